@@ -1,0 +1,142 @@
+"""The networks: residual networks whose features and head are apart.
+
+torchvision's ResNet-18, -34 and -50, and a slim one of the same blocks for small data on two cores.
+Agents read `features` (herding, nearest mean) and exchange or grow `head`.
+
+Source: He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+NETWORKS = ("slim", "resnet18", "resnet34", "resnet50")
+
+
+class Network(nn.Module):
+    """A body that turns spectra into features, and a linear head on top.
+
+    Args:
+        body: maps (N, 3, H, W) to (N, feature_size).
+        feature_size: number of features.
+        outputs: of the head; output 0 = real, 1 = fake (iCaRL: 2d and 2d + 1 for domain d).
+    """
+
+    def __init__(self, body: nn.Module, feature_size: int, outputs: int = 2) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(feature_size, outputs)
+
+    def features(self, spectra: Tensor) -> Tensor:
+        """Shape (N, 3, H, W) to (N, feature_size)."""
+        return self.body(spectra)
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Logits, shape (N, outputs)."""
+        return self.head(self.features(spectra))
+
+    def grow_head(self, outputs: int) -> None:
+        """Adds outputs to the head; the weights of those that were there stay as they are."""
+        old = self.head
+        self.head = nn.Linear(old.in_features, old.out_features + outputs).to(old.weight)
+        with torch.no_grad():
+            self.head.weight[: old.out_features] = old.weight
+            self.head.bias[: old.out_features] = old.bias
+
+
+def build_network(
+    name: str = "slim",
+    *,
+    outputs: int = 2,
+    width: int = 24,
+    weights: str | None = None,
+) -> Network:
+    """A network for spectra or images of 3 channels, its random weights drawn from torch's generator.
+
+    Args:
+        name: "slim", "resnet18", "resnet34" or "resnet50".
+        outputs: of the head.
+        width: channels of the slim network's first stage; each of its four stages is one block,
+            twice as wide as the one before.
+        weights: None for random weights, "imagenet" for torchvision's, or the path of a
+            .safetensors, .pt or .pth file with a torchvision state dict. The head stays random.
+
+    Raises:
+        ValueError: an unknown name, weights for the slim network, or weights that do not fit.
+        FileNotFoundError: there is no such file, or torchvision cannot get the ImageNet weights.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"network is {name!r}; allowed: {', '.join(NETWORKS)}")
+    if name == "slim":
+        if weights:
+            raise ValueError(f"weights is {weights!r}, but the slim network has no pretrained weights")
+        body: ResNet = _slim(width)
+    else:
+        body = getattr(torchvision.models, name)(weights=None)
+        if weights:
+            _load_body(body, name, weights)
+    feature_size = body.fc.in_features
+    body.fc = nn.Identity()  # type: ignore[assignment]
+    return Network(body, feature_size, outputs).to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[nn.Module]:
+    """Evaluation mode for a while: BatchNorm uses its running statistics and does not move them."""
+    training = network.training
+    network.eval()
+    try:
+        yield network
+    finally:
+        network.train(training)
+
+
+def _slim(width: int) -> ResNet:
+    net = ResNet(BasicBlock, [1, 1, 1, 1])
+    net.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+    net.bn1 = nn.BatchNorm2d(width)
+    net.inplanes = width
+    for stage in range(4):
+        layer = net._make_layer(BasicBlock, width << stage, 1, stride=1 if stage == 0 else 2)
+        setattr(net, f"layer{stage + 1}", layer)
+    net.fc = nn.Linear(width << 3, 2)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return net
+
+
+def _load_body(body: ResNet, name: str, weights: str) -> None:
+    if weights == "imagenet":
+        try:
+            state = torchvision.models.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"weights is 'imagenet', but torchvision could not get them ({error}); "
+                "give the path of a local file, or leave weights empty to train from scratch"
+            ) from error
+    else:
+        path = Path(weights)
+        if not path.is_file():
+            raise FileNotFoundError(f"weights is {weights!r}: there is no such file; allowed: imagenet, or a file")
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        state = state.get("state_dict", state)
+    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    try:
+        result = body.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"weights is {weights!r}, which does not fit {name}: {str(error).splitlines()[-1].strip()}") from error
+    missing = [key for key in result.missing_keys if not key.startswith("fc.")]
+    if missing or result.unexpected_keys:
+        raise ValueError(
+            f"weights is {weights!r}, which does not fit {name}: "
+            f"{len(missing)} entries missing, {len(result.unexpected_keys)} unknown"
+        )
