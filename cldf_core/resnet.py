@@ -43,13 +43,17 @@ class Network(nn.Module):
         """Logits, shape (N, outputs)."""
         return self.head(self.features(spectra))
 
-    def grow_head(self, outputs: int) -> None:
-        """Adds outputs to the head; the weights of those that were there stay as they are."""
+    def grow_head(self, outputs: int, generator: torch.Generator) -> None:
+        """Adds outputs to the head, drawn as torch draws those of a new one; the old ones stay as they are."""
         old = self.head
-        self.head = nn.Linear(old.in_features, old.out_features + outputs).to(old.weight)
+        bound = old.in_features**-0.5
+        weight = torch.empty(outputs, old.in_features).uniform_(-bound, bound, generator=generator)
+        bias = torch.empty(outputs).uniform_(-bound, bound, generator=generator)
+        self.head = nn.utils.skip_init(nn.Linear, old.in_features, old.out_features + outputs,
+                                       device=old.weight.device)
         with torch.no_grad():
-            self.head.weight[: old.out_features] = old.weight
-            self.head.bias[: old.out_features] = old.bias
+            self.head.weight.copy_(torch.cat([old.weight, weight.to(old.weight)]))
+            self.head.bias.copy_(torch.cat([old.bias, bias.to(old.bias)]))
 
 
 def build_network(

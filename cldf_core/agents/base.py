@@ -1,0 +1,155 @@
+"""What every agent has: a network, an optimiser, a random state, and a way to score spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cldf_core.options import Options
+from cldf_core.resnet import Network, build_network, frozen
+from cldf_core.stream import Batch, Samples, Step
+
+SCORE_BATCH = 256
+
+
+class Agent:
+    """Learns from a stream of steps and scores spectra; by itself, plain training with cross-entropy.
+
+    A new agent overrides `begin_step`, `loss` (or `observe`) and `end_step`, and adds what it keeps
+    to `state_dict` and `load_state_dict`.
+
+    Args:
+        options: the checked options of the run.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.device = torch.device(options.device)
+        self.generator = torch.Generator().manual_seed(options.seed)
+        self.network = self.fresh_network()
+        self.optimiser: torch.optim.Optimizer | None = None
+        self.schedule: torch.optim.lr_scheduler.LRScheduler | None = None
+
+    def fresh_network(self, *, outputs: int = 2) -> Network:
+        """A network with new weights, drawn from the agent's own generator."""
+        seed = int(torch.randint(2**31, (), generator=self.generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = build_network(self.options.network, outputs=outputs, width=self.options.width,
+                                    weights=self.options.weights)
+        return network.to(self.device)
+
+    def begin_step(self, step: Step) -> Step:
+        """Prepares for a step and returns what is to be gone through: by default the step itself."""
+        self.start_optimiser(step)
+        return step
+
+    def observe(self, batch: Batch) -> float:
+        """One update with one batch; returns its loss."""
+        self.network.train()
+        value = self.loss(batch)
+        self.update(value)
+        return value.item()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss that `observe` descends: mean cross-entropy."""
+        return F.cross_entropy(self.logits(batch.spectra), batch.labels.to(self.device))
+
+    def end_step(self, step: Step) -> None:
+        """What is done when a step's batches are through; by default nothing."""
+
+    def score(self, spectra: Tensor) -> np.ndarray:
+        """Logit of fake for each image: P(fake) is its sigmoid, the verdict "fake" from 0 up.
+
+        Args:
+            spectra: float32, shape (N, C, H, W).
+
+        Returns:
+            float64, shape (N,).
+        """
+        logits = self.evaluate(spectra, self.network)
+        return (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+
+    def score_samples(self, samples: Samples) -> np.ndarray:
+        """`score` of samples of any number, read batch by batch; float64, shape (N,)."""
+        starts = range(0, len(samples), SCORE_BATCH)
+        parts = [self.score(samples.read(slice(start, start + SCORE_BATCH))) for start in starts]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of remembered spectra."""
+        memory = getattr(self, "memory", None)
+        return memory.nbytes if memory is not None else 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the agent's future depends on, as tensors, numbers and containers of them."""
+        # With one cycle per step the optimiser is made anew; only the lasting one is worth keeping.
+        lasting = self.optimiser if self.options.schedule == "constant" else None
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": lasting.state_dict() if lasting else None,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` gave, of an agent made with the same options."""
+        self.network.load_state_dict(state["network"])
+        if state["optimiser"] is not None:
+            self.optimiser = self.new_optimiser(self.network)
+            self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+
+    # The parts that agents are made of.
+
+    def new_optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser that the options name."""
+        o = self.options
+        if o.optimiser == "adam":
+            return torch.optim.Adam(network.parameters(), lr=o.lr, weight_decay=o.weight_decay)
+        return torch.optim.SGD(network.parameters(), lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
+
+    def start_optimiser(self, step: Step, *, anew: bool = False) -> None:
+        """A new optimiser and cycle for this step; with schedule "constant" only once, or when `anew`."""
+        if self.options.schedule == "constant":
+            if self.optimiser is None or anew:
+                self.optimiser = self.new_optimiser(self.network)
+            return
+        self.optimiser = self.new_optimiser(self.network)
+        # torch's one-cycle needs two updates to have a rise and a fall.
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, max_lr=self.options.lr, total_steps=max(step.updates, 2), cycle_momentum=False)
+
+    @property
+    def lr(self) -> float:
+        """The optimiser's learning rate at this moment."""
+        assert self.optimiser is not None
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def update(self, loss: Tensor) -> None:
+        """Backward pass and one step of optimiser and schedule."""
+        assert self.optimiser is not None
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        if self.schedule is not None:
+            self.schedule.step()
+
+    def to_device(self, spectra: Tensor) -> Tensor:
+        """Spectra where the network is, channels last (faster convolutions)."""
+        return spectra.to(self.device, memory_format=torch.channels_last)
+
+    def logits(self, spectra: Tensor, network: Network | None = None) -> Tensor:
+        """Forward pass, float32, shape (N, outputs); in bfloat16 inside with mixed precision."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision):
+            return (network or self.network)(self.to_device(spectra)).float()
+
+    def evaluate(self, spectra: Tensor, network: Network) -> Tensor:
+        """Forward pass in evaluation mode, without gradients."""
+        with torch.no_grad(), frozen(network):
+            return self.logits(spectra, network)

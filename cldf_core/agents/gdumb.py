@@ -1,0 +1,88 @@
+"""GDumb: keep a balanced memory, and train a new network on it when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from cldf_core.agents.base import Agent
+from cldf_core.buffers import Balanced
+from cldf_core.options import Options
+from cldf_core.resnet import Network
+from cldf_core.stream import Batch, Step, once
+
+
+def memory_lr(epoch: int, batch: int, batches: int, highest: float, lowest: float) -> float:
+    """GDumb's learning rate: one warm-up epoch at a tenth, then cosine cycles of 1, 2, 4, … epochs.
+
+    Args:
+        epoch: from 0, the warm-up epoch.
+        batch, batches: place in the epoch, and how many there are.
+        highest, lowest: the ends of each cosine cycle.
+
+    Source: Prabhu, Torr & Dokania, ECCV 2020, section 4; Loshchilov & Hutter, "SGDR", ICLR 2017, equation (5).
+    """
+    if epoch == 0:
+        return 0.1 * highest
+    cycle = int(np.log2(epoch))  # cycles begin at epochs 1, 2, 4, 8, …
+    done = (epoch - 2**cycle + batch / batches) / 2**cycle
+    return lowest + 0.5 * (highest - lowest) * (1 + np.cos(np.pi * done))
+
+
+class GDumb(Agent):
+    """GDumb (Prabhu, Torr & Dokania, ECCV 2020).
+
+    While images arrive, only the greedy balanced sampler over (domain, class) works. After each domain
+    a new network is trained on the memory alone: SGD with momentum 0.9, cosine warm restarts
+    (`memory_lr`), clipped gradients. The paper's CutMix is left out, since spectra do not mix: a patch of
+    one plane pasted into another is no spectrum of any image.
+    """
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.memory = Balanced(options.memory)
+
+    def begin_step(self, step: Step) -> Step:
+        """The images are only looked at once; training comes at the end."""
+        return once(step)
+
+    def observe(self, batch: Batch) -> float:
+        """Offers the batch to the memory; there is no loss yet, so NaN."""
+        self.memory.offer(batch, self.generator)
+        return float("nan")
+
+    def end_step(self, step: Step) -> None:
+        """After a domain's last chunk: a new network, trained on the memory."""
+        if step.last:
+            self.network = self.fresh_network()
+            self.fit(self.network, seed=int(torch.randint(2**31, (), generator=self.generator)))
+
+    def fit(self, network: Network, seed: int) -> None:
+        """Trains the network on the memory."""
+        o = self.options
+        optimiser = torch.optim.SGD(network.parameters(), lr=o.memory_lr, momentum=0.9, weight_decay=o.weight_decay)
+        samples = self.memory.samples()
+        fitting = Step(0, "memory", 0, True, samples, o.memory_epochs, o.memory_batch)
+        batches = fitting.updates // o.memory_epochs
+        network.train()
+        for at, batch in enumerate(fitting.batches(seed)):
+            optimiser.param_groups[0]["lr"] = memory_lr(batch.epoch, at % batches, batches, o.memory_lr,
+                                                        o.memory_lr_min)
+            loss = F.cross_entropy(self.logits(batch.spectra, network), batch.labels.to(self.device))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), o.clip)
+            optimiser.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The base's, and the memory."""
+        return {**super().state_dict(), "memory": self.memory.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
+        super().load_state_dict(state)
+        self.memory.load_state_dict(state["memory"])

@@ -1,0 +1,129 @@
+"""The `cldf` command: thin, and it imports what a subcommand needs only when that is called."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line; returns the exit status: 0 done, 1 something failed, 2 a mistake in the call."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.call(parsed) or 0)
+    except KeyboardInterrupt:
+        print("cldf: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if not _is_users(error):
+            raise
+        print(f"cldf: {error}", file=sys.stderr)
+        return 2
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error is a mistake that its sentence explains, not a fault of the program."""
+    from cldf_core.options import UserError
+
+    return isinstance(error, (UserError, PermissionError, FileNotFoundError))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cldf", description="Deepfake-image detection that keeps learning.")
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    parser.set_defaults(call=lambda parsed: _version() if parsed.version else parser.print_help())
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    reproduce = commands.add_parser("reproduce", help="run the notebooks in their order, draw every figure")
+    reproduce.add_argument("--profile", default="quick", help="quick (the embedded benchmark) or smoke (seconds)")
+    reproduce.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="such as 04_icarl, or just 04")
+    reproduce.add_argument("--again", action="store_true", help="also what is already done")
+    reproduce.set_defaults(call=_reproduce)
+
+    run = commands.add_parser("run", help="run one notebook with parameters of your choice")
+    run.add_argument("notebook", help="such as 04_icarl, or just 04")
+    run.add_argument("--profile", default="quick", help="quick or smoke")
+    run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
+    run.add_argument("--again", action="store_true", help="even if it was done with the same inputs")
+    run.set_defaults(call=_run)
+
+    mini = commands.add_parser("mini", help="the embedded benchmark: build it, train its forgers, check it")
+    parts = mini.add_subparsers(title="commands", metavar="", required=True)
+    build = parts.add_parser("build", help="write the data set, as folders of images")
+    build.add_argument("--out", type=Path, help="folder (default: data/mini in the project)")
+    build.add_argument("--forgers", type=Path, help="folder with forgers that were trained anew")
+    build.set_defaults(call=_mini_build)
+    train = parts.add_parser("train", help="train the forgers anew (minutes)")
+    train.add_argument("--out", type=Path, required=True, help="folder for their weights")
+    train.add_argument("--seed", type=int, default=0)
+    train.set_defaults(call=_mini_train)
+    check = parts.add_parser("check", help="measure the five things that the benchmark must show")
+    check.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 up")
+    check.add_argument("--split", choices=("validation", "test"), default="test")
+    check.set_defaults(call=_mini_check)
+    return parser
+
+
+def _version() -> None:
+    from cldf_core import __version__
+
+    print(__version__)
+
+
+def _reproduce(parsed: argparse.Namespace) -> int:
+    from cldf_core.runs import staging
+
+    outcomes = staging.reproduce(parsed.profile, parsed.only, again=parsed.again)
+    print(staging.table(outcomes))
+    return int(any(o.status in ("failed", "not run") for o in outcomes))
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from cldf_core.options import OptionError, from_text
+    from cldf_core.runs import staging
+
+    changes = {}
+    for pair in parsed.parameter:
+        name, sign, text = pair.partition("=")
+        if not sign:
+            raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
+        changes[name] = from_text(name, text)
+    notebook = staging.notebook_name(parsed.notebook)
+    outcome = staging.execute(notebook, staging.notebook_options(notebook, parsed.profile, changes),
+                              again=parsed.again)
+    print(staging.table([outcome]))
+    return int(outcome.status == "failed")
+
+
+def _mini_build(parsed: argparse.Namespace) -> None:
+    from cldf_core.data.layouts import project_root
+    from cldf_core.data.mini.build import build
+    from cldf_core.options import UserError
+
+    try:
+        print(build(parsed.out or project_root() / "data" / "mini", forgers=parsed.forgers))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _mini_train(parsed: argparse.Namespace) -> None:
+    from cldf_core.data.mini.train import train_forgers
+
+    train_forgers(parsed.out, seed=parsed.seed)
+    print(parsed.out)
+
+
+def _mini_check(parsed: argparse.Namespace) -> int:
+    from cldf_core.runs.statements import check
+
+    return check(seeds=parsed.seeds, split=parsed.split)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

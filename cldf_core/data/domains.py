@@ -1,0 +1,62 @@
+"""A Domain: the images of one family of fakes, with labels, splits and groups, all accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from cldf_core.options import UserError
+
+COLUMNS = ("image", "label", "split", "group")
+SPLITS = ("train", "validation", "test")
+
+
+class DataError(UserError):
+    """A data set that cannot be used as it is."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One family of real and fake images.
+
+    Attributes:
+        name: as the stream calls it.
+        root: the folder that image paths start from.
+        table: one row per image: image (relative posix path), label (0 real, 1 fake), split (train,
+            validation, test), group (what must not be torn apart, such as the photograph).
+    """
+
+    name: str
+    root: Path
+    table: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        table = self.table
+        missing = [c for c in COLUMNS if c not in table]
+        if missing:
+            raise DataError(f"domain {self.name!r}: its table lacks {', '.join(missing)}; needed: {', '.join(COLUMNS)}")
+        if not table["label"].isin([0, 1]).all():
+            bad = table.loc[~table["label"].isin([0, 1])].iloc[0]
+            raise DataError(f"domain {self.name!r}: {bad['image']} has label {bad['label']!r}; allowed: 0 real, 1 fake")
+        if not table["split"].isin(SPLITS).all():
+            bad = table.loc[~table["split"].isin(SPLITS)].iloc[0]
+            raise DataError(f"domain {self.name!r}: {bad['image']} has split {bad['split']!r}; allowed: "
+                            + ", ".join(SPLITS))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every row and of every file's content."""
+        digest = hashlib.sha256(self.table[list(COLUMNS)].to_csv(index=False).encode())
+        for image in self.table["image"]:
+            digest.update(hashlib.sha256((self.root / image).read_bytes()).digest())
+        return digest.hexdigest()
+
+    def counts(self) -> pd.DataFrame:
+        """Images by split (rows) and label (columns real, fake)."""
+        counts = pd.crosstab(self.table["split"], self.table["label"])
+        counts = counts.reindex(index=list(SPLITS), columns=[0, 1], fill_value=0)
+        return counts.rename(columns={0: "real", 1: "fake"})

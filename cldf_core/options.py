@@ -1,0 +1,272 @@
+"""Every option of the project: its default, its range and its meaning. No default stands anywhere else.
+
+A notebook's `parameters` cell, a file in params/ and the command line all name these options, and all
+are checked here, before anything is computed. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+
+class UserError(ValueError):
+    """A mistake that its maker can mend: one clear sentence, shown without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # the hook by which IPython shows an exception
+        return [f"{type(self).__name__}: {self}"]
+
+
+class OptionError(UserError):
+    """An option that does not exist, or a value that it does not allow."""
+
+
+def _number(value: object) -> object:
+    """YAML reads 1e-3 as text; for an option that is a number it is meant as one."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_number)]
+Names = Annotated[list[str], Field(min_length=1)]
+Network = Literal["slim", "resnet18", "resnet34", "resnet50"]
+Agent = Literal["separate", "sequential", "joint", "icarl", "gdumb", "lwf", "er", "mir"]
+
+
+class Options(BaseModel):
+    """All options of a run. Agents read their own (see AGENTS), everyone reads the others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    agent: Agent = Field("sequential", description="who learns: a baseline or a continual-learning agent")
+
+    # data
+    data: str = Field("mini", min_length=1, description="mini, mini-smoke, or a folder in the seed's layout")
+    stream: Names = Field(
+        ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"],
+        description="the training domains, in their order",
+    )
+    unseen: list[str] = Field(["mini-NeuralTextures"], description="domains that are only tested")
+    limit: int | None = Field(None, ge=1, description="training images per class and domain; None takes all")
+    chunks: int = Field(1, ge=1, le=1000, description="parts that a domain is cut into, seen one after another")
+    splits: list[Literal["validation", "test"]] = Field(
+        ["validation", "test"], min_length=1, description="the splits that are scored after every step"
+    )
+
+    # from image to network
+    size: int = Field(128, ge=16, le=4096, multiple_of=2, description="pixels a side after the centre crop")
+    feature: Literal["spectrum", "image"] = Field("spectrum", description="what the network reads")
+    plane: Literal["half", "full"] = Field("half", description="half of the spectrum holds all of it")
+    band: Literal["full", "low", "mid", "high"] = Field("full", description="the frequencies that are kept")
+    precision: Literal["float16", "float32"] = Field("float16", description="number format of stored spectra")
+    network: Network = Field("slim", description="the residual network")
+    width: int = Field(24, ge=1, le=512, description="channels in the slim network's first stage")
+    weights: str | None = Field(None, description="imagenet, or a file with a torchvision state dict")
+
+    # training
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
+    lr: Real = Field(2e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
+    momentum: Real = Field(0.9, ge=0, lt=1, description="of SGD")
+    weight_decay: Real = Field(1e-4, ge=0, le=1, description="pull of the weights towards zero")
+    schedule: Literal["one-cycle", "constant"] = Field(
+        "one-cycle", description="one-cycle: a new optimiser and cycle each step; constant: one for the whole stream"
+    )
+    epochs: int = Field(10, ge=1, le=10_000, description="passes over each step's images")
+    batch: int = Field(32, ge=1, le=100_000, description="images per update")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of everything random")
+    threads: int = Field(2, ge=1, le=1024, description="CPU threads; the last digits of a result depend on it")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where the network is trained")
+    mixed_precision: bool = Field(False, description="forward passes in bfloat16")
+
+    # agents
+    memory: int = Field(400, ge=1, le=10_000_000, description="images that may be remembered")
+    memory_epochs: int = Field(32, ge=1, le=65_536, description="GDumb: passes over the memory, a power of two")
+    memory_lr: Real = Field(0.05, gt=0, le=10, description="GDumb: highest learning rate on the memory")
+    memory_lr_min: Real = Field(0.0005, gt=0, le=10, description="GDumb: lowest learning rate on the memory")
+    memory_batch: int = Field(16, ge=1, le=100_000, description="GDumb: images per update on the memory")
+    clip: Real = Field(10.0, gt=0, le=1e6, description="GDumb: largest norm of a gradient")
+    distillation: Real = Field(1.0, ge=0, le=1000, description="LwF: weight of the distillation loss")
+    temperature: Real = Field(2.0, gt=0, le=1000, description="LwF: softening of the outputs")
+    replay: int = Field(32, ge=1, le=100_000, description="ER, MIR: remembered images in each update")
+    candidates: int = Field(50, ge=1, le=1_000_000, description="MIR: remembered images to choose from")
+
+
+AGENTS: dict[str, tuple[str, ...]] = {
+    "separate": (),
+    "sequential": (),
+    "joint": (),
+    "icarl": ("memory",),
+    "gdumb": ("memory", "memory_epochs", "memory_lr", "memory_lr_min", "memory_batch", "clip"),
+    "lwf": ("distillation", "temperature"),
+    "er": ("memory", "replay"),
+    "mir": ("memory", "replay", "candidates"),
+}
+_OWN = {name for names in AGENTS.values() for name in names}
+_RUN = tuple(name for name in Options.model_fields if name not in _OWN and name != "agent")
+_IMAGES = ("data", "stream", "unseen", "limit", "size", "seed")
+_SPECTRA = (*_IMAGES, "band", "precision", "threads")
+
+# The options of each notebook: exactly the assignments of its `parameters` cell, in this order.
+NOTEBOOKS: dict[str, tuple[str, ...]] = {
+    "00_start_here": (*_SPECTRA, "network", "width", "lr", "epochs", "batch"),
+    "01_data_exploration": _IMAGES,
+    "02_spectral_analysis": _SPECTRA,
+    "03_without_continual_learning": _RUN,
+    "04_icarl": (*_RUN, *AGENTS["icarl"]),
+    "05_gdumb": (*_RUN, *AGENTS["gdumb"]),
+    "06_lwf": (*_RUN, *AGENTS["lwf"]),
+    "07_er_and_mir": (*_RUN, *AGENTS["mir"]),
+    "08_cross_data_set_evaluation": (*_RUN, *(name for name in Options.model_fields if name in _OWN)),
+}
+
+
+def relevant(options: Options) -> dict[str, Any]:
+    """The options that this run's result depends on: all but the other agents' own."""
+    own = AGENTS[options.agent]
+    return {k: v for k, v in options.model_dump().items() if k not in _OWN or k in own}
+
+
+def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where: str = "options") -> Options:
+    """Options made from values, each checked against its type and range.
+
+    Args:
+        values: option names and their values; what is not given keeps its default.
+        names: the options that are allowed here; None allows all.
+        where: what the values came from, for the message.
+
+    Raises:
+        OptionError: says the name, the value and what is allowed.
+    """
+    allowed_names = list(names) if names is not None else list(Options.model_fields)
+    for name in values:
+        if name not in allowed_names:
+            raise OptionError(f"{where}: there is no option {name!r} (its value is {values[name]!r}); " + _instead(
+                str(name), allowed_names))
+    try:
+        options = Options(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise OptionError(f"{where}: {name} is {values[name]!r}; allowed: {allowed(name)}") from None
+    _check_together(options, where)
+    return options
+
+
+def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Options:
+    """The checked options of a notebook, read from the names its `parameters` cell assigned.
+
+    Also finds misspelt names: those that the cells just before this call assigned and no option has.
+
+    Args:
+        notebook: its name, for example "04_icarl".
+        namespace: the notebook's globals().
+
+    Raises:
+        OptionError: as `checked`.
+    """
+    names = NOTEBOOKS[notebook]
+    assigned = _assigned_before(namespace.get("In", []))
+    values = {name: namespace[name] for name in (*names, *sorted(assigned)) if name in namespace}
+    return checked(values, names, where=notebook)
+
+
+def from_text(name: str, text: str) -> Any:
+    """The value that a text on the command line stands for, by the option's type; unchecked."""
+    import yaml
+
+    field = Options.model_fields.get(name)
+    if field is None or (field.annotation is str and text):
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if typing.get_origin(field.annotation) is list and isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return value
+
+
+def allowed(name: str) -> str:
+    """What an option allows, in words: "a whole number from 1 to 10000"."""
+    field = Options.model_fields[name]
+    kind, none = field.annotation, False
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        none = True
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    limits = {key: getattr(rule, key) for rule in field.metadata for key in ("ge", "gt", "le", "lt", "multiple_of")
+              if hasattr(rule, key)}
+    if typing.get_origin(kind) is Literal:
+        text = ", ".join(map(str, typing.get_args(kind)))
+    elif typing.get_origin(kind) is list:
+        inner = typing.get_args(kind)[0]
+        text = "a list of " + (" or ".join(typing.get_args(inner)) if typing.get_origin(inner) is Literal else "names")
+    elif kind is bool:
+        text = "true or false"
+    elif kind is str:
+        text = field.description or "text"
+    else:
+        text = "an even whole number" if "multiple_of" in limits else "a whole number" if kind is int else "a number"
+        text += f" from {limits['ge']}" if "ge" in limits else f" above {limits['gt']}" if "gt" in limits else ""
+        text += f" to {limits['le']}" if "le" in limits else f" and below {limits['lt']}" if "lt" in limits else ""
+    return text + (", or nothing (null)" if none else "")
+
+
+def _check_together(options: Options, where: str) -> None:
+    """Rules that concern two options or the shape of one."""
+    for name in ("stream", "unseen"):
+        domains = getattr(options, name)
+        if len(set(domains)) < len(domains):
+            raise OptionError(f"{where}: {name} is {domains!r}; allowed: each domain once")
+    both = set(options.stream) & set(options.unseen)
+    if both:
+        raise OptionError(f"{where}: unseen is {options.unseen!r}; allowed: domains that are not in stream "
+                          f"(found in both: {', '.join(sorted(both))})")
+    if options.memory_epochs & (options.memory_epochs - 1):
+        raise OptionError(f"{where}: memory_epochs is {options.memory_epochs}; allowed: a power of two "
+                          "(whole cycles of warm restarts)")
+    if options.agent == "icarl" and options.memory < 2 * len(options.stream):
+        raise OptionError(f"{where}: memory is {options.memory}; allowed for iCaRL: at least one image for each class, "
+                          f"{2 * len(options.stream)} for a stream of {len(options.stream)} domains")
+    if options.memory_lr_min > options.memory_lr:
+        raise OptionError(f"{where}: memory_lr_min is {options.memory_lr_min}; allowed: at most memory_lr, "
+                          f"which is {options.memory_lr}")
+
+
+def _instead(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"{meant}Allowed: {', '.join(names)}"
+
+
+def _assigned_before(history: list[str]) -> set[str]:
+    """Names assigned in the run of pure-assignment cells just before the cell that is running.
+
+    These are the parameters cell and the one that papermill injects after it. Names from later
+    cells of an explored notebook do not count, so the check can be run again at any time.
+    """
+    names: set[str] = set()
+    for source in reversed(history[:-1]):
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:
+            break
+        targets = [t for node in body for t in _targets(node)]
+        if not targets or not all(isinstance(node, (ast.Assign, ast.AnnAssign)) for node in body):
+            break
+        names.update(targets)
+    return names
+
+
+def _targets(node: ast.stmt) -> list[str]:
+    nodes = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [target.id for target in nodes if isinstance(target, ast.Name)]

@@ -1,0 +1,128 @@
+"""The experiment's protocol: train a step, then test on every domain, trained or not.
+
+Writes nothing: it yields what happened, and `runs` keeps it. A generator that is started from a later
+step, with an agent whose state was restored, goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cldf_core.agents import Agent
+from cldf_core.stream import Samples, Step
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What one step gave.
+
+    Attributes:
+        step: the step that was trained.
+        logits: for each test set, the logit of fake of each image, float64 (N,).
+        losses: mean training loss of each epoch; NaN where an agent has none.
+        seconds: training and testing.
+        images: how many images were gone through in training, repeats counted.
+    """
+
+    step: Step
+    logits: Mapping[str, np.ndarray]
+    losses: list[float]
+    seconds: float
+    images: int
+
+
+def train_and_test(
+    agent: Agent,
+    steps: Sequence[Step],
+    tests: Mapping[str, Samples],
+    *,
+    seed: int,
+    after: int = 0,
+    progress: bool | None = None,
+) -> Iterator[Tested]:
+    """Trains the agent step by step; tests it on every set after the last chunk of each domain.
+
+    Args:
+        agent: what learns.
+        steps: from `stream.make_steps`.
+        tests: name and images of each test set.
+        seed: of the order of images.
+        after: how many steps were already done; the agent's state is the one after them.
+        progress: shows a bar; None decides by where it runs (see `progress_wanted`).
+
+    Yields:
+        One `Tested` per step; `logits` is empty after a chunk that is not its domain's last.
+    """
+    todo = steps[after:]
+    with _bar(sum(step.updates for step in todo), progress) as advance:
+        for step in todo:
+            started = time.perf_counter()
+            gone_through = agent.begin_step(step)
+            losses: list[list[float]] = [[] for _ in range(gone_through.epochs)]
+            for batch in gone_through.batches(seed):
+                losses[batch.epoch].append(agent.observe(batch))
+                advance(f"{agent.options.agent}: {step.name}, epoch {batch.epoch + 1}")
+            agent.end_step(step)
+            logits = {name: agent.score_samples(samples) for name, samples in tests.items()} if step.last else {}
+            yield Tested(
+                step,
+                logits,
+                [float(np.mean(epoch)) if epoch else float("nan") for epoch in losses],
+                time.perf_counter() - started,
+                gone_through.epochs * len(gone_through.samples),
+            )
+
+
+@contextlib.contextmanager
+def thread_count(threads: int) -> Iterator[None]:
+    """Torch with this many CPU threads for a while: the last digits of sums depend on them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def progress_wanted(progress: bool | None = None) -> bool:
+    """Whether to show progress bars: as asked, else CLDF_PROGRESS=0 or 1, else if someone is watching.
+
+    Someone is watching a terminal, or a notebook that is not being executed by papermill.
+    """
+    if progress is not None:
+        return progress
+    asked = os.environ.get("CLDF_PROGRESS")
+    if asked in ("0", "1"):
+        return asked == "1"
+    if "ipykernel" not in sys.modules:
+        return sys.stderr.isatty()
+    import psutil  # comes with ipykernel
+
+    parent = psutil.Process().parent()
+    with contextlib.suppress(psutil.Error):
+        return parent is None or not any("papermill" in part for part in parent.cmdline())
+    return True
+
+
+@contextlib.contextmanager
+def _bar(total: int, progress: bool | None) -> Iterator[Callable[[str], None]]:
+    if not progress_wanted(progress):
+        yield lambda text: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="batch", leave=False) as bar:
+        def advance(text: str) -> None:
+            if bar.desc != text + ": ":
+                bar.set_description(text, refresh=False)
+            bar.update()
+
+        yield advance

@@ -1,0 +1,262 @@
+"""Options → data → agent → protocol → run folder. A finished run is read, a killed one goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock
+
+from cldf_core.agents import Agent, build_agent
+from cldf_core.data.cache import Spectra, source_hash, spectra
+from cldf_core.data.domains import SPLITS, DataError
+from cldf_core.data.layouts import data_folder, project_root, read_domains
+from cldf_core.metrics import detection
+from cldf_core.options import Options, UserError, relevant
+from cldf_core.protocol import Tested, thread_count, train_and_test
+from cldf_core.runs.checkpoints import load_state, save_network, save_state
+from cldf_core.runs.folder import MANIFEST, METRICS, SCORES, STATE, RunFolder
+from cldf_core.stream import Samples, Step, make_steps
+
+# The source files that a run's scores depend on; options count by their values.
+_METHOD = ("spectrum.py", "resnet.py", "buffers.py", "agents/", "stream.py", "protocol.py", "data/images.py",
+           "data/cache.py", "runs/experiment.py")
+
+
+def run(options: Options, *, again: bool = False, progress: bool | None = None) -> RunFolder:
+    """The run that the options describe: read if it is finished, gone on with if it was killed, else made.
+
+    Args:
+        options: checked options.
+        again: throws away what there is and starts anew.
+        progress: shows a bar; None decides by where it runs.
+
+    Returns:
+        The run's folder.
+    """
+    domains = load_spectra(options)
+    key = run_key(options, domains)
+    folder = RunFolder(project_root() / "runs" / f"{options.agent}-{key}")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.path / ".lock"), thread_count(options.threads):
+        if again:
+            (folder.path / MANIFEST).unlink(missing_ok=True)
+            folder.forget_state()
+        if not folder.finished:
+            _execute(options, domains, folder, key, progress)
+    return folder
+
+
+def find(options: Options) -> RunFolder:
+    """The finished run that the options describe; trains nothing.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = RunFolder(project_root() / "runs" / f"{options.agent}-{run_key(options, load_spectra(options))}")
+    if not folder.finished:
+        raise UserError(f"there is no finished run of {options.agent!r} with these options ({folder.path} is "
+                        "missing or unfinished); run the notebook that trains it, with the same parameters")
+    return folder
+
+
+def load_spectra(options: Options) -> dict[str, Spectra]:
+    """Spectra of the stream's and the unseen domains, by name, in this order.
+
+    Raises:
+        DataError: a domain, or images that a domain needs, are missing.
+    """
+    folder = data_folder(options.data)
+    names = [*options.stream, *options.unseen]
+    cache = project_root() / "data" / "spectra"
+    domains = {d.name: spectra(d, options, cache) for d in read_domains(folder, names)}
+    for name, domain in domains.items():
+        splits = set(domain.table["split"])
+        if name in options.stream and "train" not in splits:
+            raise DataError(f"domain {name!r} in {folder} has no usable training image, so it cannot be in the stream")
+        if not splits & set(options.splits):
+            raise DataError(f"domain {name!r} in {folder} has no usable image of split {' or '.join(options.splits)}")
+    return domains
+
+
+def run_key(options: Options, domains: dict[str, Spectra]) -> str:
+    """Hash of all that the result depends on: options, data, the method's source, torch, threads."""
+    what = [relevant(options), {n: d.fingerprint for n, d in domains.items()}, source_hash(*_METHOD),
+            torch.__version__]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tuple[str, Samples]]:
+    """Name and training images of each domain of the stream; `limit` takes the first of a seeded order."""
+    stream, number = [], 0
+    for place, name in enumerate(options.stream):
+        table = domains[name].table
+        table = table[table["split"] == "train"]
+        if options.limit is not None:
+            # The same draw for both classes: where reals and fakes are pairs, pairs stay together.
+            table = pd.concat([
+                part.iloc[np.sort(np.random.default_rng([options.seed, place]).permutation(len(part))[: options.limit])]
+                for _, part in table.groupby("label")])
+        rows = table["row"].to_numpy()
+        stream.append((name, Samples.of(domains[name].array, table["label"].to_numpy(), place, number, rows)))
+        number += len(rows)
+    return stream
+
+
+def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, key: str, progress: bool | None
+             ) -> None:
+    steps = make_steps(training_samples(options, domains), epochs=options.epochs, batch_size=options.batch,
+                       chunks=options.chunks, seed=options.seed, joint=options.agent == "joint")
+    tables = {(name, split): domains[name].table.query("split == @split")
+              for name in domains for split in SPLITS if split in options.splits}
+    tables = {at: table for at, table in tables.items() if len(table)}
+    tests = {f"{name}/{split}": Samples.of(domains[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
+             for (name, split), table in tables.items()}
+    agent = build_agent(options)
+    manifest = _manifest(options, domains, key, tables)
+    done = _restore(agent, folder, manifest, len(steps))
+    folder.write_manifest(manifest)
+    for tested in train_and_test(agent, steps, tests, seed=options.seed, after=done, progress=progress):
+        done += 1
+        _keep(tested, done, agent, folder, manifest, tables)
+    scores = pd.concat([pd.read_parquet(folder.step_scores(s.index)) for s in steps if s.last], ignore_index=True)
+    folder.write_table(SCORES, scores)
+    folder.write_table(METRICS, _metrics(scores))
+    manifest["status"] = "finished"
+    folder.write_manifest(manifest)
+    folder.forget_state()
+
+
+def _restore(agent: Agent, folder: RunFolder, manifest: dict[str, Any], steps: int) -> int:
+    """Brings the agent to where a killed run stopped; returns how many steps that was."""
+    path = folder.path / STATE / "agent.pt"
+    if not path.is_file():
+        return 0
+    state = load_state(path)
+    agent.load_state_dict(state["agent"])
+    manifest["steps"] = json.loads(state["steps"])
+    manifest["resumed"] = folder.manifest.get("resumed", 0) + 1
+    return min(int(state["done"]), steps)
+
+
+def _keep(tested: Tested, done: int, agent: Agent, folder: RunFolder, manifest: dict[str, Any],
+          tables: dict[tuple[str, str], pd.DataFrame]) -> None:
+    """Stores a step: first its scores and network, last the state, which says that all is there."""
+    step = tested.step
+    if step.last:
+        scores = [_score_table(step, name, split, table, tested.logits[f"{name}/{split}"])
+                  for (name, split), table in tables.items()]
+        folder.write_table(f"{STATE}/{folder.step_scores(step.index).name}", pd.concat(scores, ignore_index=True))
+        save_network(agent.network, agent.options, folder.path / f"model-step{step.index + 1}.safetensors")
+    manifest["steps"].append({
+        "step": step.index + 1, "domain": step.name, "chunk": step.chunk + 1, "images": tested.images,
+        "seconds": round(tested.seconds, 3), "losses": [_plain(x) for x in tested.losses],
+        "memory_bytes": agent.memory_bytes,
+    })
+    manifest["seconds"] = round(sum(s["seconds"] for s in manifest["steps"]), 3)
+    manifest["images"] = sum(s["images"] for s in manifest["steps"])
+    manifest["peak_memory_bytes"] = max(manifest["peak_memory_bytes"], peak_memory())
+    save_state({"agent": agent.state_dict(), "done": done, "steps": json.dumps(manifest["steps"])},
+               folder.path / STATE / "agent.pt")
+    folder.write_manifest(manifest)
+
+
+def _score_table(step: Step, name: str, split: str, table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({
+        "step": step.index + 1,
+        "domain": name,
+        "split": split,
+        "image": table["image"].to_numpy(),
+        "group": table["group"].to_numpy(),
+        "label": table["label"].to_numpy(),
+        "logit": logits,
+        "score": 1 / (1 + np.exp(-np.clip(logits, -500, 500))),
+    })
+
+
+def _metrics(scores: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        (step, domain, split, metric, value)
+        for (step, domain, split), cell in scores.groupby(["step", "domain", "split"], sort=False)
+        for metric, value in detection(cell["label"].to_numpy(), cell["score"].to_numpy()).items()
+    ]
+    return pd.DataFrame(rows, columns=["step", "domain", "split", "metric", "value"])
+
+
+def _manifest(options: Options, domains: dict[str, Spectra], key: str,
+              tables: dict[tuple[str, str], pd.DataFrame]) -> dict[str, Any]:
+    absent = [f"{name} has no {split} images, so none are scored" for name in domains for split in options.splits
+              if (name, split) not in tables]
+    aside = [f"{name}: {len(d.set_aside)} images set aside, the first is {d.set_aside['image'].iloc[0]}: "
+             f"{d.set_aside['reason'].iloc[0]}" for name, d in domains.items() if len(d.set_aside)]
+    for note in absent + aside:
+        print(f"note: {note}", file=sys.stderr)
+    return {
+        "status": "running",
+        "key": key,
+        "options": relevant(options),
+        "data": {name: d.fingerprint for name, d in domains.items()},
+        "notes": absent + aside,
+        "versions": versions(),
+        "threads": options.threads,
+        "git": git_commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": 0.0,
+        "images": 0,
+        "peak_memory_bytes": 0,
+        "steps": [],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    import torchvision
+
+    return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
+            "numpy": np.__version__, "machine": platform.machine(), "system": platform.system()}
+
+
+def git_commit() -> str | None:
+    """The commit of the project's folder, with "+" when files differ from it; None outside git."""
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=project_root(), capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return commit and commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def collect(runs: Sequence[RunFolder]) -> pd.DataFrame:
+    """The scores of several runs in one table, with a column agent in front."""
+    return pd.concat([folder.scores().assign(agent=folder.manifest["options"]["agent"]) for folder in runs],
+                     ignore_index=True)
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
+

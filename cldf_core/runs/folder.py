@@ -1,0 +1,94 @@
+"""The files of a run: manifest, scores, metrics, models, and the state it resumes from.
+
+    runs/<name>-<key>/manifest.json           options, versions, threads, data, seconds, peak memory, status
+                      scores.parquet          one row per step, split and image
+                      metrics.parquet         detection metrics per step, domain and split
+                      model-step<k>.safetensors
+                      state/                  while the run is unfinished
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cldf_core.data.cache import whole_file
+from cldf_core.data.layouts import project_root
+from cldf_core.options import NOTEBOOKS, Options
+
+MANIFEST, SCORES, METRICS, STATE = "manifest.json", "scores.parquet", "metrics.parquet", "state"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder, read and written whole file by whole file."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; empty when there is none yet."""
+        path = self.path / MANIFEST
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run went to its end."""
+        return self.manifest.get("status") == "finished"
+
+    @property
+    def figures(self) -> Path:
+        """Where a notebook draws to."""
+        return self.path / "figures"
+
+    def scores(self) -> pd.DataFrame:
+        """step, domain, split, image, group, label, logit, score; one row per step, split and image."""
+        return pd.read_parquet(self.path / SCORES)
+
+    def metrics(self) -> pd.DataFrame:
+        """step, domain, split, metric, value."""
+        return pd.read_parquet(self.path / METRICS)
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replaces the manifest."""
+        with whole_file(self.path / MANIFEST) as path:
+            path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Writes a table as parquet; the same table gives the same bytes."""
+        with whole_file(self.path / name) as path:
+            table.to_parquet(path, index=False)
+
+    def step_scores(self, step: int) -> Path:
+        """Scores of one step, kept until the run is finished."""
+        return self.path / STATE / f"scores-step{step}.parquet"
+
+    def forget_state(self) -> None:
+        """Removes what only an unfinished run needs."""
+        shutil.rmtree(self.path / STATE, ignore_errors=True)
+
+
+def notebook_folder(notebook: str, options: Options) -> RunFolder:
+    """Where a notebook with these options keeps its figures, tables and executed copy."""
+    values = {name: getattr(options, name) for name in NOTEBOOKS[notebook]}
+    key = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    return RunFolder(project_root() / "runs" / f"{notebook}-{key}")
+
+
+def save_figure(figure: Any, folder: Path, name: str) -> None:
+    """Writes a figure as PNG (200 dpi) and PDF, without dates, so that equal figures are equal files."""
+    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
+        with whole_file(folder / f"{name}{suffix}") as path:
+            figure.savefig(path, dpi=200, metadata=metadata)
+
+
+def save_table(table: pd.DataFrame, folder: Path, name: str) -> None:
+    """Writes a table as CSV, numbers with six significant digits."""
+    with whole_file(folder / "tables" / f"{name}.csv") as path:
+        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")

@@ -1,0 +1,159 @@
+"""Domains → steps → chunks → batches: the order in which an agent sees the images.
+
+Everything here is seeded by numbers that are passed in, so step 3 sees the same batches whether or
+not steps 1 and 2 ran in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled spectra that may lie in several arrays (files, memories), read only when taken.
+
+    Attributes:
+        arrays: each of shape (n_i, C, H, W), for example memory-mapped files.
+        where: int64 (N, 2), for each sample the array and the row in it.
+        labels: int64 (N,), 0 = real, 1 = fake.
+        domains: int64 (N,), the place of each sample's domain in the stream.
+        numbers: int64 (N,), one number per image, unique over the stream.
+    """
+
+    arrays: tuple[np.ndarray, ...]
+    where: np.ndarray
+    labels: np.ndarray
+    domains: np.ndarray
+    numbers: np.ndarray
+
+    @classmethod
+    def of(cls, spectra: np.ndarray, labels: Sequence[int] | np.ndarray, domain: int = 0, first_number: int = 0,
+           rows: np.ndarray | None = None) -> Samples:
+        """Samples of one domain: the given rows of one array (all rows by default)."""
+        rows = np.arange(len(spectra)) if rows is None else np.asarray(rows, np.int64)
+        labels = np.asarray(labels, np.int64)
+        if len(labels) != len(rows):
+            raise ValueError(f"{len(labels)} labels for {len(rows)} spectra")
+        where = np.stack([np.zeros(len(rows), np.int64), rows], axis=1)
+        return cls((spectra,), where, labels, np.full(len(rows), domain), first_number + np.arange(len(rows)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: np.ndarray) -> Samples:
+        """The chosen samples (indices or mask), still unread."""
+        return Samples(self.arrays, self.where[chosen], self.labels[chosen], self.domains[chosen],
+                       self.numbers[chosen])
+
+    def __add__(self, other: Samples) -> Samples:
+        shifted = other.where + [len(self.arrays), 0]
+        return Samples(
+            self.arrays + other.arrays,
+            np.concatenate([self.where, shifted]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.domains, other.domains]),
+            np.concatenate([self.numbers, other.numbers]),
+        )
+
+    def read(self, chosen: np.ndarray | slice = slice(None)) -> Tensor:
+        """Reads the chosen spectra as float32, shape (n, C, H, W)."""
+        where = self.where[chosen]
+        out = np.empty((len(where), *self.arrays[0].shape[1:]), np.float32)
+        for source in np.unique(where[:, 0]):
+            at = where[:, 0] == source
+            out[at] = self.arrays[source][where[at, 1]]
+        return torch.from_numpy(out)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an agent observes: spectra float32 (n, C, H, W); labels, domains, numbers int64 (n,); epoch."""
+
+    spectra: Tensor
+    labels: Tensor
+    domains: Tensor
+    numbers: Tensor
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One chunk of one domain.
+
+    Attributes:
+        index: place of the domain in the stream, from 0.
+        name: of the domain (joint training: of the newest one).
+        chunk: place of the chunk in the domain, from 0.
+        last: whether it is the domain's last chunk; after it, everything is tested.
+        samples: the images.
+        epochs, batch_size: how they are gone through.
+    """
+
+    index: int
+    name: str
+    chunk: int
+    last: bool
+    samples: Samples
+    epochs: int
+    batch_size: int
+
+    @property
+    def updates(self) -> int:
+        """Batches in all epochs together; a short last batch counts."""
+        return self.epochs * -(-len(self.samples) // self.batch_size)
+
+    def batches(self, seed: int) -> Iterator[Batch]:
+        """All batches of all epochs, in an order that depends on the seed, domain and chunk only."""
+        rng = np.random.default_rng([seed, self.index, self.chunk])
+        for epoch in range(self.epochs):
+            order = rng.permutation(len(self.samples))
+            for start in range(0, len(order), self.batch_size):
+                chosen = order[start : start + self.batch_size]
+                part = self.samples[chosen]
+                yield Batch(part.read(), torch.from_numpy(part.labels), torch.from_numpy(part.domains),
+                            torch.from_numpy(part.numbers), epoch)
+
+
+def make_steps(
+    domains: Sequence[tuple[str, Samples]],
+    *,
+    epochs: int,
+    batch_size: int,
+    chunks: int = 1,
+    seed: int = 0,
+    joint: bool = False,
+) -> list[Step]:
+    """The steps of a stream.
+
+    Args:
+        domains: name and training images of each domain, in the stream's order.
+        epochs, batch_size: of every step.
+        chunks: parts of (nearly) equal size that each domain is cut into, after a seeded shuffle.
+        seed: of that shuffle.
+        joint: step t holds the union of domains 1..t (the upper bound) instead of domain t alone.
+
+    Raises:
+        ValueError: a domain has no images, or fewer images than chunks; the message names it.
+    """
+    steps = []
+    union: Samples | None = None
+    for index, (name, samples) in enumerate(domains):
+        if len(samples) < chunks or not len(samples):
+            raise ValueError(f"domain {name!r} has {len(samples)} training images; needed: at least "
+                             f"{max(chunks, 1)}, one for each chunk")
+        union = samples if union is None or not joint else union + samples
+        order = np.random.default_rng([seed, index]).permutation(len(union))
+        for chunk, rows in enumerate(np.array_split(order, chunks)):
+            steps.append(Step(index, name, chunk, chunk == chunks - 1, union[rows], epochs, batch_size))
+    return steps
+
+
+def once(step: Step) -> Step:
+    """The same step, gone through a single time."""
+    return replace(step, epochs=1)
