@@ -64,8 +64,13 @@ class Memory:
         """All remembered images, as samples to train on."""
         rows = np.stack([np.zeros(self.size, np.int64), np.arange(self.size)], axis=1)
         used = slice(self.size)
-        return Samples((self.spectra.numpy(),), rows, self.labels[used].numpy().copy(),
-                       self.domains[used].numpy().copy(), self.numbers[used].numpy().copy())
+        return Samples(
+            (self.spectra.numpy(),),
+            rows,
+            self.labels[used].numpy().copy(),
+            self.domains[used].numpy().copy(),
+            self.numbers[used].numpy().copy(),
+        )
 
     def replace(self, samples: Samples) -> None:
         """Forgets everything and keeps these samples instead, at most `capacity`."""
@@ -78,7 +83,7 @@ class Memory:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors and numbers."""
-        return {name: value for name, value in vars(self).items()}
+        return dict(vars(self))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
@@ -158,8 +163,9 @@ def herding(features: Tensor, count: int) -> Tensor:
     return torch.tensor(chosen, dtype=torch.int64)
 
 
-def retrieve_random(memory: Memory, count: int, generator: torch.Generator, *, exclude_domain: int | None = None
-                    ) -> Tensor:
+def retrieve_random(
+    memory: Memory, count: int, generator: torch.Generator, *, exclude_domain: int | None = None
+) -> Tensor:
     """Up to `count` different slots drawn at random, of images from other domains than the excluded one.
 
     Returns:
@@ -172,8 +178,9 @@ def retrieve_random(memory: Memory, count: int, generator: torch.Generator, *, e
     return eligible[order[:count]]
 
 
-def mir_ranking(network: nn.Module, incoming: Tensor, labels: Tensor, candidates: Tensor,
-                candidate_labels: Tensor, lr: float) -> Tensor:
+def mir_ranking(
+    network: nn.Module, incoming: Tensor, labels: Tensor, candidates: Tensor, candidate_labels: Tensor, lr: float
+) -> Tensor:
     """Candidates ordered by how much a virtual step on the incoming batch would raise their loss.
 
     The virtual step is plain SGD, theta' = theta - lr * gradient of the incoming mean loss. The incoming

@@ -95,8 +95,7 @@ def _run(parsed: argparse.Namespace) -> int:
             raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
         changes[name] = from_text(name, text)
     notebook = staging.notebook_name(parsed.notebook)
-    outcome = staging.execute(notebook, staging.notebook_options(notebook, parsed.profile, changes),
-                              again=parsed.again)
+    outcome = staging.execute(notebook, staging.notebook_options(notebook, parsed.profile, changes), again=parsed.again)
     print(staging.table([outcome]))
     return int(outcome.status == "failed")
 

@@ -23,14 +23,16 @@ CLASS_COLOURS = {"real": "#0072B2", "fake": "#D55E00"}
 def theme() -> None:
     """The project's look, set once, by `from cldf_core import figures` in a notebook and figures.theme()."""
     sns.set_theme(context="paper", style="ticks", font="DejaVu Sans")
-    mpl.rcParams.update({
-        "figure.dpi": 110,
-        "figure.constrained_layout.use": True,
-        "pdf.fonttype": 42,  # fonts are embedded as outlines that stay text
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "image.cmap": "viridis",
-    })
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "pdf.fonttype": 42,  # fonts are embedded as outlines that stay text
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "image.cmap": "viridis",
+        }
+    )
 
 
 # --- images and spectra (notebooks 00, 01, 02) ---

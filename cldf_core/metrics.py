@@ -12,10 +12,28 @@ import numpy as np
 import pandas as pd
 
 THRESHOLD = 0.5
-DETECTION = ("accuracy", "balanced accuracy", "accuracy on real", "accuracy on fake", "AUC", "AP", "EER",
-             "TPR at 5 % FPR", "ECE")
-CONTINUAL = ("average", "learning", "forgetting (max-last)", "backward transfer", "forward transfer",
-             "anytime average", "worst case", "seen", "future")
+DETECTION = (
+    "accuracy",
+    "balanced accuracy",
+    "accuracy on real",
+    "accuracy on fake",
+    "AUC",
+    "AP",
+    "EER",
+    "TPR at 5 % FPR",
+    "ECE",
+)
+CONTINUAL = (
+    "average",
+    "learning",
+    "forgetting (max-last)",
+    "backward transfer",
+    "forward transfer",
+    "anytime average",
+    "worst case",
+    "seen",
+    "future",
+)
 
 
 def detection(labels: np.ndarray, scores: np.ndarray, *, threshold: float = THRESHOLD) -> dict[str, float]:
@@ -77,8 +95,9 @@ def expected_calibration_error(labels: np.ndarray, scores: np.ndarray, *, bins: 
     return float(np.abs(gaps).sum() / len(scores))
 
 
-def matrix(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test", threshold: float = THRESHOLD
-           ) -> pd.DataFrame:
+def matrix(
+    scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test", threshold: float = THRESHOLD
+) -> pd.DataFrame:
     """R[t, i] of a run: a row for each step, a column for each domain, in the order they were tested.
 
     Args:
@@ -178,8 +197,15 @@ def interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def summary(scores: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy", *, split: str = "test",
-            resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def summary(
+    scores: pd.DataFrame,
+    stream: Sequence[str],
+    metric: str = "accuracy",
+    *,
+    split: str = "test",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Every continual metric of a run, and the last accuracy on each unseen domain, with 95 % intervals.
 
     Args:
@@ -198,16 +224,28 @@ def summary(scores: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
 
 
-def paired_difference(first: pd.DataFrame, second: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy",
-                      *, split: str = "test", resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def paired_difference(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    stream: Sequence[str],
+    metric: str = "accuracy",
+    *,
+    split: str = "test",
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
     """`summary` of first minus second, from the same resamples of the groups both were tested on.
 
     Raises:
         ValueError: the two were not tested on the same images.
     """
     keys = ["domain", "split", "image"]
-    if not first[keys].drop_duplicates().reset_index(drop=True).equals(
-            second[keys].drop_duplicates().reset_index(drop=True)):
+    if (
+        not first[keys]
+        .drop_duplicates()
+        .reset_index(drop=True)
+        .equals(second[keys].drop_duplicates().reset_index(drop=True))
+    ):
         raise ValueError("the two runs were tested on different images, so they cannot be paired")
     of = _continual_and_unseen(stream)
     points, draws = [], []

@@ -150,8 +150,10 @@ def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where
     allowed_names = list(names) if names is not None else list(Options.model_fields)
     for name in values:
         if name not in allowed_names:
-            raise OptionError(f"{where}: there is no option {name!r} (its value is {values[name]!r}); " + _instead(
-                str(name), allowed_names))
+            raise OptionError(
+                f"{where}: there is no option {name!r} (its value is {values[name]!r}); "
+                + _instead(str(name), allowed_names)
+            )
     try:
         options = Options(**values)
     except ValidationError as error:
@@ -203,8 +205,12 @@ def allowed(name: str) -> str:
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         none = True
         kind = next(part for part in typing.get_args(kind) if part is not type(None))
-    limits = {key: getattr(rule, key) for rule in field.metadata for key in ("ge", "gt", "le", "lt", "multiple_of")
-              if hasattr(rule, key)}
+    limits = {
+        key: getattr(rule, key)
+        for rule in field.metadata
+        for key in ("ge", "gt", "le", "lt", "multiple_of")
+        if hasattr(rule, key)
+    }
     if typing.get_origin(kind) is Literal:
         text = ", ".join(map(str, typing.get_args(kind)))
     elif typing.get_origin(kind) is list:
@@ -229,17 +235,25 @@ def _check_together(options: Options, where: str) -> None:
             raise OptionError(f"{where}: {name} is {domains!r}; allowed: each domain once")
     both = set(options.stream) & set(options.unseen)
     if both:
-        raise OptionError(f"{where}: unseen is {options.unseen!r}; allowed: domains that are not in stream "
-                          f"(found in both: {', '.join(sorted(both))})")
+        raise OptionError(
+            f"{where}: unseen is {options.unseen!r}; allowed: domains that are not in stream "
+            f"(found in both: {', '.join(sorted(both))})"
+        )
     if options.memory_epochs & (options.memory_epochs - 1):
-        raise OptionError(f"{where}: memory_epochs is {options.memory_epochs}; allowed: a power of two "
-                          "(whole cycles of warm restarts)")
+        raise OptionError(
+            f"{where}: memory_epochs is {options.memory_epochs}; allowed: a power of two "
+            "(whole cycles of warm restarts)"
+        )
     if options.agent == "icarl" and options.memory < 2 * len(options.stream):
-        raise OptionError(f"{where}: memory is {options.memory}; allowed for iCaRL: at least one image for each class, "
-                          f"{2 * len(options.stream)} for a stream of {len(options.stream)} domains")
+        raise OptionError(
+            f"{where}: memory is {options.memory}; allowed for iCaRL: at least one image for each class, "
+            f"{2 * len(options.stream)} for a stream of {len(options.stream)} domains"
+        )
     if options.memory_lr_min > options.memory_lr:
-        raise OptionError(f"{where}: memory_lr_min is {options.memory_lr_min}; allowed: at most memory_lr, "
-                          f"which is {options.memory_lr}")
+        raise OptionError(
+            f"{where}: memory_lr_min is {options.memory_lr_min}; allowed: at most memory_lr, "
+            f"which is {options.memory_lr}"
+        )
 
 
 def _instead(name: str, names: list[str]) -> str:

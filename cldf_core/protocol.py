@@ -120,6 +120,7 @@ def _bar(total: int, progress: bool | None) -> Iterator[Callable[[str], None]]:
     from tqdm.auto import tqdm
 
     with tqdm(total=total, unit="batch", leave=False) as bar:
+
         def advance(text: str) -> None:
             if bar.desc != text + ": ":
                 bar.set_description(text, refresh=False)

@@ -49,8 +49,7 @@ class Network(nn.Module):
         bound = old.in_features**-0.5
         weight = torch.empty(outputs, old.in_features).uniform_(-bound, bound, generator=generator)
         bias = torch.empty(outputs).uniform_(-bound, bound, generator=generator)
-        self.head = nn.utils.skip_init(nn.Linear, old.in_features, old.out_features + outputs,
-                                       device=old.weight.device)
+        self.head = nn.utils.skip_init(nn.Linear, old.in_features, old.out_features + outputs, device=old.weight.device)
         with torch.no_grad():
             self.head.weight.copy_(torch.cat([old.weight, weight.to(old.weight)]))
             self.head.bias.copy_(torch.cat([old.bias, bias.to(old.bias)]))
@@ -88,7 +87,7 @@ def build_network(
         if weights:
             _load_body(body, name, weights)
     feature_size = body.fc.in_features
-    body.fc = nn.Identity()  # type: ignore[assignment]
+    body.fc = nn.Identity()
     return Network(body, feature_size, outputs).to(memory_format=torch.channels_last)
 
 
@@ -137,7 +136,9 @@ def _load_body(body: ResNet, name: str, weights: str) -> None:
     try:
         result = body.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise ValueError(f"weights is {weights!r}, which does not fit {name}: {str(error).splitlines()[-1].strip()}") from error
+        raise ValueError(
+            f"weights is {weights!r}, which does not fit {name}: {str(error).splitlines()[-1].strip()}"
+        ) from error
     missing = [key for key in result.missing_keys if not key.startswith("fc.")]
     if missing or result.unexpected_keys:
         raise ValueError(

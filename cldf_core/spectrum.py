@@ -62,7 +62,7 @@ def mirror(half: np.ndarray) -> np.ndarray:
     Returns:
         Same dtype, shape (..., H, W).
     """
-    height, columns = half.shape[-2:]
+    columns = half.shape[-1]
     full = np.empty((*half.shape[:-1], 2 * (columns - 1)), half.dtype)
     full[..., :columns] = half
     full[..., 0, columns:] = half[..., 0, columns - 2 : 0 : -1]
@@ -190,7 +190,7 @@ def _checked(images: np.ndarray | Tensor) -> np.ndarray:
 def _magnitude(pixels: np.ndarray, dtype: type) -> np.ndarray:
     """|F| + offset, the argument of the logarithm."""
     # scipy computes single precision in single precision, and faster than torch does on some CPUs.
-    scaled = pixels.astype(dtype)
+    scaled: np.ndarray = pixels.astype(dtype)
     scaled /= 255
     magnitude = np.abs(scipy.fft.rfft2(scaled))
     magnitude += np.asarray(LOG_OFFSET, dtype)

@@ -33,8 +33,14 @@ class Samples:
     numbers: np.ndarray
 
     @classmethod
-    def of(cls, spectra: np.ndarray, labels: Sequence[int] | np.ndarray, domain: int = 0, first_number: int = 0,
-           rows: np.ndarray | None = None) -> Samples:
+    def of(
+        cls,
+        spectra: np.ndarray,
+        labels: Sequence[int] | np.ndarray,
+        domain: int = 0,
+        first_number: int = 0,
+        rows: np.ndarray | None = None,
+    ) -> Samples:
         """Samples of one domain: the given rows of one array (all rows by default)."""
         rows = np.arange(len(spectra)) if rows is None else np.asarray(rows, np.int64)
         labels = np.asarray(labels, np.int64)
@@ -48,8 +54,7 @@ class Samples:
 
     def __getitem__(self, chosen: np.ndarray) -> Samples:
         """The chosen samples (indices or mask), still unread."""
-        return Samples(self.arrays, self.where[chosen], self.labels[chosen], self.domains[chosen],
-                       self.numbers[chosen])
+        return Samples(self.arrays, self.where[chosen], self.labels[chosen], self.domains[chosen], self.numbers[chosen])
 
     def __add__(self, other: Samples) -> Samples:
         shifted = other.where + [len(self.arrays), 0]
@@ -116,8 +121,13 @@ class Step:
             for start in range(0, len(order), self.batch_size):
                 chosen = order[start : start + self.batch_size]
                 part = self.samples[chosen]
-                yield Batch(part.read(), torch.from_numpy(part.labels), torch.from_numpy(part.domains),
-                            torch.from_numpy(part.numbers), epoch)
+                yield Batch(
+                    part.read(),
+                    torch.from_numpy(part.labels),
+                    torch.from_numpy(part.domains),
+                    torch.from_numpy(part.numbers),
+                    epoch,
+                )
 
 
 def make_steps(
@@ -145,8 +155,10 @@ def make_steps(
     union: Samples | None = None
     for index, (name, samples) in enumerate(domains):
         if len(samples) < chunks or not len(samples):
-            raise ValueError(f"domain {name!r} has {len(samples)} training images; needed: at least "
-                             f"{max(chunks, 1)}, one for each chunk")
+            raise ValueError(
+                f"domain {name!r} has {len(samples)} training images; needed: at least "
+                f"{max(chunks, 1)}, one for each chunk"
+            )
         union = samples if union is None or not joint else union + samples
         order = np.random.default_rng([seed, index]).permutation(len(union))
         for chunk, rows in enumerate(np.array_split(order, chunks)):

@@ -40,8 +40,9 @@ class Agent:
         seed = int(torch.randint(2**31, (), generator=self.generator))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = build_network(self.options.network, outputs=outputs, width=self.options.width,
-                                    weights=self.options.weights)
+            network = build_network(
+                self.options.network, outputs=outputs, width=self.options.width, weights=self.options.weights
+            )
         return network.to(self.device)
 
     def begin_step(self, step: Step) -> Step:
@@ -123,7 +124,8 @@ class Agent:
         self.optimiser = self.new_optimiser(self.network)
         # torch's one-cycle needs two updates to have a rise and a fall.
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, max_lr=self.options.lr, total_steps=max(step.updates, 2), cycle_momentum=False)
+            self.optimiser, max_lr=self.options.lr, total_steps=max(step.updates, 2), cycle_momentum=False
+        )
 
     @property
     def lr(self) -> float:

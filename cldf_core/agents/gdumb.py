@@ -70,8 +70,9 @@ class GDumb(Agent):
         batches = fitting.updates // o.memory_epochs
         network.train()
         for at, batch in enumerate(fitting.batches(seed)):
-            optimiser.param_groups[0]["lr"] = memory_lr(batch.epoch, at % batches, batches, o.memory_lr,
-                                                        o.memory_lr_min)
+            optimiser.param_groups[0]["lr"] = memory_lr(
+                batch.epoch, at % batches, batches, o.memory_lr, o.memory_lr_min
+            )
             loss = F.cross_entropy(self.logits(batch.spectra, network), batch.labels.to(self.device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

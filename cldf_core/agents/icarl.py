@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cldf_core.agents.base import Agent, SCORE_BATCH
+from cldf_core.agents.base import SCORE_BATCH, Agent
 from cldf_core.buffers import Memory, herding
 from cldf_core.options import Options
 from cldf_core.resnet import Network, frozen
@@ -109,16 +109,22 @@ class ICaRL(Agent):
         return torch.cat([self._unit(samples.read(slice(s, s + SCORE_BATCH))) for s in starts])
 
     def _unit(self, spectra: Tensor) -> Tensor:
-        with torch.no_grad(), frozen(self.network), torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.options.mixed_precision
+        with (
+            torch.no_grad(),
+            frozen(self.network),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision),
         ):
             features = self.network.features(self.to_device(spectra))
         return F.normalize(features.double().cpu(), dim=1)
 
     def state_dict(self) -> dict[str, Any]:
         """The base's, the exemplars, the means and the old network."""
-        return {**super().state_dict(), "memory": self.memory.state_dict(), "means": self.means,
-                "old": self.old.state_dict() if self.old else None}
+        return {
+            **super().state_dict(),
+            "memory": self.memory.state_dict(),
+            "means": self.means,
+            "old": self.old.state_dict() if self.old else None,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave; the head first grows to the size it had."""
@@ -131,7 +137,8 @@ class ICaRL(Agent):
         if state["old"] is not None:
             self.old = copy.deepcopy(self.network).eval()
             self.old.head = torch.nn.Linear(self.network.head.in_features, len(state["old"]["head.bias"])).to(
-                self.device)
+                self.device
+            )
             self.old.load_state_dict(state["old"])
 
 

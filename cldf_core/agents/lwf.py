@@ -26,7 +26,7 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float
     """
     soft_targets = F.softmax(teacher_logits / temperature, dim=1)
     log_outputs = F.log_softmax(logits / temperature, dim=1)
-    return -temperature**2 * (soft_targets * log_outputs).sum(1).mean()
+    return -(temperature**2) * (soft_targets * log_outputs).sum(1).mean()
 
 
 class LwF(Agent):

@@ -78,6 +78,11 @@ class MIR(ER):
         candidates = self.memory.take(slots)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision):
             ranking = mir_ranking(
-                self.network, self.to_device(batch.spectra), batch.labels.to(self.device),
-                self.to_device(candidates.spectra), candidates.labels.to(self.device), self.lr)
+                self.network,
+                self.to_device(batch.spectra),
+                batch.labels.to(self.device),
+                self.to_device(candidates.spectra),
+                candidates.labels.to(self.device),
+                self.lr,
+            )
         return slots[ranking[: self.options.replay].cpu()]

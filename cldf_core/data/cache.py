@@ -110,12 +110,15 @@ def _compute(domain: Domain, options: Options, array_path: Path, table_path: Pat
                 except ImageProblem as problem:
                     aside.append((images[row], str(problem)))
             if block:
-                out[list(block)] = network_input(np.stack(list(block.values())), feature=options.feature,
-                                                 plane=options.plane, band=options.band)
+                out[list(block)] = network_input(
+                    np.stack(list(block.values())), feature=options.feature, plane=options.plane, band=options.band
+                )
                 kept += block
         if not kept:
-            raise DataError(f"domain {domain.name!r}: none of its {len(images)} images can be used; the first, "
-                            f"{aside[0][0]}, is {aside[0][1]}")
+            raise DataError(
+                f"domain {domain.name!r}: none of its {len(images)} images can be used; the first, "
+                f"{aside[0][0]}, is {aside[0][1]}"
+            )
         out.flush()
         del out
         with whole_file(table_path) as path:

@@ -44,8 +44,9 @@ class Domain:
             raise DataError(f"domain {self.name!r}: {bad['image']} has label {bad['label']!r}; allowed: 0 real, 1 fake")
         if not table["split"].isin(SPLITS).all():
             bad = table.loc[~table["split"].isin(SPLITS)].iloc[0]
-            raise DataError(f"domain {self.name!r}: {bad['image']} has split {bad['split']!r}; allowed: "
-                            + ", ".join(SPLITS))
+            raise DataError(
+                f"domain {self.name!r}: {bad['image']} has split {bad['split']!r}; allowed: " + ", ".join(SPLITS)
+            )
 
     @cached_property
     def fingerprint(self) -> str:

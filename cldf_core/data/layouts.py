@@ -54,14 +54,17 @@ def data_folder(data: str) -> Path:
         if not is_built(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_name(f".{data}.lock")):  # two notebooks may ask at once
-                build(folder, **EMBEDDED[data])
+                squares = EMBEDDED[data]
+                build(folder, train=squares["train"], validation=squares["validation"], test=squares["test"])
         return folder
     given = Path(data).expanduser()
     for folder in (given, project_root() / given):
         if folder.is_dir():
             return folder.resolve()
-    raise DataError(f"data is {data!r}: there is no such folder; allowed: {', '.join(EMBEDDED)}, or a folder with "
-                    "real/<domain>/ and fake/<domain>/ in it")
+    raise DataError(
+        f"data is {data!r}: there is no such folder; allowed: {', '.join(EMBEDDED)}, or a folder with "
+        "real/<domain>/ and fake/<domain>/ in it"
+    )
 
 
 def domain_names(folder: Path) -> list[str]:
@@ -77,8 +80,10 @@ def read_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
     """
     there = domain_names(folder)
     if not there:
-        raise DataError(f"{folder} holds no domain; needed: folders real/<domain>/ and fake/<domain>/, each with "
-                        "trainA/ and testA/ inside")
+        raise DataError(
+            f"{folder} holds no domain; needed: folders real/<domain>/ and fake/<domain>/, each with "
+            "trainA/ and testA/ inside"
+        )
     written = _read_splits(folder)
     return [_read_domain(folder, name, there, written) for name in names]
 
@@ -103,8 +108,7 @@ def _read_domain(folder: Path, name: str, there: list[str], written: pd.DataFram
     if written is not None:
         missing = table.loc[~table["image"].isin(written.index), "image"]
         if len(missing):
-            raise DataError(f"{folder / 'splits.csv'} does not mention {missing.iloc[0]} "
-                            f"(and {len(missing) - 1} more)")
+            raise DataError(f"{folder / 'splits.csv'} does not mention {missing.iloc[0]} (and {len(missing) - 1} more)")
         table[["split", "group"]] = written.loc[table["image"], ["split", "group"]].to_numpy()
     return Domain(name, folder, table)
 

@@ -18,8 +18,9 @@ from cldf_core.resnet import Network, build_network
 def save_network(network: Network, options: Options, path: Path) -> None:
     """Writes the weights, with the options that tell how to build the network and its input."""
     # Dense copies: the file format has no notion of channels last.
-    state = {k: v.detach().cpu().contiguous(memory_format=torch.contiguous_format)
-             for k, v in network.state_dict().items()}
+    state = {
+        k: v.detach().cpu().contiguous(memory_format=torch.contiguous_format) for k, v in network.state_dict().items()
+    }
     with whole_file(path) as partial:
         save_file(state, partial, metadata={"options": json.dumps(relevant(options))})
 
@@ -28,7 +29,7 @@ def load_network(path: Path) -> tuple[Network, Options]:
     """The network in evaluation mode, and the options of the run that it comes from."""
     with safe_open(path, "pt") as file:
         options = Options(**json.loads(file.metadata()["options"]))
-        state = {key: file.get_tensor(key) for key in file.keys()}
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     network = build_network(options.network, outputs=len(state["head.bias"]), width=options.width)
     network.load_state_dict(state)
     return network.eval(), options

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +28,17 @@ from cldf_core.runs.folder import MANIFEST, METRICS, SCORES, STATE, RunFolder
 from cldf_core.stream import Samples, Step, make_steps
 
 # The source files that a run's scores depend on; options count by their values.
-_METHOD = ("spectrum.py", "resnet.py", "buffers.py", "agents/", "stream.py", "protocol.py", "data/images.py",
-           "data/cache.py", "runs/experiment.py")
+_METHOD = (
+    "spectrum.py",
+    "resnet.py",
+    "buffers.py",
+    "agents/",
+    "stream.py",
+    "protocol.py",
+    "data/images.py",
+    "data/cache.py",
+    "runs/experiment.py",
+)
 
 
 def run(options: Options, *, again: bool = False, progress: bool | None = None) -> RunFolder:
@@ -65,8 +73,10 @@ def find(options: Options) -> RunFolder:
     """
     folder = RunFolder(project_root() / "runs" / f"{options.agent}-{run_key(options, load_spectra(options))}")
     if not folder.finished:
-        raise UserError(f"there is no finished run of {options.agent!r} with these options ({folder.path} is "
-                        "missing or unfinished); run the notebook that trains it, with the same parameters")
+        raise UserError(
+            f"there is no finished run of {options.agent!r} with these options ({folder.path} is "
+            "missing or unfinished); run the notebook that trains it, with the same parameters"
+        )
     return folder
 
 
@@ -91,8 +101,7 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
 
 def run_key(options: Options, domains: dict[str, Spectra]) -> str:
     """Hash of all that the result depends on: options, data, the method's source, torch, threads."""
-    what = [relevant(options), {n: d.fingerprint for n, d in domains.items()}, source_hash(*_METHOD),
-            torch.__version__]
+    what = [relevant(options), {n: d.fingerprint for n, d in domains.items()}, source_hash(*_METHOD), torch.__version__]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -104,24 +113,40 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
         table = table[table["split"] == "train"]
         if options.limit is not None:
             # The same draw for both classes: where reals and fakes are pairs, pairs stay together.
-            table = pd.concat([
-                part.iloc[np.sort(np.random.default_rng([options.seed, place]).permutation(len(part))[: options.limit])]
-                for _, part in table.groupby("label")])
+            table = pd.concat(
+                [
+                    part.iloc[
+                        np.sort(np.random.default_rng([options.seed, place]).permutation(len(part))[: options.limit])
+                    ]
+                    for _, part in table.groupby("label")
+                ]
+            )
         rows = table["row"].to_numpy()
         stream.append((name, Samples.of(domains[name].array, table["label"].to_numpy(), place, number, rows)))
         number += len(rows)
     return stream
 
 
-def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, key: str, progress: bool | None
-             ) -> None:
-    steps = make_steps(training_samples(options, domains), epochs=options.epochs, batch_size=options.batch,
-                       chunks=options.chunks, seed=options.seed, joint=options.agent == "joint")
-    tables = {(name, split): domains[name].table.query("split == @split")
-              for name in domains for split in SPLITS if split in options.splits}
+def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, key: str, progress: bool | None) -> None:
+    steps = make_steps(
+        training_samples(options, domains),
+        epochs=options.epochs,
+        batch_size=options.batch,
+        chunks=options.chunks,
+        seed=options.seed,
+        joint=options.agent == "joint",
+    )
+    tables: dict[tuple[str, str], pd.DataFrame] = {
+        (name, split): domains[name].table.query("split == @split")
+        for name in domains
+        for split in SPLITS
+        if split in options.splits
+    }
     tables = {at: table for at, table in tables.items() if len(table)}
-    tests = {f"{name}/{split}": Samples.of(domains[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
-             for (name, split), table in tables.items()}
+    tests = {
+        f"{name}/{split}": Samples.of(domains[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
+        for (name, split), table in tables.items()
+    }
     agent = build_agent(options)
     manifest = _manifest(options, domains, key, tables)
     done = _restore(agent, folder, manifest, len(steps))
@@ -149,39 +174,57 @@ def _restore(agent: Agent, folder: RunFolder, manifest: dict[str, Any], steps: i
     return min(int(state["done"]), steps)
 
 
-def _keep(tested: Tested, done: int, agent: Agent, folder: RunFolder, manifest: dict[str, Any],
-          tables: dict[tuple[str, str], pd.DataFrame]) -> None:
+def _keep(
+    tested: Tested,
+    done: int,
+    agent: Agent,
+    folder: RunFolder,
+    manifest: dict[str, Any],
+    tables: dict[tuple[str, str], pd.DataFrame],
+) -> None:
     """Stores a step: first its scores and network, last the state, which says that all is there."""
     step = tested.step
     if step.last:
-        scores = [_score_table(step, name, split, table, tested.logits[f"{name}/{split}"])
-                  for (name, split), table in tables.items()]
+        scores = [
+            _score_table(step, name, split, table, tested.logits[f"{name}/{split}"])
+            for (name, split), table in tables.items()
+        ]
         folder.write_table(f"{STATE}/{folder.step_scores(step.index).name}", pd.concat(scores, ignore_index=True))
         save_network(agent.network, agent.options, folder.path / f"model-step{step.index + 1}.safetensors")
-    manifest["steps"].append({
-        "step": step.index + 1, "domain": step.name, "chunk": step.chunk + 1, "images": tested.images,
-        "seconds": round(tested.seconds, 3), "losses": [_plain(x) for x in tested.losses],
-        "memory_bytes": agent.memory_bytes,
-    })
+    manifest["steps"].append(
+        {
+            "step": step.index + 1,
+            "domain": step.name,
+            "chunk": step.chunk + 1,
+            "images": tested.images,
+            "seconds": round(tested.seconds, 3),
+            "losses": [_plain(x) for x in tested.losses],
+            "memory_bytes": agent.memory_bytes,
+        }
+    )
     manifest["seconds"] = round(sum(s["seconds"] for s in manifest["steps"]), 3)
     manifest["images"] = sum(s["images"] for s in manifest["steps"])
     manifest["peak_memory_bytes"] = max(manifest["peak_memory_bytes"], peak_memory())
-    save_state({"agent": agent.state_dict(), "done": done, "steps": json.dumps(manifest["steps"])},
-               folder.path / STATE / "agent.pt")
+    save_state(
+        {"agent": agent.state_dict(), "done": done, "steps": json.dumps(manifest["steps"])},
+        folder.path / STATE / "agent.pt",
+    )
     folder.write_manifest(manifest)
 
 
 def _score_table(step: Step, name: str, split: str, table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({
-        "step": step.index + 1,
-        "domain": name,
-        "split": split,
-        "image": table["image"].to_numpy(),
-        "group": table["group"].to_numpy(),
-        "label": table["label"].to_numpy(),
-        "logit": logits,
-        "score": 1 / (1 + np.exp(-np.clip(logits, -500, 500))),
-    })
+    return pd.DataFrame(
+        {
+            "step": step.index + 1,
+            "domain": name,
+            "split": split,
+            "image": table["image"].to_numpy(),
+            "group": table["group"].to_numpy(),
+            "label": table["label"].to_numpy(),
+            "logit": logits,
+            "score": 1 / (1 + np.exp(-np.clip(logits, -500, 500))),
+        }
+    )
 
 
 def _metrics(scores: pd.DataFrame) -> pd.DataFrame:
@@ -193,12 +236,21 @@ def _metrics(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "domain", "split", "metric", "value"])
 
 
-def _manifest(options: Options, domains: dict[str, Spectra], key: str,
-              tables: dict[tuple[str, str], pd.DataFrame]) -> dict[str, Any]:
-    absent = [f"{name} has no {split} images, so none are scored" for name in domains for split in options.splits
-              if (name, split) not in tables]
-    aside = [f"{name}: {len(d.set_aside)} images set aside, the first is {d.set_aside['image'].iloc[0]}: "
-             f"{d.set_aside['reason'].iloc[0]}" for name, d in domains.items() if len(d.set_aside)]
+def _manifest(
+    options: Options, domains: dict[str, Spectra], key: str, tables: dict[tuple[str, str], pd.DataFrame]
+) -> dict[str, Any]:
+    absent = [
+        f"{name} has no {split} images, so none are scored"
+        for name in domains
+        for split in options.splits
+        if (name, split) not in tables
+    ]
+    aside = [
+        f"{name}: {len(d.set_aside)} images set aside, the first is {d.set_aside['image'].iloc[0]}: "
+        f"{d.set_aside['reason'].iloc[0]}"
+        for name, d in domains.items()
+        if len(d.set_aside)
+    ]
     for note in absent + aside:
         print(f"note: {note}", file=sys.stderr)
     return {
@@ -222,12 +274,19 @@ def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     import torchvision
 
-    return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
-            "numpy": np.__version__, "machine": platform.machine(), "system": platform.system()}
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }
 
 
 def git_commit() -> str | None:
     """The commit of the project's folder, with "+" when files differ from it; None outside git."""
+
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(["git", *words], cwd=project_root(), capture_output=True, text=True, timeout=10)
@@ -253,10 +312,10 @@ def peak_memory() -> int:
 
 def collect(runs: Sequence[RunFolder]) -> pd.DataFrame:
     """The scores of several runs in one table, with a column agent in front."""
-    return pd.concat([folder.scores().assign(agent=folder.manifest["options"]["agent"]) for folder in runs],
-                     ignore_index=True)
+    return pd.concat(
+        [folder.scores().assign(agent=folder.manifest["options"]["agent"]) for folder in runs], ignore_index=True
+    )
 
 
 def _plain(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
-

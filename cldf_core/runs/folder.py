@@ -1,10 +1,10 @@
 """The files of a run: manifest, scores, metrics, models, and the state it resumes from.
 
-    runs/<name>-<key>/manifest.json           options, versions, threads, data, seconds, peak memory, status
-                      scores.parquet          one row per step, split and image
-                      metrics.parquet         detection metrics per step, domain and split
-                      model-step<k>.safetensors
-                      state/                  while the run is unfinished
+runs/<name>-<key>/manifest.json           options, versions, threads, data, seconds, peak memory, status
+                  scores.parquet          one row per step, split and image
+                  metrics.parquet         detection metrics per step, domain and split
+                  model-step<k>.safetensors
+                  state/                  while the run is unfinished
 """
 
 from __future__ import annotations

@@ -24,8 +24,9 @@ from cldf_core.runs.folder import RunFolder, notebook_folder
 
 PROFILES = ("quick", "smoke")
 # Notebook 08 reads the runs that these write.
-NEEDS = {"08_cross_data_set_evaluation": ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf",
-                                          "07_er_and_mir")}
+NEEDS = {
+    "08_cross_data_set_evaluation": ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir")
+}
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,16 @@ def execute(notebook: str, options: Options, *, again: bool = False) -> Outcome:
     why = _papermill(source, folder.path / "notebook.ipynb", parameters)
     seconds = time.perf_counter() - started
     status = "failed" if why else "finished"
-    folder.write_manifest({"notebook": notebook, "status": status, "options": parameters, "inputs": inputs,
-                           "seconds": round(seconds, 1), "error": why})
+    folder.write_manifest(
+        {
+            "notebook": notebook,
+            "status": status,
+            "options": parameters,
+            "inputs": inputs,
+            "seconds": round(seconds, 1),
+            "error": why,
+        }
+    )
     return Outcome(notebook, "failed" if why else "done", seconds, folder.path, why)
 
 
@@ -117,8 +126,9 @@ def reproduce(profile: str, only: Sequence[str] = (), *, again: bool = False) ->
         data_folder(data)
     outcomes: list[Outcome] = []
     for notebook in chosen:
-        failed = [o.notebook for o in outcomes if o.status in ("failed", "not run") and o.notebook in NEEDS.get(
-            notebook, ())]
+        failed = [
+            o.notebook for o in outcomes if o.status in ("failed", "not run") and o.notebook in NEEDS.get(notebook, ())
+        ]
         if failed:
             outcomes.append(Outcome(notebook, "not run", 0.0, None, f"needs {', '.join(failed)}"))
             continue
@@ -161,8 +171,15 @@ def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:
     why = ""
     with whole_file(target) as partial, _surroundings():
         try:
-            papermill.execute_notebook(str(source), str(partial), parameters, kernel_name="python3",
-                                       progress_bar=False, log_output=False, cwd=str(project_root()))
+            papermill.execute_notebook(
+                str(source),
+                str(partial),
+                parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                log_output=False,
+                cwd=str(project_root()),
+            )
         except papermill.PapermillExecutionError as error:
             why = f"cell {error.exec_count}: {_message(error)}"
         except DeadKernelError:

@@ -1,0 +1,39 @@
+# Each target makes .venv when it is missing; none does its work twice.
+PYTHON ?= python3
+CONSTRAINTS ?= -c constraints.txt
+BIN := .venv/bin
+
+.PHONY: reproduce test lint lab bench sync check clean
+
+reproduce: .venv/installed
+	$(BIN)/cldf reproduce
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lab: .venv/installed
+	$(BIN)/jupyter lab notebooks
+
+bench: .venv/installed
+	$(BIN)/python -m pytest tests/benchmarks -s --override-ini addopts=-ra
+
+# The .ipynb are made from the .py, without outputs.
+sync: .venv/installed
+	$(BIN)/jupytext --to ipynb notebooks/*.py
+
+# The five statements about the embedded benchmark, five seeds (about half an hour).
+check: .venv/installed
+	$(BIN)/cldf mini check
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e ".[dev]"
+	touch $@
