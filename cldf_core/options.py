@@ -182,6 +182,15 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Options:
     return checked(values, names, where=notebook)
 
 
+def for_agent(options: Options, agent: str) -> Options:
+    """The same options for another agent, checked again: some rules concern one agent only.
+
+    Raises:
+        OptionError: as `checked`.
+    """
+    return checked({**options.model_dump(), "agent": agent}, where=f"agent {agent}")
+
+
 def from_text(name: str, text: str) -> Any:
     """The value that a text on the command line stands for, by the option's type; unchecked."""
     import yaml
