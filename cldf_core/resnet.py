@@ -16,9 +16,22 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, ResNet
 
 NETWORKS = ("slim", "resnet18", "resnet34", "resnet50")
+
+
+class Norm(nn.BatchNorm2d):
+    """BatchNorm that also takes a single small image: its one value per channel has no variance, so the
+    running statistics stand in and stay as they are. Otherwise torch's.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shape (N, C, H, W), as given."""
+        if self.training and input.numel() == input.shape[1]:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, eps=self.eps)
+        return super().forward(input)
 
 
 class Network(nn.Module):
@@ -83,7 +96,7 @@ def build_network(
             raise ValueError(f"weights is {weights!r}, but the slim network has no pretrained weights")
         body: ResNet = _slim(width)
     else:
-        body = getattr(torchvision.models, name)(weights=None)
+        body = getattr(torchvision.models, name)(weights=None, norm_layer=Norm)
         if weights:
             _load_body(body, name, weights)
     feature_size = body.fc.in_features
@@ -103,9 +116,9 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def _slim(width: int) -> ResNet:
-    net = ResNet(BasicBlock, [1, 1, 1, 1])
+    net = ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=Norm)
     net.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
-    net.bn1 = nn.BatchNorm2d(width)
+    net.bn1 = Norm(width)
     net.inplanes = width
     for stage in range(4):
         layer = net._make_layer(BasicBlock, width << stage, 1, stride=1 if stage == 0 else 2)
