@@ -120,7 +120,7 @@ _SPECTRA = (*_IMAGES, "band", "precision", "threads")
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "00_start_here": (*_SPECTRA, "network", "width", "lr", "epochs", "batch"),
     "01_data_exploration": _IMAGES,
-    "02_spectral_analysis": _SPECTRA,
+    "02_spectral_analysis": _IMAGES,
     "03_without_continual_learning": _RUN,
     "04_icarl": (*_RUN, *AGENTS["icarl"]),
     "05_gdumb": (*_RUN, *AGENTS["gdumb"]),
@@ -238,10 +238,10 @@ def allowed(name: str) -> str:
 
 def _check_together(options: Options, where: str) -> None:
     """Rules that concern two options or the shape of one."""
-    for name in ("stream", "unseen"):
-        domains = getattr(options, name)
-        if len(set(domains)) < len(domains):
-            raise OptionError(f"{where}: {name} is {domains!r}; allowed: each domain once")
+    for name in ("stream", "unseen", "splits"):
+        names = getattr(options, name)
+        if len(set(names)) < len(names):
+            raise OptionError(f"{where}: {name} is {names!r}; allowed: each name once")
     both = set(options.stream) & set(options.unseen)
     if both:
         raise OptionError(
