@@ -1,0 +1,135 @@
+"""The stream: every image once per epoch, in an order that depends on seed, domain and chunk alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cldf_core.stream import Samples, make_steps, once
+
+
+def stream(*counts: int, **kwargs):
+    first = np.cumsum([0, *counts])
+    domains = [
+        (f"domain{d}", random_samples(n, d, shape=(3, 4, 3), first_number=int(first[d]))) for d, n in enumerate(counts)
+    ]
+    return make_steps(domains, **{"epochs": 2, "batch_size": 4, **kwargs}), domains
+
+
+def numbers(step, seed: int = 0) -> list[list[int]]:
+    return [batch.numbers.tolist() for batch in step.batches(seed)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(count=st.integers(1, 40), batch=st.integers(1, 45), epochs=st.integers(1, 3), seed=st.integers(0, 99))
+def test_every_image_once_per_epoch(count, batch, epochs, seed):
+    (step,), _ = stream(count, epochs=epochs, batch_size=batch)
+    seen: dict[int, list[int]] = {}
+    sizes = []
+    for part in step.batches(seed):
+        seen.setdefault(part.epoch, []).extend(part.numbers.tolist())
+        sizes.append(len(part.labels))
+    assert list(seen) == list(range(epochs))
+    assert all(sorted(epoch) == list(range(count)) for epoch in seen.values())
+    full, rest = divmod(count, batch)
+    assert sizes == ([batch] * full + [rest] * (rest > 0)) * epochs  # the short batch is used
+    assert step.updates == len(sizes)
+
+
+@pytest.mark.parametrize("count", [13, 1])
+def test_few_images_are_trained_on(count):
+    (step,), _ = stream(count, batch_size=32, epochs=1)
+    assert [len(batch) for batch in numbers(step)] == [count]
+
+
+def test_batches_hold_what_belongs_to_each_image():
+    steps, domains = stream(7, 9)
+    for step in steps:
+        _, samples = domains[step.index]
+        for batch in step.batches(5):
+            at = batch.numbers.numpy() - samples.numbers[0]
+            np.testing.assert_array_equal(batch.labels, samples.labels[at])
+            np.testing.assert_array_equal(batch.spectra.numpy(), samples.arrays[0][at].astype(np.float32))
+            assert batch.spectra.dtype == torch.float32
+            assert (batch.domains == step.index).all()
+
+
+def test_order_depends_on_seed_domain_and_chunk_only():
+    steps, _ = stream(12, 12, chunks=2, seed=3)
+    first = [numbers(step, 3) for step in steps]
+    torch.manual_seed(99)
+    np.random.seed(99)
+    assert [numbers(step, 3) for step in reversed(steps)][::-1] == first  # whatever ran before
+    alone, _ = stream(12, 12, chunks=2, seed=3)
+    assert numbers(alone[3], 3) == first[3]
+    other, _ = stream(12, 12, chunks=2, seed=4)
+    assert [numbers(step, 4) for step in other] != first
+    # Epochs, domains and chunks are shuffled on their own.
+    (step, *_), _ = stream(30, 30, epochs=2, batch_size=30)
+    first_epoch, second_epoch = numbers(step)
+    assert first_epoch != second_epoch
+    (one, two), _ = stream(30, 30, epochs=1, batch_size=30)
+    assert [n - 30 for n in numbers(two)[0]] != numbers(one)[0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(counts=st.lists(st.integers(5, 30), min_size=1, max_size=3), chunks=st.integers(1, 5), seed=st.integers(0, 9))
+def test_chunks_share_out_a_domain(counts, chunks, seed):
+    steps, domains = stream(*counts, chunks=chunks, seed=seed)
+    assert [(s.index, s.chunk) for s in steps] == [(d, c) for d in range(len(counts)) for c in range(chunks)]
+    assert [s.last for s in steps] == [c == chunks - 1 for _ in counts for c in range(chunks)]
+    for index, (name, samples) in enumerate(domains):
+        parts = [step.samples for step in steps if step.index == index]
+        assert all(step.name == name for step in steps if step.index == index)
+        sizes = [len(part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+        assert sorted(np.concatenate([p.numbers for p in parts])) == samples.numbers.tolist()
+
+
+def test_chunks_mix_the_classes():
+    # Real images come first in a folder: cut without a shuffle, a chunk would hold one class.
+    samples = Samples.of(np.zeros((40, 3, 4, 3), np.float16), [0] * 20 + [1] * 20)
+    for step in make_steps([("d", samples)], epochs=1, batch_size=4, chunks=4):
+        assert 0 < step.samples.labels.sum() < 10
+
+
+def test_joint_steps_are_unions():
+    steps, _ = stream(5, 6, 7, joint=True)
+    assert [sorted(s.samples.numbers) for s in steps] == [list(range(5)), list(range(11)), list(range(18))]
+    assert [s.name for s in steps] == ["domain0", "domain1", "domain2"]
+    for batch in steps[2].batches(0):
+        want = np.digitize(batch.numbers, [5, 11])
+        np.testing.assert_array_equal(batch.domains, want)
+
+
+@pytest.mark.parametrize(("counts", "chunks"), [((3, 0), 1), ((8, 3), 4)])
+def test_too_few_images_are_told_with_the_domains_name(counts, chunks):
+    with pytest.raises(ValueError, match=rf"'domain1' has {counts[1]} training images; needed: at least {chunks}"):
+        stream(*counts, chunks=chunks)
+
+
+def test_samples_of_several_arrays_read_in_the_asked_order():
+    a, b = random_samples(5, 0, shape=(3, 4, 3)), random_samples(4, 1, shape=(3, 4, 3), first_number=5)
+    both = a + b + a[np.array([2])]
+    assert len(both) == 10
+    order = np.array([9, 0, 8, 4, 5, 2, 0])
+    want = np.concatenate([a.arrays[0], b.arrays[0], a.arrays[0][2:3]])[order]
+    np.testing.assert_array_equal(both.read(order).numpy(), want.astype(np.float32))
+    np.testing.assert_array_equal(both[order].read().numpy(), want.astype(np.float32))
+    np.testing.assert_array_equal(both[order].numbers, [2, 0, 8, 4, 5, 2, 0])
+    np.testing.assert_array_equal(both[both.labels == 1].labels, 1)
+
+
+def test_samples_check_their_lengths():
+    with pytest.raises(ValueError, match="3 labels for 2 spectra"):
+        Samples.of(np.zeros((2, 3, 4, 3)), [0, 1, 0])
+
+
+def test_once_goes_through_a_single_time():
+    (step,), _ = stream(6, epochs=5)
+    assert {b.epoch for b in once(step).batches(0)} == {0}
+    assert once(step).samples is step.samples
