@@ -3,7 +3,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= -c constraints.txt
 BIN := .venv/bin
 
-.PHONY: reproduce test lint lab bench sync check clean
+.PHONY: reproduce test lint lab bench sync check choose clean
 
 reproduce: .venv/installed
 	$(BIN)/cldf reproduce
@@ -29,6 +29,10 @@ sync: .venv/installed
 # The five statements about the embedded benchmark, five seeds (about half an hour).
 check: .venv/installed
 	$(BIN)/cldf mini check
+
+# Learning rate and epochs, chosen on validation photographs (about ten minutes).
+choose: .venv/installed
+	$(BIN)/python tests/benchmarks/choose_training.py
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

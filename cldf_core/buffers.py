@@ -6,6 +6,7 @@ generator that is passed in.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,18 +124,20 @@ class Balanced(Memory):
 
     def offer(self, batch: Batch, generator: torch.Generator) -> None:
         """Offers each image of the batch, in order."""
-        for row in range(len(batch.labels)):
-            group = int(2 * batch.domains[row] + batch.labels[row])
-            groups = 2 * self.domains[: self.size] + self.labels[: self.size]
-            counts = {int(g): int(n) for g, n in zip(*torch.unique(groups, return_counts=True), strict=True)}
-            if counts.get(group, 0) >= self.capacity / len(counts.keys() | {group}):
+        groups = (2 * self.domains + self.labels)[: self.size].tolist()  # one for each slot in use
+        counts = Counter(groups)
+        for row, group in enumerate((2 * batch.domains + batch.labels).tolist()):
+            if counts[group] >= self.capacity / len(counts.keys() | {group}):
                 continue
             slot = self.size
             if slot == self.capacity:
                 largest = max(counts, key=lambda g: (counts[g], -g))
-                slots = torch.nonzero(groups == largest).ravel()
-                slot = int(slots[torch.randint(len(slots), (), generator=generator)])
+                slots = [at for at, g in enumerate(groups) if g == largest]
+                slot = slots[int(torch.randint(len(slots), (), generator=generator))]
+                counts[largest] -= 1
             self.put(slot, batch, row)
+            groups[slot : slot + 1] = [group]
+            counts[group] += 1
 
 
 def herding(features: Tensor, count: int) -> Tensor:

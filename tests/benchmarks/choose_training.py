@@ -1,0 +1,40 @@
+"""Chooses learning rate and epochs of the quick profile: `make choose`.
+
+Sequential fine-tuning is trained with every combination and scored on the validation photographs only.
+The combination with the highest average accuracy after the last domain becomes the default, for all
+agents alike. Writes figures/tables/choice_of_training.csv.
+"""
+
+import itertools
+
+import pandas as pd
+
+from cldf_core.data.layouts import project_root
+from cldf_core.metrics import continual, matrix, over_seeds
+from cldf_core.options import checked
+from cldf_core.runs import experiment
+from cldf_core.runs.folder import save_table
+
+LRS, EPOCHS, SEEDS = (1e-3, 2e-3, 4e-3), (6, 10), (0, 1)
+
+
+def measured(lr: float, epochs: int) -> dict[str, float]:
+    """Mean over seeds of the metrics on validation photographs, with the t interval of the average."""
+    metrics = []
+    for seed in SEEDS:
+        options = checked(
+            {"agent": "sequential", "lr": lr, "epochs": epochs, "seed": 100 + seed, "splits": ["validation"]}
+        )
+        R = matrix(experiment.run(options).scores(), split="validation")[options.stream].to_numpy()
+        metrics.append({name: float(value) for name, value in continual(R).items()})
+    table = pd.DataFrame(metrics)
+    average, low, high = over_seeds(table["average"].to_numpy())
+    others = table[["learning", "forgetting (max-last)"]].mean().to_dict()
+    return {"lr": lr, "epochs": epochs, "seeds": len(SEEDS), "average": average, "low": low, "high": high, **others}
+
+
+if __name__ == "__main__":
+    choice = pd.DataFrame([measured(lr, epochs) for lr, epochs in itertools.product(LRS, EPOCHS)])
+    choice = choice.sort_values("average", ascending=False)
+    save_table(choice, project_root() / "figures", "choice_of_training")
+    print(choice.round(3).to_string(index=False))

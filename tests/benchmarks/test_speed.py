@@ -1,0 +1,158 @@
+"""Speed and memory, measured: `make bench`. Ratios of medians within one run; process time, one thread."""
+
+import copy
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cldf_core import spectrum
+from cldf_core.agents import build_agent
+from cldf_core.options import AGENTS, Options, checked
+from cldf_core.protocol import thread_count
+from cldf_core.resnet import build_network
+from cldf_core.stream import Samples, make_steps
+
+
+def median_seconds(call, repeats=5):
+    """Median process time of a call, after one call that is not counted."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return float(np.median(times))
+
+
+def interleaved(first, second, repeats=5):
+    """Median process times of two calls that take turns, so that a slow moment meets both."""
+    first(), second()
+    times = []
+    for _ in range(repeats):
+        pair = []
+        for call in (first, second):
+            start = time.process_time()
+            call()
+            pair.append(time.process_time() - start)
+        times.append(pair)
+    return np.median(times, axis=0)
+
+
+def photographs(count, side):
+    """Cut from the embedded photographs: noise would make the FFT and the sort look alike for all."""
+    from cldf_core.data.images import centre_crop, open_image
+    from cldf_core.data.mini.squares import PHOTOGRAPHS
+
+    paths = sorted(PHOTOGRAPHS.glob("*.webp"))[:count]
+    return np.stack([centre_crop(open_image(path), side) for path in paths])
+
+
+def formula(images):
+    """The obvious way: image by image, channel by channel, in numpy."""
+    out = np.empty(images.shape, np.float32)
+    for image, plane in zip(images, out, strict=True):
+        for channel, target in zip(image, plane, strict=True):
+            m = np.log(np.abs(np.fft.fft2(channel.astype(np.float32) / 255)) + 1e-3)
+            p5, p95 = np.percentile(m, 5), np.percentile(m, 95)
+            target[:] = np.clip(2 * (m - p5) / (p95 - p5) - 1, -1, 1)
+    return out
+
+
+@pytest.mark.parametrize(("plane", "needed"), [("full", 3.0), ("half", 3.5)])
+def test_spectra(plane, needed):
+    images = photographs(16, 256)[:, :, 16:240, 16:240]
+    got, slow = spectrum.log_spectrum(images, plane=plane), formula(images)
+    assert np.abs(got - slow[..., : got.shape[-1]]).max() < 2e-3
+    with thread_count(1):
+        theirs, ours = interleaved(lambda: formula(images), lambda: spectrum.log_spectrum(images, plane=plane))
+    print(f"\nspectra, {plane}: {theirs / ours:.2f} times the formula's throughput (needed {needed}); "
+          f"{ours / 16 * 1e3:.2f} ms an image")
+    assert theirs / ours >= needed
+
+
+@pytest.mark.parametrize(("name", "side", "batch", "needed"), [("resnet34", 224, 8, 1.7), ("slim", 128, 32, 1.4)])
+def test_half_plane(name, side, batch, needed):
+    torch.manual_seed(0)
+    labels = torch.arange(batch) % 2
+
+    def training(columns):
+        network = build_network(name)
+        optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
+        spectra = torch.randn(batch, 3, side, columns).to(memory_format=torch.channels_last)
+
+        def update():
+            optimiser.zero_grad()
+            F.cross_entropy(network(spectra), labels).backward()
+            optimiser.step()
+
+        return update
+
+    with thread_count(1):
+        full, half = interleaved(training(side), training(side // 2 + 1))
+    print(f"\nhalf plane, {name} at {side}: {full / half:.2f} times the full plane's throughput (needed {needed})")
+    assert full / half >= needed
+
+
+def domains(count=96, side=128):
+    """Two domains of random spectra: content does not matter for the time."""
+    rng = np.random.default_rng(0)
+    made = []
+    for place in range(2):
+        spectra = rng.normal(size=(count, 3, side, side // 2 + 1)).astype(np.float16)
+        made.append((f"domain {place}", Samples.of(spectra, np.arange(count) % 2, place, place * count)))
+    return made
+
+
+class Passes:
+    """Counts the seconds spent inside networks' forward passes, backward passes and optimisers' steps."""
+
+    def __init__(self, monkeypatch):
+        self.seconds, self.depth = 0.0, 0
+        for owner, name in ((torch.nn.Module, "__call__"), (torch.Tensor, "backward"), (torch.optim.Adam, "step"),
+                            (torch.optim.SGD, "step"), (torch.autograd, "grad")):
+            monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
+
+    def counted(self, call):
+        def wrapper(*args, **kwargs):
+            self.depth += 1
+            start = time.process_time()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self.depth -= 1
+                if not self.depth:
+                    self.seconds += time.process_time() - start
+
+        return wrapper
+
+
+@pytest.mark.parametrize("agent", [a for a in AGENTS if a != "joint"])
+def test_bookkeeping(agent, monkeypatch):
+    """Second domain, when there is something to remember: seconds outside the passes, as a share of them."""
+    options = checked({"agent": agent, "epochs": 2, "threads": 1, "memory_epochs": 8, "memory": 96})
+    shares = []
+    with thread_count(1), monkeypatch.context() as patched:
+        first, second = make_steps(domains(), epochs=options.epochs, batch_size=options.batch)
+        learner = build_agent(options)
+        _through(learner, first, options)
+        passes = Passes(patched)
+        for _ in range(5):
+            again = build_agent(options)
+            again.load_state_dict(copy.deepcopy(learner.state_dict()))
+            passes.seconds = 0.0
+            start = time.process_time()
+            _through(again, second, options)
+            total = time.process_time() - start
+            shares.append((total - passes.seconds) / passes.seconds)
+    print(f"\nbookkeeping of {agent}: {100 * np.median(shares):.1f} % of its passes (allowed 15 %)")
+    assert np.median(shares) <= 0.15
+
+
+def _through(agent, step, options: Options):
+    gone_through = agent.begin_step(step)
+    for batch in gone_through.batches(options.seed):
+        agent.observe(batch)
+    agent.end_step(step)
