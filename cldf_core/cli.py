@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     check = parts.add_parser("check", help="measure the five things that the benchmark must show")
     check.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 up")
     check.add_argument("--split", choices=("validation", "test"), default="test")
+    check.add_argument("--forgers", type=Path, help="folder of forgers trained anew, to be compared")
     check.set_defaults(call=_mini_check)
     return parser
 
@@ -121,7 +122,7 @@ def _mini_train(parsed: argparse.Namespace) -> None:
 def _mini_check(parsed: argparse.Namespace) -> int:
     from cldf_core.runs.statements import check
 
-    return check(seeds=parsed.seeds, split=parsed.split)
+    return check(seeds=parsed.seeds, split=parsed.split, forgers=parsed.forgers)
 
 
 if __name__ == "__main__":

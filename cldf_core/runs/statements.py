@@ -5,36 +5,42 @@ Statements 1 to 4 are means over seeds with 95 % t intervals; statement 5 looks 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 
 from cldf_core.data.images import open_image
 from cldf_core.data.layouts import data_folder, project_root
+from cldf_core.data.mini.build import EMBEDDED, build
 from cldf_core.metrics import continual, matrix, over_seeds
 from cldf_core.options import Options, checked
 from cldf_core.runs import experiment
+from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import save_table
 from cldf_core.spectrum import log_magnitude
+from cldf_core.stream import Samples
 
 LOSSLESS_SIZE = "in the lossless domains file size is a trace of the forger itself"
 
 
-def check(*, seeds: int, split: str = "test") -> int:
+def check(*, seeds: int, split: str = "test", forgers: Path | None = None) -> int:
     """Measures all five, prints them and writes figures/tables/mini_check_<split>.csv.
 
     Args:
         seeds: runs with seeds 0 .. seeds - 1.
         split: "validation" while the benchmark is being made, "test" once at the end.
+        forgers: a folder of forgers trained anew, whose fakes are then compared with the shipped ones'.
 
     Returns:
         0 when all hold, 1 when one does not.
     """
-    rows = [*_learning(range(seeds), split), *_shortcuts(split)]
+    rows = [*_learning(range(seeds), split), *_shortcuts(split), *(_anew(forgers, split, seeds) if forgers else ())]
     table = pd.DataFrame(rows, columns=["statement", "what", "value", "low", "high", "needed", "holds"])
     save_table(table, project_root() / "figures", f"mini_check_{split}")
     for statement, part in table.groupby("statement"):
@@ -123,6 +129,44 @@ def _joint(R: dict[str, np.ndarray], o: Options) -> list[tuple[object, ...]]:
         _row(name, "average accuracy over the stream", last[:, :T].mean(1), 0.9, 1),
         _row(name, f"accuracy on {o.unseen[0]}", last[:, T], 0.6, 0.9),
     ]
+
+
+def _anew(forgers: Path, split: str, seeds: int) -> list[tuple[object, ...]]:
+    """Detectors trained on the shipped forgers' fakes, tested on those of forgers trained anew."""
+    base = checked({"splits": [split]})
+    digest = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(forgers.glob("*.safetensors")))).hexdigest()
+    folder = project_root() / "data" / f"mini-anew-{digest[:8]}"
+    squares = EMBEDDED["mini"]
+    build(folder, forgers=forgers, train=1, validation=squares["validation"], test=squares["test"])
+    rows: list[tuple[object, ...]] = []
+    for names, rest in ((base.stream, base.unseen), (base.unseen, base.stream)):
+        changes: list[list[float]] = [[] for _ in names]
+        for seed in range(seeds):
+            options = checked({"agent": "separate", "seed": seed, "splits": [split], "stream": names, "unseen": rest})
+            run = experiment.run(options)
+            before = matrix(run.scores(), split=split)
+            anew = experiment.load_spectra(options.model_copy(update={"data": str(folder)}))
+            for k, name in enumerate(names):
+                network, _ = load_network(run.path / f"model-step{k + 1}.safetensors")
+                table = anew[name].table[anew[name].table["split"] == split]
+                samples = Samples.of(anew[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
+                with torch.no_grad():
+                    logits = torch.cat([network(samples.read(slice(i, i + 256))) for i in range(0, len(samples), 256)])
+                right = (logits.argmax(1).numpy() == samples.labels).mean()
+                changes[k].append(float(right - before.loc[k + 1, name]))
+        for name, change in zip(names, changes, strict=True):
+            mean, *interval = over_seeds(np.array(change))
+            rows.append(
+                (
+                    "6 forgers trained anew behave alike",
+                    f"change of accuracy on {name}",
+                    mean,
+                    *interval,
+                    "-0.05 to 0.05",
+                    bool(abs(mean) <= 0.05),
+                )
+            )
+    return rows
 
 
 def _shortcuts(split: str) -> list[tuple[object, ...]]:

@@ -68,8 +68,10 @@ def test_spectra(plane, needed):
     assert np.abs(got - slow[..., : got.shape[-1]]).max() < 2e-3
     with thread_count(1):
         theirs, ours = interleaved(lambda: formula(images), lambda: spectrum.log_spectrum(images, plane=plane))
-    print(f"\nspectra, {plane}: {theirs / ours:.2f} times the formula's throughput (needed {needed}); "
-          f"{ours / 16 * 1e3:.2f} ms an image")
+    print(
+        f"\nspectra, {plane}: {theirs / ours:.2f} times the formula's throughput (needed {needed}); "
+        f"{ours / 16 * 1e3:.2f} ms an image"
+    )
     assert theirs / ours >= needed
 
 
@@ -111,8 +113,13 @@ class Passes:
 
     def __init__(self, monkeypatch):
         self.seconds, self.depth = 0.0, 0
-        for owner, name in ((torch.nn.Module, "__call__"), (torch.Tensor, "backward"), (torch.optim.Adam, "step"),
-                            (torch.optim.SGD, "step"), (torch.autograd, "grad")):
+        for owner, name in (
+            (torch.nn.Module, "__call__"),
+            (torch.Tensor, "backward"),
+            (torch.optim.Adam, "step"),
+            (torch.optim.SGD, "step"),
+            (torch.autograd, "grad"),
+        ):
             monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
 
     def counted(self, call):
