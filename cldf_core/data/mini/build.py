@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # Real squares of each domain and split; the fakes are as many. None takes every square there is.
 EMBEDDED: dict[str, dict[str, int | None]] = {
-    "mini": {"train": 250, "validation": 204, "test": None},
+    "mini": {"train": 300, "validation": 204, "test": None},
     "mini-smoke": {"train": 24, "validation": 12, "test": 24},
 }
 JPEG_DOMAINS = ("mini-DeepFake", "mini-NeuralTextures")
@@ -130,9 +130,7 @@ def _jobs(counts: dict[Split, int | None]) -> list[tuple[str, Split, int, list[S
         for split in SPLITS:
             squares, count = squares_of(split, domain), counts[split]
             if count is not None and not 1 <= count <= len(squares):
-                raise ValueError(
-                    f"{split} is {count}; allowed for {domain}: 1 to {len(squares)}, or None for all"
-                )
+                raise ValueError(f"{split} is {count}; allowed for {domain}: 1 to {len(squares)}, or None for all")
             by_variant: dict[int, list[Square]] = {}
             for square in squares[:count]:
                 variant = variants[square.photograph] if domain == "mini-ForenSynths" else 0

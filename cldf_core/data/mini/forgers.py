@@ -5,6 +5,7 @@ Images are uint8 arrays (N, 128, 128, 3) outside, float tensors (N, 3, H, W) in 
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,11 @@ from cldf_core.data.mini.squares import DOMAINS, HERE, SIDE, VARIANTS, Square
 UpSampler = Literal["transposed-4", "transposed-3", "transposed-2", "nearest", "bilinear", "shuffle"]
 BLENDED = ("mini-DeepFake", "mini-NeuralTextures")
 WEIGHTS = HERE / "weights"
+# What is finer than the mean of this many pixels is sharpened by this factor after a blend.
+COARSE = 5
+SHARPENING = 1.2
 # One size for every batch, the last one padded: a square's fake must not depend on its company.
-BATCH = 16
+BATCH = 8
 
 
 class Up(nn.Module):
@@ -51,7 +55,7 @@ class Up(nn.Module):
         if self.kind in ("nearest", "bilinear"):
             smooth = False if self.kind == "bilinear" else None
             x = F.interpolate(x, scale_factor=2, mode=self.kind, align_corners=smooth)
-        return self.layer(x)  # type: ignore[no-any-return]
+        return self.layer(x)
 
 
 class Coder(nn.Module):
@@ -77,9 +81,7 @@ class Coder(nn.Module):
         widths = [width * 2**k for k in range(len(ups) + 1)]
         self.skips = skips or (False,) * len(ups)
         self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
-        self.downs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in itertools.pairwise(widths))
         self.body = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
         pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.ups = nn.ModuleList(Up(a, b, kind) for (a, b), kind in zip(pairs, ups, strict=True))
@@ -101,7 +103,7 @@ class Coder(nn.Module):
             x = F.leaky_relu(up(x), 0.2)
             encoded = seen.pop()
             x = F.leaky_relu(mix(torch.cat([x, encoded], 1) if skip else x), 0.2)
-        return torch.tanh(self.last(x))  # type: ignore[no-any-return]
+        return torch.tanh(self.last(x))
 
 
 class SuperResolver(nn.Module):
@@ -131,10 +133,8 @@ def new_forgers() -> dict[str, nn.Module]:
         "forensynths-0": Coder(16, ("transposed-4", "transposed-4")),
         "forensynths-1": Coder(16, ("transposed-3", "transposed-3")),
         "forensynths-2": Coder(16, ("nearest", "nearest")),
-        "deepfake": Coder(16, ("transposed-2", "transposed-2"), kernel=1),
-        "neuraltextures": Coder(
-            16, ("transposed-2", "transposed-2"), kernel=1, skips=(True, False)
-        ),
+        "deepfake": Coder(16, ("transposed-4", "transposed-4")),
+        "neuraltextures": Coder(12, ("bilinear", "bilinear", "transposed-4"), skips=(True, False, False)),
     }
 
 
@@ -183,7 +183,7 @@ def region_of(square: Square) -> Region:
     random = np.random.RandomState(zlib.crc32(f"region {square.name}".encode()))
     return Region(
         centre=(random.uniform(-0.12, 0.12), random.uniform(-0.12, 0.12)),
-        radii=(random.uniform(0.7, 0.9), random.uniform(0.7, 0.9)),
+        radii=(random.uniform(0.97, 1.17), random.uniform(0.97, 1.17)),
         softness=random.uniform(0.1, 0.25),
         angle=random.uniform(-0.12, 0.12),
         scale=random.uniform(0.9, 1.0),
@@ -228,12 +228,14 @@ def _match(new: Tensor, old: Tensor, weight: Tensor) -> Tensor:
 
     (a, s), (b, t) = moments(new), moments(old)
     new = (new - a) * (t / s.clamp_min(1e-3)).clamp(0.8, 1.25) + b
-    kernel = 3
-    coarse_new, coarse_old = (
-        F.avg_pool2d(F.pad(x, (1, 1, 1, 1), "reflect"), kernel, 1) for x in (new, old)
-    )
+    coarse_new, coarse_old = _coarse(new), _coarse(old)
     (_, s), (_, t) = moments(new - coarse_new), moments(old - coarse_old)
-    return coarse_new + (new - coarse_new) * (t / s.clamp_min(1e-4)).clamp(0.5, 2.0)
+    return coarse_new + (new - coarse_new) * (SHARPENING * t / s.clamp_min(1e-4)).clamp(0.5, 3.0)
+
+
+def _coarse(x: Tensor) -> Tensor:
+    radius = COARSE // 2
+    return F.avg_pool2d(F.pad(x, (radius,) * 4, "reflect"), COARSE, 1)
 
 
 def blend(forger: nn.Module, images: Tensor, regions: list[Region], *, warp: bool) -> Tensor:

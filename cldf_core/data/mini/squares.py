@@ -93,9 +93,7 @@ def read_splits(path: Path = HERE / "splits.csv") -> list[Photograph]:
     for row in rows:
         split = row["split"]
         if split not in SPLITS:
-            raise ValueError(
-                f"{path}: {row['photograph']} is in split {split!r}; allowed: {', '.join(SPLITS)}"
-            )
+            raise ValueError(f"{path}: {row['photograph']} is in split {split!r}; allowed: {', '.join(SPLITS)}")
         photographs.append(Photograph(row["photograph"], split, int(row["variant"])))
     return photographs
 
@@ -105,8 +103,7 @@ def _half_sizes() -> dict[str, tuple[int, int]]:
     """Width and height of every photograph at half size, from the table: no file is decoded."""
     with (PHOTOGRAPHS / "photographs.csv").open(newline="", encoding="utf-8") as handle:
         return {
-            Path(row["file"]).stem: (int(row["width"]) // 2, int(row["height"]) // 2)
-            for row in csv.DictReader(handle)
+            Path(row["file"]).stem: (int(row["width"]) // 2, int(row["height"]) // 2) for row in csv.DictReader(handle)
         }
 
 
