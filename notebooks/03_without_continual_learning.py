@@ -1,0 +1,258 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 · Without continual learning
+#
+# **What you will learn.** What a detector that was trained on one family of fakes does with another family;
+# what *forgetting* is and how it is measured; and how good a detector can become when it may see all the images
+# at once.
+#
+# **Reads** the data set named by `data` below. **Writes** three runs (*separate*, *sequential*, *joint*) to
+# `runs/`, and this notebook's figures and tables to `runs/03_without_continual_learning-…/figures/`.
+#
+# **Time**: about four minutes on two cores; seconds when the runs exist already.
+
+# %% tags=["parameters"]
+data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
+stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
+unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
+limit: int | None = None  # training images per class and domain; None takes all
+chunks: int = 1  # parts that a domain is cut into, seen one after another
+splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
+size: int = 128  # pixels a side after the centre crop
+feature: str = "spectrum"  # what the network reads
+plane: str = "half"  # half of the spectrum holds all of it
+band: str = "full"  # the frequencies that are kept
+precision: str = "float16"  # number format of stored spectra
+network: str = "slim"  # the residual network
+width: int = 24  # channels in the slim network's first stage
+weights: str | None = None  # imagenet, or a file with a torchvision state dict
+optimiser: str = "adam"  # the optimiser
+lr: float = 0.002  # learning rate; the highest one of a cycle
+momentum: float = 0.9  # of SGD
+weight_decay: float = 0.0001  # pull of the weights towards zero
+schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
+epochs: int = 10  # passes over each step's images
+batch: int = 32  # images per update
+seed: int = 0  # of everything random
+threads: int = 2  # CPU threads; the last digits of a result depend on it
+device: str = "cpu"  # where the network is trained
+mixed_precision: bool = False  # forward passes in bfloat16
+
+# %%
+from cldf_core.options import for_agent, from_notebook
+
+options = from_notebook("03_without_continual_learning", globals())
+
+# %%
+import inspect
+
+import pandas as pd
+
+from cldf_core import figures, metrics
+from cldf_core.agents.finetune import Separate, Sequential
+from cldf_core.runs import experiment
+from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+
+figures.theme()
+out = notebook_folder("03_without_continual_learning", options)
+split = "test" if "test" in options.splits else "validation"
+
+# %% [markdown]
+# ## The task
+#
+# A network looks at the spectrum of an image and says *real* or *fake*. New ways of making fakes keep coming.
+# We call each of them a **domain**: its fakes, and real images beside them. The domains come one after another,
+# in a fixed order, the **stream**. Training on one of them is a **step**. After every step we test the network
+# on *all* domains: those it has seen, those that are still to come, and one that it will never be trained on,
+# the **unseen** domain.
+#
+# **Accuracy** is the share of test images that are judged rightly. There are as many fakes as reals, so
+# guessing gives 0.5.
+#
+# ## Three ways to train
+#
+# * **separate models**: a new network for every domain. Each knows its own domain and nothing else.
+# * **sequential fine-tuning**: one network. It is trained on the first domain, then trained further on the
+#   second, and so on. It never sees an old image again. This is what most people would do first.
+# * **joint training**: at step $t$ a new network is trained on the images of the domains $1, \dots, t$
+#   together. It keeps everything for ever, so it is the upper bound, not a solution.
+#
+# None of the three does anything against forgetting. Their code is correspondingly short. Sequential training
+# adds nothing at all to the plain training loop:
+
+# %%
+print(inspect.getsource(Sequential))
+print(inspect.getsource(Separate))
+
+# %% [markdown]
+# The next cell trains the three, or reads the runs if they were made before with the same options.
+
+# %%
+runs = {agent: experiment.run(for_agent(options, agent)) for agent in ("separate", "sequential", "joint")}
+scores = experiment.collect(list(runs.values()))
+for agent, run in runs.items():
+    m = run.manifest
+    print(f"{agent}: {m['images']} images gone through in {m['seconds']:.0f} s, kept in runs/{run.path.name}")
+
+# %% [markdown]
+# ## Did the networks learn at all?
+#
+# Before looking at test results, look at the training loss, the mean cross-entropy over the images of an epoch.
+# A network that guesses has a loss of $\ln 2 \approx 0.69$.
+
+# %%
+losses = pd.concat([figures.loss_table(agent, run.manifest["steps"]) for agent, run in runs.items()])
+save_figure(figures.losses(losses), out.figures, "03_losses")
+
+# %% [markdown]
+# See whether every line falls, and whether it has become flat at the end. The first step is the same for all
+# three. Later, a line that starts lower has something to build on: see whether it is the sequential one.
+#
+# ## What carries over from one domain to another?
+#
+# Train on domain $i$ alone, test on domain $j$: that gives the **transfer matrix**. It comes from the separate
+# models. The number in a cell is the accuracy. The number below it, with ±, is half of its 95 % interval: the
+# test images are drawn again, with repetition, 1000 times (a **bootstrap**). Whole photographs are drawn, a
+# real image together with the fakes made from it, because they stand or fall together. The interval says how
+# far the number would move with other photographs. It does not say how far it would move with another seed.
+
+# %%
+cells = figures.cells(scores, split=split)
+figure = figures.matrices(cells, options.stream, panels=["separate"], rows="trained on this domain only")
+save_figure(figure, out.figures, "03_transfer")
+save_table(cells, out.figures, "03_cells")
+
+# %% [markdown]
+# The framed diagonal is the easy question: same kind of fakes in training and in the test. Everything beside it
+# asks for **generalisation**. A dark cell means that what was learned in this row is worthless in that column.
+# Also see whether the matrix is symmetric; it need not be.
+
+# %%
+own = metrics.matrix(scores[scores["agent"] == "separate"], split=split)[options.stream].to_numpy()
+other = [own[i, j] for i in range(len(own)) for j in range(len(own)) if i != j]
+print(f"the same domain in training and test: accuracy from {own.diagonal().min():.2f} to {own.diagonal().max():.2f}")
+if other:
+    print(f"another domain in the test: from {min(other):.2f} to {max(other):.2f};")
+    print(f"{sum(x < 0.75 for x in other)} of {len(other)} of these cells are below 0.75")
+
+# %% [markdown]
+# ## One network, one domain after another
+#
+# Now the same matrix for sequential training. A row is no longer one model among others, it is a moment in the
+# life of one network: row $t$ is measured after step $t$. We write $R_{t,i}$ for the accuracy after step $t$ on
+# domain $i$. Does the network still know the first domain when it has learned the last one?
+
+# %%
+figure = figures.matrices(cells, options.stream, panels=["sequential", "joint"])
+save_figure(figure, out.figures, "03_matrices")
+
+# %% [markdown]
+# Go down a column of the left matrix, from its frame on. The frame is the moment at which the domain was
+# learned. If the cells below get darker, the network is losing what it knew. Joint training, on the right, has
+# all earlier images at hand in every step: see whether its columns stay bright.
+#
+# ## Forgetting, as a number
+#
+# The loss that is descended in step $t$ mentions images of domain $t$ only. Nothing in it says that the answers
+# to older images should stay as they are. The weights move wherever the new images push them, and old answers
+# change as a side effect. This is called **catastrophic forgetting** (McCloskey & Cohen 1989).
+#
+# For each old domain we take the best accuracy that it ever had since it was learned, minus the one at the end,
+# and average over all domains but the last (Chaudhry et al., ECCV 2018):
+#
+# $$ F \;=\; \frac{1}{T-1} \sum_{i=1}^{T-1} \Big( \max_{i \le t < T} R_{t,i} \;-\; R_{T,i} \Big) $$
+#
+# $F = 0$: nothing is lost. $F = 0.3$: an old domain has lost 30 of every 100 right answers, on average. The
+# field also uses the word for a second formula, which compares with the moment of learning instead of with the
+# best one; here that one is called **backward transfer**, with the opposite sign: $\frac{1}{T-1}\sum_{i<T}
+# (R_{T,i} - R_{i,i})$.
+
+# %%
+R = metrics.matrix(scores[scores["agent"] == "sequential"], split=split)[options.stream].to_numpy()
+T = len(R)
+rows = [(name, R[i : T - 1, i].max(), R[T - 1, i]) for i, name in enumerate(options.stream[:-1])]
+by_domain = pd.DataFrame(rows, columns=["domain", "best so far", "at the end"])
+by_domain["lost"] = by_domain["best so far"] - by_domain["at the end"]
+save_table(by_domain, out.figures, "03_forgetting")
+by_domain.round(2)
+
+# %% [markdown]
+# The mean of the last column is $F$. The library computes it for every agent, with its interval:
+
+# %%
+summary = pd.concat(
+    [
+        metrics.summary(own, options.stream, split=split).assign(agent=a)
+        for a, own in scores.groupby("agent", sort=False)
+    ]
+)
+save_table(summary, out.figures, "03_summary")
+F = summary[(summary["agent"] == "sequential") & (summary["metric"] == "forgetting (max-last)")].iloc[0]
+print(f"sequential training forgets {F.value:.2f}, 95 % interval {F.low:.2f} to {F.high:.2f}")
+if F.low > 0:
+    print("The interval is above 0: the loss is more than the accident of these test photographs.")
+else:
+    print("The interval reaches 0 (or there is one domain only): no forgetting can be shown with these options.")
+
+# %% [markdown]
+# ## How far could one get?
+#
+# Forgetting alone can mislead: an agent that learns nothing has nothing to forget. So look at the course of the
+# accuracy as well. The bands are 95 % intervals, the dotted line is guessing.
+
+# %%
+both = cells[cells["agent"].isin(["sequential", "joint"])]
+save_figure(figures.over_time(both, options.stream), out.figures, "03_over_time")
+
+# %% [markdown]
+# Left of the grey bar a domain is still unknown: an accuracy above 0.5 there is transfer from the others. At
+# the bar it is learned. The gap between the two lines to the right of the bar is what continual-learning
+# methods try to close. All of them have to live with less than joint training has: a small memory, or none.
+
+# %%
+names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
+figures.as_text(summary, names)
+
+# %% [markdown]
+# How to read the table: *average* is the mean accuracy over the trained domains after the last step, *learning*
+# the mean at the moment when each was learned. For the separate models, the values across steps compare
+# different networks, so their "forgetting" is only a way of saying how little the last network knows of the
+# other domains.
+#
+# ## The unseen domain
+#
+# A detector meets fakes in the wild that nobody has trained it on. The last column of the matrices, right of
+# the gap, stands for them. Is any of the three better than guessing there?
+
+# %%
+for row in summary[summary["metric"].str.startswith("unseen")].itertuples():
+    verdict = (
+        "better than guessing"
+        if row.low > 0.5
+        else "worse than guessing"
+        if row.high < 0.5
+        else "not told from guessing"
+    )
+    print(f"{row.agent} on {row.metric[8:]}: {row.value:.2f} [{row.low:.2f}, {row.high:.2f}], {verdict}")
+
+# %% [markdown]
+# Remembering all the domains one has seen is one thing, to recognise a new one is another. The methods in the
+# next notebooks are made for the first. Whether they also help with the second is a question for notebook 08.
+#
+# **Limits.** One seed, one order of the domains, one small data set. The embedded images are made by small
+# generators of this package; the numbers do not compare with published ones.

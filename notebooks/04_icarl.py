@@ -1,0 +1,271 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 · iCaRL: exemplars, distillation, nearest mean
+#
+# **What you will learn.** How a detector can hold on to old domains with a few well-chosen images of each
+# (*herding*), with the advice of its own past (*distillation*), and with a verdict that does not depend on its
+# last layer (*nearest mean*).
+#
+# **Reads** the data set named by `data` below. **Writes** one run to `runs/icarl-…`, and this notebook's
+# figures and tables to `runs/04_icarl-…/figures/`.
+#
+# **Time**: about two minutes on two cores; seconds when the run exists already.
+
+# %% tags=["parameters"]
+data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
+stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
+unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
+limit: int | None = None  # training images per class and domain; None takes all
+chunks: int = 1  # parts that a domain is cut into, seen one after another
+splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
+size: int = 128  # pixels a side after the centre crop
+feature: str = "spectrum"  # what the network reads
+plane: str = "half"  # half of the spectrum holds all of it
+band: str = "full"  # the frequencies that are kept
+precision: str = "float16"  # number format of stored spectra
+network: str = "slim"  # the residual network
+width: int = 24  # channels in the slim network's first stage
+weights: str | None = None  # imagenet, or a file with a torchvision state dict
+optimiser: str = "adam"  # the optimiser
+lr: float = 0.002  # learning rate; the highest one of a cycle
+momentum: float = 0.9  # of SGD
+weight_decay: float = 0.0001  # pull of the weights towards zero
+schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
+epochs: int = 10  # passes over each step's images
+batch: int = 32  # images per update
+seed: int = 0  # of everything random
+threads: int = 2  # CPU threads; the last digits of a result depend on it
+device: str = "cpu"  # where the network is trained
+mixed_precision: bool = False  # forward passes in bfloat16
+memory: int = 400  # images that may be remembered
+
+# %%
+from cldf_core.options import for_agent, from_notebook
+
+options = for_agent(from_notebook("04_icarl", globals()), "icarl")
+
+# %%
+import inspect
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cldf_core import figures, metrics
+from cldf_core.agents.icarl import ICaRL, icarl_loss
+from cldf_core.buffers import herding
+from cldf_core.runs import experiment
+from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+
+figures.theme()
+out = notebook_folder("04_icarl", options)
+split = "test" if "test" in options.splits else "validation"
+
+# %% [markdown]
+# ## The idea
+#
+# Domains of fakes come one after another, and a network that is simply trained further forgets the older ones:
+# its weights move to suit the new images, and old answers change as a side effect. iCaRL (Rebuffi, Kolesnikov,
+# Sperl & Lampert, *iCaRL: Incremental Classifier and Representation Learning*, CVPR 2017) does three things
+# against it.
+#
+# 1. It keeps a small **memory** of images of the old domains, called **exemplars**, and trains on them together
+#    with the new images.
+# 2. It keeps a copy of the network as it was before the step, and asks the new network to answer like the old
+#    one about the old domains: **distillation**.
+# 3. It gives its verdict by the **nearest mean** of exemplars, not by the last layer, which always leans
+#    towards what came last.
+#
+# The method was made for classes that come one after another. Here every domain brings two: *real of this
+# domain* and *fake of this domain*. So the network has an output for each of the two, in each domain, and grows
+# with the stream.
+#
+# ## 1. Which images to keep? Herding
+#
+# The memory holds $K$ images in all. After $t$ domains there are $2t$ classes, and each may keep $m = K /
+# (2t)$. Which ones? Their mean should stand for the mean of the whole class. Let $\varphi(x)$ be the network's
+# features of image $x$, scaled to length 1, and $\mu$ their mean over the $n$ images of a class. Herding
+# chooses one image at a time (Rebuffi et al., equation 4):
+#
+# $$
+# p_k \;=\; \underset{x}{\operatorname{argmin}} \;
+# \Big\| \, \mu - \frac{1}{k} \Big( \varphi(x) + \sum_{j=1}^{k-1} \varphi(p_j) \Big) \Big\| ,
+# \qquad k = 1, \dots, m
+# $$
+#
+# In words: of all images that are left, take the one that brings the mean of the chosen ones nearest to the
+# true mean. The order matters too: when a new domain comes and $m$ shrinks, the last ones are dropped, and what
+# is left is still a good choice. This is the code that runs:
+
+# %%
+print(inspect.getsource(herding))
+
+# %% [markdown]
+# **Try it.** Features have hundreds of dimensions, which one cannot look at. So here are 60 points of a plane
+# instead, not scaled to length 1: forty in one cloud and twenty in another. Which ones does herding choose, and
+# is its choice better than a random one?
+
+# %%
+rng = np.random.default_rng(options.seed)
+cloud = np.concatenate([rng.normal(0, 0.7, (40, 2)), rng.normal((4, 1.5), 0.5, (20, 2))])
+count = np.arange(1, 13)
+order = herding(torch.from_numpy(cloud), len(count)).numpy()
+points = pd.DataFrame(cloud, columns=["x", "y"]).assign(rank=0)
+points.loc[order, "rank"] = count
+
+draws = np.array([order, *(rng.permutation(len(cloud))[: len(count)] for _ in range(1000))])
+means = cloud[draws].cumsum(axis=1) / count[:, None]
+off = np.linalg.norm(means - cloud.mean(0), axis=2)  # a row for each choice, herding's first
+low, high = np.quantile(off[1:], [0.025, 0.975], axis=0)
+herded = pd.DataFrame({"choice": "herding", "count": count, "value": off[0], "low": off[0], "high": off[0]})
+random = pd.DataFrame({"choice": "random", "count": count, "value": off[1:].mean(0), "low": low, "high": high})
+figure = figures.herding_choice(points, pd.concat([herded, random]))
+save_figure(figure, out.figures, "04_herding")
+
+# %% [markdown]
+# Left: the cross is the mean of all points. Each choice makes up for where the choices before it have pulled
+# their mean. So they lie on all sides of the cross, and few points of the smaller, far cloud are among them:
+# herding keeps the mean of a class, not its shape. Right: see how fast the blue line falls. The grey line is
+# the mean of 1000 random choices, its band holds the central 95 % of them. Compare where the two are after six
+# images.
+#
+# How many images may a class keep, after each step?
+
+# %%
+steps = range(1, len(options.stream) + 1)
+pd.DataFrame(
+    {"after step": steps, "classes": [2 * t for t in steps], "kept of each": [options.memory // (2 * t) for t in steps]}
+)
+
+# %% [markdown]
+# ## 2. What to learn: new labels and old answers
+#
+# Each output $g_y(x)$ is a sigmoid: how much does $x$ look like class $y$? The loss is a binary cross-entropy
+# for each output, summed over outputs. The new outputs are trained towards the label, the old ones towards what
+# the old network $q$ said about the same image (Rebuffi et al., algorithm 3):
+#
+# $$ \ell(x, c) \;=\; - \sum_{y \,\text{new}} \big[\, 1_{y=c} \log g_y(x) + 1_{y \ne c} \log (1 - g_y(x)) \,\big]
+#  \;-\; \sum_{y \,\text{old}} \big[\, q_y(x) \log g_y(x) + (1 - q_y(x)) \log (1 - g_y(x)) \,\big] $$
+
+# %%
+print(inspect.getsource(icarl_loss))
+
+# %% [markdown]
+# **Try it.** One image, a fake of the second domain. The old network knows the outputs 0 and 1 (real and fake
+# of the first domain) and has said something about it. Which of three new networks is punished, and for what?
+
+# %%
+old_logits = torch.tensor([[1.5, -2.0]])  # the old network: rather "real of domain 1", hardly "fake of domain 1"
+answers = {
+    "right, and the old answers kept": [1.5, -2.0, -4.0, 4.0],
+    "right, but the old answers changed": [-4.0, 4.0, -4.0, 4.0],
+    "the old answers kept, but wrong": [1.5, -2.0, 4.0, -4.0],
+}
+for what, logits in answers.items():
+    loss = icarl_loss(torch.tensor([logits]), torch.tensor([3]), old_logits)
+    print(f"{what}: loss {loss:.2f}")
+
+# %% [markdown]
+# The first loss is not 0, because the old network itself was not sure; no answer could do better on the old
+# outputs. Forgetting costs, just as a wrong label does. That is the point.
+#
+# ## 3. The verdict: nearest mean of exemplars
+#
+# After a step, the features of each class's exemplars are averaged. A test image gets the class whose mean is
+# nearest, and it is *fake* if that is the fake class of any domain. As a score, the code takes the squared
+# distance to the nearest real mean minus that to the nearest fake mean: above 0 means fake.
+
+# %%
+print(inspect.getsource(ICaRL.score))
+
+# %% [markdown]
+# When later training moves the features, the means are computed anew from the exemplars and move with them.
+#
+# ## Training
+#
+# The next cell trains the agent over the whole stream, or reads the run if it was made before with the same
+# options.
+
+# %%
+run = experiment.run(options)
+scores = experiment.collect([run])
+manifest = run.manifest
+print(f"{manifest['images']} images gone through in {manifest['seconds']:.0f} s, exemplars included")
+print(f"memory at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB; kept in runs/{run.path.name}")
+
+# %% [markdown]
+# Did it learn? This is the training loss of each step.
+
+# %%
+losses = figures.loss_table("icarl", manifest["steps"])
+figure = figures.losses(losses, label="mean loss, summed over\noutputs (nats)")
+save_figure(figure, out.figures, "04_losses")
+
+# %% [markdown]
+# Each panel should fall and become flat. From the second step on do not expect it to reach 0: there are more
+# outputs to sum over, and the old network's unsure answers leave a rest that nobody can remove.
+#
+# ## What does it know, after every step?
+#
+# $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
+# % interval, from a bootstrap over test photographs.
+
+# %%
+cells = figures.cells(scores, split=split)
+save_figure(figures.matrices(cells, options.stream), out.figures, "04_matrix")
+save_table(cells, out.figures, "04_cells")
+
+# %% [markdown]
+# Go down each column from its frame, the moment at which the domain was learned. The better the memory works,
+# the less the cells below get darker. Also look at the frames themselves: an agent that clings to the past may
+# learn the new domain less well. Right of the gap stands the domain that is never trained on.
+
+# %%
+summary = metrics.summary(scores, options.stream, split=split).assign(agent="icarl")
+save_table(summary, out.figures, "04_summary")
+figures.as_text(summary).T
+
+# %% [markdown]
+# *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
+# *forgetting (max-last)*: the best accuracy a domain ever had minus that at the end, averaged over all domains
+# but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. In words, for
+# this run:
+
+# %%
+value = summary.set_index("metric")
+F = value.loc["forgetting (max-last)"]
+print(
+    f"forgetting is {F.value:.2f} [{F.low:.2f}, {F.high:.2f}]:",
+    "it does forget" if F.low > 0 else "no forgetting can be shown",
+)
+last = cells[(cells["step"] == len(options.stream)) & cells["domain"].isin(options.stream)]
+worst = last.loc[last["value"].idxmin()]
+print(f"the weakest trained domain at the end is {worst.domain}: {worst.value:.2f} [{worst.low:.2f}, {worst.high:.2f}]")
+for name in options.unseen:
+    U = value.loc[f"unseen: {name}"]
+    verdict = (
+        "better than guessing" if U.low > 0.5 else "worse than guessing" if U.high < 0.5 else "not told from guessing"
+    )
+    print(f"never trained on, {name}: {U.value:.2f} [{U.low:.2f}, {U.high:.2f}], {verdict}")
+
+# %% [markdown]
+# One run shows what iCaRL does, not whether it is better than doing nothing: for that it must stand beside
+# sequential training with the same network, images and epochs. Notebook 08 does this, with intervals for the
+# difference.
+#
+# **Things to try.** Set `memory` to a quarter and to four times its value. What happens to the first column?

@@ -1,0 +1,251 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 · GDumb: keep a balanced memory, train at the end
+#
+# **What you will learn.** How far one gets with the simplest memory there is: collect images while they come,
+# the same number of each kind, and train a new network on the collection alone.
+#
+# **Reads** the data set named by `data` below. **Writes** one run to `runs/gdumb-…`, and this notebook's
+# figures and tables to `runs/05_gdumb-…/figures/`.
+#
+# **Time**: about two minutes on two cores; seconds when the run exists already.
+
+# %% tags=["parameters"]
+data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
+stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
+unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
+limit: int | None = None  # training images per class and domain; None takes all
+chunks: int = 1  # parts that a domain is cut into, seen one after another
+splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
+size: int = 128  # pixels a side after the centre crop
+feature: str = "spectrum"  # what the network reads
+plane: str = "half"  # half of the spectrum holds all of it
+band: str = "full"  # the frequencies that are kept
+precision: str = "float16"  # number format of stored spectra
+network: str = "slim"  # the residual network
+width: int = 24  # channels in the slim network's first stage
+weights: str | None = None  # imagenet, or a file with a torchvision state dict
+optimiser: str = "adam"  # the optimiser
+lr: float = 0.002  # learning rate; the highest one of a cycle
+momentum: float = 0.9  # of SGD
+weight_decay: float = 0.0001  # pull of the weights towards zero
+schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
+epochs: int = 10  # passes over each step's images
+batch: int = 32  # images per update
+seed: int = 0  # of everything random
+threads: int = 2  # CPU threads; the last digits of a result depend on it
+device: str = "cpu"  # where the network is trained
+mixed_precision: bool = False  # forward passes in bfloat16
+memory: int = 400  # images that may be remembered
+memory_epochs: int = 32  # GDumb: passes over the memory, a power of two
+memory_lr: float = 0.05  # GDumb: highest learning rate on the memory
+memory_lr_min: float = 0.0005  # GDumb: lowest learning rate on the memory
+memory_batch: int = 16  # GDumb: images per update on the memory
+clip: float = 10.0  # GDumb: largest norm of a gradient
+
+# %%
+from cldf_core.options import for_agent, from_notebook
+
+options = for_agent(from_notebook("05_gdumb", globals()), "gdumb")
+
+# %%
+import inspect
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cldf_core import figures, metrics
+from cldf_core.agents import gdumb
+from cldf_core.buffers import Balanced
+from cldf_core.runs import experiment
+from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.stream import Samples, make_steps
+
+figures.theme()
+out = notebook_folder("05_gdumb", options)
+split = "test" if "test" in options.splits else "validation"
+
+# %% [markdown]
+# ## The idea
+#
+# Domains of fakes come one after another, and a network that is simply trained further forgets the older ones.
+# GDumb (Prabhu, Torr & Dokania, *GDumb: A simple approach that questions our progress in continual learning*,
+# ECCV 2020) does not even try to train while the images come. It only decides which images to keep. When
+# somebody asks for a verdict, it trains a new network from scratch on what it has kept, and on nothing else.
+#
+# Such a network cannot forget in the usual sense, since it starts anew every time. What it knows of a domain
+# depends on how many images of it are in the memory, and this number shrinks as more domains come. The paper
+# used it as a question to the field: a method that does not do better than this has not gained much from all
+# its care.
+#
+# ## Which images to keep? A greedy, balanced choice
+#
+# The images are sorted in groups, one for each pair of domain and class (real or fake). Let $K$ be the size of
+# the memory, $G$ the number of groups known so far (with that of the new image), and $n_g$ the number of kept
+# images of group $g$. A new image of group $g$ is kept if
+#
+# $$ n_g \;<\; \frac{K}{G} . $$
+#
+# If the memory is full, a random image of the largest group makes room (Prabhu et al., algorithm 1). This is
+# the code that runs:
+
+# %%
+print(inspect.getsource(Balanced.offer))
+
+# %% [markdown]
+# **Try it.** The next cell offers the images of the stream to such a memory, in the order in which the agent
+# sees them. Only their labels matter here, so each image is replaced by a single number. What does the memory
+# hold, while the images come?
+
+# %%
+images = experiment.training_samples(options, experiment.load_spectra(options))
+tiny = [
+    (name, Samples.of(np.zeros((len(samples), 1, 1, 1), np.float16), samples.labels, place))
+    for place, (name, samples) in enumerate(images)
+]
+steps = make_steps(tiny, epochs=1, batch_size=options.batch, chunks=options.chunks, seed=options.seed)
+
+remembered, offered, rows = Balanced(options.memory), 0, []
+generator = torch.Generator().manual_seed(options.seed)
+for step in steps:
+    for incoming in step.batches(options.seed):
+        remembered.offer(incoming, generator)
+        offered += len(incoming.labels)
+        kept = 2 * remembered.domains[: len(remembered)] + remembered.labels[: len(remembered)]
+        count = torch.bincount(kept, minlength=2 * len(options.stream)).tolist()
+        rows += [(offered, options.stream[g // 2], ("real", "fake")[g % 2], n) for g, n in enumerate(count)]
+counts = pd.DataFrame(rows, columns=["offered", "domain", "class", "count"])
+save_figure(figures.memory_content(counts, capacity=options.memory), out.figures, "05_memory")
+
+# %% [markdown]
+# Each colour is a domain. As long as there is one domain, it may fill the memory; when the next one comes, it
+# has to give way until both have the same. The total, once at the dotted line, stays there. At the end:
+
+# %%
+final = counts[counts["offered"] == offered].pivot(index="domain", columns="class", values="count")
+save_table(final.reset_index(), out.figures, "05_memory")
+final.loc[options.stream, ["real", "fake"]]
+
+# %% [markdown]
+# The counts should differ by one or two at most, if every group has had enough images to offer. (The draws of
+# the agent itself are others than these, so *which* images it keeps differs; *how many* of each group does not
+# depend on it.)
+#
+# ## How to train on the memory
+#
+# A new network sees the memory for `memory_epochs` epochs. Its learning rate $\eta$ follows a cosine that is
+# **restarted**: it falls, jumps up again, and falls more slowly (Loshchilov & Hutter, *SGDR*, ICLR 2017,
+# equation 5). After one warm-up epoch at a tenth of the highest rate, the cycles are 1, 2, 4, … epochs long.
+# With $s \in [0, 1]$ as the place in the cycle:
+#
+# $$ \eta(s) \;=\; \eta_{\min} + \tfrac{1}{2} (\eta_{\max} - \eta_{\min}) (1 + \cos \pi s) $$
+
+# %%
+print(inspect.getsource(gdumb.memory_lr))
+
+# %% [markdown]
+# What does this look like over the epochs?
+
+# %%
+updates = 16  # in an epoch of this drawing
+at = [(epoch, update) for epoch in range(options.memory_epochs) for update in range(updates)]
+rates = pd.DataFrame(
+    {
+        "epoch": [epoch + update / updates for epoch, update in at],
+        "lr": [gdumb.memory_lr(*place, updates, options.memory_lr, options.memory_lr_min) for place in at],
+    }
+)
+save_figure(figures.learning_rate(rates), out.figures, "05_learning_rate")
+
+# %% [markdown]
+# The high rates let the network leave a bad place, the low ones let it settle. `memory_epochs` is a power of
+# two, so that training ends with a whole cycle, at the lowest rate. This is the training itself, with the
+# gradient's norm clipped:
+
+# %%
+print(inspect.getsource(gdumb.GDumb.fit))
+
+# %% [markdown]
+# One part of the paper is left out: CutMix, which pastes a patch of one image into another. Spectra do not mix
+# in this way: with a foreign patch in it, a plane is no spectrum of any image.
+#
+# ## Training
+#
+# The next cell runs the agent over the whole stream, or reads the run if it was made before with the same
+# options. While the images come there is no loss, because nothing is trained; so, unlike in the other
+# notebooks, there is no curve of it to show.
+
+# %%
+run = experiment.run(options)
+scores = experiment.collect([run])
+manifest = run.manifest
+print(f"{manifest['images']} images offered, {manifest['seconds']:.0f} s")
+print(f"at most {options.memory_epochs} × {options.memory} images gone through in each of the {len(steps)} trainings")
+print(f"memory at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB; kept in runs/{run.path.name}")
+
+# %% [markdown]
+# ## What does it know, after every step?
+#
+# $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
+# % interval, from a bootstrap over test photographs.
+
+# %%
+cells = figures.cells(scores, split=split)
+save_figure(figures.matrices(cells, options.stream), out.figures, "05_matrix")
+save_table(cells, out.figures, "05_cells")
+
+# %% [markdown]
+# Go down the first column. What gets lost there is not overwritten, it is crowded out: each new domain takes
+# memory from the first. Also compare the frames: the later a domain comes, the fewer of its images the network
+# is trained on, even in the very step in which it is new. Does the diagonal get darker towards the lower right?
+
+# %%
+summary = metrics.summary(scores, options.stream, split=split).assign(agent="gdumb")
+save_table(summary, out.figures, "05_summary")
+figures.as_text(summary).T
+
+# %% [markdown]
+# *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment when each was
+# new. *forgetting (max-last)*: the best accuracy a domain ever had minus that at the end, averaged over all
+# domains but the last. *backward transfer*: the accuracy at the end minus that when the domain was new. In
+# words, for this run:
+
+# %%
+value = summary.set_index("metric")
+F, L = value.loc["forgetting (max-last)"], value.loc["learning"]
+print(
+    f"forgetting is {F.value:.2f} [{F.low:.2f}, {F.high:.2f}]:", "it does lose" if F.low > 0 else "no loss can be shown"
+)
+print(f"a domain that is new is judged with accuracy {L.value:.2f} [{L.low:.2f}, {L.high:.2f}] on average")
+last = cells[(cells["step"] == len(options.stream)) & cells["domain"].isin(options.stream)]
+worst = last.loc[last["value"].idxmin()]
+print(f"the weakest trained domain at the end is {worst.domain}: {worst.value:.2f} [{worst.low:.2f}, {worst.high:.2f}]")
+for name in options.unseen:
+    U = value.loc[f"unseen: {name}"]
+    verdict = (
+        "better than guessing" if U.low > 0.5 else "worse than guessing" if U.high < 0.5 else "not told from guessing"
+    )
+    print(f"never trained on, {name}: {U.value:.2f} [{U.low:.2f}, {U.high:.2f}], {verdict}")
+
+# %% [markdown]
+# A low forgetting is not enough: see whether the accuracy for a new domain is as high as a network gets that
+# may use all of its images. Notebook 08 puts the two side by side.
+#
+# **Things to try.** `memory` decides everything here. How large must it be, until the last row is as bright as
+# the frames?

@@ -1,0 +1,316 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 · ER and MIR: replay a few old images with every batch
+#
+# **What you will learn.** How a random sample of a stream can be kept when nobody knows how long the stream is
+# (the *reservoir*), how old images are mixed into the training, and whether it pays to choose them cleverly
+# (*maximally interfered retrieval*).
+#
+# **Reads** the data set named by `data` below. **Writes** two runs to `runs/er-…` and `runs/mir-…`, and this
+# notebook's figures and tables to `runs/07_er_and_mir-…/figures/`.
+#
+# **Time**: about four minutes on two cores; seconds when the runs exist already.
+
+# %% tags=["parameters"]
+data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
+stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
+unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
+limit: int | None = None  # training images per class and domain; None takes all
+chunks: int = 1  # parts that a domain is cut into, seen one after another
+splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
+size: int = 128  # pixels a side after the centre crop
+feature: str = "spectrum"  # what the network reads
+plane: str = "half"  # half of the spectrum holds all of it
+band: str = "full"  # the frequencies that are kept
+precision: str = "float16"  # number format of stored spectra
+network: str = "slim"  # the residual network
+width: int = 24  # channels in the slim network's first stage
+weights: str | None = None  # imagenet, or a file with a torchvision state dict
+optimiser: str = "adam"  # the optimiser
+lr: float = 0.002  # learning rate; the highest one of a cycle
+momentum: float = 0.9  # of SGD
+weight_decay: float = 0.0001  # pull of the weights towards zero
+schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
+epochs: int = 10  # passes over each step's images
+batch: int = 32  # images per update
+seed: int = 0  # of everything random
+threads: int = 2  # CPU threads; the last digits of a result depend on it
+device: str = "cpu"  # where the network is trained
+mixed_precision: bool = False  # forward passes in bfloat16
+memory: int = 400  # images that may be remembered
+replay: int = 32  # ER, MIR: remembered images in each update
+candidates: int = 50  # MIR: remembered images to choose from
+
+# %%
+from cldf_core.options import for_agent, from_notebook
+
+options = from_notebook("07_er_and_mir", globals())
+
+# %%
+import copy
+import inspect
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from cldf_core import buffers, figures, metrics
+from cldf_core.agents.replay import ER, MIR
+from cldf_core.runs import experiment
+from cldf_core.runs.checkpoints import load_network
+from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.stream import Batch
+
+figures.theme()
+out = notebook_folder("07_er_and_mir", options)
+split = "test" if "test" in options.splits else "validation"
+
+# %% [markdown]
+# ## The idea
+#
+# Domains of fakes come one after another, and a network that is simply trained further forgets the older ones:
+# the loss of a new batch says nothing about old images. **Experience replay** (ER; Chaudhry et al., *On tiny
+# episodic memories in continual learning*, 2019) changes that in the plainest way: it keeps some old images,
+# and with each new batch it trains on a few of them too. With a new batch $B$ and a replayed one
+# $B_{\text{mem}}$, one mean loss is descended:
+#
+# $$ L \;=\; \frac{1}{|B| + |B_{\text{mem}}|} \sum_{(x, y) \,\in\, B \,\cup\, B_{\text{mem}}} \ell(f(x), y) $$
+
+# %%
+print(inspect.getsource(ER.loss))
+
+# %% [markdown]
+# Two questions are left open. Which images are kept? And which of them are replayed?
+#
+# ## Which images to keep? The reservoir
+#
+# The memory has room for $K$ images. One would like to keep a fair sample: each of the $n$ images that have
+# come so far should be in the memory with the same probability, $K / n$. But $n$ grows, and nobody knows when
+# the stream ends. The solution is old (Vitter, *Random sampling with a reservoir*, 1985). The first $K$ images
+# are kept. The image with number $n > K$ draws a slot from $1$ to $n$: if there is such a slot in the memory,
+# the image takes it, otherwise it is dropped.
+#
+# Why is this fair? Suppose that all $n - 1$ images before had the same chance, $K / (n-1)$. One of them is
+# pushed out now with probability $1 / n$. So its chance becomes $\frac{K}{n-1} \cdot \big(1 - \frac{1}{n}\big)
+# = \frac{K}{n}$, which is that of the new one.
+
+# %%
+print(inspect.getsource(buffers.Reservoir.offer))
+
+# %% [markdown]
+# **Try it.** Sixty images come one after another, the memory has room for twelve. We do this 500 times, with
+# the reservoir and with another rule that seems just as natural: a new image *always* gets in, in a random
+# slot. How often is each image in the memory at the end?
+
+# %%
+n, room, trials = 60, 12, 500
+generator = torch.Generator().manual_seed(options.seed)
+numbers = torch.arange(n)
+sixty = Batch(torch.zeros(n, 1, 1, 1), torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.int64), numbers, 0)
+
+kept = np.zeros((2, n))
+for _ in range(trials):
+    reservoir = buffers.Reservoir(room)
+    reservoir.offer(sixty, generator)
+    kept[0, reservoir.numbers] += 1
+    slots = np.arange(room)  # the other rule: slot -> image in it
+    for number in range(room, n):
+        slots[int(torch.randint(room, (), generator=generator))] = number
+    kept[1, slots] += 1
+kept /= trials
+half = 1.96 * np.sqrt(kept * (1 - kept) / trials)
+rows = [
+    (rule, i + 1, kept[r, i], half[r, i])
+    for r, rule in enumerate(("reservoir", "a new image always gets in"))
+    for i in range(n)
+]
+table = pd.DataFrame(rows, columns=["rule", "place", "value", "half"])
+table = table.assign(low=table["value"] - table["half"], high=table["value"] + table["half"])
+save_figure(figures.inclusion(table, expected=room / n), out.figures, "07_reservoir")
+
+# %% [markdown]
+# Left: the points scatter about the dotted line, wherever an image stood in the stream; about 5 in 100 of the
+# bars, which are 95 % intervals, will miss it. Right: the memory is full of the newest images, and the first
+# ones are all but gone. That rule would forget just as the network does.
+#
+# One detail decides whether this holds: each image must be *offered once*. An agent that goes through its
+# images in several epochs and offers them in each fills the memory with copies and counts wrongly. So the code
+# offers a batch in the first epoch only:
+
+# %%
+print(inspect.getsource(ER.observe))
+
+# %% [markdown]
+# ## Which images to replay? At random, or those that suffer most
+#
+# ER draws from the memory at random, among images of *earlier* domains. **Maximally interfered retrieval**
+# (MIR; Aljundi et al., *Online continual learning with maximally interfered retrieval*, NeurIPS 2019) looks
+# first which of them need it. It draws $C$ candidates at random, and imagines a step on the new batch alone,
+# with the learning rate $\alpha$ of the optimiser:
+#
+# $$
+# \theta' \;=\; \theta - \alpha \, \nabla_\theta L(B; \theta) , \qquad
+# s(x) \;=\; \ell(f_{\theta'}(x), y) - \ell(f_\theta(x), y)
+# $$
+#
+# It replays the candidates with the largest $s$, those whose loss this step would raise most. The step itself
+# is not taken: the network stays as it is.
+
+# %%
+print(inspect.getsource(buffers.mir_ranking))
+print(inspect.getsource(MIR.retrieve))
+
+# %% [markdown]
+# ## Training
+#
+# The next cell trains both agents over the whole stream, or reads the runs if they were made before with the
+# same options.
+
+# %%
+runs = {agent: experiment.run(for_agent(options, agent)) for agent in ("er", "mir")}
+scores = experiment.collect(list(runs.values()))
+for agent, run in runs.items():
+    m = run.manifest
+    print(
+        f"{agent}: {m['images']} new images gone through in {m['seconds']:.0f} s (replayed ones come on top),", end=" "
+    )
+    print(f"memory {m['steps'][-1]['memory_bytes'] / 1e6:.1f} MB, kept in runs/{run.path.name}")
+
+# %% [markdown]
+# Did they learn?
+
+# %%
+losses = pd.concat([figures.loss_table(agent, run.manifest["steps"]) for agent, run in runs.items()])
+save_figure(figures.losses(losses), out.figures, "07_losses")
+
+# %% [markdown]
+# In the first step nothing can be replayed, so both lines are the same. Later, the loss is a mean over new
+# *and* replayed images. MIR replays the hard ones: see whether its line lies higher. If so, that does not mean
+# that it learns less.
+#
+# ## MIR at work
+#
+# We stop ER's network just before the last step, take a batch of the last domain as the new images, and random
+# training images of the earlier domains as candidates. Which candidates does MIR choose?
+
+# %%
+images = experiment.training_samples(options, experiment.load_spectra(options))
+earlier, _ = load_network(runs["er"].path / f"model-step{max(1, len(images) - 1)}.safetensors")
+rng = np.random.default_rng(options.seed)
+new = images[-1][1]
+new = new[rng.permutation(len(new))[: options.batch]]
+old = images[0][1]
+for _, samples in images[1:-1]:
+    old = old + samples
+old = old[rng.permutation(len(old))[: options.candidates]]
+
+incoming, labels = new.read(), torch.from_numpy(new.labels)
+candidates_read, old_labels = old.read(), torch.from_numpy(old.labels)
+ranking = buffers.mir_ranking(earlier.train(), incoming, labels, candidates_read, old_labels, options.lr)
+
+# %% [markdown]
+# To be sure that we understand it, we do the virtual step once more, by hand: copy the network, take the step,
+# compare the losses. In the picture a mark is a candidate; the higher it lies, the more the step on the new
+# batch would harm it.
+
+# %%
+gradient = copy.deepcopy(earlier).train()
+F.cross_entropy(gradient(incoming), labels).backward()
+after = copy.deepcopy(earlier).eval()
+with torch.no_grad():
+    for weight, other in zip(after.parameters(), gradient.parameters(), strict=True):
+        weight -= options.lr * other.grad
+    loss_before = F.cross_entropy(earlier.eval()(candidates_read), old_labels, reduction="none")
+    rise = F.cross_entropy(after(candidates_read), old_labels, reduction="none") - loss_before
+print("same order as mir_ranking:", bool((rise[ranking].diff() <= 1e-3 * rise.abs().max()).all()))
+
+chosen = np.zeros(len(old), bool)
+chosen[ranking[: options.replay].numpy()] = True
+table = pd.DataFrame({"before": loss_before, "rise": rise, "chosen": chosen, "place": old.domains})
+table["domain"] = [options.stream[place] for place in table["place"]]
+save_figure(figures.interference(table.sort_values("place")), out.figures, "07_interference")
+
+# %% [markdown]
+# The filled marks are the upper part of the picture, by construction. More interesting is what they have in
+# common. Are they images of one domain? Were they uncertain already (far to the right), or are they images that
+# the network knows well? And how many marks lie below 0, images that this step would even help? How much more
+# do MIR's images suffer than random ones?
+
+# %%
+count = min(options.replay, len(old))
+draws = [rise[torch.from_numpy(rng.permutation(len(old))[:count])].mean().item() for _ in range(1000)]
+low, high = np.quantile(draws, [0.025, 0.975])
+print(f"mean rise of the loss, MIR's {count} images: {rise[torch.from_numpy(chosen)].mean():+.3f}")
+print(
+    f"mean rise of the loss, {count} random ones: {np.mean(draws):+.3f} (95 % of 1000 draws: {low:+.3f} to {high:+.3f})"
+)
+if count == len(old):
+    print("There are no more candidates than images to replay, so MIR has no choice and is the same as ER.")
+
+# %% [markdown]
+# The advantage has a price: with each batch, MIR does a second backward pass, and two more forward passes over
+# the candidates.
+#
+# ## What do they know, after every step?
+#
+# $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
+# % interval, from a bootstrap over test photographs.
+
+# %%
+cells = figures.cells(scores, split=split)
+save_figure(figures.matrices(cells, options.stream), out.figures, "07_matrices")
+save_table(cells, out.figures, "07_cells")
+
+# %% [markdown]
+# Go down each column from its frame: the less it darkens, the better the replay works. Then compare the two
+# matrices cell by cell, with an eye on the ±: differences smaller than that are no differences. Right of the
+# gap stands the domain that is never trained on.
+
+# %%
+summary = pd.concat(
+    [
+        metrics.summary(own, options.stream, split=split).assign(agent=a)
+        for a, own in scores.groupby("agent", sort=False)
+    ]
+)
+save_table(summary, out.figures, "07_summary")
+figures.as_text(summary).T
+
+# %% [markdown]
+# *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
+# *forgetting (max-last)*: the best accuracy a domain ever had minus that at the end, averaged over all domains
+# but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning.
+#
+# Does the clever choice pay? Both were tested on the same photographs, so the difference can be taken
+# photograph by photograph, which makes its interval narrower than those of the two numbers:
+
+# %%
+er, mir = (scores[scores["agent"] == agent] for agent in ("er", "mir"))
+difference = metrics.paired_difference(mir, er, options.stream, split=split)
+save_table(difference, out.figures, "07_difference")
+for row in difference.itertuples():
+    if row.metric in ("average", "forgetting (max-last)") or row.metric.startswith("unseen"):
+        verdict = "no difference can be shown" if row.low <= 0 <= row.high else "the interval leaves 0 out"
+        print(f"MIR minus ER, {row.metric}: {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}], {verdict}")
+
+# %% [markdown]
+# For *forgetting*, a negative difference speaks for MIR. These are two runs with one seed: another seed draws
+# other memories. Whether both are better than doing nothing is the question of notebook 08.
+#
+# **Things to try.** Reduce `memory` to 40. Then set `candidates` equal to `replay`: what must happen to MIR?
