@@ -121,4 +121,7 @@ def _read_splits(folder: Path) -> pd.DataFrame | None:
     lacking = [c for c in ("file", "split", "group") if c not in table]
     if lacking:
         raise DataError(f"{path} lacks the column {lacking[0]!r}; needed: file, split, group")
+    again = table.loc[table["file"].duplicated(), "file"]
+    if len(again):
+        raise DataError(f"{path} mentions {again.iloc[0]} twice; needed: each file once")
     return table.set_index("file")
