@@ -151,7 +151,7 @@ parts = [
     for agent, own in by_agent.items()
 ]
 summary = pd.concat(parts, ignore_index=True)
-accuracy, auc = (summary[summary["measure"] == metric] for metric in ("accuracy", "AUC"))
+accuracy = summary[summary["measure"] == "accuracy"]
 one_network = accuracy[accuracy["agent"] != "separate"]
 figure = figures.estimates(one_network, ["forgetting (max-last)"], line=0, label="accuracy lost")
 save_figure(figure, out.figures, "08_forgetting")
