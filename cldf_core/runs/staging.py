@@ -19,7 +19,7 @@ import yaml
 
 from cldf_core.data.cache import source_hash, whole_file
 from cldf_core.data.layouts import data_folder, project_root
-from cldf_core.options import NOTEBOOKS, OptionError, Options, UserError, checked
+from cldf_core.options import AGENTS, NOTEBOOKS, OptionError, Options, UserError, checked, for_agent
 from cldf_core.runs.folder import RunFolder, notebook_folder
 
 PROFILES = ("quick", "smoke")
@@ -78,7 +78,11 @@ def notebook_options(notebook: str, profile: str, changes: Mapping[str, Any]) ->
     where = project_root() / "params" / profile / f"{notebook}.yaml"
     values = profile_values(notebook, profile)
     checked(values, NOTEBOOKS[notebook], where=str(where.relative_to(project_root())))
-    return checked({**values, **changes}, NOTEBOOKS[notebook], where=notebook)
+    options = checked({**values, **changes}, NOTEBOOKS[notebook], where=notebook)
+    for agent in AGENTS:  # some rules concern one agent only; 08 reads the runs of all
+        if agent in notebook.split("_") or notebook in NEEDS:
+            for_agent(options, agent)
+    return options
 
 
 def execute(notebook: str, options: Options, *, again: bool = False) -> Outcome:
