@@ -196,7 +196,9 @@ def test_a_matrix_that_is_not_square_is_refused(shape):
 # --- the table of scores ---
 
 
-def table(seed: int = 0, steps: int = 3, images: int = 24, domains: tuple[str, ...] = ("b", "a", "c", "new")) -> pd.DataFrame:
+def table(
+    seed: int = 0, steps: int = 3, images: int = 24, domains: tuple[str, ...] = ("b", "a", "c", "new")
+) -> pd.DataFrame:
     """Random scores; a real image and its fake share a group, and the groups appear in every domain."""
     rng = np.random.default_rng(seed)
     rows = [

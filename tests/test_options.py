@@ -19,6 +19,7 @@ from cldf_core.options import (
     UserError,
     allowed,
     checked,
+    for_agent,
     from_notebook,
     from_text,
     relevant,
@@ -114,7 +115,13 @@ def test_every_option_has_a_wrong_value_above():
 
 @pytest.mark.parametrize(
     ("typo", "meant"),
-    [("epoch", "epochs"), ("sed", "seed"), ("learning_rate", None), ("optimizer", "optimiser"), ("candidate", "candidates")],
+    [
+        ("epoch", "epochs"),
+        ("sed", "seed"),
+        ("learning_rate", None),
+        ("optimizer", "optimiser"),
+        ("candidate", "candidates"),
+    ],
 )
 def test_a_misspelt_name_is_told_with_the_close_one(typo, meant):
     with pytest.raises(OptionError) as caught:
@@ -159,6 +166,15 @@ def test_no_learning_rate_outside_its_range_gets_in(value):
     else:
         with pytest.raises(OptionError, match=r"lr is .*allowed: a number above 0 to 10"):
             checked({"lr": value})
+
+
+def test_options_are_checked_again_for_another_agent():
+    options = checked({"memory": 7, "seed": 3})
+    assert for_agent(options, "er").model_dump() == options.model_dump() | {"agent": "er"}
+    with pytest.raises(OptionError, match="memory is 7; allowed for iCaRL"):
+        for_agent(options, "icarl")
+    with pytest.raises(OptionError, match="agent is 'ewc'; allowed: separate"):
+        for_agent(options, "ewc")
 
 
 def test_options_cannot_be_changed_afterwards():
@@ -214,7 +230,9 @@ def test_from_notebook_reads_the_assigned_values():
 def test_from_notebook_finds_a_misspelt_parameter():
     values = values_of("04_icarl")
     history = ["", "import numpy as np", cell(values), "# Parameters\nsed = 3\n", CHECK]
-    with pytest.raises(OptionError, match=r"04_icarl: there is no option 'sed' \(its value is 3\); did you mean 'seed'"):
+    with pytest.raises(
+        OptionError, match=r"04_icarl: there is no option 'sed' \(its value is 3\); did you mean 'seed'"
+    ):
         from_notebook("04_icarl", values | {"sed": 3, "In": history})
 
 

@@ -1,0 +1,431 @@
+"""Data sets on disk: the seed's layout, every image opened or set aside with a reason, spectra kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_data, texture, tiny_options
+from PIL import Image
+
+from cldf_core.data import cache
+from cldf_core.data.cache import source_hash, spectra
+from cldf_core.data.domains import DataError, Domain
+from cldf_core.data.images import ImageProblem, centre_crop, open_image
+from cldf_core.data.layouts import data_folder, domain_names, project_root, read_domains
+from cldf_core.spectrum import log_spectrum, network_input
+
+
+def photo(seed: int = 0, side: int = 32) -> np.ndarray:
+    return texture(np.random.default_rng(seed), 0, side)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+
+
+def one(folder: Path, name: str = "first") -> Domain:
+    return read_domains(folder, [name])[0]
+
+
+# --- images ---
+
+
+def test_pixels_are_rgb_channels_first(tmp_path):
+    Image.fromarray(photo()).save(tmp_path / "x.png")
+    pixels = open_image(tmp_path / "x.png")
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, photo().transpose(2, 0, 1))
+
+
+def test_exif_rotation_is_undone(tmp_path):
+    image = Image.fromarray(photo()[:20])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side: turn clockwise
+    image.save(tmp_path / "x.png", exif=exif)
+    pixels = open_image(tmp_path / "x.png")
+    np.testing.assert_array_equal(pixels, np.rot90(photo()[:20], -1).transpose(2, 0, 1))
+
+
+def test_grey_palette_and_transparent_images_are_converted(tmp_path):
+    grey = photo()[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(open_image(tmp_path / "grey.png"), np.stack([grey] * 3))
+    palette = Image.fromarray(photo()).quantize(256)
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(
+        open_image(tmp_path / "palette.png"), np.asarray(palette.convert("RGB")).transpose(2, 0, 1)
+    )
+    alpha = np.dstack([photo(), np.tile([0, 255], (32, 16)).astype(np.uint8)])
+    Image.fromarray(alpha).save(tmp_path / "alpha.png")
+    np.testing.assert_array_equal(open_image(tmp_path / "alpha.png"), photo().transpose(2, 0, 1))
+
+
+def test_cmyk_is_converted_to_rgb(tmp_path):
+    Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=100)
+    red, green, blue = open_image(tmp_path / "x.jpg")
+    assert red.min() > 230
+    assert max(green.max(), blue.max()) < 25
+
+
+def test_sixteen_bits_keep_their_upper_eight(tmp_path):
+    wide = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    Image.fromarray(wide).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(open_image(tmp_path / "x.png"), np.stack([wide // 256] * 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: p.write_bytes(b""), "unreadable"),
+        (lambda p: p.write_bytes(b"GIF89a not at all"), "unreadable"),
+        (lambda p: truncate(p), "unreadable"),
+        (lambda p: animate(p), r"animated \(3 frames\)"),
+    ],
+    ids=["empty", "garbage", "truncated", "animated"],
+)
+def test_what_cannot_be_used_says_why(tmp_path, make, reason):
+    path = tmp_path / "x.png"
+    make(path)
+    with pytest.raises(ImageProblem, match=reason) as caught:
+        open_image(path)
+    assert str(tmp_path) not in str(caught.value)  # the same reason on every machine
+
+
+def truncate(path: Path) -> None:
+    Image.fromarray(photo(side=64)).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def animate(path: Path) -> None:
+    frames = [Image.fromarray(photo(k)) for k in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def test_a_bomb_is_refused(tmp_path, monkeypatch):
+    Image.fromarray(photo()).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageProblem, match="unreadable"):
+        open_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 40), (45, 32), (100, 51)])
+def test_the_crop_is_central(height, width):
+    pixels = np.arange(3 * height * width).reshape(3, height, width)
+    got = centre_crop(pixels, 32)
+    top, left = (height - 32) // 2, (width - 32) // 2
+    np.testing.assert_array_equal(got, pixels[:, top : top + 32, left : left + 32])
+    assert abs((height - 32 - top) - top) <= 1
+
+
+def test_small_images_are_not_enlarged():
+    with pytest.raises(ImageProblem, match=r"too small \(40 x 31, needed 32 x 32\)"):
+        centre_crop(np.zeros((3, 31, 40), np.uint8), 32)
+
+
+# --- layouts ---
+
+
+def test_the_seeds_layout_is_read(small_data):
+    assert domain_names(small_data) == ["first", "second", "third", "unseen"]
+    domain = one(small_data, "second")
+    assert domain.counts().to_dict() == {
+        "real": {"train": 8, "validation": 0, "test": 6},
+        "fake": {"train": 8, "validation": 0, "test": 6},
+    }
+    for row in domain.table.itertuples():
+        kind, name, part, _ = row.image.split("/")
+        assert (kind, name) == (("real", "fake")[row.label], "second")
+        assert part.startswith(row.split)
+
+
+def test_train_b_and_other_spellings_count(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2)
+    base = data / "real" / "first"
+    image = Image.fromarray(photo())
+    for place in ("trainB/a.JPG", "trainB/b.jpeg", "testB/c.PNG", "val/d.Jpg", "trainA/deeper/e.png"):
+        (base / place).parent.mkdir(parents=True, exist_ok=True)
+        image.save(base / place)
+    (base / "trainA" / "notes.txt").write_text("not an image")
+    (data / "fake" / "first" / "ValidationA").mkdir()
+    image.save(data / "fake" / "first" / "ValidationA" / "v.png")
+    domain = one(data)
+    split_of = dict(zip(domain.table["image"], domain.table["split"], strict=True))
+    assert split_of["real/first/trainB/a.JPG"] == "train"
+    assert split_of["real/first/trainB/b.jpeg"] == "train"
+    assert split_of["real/first/testB/c.PNG"] == "test"
+    assert split_of["real/first/val/d.Jpg"] == "validation"
+    assert split_of["real/first/trainA/deeper/e.png"] == "train"
+    assert split_of["fake/first/ValidationA/v.png"] == "validation"
+    assert len(split_of) == len(domain.table) == 8 + 6
+    assert domain.table["image"].is_unique
+
+
+def test_the_order_is_that_of_the_names_not_of_the_disk(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=3, test=1)
+    first = one(data).table
+    for path in sorted((data / "real").rglob("*.png"), reverse=True):  # written anew in another order
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    pd.testing.assert_frame_equal(first, one(data).table)
+    images = first[first["label"] == 0]["image"].tolist()
+    assert images == sorted(images)
+
+
+def write_splits(data: Path, change=lambda table: table) -> None:
+    files = sorted(p.relative_to(data).as_posix() for p in data.rglob("*.png"))
+    table = pd.DataFrame({"file": files, "split": "test", "group": [f"photo {k}" for k in range(len(files))]})
+    table.loc[::2, "split"] = "validation"
+    change(table).to_csv(data / "splits.csv", index=False)
+
+
+def test_splits_csv_says_it_file_by_file(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2)
+    write_splits(data)
+    written = pd.read_csv(data / "splits.csv").set_index("file")
+    table = one(data).table
+    for row in table.itertuples():
+        assert row.split == written.loc[row.image, "split"]
+        assert row.group == written.loc[row.image, "group"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.drop(columns="group"), ["splits.csv", "lacks the column 'group'", "file, split, group"]),
+        (lambda t: t.iloc[1:-1], ["splits.csv", "does not mention", "1 more"]),
+        (lambda t: t.assign(split="holdout"), ["split 'holdout'", "train, validation, test"]),
+        (lambda t: pd.concat([t, t.iloc[:1]]), ["splits.csv", "twice", "fake/first/testA/image00.png"]),
+    ],
+    ids=["column", "file", "split", "twice"],
+)
+def test_a_faulty_splits_csv_is_told(tmp_path, change, words):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2)
+    write_splits(data, change)
+    with pytest.raises(DataError) as caught:
+        one(data)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_missing_things_are_told_with_folder_and_what_is_allowed(tmp_path, root, small_data):
+    with pytest.raises(DataError, match=r"data is 'nowhere': there is no such folder; allowed: mini, mini-smoke, or a"):
+        data_folder("nowhere")
+    with pytest.raises(DataError, match=r"there is no domain 'forth' in .*; allowed: first, second, third, unseen"):
+        read_domains(small_data, ["forth"])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match=r"empty holds no domain; needed: folders real/<domain>/ and fake/<domain>/"):
+        read_domains(empty, ["first"])
+    (empty / "real" / "first" / "trainA").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"'first' in .* holds no images; looked for: \.jpg, \.jpeg, \.png"):
+        read_domains(empty, ["first"])
+    Image.fromarray(photo()).save(empty / "real" / "first" / "loose.png")
+    with pytest.raises(DataError, match=r"loose\.png is in none of the folders train\*, val\* or test\*"):
+        read_domains(empty, ["first"])
+
+
+def test_a_folder_is_found_absolutely_and_from_the_root(root, small_data, monkeypatch, tmp_path_factory):
+    assert data_folder(str(small_data)) == small_data.resolve()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    (root / "data" / "mine").mkdir(parents=True)
+    assert data_folder("data/mine") == (root / "data" / "mine").resolve()
+
+
+def test_the_root_is_the_nearest_project(monkeypatch, tmp_path):
+    monkeypatch.delenv("CLDF_ROOT", raising=False)
+    deep = tmp_path / "project" / "notebooks" / "deep"
+    deep.mkdir(parents=True)
+    (tmp_path / "project" / "pyproject.toml").write_text('[project]\nname = "cldf-core"\n')
+    (deep.parent / "pyproject.toml").write_text('[project]\nname = "another"\n')
+    monkeypatch.chdir(deep)
+    assert project_root() == (tmp_path / "project").resolve()
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
+    assert project_root() == tmp_path.resolve()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.drop(columns="split"), "lacks split; needed: image, label, split, group"),
+        (lambda t: t.assign(label=2), "has label .*2.*; allowed: 0 real, 1 fake"),
+        (lambda t: t.assign(split="dev"), "has split 'dev'; allowed: train, validation, test"),
+    ],
+)
+def test_a_domain_checks_its_table(tmp_path, change, words):
+    table = pd.DataFrame({"image": ["a.png"], "label": [0], "split": ["train"], "group": ["a"]})
+    Domain("x", tmp_path, table)
+    with pytest.raises(DataError, match=f"domain 'x'.* {words}"):
+        Domain("x", tmp_path, change(table))
+
+
+def test_the_fingerprint_is_that_of_names_labels_splits_and_contents(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2)
+    base = one(data).fingerprint
+    assert shutil.copytree(data, tmp_path / "copy")
+    assert one(tmp_path / "copy").fingerprint == base  # wherever it lies
+    image = data / "real" / "first" / "trainA" / "image00.png"
+    content = image.read_bytes()
+    image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert one(data).fingerprint != base
+    image.write_bytes(content)
+    assert one(data).fingerprint == base
+    image.rename(image.with_name("other.png"))
+    assert one(data).fingerprint != base
+    image.with_name("other.png").rename(image)
+    write_splits(data)
+    assert one(data).fingerprint != base
+
+
+# --- the cache of spectra ---
+
+
+def expected(domain: Domain, images: list[str], size: int = 32, **how) -> np.ndarray:
+    crops = [centre_crop(open_image(domain.root / image), size) for image in images]
+    return network_input(np.stack(crops), **how)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"plane": "full"},
+        {"band": "high"},
+        {"precision": "float32"},
+        {"feature": "image"},
+        {"size": 16},
+        {"feature": "image", "plane": "full", "precision": "float32"},
+    ],
+    ids=str,
+)
+def test_the_cache_holds_what_the_formula_gives(small_data, tmp_path, how):
+    opts = tiny_options("sequential", small_data, **how)
+    domain = one(small_data)
+    got = spectra(domain, opts, tmp_path)
+    assert isinstance(got.array, np.memmap)
+    assert got.array.dtype == np.dtype(opts.precision)
+    want = expected(
+        domain, got.table["image"].tolist(), opts.size, feature=opts.feature, plane=opts.plane, band=opts.band
+    )
+    np.testing.assert_array_equal(got.array[got.table["row"]], want.astype(opts.precision))
+    assert got.table["image"].tolist() == domain.table["image"].tolist()
+    pd.testing.assert_frame_equal(
+        got.table[["image", "label", "split", "group"]], domain.table[["image", "label", "split", "group"]]
+    )
+    assert got.set_aside.empty
+    assert got.fingerprint == domain.fingerprint
+
+
+def test_bad_images_are_set_aside_and_the_others_keep_their_labels(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=3, test=3)
+    base = data / "fake" / "first" / "trainA"
+    (base / "image00.png").write_bytes(b"")
+    truncate(base / "image01.png")
+    Image.fromarray(photo(side=24)[:, :]).save(data / "real" / "first" / "testA" / "image02.png")
+    animate(data / "real" / "first" / "testA" / "image01.png")
+    Image.fromarray(np.full((32, 32, 3), 7, np.uint8)).save(base / "image02.png")  # flat, and fine
+    before = hashes(data)
+    domain = one(data)
+    got = spectra(domain, tiny_options("sequential", data), tmp_path / "cache")
+    reasons = dict(zip(got.set_aside["image"], got.set_aside["reason"], strict=True))
+    assert {k.split("/", 1)[1] for k in reasons} == {
+        "first/trainA/image00.png",
+        "first/trainA/image01.png",
+        "first/testA/image01.png",
+        "first/testA/image02.png",
+    }
+    assert reasons["real/first/testA/image02.png"] == "too small (24 x 24, needed 32 x 32)"
+    assert reasons["real/first/testA/image01.png"] == "animated (3 frames)"
+    assert len(got.table) == 8
+    np.testing.assert_array_equal(
+        got.array[got.table["row"]], expected(domain, got.table["image"].tolist()).astype(np.float16)
+    )
+    (flat,) = got.table.query("image == 'fake/first/trainA/image02.png'")["row"]
+    assert (got.array[flat] == 0).all()
+    assert hashes(data) == before  # the data set is left as it was
+
+
+def test_a_domain_of_bad_images_only_is_refused_and_leaves_nothing(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=1, test=1)
+    opts = tiny_options("sequential", data, size=64)
+    with pytest.raises(DataError, match=r"'first': none of its 4 images can be used; the first, .*, is too small"):
+        spectra(one(data), opts, tmp_path / "cache")
+    assert [p for p in (tmp_path / "cache").iterdir() if p.suffix != ".lock"] == []
+
+
+def test_spectra_are_computed_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2)
+    opts = tiny_options("sequential", data)
+    folder = tmp_path / "cache"
+    computed = []
+    compute = cache._compute
+    monkeypatch.setattr(cache, "_compute", lambda *a: computed.append(a[0].name) or compute(*a))
+    first = spectra(one(data), opts, folder)
+    again = spectra(one(data), opts, folder)
+    assert len(computed) == 1
+    np.testing.assert_array_equal(first.array, again.array)
+    pd.testing.assert_frame_equal(first.table, again.table)
+    spectra(one(data), tiny_options("sequential", data, lr=0.1, width=4), folder)
+    assert len(computed) == 1  # not what a spectrum depends on
+    spectra(one(data), tiny_options("sequential", data, band="low"), folder)
+    assert len(computed) == 2
+    image = data / "real" / "first" / "testA" / "image01.png"
+    Image.fromarray(photo(99)).save(image)
+    changed = spectra(one(data), opts, folder)
+    assert len(computed) == 3
+    (row,) = changed.table.query("image == 'real/first/testA/image01.png'")["row"]
+    want = log_spectrum(photo(99).transpose(2, 0, 1)[None]).astype(np.float16)[0]
+    np.testing.assert_array_equal(changed.array[row], want)
+    assert not np.array_equal(first.array[row], want)  # the old file is still whole
+
+
+def test_a_computation_that_breaks_leaves_no_cache(small_data, tmp_path, monkeypatch):
+    opts = tiny_options("sequential", small_data)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "network_input", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            spectra(one(small_data), opts, tmp_path)
+    assert list(tmp_path.glob("*.npy")) == []
+    assert np.isfinite(spectra(one(small_data), opts, tmp_path).array).all()
+
+
+def test_more_images_than_a_block(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=40, test=1)
+    (data / "real" / "first" / "trainA" / "image07.png").write_bytes(b"")
+    domain = one(data)
+    got = spectra(domain, tiny_options("sequential", data), tmp_path / "cache")
+    assert len(got.table) == 81
+    np.testing.assert_array_equal(
+        got.array[got.table["row"]], expected(domain, got.table["image"].tolist()).astype(np.float16)
+    )
+
+
+def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=1, test=1)
+    for kind in ("real", "fake"):
+        folder = data / kind / "first" / "trainA"
+        (folder / "image00.png").rename(folder / "007.png")
+        shutil.copyfile(folder / "007.png", folder / "NA.png")
+    table = spectra(one(data), tiny_options("sequential", data), tmp_path / "cache").table
+    assert {"007", "NA"} <= set(table["group"])
+
+
+def test_the_source_hash_hangs_on_the_named_files(monkeypatch, tmp_path):
+    package = tmp_path / "package"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("a = 1\n")
+    (package / "data" / "images.py").write_text("b = 1\n")
+    monkeypatch.setattr("cldf_core.__file__", str(package / "__init__.py"))
+    everything, images = source_hash(), source_hash("data/images.py")
+    (package / "__init__.py").write_text("a = 2\n")
+    assert source_hash() != everything
+    assert source_hash("data/images.py") == images
+    (package / "data" / "images.py").write_bytes(b"b = 1\r\n")  # a checkout with other line ends
+    assert source_hash("data/images.py") == images
+    (package / "data" / "images.py").write_text("b = 2\n")
+    assert source_hash("data/images.py") != images

@@ -1,0 +1,464 @@
+"""A run from options to files: the same bytes each time, after a kill as well; read, not made, the second time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import make_data, tiny_options
+from filelock import FileLock, Timeout
+
+from cldf_core.agents import AGENTS, Agent
+from cldf_core.data.cache import whole_file
+from cldf_core.metrics import detection
+from cldf_core.options import UserError, relevant
+from cldf_core.protocol import thread_count, train_and_test
+from cldf_core.resnet import build_network
+from cldf_core.runs import experiment
+from cldf_core.runs.checkpoints import load_network, load_state, save_state
+from cldf_core.runs.experiment import find, load_spectra, run, run_key, training_samples
+from cldf_core.runs.folder import RunFolder
+
+ALL = tuple(AGENTS)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and p.suffix != ".lock"
+    }
+
+
+def in_root(monkeypatch, root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("CLDF_ROOT", str(root))
+
+
+# --- the same bytes ---
+
+# The subprocess kills itself (as kill -9 does) in the middle of step 3: at the observe call after the first in it.
+KILLED = """
+    import os, signal, sys
+    import torch
+    from cldf_core.agents.base import Agent
+    from cldf_core.agents import AGENTS
+    from cldf_core.options import checked
+    from cldf_core.runs.experiment import run
+    import json
+    step, calls = 0, 0
+    for kind in set(AGENTS.values()):
+        def wrap(kind):
+            begin, observe = kind.begin_step, kind.observe
+            def begin_step(self, s):
+                global step, calls
+                if type(self) is kind:
+                    step, calls = step + 1, 0
+                return begin(self, s)
+            def observed(self, batch):
+                global calls
+                if type(self) is kind:
+                    calls += 1
+                    if (step, calls) == (3, 2):
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return observe(self, batch)
+            kind.begin_step, kind.observe = begin_step, observed
+        wrap(kind)
+    run(checked(json.loads(sys.argv[1])))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("agent", ALL)
+def test_a_killed_run_goes_on_to_the_same_bytes_as_one_left_alone(agent, tmp_path, monkeypatch, small_data):
+    opts = tiny_options(agent, small_data)
+    in_root(monkeypatch, tmp_path / "alone")
+    alone = run(opts)
+    in_root(monkeypatch, tmp_path / "killed")
+    shutil.copytree(tmp_path / "alone" / "data", tmp_path / "killed" / "data")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), json.dumps(opts.model_dump())], capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    folder = RunFolder(tmp_path / "killed" / "runs" / alone.path.name)
+    assert not folder.finished
+    assert len(folder.manifest["steps"]) == 2
+    assert not (folder.path / "scores.parquet").exists()
+    trained: list[str] = []
+    observe = AGENTS[agent].begin_step
+    monkeypatch.setattr(AGENTS[agent], "begin_step", lambda self, s: trained.append(s.name) or observe(self, s))
+    resumed = run(opts)
+    assert trained == ["third"]  # only what was missing
+    assert resumed.path == folder.path
+    assert (resumed.path / "scores.parquet").read_bytes() == (alone.path / "scores.parquet").read_bytes()
+    assert (resumed.path / "metrics.parquet").read_bytes() == (alone.path / "metrics.parquet").read_bytes()
+    for step in (1, 2, 3):
+        name = f"model-step{step}.safetensors"
+        assert (resumed.path / name).read_bytes() == (alone.path / name).read_bytes()
+    assert [s["step"] for s in resumed.manifest["steps"]] == [1, 2, 3]
+    assert resumed.manifest["resumed"] == 1
+    assert resumed.manifest["images"] == alone.manifest["images"]
+    assert not (resumed.path / "state").exists()
+
+
+def test_a_run_killed_between_chunks_goes_on(tmp_path, monkeypatch, small_data):
+    opts = tiny_options("er", small_data, chunks=2, stream=["first", "second"], unseen=[])
+    in_root(monkeypatch, tmp_path / "alone")
+    alone = run(opts)
+    in_root(monkeypatch, tmp_path / "stopped")
+    begin, count = AGENTS["er"].begin_step, []
+
+    def stop(self, step):
+        count.append(step)
+        if len(count) == 4:  # the second domain's second chunk
+            raise KeyboardInterrupt
+        return begin(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AGENTS["er"], "begin_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(opts)
+    assert (run(opts).path / "scores.parquet").read_bytes() == (alone.path / "scores.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("agent", ["sequential", "icarl", "mir"])
+def test_the_same_options_twice_give_the_same_bytes(agent, tmp_path, monkeypatch, small_data):
+    written = []
+    for name in ("one", "two"):
+        in_root(monkeypatch, tmp_path / name)
+        torch.manual_seed(len(name) + len(written))
+        np.random.seed(len(written))
+        folder = run(tiny_options(agent, small_data))
+        written.append({k: v for k, v in files(folder.path).items() if k != "manifest.json"})
+    assert written[0] == written[1]
+    assert {"scores.parquet", "metrics.parquet", "model-step3.safetensors"} <= set(written[0])
+
+
+# --- one run ---
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, small_data):
+    """A root with a finished run of ER."""
+    root = tmp_path_factory.mktemp("finished")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("CLDF_ROOT", str(root))
+    opts = tiny_options("er", small_data)
+    yield opts, run(opts), root
+    patch.undo()
+
+
+def test_scores_hold_one_row_per_step_split_and_image(finished, small_data):
+    _, folder, _ = finished
+    scores = folder.scores()
+    assert list(scores.columns) == ["step", "domain", "split", "image", "group", "label", "logit", "score"]
+    assert len(scores) == 3 * 4 * 12
+    assert not scores.duplicated(["step", "domain", "split", "image"]).any()
+    np.testing.assert_allclose(scores["score"], 1 / (1 + np.exp(-scores["logit"])), atol=1e-12)
+    for _, row in scores.iterrows():
+        assert (small_data / row["image"]).is_file()
+        assert row["label"] == row["image"].startswith("fake")
+        assert f"/{row['domain']}/test" in row["image"]
+    assert list(dict.fromkeys(scores["domain"])) == ["first", "second", "third", "unseen"]
+
+
+def test_the_stored_network_gives_the_stored_scores(finished):
+    opts, folder, _ = finished
+    network, read = load_network(folder.path / "model-step3.safetensors")
+    assert relevant(read) == relevant(opts)
+    assert not network.training
+    spectra = load_spectra(opts)["second"]
+    rows = spectra.table.query("split == 'test'")
+    with torch.no_grad():
+        logits = network(torch.from_numpy(spectra.array[rows["row"]].astype(np.float32)))
+    want = folder.scores().query("step == 3 and domain == 'second'")
+    assert want["image"].tolist() == rows["image"].tolist()
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], want["logit"], atol=1e-4)
+
+
+def test_metrics_are_those_of_the_scores(finished):
+    _, folder, _ = finished
+    scores, metrics = folder.scores(), folder.metrics()
+    assert len(metrics) == 3 * 4 * 9
+    for _, row in metrics.iterrows():
+        cell = scores[(scores["step"] == row["step"]) & (scores["domain"] == row["domain"])]
+        want = detection(cell["label"].to_numpy(), cell["score"].to_numpy())[row["metric"]]
+        assert row["value"] == want
+
+
+def test_the_manifest_tells_what_was_done(finished):
+    opts, folder, _ = finished
+    manifest = folder.manifest
+    assert manifest["status"] == "finished"
+    assert manifest["options"] == relevant(opts)
+    assert manifest["threads"] == 1
+    assert folder.path.name == f"er-{manifest['key']}"
+    assert set(manifest["data"]) == {"first", "second", "third", "unseen"}
+    assert manifest["data"] == {n: s.fingerprint for n, s in load_spectra(opts).items()}
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert manifest["notes"] == []
+    assert [s["domain"] for s in manifest["steps"]] == ["first", "second", "third"]
+    for step in manifest["steps"]:
+        assert step["images"] == 16 * 2
+        assert len(step["losses"]) == 2
+        assert step["memory_bytes"] == 12 * 3 * 32 * 17 * 2
+    assert manifest["images"] == 96
+    assert manifest["seconds"] == pytest.approx(sum(s["seconds"] for s in manifest["steps"]), abs=0.01)
+    assert 50e6 < manifest["peak_memory_bytes"] < 50e9
+    assert "git" in manifest
+    assert "started" in manifest
+
+
+def test_a_finished_run_is_read_and_not_made_again(finished, monkeypatch):
+    opts, folder, _ = finished
+
+    def no(*args, **kwargs):
+        raise AssertionError("nothing may be trained")
+
+    before = files(folder.path)
+    monkeypatch.setattr(experiment, "build_agent", no)
+    assert run(opts).path == folder.path
+    assert find(opts).path == folder.path
+    assert files(folder.path) == before
+    with pytest.raises(AssertionError):
+        run(tiny_options("er", Path(opts.data), seed=1))
+
+
+def test_again_makes_a_finished_run_again(root, small_data):
+    opts = tiny_options("sequential", small_data, stream=["first"], unseen=[], epochs=1)
+    first = run(opts)
+    scores, started = files(first.path)["scores.parquet"], first.manifest["seconds"]
+    (first.path / "scores.parquet").write_bytes(b"spoilt")
+    assert run(opts).path == first.path  # not asked for: taken as it is
+    assert files(first.path)["scores.parquet"] == b"spoilt"
+    second = run(opts, again=True)
+    assert second.path == first.path
+    assert files(second.path)["scores.parquet"] == scores
+    assert second.manifest["seconds"] != started or second.finished
+
+
+def test_find_tells_what_is_missing(root, small_data):
+    with pytest.raises(UserError, match="no finished run of 'lwf' with these options"):
+        find(tiny_options("lwf", small_data))
+
+
+def test_the_key_is_what_the_result_depends_on(root, small_data, tmp_path, monkeypatch):
+    def key(agent: str, data: Path = small_data, **changes) -> str:
+        opts = tiny_options(agent, data, **changes)
+        return run_key(opts, load_spectra(opts))
+
+    base = key("er")
+    assert key("er") == base
+    for change in ({"replay": 4}, {"memory": 13}, {"seed": 1}, {"threads": 2}, {"lr": 0.1}, {"stream": ["second"]}):
+        assert key("er", **change) != base, change
+    for change in ({"candidates": 7}, {"temperature": 3.0}, {"memory_epochs": 8}, {"clip": 1.0}):
+        assert key("er", **change) == base, change
+    assert key("mir", candidates=7) != key("mir")
+    assert key("sequential", memory=13) == key("sequential") != key("separate")
+    opts = tiny_options("er", small_data)
+    domains = load_spectra(opts)
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert run_key(opts, domains) != base
+
+
+def test_the_key_hangs_on_the_contents_of_the_images(root, tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=4, test=4)
+    opts = tiny_options("sequential", data, stream=["first"], unseen=[])
+    before = run_key(opts, load_spectra(opts))
+    image = data / "real" / "first" / "testA" / "image00.png"
+    shutil.copyfile(data / "fake" / "first" / "testA" / "image03.png", image)
+    assert run_key(opts, load_spectra(opts)) != before
+
+
+def test_domains_without_validation_images_are_noted(root, tmp_path, capsys):
+    data = make_data(tmp_path / "set", ("first", "second"), train=4, test=4)
+    make_data(data, ("second",), train=4, test=4, validation=2)
+    opts = tiny_options(
+        "sequential", data, stream=["first"], unseen=["second"], splits=["validation", "test"], epochs=1
+    )
+    folder = run(opts)
+    assert folder.manifest["notes"] == ["first has no validation images, so none are scored"]
+    assert "note: first has no validation images" in capsys.readouterr().err
+    scores = folder.scores()
+    assert set(zip(scores["domain"], scores["split"], strict=True)) == {
+        ("first", "test"),
+        ("second", "validation"),
+        ("second", "test"),
+    }
+
+
+def test_images_set_aside_are_noted(root, tmp_path, capsys):
+    data = make_data(tmp_path / "set", ("first",), train=4, test=4)
+    (data / "real" / "first" / "testA" / "image01.png").write_bytes(b"no image")
+    folder = run(tiny_options("sequential", data, stream=["first"], unseen=[], epochs=1))
+    (note,) = folder.manifest["notes"]
+    assert note.startswith("first: 1 images set aside, the first is real/first/testA/image01.png: unreadable")
+    assert len(folder.scores()) == 7
+
+
+def test_a_domain_without_what_it_needs_is_refused(root, tmp_path):
+    data = make_data(tmp_path / "set", ("first", "second"), train=4, test=4)
+    shutil.rmtree(data / "real" / "second" / "trainA")
+    shutil.rmtree(data / "fake" / "second" / "trainA")
+    with pytest.raises(UserError, match="'second' .* has no usable training image"):
+        load_spectra(tiny_options("sequential", data, stream=["first", "second"], unseen=[]))
+    load_spectra(tiny_options("sequential", data, stream=["first"], unseen=["second"]))
+    with pytest.raises(UserError, match="'first' .* has no usable image of split validation"):
+        load_spectra(tiny_options("sequential", data, stream=["first"], unseen=[], splits=["validation"]))
+
+
+def test_limit_takes_as_many_of_each_class(root, small_data):
+    opts = tiny_options("sequential", small_data, limit=3)
+    stream = training_samples(opts, load_spectra(opts))
+    for _, samples in stream:
+        assert np.bincount(samples.labels).tolist() == [3, 3]
+    numbers = np.concatenate([samples.numbers for _, samples in stream])
+    assert len(set(numbers)) == 18
+    other = tiny_options("sequential", small_data, limit=3, seed=1)
+    rows = [s.where[:, 1].tolist() for _, s in stream]
+    assert rows != [s.where[:, 1].tolist() for _, s in training_samples(other, load_spectra(other))]
+
+
+def test_training_images_are_never_tested(root, small_data):
+    opts = tiny_options("sequential", small_data)
+    domains = load_spectra(opts)
+    for (name, samples), domain in zip(training_samples(opts, domains), domains.values(), strict=False):
+        rows = set(samples.where[:, 1])
+        assert name == domain.name
+        assert not rows & set(domain.table.query("split == 'test'")["row"])
+        assert rows == set(domain.table.query("split == 'train'")["row"])
+
+
+def test_two_processes_share_one_run(tmp_path, small_data):
+    opts = tiny_options("sequential", small_data, epochs=1)
+    code = "import json, sys; from cldf_core.options import checked; from cldf_core.runs.experiment import run\n"
+    code += "folder = run(checked(json.loads(sys.argv[1]))); manifest = folder.manifest\n"
+    code += "print(folder.path, manifest['started'], manifest['seconds'])"
+    command = [sys.executable, "-c", code, json.dumps(opts.model_dump())]
+    env = os.environ | {"CLDF_ROOT": str(tmp_path)}
+    both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert printed[0] == printed[1]  # one made it, the other read it
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_run_in_the_making_is_locked(root, small_data, monkeypatch):
+    opts = tiny_options("sequential", small_data, stream=["first"], unseen=[], epochs=1)
+    begin, refused = AGENTS["sequential"].begin_step, []
+
+    def locked(self, step):
+        (folder,) = (root / "runs").iterdir()
+        try:
+            FileLock(folder / ".lock", is_singleton=False).acquire(timeout=0)
+        except Timeout:
+            refused.append(folder)
+        return begin(self, step)
+
+    monkeypatch.setattr(AGENTS["sequential"], "begin_step", locked)
+    run(opts)
+    assert len(refused) == 1
+
+
+# --- the protocol ---
+
+
+def test_the_protocol_tests_after_the_last_chunk_only_and_reports_losses(small_data, root):
+    opts = tiny_options("er", small_data, chunks=2, epochs=3)
+    from cldf_core.agents import build_agent
+    from cldf_core.stream import make_steps
+
+    domains = load_spectra(opts)
+    steps = make_steps(training_samples(opts, domains), epochs=3, batch_size=6, chunks=2)
+    tests = {"here": steps[0].samples[np.arange(3)]}
+    done = list(train_and_test(build_agent(opts), steps, tests, seed=0, progress=False))
+    assert [d.step for d in done] == steps
+    assert [bool(d.logits) for d in done] == [False, True] * 3
+    assert all(len(d.losses) == 3 and np.isfinite(d.losses).all() for d in done)
+    assert all(d.images == 3 * 8 for d in done)
+    assert done[1].logits["here"].shape == (3,)
+
+
+def test_the_protocol_goes_on_after_what_is_done(small_data, root):
+    opts = tiny_options("sequential", small_data)
+    seen: list[str] = []
+
+    class Deaf(Agent):
+        def observe(self, batch):
+            seen.append(int(batch.domains[0]))
+            return 0.0
+
+    from cldf_core.stream import make_steps
+
+    steps = make_steps(training_samples(opts, load_spectra(opts)), epochs=1, batch_size=100)
+    assert len(list(train_and_test(Deaf(opts), steps, {}, seed=0, after=2, progress=False))) == 1
+    assert seen == [2]
+
+
+def test_the_thread_count_is_set_and_restored():
+    before = torch.get_num_threads()
+    with thread_count(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+# --- files ---
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "result.txt"
+    with whole_file(path) as partial:
+        partial.write_text("old")
+        assert not path.exists()
+    assert path.read_text() == "old"
+    with pytest.raises(RuntimeError), whole_file(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    with pytest.raises(RuntimeError), whole_file(tmp_path / "other") as partial:
+        raise RuntimeError
+    assert [p.name for p in tmp_path.rglob("*")] == ["deep", "result.txt"]
+
+
+def test_the_state_holds_no_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "pwned"),))
+
+    save_state({"agent": {"x": torch.arange(3)}, "done": 1}, tmp_path / "state.pt")
+    assert load_state(tmp_path / "state.pt")["agent"]["x"].tolist() == [0, 1, 2]
+    torch.save({"agent": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(Exception, match="(?i)weights.only"):
+        load_state(tmp_path / "evil.pt")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["slim", "resnet18"])
+def test_checkpoints_bring_back_the_network(tmp_path, name):
+    from cldf_core.runs.checkpoints import save_network
+
+    opts = tiny_options("icarl", tmp_path, network=name)
+    network = build_network(name, outputs=6, width=8).eval()
+    save_network(network, opts, tmp_path / "m.safetensors")
+    read, options = load_network(tmp_path / "m.safetensors")
+    assert options.network == name
+    x = torch.randn(2, 3, 32, 17)
+    assert torch.equal(read(x), network(x))
+
+
+def test_collect_joins_runs_under_their_agents_names(finished):
+    _, folder, _ = finished
+    table = experiment.collect([folder, folder])
+    assert set(table["agent"]) == {"er"}
+    assert len(table) == 2 * len(folder.scores())
+    assert isinstance(table, pd.DataFrame)
