@@ -140,9 +140,9 @@ save_figure(figure, out.figures, "04_herding")
 # %% [markdown]
 # Left: the cross is the mean of all points. Each choice makes up for where the choices before it have pulled
 # their mean. So they lie on all sides of the cross, and few points of the smaller, far cloud are among them:
-# herding keeps the mean of a class, not its shape. Right: see how fast the blue line falls. The grey line is
-# the mean of 1000 random choices, its band holds the central 95 % of them. Compare where the two are after six
-# images.
+# herding keeps the mean of a class, not its shape. Right: see how near the blue line is to 0, from the first
+# image on. The grey line is the mean of 1000 random choices, its band holds the central 95 % of them. Compare
+# where the two are after six images.
 #
 # How many images may a class keep, after each step?
 

@@ -247,10 +247,11 @@ table["domain"] = [options.stream[place] for place in table["place"]]
 save_figure(figures.interference(table.sort_values("place")), out.figures, "07_interference")
 
 # %% [markdown]
-# The filled marks are the upper part of the picture, by construction. More interesting is what they have in
-# common. Are they images of one domain? Were they uncertain already (far to the right), or are they images that
-# the network knows well? And how many marks lie below 0, images that this step would even help? How much more
-# do MIR's images suffer than random ones?
+# Both axes are logarithmic (the vertical one on both sides of a small linear part about 0), because most losses
+# are tiny and a few are large. The filled marks are the upper part of the picture, by construction. More
+# interesting is what they have in common. Are they images of one domain? Were they uncertain already (far to
+# the right), or are they images that the network knows well? And how many marks lie below 0, images that this
+# step would even help? How much more do MIR's images suffer than random ones?
 
 # %%
 count = min(options.replay, len(old))
