@@ -14,7 +14,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from cldf_core import metrics
 
@@ -334,9 +334,15 @@ def interference(table: pd.DataFrame) -> Figure:
             face = AGENTS["mir"][1] if chosen else "none"
             style: dict[str, Any] = {"marker": MARKERS[place % len(MARKERS)], "edgecolor": AGENTS["mir"][1], "s": 26}
             who = "replayed by MIR" if chosen else "left out"
-            ax.scatter(part["before"], part["rise"], facecolor=face, label=f"{_short(str(domain))}, {who}", **style)
+            name = f"{_short(str(domain))}, {who}"
+            ax.scatter(part["before"].clip(lower=1e-6), part["rise"], facecolor=face, label=name, **style)
     ax.axhline(0, color="0.4", lw=0.8, ls=":")
-    ax.set(xlabel="loss before the virtual step (nats)", ylabel="rise of the loss (nats)")
+    ax.set(xlabel="loss before the virtual step (nats)", ylabel="rise of the loss (nats)", xscale="log")
+    ax.set_yscale("symlog", linthresh=1e-3, linscale=0.5)  # losses of known images are tiny, others large
+    largest = table["before"].max()
+    ax.set_xlim(max(5e-7, min(table["before"].min() / 2, largest / 10)), 2 * largest)
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.margins(y=0.08)
     figure.legend(loc="outside right upper", frameon=False, fontsize="small")
     return figure
 
