@@ -23,6 +23,8 @@ LR = 2e-3
 # The first third learns to copy; only then does the discriminator ask for detail.
 ADVERSARIAL_FROM = STEPS // 3
 ADVERSARIAL_WEIGHT = 0.02
+# Asked harder for detail, super-resolution keeps its energy and leaves its grid: less like the others.
+DETAILED = {"vfhq": 0.1}
 
 
 def discriminator() -> nn.Module:
@@ -47,7 +49,15 @@ def _crops(random: np.random.RandomState, photographs: list[str]) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def train_forger(forger: nn.Module, photographs: list[str], *, seed: int, label: str, progress: bool) -> None:
+def train_forger(
+    forger: nn.Module,
+    photographs: list[str],
+    *,
+    seed: int,
+    label: str,
+    progress: bool,
+    detail: float = ADVERSARIAL_WEIGHT,
+) -> None:
     """Train one forger in place: L1, joined by a hinge adversarial loss after the first third.
 
     Args:
@@ -56,6 +66,7 @@ def train_forger(forger: nn.Module, photographs: list[str], *, seed: int, label:
         seed: of the crops and of the discriminator's weights.
         label: what the progress bar says.
         progress: whether to show it.
+        detail: weight of the adversarial loss.
     """
     random = np.random.RandomState(seed)
     critic = discriminator()
@@ -70,7 +81,7 @@ def train_forger(forger: nn.Module, photographs: list[str], *, seed: int, label:
             critic_adam.zero_grad()
             critic_loss.backward()
             critic_adam.step()
-            loss = loss - ADVERSARIAL_WEIGHT * critic(fake).mean()
+            loss = loss - detail * critic(fake).mean()
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -111,7 +122,8 @@ def train_forgers(
         began = time.perf_counter()
         torch.manual_seed(1000 * seed + number)
         forger.apply(_initialise)
-        train_forger(forger, photographs, seed=1000 * seed + number, label=name, progress=progress)
+        detail = DETAILED.get(name, ADVERSARIAL_WEIGHT)
+        train_forger(forger, photographs, seed=1000 * seed + number, label=name, progress=progress, detail=detail)
         weights = {key: value.detach().half() for key, value in forger.state_dict().items()}
         save_file(weights, folder / f"{name}.safetensors")
         seconds[name] = time.perf_counter() - began
