@@ -29,7 +29,7 @@ class Tested:
         logits: for each test set, the logit of fake of each image, float64 (N,).
         losses: mean training loss of each epoch; NaN where an agent has none.
         seconds: training and testing.
-        images: how many images were gone through in training, repeats counted.
+        images: how many images the network was trained on, replayed ones and repeats counted.
     """
 
     step: Step
@@ -64,7 +64,7 @@ def train_and_test(
     todo = steps[after:]
     with _bar(sum(step.updates for step in todo), progress) as advance:
         for step in todo:
-            started = time.perf_counter()
+            started, images = time.perf_counter(), agent.images
             gone_through = agent.begin_step(step)
             losses: list[list[float]] = [[] for _ in range(gone_through.epochs)]
             for batch in gone_through.batches(seed):
@@ -77,7 +77,7 @@ def train_and_test(
                 logits,
                 [float(np.mean(epoch)) if epoch else float("nan") for epoch in losses],
                 time.perf_counter() - started,
-                gone_through.epochs * len(gone_through.samples),
+                agent.images - images,
             )
 
 

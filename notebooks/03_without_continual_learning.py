@@ -107,7 +107,7 @@ runs = {agent: experiment.run(for_agent(options, agent)) for agent in ("separate
 scores = experiment.collect(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest
-    print(f"{agent}: {m['images']} images gone through in {m['seconds']:.0f} s, kept in runs/{run.path.name}")
+    print(f"{agent}: {m['images']} images trained on in {m['seconds']:.0f} s, kept in runs/{run.path.name}")
 
 # %% [markdown]
 # ## Did the networks learn at all?

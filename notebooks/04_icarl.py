@@ -205,7 +205,7 @@ print(inspect.getsource(ICaRL.score))
 run = experiment.run(options)
 scores = experiment.collect([run])
 manifest = run.manifest
-print(f"{manifest['images']} images gone through in {manifest['seconds']:.0f} s, exemplars included")
+print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s, exemplars included")
 print(f"memory at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB; kept in runs/{run.path.name}")
 
 # %% [markdown]

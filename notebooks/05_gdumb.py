@@ -195,8 +195,8 @@ print(inspect.getsource(gdumb.GDumb.fit))
 run = experiment.run(options)
 scores = experiment.collect([run])
 manifest = run.manifest
-print(f"{manifest['images']} images offered, {manifest['seconds']:.0f} s")
-print(f"at most {options.memory_epochs} × {options.memory} images gone through in each of the {len(steps)} trainings")
+print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s,")
+print(f"at most {options.memory_epochs} × {options.memory} in each of the {len(steps)} trainings")
 print(f"memory at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB; kept in runs/{run.path.name}")
 
 # %% [markdown]

@@ -136,7 +136,7 @@ pd.DataFrame(rows, columns=["T", "gradient with T²", "gradient without"]).round
 run = experiment.run(options)
 scores = experiment.collect([run])
 manifest = run.manifest
-print(f"{manifest['images']} images gone through in {manifest['seconds']:.0f} s; kept in runs/{run.path.name}")
+print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s; kept in runs/{run.path.name}")
 print(f"images remembered: {manifest['steps'][-1]['memory_bytes']} bytes; but the teacher is a second network")
 
 # %% [markdown]

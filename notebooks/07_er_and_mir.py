@@ -188,7 +188,7 @@ scores = experiment.collect(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest
     print(
-        f"{agent}: {m['images']} new images gone through in {m['seconds']:.0f} s (replayed ones come on top),", end=" "
+        f"{agent}: {m['images']} images trained on, replayed ones counted, in {m['seconds']:.0f} s,", end=" "
     )
     print(f"memory {m['steps'][-1]['memory_bytes'] / 1e6:.1f} MB, kept in runs/{run.path.name}")
 

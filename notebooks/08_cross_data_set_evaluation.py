@@ -216,11 +216,9 @@ save_figure(figure, out.figures, "08_differences")
 # ## What does it cost?
 #
 # Seconds of training and testing; the most memory that the process held; the bytes of remembered spectra; and
-# the images that training went through, repeats counted. One measurement each, without a spread: seconds depend
-# on the machine and on what else it did. Two more cautions: runs that were made one after another in one
-# notebook (03, 07) share a process, so a later one cannot show a lower peak than an earlier one. And the images
-# do not count what is replayed (ER, MIR), and for GDumb they count what was offered, not its training on the
-# memory.
+# the images that the network was trained on, replayed ones and repeats counted. One measurement each, without a
+# spread: seconds depend on the machine and on what else it did. One more caution: runs that were made one after
+# another in one notebook (03, 07) share a process, so a later one cannot show a lower peak than an earlier one.
 
 # %%
 rows = [
@@ -229,11 +227,11 @@ rows = [
         run.manifest["seconds"],
         run.manifest["peak_memory_bytes"] / 1e6,
         run.manifest["steps"][-1]["memory_bytes"] / 1e6,
-        sum(s["images"] for s in run.manifest["steps"]),
+        run.manifest["images"],
     )
     for agent, run in runs.items()
 ]
-cost = pd.DataFrame(rows, columns=["agent", "seconds", "peak memory (MB)", "remembered (MB)", "images gone through"])
+cost = pd.DataFrame(rows, columns=["agent", "seconds", "peak memory (MB)", "remembered (MB)", "images trained on"])
 save_table(cost, out.figures, "08_cost")
 save_figure(figures.costs(cost.melt("agent", var_name="cost")), out.figures, "08_cost")
 
@@ -274,8 +272,8 @@ for name in unseen_names:
 # ## Limits
 #
 # * **One seed.** The intervals say what other test photographs would change, not what another seed would: other
-#   initial weights, another order of images, other memories. Intervals over five seeds come from the command
-#   `cldf mini check`.
+#   initial weights, another order of images, other memories. For the baselines, intervals over five seeds come
+#   from the command `cldf mini check`.
 # * **Many comparisons.** With five agents and several measures, one interval in twenty leaves 0 out by
 #   accident.
 # * **One order** of the domains. What comes last is always remembered best.

@@ -32,6 +32,7 @@ class Agent:
         self.device = torch.device(options.device)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.network = self.fresh_network()
+        self.images = 0  # that training's forward passes have seen so far, replayed ones and repeats counted
         self.optimiser: torch.optim.Optimizer | None = None
         self.schedule: torch.optim.lr_scheduler.LRScheduler | None = None
 
@@ -148,8 +149,10 @@ class Agent:
 
     def logits(self, spectra: Tensor, network: Network | None = None) -> Tensor:
         """Forward pass, float32, shape (N, outputs); in bfloat16 inside with mixed precision."""
+        network = network or self.network
+        self.images += len(spectra) if network.training else 0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision):
-            return (network or self.network)(self.to_device(spectra)).float()
+            return network(self.to_device(spectra)).float()
 
     def evaluate(self, spectra: Tensor, network: Network) -> Tensor:
         """Forward pass in evaluation mode, without gradients."""
