@@ -101,7 +101,10 @@ def execute(notebook: str, options: Options, *, again: bool = False) -> Outcome:
     parameters = {name: getattr(options, name) for name in NOTEBOOKS[notebook]}
     shutil.rmtree(folder.figures, ignore_errors=True)
     started = time.perf_counter()
-    why = _papermill(source, folder.path / "notebook.ipynb", parameters)
+    try:
+        why = _papermill(source, folder.path / "notebook.ipynb", parameters)
+    except Exception as error:  # it could not even be started, for example for want of its kernel
+        why = f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - started
     status = "failed" if why else "finished"
     folder.write_manifest(
