@@ -1,0 +1,56 @@
+"""Tidy table in, seaborn figure out. Every figure of the project is drawn by one function here."""
+
+from cldf_core.figures.demonstrations import (
+    herding_choice,
+    inclusion,
+    interference,
+    learning_rate,
+    memory_content,
+    soft_targets,
+)
+from cldf_core.figures.look import AGENTS, CLASS_COLOURS, MARKERS, WIDTH, agent_name, short_name, theme
+from cldf_core.figures.results import as_text, cells, costs, estimates, loss_table, losses, matrices, over_time
+from cldf_core.figures.spectra import (
+    after_each_step,
+    band_levels,
+    grid_peaks,
+    mean_spectra,
+    pixels_to_verdict,
+    radial_profiles,
+    sample_pairs,
+    single_numbers,
+    spectrum_steps,
+)
+
+__all__ = [
+    "AGENTS",
+    "CLASS_COLOURS",
+    "MARKERS",
+    "WIDTH",
+    "after_each_step",
+    "agent_name",
+    "as_text",
+    "band_levels",
+    "cells",
+    "costs",
+    "estimates",
+    "grid_peaks",
+    "herding_choice",
+    "inclusion",
+    "interference",
+    "learning_rate",
+    "loss_table",
+    "losses",
+    "matrices",
+    "mean_spectra",
+    "memory_content",
+    "over_time",
+    "pixels_to_verdict",
+    "radial_profiles",
+    "sample_pairs",
+    "short_name",
+    "single_numbers",
+    "soft_targets",
+    "spectrum_steps",
+    "theme",
+]

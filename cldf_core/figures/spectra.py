@@ -1,0 +1,255 @@
+"""Figures of images and spectra (notebooks 00 to 02)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from cldf_core.figures.look import CLASS_COLOURS, MARKERS, WIDTH, short_name
+from cldf_core.spectrum import mirror
+
+_FREQUENCY = "frequency / Nyquist"
+_PLANE = (-1, 1, 1, -1)  # extent of a shifted spectrum, in fractions of Nyquist
+
+
+def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[float]) -> Figure:
+    """A real image and its fake, each with its spectrum and the network's P(fake).
+
+    Args:
+        images: uint8, shape (2, 3, H, W), the real one first.
+        spectra: what the network reads of them, shape (2, 3, H, W/2 + 1) or (2, 3, H, W).
+        scores: P(fake) of both.
+    """
+    figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 3.9), width_ratios=(1, 1, 1.1))
+    for row, (kind, colour) in enumerate(CLASS_COLOURS.items()):
+        left, middle, right = axes[row]
+        _picture(left, images[row])
+        left.set_ylabel(kind, color=colour, fontweight="bold")
+        middle.imshow(_shifted(spectra[row].mean(0)), vmin=-1, vmax=1, extent=_PLANE)
+        middle.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], ylabel=_FREQUENCY)
+        right.barh([0], [scores[row]], height=0.4, color=colour)
+        right.axvline(0.5, ymax=0.55, color="0.4", linestyle=":")
+        verdict = "fake" if scores[row] >= 0.5 else "real"
+        right.text(0.5, 0.62, f"{scores[row]:.3f}: “{verdict}”", ha="center", transform=right.transAxes)
+        right.set(xlim=(0, 1), ylim=(-0.6, 1), yticks=[], xticks=[0, 0.5, 1])
+        right.spines["left"].set_visible(False)
+    for axis, title in zip(axes[0], ("pixels", "spectrum", "network's verdict"), strict=True):
+        axis.set_title(title)
+    axes[1, 1].set_xlabel(_FREQUENCY)
+    axes[1, 2].set_xlabel("P(fake)")
+    return figure
+
+
+def after_each_step(table: pd.DataFrame) -> Figure:
+    """Accuracy on every domain after each step, with intervals; the domains trained so far are filled.
+
+    Args:
+        table: one row per step and domain: after (what was learnt, in words), domain, value, low,
+            high, trained (whether the domain was trained on by then).
+    """
+    stages, domains = list(dict.fromkeys(table["after"])), list(dict.fromkeys(table["domain"]))
+    figure, axes = plt.subplots(1, len(stages), figsize=(WIDTH, 0.8 + 0.3 * len(domains)), sharey=True)
+    for axis, stage in zip(np.atleast_1d(axes), stages, strict=True):
+        part = table[table["after"] == stage]
+        _domain_points(axis, part, domains, filled=part["trained"].to_numpy(bool))
+        axis.axvline(0.5, color="0.4", linestyle=":")
+        axis.set(xlim=(0, 1.02), xlabel="accuracy (0.5 is guessing)")
+        axis.set_title(f"after {stage}", fontsize="medium")
+    return figure
+
+
+def sample_pairs(pairs: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], *, gain: int = 8) -> Figure:
+    """Real and fake squares of each domain, with their difference enlarged around mid grey.
+
+    Args:
+        pairs: for each domain as many (real, fake), uint8 of shape (3, H, W).
+        gain: what differences are multiplied with.
+    """
+    count = max(len(of_domain) for of_domain in pairs.values())
+    size = WIDTH / (3 * count + 0.4)
+    figure, axes = plt.subplots(
+        len(pairs), 3 * count, figsize=(WIDTH, size * len(pairs) + 0.3), squeeze=False, gridspec_kw={"wspace": 0.04}
+    )
+    for row, (name, of_domain) in enumerate(pairs.items()):
+        for place, (real, fake) in enumerate(of_domain):
+            difference = np.clip(128 + gain * (fake.astype(int) - real), 0, 255).astype(np.uint8)
+            for column, pixels in enumerate((real, fake, difference), start=3 * place):
+                _picture(axes[row, column], pixels)
+        axes[row, 0].set_ylabel(name, fontsize=6.5)
+    for column, axis in enumerate(axes[0]):
+        axis.set_title(("real", "fake", f"difference × {gain}")[column % 3], fontsize=7.5)
+    return figure
+
+
+def single_numbers(table: pd.DataFrame) -> Figure:
+    """How well single numbers tell fake from real, by domain, with intervals.
+
+    Args:
+        table: cue, domain, value (AUC), low, high.
+    """
+    cues, domains = list(dict.fromkeys(table["cue"])), list(dict.fromkeys(table["domain"]))
+    figure, axes = plt.subplots(1, len(cues), figsize=(WIDTH, 0.8 + 0.3 * len(domains)), sharey=True)
+    for axis, cue in zip(np.atleast_1d(axes), cues, strict=True):
+        _domain_points(axis, table[table["cue"] == cue], domains)
+        axis.axvline(0.5, color="0.4", linestyle=":")
+        axis.set(xlim=(-0.03, 1.03), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"], xlabel="AUC")
+        axis.set_title(cue, fontsize="medium")
+    return figure
+
+
+def spectrum_steps(steps: Mapping[str, np.ndarray]) -> Figure:
+    """One image on its way to the network, a panel for each step.
+
+    Args:
+        steps: title and array: a colour image (H, W, 3), or a plane (H, columns) drawn with a colour bar.
+    """
+    figure, axes = plt.subplots(2, -(-len(steps) // 2), figsize=(WIDTH, 4.7))
+    for axis, (title, values) in zip(axes.flat, steps.items(), strict=False):
+        drawn = axis.imshow(values, cmap="gray" if values.dtype == np.uint8 else None)
+        height, columns = values.shape[:2]
+        # Half a plane is drawn in the left half of a whole one's place.
+        axis.set(xlim=(-0.5, max(height, columns) - 0.5), xticks=[0, columns - 1], yticks=[0, height - 1])
+        axis.set_title(title, fontsize="medium")
+        bar = figure.colorbar(drawn, ax=axis, location="bottom", shrink=0.8, aspect=16, ticks=MaxNLocator(2))
+        if values.ndim == 3:
+            bar.ax.set_visible(False)  # keeps its place, so that the panels stay in line
+    for axis in axes.flat[len(steps) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def mean_spectra(real: np.ndarray, fake: np.ndarray, names: Sequence[str]) -> Figure:
+    """Mean log-magnitude spectra of each domain: real, fake, and fake minus real; zero in the middle.
+
+    Args:
+        real, fake: half planes, shape (domains, H, W/2 + 1).
+        names: of the domains.
+    """
+    difference = fake - real
+    low, high = np.quantile([real, fake], [0.005, 0.995])
+    most = np.quantile(np.abs(difference), 0.995)
+    figure, axes = plt.subplots(3, len(names), figsize=(WIDTH, 3.9), sharex=True, sharey=True, squeeze=False)
+    for row, (kind, planes) in enumerate({"real": real, "fake": fake, "fake − real": difference}.items()):
+        look = {"vmin": -most, "vmax": most, "cmap": "RdBu_r"} if row == 2 else {"vmin": low, "vmax": high}
+        for column, plane in enumerate(planes):
+            drawn = axes[row, column].imshow(_shifted(plane), extent=_PLANE, **look)
+            axes[row, column].set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+        axes[row, 0].set_ylabel(kind)
+        if row:
+            bar = figure.colorbar(drawn, ax=axes[2] if row == 2 else axes[:2], aspect=12 * (3 - row), pad=0.02)
+            bar.set_label("ln |F|")
+    for column, name in enumerate(names):
+        axes[0, column].set_title(short_name(name), fontsize="medium")
+    figure.supxlabel(f"horizontal {_FREQUENCY} (vertical axes alike)", fontsize="medium")
+    return figure
+
+
+def radial_profiles(profiles: pd.DataFrame, differences: pd.DataFrame) -> Figure:
+    """Log magnitude against frequency for each domain: real and fake above, their difference below.
+
+    Args:
+        profiles: domain, class ("real", "fake"), r, value, low, high.
+        differences: domain, r, value, low, high.
+    """
+    names = list(dict.fromkeys(profiles["domain"]))
+    figure, axes = plt.subplots(2, len(names), figsize=(WIDTH, 3.4), sharex=True, sharey="row", squeeze=False)
+    for column, name in enumerate(names):
+        upper, lower = axes[:, column]
+        for kind, colour in CLASS_COLOURS.items():
+            part = profiles[(profiles["domain"] == name) & (profiles["class"] == kind)]
+            _band(upper, part, colour, label=kind, linestyle="-" if kind == "real" else "--")
+        _band(lower, differences[differences["domain"] == name], "0.15")
+        lower.axhline(0, color="0.4", linestyle=":", linewidth=0.8)
+        lower.set(xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
+        upper.set_title(short_name(name), fontsize="medium")
+    axes[0, 0].set_ylabel("ln |F|")
+    axes[1, 0].set_ylabel("fake − real (ln |F|)")
+    axes[0, -1].legend(frameon=False, fontsize=7, loc="upper right")
+    figure.supxlabel("distance from the zero frequency / Nyquist", fontsize="medium")
+    return figure
+
+
+def grid_peaks(table: pd.DataFrame) -> Figure:
+    """Magnitude on the lines of a grid's period over that beside them, real and fake, by domain.
+
+    Args:
+        table: period, domain, class ("real", "fake"), value, low, high (ratios).
+    """
+    periods, domains = sorted(table["period"].unique()), list(dict.fromkeys(table["domain"]))
+    figure, axes = plt.subplots(
+        1, len(periods), figsize=(WIDTH, 1.1 + 0.32 * len(domains)), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, period in zip(axes[0], periods, strict=True):
+        for shift, (kind, colour) in zip((-0.15, 0.15), CLASS_COLOURS.items(), strict=True):
+            part = table[(table["period"] == period) & (table["class"] == kind)]
+            _domain_points(axis, part, domains, colour=colour, shift=shift)
+        axis.axvline(1, color="0.4", linestyle=":")
+        axis.set_title(f"period {period} pixels", fontsize="medium")
+    handles = [
+        Line2D([], [], color=colour, marker="o", markersize=5, label=kind) for kind, colour in CLASS_COLOURS.items()
+    ]
+    figure.legend(handles=handles, frameon=False, ncols=2, loc="outside upper right")
+    figure.supxlabel("magnitude on the lines / magnitude beside them", fontsize="medium")
+    return figure
+
+
+def band_levels(table: pd.DataFrame) -> Figure:
+    """Fake minus real log magnitude in the low, middle and high band, by domain.
+
+    Args:
+        table: band, domain, value, low, high.
+    """
+    bands, domains = list(dict.fromkeys(table["band"])), list(dict.fromkeys(table["domain"]))
+    figure, axes = plt.subplots(
+        1, len(bands), figsize=(WIDTH, 0.9 + 0.3 * len(domains)), sharex=True, sharey=True, squeeze=False
+    )
+    for axis, band in zip(axes[0], bands, strict=True):
+        _domain_points(axis, table[table["band"] == band], domains)
+        axis.axvline(0, color="0.4", linestyle=":")
+        axis.set_title(band, fontsize="medium")
+    figure.supxlabel("fake − real, difference of mean ln |F|", fontsize="medium")
+    return figure
+
+
+def _domain_points(
+    axis: Axes,
+    table: pd.DataFrame,
+    domains: Sequence[str],
+    *,
+    colour: str = "0.15",
+    shift: float = 0.0,
+    filled: Sequence[bool] | np.ndarray | None = None,
+) -> None:
+    """A point with its interval for each domain, one below the other, with the domain's marker."""
+    places = [domains.index(name) for name in table["domain"]]
+    for k, (value, low, high) in enumerate(table[["value", "low", "high"]].to_numpy(float)):
+        face = colour if filled is None or filled[k] else "white"
+        axis.plot([low, high], [places[k] + shift] * 2, color=colour, linewidth=1.2, zorder=2)
+        marker = MARKERS[places[k] % len(MARKERS)]
+        axis.plot(value, places[k] + shift, marker, color=colour, markerfacecolor=face, markersize=5, zorder=3)
+    axis.set(yticks=range(len(domains)), yticklabels=domains, ylim=(len(domains) - 0.5, -0.5))
+
+
+def _band(axis: Axes, table: pd.DataFrame, colour: str, *, label: str = "", linestyle: str = "-") -> None:
+    axis.fill_between(table["r"], table["low"], table["high"], color=colour, alpha=0.25, linewidth=0)
+    axis.plot(table["r"], table["value"], color=colour, linewidth=1.1, label=label, linestyle=linestyle)
+
+
+def _picture(axis: Axes, pixels: np.ndarray) -> None:
+    """An image of shape (3, H, W), without ticks or frame."""
+    axis.imshow(pixels.transpose(1, 2, 0))
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+def _shifted(plane: np.ndarray) -> np.ndarray:
+    """The whole plane with the zero frequency in the middle, from a half or a full one."""
+    full = plane if plane.shape[0] == plane.shape[1] else mirror(plane)
+    return np.fft.fftshift(full)

@@ -1,0 +1,268 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 01 · Data exploration
+#
+# **You will learn** what is in the data set: how many images, what they look like, how they are split, and
+# whether a detector could cheat by looking at something else than the fakes' traces.
+#
+# **Reads** the data set named by `data` (cldf-mini is made the first time, one to two minutes).
+# **Writes** two figures and five tables into `runs/01_data_exploration-…/figures`.
+# **Takes** less than a minute on two cores, once the data set is there.
+
+# %% tags=["parameters"]
+data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
+stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
+unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
+limit: int | None = None  # images per class and domain that are looked into; None takes all
+size: int = 128  # pixels a side after the centre crop
+seed: int = 0  # of everything random
+
+# %%
+from cldf_core.options import from_notebook
+
+options = from_notebook("01_data_exploration", globals())
+
+# %%
+from pathlib import PurePosixPath
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cldf_core import figures, metrics
+from cldf_core.data.domains import SPLITS
+from cldf_core.data.images import centre_crop, open_image
+from cldf_core.data.layouts import data_folder
+from cldf_core.runs.experiment import load_spectra
+from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+
+figures.theme()
+out = notebook_folder("01_data_exploration", options)
+
+# %% [markdown]
+# ## What is there?
+#
+# A **domain** is one family of real and fake images; its fakes are all made in the same way. The images of a
+# domain are divided into three **splits**: the network learns from *train*, we choose settings with
+# *validation*, and *test* only measures the result. How many images of each kind are there?
+
+# %%
+folder = data_folder(options.data)
+domains = load_spectra(options)
+images = pd.concat([spectra.table.assign(domain=name) for name, spectra in domains.items()], ignore_index=True)
+images["class"] = images["label"].map({0: "real", 1: "fake"})
+counts = images.groupby(["domain", "split", "class"], sort=False).size().rename("images").reset_index()
+save_table(counts, out.figures, "01_counts")
+wide = counts.pivot(index="domain", columns=["split", "class"], values="images").reindex(list(domains))
+wide[[column for split in SPLITS for column in wide if column[0] == split]].fillna(0).astype(int)
+
+# %% [markdown]
+# Read along a row: in each split there should be about as many fakes as reals. With equal counts, a detector
+# that always says “real” is right half of the time, so an accuracy of 0.5 means that nothing was learnt.
+#
+# An image that cannot be read, or is smaller than `size`, is not used. It is *set aside* with a reason, never
+# enlarged or dropped in silence. Which images are set aside?
+
+# %%
+aside = pd.concat([spectra.set_aside.assign(domain=name) for name, spectra in domains.items()], ignore_index=True)
+print(f"{len(aside)} of {len(aside) + len(images)} images are set aside")
+aside.head()
+
+# %% [markdown]
+# ## How cldf-mini is made
+#
+# The default data set, cldf-mini, takes real photographs, halves their size and cuts them into squares of 128
+# × 128 pixels. From every real square a small generator, its *forger*, makes one fake. Each domain has a
+# forger of its own kind:
+#
+# | domain | its fakes | stands for |
+# |---|---|---|
+# | mini-GAN-S | the whole square goes through a network that shrinks it and enlarges it again | GAN synthesis |
+# | mini-VFHQ | shrunk by 2, then enlarged by a super-resolution network | enhanced video frames |
+# | mini-ForenSynths | one of three networks, chosen by photograph | many generators in one set |
+# | mini-DeepFake | a region is re-made by a network and blended in with a soft edge | swapped faces |
+# | mini-NeuralTextures | a region is re-made by another network and blended in | re-rendered faces |
+#
+# cldf-mini is small enough to be made on any machine. It is not a stand-in for the large data sets of the
+# literature, and its numbers are not to be compared with published ones.
+#
+# ## What do the images look like?
+#
+# We look at training images only. Test images stay out of sight until something is measured on them: who
+# tunes a method while looking at the test images fools himself. A *pair* is a real image and the fake that
+# was made from it.
+
+# %%
+images["stem"] = [PurePosixPath(image).stem for image in images["image"]]
+train = images[images["split"] == "train"]
+
+
+def some_pairs(table, count):
+    """Pairs of real and fake: by name where names agree, else in the order of the files."""
+    real, fake = (table[table["label"] == label].reset_index(drop=True) for label in (0, 1))
+    pairs = real.merge(fake, on=["group", "stem"], suffixes=("_real", "_fake"))
+    pairs = real.join(fake, lsuffix="_real", rsuffix="_fake", how="inner") if pairs.empty else pairs
+    return pairs.sample(min(count, len(pairs)), random_state=rng)
+
+
+def pixels(image):
+    return centre_crop(open_image(folder / image), options.size)
+
+
+# %%
+rng = np.random.default_rng(options.seed)
+shown = {name: some_pairs(table, 2) for name, table in train.groupby("domain", sort=False)}
+pairs = {
+    name: [(pixels(real), pixels(fake)) for real, fake in zip(table["image_real"], table["image_fake"], strict=True)]
+    for name, table in shown.items()
+}
+fig = figures.sample_pairs(pairs)
+save_figure(fig, out.figures, "01_samples")
+
+# %% [markdown]
+# A row is a domain; each has two pairs. First compare real with fake with the naked eye: often there is
+# little to find. The third picture of each pair is the difference between the two, enlarged eight times
+# around mid grey: grey means “unchanged”. Look *where* things were changed. In the first three domains of
+# cldf-mini the whole square is, along edges and in fine texture. In mini-DeepFake and mini-NeuralTextures a
+# region stands out, and around it next to nothing has changed. (In a data set whose fakes are not made from
+# its reals, the difference has no meaning.)
+#
+# ## Whose photographs are these?
+#
+# Every photograph of cldf-mini has an author and a licence. Here are those of the squares shown above.
+
+# %%
+credits_file = folder / "photographs.csv"
+if credits_file.is_file():
+    credits = pd.read_csv(credits_file)
+    groups = {group for table in shown.values() for column in table.filter(like="group") for group in table[column]}
+    credits = credits[credits["file"].str.rsplit(".", n=1).str[0].isin(groups)]
+    credits = credits[["file", "author", "licence", "source"]]
+    save_table(credits, out.figures, "01_credits")
+else:
+    credits = f"{folder} has no photographs.csv, so there are no credits to show"
+credits
+
+# %% [markdown]
+# ## Splits and groups
+#
+# Many squares come from the same photograph, and they look alike. If one were in *train* and another in
+# *test*, the network could recognise the photograph instead of the fake, and the test would look better than
+# it is. So images that belong together form a **group** (a photograph, a video, a source image), and a group
+# is never torn apart. Is that so?
+
+# %%
+splits_of_group = images.groupby("group")["split"].nunique()
+torn = splits_of_group[splits_of_group > 1]
+print(f"{len(splits_of_group)} groups, {len(torn)} of them in more than one split")
+if (folder / "splits.csv").is_file():
+    assert torn.empty, f"these groups are in several splits: {', '.join(torn.index[:5])}"
+
+# %% [markdown]
+# The answer should be none. A folder without a `splits.csv` does not say what belongs together; there each
+# file name is taken as a group of its own, and only you can know whether that is right.
+#
+# How many groups are in each split, and are they shared between the domains?
+
+# %%
+groups = images.groupby(["domain", "split"], sort=False)["group"].nunique().rename("groups").reset_index()
+save_table(groups, out.figures, "01_groups")
+sharing = images.groupby(["split", "stem"])["domain"].nunique().groupby("split").max()
+print("domains that share one image name, at most:", sharing.to_dict())
+groups.pivot(index="domain", columns="split", values="groups").reindex(list(domains))
+
+# %% [markdown]
+# In cldf-mini no training square serves two domains, so a domain brings new images as well as new fakes. The
+# test squares serve all domains alike: when two domains give different results, it is because of their fakes
+# and not because of other photographs. Note that there are far fewer photographs than images. An estimate is
+# only as certain as the number of *photographs* allows, and all intervals in this project are computed over
+# groups.
+#
+# ## Could a detector cheat?
+#
+# Suppose all reals were JPEG files and all fakes PNG files. A detector could then be right without having
+# seen a single trace of a generator. This is a **shortcut**. The first thing to check are format and
+# dimensions.
+
+
+# %%
+def facts(image):
+    with Image.open(folder / image) as opened:
+        return opened.format, opened.mode, *opened.size
+
+
+kinds = pd.DataFrame([facts(image) for image in images["image"]], columns=["format", "mode", "width", "height"])
+kinds = pd.concat([images[["domain", "class"]], kinds], axis=1)
+kinds = kinds.groupby(list(kinds.columns), sort=False).size().rename("images").reset_index()
+save_table(kinds, out.figures, "01_formats")
+kinds.set_index("domain")
+
+# %% [markdown]
+# For each domain compare the rows of real and fake: format, colour mode, width and height should be the same
+# in both classes. If one of them differs, any detector can cheat with it.
+#
+# Next, can a *single number* tell the classes apart? We try the mean of each colour channel and the size of
+# the file. The measure is the **AUC**: the probability that a fake, drawn at random, has a larger number than
+# a real image, drawn at random. At 0.5 the number says nothing; at 0 or at 1 it separates the classes
+# completely. The interval is a bootstrap: the photographs are drawn anew a thousand times, and 95 % of the
+# results lie inside.
+
+
+# %%
+def look(part):
+    """The same places of both classes, so that pairs stay together."""
+    return part.sample(min(len(part), options.limit or len(part)), random_state=options.seed)
+
+
+train = pd.concat(look(part) for _, part in train.groupby(["domain", "label"], sort=False))
+channels = np.array([open_image(folder / image).mean((1, 2)) for image in train["image"]])
+numbers = train[["domain", "image", "group", "label", "split"]].assign(
+    **{f"mean {colour}": channels[:, k] for k, colour in enumerate(("red", "green", "blue"))},
+    **{"file size": [(folder / image).stat().st_size for image in train["image"]]},
+)
+
+# %%
+cues = [column for column in numbers if column.startswith("mean") or column == "file size"]
+as_scores = numbers.melt(["domain", "image", "group", "label", "split"], cues, "cue", "score")
+as_scores["step"] = as_scores["cue"].map(cues.index)
+value = metrics.matrix(as_scores, "AUC", split="train")
+draws = metrics.bootstrap(as_scores, lambda values, *_: values, "AUC", split="train", seed=options.seed)
+low, high = np.nanquantile(draws, [0.025, 0.975], axis=0)
+cheats = pd.DataFrame(
+    [
+        (cue, name, value.iloc[k, i], low[k, i], high[k, i])
+        for k, cue in enumerate(cues)
+        for i, name in enumerate(value.columns)
+    ],
+    columns=["cue", "domain", "value", "low", "high"],
+)
+save_table(cheats, out.figures, "01_single_numbers")
+fig = figures.single_numbers(cheats)
+save_figure(fig, out.figures, "01_single_numbers")
+
+# %% [markdown]
+# The mark is the AUC, the bar its interval, the dotted line is 0.5. The colour marks should lie on the line:
+# a fake has the colours of the photograph that it was made from. Look at the file size next. In the first
+# three domains of cldf-mini the files are lossless PNG, so a picture with less fine detail makes a smaller
+# file: there the file size is itself a trace of the forger, and no shortcut can be taken away without taking
+# away the trace. In the two JPEG domains both classes are compressed in the same way, and the mark should be
+# near the line.
+#
+# A flat line of marks at 0.5 does not prove that there is no shortcut. It shows that these four numbers are
+# none.
+#
+# **Next:** notebook 02 looks for the traces that a detector *should* use.
