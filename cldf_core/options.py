@@ -75,7 +75,7 @@ class Options(BaseModel):
 
     # training
     optimiser: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
-    lr: Real = Field(2e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
+    lr: Real = Field(1e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
     momentum: Real = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Real = Field(1e-4, ge=0, le=1, description="pull of the weights towards zero")
     schedule: Literal["one-cycle", "constant"] = Field(
@@ -90,7 +90,7 @@ class Options(BaseModel):
 
     # agents
     memory: int = Field(400, ge=1, le=10_000_000, description="images that may be remembered")
-    memory_epochs: int = Field(32, ge=1, le=65_536, description="GDumb: passes over the memory, a power of two")
+    memory_epochs: int = Field(16, ge=1, le=65_536, description="GDumb: passes over the memory, a power of two")
     memory_lr: Real = Field(0.05, gt=0, le=10, description="GDumb: highest learning rate on the memory")
     memory_lr_min: Real = Field(0.0005, gt=0, le=10, description="GDumb: lowest learning rate on the memory")
     memory_batch: int = Field(16, ge=1, le=100_000, description="GDumb: images per update on the memory")

@@ -42,7 +42,7 @@ network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
 weights: str | None = None  # imagenet, or a file with a torchvision state dict
 optimiser: str = "adam"  # the optimiser
-lr: float = 0.002  # learning rate; the highest one of a cycle
+lr: float = 0.001  # learning rate; the highest one of a cycle
 momentum: float = 0.9  # of SGD
 weight_decay: float = 0.0001  # pull of the weights towards zero
 schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
@@ -187,9 +187,7 @@ runs = {agent: experiment.run(for_agent(options, agent)) for agent in ("er", "mi
 scores = experiment.collect(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest
-    print(
-        f"{agent}: {m['images']} images trained on, replayed ones counted, in {m['seconds']:.0f} s,", end=" "
-    )
+    print(f"{agent}: {m['images']} images trained on, replayed ones counted, in {m['seconds']:.0f} s,", end=" ")
     print(f"memory {m['steps'][-1]['memory_bytes'] / 1e6:.1f} MB, kept in runs/{run.path.name}")
 
 # %% [markdown]

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cldf_core import spectrum
+from cldf_core import metrics, spectrum
 from cldf_core.agents import build_agent
 from cldf_core.options import AGENTS, Options, checked
 from cldf_core.protocol import thread_count
 from cldf_core.resnet import build_network
+from cldf_core.runs import experiment
 from cldf_core.stream import Samples, make_steps
 
 
@@ -96,6 +97,23 @@ def test_half_plane(name, side, batch, needed):
         full, half = interleaved(training(side), training(side // 2 + 1))
     print(f"\nhalf plane, {name} at {side}: {full / half:.2f} times the full plane's throughput (needed {needed})")
     assert full / half >= needed
+
+
+def test_half_plane_is_as_accurate():
+    """Quick profile, sequential training, seed 0: average and learning accuracy with their intervals."""
+    found = {}
+    for plane in ("half", "full"):
+        options = checked({"agent": "sequential", "plane": plane, "splits": ["validation"]})
+        scores = experiment.run(options).scores()
+        found[plane] = metrics.summary(scores, options.stream, split="validation").set_index("metric")
+    print()
+    for name in ("average", "learning"):
+        half, full = (found[plane].loc[name] for plane in ("half", "full"))
+        print(
+            f"{name} accuracy: half plane {half.value:.3f} [{half.low:.3f}, {half.high:.3f}], "
+            f"full plane {full.value:.3f} [{full.low:.3f}, {full.high:.3f}]"
+        )
+        assert half.low <= full.value <= half.high or full.low <= half.value <= full.high
 
 
 def domains(count=96, side=128):
