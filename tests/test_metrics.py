@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,7 +84,7 @@ def test_eer_is_where_the_roc_meets_the_falling_diagonal(pairs):
     points = sorted({((real >= t).mean(), (fake >= t).mean()) for t in [np.inf, *scores]})
     # Brute force: every segment of the ROC is walked in small steps.
     meeting = []
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         for share in np.linspace(0, 1, 401):
             x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
             meeting.append((abs(x - (1 - y)), x))
