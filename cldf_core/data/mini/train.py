@@ -133,9 +133,3 @@ def train_forgers(
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         module.reset_parameters()
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(2)
-    for forger_name, took in train_forgers(Path(sys.argv[1]), only=tuple(sys.argv[2:]) or None).items():
-        print(f"{forger_name}: {took:.0f} s")
