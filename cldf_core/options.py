@@ -70,7 +70,8 @@ class Options(BaseModel):
     band: Literal["full", "low", "mid", "high"] = Field("full", description="the frequencies that are kept")
     precision: Literal["float16", "float32"] = Field("float16", description="number format of stored spectra")
     network: Network = Field("slim", description="the residual network")
-    width: int = Field(24, ge=1, le=512, description="channels in the slim network's first stage")
+    # From 8: torch 2.14's CPU convolutions break the heap with 2, 4 or 6 channels of full planes.
+    width: int = Field(24, ge=8, le=512, description="channels in the slim network's first stage")
     weights: str | None = Field(None, description="imagenet, or a file with a torchvision state dict")
 
     # training
