@@ -85,7 +85,7 @@ def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
         "unseen": ["unseen"],
         "splits": ["test"],
         "size": 32,
-        "width": 8,  # torch 2.14 on the CPU breaks the heap with 2, 4 or 6 channels of full planes
+        "width": 8,
         "epochs": 2,
         "batch": 6,
         "threads": 1,

@@ -651,3 +651,26 @@ def test_memory_bytes_are_those_of_half_precision_planes(agent):
     train(learner, steps_of(opts, 40))
     assert learner.memory_bytes == 10 * 3 * 32 * 17 * 2
     assert build_agent(options("lwf")).memory_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "images"),
+    [
+        ("sequential", [2 * 16, 2 * 12]),
+        ("joint", [2 * 16, 2 * 28]),
+        ("icarl", [2 * 16, 2 * (12 + 10)]),  # new images and all exemplars
+        ("gdumb", [4 * 10, 4 * 10]),  # 4 epochs on the memory
+        ("lwf", [2 * 16, 2 * 12]),  # the teacher's passes are no training
+        ("er", [2 * 16, 2 * (12 + 2 * 3)]),  # 2 batches an epoch, 3 replayed in each
+        ("mir", [2 * 16, 2 * (12 + 2 * 3)]),
+    ],
+)
+def test_the_images_that_an_agent_is_trained_on_are_counted(agent, images):
+    opts = options(agent, memory=10, epochs=2, batch=6, replay=3, memory_epochs=4)
+    learner = build_agent(opts)
+    steps, counted = steps_of(opts, 16, 12), [0]
+    for step in steps:
+        train(learner, [step])
+        learner.score(random_samples(5, 0).read())  # tests do not count
+        counted.append(learner.images)
+    assert np.diff(counted).tolist() == images

@@ -370,7 +370,7 @@ def test_spectra_are_computed_once_and_again_when_a_file_changes(tmp_path, monke
     assert len(computed) == 1
     np.testing.assert_array_equal(first.array, again.array)
     pd.testing.assert_frame_equal(first.table, again.table)
-    spectra(one(data), tiny_options("sequential", data, lr=0.1, width=4), folder)
+    spectra(one(data), tiny_options("sequential", data, lr=0.1, width=16), folder)
     assert len(computed) == 1  # not what a spectrum depends on
     spectra(one(data), tiny_options("sequential", data, band="low"), folder)
     assert len(computed) == 2

@@ -30,18 +30,18 @@ def test_features_and_head_are_apart(name, size):
 
 @pytest.mark.parametrize("shape", [(32, 17), (32, 32), (128, 65), (128, 128), (16, 9), (34, 18)])
 def test_half_and_full_planes_fit(shape):
-    network = build_network("slim", width=4)
+    network = build_network("slim", width=8)
     assert network(spectra(2, *shape)).shape == (2, 2)
 
 
 def test_the_slim_network_has_one_basic_block_a_stage():
-    network = build_network("slim", width=6)
+    network = build_network("slim", width=12)
     assert [tuple(p.shape) for n, p in network.named_parameters() if n.endswith("conv1.weight")] == [
-        (6, 3, 7, 7),
-        (6, 6, 3, 3),
-        (12, 6, 3, 3),
+        (12, 3, 7, 7),
+        (12, 12, 3, 3),
         (24, 12, 3, 3),
         (48, 24, 3, 3),
+        (96, 48, 3, 3),
     ]
 
 
@@ -49,7 +49,7 @@ def test_the_slim_network_has_one_basic_block_a_stage():
 @pytest.mark.parametrize(("height", "width"), [(16, 9), (32, 17), (32, 32), (128, 65)])
 def test_any_batch_can_be_trained_on(count, height, width):
     # A single small image leaves one value per channel, which has no variance to normalise by.
-    network = build_network("slim", width=4).train()
+    network = build_network("slim", width=8).train()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
     x = spectra(count, height, width)
     loss = nn.functional.cross_entropy(network(x), torch.arange(count) % 2)
@@ -61,8 +61,8 @@ def test_any_batch_can_be_trained_on(count, height, width):
 
 
 def test_larger_batches_are_normalised_as_torch_does_it():
-    network = build_network("slim", width=4).train()
-    stem = nn.Sequential(nn.Conv2d(3, 4, 7, 2, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()).train()
+    network = build_network("slim", width=8).train()
+    stem = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()).train()
     stem[0].load_state_dict(network.body.conv1.state_dict())
     x = spectra(5)
     seen = []
@@ -74,7 +74,7 @@ def test_larger_batches_are_normalised_as_torch_does_it():
 
 
 def test_a_grown_head_answers_as_before_for_the_old_outputs():
-    network = build_network("slim", width=4).eval()
+    network = build_network("slim", width=8).eval()
     x = spectra(7)
     before, weight, bias = network(x), network.head.weight.clone(), network.head.bias.clone()
     features = network.features(x)
@@ -91,12 +91,12 @@ def test_a_grown_head_answers_as_before_for_the_old_outputs():
 def test_the_new_outputs_are_drawn_like_a_new_head_and_from_the_generator_alone():
     drawn = []
     for run in range(2):
-        network = build_network("slim", width=4)
+        network = build_network("slim", width=8)
         torch.manual_seed(run)  # must not matter
         network.grow_head(400, torch.Generator().manual_seed(9))
         drawn.append(network.head.weight[2:].detach())
     assert torch.equal(*drawn)
-    bound = 32**-0.5
+    bound = 64**-0.5
     assert drawn[0].abs().max() <= bound
     assert drawn[0].std() == pytest.approx(bound / 3**0.5, rel=0.05)  # uniform
     assert network.head.bias[2:].abs().max() <= bound
@@ -106,7 +106,7 @@ def test_the_same_seed_builds_the_same_network():
     states = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
-        states.append(build_network("slim", width=4).state_dict())
+        states.append(build_network("slim", width=8).state_dict())
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
 
@@ -187,7 +187,7 @@ def test_an_unknown_network_is_refused():
 
 
 def test_frozen_leaves_statistics_and_restores_the_mode():
-    network = build_network("slim", width=4).train()
+    network = build_network("slim", width=8).train()
     before = {k: v.clone() for k, v in network.state_dict().items()}
     with frozen(network) as inside:
         assert not any(m.training for m in inside.modules())
