@@ -153,9 +153,9 @@ save_figure(fig, out.figures, "00_pixels_to_verdict")
 # %% [markdown]
 # Upper row: the real image, lower row: its fake. Compare the pixels first: can you tell them apart? Then
 # compare the spectra. Their middle is the slow change, their rim the fastest change that pixels can show.
-# Traces of a generator are often dots or lines away from the middle, which the real image does not have. The
-# bars are the network's answers; the dotted line is the threshold. A single pair proves nothing, so we now
-# count over all test images.
+# Traces of a generator are often dots or lines away from the middle, or a rim that has become darker or
+# brighter than in the real image. The bars are the network's answers; the dotted line is the threshold. A
+# single pair proves nothing, so we now count over all test images.
 #
 # ## Does it know the other domains?
 #

@@ -256,11 +256,12 @@ save_figure(fig, out.figures, "01_single_numbers")
 
 # %% [markdown]
 # The mark is the AUC, the bar its interval, the dotted line is 0.5. The colour marks should lie on the line:
-# a fake has the colours of the photograph that it was made from. Look at the file size next. In the first
-# three domains of cldf-mini the files are lossless PNG, so a picture with less fine detail makes a smaller
-# file: there the file size is itself a trace of the forger, and no shortcut can be taken away without taking
-# away the trace. In the two JPEG domains both classes are compressed in the same way, and the mark should be
-# near the line.
+# a fake has the colours of the photograph that it was made from. (A forger may shift a colour by a hair, so a
+# mark can miss the line by a few thousandths. That is too little to be of use.) Look at the file size next.
+# In the first three domains of cldf-mini the files are lossless PNG, so a picture that has lost fine detail
+# makes a smaller file, and one that has gained a pattern a larger one: there the file size is itself a trace
+# of the forger, and no shortcut can be taken away without taking away the trace. In the two JPEG domains both
+# classes are compressed in the same way, and the mark should be near the line.
 #
 # A flat line of marks at 0.5 does not prove that there is no shortcut. It shows that these four numbers are
 # none.

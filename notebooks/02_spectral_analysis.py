@@ -186,9 +186,10 @@ save_figure(fig, out.figures, "02_mean_spectra")
 #
 # Look for two things. *Dots and lines* at regular places (the rim, half way to it) are the **grid artefact**;
 # its dots are called **spectral peaks**. A generator that enlarges an image in steps of 2 leaves a pattern
-# that repeats every 2, 4 or 8 pixels. *Large areas* of blue at the rim are lost detail: the generator has
-# smoothed the image. A domain whose last row is nearly white has left little trace in the mean spectrum, and
-# may be harder to detect: changing only a part of the square weakens the trace.
+# that repeats every 2, 4 or 8 pixels. *Large areas* are detail that has changed: blue where the generator has
+# smoothed the image, red where it has put in waves of its own. A domain whose last row is nearly white has
+# left little trace in the mean spectrum, and may be harder to detect: changing only a part of the square
+# weakens the trace.
 #
 # ## How certain is that?
 #
@@ -228,10 +229,10 @@ save_figure(fig, out.figures, "02_radial_profiles")
 
 # %% [markdown]
 # Above: the profiles of real (solid) and fake (dashed), with a band that holds the mean with 95 % confidence.
-# The bands are wide, since photographs differ much from each other. Below: the difference of each fake from
-# the real image *of its own photograph*, again with its band. It is narrower at most frequencies, because
-# what is special to a photograph drops out. Where the band stays away from zero, fakes differ from reals. See
-# at which frequencies each domain leaves zero, and in which direction.
+# The width of the bands comes from how much photographs differ from each other. Below: the difference of each
+# fake from the real image *of its own photograph*, again with its band. It is narrower at most frequencies,
+# because what is special to a photograph drops out. Where the band stays away from zero, fakes differ from
+# reals. See at which frequencies each domain leaves zero, and in which direction.
 #
 # ## Do the fakes have a grid?
 #
@@ -280,9 +281,10 @@ save_figure(fig, out.figures, "02_bands")
 
 # %% [markdown]
 # A mark to the left of the dotted line: the fakes of this domain have lost magnitude in this band; to the
-# right: they have more than the reals. A value of −0.1 means about 10 % less. Expect small values at low
-# frequencies, since a fake shows the same things as its real image, and larger ones towards high frequencies.
-# Two domains that change the same band in the same direction look alike to a detector, and what it learns
-# from one may help with the other. Where they differ, it has to learn anew, and may unlearn what it knew.
+# right: they have more than the reals. A value of −0.1 means about 10 % less. A fake shows the same things as
+# its real image, so the very slowest waves must agree; how far towards them a forger's work reaches differs
+# from domain to domain. See in which band each domain is furthest from zero, and on which side. Two domains
+# that change the same band in the same direction look alike to a detector, and what it learns from one may
+# help with the other. Where they differ, it has to learn anew, and may unlearn what it knew.
 #
 # **Next:** notebook 03 trains detectors on these spectra and counts what they forget.
