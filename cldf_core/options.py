@@ -254,6 +254,11 @@ def _check_together(options: Options, where: str) -> None:
             f"{where}: memory_epochs is {options.memory_epochs}; allowed: a power of two "
             "(whole cycles of warm restarts)"
         )
+    if options.network == "slim" and options.weights:
+        raise OptionError(
+            f"{where}: weights is {options.weights!r}; allowed for the slim network: nothing (null), "
+            "there are none for it"
+        )
     if options.agent == "icarl" and options.memory < 2 * len(options.stream):
         raise OptionError(
             f"{where}: memory is {options.memory}; allowed for iCaRL: at least one image for each class, "

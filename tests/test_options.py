@@ -55,6 +55,7 @@ WRONG = [
     ("width", True, ["whole number", "from 8 to 512"]),
     ("width", 4, ["from 8 to 512"]),
     ("weights", 3, ["imagenet", "file", "null"]),
+    ("weights", "imagenet", ["slim", "nothing"]),  # the default network has none
     ("optimiser", "SGD", ["adam, sgd"]),
     ("lr", 0, ["above 0 to 10"]),
     ("lr", 10.5, ["above 0 to 10"]),

@@ -19,7 +19,7 @@ import yaml
 
 from cldf_core.data.cache import source_hash, whole_file
 from cldf_core.data.layouts import data_folder, project_root
-from cldf_core.options import AGENTS, NOTEBOOKS, OptionError, Options, UserError, checked, for_agent
+from cldf_core.options import AGENTS, NOTEBOOKS, Options, UserError, checked, for_agent
 from cldf_core.runs.folder import RunFolder, notebook_folder
 
 PROFILES = ("quick", "smoke")
@@ -99,14 +99,17 @@ def execute(notebook: str, options: Options, *, again: bool = False) -> Outcome:
     if not again and folder.finished and manifest.get("inputs") == inputs:
         return Outcome(notebook, "already done", 0.0, folder.path)
     parameters = {name: getattr(options, name) for name in NOTEBOOKS[notebook]}
-    shutil.rmtree(folder.figures, ignore_errors=True)
-    started = time.perf_counter()
+    started, since = time.perf_counter(), time.time()
     try:
         why = _papermill(source, folder.path / "notebook.ipynb", parameters)
     except Exception as error:  # it could not even be started, for example for want of its kernel
         why = f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - started
     status = "failed" if why else "finished"
+    if not why:  # a figure that this version no longer draws goes, but never in exchange for an error
+        for old in folder.figures.rglob("*"):
+            if old.is_file() and old.stat().st_mtime < since - 2:  # some file systems count in steps of 2 s
+                old.unlink()
     folder.write_manifest(
         {
             "notebook": notebook,
@@ -128,8 +131,7 @@ def reproduce(profile: str, only: Sequence[str] = (), *, again: bool = False) ->
     chosen = [n for n in NOTEBOOKS if not only or n in {notebook_name(o) for o in only}]
     # All parameters are checked before the first kernel starts.
     options = {notebook: notebook_options(notebook, profile, {}) for notebook in chosen}
-    data_folder_once = {o.data for o in options.values()}
-    for data in sorted(data_folder_once):
+    for data in sorted({o.data for o in options.values()}):
         data_folder(data)
     outcomes: list[Outcome] = []
     for notebook in chosen:
@@ -140,7 +142,10 @@ def reproduce(profile: str, only: Sequence[str] = (), *, again: bool = False) ->
             outcomes.append(Outcome(notebook, "not run", 0.0, None, f"needs {', '.join(failed)}"))
             continue
         print(f"{notebook} …", end=" ", flush=True, file=sys.stderr)
-        outcome = execute(notebook, options[notebook], again=again)
+        try:
+            outcome = execute(notebook, options[notebook], again=again)
+        except UserError as error:  # its file is missing or unreadable
+            outcome = Outcome(notebook, "failed", 0.0, None, str(error))
         print(f"{outcome.status} ({outcome.seconds:.0f} s)", file=sys.stderr)
         outcomes.append(outcome)
         if profile == "quick" and outcome.folder is not None and outcome.status != "failed":
@@ -219,7 +224,11 @@ def _inputs(source: Path, notebook: str, options: Options) -> str:
     """Hash of what a notebook's outcome depends on: its cells, the package, its data."""
     from importlib.metadata import version
 
-    cells = [[c["cell_type"], "".join(c["source"])] for c in json.loads(source.read_text(encoding="utf-8"))["cells"]]
+    try:
+        content = json.loads(source.read_text(encoding="utf-8"))
+        cells = [[c["cell_type"], "".join(c["source"])] for c in content["cells"]]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{source} is not a readable notebook; make it anew from its .py with: make sync") from None
     what = [cells, options.model_dump(), source_hash(), version("torch"), _data_identity(options.data)]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
@@ -229,6 +238,3 @@ def _data_identity(data: str) -> list[Any]:
     folder = data_folder(data)
     files = [p for p in folder.rglob("*") if p.is_file()]
     return sorted([p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns] for p in files)
-
-
-__all__ = ["OptionError", "Outcome", "execute", "notebook_name", "notebook_options", "reproduce", "table"]

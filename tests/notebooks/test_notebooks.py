@@ -338,6 +338,8 @@ def test_a_failing_notebook_is_told_and_the_others_run(tmp_path, small_data):
     assert "not 42" in (folder / "notebook.ipynb").read_text()
     assert json.loads((folder / "manifest.json").read_text())["status"] == "failed"
 
+    assert (folder / "figures" / "01_data_exploration.png").read_text() == "new"  # drawn before it failed
+
     # Mended, only what had failed is run again.
     for name in ("01_data_exploration", "02_spectral_analysis", "05_gdumb"):
         write_notebook(tmp_path, name, GOOD.replace('"old"', '"new"'))
@@ -351,3 +353,30 @@ def test_a_failing_notebook_is_told_and_the_others_run(tmp_path, small_data):
         "08_cross_data_set_evaluation": "done",
     }
     assert (tmp_path / "figures" / "01_data_exploration.png").read_text() == "new"
+
+
+def test_an_unreadable_notebook_and_stale_figures(tmp_path, small_data):
+    shutil.copyfile(PROJECT / "pyproject.toml", tmp_path / "pyproject.toml")
+    for name in ("01_data_exploration", "06_lwf"):
+        path = tmp_path / "params" / "quick" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump({"data": str(small_data), "stream": ["first", "second"], "unseen": ["third"]}))
+        write_notebook(tmp_path, name, GOOD)
+    assert call(tmp_path, "reproduce", "--only", "01").returncode == 0
+    (folder,) = (tmp_path / "runs").glob("01_data_exploration-*")
+    stale = folder / "figures" / "01_of_an_earlier_version.png"
+    stale.write_text("stale")
+    os.utime(stale, (0, 0))
+
+    (tmp_path / "notebooks" / "06_lwf.ipynb").write_text("{")
+    write_notebook(tmp_path, "01_data_exploration", GOOD, RAISING)
+    done = call(tmp_path, "reproduce", "--only", "01", "06")
+    assert done.returncode == 1
+    assert statuses(done) == {"01_data_exploration": "failed", "06_lwf": "failed"}
+    assert "06_lwf.ipynb is not a readable notebook" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert stale.exists()  # an error takes nothing away
+
+    write_notebook(tmp_path, "01_data_exploration", GOOD)
+    assert call(tmp_path, "reproduce", "--only", "01").returncode == 0
+    assert not stale.exists()
