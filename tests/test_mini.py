@@ -24,6 +24,8 @@ from cldf_core.data.mini.forgers import (
     masks,
     new_forgers,
     region_of,
+    turn_of,
+    turned,
 )
 from cldf_core.data.mini.squares import (
     DOMAINS,
@@ -204,6 +206,39 @@ def test_mask_is_one_inside_the_ellipse_and_zero_outside() -> None:
                 assert 0 <= alpha[row, column] <= 1
 
 
+@pytest.mark.parametrize("turn", range(8))
+def test_turning_is_the_eight_symmetries_and_can_be_undone(turn: int) -> None:
+    pixels = np.arange(3 * 4 * 4).reshape(3, 4, 4)
+    expected = pixels[:, ::-1] if turn & 1 else pixels
+    expected = expected[:, :, ::-1] if turn & 2 else expected
+    expected = expected.transpose(0, 2, 1) if turn & 4 else expected
+    # In company, so that each image gets its own turn.
+    images = torch.from_numpy(np.stack([pixels, pixels + 100]))
+    there = turned(images, [turn, 0])
+    assert np.array_equal(there[0].numpy(), expected)
+    assert torch.equal(there[1], images[1])
+    assert torch.equal(turned(there, [turn, 0], back=True), images)
+
+
+def test_all_eight_turns_are_drawn_alike() -> None:
+    counts = Counter(turn_of(square) for square in squares_of("train", "mini-VFHQ"))
+    assert set(counts) == set(range(8))
+    expected = counts.total() / 8
+    assert sum((n - expected) ** 2 / expected for n in counts.values()) < 24.3  # chi-square, 7 degrees, p = 0.001
+
+
+def test_forging_turns_a_square_and_turns_the_fake_back() -> None:
+    square = next(s for s in squares_of("validation", "mini-VFHQ") if turn_of(s) == 5)
+    forger = load_forgers()["vfhq"]
+    with torch.inference_mode():
+        pixels = torch.from_numpy(cut(square)[::-1].transpose(1, 0, 2).copy()).permute(2, 0, 1)[None]
+        fake = forger(pixels.float() / 127.5 - 1)[0].permute(2, 1, 0).numpy()[::-1]
+    expected = np.clip(np.rint((fake + 1) * 127.5), 0, 255)
+    got = forge("mini-VFHQ", {"vfhq": forger}, cut(square)[None], [square])[0]
+    assert np.abs(got - expected).max() <= 1
+    assert (got == expected).mean() > 0.99
+
+
 BAD_INPUT = {
     "domain": ("mini-Faces", np.zeros((1, SIDE, SIDE, 3), np.uint8), 0, "allowed: mini-GAN-S"),
     "variant": ("mini-ForenSynths", np.zeros((1, SIDE, SIDE, 3), np.uint8), 3, "allowed: 0 to 2"),
@@ -273,6 +308,24 @@ def test_training_brings_a_forger_nearer_to_the_photographs(tmp_path: Path, monk
         return float(np.abs(fakes.astype(int) - images).mean())
 
     assert distance(40) < 0.5 * distance(1)
+
+
+def test_kept_weights_are_the_running_mean_of_all_steps() -> None:
+    from torch.optim.swa_utils import AveragedModel
+
+    from cldf_core.data.mini.train import DECAY, _running_mean
+
+    model = torch.nn.Linear(1, 1, bias=False).double()
+    averaged = AveragedModel(model, avg_fn=_running_mean)
+    values = np.random.default_rng(0).normal(size=3000)
+    expected = values[0]
+    for count, value in enumerate(values):
+        model.weight.data.fill_(value)
+        averaged.update_parameters(model)
+        if count:
+            decay = min(DECAY, (count + 1) / (count + 10))
+            expected = decay * expected + (1 - decay) * value
+    assert averaged.module.weight.item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_training_an_unknown_forger(tmp_path: Path) -> None:

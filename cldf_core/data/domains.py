@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,12 @@ SPLITS = ("train", "validation", "test")
 
 class DataError(UserError):
     """A data set that cannot be used as it is."""
+
+
+# One notebook asks for the same files several times; size and time tell whether they changed since.
+@lru_cache(maxsize=1 << 17)
+def _content_hash(path: Path, size: int, mtime_ns: int) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,9 @@ class Domain:
         """Hash of every row and of every file's content."""
         digest = hashlib.sha256(self.table[list(COLUMNS)].to_csv(index=False).encode())
         for image in self.table["image"]:
-            digest.update(hashlib.sha256((self.root / image).read_bytes()).digest())
+            path = self.root / image
+            stat = path.stat()
+            digest.update(_content_hash(path, stat.st_size, stat.st_mtime_ns))
         return digest.hexdigest()
 
     def counts(self) -> pd.DataFrame:

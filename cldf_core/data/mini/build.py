@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # Real squares of each domain and split; the fakes are as many. None takes every square there is.
 EMBEDDED: dict[str, dict[str, int | None]] = {
-    "mini": {"train": 250, "validation": 100, "test": None},
+    "mini": {"train": 250, "validation": 100, "test": 250},
     "mini-smoke": {"train": 24, "validation": 12, "test": 24},
 }
 JPEG_DOMAINS = ("mini-DeepFake", "mini-NeuralTextures")

@@ -238,6 +238,31 @@ def _coarse(x: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(x, (radius,) * 4, "reflect"), COARSE, 1)
 
 
+def turned(images: Tensor, turns: list[int], *, back: bool = False) -> Tensor:
+    """Each image in one of the eight symmetries of a square, or back from it.
+
+    Args:
+        images: shape (N, C, side, side).
+        turns: for each image 0 to 7: +1 mirrors rows, +2 mirrors columns, +4 swaps both axes at last.
+        back: undoes it.
+    """
+    out = []
+    for image, turn in zip(images, turns, strict=True):
+        mirrored = [axis for axis, bit in ((1, 1), (2, 2)) if turn & bit]
+        if turn & 4 and back:
+            image = image.transpose(1, 2)
+        image = image.flip(mirrored)
+        if turn & 4 and not back:
+            image = image.transpose(1, 2)
+        out.append(image)
+    return torch.stack(out)
+
+
+def turn_of(square: Square) -> int:
+    """How a square is turned while it is forged, 0 to 7: drawn from its name."""
+    return zlib.crc32(f"turn {square.name}".encode()) % 8
+
+
 def blend(forger: nn.Module, images: Tensor, regions: list[Region], *, warp: bool) -> Tensor:
     """Re-synthesise a region and put it back: warp, forge, warp back, match, blend.
 
@@ -291,12 +316,13 @@ def forge(
         )
     padded = np.concatenate([images, np.repeat(images[-1:], BATCH - count, 0)])
     pixels = torch.from_numpy(padded).permute(0, 3, 1, 2).float() / 127.5 - 1
-    regions = [region_of(square) for square in squares]
-    regions += regions[-1:] * (BATCH - count)
+    squares = squares + squares[-1:] * (BATCH - count)
     forger = forgers[forger_name(domain, variant)]
     if domain in BLENDED:
-        fakes = blend(forger, pixels, regions, warp=domain == "mini-DeepFake")
+        fakes = blend(forger, pixels, [region_of(square) for square in squares], warp=domain == "mini-DeepFake")
     else:
-        fakes = forger(pixels)
+        # A forger prefers directions by chance, others with every seed; turned about, only its grid is left.
+        turns = [turn_of(square) for square in squares]
+        fakes = turned(forger(turned(pixels, turns)), turns, back=True)
     rounded = ((fakes[:count] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return rounded.permute(0, 2, 3, 1).contiguous().numpy()
