@@ -177,6 +177,29 @@ def radial_profile(plane_values: np.ndarray, *, bins: int = 48) -> tuple[np.ndar
     return (np.arange(bins) + 0.5) / bins, means
 
 
+def line_ratio(planes: np.ndarray, period: int) -> np.ndarray:
+    """How far a grid of this period stands out: its lines of the spectrum over the lines beside them.
+
+    A pattern that repeats every so many pixels shows on one row and one column of the plane. Their ends,
+    near the axes, are left out.
+
+    Args:
+        planes: log magnitudes, shape (..., H, W/2 + 1), half planes.
+        period: in pixels, at least 2; H and W are multiples of it.
+
+    Returns:
+        Difference of the means of log magnitude, shape (...); exp of it is the ratio, and 0 is no grid.
+    """
+    height, width = planes.shape[-2], 2 * (planes.shape[-1] - 1)
+    # Beyond Nyquist there is nothing: its line has neighbours on one side only.
+    steps = np.array([0, -2, -1] if period == 2 else [0, -2, -1, 1, 2])
+    rows = planes[..., height // period + steps, 4 : width // 2 - 4].mean(-1)
+    columns = planes[..., 4 : height // 2 - 4, width // period + steps].mean(-2)
+    lines = (rows + columns) / 2
+    ratio: np.ndarray = lines[..., 0] - lines[..., 1:].mean(-1)
+    return ratio
+
+
 def _checked(images: np.ndarray | Tensor) -> np.ndarray:
     pixels = images.numpy() if isinstance(images, Tensor) else np.asarray(images)
     shape = tuple(pixels.shape)

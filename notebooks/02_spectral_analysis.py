@@ -48,7 +48,7 @@ from cldf_core.data.layouts import data_folder
 from cldf_core.metrics import over_seeds
 from cldf_core.runs.experiment import load_spectra
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
-from cldf_core.spectrum import band_mask, log_magnitude, log_spectrum, mirror, radial_profile
+from cldf_core.spectrum import band_mask, line_ratio, log_magnitude, log_spectrum, mirror, radial_profile
 
 figures.theme()
 out = notebook_folder("02_spectral_analysis", options)
@@ -240,18 +240,7 @@ save_figure(fig, out.figures, "02_radial_profiles")
 # stand out from the lines beside them. The same holds for periods 4 and 8. We divide the magnitude on these
 # lines by that beside them: a ratio of 1 means no grid.
 
-
 # %%
-def line_ratio(planes, period):
-    """ln of the magnitude on the row and column of a period over that of the lines beside them."""
-    at, middle = options.size // period, options.size // 2
-    beside = [at - 2, at - 1] + ([] if period == 2 else [at + 1, at + 2])  # beyond Nyquist there is nothing
-    row = planes[:, [at, *beside], 4 : middle - 4].mean(2)
-    column = planes[:, 4 : middle - 4, [at, *beside]].mean(1)
-    both = (row + column) / 2
-    return both[:, 0] - both[:, 1:].mean(1)
-
-
 periods = [period for period in (2, 4, 8) if options.size % period == 0]
 ratios = pd.DataFrame({period: line_ratio(planes, period) for period in periods}, index)
 peaks = summary(ratios, ["domain", "class"], "period")

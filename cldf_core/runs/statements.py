@@ -23,7 +23,7 @@ from cldf_core.options import Options, checked
 from cldf_core.runs import experiment
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import save_table
-from cldf_core.spectrum import log_magnitude
+from cldf_core.spectrum import line_ratio, log_magnitude
 from cldf_core.stream import Samples
 
 LOSSLESS_SIZE = "in the lossless domains file size is a trace of the forger itself"
@@ -251,18 +251,10 @@ def _peaks(paths: Sequence[Path], groups: pd.Series) -> dict[int, tuple[float, f
         For each period the ratio, exp of the difference of mean log magnitudes, with a 95 % t interval
         over photographs.
     """
-    m = np.concatenate([log_magnitude(open_image(path)[None]) for path in paths]).mean(1)
-    height, width = m.shape[1], 2 * (m.shape[2] - 1)
+    planes = np.concatenate([log_magnitude(open_image(path)[None]) for path in paths]).mean(1)
     found = {}
     for period in (2, 4, 8):
-        row, column = height // period, width // period
-        # A grid of this period shows on whole lines of the plane; Nyquist has a neighbour on one side only.
-        beside_rows = [row - 2, row - 1] + ([] if period == 2 else [row + 1, row + 2])
-        beside_columns = [column - 2, column - 1] + ([] if period == 2 else [column + 1, column + 2])
-        inner = slice(4, width // 2 - 4)
-        lines = m[:, row, inner].mean(1) + m[:, 4 : height // 2 - 4, column].mean(1)
-        beside = m[:, beside_rows, inner].mean((1, 2)) + m[:, 4 : height // 2 - 4][:, :, beside_columns].mean((1, 2))
-        of_group = pd.Series((lines - beside) / 2).groupby(groups.to_numpy()).mean()
+        of_group = pd.Series(line_ratio(planes, period)).groupby(groups.to_numpy()).mean()
         mean, low, high = over_seeds(of_group.to_numpy())
         found[period] = (float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)))
     return found
