@@ -14,7 +14,8 @@ from cldf_core.options import Options
 from cldf_core.resnet import Network, build_network, frozen
 from cldf_core.stream import Batch, Samples, Step
 
-SCORE_BATCH = 256
+# Activations of larger batches do not stay in the cache, and cost the system a new page each.
+SCORE_BATCH = 64
 
 
 class Agent:
