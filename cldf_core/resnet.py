@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, ResNet
+
+if TYPE_CHECKING:
+    from torchvision.models import ResNet
 
 NETWORKS = ("slim", "resnet18", "resnet34", "resnet50")
 
@@ -91,12 +93,15 @@ def build_network(
     """
     if name not in NETWORKS:
         raise ValueError(f"network is {name!r}; allowed: {', '.join(NETWORKS)}")
+    # Imported here and below: notebooks that train nothing need not wait for it.
+    from torchvision import models
+
     if name == "slim":
         if weights:
             raise ValueError(f"weights is {weights!r}, but the slim network has no pretrained weights")
         body: ResNet = _slim(width)
     else:
-        body = getattr(torchvision.models, name)(weights=None, norm_layer=Norm)
+        body = getattr(models, name)(weights=None, norm_layer=Norm)
         if weights:
             _load_body(body, name, weights)
     feature_size = body.fc.in_features
@@ -116,6 +121,8 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def _slim(width: int) -> ResNet:
+    from torchvision.models.resnet import BasicBlock, ResNet
+
     net = ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=Norm)
     net.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
     net.bn1 = Norm(width)
@@ -133,7 +140,9 @@ def _slim(width: int) -> ResNet:
 def _load_body(body: ResNet, name: str, weights: str) -> None:
     if weights == "imagenet":
         try:
-            state = torchvision.models.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False)
+            from torchvision import models
+
+            state = models.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False)
         except OSError as error:
             raise FileNotFoundError(
                 f"weights is 'imagenet', but torchvision could not get them ({error}); "

@@ -228,6 +228,8 @@ def test_matrix_is_a_metric_per_step_and_domain_in_tested_order():
     assert not matrix(scores).equals(matrix(scores, split="validation"))
     with pytest.raises(ValueError, match="no scores of split 'train'; there are: validation, test"):
         matrix(scores, split="train")
+    with pytest.raises(ValueError, match="metric is 'acuracy'; allowed: accuracy, balanced accuracy"):
+        matrix(scores, "acuracy")
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "AUC"])

@@ -14,8 +14,7 @@ from cldf_core.options import Options
 from cldf_core.resnet import Network, build_network, frozen
 from cldf_core.stream import Batch, Samples, Step
 
-# Activations of larger batches do not stay in the cache, and cost the system a new page each.
-SCORE_BATCH = 64
+SCORE_BATCH = 64  # activations of larger batches do not stay in the processor's cache
 
 
 class Agent:

@@ -106,10 +106,11 @@ def _read_domain(folder: Path, name: str, there: list[str], written: pd.DataFram
     if table.empty:
         raise DataError(f"domain {name!r} in {folder} holds no images; looked for: {', '.join(SUFFIXES)}")
     if written is not None:
-        missing = table.loc[~table["image"].isin(written.index), "image"]
+        at = written.index.get_indexer(table["image"])
+        missing = table.loc[at < 0, "image"]
         if len(missing):
             raise DataError(f"{folder / 'splits.csv'} does not mention {missing.iloc[0]} (and {len(missing) - 1} more)")
-        table[["split", "group"]] = written.loc[table["image"], ["split", "group"]].to_numpy()
+        table[["split", "group"]] = written[["split", "group"]].to_numpy()[at]
     return Domain(name, folder, table)
 
 
