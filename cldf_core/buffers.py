@@ -1,14 +1,16 @@
 """Memories of replayed images: what to keep (reservoir, balanced, herding) and what to take (random, MIR).
 
-A memory keeps spectra in float16, 5000 of 224 x 224 in 0.76 GB. All randomness comes from the
-generator that is passed in.
+A memory keeps 5000 images of 224 x 224 in 0.76 GB, whatever the network reads. All randomness comes
+from the generator that is passed in.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,8 +18,48 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from cldf_core.options import Options
 from cldf_core.resnet import frozen
+from cldf_core.spectrum import mirror
 from cldf_core.stream import Batch, Samples
+
+Packing = Literal["half", "full", "image"]
+BLOCK = 64  # images read at once
+
+
+def packing_of(options: Options) -> Packing:
+    """How a memory keeps what the network reads: half planes, full planes, or pixels."""
+    return options.plane if options.feature == "spectrum" else "image"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Remembered images that are unpacked when they are read: half planes in float16, full planes as their
+    halves, pixels in 8 bits. Shape (N, C, H, columns), like the array that they came from.
+    """
+
+    stored: np.ndarray
+    packing: Packing
+
+    @staticmethod
+    def pack(spectra: Tensor, packing: Packing) -> Tensor:
+        """What is stored of spectra (or pixels in [-1, 1]) of shape (..., H, columns)."""
+        if packing == "image":
+            return ((spectra + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return (spectra[..., : spectra.shape[-1] // 2 + 1] if packing == "full" else spectra).half()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all images, unpacked."""
+        *rest, columns = self.stored.shape
+        return (*rest, 2 * (columns - 1) if self.packing == "full" else columns)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """The images of some rows, float32."""
+        stored = self.stored[rows].astype(np.float32)
+        if self.packing == "image":
+            return stored / np.float32(127.5) - 1
+        return mirror(stored) if self.packing == "full" else stored
 
 
 class Memory:
@@ -25,15 +67,17 @@ class Memory:
 
     Args:
         capacity: number of slots.
+        packing: what the images are (see `Packed`).
 
     Attributes:
-        spectra: float16, shape (capacity, C, H, W); made when the first image arrives.
+        spectra: as stored, float16 or uint8, shape (capacity, C, H, W); made when the first image arrives.
         labels, domains, numbers: int64, shape (capacity,).
         size: slots in use; they are the first ones.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, packing: Packing = "half") -> None:
         self.capacity = capacity
+        self.packing: Packing = packing
         self.size = 0
         self.spectra = torch.empty(0, dtype=torch.float16)
         self.labels = torch.zeros(capacity, dtype=torch.int64)
@@ -46,71 +90,118 @@ class Memory:
     @property
     def nbytes(self) -> int:
         """Bytes that the remembered spectra occupy."""
-        return self.spectra.nbytes
+        return self.spectra[: self.size].nbytes
 
     def put(self, slot: int, batch: Batch, row: int) -> None:
         """Writes one image of a batch into a slot."""
-        if not len(self.spectra):
-            self.spectra = torch.zeros((self.capacity, *batch.spectra.shape[1:]), dtype=torch.float16)
-        self.spectra[slot] = batch.spectra[row]
-        self.labels[slot], self.domains[slot] = batch.labels[row], batch.domains[row]
-        self.numbers[slot] = batch.numbers[row]
+        self._write(slice(slot, slot + 1), batch.spectra[row : row + 1])
+        for name in ("labels", "domains", "numbers"):
+            getattr(self, name)[slot] = getattr(batch, name)[row]
         self.size = max(self.size, slot + 1)
+
+    def _write(self, slots: slice, spectra: Tensor) -> None:
+        packed = Packed.pack(spectra, self.packing)
+        if not len(self.spectra):
+            # numpy's zeros take no room until they are written to.
+            shape = (self.capacity, *packed.shape[1:])
+            self.spectra = torch.from_numpy(np.zeros(shape, packed.numpy().dtype))
+        self.spectra[slots] = packed
 
     def take(self, slots: Tensor, epoch: int = 0) -> Batch:
         """The images in the slots, spectra as float32."""
-        return Batch(self.spectra[slots].float(), self.labels[slots], self.domains[slots], self.numbers[slots], epoch)
+        spectra = torch.from_numpy(Packed(self.spectra.numpy(), self.packing)[slots.numpy()])
+        return Batch(spectra, self.labels[slots], self.domains[slots], self.numbers[slots], epoch)
 
     def samples(self) -> Samples:
         """All remembered images, as samples to train on."""
-        rows = np.stack([np.zeros(self.size, np.int64), np.arange(self.size)], axis=1)
-        used = slice(self.size)
-        return Samples(
-            (self.spectra.numpy(),),
-            rows,
-            self.labels[used].numpy().copy(),
-            self.domains[used].numpy().copy(),
-            self.numbers[used].numpy().copy(),
-        )
+        where = np.stack([np.zeros(self.size, np.int64), np.arange(self.size)], axis=1)
+        what = [part[: self.size].numpy().copy() for part in (self.labels, self.domains, self.numbers)]
+        return Samples((Packed(self.spectra.numpy(), self.packing),), where, *what)
 
     def replace(self, samples: Samples) -> None:
         """Forgets everything and keeps these samples instead, at most `capacity`."""
-        spectra = samples.read().half()
-        self.size = len(samples)
-        self.spectra = spectra
-        self.labels[: self.size] = torch.from_numpy(samples.labels)
-        self.domains[: self.size] = torch.from_numpy(samples.domains)
-        self.numbers[: self.size] = torch.from_numpy(samples.numbers)
+        self.spectra, self.size = self.spectra[:0], len(samples)  # the samples may still lie in the old array
+        for start in range(0, len(samples), BLOCK):
+            part = slice(start, min(start + BLOCK, len(samples)))
+            self._write(part, samples.read(part))
+        for name in ("labels", "domains", "numbers"):
+            getattr(self, name)[: self.size] = torch.from_numpy(getattr(samples, name))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as tensors and numbers."""
-        return dict(vars(self))
+        """Everything, as tensors and numbers; of the spectra the slots in use."""
+        return {**vars(self), "spectra": self.spectra[: self.size].clone()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
         for name in vars(self):
             setattr(self, name, state[name])
+        if len(state["spectra"]):
+            stored = state["spectra"].numpy()
+            self.spectra = torch.from_numpy(np.zeros((self.capacity, *stored.shape[1:]), stored.dtype))
+            self.spectra[: self.size] = state["spectra"]
+
+
+class Exemplars(Memory):
+    """iCaRL's memory: an even share of the slots for every class, filled by herding."""
+
+    def choose(self, new: Samples, domain: int, features: Callable[[Samples], Tensor]) -> None:
+        """Shortens the exemplars of earlier domains and chooses this domain's among new images and its old ones.
+
+        Args:
+            new: a chunk of the domain.
+            domain: its place in the stream; capacity / (2 (domain + 1)) exemplars are kept per class.
+            features: of samples, L2-normalised, shape (N, D).
+
+        Source: Rebuffi et al., CVPR 2017, algorithms 4 and 5.
+        """
+        quota = self.capacity // (2 * (domain + 1))
+        old = self.samples() if len(self) else None
+        parts = [old[at[:quota]] for at in old.by_class().values() if old.domains[at[0]] != domain] if old else []
+        # Exemplars of earlier chunks of this domain stand for them in the new choice.
+        candidates = new + old[old.domains == domain] if old else new
+        for at in candidates.by_class().values():
+            parts.append(candidates[at[herding(features(candidates[at]), quota).numpy()]])
+        chosen = parts[0]
+        for part in parts[1:]:
+            chosen = chosen + part
+        self.replace(chosen)
 
 
 class Reservoir(Memory):
     """Keeps each image ever offered with the same probability, capacity / n_seen.
 
+    Args:
+        capacity, packing: as `Memory`.
+        counted: "image" is algorithm R. "batch" is what the seed does: all slots of a batch are drawn with the
+            n_seen from before it, so its images stay with too high a probability.
+
     Source: Vitter, "Random sampling with a reservoir", ACM TOMS 1985, algorithm R.
     """
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__(capacity)
+    def __init__(self, capacity: int, packing: Packing = "half", counted: str = "image") -> None:
+        super().__init__(capacity, packing)
+        self.counted = counted
         self.n_seen = 0
 
-    def offer(self, batch: Batch, generator: torch.Generator) -> None:
-        """Offers each image of the batch; to be called once per image, not once per epoch."""
-        for row in range(len(batch.labels)):
+    def offer(self, batch: Batch, generator: torch.Generator) -> set[int]:
+        """Offers each image of the batch; to be called once per image, not once per epoch.
+
+        Returns:
+            The slots that were written.
+        """
+        written = set()
+        count = len(batch.labels)
+        before = max(self.n_seen, self.capacity)  # in the seed, those of the batch that still fit are counted
+        drawn = (torch.rand(count, generator=generator) * before).long() if self.counted == "batch" else None
+        for row in range(count):
             slot = self.n_seen
             if slot >= self.capacity:
-                slot = int(torch.randint(self.n_seen + 1, (), generator=generator))
+                slot = int(torch.randint(slot + 1, (), generator=generator) if drawn is None else drawn[row])
             self.n_seen += 1
             if slot < self.capacity:
                 self.put(slot, batch, row)
+                written.add(slot)
+        return written
 
 
 class Balanced(Memory):
@@ -119,15 +210,26 @@ class Balanced(Memory):
     An image is taken while its group holds fewer than capacity / number of groups; when the memory is
     full, a random image of the largest group makes room.
 
+    Args:
+        capacity, packing: as `Memory`.
+        by: "domain-and-class", or "class" as in the seed, where two groups of half the slots are full soon and
+            nothing comes in any more.
+
     Source: Prabhu, Torr & Dokania, "GDumb", ECCV 2020, algorithm 1.
     """
 
+    def __init__(self, capacity: int, packing: Packing = "half", by: str = "domain-and-class") -> None:
+        super().__init__(capacity, packing)
+        self.by = by
+
     def offer(self, batch: Batch, generator: torch.Generator) -> None:
         """Offers each image of the batch, in order."""
-        groups = (2 * self.domains + self.labels)[: self.size].tolist()  # one for each slot in use
+        factor = 2 if self.by == "domain-and-class" else 0
+        groups = (factor * self.domains + self.labels)[: self.size].tolist()  # one for each slot in use
         counts = Counter(groups)
-        for row, group in enumerate((2 * batch.domains + batch.labels).tolist()):
-            if counts[group] >= self.capacity / len(counts.keys() | {group}):
+        for row, group in enumerate((factor * batch.domains + batch.labels).tolist()):
+            quota = self.capacity / len(counts.keys() | {group})
+            if counts[group] >= (quota if factor else max(1, int(quota))):  # the seed rounds down
                 continue
             slot = self.size
             if slot == self.capacity:
@@ -167,9 +269,14 @@ def herding(features: Tensor, count: int) -> Tensor:
 
 
 def retrieve_random(
-    memory: Memory, count: int, generator: torch.Generator, *, exclude_domain: int | None = None
+    memory: Memory,
+    count: int,
+    generator: torch.Generator,
+    *,
+    exclude_domain: int | None = None,
+    exclude_slots: Collection[int] = (),
 ) -> Tensor:
-    """Up to `count` different slots drawn at random, of images from other domains than the excluded one.
+    """Up to `count` different slots drawn at random, none of the excluded ones or of images of that domain.
 
     Returns:
         int64 slots, shape (n,) with n = 0 when nothing is eligible.
@@ -177,24 +284,35 @@ def retrieve_random(
     eligible = torch.arange(memory.size)
     if exclude_domain is not None:
         eligible = eligible[memory.domains[: memory.size] != exclude_domain]
+    if exclude_slots:
+        eligible = eligible[~torch.isin(eligible, torch.tensor(sorted(exclude_slots)))]
     order = torch.randperm(len(eligible), generator=generator)
     return eligible[order[:count]]
 
 
 def mir_ranking(
-    network: nn.Module, incoming: Tensor, labels: Tensor, candidates: Tensor, candidate_labels: Tensor, lr: float
+    network: nn.Module,
+    incoming: Tensor,
+    labels: Tensor,
+    candidates: Tensor,
+    candidate_labels: Tensor,
+    lr: float,
+    *,
+    moving: bool = False,
 ) -> Tensor:
     """Candidates ordered by how much a virtual step on the incoming batch would raise their loss.
 
     The virtual step is plain SGD, theta' = theta - lr * gradient of the incoming mean loss. The incoming
     gradient is that of training mode; candidates are scored with BatchNorm's running statistics. Neither
-    the network nor its statistics change.
+    the network nor its statistics change, unless `moving`.
 
     Args:
         network: in training mode.
         incoming, candidates: spectra, shapes (n, C, H, W) and (c, C, H, W).
         labels, candidate_labels: int64, shapes (n,) and (c,).
         lr: the optimiser's learning rate.
+        moving: what the seed does: candidates are scored in training mode, which normalises them by their own
+            statistics and moves the network's.
 
     Returns:
         int64, shape (c,), the candidate whose loss rises most first.
@@ -207,8 +325,9 @@ def mir_ranking(
     statistics = {name: b.clone() for name, b in network.named_buffers()}
     loss = F.cross_entropy(functional_call(network, (parameters, statistics), (incoming,)), labels)
     gradients = torch.autograd.grad(loss, list(parameters.values()))
-    with torch.no_grad(), frozen(network):
+    with torch.no_grad(), contextlib.nullcontext() if moving else frozen(network):
         virtual = {name: p - lr * g for (name, p), g in zip(parameters.items(), gradients, strict=True)}
         before = F.cross_entropy(network(candidates), candidate_labels, reduction="none")
+        virtual |= {name: b.clone() for name, b in network.named_buffers()} if moving else {}
         after = F.cross_entropy(functional_call(network, virtual, (candidates,)), candidate_labels, reduction="none")
     return torch.argsort(after - before, descending=True, stable=True)

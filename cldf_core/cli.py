@@ -11,8 +11,13 @@ from pathlib import Path
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; returns the exit status: 0 done, 1 something failed, 2 a mistake in the call."""
-    parsed = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if words[:1] in (["train"], ["test"]):  # they have the seed's many flags, and sentences about them
+            from cldf_core.runs import seed
+
+            return seed.main(words)
+        parsed = _parser().parse_args(words)
         return int(parsed.call(parsed) or 0)
     except KeyboardInterrupt:
         print("cldf: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
@@ -52,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
     run.add_argument("--again", action="store_true", help="even if it was done with the same inputs")
     run.set_defaults(call=_run)
+
+    commands.add_parser("train", help="train an agent with the original research code's flags (cldf train --help)")
+    commands.add_parser("test", help="test a checkpoint with the original research code's flags")
 
     mini = commands.add_parser("mini", help="the embedded benchmark: build it, train its forgers, check it")
     parts = mini.add_subparsers(title="commands", metavar="", required=True)

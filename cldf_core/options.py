@@ -6,14 +6,15 @@ are checked here, before anything is computed. Importing this module does not im
 
 from __future__ import annotations
 
-import ast
 import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
+
+from cldf_core.variants import SWITCHES, Real, Switches, variant_defaults
 
 
 class UserError(ValueError):
@@ -27,28 +28,21 @@ class OptionError(UserError):
     """An option that does not exist, or a value that it does not allow."""
 
 
-def _number(value: object) -> object:
-    """YAML reads 1e-3 as text; for an option that is a number it is meant as one."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-Real = Annotated[float, BeforeValidator(_number)]
 Names = Annotated[list[str], Field(min_length=1)]
 Network = Literal["slim", "resnet18", "resnet34", "resnet50"]
 Agent = Literal["separate", "sequential", "joint", "icarl", "gdumb", "lwf", "er", "mir"]
 
 
-class Options(BaseModel):
-    """All options of a run. Agents read their own (see AGENTS), everyone reads the others."""
+class Options(Switches):
+    """All options of a run. Agents read their own (see AGENTS), everyone reads the others.
+
+    The switches between the variants "paper" and "seed", with both defaults, are in variants.py.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     agent: Agent = Field("sequential", description="who learns: a baseline or a continual-learning agent")
+    variant: Literal["paper", "seed"] = Field("paper", description="whose defaults: the papers' or the seed's code's")
 
     # data
     data: str = Field("mini", min_length=1, description="mini, mini-smoke, or a folder in the seed's layout")
@@ -62,6 +56,12 @@ class Options(BaseModel):
     splits: list[Literal["validation", "test"]] = Field(
         ["validation", "test"], min_length=1, description="the splits that are scored after every step"
     )
+    untested: list[str] = Field([], description="domains of the stream that are only trained on")
+    validation_share: Real = Field(0.0, ge=0, lt=1, description="of the training groups, to be validation images")
+    shift: Literal["none", "noise", "blur", "occlusion"] = Field("none", description="what is done to training images")
+    shift_factors: list[Real] = Field([0.0], min_length=1, description="how much of it, chunk after chunk")
+    test_jpeg: int | None = Field(None, ge=1, le=100, description="JPEG quality that scored images go through")
+    test_resize: int | None = Field(None, ge=8, le=8192, description="pixels of the shorter side, there and back")
 
     # from image to network
     size: int = Field(128, ge=16, le=4096, multiple_of=2, description="pixels a side after the centre crop")
@@ -77,11 +77,12 @@ class Options(BaseModel):
     # training
     optimiser: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
     lr: Real = Field(1e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
+    lr_decay: Real = Field(0.0, ge=0, lt=1, description="share that a constant learning rate loses each epoch")
     momentum: Real = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Real = Field(1e-4, ge=0, le=1, description="pull of the weights towards zero")
-    schedule: Literal["one-cycle", "constant"] = Field(
+    schedule: Literal["one-cycle", "constant", "restarted"] = Field(
         "one-cycle", description="one-cycle: a new optimiser and cycle each step; constant: one for the whole stream"
-    )
+    )  # restarted: a new optimiser each step, at a constant rate
     epochs: int = Field(6, ge=1, le=10_000, description="passes over each step's images")
     batch: int = Field(32, ge=1, le=100_000, description="images per update")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of everything random")
@@ -112,28 +113,12 @@ AGENTS: dict[str, tuple[str, ...]] = {
     "er": ("memory", "replay"),
     "mir": ("memory", "replay", "candidates"),
 }
-_OWN = {name for names in AGENTS.values() for name in names}
-_RUN = tuple(name for name in Options.model_fields if name not in _OWN and name != "agent")
-_IMAGES = ("data", "stream", "unseen", "limit", "size", "seed")
-_SPECTRA = (*_IMAGES, "band", "precision", "threads")
-
-# The options of each notebook: exactly the assignments of its `parameters` cell, in this order.
-NOTEBOOKS: dict[str, tuple[str, ...]] = {
-    "00_start_here": (*_SPECTRA, "network", "width", "lr", "epochs", "batch"),
-    "01_data_exploration": _IMAGES,
-    "02_spectral_analysis": _IMAGES,
-    "03_without_continual_learning": _RUN,
-    "04_icarl": (*_RUN, *AGENTS["icarl"]),
-    "05_gdumb": (*_RUN, *AGENTS["gdumb"]),
-    "06_lwf": (*_RUN, *AGENTS["lwf"]),
-    "07_er_and_mir": (*_RUN, *AGENTS["mir"]),
-    "08_cross_data_set_evaluation": (*_RUN, *(name for name in Options.model_fields if name in _OWN)),
-}
+_OWN = {name for own in (AGENTS, SWITCHES) for agent, names in own.items() if agent for name in names}
 
 
 def relevant(options: Options) -> dict[str, Any]:
     """The options that this run's result depends on: all but the other agents' own."""
-    own = AGENTS[options.agent]
+    own = AGENTS[options.agent] + SWITCHES.get(options.agent, ())
     return {k: v for k, v in options.model_dump().items() if k not in _OWN or k in own}
 
 
@@ -156,31 +141,14 @@ def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where
                 + _instead(str(name), allowed_names)
             )
     try:
-        options = Options(**values)
+        options = Options(**{**variant_defaults(values), **values})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise OptionError(f"{where}: {name} is {values[name]!r}; allowed: {allowed(name)}") from None
     _check_together(options, where)
+    options.model_fields_set.intersection_update(values)  # so that `for_agent` can tell what was asked for
     return options
-
-
-def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Options:
-    """The checked options of a notebook, read from the names its `parameters` cell assigned.
-
-    Also finds misspelt names: those that the cells just before this call assigned and no option has.
-
-    Args:
-        notebook: its name, for example "04_icarl".
-        namespace: the notebook's globals().
-
-    Raises:
-        OptionError: as `checked`.
-    """
-    names = NOTEBOOKS[notebook]
-    assigned = _assigned_before(namespace.get("In", []))
-    values = {name: namespace[name] for name in (*names, *sorted(assigned)) if name in namespace}
-    return checked(values, names, where=notebook)
 
 
 def for_agent(options: Options, agent: str) -> Options:
@@ -189,7 +157,7 @@ def for_agent(options: Options, agent: str) -> Options:
     Raises:
         OptionError: as `checked`.
     """
-    return checked({**options.model_dump(), "agent": agent}, where=f"agent {agent}")
+    return checked({**options.model_dump(exclude_unset=True), "agent": agent}, where=f"agent {agent}")
 
 
 def from_text(name: str, text: str) -> Any:
@@ -225,7 +193,11 @@ def allowed(name: str) -> str:
         text = ", ".join(map(str, typing.get_args(kind)))
     elif typing.get_origin(kind) is list:
         inner = typing.get_args(kind)[0]
-        text = "a list of " + (" or ".join(typing.get_args(inner)) if typing.get_origin(inner) is Literal else "names")
+        text = "a list of " + (
+            " or ".join(typing.get_args(inner))
+            if typing.get_origin(inner) is Literal
+            else ("names" if inner is str else "numbers from 0 up")
+        )
     elif kind is bool:
         text = "true or false"
     elif kind is str:
@@ -249,7 +221,20 @@ def _check_together(options: Options, where: str) -> None:
             f"{where}: unseen is {options.unseen!r}; allowed: domains that are not in stream "
             f"(found in both: {', '.join(sorted(both))})"
         )
-    if options.memory_epochs & (options.memory_epochs - 1):
+    if extra := set(options.untested) - set(options.stream):
+        raise OptionError(
+            f"{where}: untested is {options.untested!r}; allowed: domains of the stream, which {extra.pop()!r} is not"
+        )
+    if any(not 0 <= f < float("inf") for f in options.shift_factors):
+        raise OptionError(f"{where}: shift_factors is {options.shift_factors!r}; allowed: {allowed('shift_factors')}")
+    if options.agent == "icarl" and options.heads == "shared" and options.distil:
+        raise OptionError(
+            f"{where}: distil is True; allowed with shared heads: False, since the old network's outputs would "
+            "leave none for the labels"
+        )
+    if options.agent == "icarl" and options.exemplars == "reservoir" and options.rehearsal == "all":
+        raise OptionError(f"{where}: rehearsal is 'all'; allowed with exemplars from a reservoir: batch")
+    if options.memory_schedule == "warm-restarts" and options.memory_epochs & (options.memory_epochs - 1):
         raise OptionError(
             f"{where}: memory_epochs is {options.memory_epochs}; allowed: a power of two "
             "(whole cycles of warm restarts)"
@@ -275,27 +260,3 @@ def _instead(name: str, names: list[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     meant = f"did you mean {close[0]!r}? " if close else ""
     return f"{meant}Allowed: {', '.join(names)}"
-
-
-def _assigned_before(history: list[str]) -> set[str]:
-    """Names assigned in the run of pure-assignment cells just before the cell that is running.
-
-    These are the parameters cell and the one that papermill injects after it. Names from later
-    cells of an explored notebook do not count, so the check can be run again at any time.
-    """
-    names: set[str] = set()
-    for source in reversed(history[:-1]):
-        try:
-            body = ast.parse(source).body
-        except SyntaxError:
-            break
-        targets = [t for node in body for t in _targets(node)]
-        if not targets or not all(isinstance(node, (ast.Assign, ast.AnnAssign)) for node in body):
-            break
-        names.update(targets)
-    return names
-
-
-def _targets(node: ast.stmt) -> list[str]:
-    nodes = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [target.id for target in nodes if isinstance(target, ast.Name)]

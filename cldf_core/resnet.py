@@ -58,6 +58,12 @@ class Network(nn.Module):
         """Logits, shape (N, outputs)."""
         return self.head(self.features(spectra))
 
+    def reverse_channels(self) -> None:
+        """Turns the first layer's weights from RGB to BGR input, or back."""
+        first = self.body.get_parameter("conv1.weight")
+        with torch.no_grad():
+            first.copy_(first.flip(1))
+
     def grow_head(self, outputs: int, generator: torch.Generator) -> None:
         """Adds outputs to the head, drawn as torch draws those of a new one; the old ones stay as they are."""
         old = self.head

@@ -246,8 +246,8 @@ def _log_percentiles(flat: np.ndarray, height: int, width: int) -> tuple[np.ndar
 def _sorted_part(values: np.ndarray, sample: np.ndarray, first: int, last: int) -> tuple[int, np.ndarray]:
     """The sorted values from at most place `first` to at least place `last`, and the place they begin at.
 
-    A sorted sample of the values tells between which bounds these places lie, within four standard
-    deviations; where it was wrong, everything is sorted.
+    A sorted sample tells between which bounds they lie, within four standard deviations; where it was
+    wrong, everything is sorted.
     """
     last = min(last, len(values) - 1)
     share = np.array([first, last]) / len(values)

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class Rows(Protocol):
+    """Anything that gives spectra by their rows: an array, a memory-mapped file, a packed memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows."""
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -19,14 +30,14 @@ class Samples:
     """Labelled spectra that may lie in several arrays (files, memories), read only when taken.
 
     Attributes:
-        arrays: each of shape (n_i, C, H, W), for example memory-mapped files.
+        arrays: each of shape (n_i, C, H, W), for example memory-mapped files, or packed memories.
         where: int64 (N, 2), for each sample the array and the row in it.
         labels: int64 (N,), 0 = real, 1 = fake.
         domains: int64 (N,), the place of each sample's domain in the stream.
         numbers: int64 (N,), one number per image, unique over the stream.
     """
 
-    arrays: tuple[np.ndarray, ...]
+    arrays: tuple[Rows, ...]
     where: np.ndarray
     labels: np.ndarray
     domains: np.ndarray
@@ -66,6 +77,11 @@ class Samples:
             np.concatenate([self.numbers, other.numbers]),
         )
 
+    def by_class(self) -> dict[int, np.ndarray]:
+        """Indices of each class 2 * domain + label that occurs, in the samples' order."""
+        classes = 2 * self.domains + self.labels
+        return {int(c): np.flatnonzero(classes == c) for c in np.unique(classes)}
+
     def read(self, chosen: np.ndarray | slice = slice(None)) -> Tensor:
         """Reads the chosen spectra as float32, shape (n, C, H, W)."""
         where = self.where[chosen]
@@ -86,6 +102,16 @@ class Batch:
     numbers: Tensor
     epoch: int
 
+    def __add__(self, other: Batch) -> Batch:
+        """Both together, in this order."""
+        return Batch(
+            torch.cat([self.spectra, other.spectra]),
+            torch.cat([self.labels, other.labels]),
+            torch.cat([self.domains, other.domains]),
+            torch.cat([self.numbers, other.numbers]),
+            self.epoch,
+        )
+
 
 @dataclass(frozen=True)
 class Step:
@@ -98,6 +124,8 @@ class Step:
         last: whether it is the domain's last chunk; after it, everything is tested.
         samples: the images.
         epochs, batch_size: how they are gone through.
+        drop_last: leaves a last, incomplete batch out of every epoch.
+        fixed_order: goes through the samples as they lie, in every epoch.
     """
 
     index: int
@@ -107,18 +135,21 @@ class Step:
     samples: Samples
     epochs: int
     batch_size: int
+    drop_last: bool = False
+    fixed_order: bool = False
 
     @property
     def updates(self) -> int:
-        """Batches in all epochs together; a short last batch counts."""
-        return self.epochs * -(-len(self.samples) // self.batch_size)
+        """Batches in all epochs together; a short last batch counts, unless it is dropped."""
+        short = 0 if self.drop_last else self.batch_size - 1
+        return self.epochs * ((len(self.samples) + short) // self.batch_size)
 
     def batches(self, seed: int) -> Iterator[Batch]:
         """All batches of all epochs, in an order that depends on the seed, domain and chunk only."""
         rng = np.random.default_rng([seed, self.index, self.chunk])
         for epoch in range(self.epochs):
-            order = rng.permutation(len(self.samples))
-            for start in range(0, len(order), self.batch_size):
+            order = np.arange(len(self.samples)) if self.fixed_order else rng.permutation(len(self.samples))
+            for start in range(0, self.updates // self.epochs * self.batch_size, self.batch_size):
                 chosen = order[start : start + self.batch_size]
                 part = self.samples[chosen]
                 yield Batch(
@@ -131,19 +162,22 @@ class Step:
 
 
 def make_steps(
-    domains: Sequence[tuple[str, Samples]],
+    domains: Sequence[tuple[str, Sequence[Samples] | Samples]],
     *,
     epochs: int,
     batch_size: int,
     chunks: int = 1,
     seed: int = 0,
     joint: bool = False,
+    drop_last: bool = False,
+    fixed_order: bool = False,
 ) -> list[Step]:
     """The steps of a stream.
 
     Args:
-        domains: name and training images of each domain, in the stream's order.
-        epochs, batch_size: of every step.
+        domains: name and training images of each domain, in the stream's order; or several versions of the
+            same images, of which chunk c sees version c (and again the first after the last).
+        epochs, batch_size, drop_last, fixed_order: of every step.
         chunks: parts of (nearly) equal size that each domain is cut into, after a seeded shuffle.
         seed: of that shuffle.
         joint: step t holds the union of domains 1..t (the upper bound) instead of domain t alone.
@@ -152,17 +186,19 @@ def make_steps(
         ValueError: a domain has no images, or fewer images than chunks; the message names it.
     """
     steps = []
-    union: Samples | None = None
-    for index, (name, samples) in enumerate(domains):
-        if len(samples) < chunks or not len(samples):
+    union: list[Samples] = []
+    for index, (name, given) in enumerate(domains):
+        versions = [given] if isinstance(given, Samples) else list(given)
+        if len(versions[0]) < chunks or not len(versions[0]):
             raise ValueError(
-                f"domain {name!r} has {len(samples)} training images; needed: at least "
+                f"domain {name!r} has {len(versions[0])} training images; needed: at least "
                 f"{max(chunks, 1)}, one for each chunk"
             )
-        union = samples if union is None or not joint else union + samples
-        order = np.random.default_rng([seed, index]).permutation(len(union))
+        union = [a + b for a, b in zip(union, versions, strict=True)] if union and joint else versions
+        order = np.random.default_rng([seed, index]).permutation(len(union[0]))
         for chunk, rows in enumerate(np.array_split(order, chunks)):
-            steps.append(Step(index, name, chunk, chunk == chunks - 1, union[rows], epochs, batch_size))
+            samples, last = union[chunk % len(union)][rows], chunk == chunks - 1
+            steps.append(Step(index, name, chunk, last, samples, epochs, batch_size, drop_last, fixed_order))
     return steps
 
 

@@ -44,7 +44,7 @@ epochs: int = 6  # passes over each step's images
 batch: int = 32  # images per update
 
 # %%
-from cldf_core.options import from_notebook
+from cldf_core.runs.parameters import from_notebook
 
 options = from_notebook("00_start_here", globals())
 
@@ -76,7 +76,7 @@ import pandas as pd
 
 from cldf_core import figures, metrics
 from cldf_core.agents import build_agent
-from cldf_core.data.images import centre_crop, open_image
+from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts import data_folder
 from cldf_core.protocol import thread_count, train_and_test
 from cldf_core.runs.experiment import load_spectra, training_samples
@@ -145,7 +145,7 @@ first = options.stream[0]
 table = tables[first].assign(logit=results[0].logits[first])
 pair = pd.concat([table[table["label"] == label].iloc[[0]] for label in (0, 1)])
 folder = data_folder(options.data)
-images = np.stack([centre_crop(open_image(folder / image), options.size) for image in pair["image"]])
+images = np.stack([crop(open_image(folder / image), options.size) for image in pair["image"]])
 spectra = domains[first].array[pair["row"].to_numpy()].astype(np.float32)
 fig = figures.pixels_to_verdict(images, spectra, 1 / (1 + np.exp(-pair["logit"].to_numpy())))
 save_figure(fig, out.figures, "00_pixels_to_verdict")

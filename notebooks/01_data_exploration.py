@@ -32,7 +32,7 @@ size: int = 128  # pixels a side after the centre crop
 seed: int = 0  # of everything random
 
 # %%
-from cldf_core.options import from_notebook
+from cldf_core.runs.parameters import from_notebook
 
 options = from_notebook("01_data_exploration", globals())
 
@@ -45,7 +45,7 @@ from PIL import Image
 
 from cldf_core import figures, metrics
 from cldf_core.data.domains import SPLITS
-from cldf_core.data.images import centre_crop, open_image
+from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts import data_folder
 from cldf_core.runs.experiment import load_spectra
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
@@ -120,7 +120,7 @@ def some_pairs(table, count):
 
 
 def pixels(image):
-    return centre_crop(open_image(folder / image), options.size)
+    return crop(open_image(folder / image), options.size)
 
 
 # %%

@@ -33,7 +33,7 @@ size: int = 128  # pixels a side after the centre crop
 seed: int = 0  # of everything random
 
 # %%
-from cldf_core.options import from_notebook
+from cldf_core.runs.parameters import from_notebook
 
 options = from_notebook("02_spectral_analysis", globals())
 
@@ -43,7 +43,7 @@ import pandas as pd
 
 from cldf_core import figures
 from cldf_core.data.domains import SPLITS
-from cldf_core.data.images import centre_crop, open_image
+from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts import data_folder
 from cldf_core.metrics import over_seeds
 from cldf_core.runs.experiment import load_spectra
@@ -78,7 +78,7 @@ domains = load_spectra(options)
 
 def pixels(images):
     """The centre of each image: uint8, shape (N, 3, size, size)."""
-    return np.stack([centre_crop(open_image(folder / image), options.size) for image in images])
+    return np.stack([crop(open_image(folder / image), options.size) for image in images])
 
 
 tables = {}

@@ -27,6 +27,7 @@
 # **Time**: about four minutes on two cores; seconds when the runs exist already.
 
 # %% tags=["parameters"]
+variant: str = "paper"  # whose defaults: the papers' or the seed's code's
 data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -54,7 +55,8 @@ device: str = "cpu"  # where the network is trained
 mixed_precision: bool = False  # forward passes in bfloat16
 
 # %%
-from cldf_core.options import for_agent, from_notebook
+from cldf_core.options import for_agent
+from cldf_core.runs.parameters import from_notebook
 
 options = from_notebook("03_without_continual_learning", globals())
 

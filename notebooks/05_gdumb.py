@@ -26,6 +26,7 @@
 # **Time**: about two minutes on two cores; seconds when the run exists already.
 
 # %% tags=["parameters"]
+variant: str = "paper"  # whose defaults: the papers' or the seed's code's
 data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -59,7 +60,8 @@ memory_batch: int = 16  # GDumb: images per update on the memory
 clip: float = 10.0  # GDumb: largest norm of a gradient
 
 # %%
-from cldf_core.options import for_agent, from_notebook
+from cldf_core.options import for_agent
+from cldf_core.runs.parameters import from_notebook
 
 options = for_agent(from_notebook("05_gdumb", globals()), "gdumb")
 

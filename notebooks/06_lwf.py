@@ -26,6 +26,7 @@
 # **Time**: about a minute and a half on two cores; seconds when the run exists already.
 
 # %% tags=["parameters"]
+variant: str = "paper"  # whose defaults: the papers' or the seed's code's
 data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -55,7 +56,8 @@ distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
 
 # %%
-from cldf_core.options import for_agent, from_notebook
+from cldf_core.options import for_agent
+from cldf_core.runs.parameters import from_notebook
 
 options = for_agent(from_notebook("06_lwf", globals()), "lwf")
 

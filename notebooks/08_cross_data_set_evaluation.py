@@ -26,6 +26,7 @@
 # **Time**: about a minute on two cores.
 
 # %% tags=["parameters"]
+variant: str = "paper"  # whose defaults: the papers' or the seed's code's
 data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -63,7 +64,8 @@ replay: int = 32  # ER, MIR: remembered images in each update
 candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
-from cldf_core.options import AGENTS, for_agent, from_notebook
+from cldf_core.options import AGENTS, for_agent
+from cldf_core.runs.parameters import from_notebook
 
 options = from_notebook("08_cross_data_set_evaluation", globals())
 all_options = {agent: for_agent(options, agent) for agent in AGENTS}

@@ -41,6 +41,8 @@ def steps_of(opts: Options, *counts: int) -> list[Step]:
         chunks=opts.chunks,
         seed=opts.seed,
         joint=opts.agent == "joint",
+        drop_last=opts.drop_last,
+        fixed_order=opts.order == "fixed",
     )
 
 
@@ -70,6 +72,10 @@ def parameters(network: torch.nn.Module) -> dict[str, torch.Tensor]:
         {"schedule": "constant", "optimiser": "adam", "chunks": 2},
         {"mixed_precision": True},
         {"feature": "image", "epochs": 1},
+        {"drop_last": True, "order": "fixed", "channels": "BGR"},
+        {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},
+        {"schedule": "constant", "lr_decay": 0.1},
+        {"variant": "seed", "network": "slim", "plane": "half", "chunks": 2},
     ],
     ids=str,
 )
@@ -201,7 +207,53 @@ def test_a_one_cycle_rises_and_falls_within_the_step(updates):
         assert lrs[-1] < 0.0004
 
 
+@pytest.mark.parametrize(("schedule", "lasts"), [("constant", True), ("restarted", False)])
+def test_a_rate_without_cycles_decays_from_epoch_to_epoch(schedule, lasts):
+    opts = options("sequential", schedule=schedule, lr=0.01, lr_decay=0.2, epochs=3, chunks=2)
+    learner, got, want, done = build_agent(opts), [], [], 0
+    for at, step in enumerate(steps_of(opts, 15, 20)):
+        for batch in learner.begin_step(step).batches(0):
+            got.append(learner.lr)
+            want.append(0.01 * 0.8 ** (batch.epoch + (done if lasts else 0)))
+            learner.observe(batch)
+        learner.end_step(step)
+        done += opts.epochs
+        if at == 1:  # a run that was stopped goes on at the rate where it was
+            state, learner = copy.deepcopy(learner.state_dict()), build_agent(opts)
+            learner.load_state_dict(state)
+    assert got == pytest.approx(want)
+    assert len(set(np.round(got, 12))) == (12 if lasts else 3)
+
+
+def test_without_decay_the_rate_stays():
+    for schedule in ("constant", "restarted"):
+        opts = options("sequential", schedule=schedule, lr=0.01)
+        learner, rates = build_agent(opts), set()
+        for step in steps_of(opts, 9, 8):
+            for batch in learner.begin_step(step).batches(0):
+                rates.add(learner.lr)
+                learner.observe(batch)
+        assert rates == {0.01}
+
+
 # --- baselines ---
+
+
+@pytest.mark.parametrize(("schedule", "lasts"), [("constant", True), ("restarted", False)])
+def test_a_constant_optimiser_lasts_and_a_restarted_one_does_not(schedule, lasts):
+    opts = options("sequential", schedule=schedule, optimiser="sgd", lr=0.05, momentum=0.8, dampening=0.3)
+    learner = build_agent(opts)
+    network = copy.deepcopy(learner.network).train()
+    steps, optimiser = steps_of(opts, 9, 8), None
+    train(learner, steps)
+    for step in steps:
+        if optimiser is None or not lasts:
+            optimiser = torch.optim.SGD(network.parameters(), 0.05, 0.8, 0.3, weight_decay=1e-4)
+        for batch in step.batches(opts.seed):
+            optimiser.zero_grad()
+            F.cross_entropy(network(batch.spectra), batch.labels).backward()
+            optimiser.step()
+    torch.testing.assert_close(parameters(learner.network), parameters(network), atol=1e-4, rtol=1e-4)
 
 
 def test_sequential_training_is_plain_sgd_on_cross_entropy():
@@ -487,13 +539,13 @@ def test_each_image_is_offered_once_and_only_earlier_domains_are_replayed(agent,
     replayed: list[tuple[int, int]] = []
     offer, take = learner.memory.offer, learner.memory.take
 
-    def noted_offer(batch: Batch, generator: torch.Generator) -> None:
+    def noted_offer(batch: Batch, generator: torch.Generator) -> set[int]:
         offered.extend(batch.numbers.tolist())
-        offer(batch, generator)
+        return offer(batch, generator)
 
     def noted_take(slots: torch.Tensor, epoch: int = 0) -> Batch:
         batch = take(slots, epoch)
-        replayed.extend((learner.domain, d) for d in batch.domains.tolist())
+        replayed.extend((learner.excluded, d) for d in batch.domains.tolist())
         return batch
 
     monkeypatch.setattr(learner.memory, "offer", noted_offer)
@@ -522,7 +574,7 @@ def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(sche
 
     used: list[float] = []
     ranking = replay.mir_ranking
-    monkeypatch.setattr(replay, "mir_ranking", lambda *a: used.append(a[-1]) or ranking(*a))
+    monkeypatch.setattr(replay, "mir_ranking", lambda *a, **k: used.append(a[5]) or ranking(*a, **k))
     expected = []
     for batch in second.batches(0):
         expected.append(learner.optimiser.param_groups[0]["lr"])
@@ -583,7 +635,7 @@ def test_gdumbs_rate_is_torchs_cosine_with_warm_restarts_after_one_warm_up_epoch
 
 
 def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
-    opts = options("gdumb", memory=12, memory_epochs=4, memory_batch=5, clip=0.5, chunks=2, weight_decay=0.01)
+    opts = options("gdumb", memory=12, memory_epochs=4, memory_batch=5, clip=0.5, chunks=2, memory_weight_decay=0.01)
     learner = build_agent(opts)
     from cldf_core.agents.gdumb import GDumb
 

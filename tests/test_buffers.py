@@ -13,9 +13,22 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.nn import functional as F
 
-from cldf_core.buffers import Balanced, Memory, Reservoir, herding, mir_ranking, retrieve_random
+from cldf_core.buffers import (
+    BLOCK,
+    Balanced,
+    Exemplars,
+    Memory,
+    Packed,
+    Reservoir,
+    herding,
+    mir_ranking,
+    packing_of,
+    retrieve_random,
+)
+from cldf_core.options import checked
 from cldf_core.resnet import build_network
-from cldf_core.stream import Batch
+from cldf_core.spectrum import log_spectrum, mirror
+from cldf_core.stream import Batch, Samples
 
 SHAPE = (1, 2, 2)
 
@@ -85,7 +98,113 @@ def test_reservoir_fills_up_before_it_drops():
     assert memory.numbers[:6].tolist() == list(range(6))
 
 
+def seeds_reservoir(batches: list[list[int]], capacity: int, random: torch.Generator) -> tuple[list[int], list[set]]:
+    """What fits is appended; the rest go to slots drawn for the whole batch with the n_seen from before it."""
+    slots: list[int] = []
+    seen, written = 0, []
+    for batch in batches:
+        drawn = (torch.rand(len(batch), generator=random) * max(seen, capacity)).long().tolist()
+        fit = batch[: capacity - len(slots)]
+        written.append({*range(len(slots), len(slots) + len(fit))})
+        slots += fit
+        for number, slot in list(zip(batch, drawn, strict=True))[len(fit) :]:
+            if slot < capacity:
+                slots[slot] = number  # of two images in one slot the later one stays
+                written[-1].add(slot)
+        seen += len(batch)
+    return slots, written
+
+
+@settings(deadline=None, max_examples=60)
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12), capacity=st.integers(1, 20), seed=st.integers(0, 99))
+def test_the_reservoir_counted_by_batches_equals_the_seeds(sizes, capacity, seed):
+    memory, random = Reservoir(capacity, counted="batch"), generator(seed)
+    firsts = np.cumsum([0, *sizes]).tolist()
+    batches = [list(range(first, first + size)) for first, size in zip(firsts, sizes, strict=False)]
+    slots, written = seeds_reservoir(batches, capacity, generator(seed))
+    for batch, of_batch in zip(batches, written, strict=True):
+        assert memory.offer(images([0] * len(batch), [0] * len(batch), batch[0]), random) == of_batch
+    assert memory.numbers[: memory.size].tolist() == slots
+    assert memory.n_seen == firsts[-1]
+    consistent(memory)
+
+
+def test_counted_by_batches_the_newest_images_stay_too_often():
+    # 20 images in two batches of 10, 10 slots: the second batch's slots are all drawn below 10, so none is refused.
+    kept = {counted: np.zeros(20) for counted in ("image", "batch")}
+    for counted, counts in kept.items():
+        random = generator(2)
+        for _ in range(400):
+            memory = Reservoir(10, counted=counted)
+            for start in (0, 10):
+                memory.offer(images([0] * 10, [0] * 10, start), random)
+            counts[memory.numbers.numpy()] += 1
+    newest = {counted: counts[10:].mean() / 400 for counted, counts in kept.items()}
+    assert newest["image"] == pytest.approx(0.5, abs=0.03)
+    # A slot keeps its old image when none of 10 draws meets it: 0.9^10.
+    assert newest["batch"] == pytest.approx(1 - 0.9**10, abs=0.03)
+
+
+def test_a_reservoir_says_which_slots_it_wrote():
+    for counted in ("image", "batch"):
+        memory, random = Reservoir(6, counted=counted), generator(0)
+        assert memory.offer(images([0] * 4, [0] * 4), random) == {0, 1, 2, 3}
+        for start in range(4, 60, 7):
+            before = memory.numbers.clone()
+            written = memory.offer(images([0] * 7, [0] * 7, start), random)
+            changed = set(torch.nonzero(memory.numbers != before).flatten().tolist())
+            assert written == changed | ({4, 5} if start == 4 else set())
+
+
 # --- GDumb's balanced sampler ---
+
+
+def balanced_over_classes(stream: list[tuple[int, int]], capacity: int, random: torch.Generator) -> list[tuple]:
+    """The seed's sampler over (number, label): half the slots, rounded down, for each class that has come."""
+    slots: list[tuple[int, int]] = []
+    for number, label in stream:
+        count = {k: sum(1 for _, other in slots if other == k) for k in {other for _, other in slots}}
+        if label in count and count[label] >= capacity // len(count):
+            continue
+        if len(slots) < capacity:
+            slots.append((number, label))
+            continue
+        largest = min(k for k in count if count[k] == max(count.values()))
+        places = [at for at, (_, other) in enumerate(slots) if other == largest]
+        slots[places[int(torch.randint(len(places), (), generator=random))]] = (number, label)
+    return slots
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    labels=st.lists(st.integers(0, 1), min_size=1, max_size=60),
+    capacity=st.integers(2, 15),
+    batch=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_balanced_over_the_classes_equals_the_seeds(labels, capacity, batch, seed):
+    memory, random = Balanced(capacity, by="class"), generator(seed)
+    for start in range(0, len(labels), batch):
+        part = labels[start : start + batch]
+        memory.offer(images(part, [(start + k) // 20 for k in range(len(part))], start), random)
+    want = balanced_over_classes(list(enumerate(labels)), capacity, generator(seed))
+    used = slice(memory.size)
+    assert list(zip(memory.numbers[used].tolist(), memory.labels[used].tolist(), strict=True)) == want
+    consistent(memory)
+
+
+@pytest.mark.parametrize("capacity", [8, 12])
+def test_balanced_over_the_classes_takes_nothing_more_once_it_is_full(capacity):
+    frozen, open_ = Balanced(capacity, by="class"), Balanced(capacity)
+    for memory in (frozen, open_):
+        memory.offer(images([0, 1] * 20, [0] * 40), generator(0))
+    before = frozen.numbers.tolist()
+    for domain in (1, 2):
+        for memory in (frozen, open_):
+            memory.offer(images([0, 1] * 20, [domain] * 40, 40 * domain), generator(domain))
+        assert frozen.numbers.tolist() == before
+        assert (open_.domains == domain).any()
+    assert torch.bincount(frozen.labels).tolist() == [capacity // 2] * 2
 
 
 def algorithm_1(stream: list[tuple[int, int]], capacity: int, random: torch.Generator) -> list[tuple[int, int]]:
@@ -198,6 +317,30 @@ def test_random_retrieval_excludes_and_never_repeats(count, exclude, seed):
     assert set(slots) <= set(eligible)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    count=st.integers(0, 20),
+    exclude=st.sampled_from([None, 0, 2]),
+    slots=st.sets(st.integers(0, 11)),
+    seed=st.integers(0, 99),
+)
+def test_random_retrieval_takes_none_of_the_excluded_slots(count, exclude, slots, seed):
+    drawn = retrieve_random(full_memory(), count, generator(seed), exclude_domain=exclude, exclude_slots=slots)
+    eligible = {k for k in range(12) if k // 4 != exclude} - slots
+    assert drawn.dtype == torch.int64
+    assert len(drawn) == len(set(drawn.tolist())) == min(count, len(eligible))
+    assert set(drawn.tolist()) <= eligible
+
+
+def test_random_retrieval_is_uniform_over_what_is_not_excluded():
+    memory, random = full_memory(), generator(3)
+    counts = np.zeros(12)
+    for _ in range(2000):
+        counts[retrieve_random(memory, 3, random, exclude_slots={0, 5, 6}).numpy()] += 1
+    assert (counts[[0, 5, 6]] == 0).all()
+    assert stats.chisquare(np.delete(counts, [0, 5, 6])).pvalue > 0.0005
+
+
 def test_random_retrieval_is_uniform():
     memory, random = full_memory(), generator(3)
     counts = np.zeros(12)
@@ -270,15 +413,264 @@ def test_mir_depends_on_the_learning_rate():
     assert orders[0] != orders[1]
 
 
+def worn_network() -> torch.nn.Module:
+    """A network in training mode whose statistics are not those of a new one."""
+    torch.manual_seed(0)
+    network = build_network("slim", width=8).train()
+    for k in range(5):
+        network(as_batch(random_samples(8, 1, seed=k)).spectra)
+    return network
+
+
+@pytest.mark.parametrize("lr", [0.5, 0.1])
+def test_moving_mir_scores_in_training_mode_and_moves_the_statistics_once(lr):
+    network = worn_network()
+    incoming, candidates = as_batch(random_samples(6, 1)), as_batch(random_samples(15, 0, seed=4))
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    # The reference: two networks in training mode, one of which has made a real step; its statistics are its own.
+    unmoved, stepped = copy.deepcopy(network), copy.deepcopy(network)
+    F.cross_entropy(stepped(incoming.spectra), incoming.labels).backward()
+    torch.optim.SGD(stepped.parameters(), lr=lr).step()
+    with torch.no_grad():
+        losses = [
+            F.cross_entropy(n(candidates.spectra), candidates.labels, reduction="none") for n in (unmoved, stepped)
+        ]
+    rise = losses[1] - losses[0]
+    arguments = (network, incoming.spectra, incoming.labels, candidates.spectra, candidates.labels, lr)
+    still = mir_ranking(*arguments)
+    assert same(before, dict(network.state_dict()))
+    ranking = mir_ranking(*arguments, moving=True)
+    assert sorted(ranking.tolist()) == list(range(15))
+    in_order = rise[ranking]
+    assert (in_order[:-1] >= in_order[1:] - 1e-5).all()
+    assert rise.max() - rise.min() > 1e-3
+    assert ranking.tolist() != still.tolist()
+    # Its statistics move by the candidates' pass alone, neither by the incoming batch nor by the virtual network.
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, unmoved.state_dict()[name], atol=1e-6, rtol=1e-5)
+        assert torch.equal(value, before[name]) == (not ("running" in name or "num_batches" in name)), name
+    assert all(module.training for module in network.modules())
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+
+
+# --- iCaRL's exemplars ---
+
+
+def test_exemplars_are_the_first_of_the_herd_and_shorten_by_rank():
+    # Features that tell each image from the others: its own direction.
+    table = F.normalize(torch.randn(60, 5, generator=generator(8), dtype=torch.float64), dim=1)
+    memory = Exemplars(12)
+    before: dict[int, list[int]] = {}
+    for domain in range(3):
+        new = random_samples(20, domain, shape=(3, 4, 3), first_number=20 * domain)
+        memory.choose(new, domain, lambda samples: table[samples.numbers])
+        quota = 12 // (2 * (domain + 1))
+        kept = memory.samples()
+        by_class = {c: kept.numbers[at].tolist() for c, at in kept.by_class().items()}
+        assert set(by_class) == set(range(2 * domain + 2))
+        for c, numbers in by_class.items():
+            if c // 2 < domain:
+                assert numbers == before[c][:quota]
+                continue
+            of_class, chosen = new.numbers[new.labels == c % 2], []
+            for _ in range(quota):
+                chosen.append(int(np.argmin(gaps(table[of_class].numpy(), chosen))))
+            assert numbers == of_class[chosen].tolist()
+        for label, number, spectrum in zip(kept.labels, kept.numbers, kept.read(), strict=True):
+            source = random_samples(20, number // 20, shape=(3, 4, 3))
+            assert label == number % 2
+            torch.testing.assert_close(spectrum, source.read()[number % 20], rtol=0, atol=0)
+        before = by_class
+
+
+def test_a_chunks_exemplars_compete_with_the_next_chunk_of_their_domain():
+    table = F.normalize(torch.randn(40, 4, generator=generator(1), dtype=torch.float64), dim=1)
+    memory = Exemplars(8)
+    first, second = (random_samples(20, 0, shape=(3, 4, 3), first_number=n) for n in (0, 20))
+    memory.choose(first, 0, lambda samples: table[samples.numbers])
+    survivors = memory.samples().numbers
+    memory.choose(second, 0, lambda samples: table[samples.numbers])
+    for label in (0, 1):
+        candidates = np.concatenate([second.numbers[second.labels == label], survivors[survivors % 2 == label]])
+        want = candidates[herding(table[candidates], 4).numpy()]
+        kept = memory.samples()
+        assert kept.numbers[kept.labels == label].tolist() == want.tolist()
+
+
+def test_exemplars_of_a_domain_with_one_class_or_few_images():
+    memory = Exemplars(8)
+    few = random_samples(3, 0, shape=(3, 4, 3))
+    memory.choose(few, 0, lambda samples: torch.ones(len(samples), 2, dtype=torch.float64))
+    assert sorted(memory.samples().numbers) == [0, 1, 2]
+    one_class = random_samples(9, 1, shape=(3, 4, 3), first_number=3)
+    one_class = one_class[one_class.labels == 1]
+    memory.choose(one_class, 1, lambda samples: torch.ones(len(samples), 2, dtype=torch.float64))
+    kept = memory.samples()
+    assert {c: len(at) for c, at in kept.by_class().items()} == {0: 2, 1: 1, 3: 2}
+
+
 # --- storage ---
 
 
-def test_five_thousand_half_planes_of_224_fit_in_the_promised_memory():
-    memory = Reservoir(5000)
-    one = Batch(torch.ones(1, 3, 224, 113), torch.tensor([1]), torch.tensor([0]), torch.tensor([0]), 0)
-    memory.put(0, one, 0)  # zero pages are not touched until they are written
-    assert memory.spectra.dtype == torch.float16
-    assert memory.nbytes == 5000 * 3 * 224 * 113 * 2 <= 0.8e9
+def planes(count: int, height: int, width: int, seed: int) -> np.ndarray:
+    """Half planes of numbers that float16 holds."""
+    shape = (count, 3, height, width // 2 + 1)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float16).astype(np.float32)
+
+
+SIZES = {
+    "count": st.integers(1, 5),
+    "height": st.integers(1, 6),
+    "columns": st.integers(1, 5),
+    "seed": st.integers(0, 99),
+}
+
+
+@settings(deadline=None, max_examples=40)
+@given(**SIZES)
+def test_half_planes_are_packed_in_half_precision(count, height, columns, seed):
+    exact = torch.from_numpy(np.random.default_rng(seed).normal(size=(count, 3, height, columns)).astype(np.float32))
+    stored = Packed.pack(exact, "half")
+    assert stored.dtype == torch.float16
+    packed = Packed(stored.numpy(), "half")
+    assert packed.shape == (count, 3, height, columns)
+    back = packed[np.arange(count)[::-1]]
+    assert back.dtype == np.float32
+    np.testing.assert_array_equal(back[::-1], exact.numpy().astype(np.float16).astype(np.float32))
+
+
+@settings(deadline=None, max_examples=40)
+@given(**SIZES)
+def test_full_planes_are_packed_as_their_halves(count, height, columns, seed):
+    half = planes(count, 2 * height, 2 * columns, seed)
+    full = mirror(half)
+    stored = Packed.pack(torch.from_numpy(full), "full")
+    assert stored.dtype == torch.float16
+    assert stored.shape == half.shape
+    packed = Packed(stored.numpy(), "full")
+    assert packed.shape == full.shape == (count, 3, 2 * height, 2 * columns)
+    np.testing.assert_array_equal(packed[np.arange(count)], full)
+    # By the definition: what lies at -f is what lies at f.
+    fy, fx = np.meshgrid(np.arange(2 * height), np.arange(columns + 1, 2 * columns), indexing="ij")
+    got = packed[np.arange(count)]
+    np.testing.assert_array_equal(got[..., fy, fx], got[..., -fy % (2 * height), -fx % (2 * columns)])
+
+
+def test_the_full_plane_of_a_real_image_loses_only_half_precision():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 16, 20), dtype=np.uint8)
+    full = torch.from_numpy(log_spectrum(pixels, plane="full"))
+    back = Packed(Packed.pack(full, "full").numpy(), "full")[np.arange(3)]
+    np.testing.assert_allclose(back, full.numpy(), atol=5e-4)  # half a unit of float16 below 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(**SIZES, precision=st.sampled_from([np.float16, np.float32]))
+def test_pixels_are_packed_in_eight_bits_and_lose_nothing(count, height, columns, seed, precision):
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 3, height, columns), dtype=np.uint8)
+    scaled = (pixels / np.float32(127.5) - 1).astype(precision).astype(np.float32)  # as a cache may hold them
+    stored = Packed.pack(torch.from_numpy(scaled), "image")
+    assert stored.dtype == torch.uint8
+    np.testing.assert_array_equal(stored.numpy(), pixels)
+    packed = Packed(stored.numpy(), "image")
+    assert packed.shape == pixels.shape
+    back = packed[np.arange(count)]
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, pixels.astype(np.float64) / 127.5 - 1, atol=1e-6)
+
+
+def test_pixels_beyond_the_range_are_clipped():
+    stored = Packed.pack(torch.tensor([[[[-1.2, -1.0, 1.0, 1.3]]]]), "image")
+    assert stored.flatten().tolist() == [0, 0, 255, 255]
+
+
+def of_packing(count: int, packing: str, side: int = 6, first_number: int = 0) -> Samples:
+    """Samples that a memory of this packing keeps exactly."""
+    half = planes(count, side, side, seed=count)
+    pixels = np.random.default_rng(count).integers(0, 256, (count, 3, side, side)) / np.float32(127.5) - 1
+    arrays = {"half": half, "full": mirror(half), "image": pixels.astype(np.float32)}
+    return Samples.of(arrays[packing], np.arange(count) % 2, 1, first_number)
+
+
+PACKINGS = ("half", "full", "image")
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("kind", [Reservoir, Balanced, Exemplars])
+def test_a_memory_gives_back_what_it_was_given_in_each_packing(kind, packing):
+    samples = of_packing(8, packing)
+    memory = kind(10, packing)
+    if kind is Exemplars:
+        memory.replace(samples)
+    else:
+        memory.offer(as_batch(samples), generator(0))
+    assert memory.spectra.dtype == (torch.uint8 if packing == "image" else torch.float16)
+    back = memory.take(torch.tensor([3, 3, 0]))
+    assert back.spectra.dtype == torch.float32
+    torch.testing.assert_close(back.spectra, samples.read()[[3, 3, 0]], rtol=0, atol=1e-6)
+    assert back.numbers.tolist() == [3, 3, 0]
+    kept = memory.samples()
+    torch.testing.assert_close(kept.read(), samples.read(), rtol=0, atol=1e-6)
+    assert kept.labels.tolist() == samples.labels.tolist()
+    # Together with the images of an array, as iCaRL reads them.
+    both = of_packing(5, packing, first_number=20) + kept
+    order = np.array([12, 0, 6, 4, 5])
+    want = torch.cat([of_packing(5, packing).read(), samples.read()])[order]
+    torch.testing.assert_close(both.read(order), want, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_memory_can_be_replaced_by_its_own_samples(packing):
+    # More than one block, and in reverse: what is written must not be read again.
+    count = BLOCK + 7
+    samples = of_packing(count, packing)
+    memory = Memory(count + 3, packing)
+    memory.replace(samples)
+    memory.replace(memory.samples()[np.arange(count)[::-1]])
+    assert memory.numbers[: memory.size].tolist() == list(range(count))[::-1]
+    torch.testing.assert_close(memory.samples().read(), samples.read().flip(0), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("kind", [Reservoir, Balanced, Exemplars])
+def test_a_state_holds_the_slots_in_use_only_and_is_a_copy(kind, packing):
+    samples = of_packing(4, packing)
+    memory = kind(1000, packing)
+    empty = copy.deepcopy(memory.state_dict())
+    assert empty["spectra"].numel() == 0
+    if kind is Exemplars:
+        memory.replace(samples)
+    else:
+        memory.offer(as_batch(samples), generator(0))
+    state = memory.state_dict()
+    assert len(state["spectra"]) == 4
+    assert state["spectra"].untyped_storage().nbytes() == memory.nbytes == state["spectra"].nbytes
+    spectra = state["spectra"].clone()
+    memory.spectra.zero_()
+    assert torch.equal(state["spectra"], spectra)
+    other = kind(1000, packing)
+    other.load_state_dict(copy.deepcopy(state))
+    assert len(other) == 4
+    torch.testing.assert_close(other.samples().read(), samples.read(), rtol=0, atol=1e-6)
+    if kind is not Exemplars:  # there is room for more
+        other.offer(as_batch(of_packing(6, packing, first_number=4)), generator(0))
+        assert other.numbers[:10].tolist() == list(range(10))
+    other.load_state_dict(empty)
+    assert (len(other), other.nbytes) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("feature", "plane", "columns"), [("spectrum", "half", 113), ("spectrum", "full", 224), ("image", "half", 224)]
+)
+def test_five_thousand_images_of_224_fit_in_the_promised_memory(feature, plane, columns):
+    packing = packing_of(checked({"feature": feature, "plane": plane}))
+    assert packing == ("image" if feature == "image" else plane)
+    memory = Reservoir(5000, packing)
+    one = Batch(torch.ones(3, 3, 224, columns), *(torch.zeros(3, dtype=torch.int64) for _ in range(3)), 0)
+    memory.offer(one, generator(0))  # zero pages are not touched until they are written
+    assert len(memory.spectra) == 5000
+    assert memory.nbytes * 5000 / 3 == memory.spectra.nbytes <= 0.8e9
+    assert memory.spectra.nbytes == 5000 * 3 * 224 * (224 if packing == "image" else 113 * 2)
+    assert memory.take(torch.tensor([0])).spectra.shape == (1, 3, 224, columns)
     assert sum(t.nbytes for t in (memory.labels, memory.domains, memory.numbers)) < 1e6
 
 

@@ -11,8 +11,9 @@ import pytest
 
 import cldf_core
 from cldf_core.cli import main
-from cldf_core.options import NOTEBOOKS, UserError
+from cldf_core.options import UserError
 from cldf_core.runs import staging
+from cldf_core.runs.parameters import NOTEBOOKS
 from cldf_core.runs.staging import Outcome, notebook_name, notebook_options, profile_values
 
 PROJECT = Path(cldf_core.__file__).parents[1]

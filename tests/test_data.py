@@ -1,21 +1,26 @@
-"""Data sets on disk: the seed's layout, every image opened or set aside with a reason, spectra kept in a cache."""
+"""Data sets on disk: the seed's layout, images opened, changed or set aside with a reason, spectra in a cache."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_data, texture, tiny_options
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from test_spectrum import formula
 
 from cldf_core.data import cache
-from cldf_core.data.cache import source_hash, spectra
-from cldf_core.data.domains import DataError, Domain
-from cldf_core.data.images import ImageProblem, centre_crop, open_image
+from cldf_core.data.cache import shifted, source_hash, spectra
+from cldf_core.data.domains import DataError, Domain, with_validation
+from cldf_core.data.images import ImageProblem, crop, open_image, perturb, reencode
 from cldf_core.data.layouts import data_folder, domain_names, project_root, read_domains
 from cldf_core.spectrum import log_spectrum, network_input
 
@@ -116,15 +121,120 @@ def test_a_bomb_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 40), (45, 32), (100, 51)])
 def test_the_crop_is_central(height, width):
     pixels = np.arange(3 * height * width).reshape(3, height, width)
-    got = centre_crop(pixels, 32)
+    got = crop(pixels, 32)
     top, left = (height - 32) // 2, (width - 32) // 2
     np.testing.assert_array_equal(got, pixels[:, top : top + 32, left : left + 32])
     assert abs((height - 32 - top) - top) <= 1
 
 
-def test_small_images_are_not_enlarged():
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 300), (401, 257), (1024, 512)])
+def test_the_seeds_crop_is_cut_out_of_the_top_left_256(height, width):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    want = image[:256, :256][16:240, 16:240].transpose(2, 0, 1)
+    np.testing.assert_array_equal(crop(image.transpose(2, 0, 1), 224, "top-left"), want)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "top", "left"),
+    [(128, 128, 128, 0, 0), (224, 500, 224, 0, 16), (230, 224, 224, 6, 0), (239, 241, 224, 15, 16)],
+)
+def test_where_16_pixels_are_not_there_the_top_left_crop_takes_fewer(height, width, size, top, left):
+    pixels = np.arange(3 * height * width).reshape(3, height, width)
+    got = crop(pixels, size, "top-left")
+    np.testing.assert_array_equal(got, pixels[:, top : top + size, left : left + size])
+
+
+@pytest.mark.parametrize("place", ["centre", "top-left"])
+def test_small_images_are_not_enlarged(place):
     with pytest.raises(ImageProblem, match=r"too small \(40 x 31, needed 32 x 32\)"):
-        centre_crop(np.zeros((3, 31, 40), np.uint8), 32)
+        crop(np.zeros((3, 31, 40), np.uint8), 32, place)
+
+
+def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file)
+
+
+def channels_first(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def test_reencoding_resizes_there_and_back_and_then_goes_through_jpeg():
+    pixels = photo(side=64)[:40].transpose(2, 0, 1)  # 40 high, 64 wide
+    image = Image.fromarray(photo(side=64)[:40])
+    assert reencode(pixels) is pixels
+    # 64 * 30 / 40 = 48
+    resized = image.resize((48, 30), Image.Resampling.BICUBIC).resize((64, 40), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(reencode(pixels, resize=30), channels_first(resized))
+    np.testing.assert_array_equal(reencode(pixels, jpeg=40), channels_first(through_jpeg(image, 40)))
+    both = reencode(pixels, resize=30, jpeg=40)
+    np.testing.assert_array_equal(both, channels_first(through_jpeg(resized, 40)))
+    assert both.dtype == np.uint8
+    assert reencode(pixels, jpeg=100).shape == pixels.shape
+
+
+def test_a_strip_that_cannot_be_reencoded_is_a_problem_of_the_image(capfd):
+    with pytest.raises(ImageProblem, match=r"too large when resized \(163840000 x 8192\)"):
+        reencode(np.zeros((3, 1, 20_000), np.uint8), resize=8192)
+    with pytest.raises(ImageProblem, match="no JPEG can be made of it"):
+        reencode(np.zeros((3, 1, 66_000), np.uint8), jpeg=90)
+
+
+def test_noise_is_added_to_pixels_between_0_and_1():
+    pixels = photo().transpose(2, 0, 1)
+    got = perturb(pixels, "noise", 0.6, np.random.default_rng(5))
+    normal = np.random.default_rng(5).normal(0, 0.1, pixels.shape)
+    want = np.empty(pixels.shape, np.uint8)
+    for at in np.ndindex(*pixels.shape):
+        want[at] = min(255, max(0, round(255 * (pixels[at] / 255 + 0.6 * normal[at]))))
+    np.testing.assert_array_equal(got, want)
+    grey = perturb(np.full((3, 200, 200), 127, np.uint8), "noise", 1.0, np.random.default_rng(0))
+    assert grey.std() == pytest.approx(25.5, rel=0.02)  # not 0.1 of 255 grey levels, nor all of them 0 and 1
+
+
+def test_blur_is_the_sum_over_a_gaussian_window():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 9, 7), np.uint8)
+    sigma, radius = 0.8, 3  # scipy's window ends at 4 sigma
+    got = perturb(pixels, "blur", sigma, np.random.default_rng(0))
+    for c, y, x in np.ndindex(*pixels.shape):
+        total = weights = 0.0
+        for dy in range(-radius, radius + 1):
+            for dx in range(-radius, radius + 1):
+                weight = np.exp(-(dy**2 + dx**2) / (2 * sigma**2))
+                weights += weight
+                total += weight * pixels[c, min(max(y + dy, 0), 8), min(max(x + dx, 0), 6)]
+        assert abs(int(got[c, y, x]) - total / weights) <= 0.5 + 1e-6
+
+
+@settings(deadline=None, max_examples=40)
+@given(height=st.integers(8, 40), width=st.integers(8, 40), factor=st.floats(0, 1.5), seed=st.integers(0, 2**31 - 1))
+def test_occlusion_is_one_white_square_inside(height, width, factor, seed):
+    pixels = np.zeros((3, height, width), np.uint8)
+    got = perturb(pixels, "occlusion", factor, np.random.default_rng(seed))
+    side = min(int(factor * min(height, width)), min(height, width))
+    assert set(np.unique(got)) <= {0, 255}
+    white = got[0] == 255
+    assert white.sum() == side**2
+    assert all(np.array_equal(got[0], channel) for channel in got)
+    assert white.any(1).sum() == white.any(0).sum() == side
+    assert not pixels.any()  # the image that came in is left as it was
+
+
+def test_the_square_may_lie_anywhere():
+    places = {
+        np.argwhere(perturb(np.zeros((3, 8, 8), np.uint8), "occlusion", 0.75, np.random.default_rng(seed))[0])[
+            0
+        ].tobytes()
+        for seed in range(200)
+    }
+    assert len(places) == 9  # 8 - 6 + 1 in each direction
+
+
+@pytest.mark.parametrize("shift", ["noise", "blur", "occlusion"])
+def test_factor_0_changes_nothing(shift):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 20, 20), np.uint8)
+    np.testing.assert_array_equal(perturb(pixels, shift, 0.0, np.random.default_rng(0)), pixels)
 
 
 # --- layouts ---
@@ -282,11 +392,61 @@ def test_the_fingerprint_is_that_of_names_labels_splits_and_contents(tmp_path):
     assert one(data).fingerprint != base
 
 
+groups_of_rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=1, max_size=40)
+
+
+def domain_of(rows: list[tuple[int, int]], name: str = "x", others: int = 3) -> Domain:
+    """Training images of the given groups and labels, and some test images of groups of their own."""
+    table = pd.DataFrame(rows, columns=["group", "label"]).assign(split="train")
+    table = pd.concat([table, pd.DataFrame({"group": range(90, 90 + others), "label": 0, "split": "test"})])
+    return Domain(
+        name, Path(), table.assign(image=[f"{k}.png" for k in range(len(table))], group=table["group"].map(str))
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=groups_of_rows, percent=st.integers(1, 99), seed=st.integers(0, 2**31 - 1))
+def test_validation_images_are_whole_groups_of_the_training_images(rows, percent, seed):
+    domain = domain_of(rows)
+    got = with_validation(domain, percent / 100, seed)
+    before, after = domain.table, got.table
+    pd.testing.assert_frame_equal(after.drop(columns="split"), before.drop(columns="split"))
+    groups = {split: set(after.loc[after["split"] == split, "group"]) for split in ("train", "validation", "test")}
+    assert not groups["train"] & groups["validation"]
+    assert len(groups["validation"]) == percent * len({g for g, _ in rows}) // 100
+    assert groups["train"]
+    assert (after.loc[before["split"] == "test", "split"] == "test").all()
+    assert (got.notes == ()) == bool(groups["validation"])
+
+
+def test_the_draw_of_validation_groups_hangs_on_seed_and_name_alone():
+    rows = [(k, k % 2) for k in range(20)]
+
+    def drawn(name: str, seed: int, order: list[tuple[int, int]]) -> set[str]:
+        table = with_validation(domain_of(order, name), 0.25, seed).table
+        return set(table.loc[table["split"] == "validation", "group"])
+
+    first = drawn("x", 0, rows)
+    assert len(first) == 5
+    assert drawn("x", 0, rows[::-1]) == first
+    assert drawn("x", 1, rows) != first
+    assert drawn("y", 0, rows) != first
+
+
+def test_a_share_that_comes_to_no_group_is_noted():
+    got = with_validation(domain_of([(0, 0), (0, 1), (1, 0)]), 0.4, 0)
+    assert set(got.table["split"]) == {"train", "test"}
+    assert got.notes == ("x: validation_share 0.4 of its 2 training groups comes to none",)
+    domain = domain_of([(0, 0)])
+    assert with_validation(domain, 0, 0) is domain
+    assert with_validation(domain_of([]), 0.5, 0).notes == ()  # nothing to draw from
+
+
 # --- the cache of spectra ---
 
 
 def expected(domain: Domain, images: list[str], size: int = 32, **how) -> np.ndarray:
-    crops = [centre_crop(open_image(domain.root / image), size) for image in images]
+    crops = [crop(open_image(domain.root / image), size) for image in images]
     return network_input(np.stack(crops), **how)
 
 
@@ -310,7 +470,13 @@ def test_the_cache_holds_what_the_formula_gives(small_data, tmp_path, how):
     assert isinstance(got.array, np.memmap)
     assert got.array.dtype == np.dtype(opts.precision)
     want = expected(
-        domain, got.table["image"].tolist(), opts.size, feature=opts.feature, plane=opts.plane, band=opts.band
+        domain,
+        got.table["image"].tolist(),
+        opts.size,
+        feature=opts.feature,
+        plane=opts.plane,
+        band=opts.band,
+        dtype={"float16": np.float32, "float32": np.float64}[opts.precision],
     )
     np.testing.assert_array_equal(got.array[got.table["row"]], want.astype(opts.precision))
     assert got.table["image"].tolist() == domain.table["image"].tolist()
@@ -319,6 +485,112 @@ def test_the_cache_holds_what_the_formula_gives(small_data, tmp_path, how):
     )
     assert got.set_aside.empty
     assert got.fingerprint == domain.fingerprint
+
+
+@pytest.mark.parametrize("plane", ["full", "half"])
+def test_float32_is_within_a_millionth_of_the_formula(tmp_path, plane):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=1)
+    flat = data / "real" / "first" / "trainA" / "image00.png"
+    # A sum of slow waves: magnitudes from 1e-3 to 1e3, where single precision is furthest off.
+    y, x = np.mgrid[:32, :32] / 32
+    waves = 127.5 + 60 * np.sin(2 * np.pi * (x + y)) + 60 * np.cos(2 * np.pi * x)
+    Image.fromarray(np.stack([waves] * 3, -1).astype(np.uint8)).save(flat)
+    got = spectra(one(data), tiny_options("sequential", data, plane=plane, precision="float32"), tmp_path / "cache")
+    assert got.array.dtype == np.float32
+    for row, image in zip(got.table["row"], got.table["image"], strict=True):
+        want = formula(open_image(data / image))
+        np.testing.assert_allclose(got.array[row], want if plane == "full" else want[..., :17], rtol=0, atol=1e-6)
+
+
+def test_the_crop_is_the_one_that_is_asked_for(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=1, test=1)
+    for k, path in enumerate(sorted(data.rglob("*.png"))):
+        Image.fromarray(photo(k, side=64)).save(path)
+    for place, size, at in (("centre", 32, 16), ("centre", 16, 24), ("top-left", 32, 16), ("top-left", 56, 8)):
+        got = spectra(one(data), tiny_options("sequential", data, size=size, crop=place), tmp_path / "cache")
+        image = open_image(data / got.table["image"].iloc[0])[:, at : at + size, at : at + size]
+        np.testing.assert_array_equal(got.array[0], network_input(image[None])[0].astype(np.float16))
+
+
+@pytest.mark.parametrize("how", [{"test_jpeg": 30}, {"test_resize": 20}, {"test_jpeg": 30, "test_resize": 20}], ids=str)
+def test_only_scored_images_are_reencoded_and_both_classes_alike(tmp_path, how):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2, validation=1)
+    for k, path in enumerate(sorted(data.rglob("*.png"))):
+        Image.fromarray(photo(k, side=40)).save(path)  # so that cropping first would be something else
+    before = hashes(data)
+    plain = spectra(one(data), tiny_options("sequential", data), tmp_path / "cache")
+    got = spectra(one(data), tiny_options("sequential", data, **how), tmp_path / "cache")
+    pd.testing.assert_frame_equal(got.table, plain.table)
+    assert set(got.table["split"]) == {"train", "validation", "test"}
+    for row in got.table.itertuples():
+        pixels = open_image(data / row.image)
+        if row.split != "train":
+            pixels = reencode(pixels, resize=how.get("test_resize"), jpeg=how.get("test_jpeg"))
+        want = network_input(crop(pixels, 32)[None])[0].astype(np.float16)
+        np.testing.assert_array_equal(got.array[row.row], want)
+        assert np.array_equal(plain.array[row.row], want) == (row.split == "train")
+    assert hashes(data) == before
+
+
+def test_arrays_that_differ_have_files_of_their_own(small_data, tmp_path):
+    def files(**changes) -> int:
+        spectra(one(small_data), tiny_options("sequential", small_data, **changes), tmp_path)
+        return len(list(tmp_path.glob("*.npy")))
+
+    changes = [
+        {},
+        {"crop": "top-left"},
+        {"test_jpeg": 50},
+        {"test_jpeg": 51},
+        {"test_resize": 20},
+        {"precision": "float32"},
+    ]
+    for count, change in enumerate(changes, start=1):
+        assert files(**change) == files(**change) == count, change
+    count = len(changes)
+    for same in ({"shift": "noise", "shift_factors": [1.0]}, {"seed": 3}, {"drop_last": True}, {"channels": "BGR"}):
+        assert files(**same) == count, same
+    domain = spectra(one(small_data), tiny_options("sequential", small_data), tmp_path)
+    for more, (factor, change) in enumerate(
+        [(0.5, {}), (0.25, {}), (0.5, {"shift": "blur"}), (0.5, {"seed": 1}), (0.5, {"plane": "full"})], start=1
+    ):
+        opts = tiny_options("sequential", small_data, **{"shift": "noise", **change})
+        shifted(domain, opts, factor, tmp_path)
+        shifted(domain, opts, factor, tmp_path)
+        assert len(list(tmp_path.glob("*.npy"))) == count + more, change
+
+
+@pytest.mark.parametrize("shift", ["noise", "blur", "occlusion"])
+def test_a_shift_changes_the_crops_of_training_images_and_computes_no_others(tmp_path, shift):
+    data = make_data(tmp_path / "set", ("first",), train=3, test=2, validation=1)
+    (data / "real" / "first" / "trainA" / "image01.png").write_bytes(b"")  # set aside: its row stays empty
+    for k, path in enumerate(sorted((data / "fake").rglob("*.png"))):
+        Image.fromarray(photo(k, side=40)).save(path)
+    opts = tiny_options("sequential", data, shift=shift, seed=7, test_jpeg=20)
+    domain = spectra(one(data), opts, tmp_path / "cache")
+    array = shifted(domain, opts, 0.5, tmp_path / "cache")
+    training = domain.table[domain.table["split"] == "train"]
+    assert isinstance(array, np.memmap)
+    assert (array.shape, array.dtype) == (domain.array.shape, domain.array.dtype)
+    for row in training.itertuples():
+        pixels = crop(open_image(data / row.image), 32)
+        changed = perturb(pixels, shift, 0.5, np.random.default_rng([7, zlib.crc32(row.image.encode())]))
+        assert not np.array_equal(changed, pixels)
+        np.testing.assert_array_equal(array[row.row], network_input(changed[None])[0].astype(np.float16))
+    assert not np.delete(array, training["row"], axis=0).any()
+    assert shifted(domain, opts, 0.0, tmp_path / "cache") is domain.array
+
+
+def test_the_noise_of_an_image_hangs_on_the_seed_and_its_path_alone(tmp_path):
+    def draw(image: str, **changes) -> list[float]:
+        return cache._rng(tiny_options("sequential", tmp_path, **changes), image).random(3).tolist()
+
+    first = draw("real/first/trainA/a.png")
+    assert draw("real/first/trainA/a.png", lr=0.1, shift="blur", batch=3) == first
+    # On every machine and in every process: CRC-32 of "123456789" is 0xCBF43926 by its definition.
+    assert draw("123456789", seed=5) == np.random.default_rng([5, 0xCBF43926]).random(3).tolist()
+    assert draw("real/first/trainA/b.png") != first
+    assert draw("real/first/trainA/a.png", seed=1) != first
 
 
 def test_bad_images_are_set_aside_and_the_others_keep_their_labels(tmp_path):

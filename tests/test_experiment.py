@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from cldf_core.agents import AGENTS, Agent
 from cldf_core.data.cache import whole_file
+from cldf_core.data.domains import DataError
 from cldf_core.metrics import detection
 from cldf_core.options import UserError, relevant
 from cldf_core.protocol import thread_count, train_and_test
@@ -47,7 +48,7 @@ def in_root(monkeypatch, root: Path) -> None:
 
 # --- the same bytes ---
 
-# The subprocess kills itself (as kill -9 does) in the middle of step 3: at the observe call after the first in it.
+# The subprocess kills itself (as kill -9 does) in the middle of a step: at the observe call after the first in it.
 KILLED = """
     import os, signal, sys
     import torch
@@ -69,7 +70,7 @@ KILLED = """
                 global calls
                 if type(self) is kind:
                     calls += 1
-                    if (step, calls) == (3, 2):
+                    if (step, calls) == (int(sys.argv[2]), 2):
                         os.kill(os.getpid(), signal.SIGKILL)
                 return observe(self, batch)
             kind.begin_step, kind.observe = begin_step, observed
@@ -81,31 +82,44 @@ KILLED = """
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("agent", ALL)
 def test_a_killed_run_goes_on_to_the_same_bytes_as_one_left_alone(agent, tmp_path, monkeypatch, small_data):
-    opts = tiny_options(agent, small_data)
+    check_that_a_killed_run_goes_on(tiny_options(agent, small_data), 3, ["third"], tmp_path, monkeypatch)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("agent", ["lwf", "er"])
+def test_a_killed_run_of_the_variant_seed_goes_on_from_its_chunk(agent, tmp_path, monkeypatch, small_data):
+    # 4 chunks of 4 images: one batch of 3 in each epoch, the fourth image is dropped.
+    opts = tiny_options(agent, small_data, variant="seed", network="slim", chunks=4, batch=3)
+    assert (opts.drop_last, opts.schedule, opts.precision, opts.plane) == (True, "constant", "float32", "full")
+    missing = ["second"] * 2 + ["third"] * 4
+    check_that_a_killed_run_goes_on(opts, 7, missing, tmp_path, monkeypatch)
+
+
+def check_that_a_killed_run_goes_on(opts, step: int, missing: list[str], tmp_path, monkeypatch) -> None:
+    """Kills the run in the middle of a step; the names of the steps from there on are `missing`."""
     in_root(monkeypatch, tmp_path / "alone")
     alone = run(opts)
     in_root(monkeypatch, tmp_path / "killed")
     shutil.copytree(tmp_path / "alone" / "data", tmp_path / "killed" / "data")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLED), json.dumps(opts.model_dump())], capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), json.dumps(opts.model_dump()), str(step)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     folder = RunFolder(tmp_path / "killed" / "runs" / alone.path.name)
     assert not folder.finished
-    assert len(folder.manifest["steps"]) == 2
+    assert len(folder.manifest["steps"]) == step - 1
     assert not (folder.path / "scores.parquet").exists()
     trained: list[str] = []
-    observe = AGENTS[agent].begin_step
-    monkeypatch.setattr(AGENTS[agent], "begin_step", lambda self, s: trained.append(s.name) or observe(self, s))
+    begin = AGENTS[opts.agent].begin_step
+    monkeypatch.setattr(AGENTS[opts.agent], "begin_step", lambda self, s: trained.append(s.name) or begin(self, s))
     resumed = run(opts)
-    assert trained == ["third"]  # only what was missing
+    assert trained == missing
     assert resumed.path == folder.path
     assert (resumed.path / "scores.parquet").read_bytes() == (alone.path / "scores.parquet").read_bytes()
     assert (resumed.path / "metrics.parquet").read_bytes() == (alone.path / "metrics.parquet").read_bytes()
-    for step in (1, 2, 3):
-        name = f"model-step{step}.safetensors"
+    for domain in (1, 2, 3):
+        name = f"model-step{domain}.safetensors"
         assert (resumed.path / name).read_bytes() == (alone.path / name).read_bytes()
-    assert [s["step"] for s in resumed.manifest["steps"]] == [1, 2, 3]
+    assert [s["step"] for s in resumed.manifest["steps"]] == [s["step"] for s in alone.manifest["steps"]]
     assert resumed.manifest["resumed"] == 1
     assert resumed.manifest["images"] == alone.manifest["images"]
     assert not (resumed.path / "state").exists()
@@ -338,6 +352,245 @@ def test_training_images_are_never_tested(root, small_data):
         assert name == domain.name
         assert not rows & set(domain.table.query("split == 'test'")["row"])
         assert rows == set(domain.table.query("split == 'train'")["row"])
+
+
+# --- options of the data ---
+
+
+def test_chunk_after_chunk_sees_its_shift_and_test_images_none(root, small_data, monkeypatch):
+    made = []
+    shifted = experiment.shifted
+    monkeypatch.setattr(experiment, "shifted", lambda *a: made.append(a[2]) or shifted(*a))
+    changes = {"stream": ["first"], "chunks": 5, "epochs": 1, "limit": 5}
+    opts = tiny_options("er", small_data, shift="noise", shift_factors=[0.0, 2.0, 1.0, 2.0], **changes)
+    domains = load_spectra(opts)
+    ((_, versions),) = training_samples(opts, domains)
+    assert made == [0.0, 2.0, 1.0]  # 2.0 once
+    assert len(versions) == 4
+    (plain,) = (s for _, s in training_samples(tiny_options("er", small_data, **changes), domains))
+    for version in versions:
+        for name in ("labels", "domains", "numbers", "where"):
+            np.testing.assert_array_equal(getattr(version, name), getattr(plain, name))
+    assert torch.equal(versions[0].read(), plain.read())
+    assert torch.equal(versions[1].read(), versions[3].read())
+    # 2 sigma of noise takes a spectrum further away than 1 sigma, and every image somewhere.
+    far, near = ((versions[k].read() - plain.read()).abs().mean((1, 2, 3)) for k in (1, 2))
+    assert (near > 0.01).all()
+    assert far.mean() > near.mean()
+    seen = {}
+    observe = AGENTS["er"].observe
+
+    def observed(self, batch):
+        seen[batch.numbers[0].item()] = batch
+        return observe(self, batch)
+
+    monkeypatch.setattr(AGENTS["er"], "observe", observed)
+    folder = run(opts)
+    chunks = [set(part) for part in np.array_split(np.random.default_rng([0, 0]).permutation(10), 5)]
+    assert len(seen) == 5
+    for batch in seen.values():
+        numbers = batch.numbers.numpy()
+        (chunk,) = (c for c, part in enumerate(chunks) if set(numbers) == part)
+        assert torch.equal(batch.spectra, versions[(0, 1, 2, 3, 0)[chunk]].read(numbers))
+    scores = folder.scores()
+    assert set(scores["domain"]) == {"first", "unseen"}
+
+
+def test_versions_that_no_chunk_sees_are_not_made(root, small_data):
+    opts = tiny_options("sequential", small_data, stream=["first"], chunks=2, shift="blur", shift_factors=[0, 1, 2])
+    ((_, versions),) = training_samples(opts, load_spectra(opts))
+    assert len(versions) == 2
+    assert len(list((root / "data" / "spectra").glob("first-*.npy"))) == 2
+
+
+def test_what_is_tested_is_the_same_with_and_without_a_shift(root, small_data, monkeypatch):
+    tested = []
+    score = AGENTS["sequential"].score_samples
+    monkeypatch.setattr(
+        AGENTS["sequential"], "score_samples", lambda self, s: tested.append(s.read()) or score(self, s)
+    )
+    for shift in ("none", "occlusion"):
+        run(tiny_options("sequential", small_data, stream=["first"], epochs=1, shift=shift, shift_factors=[0.5]))
+    plain, shifted = tested[:2], tested[2:]
+    assert len(plain) == len(shifted) == 2
+    assert all(torch.equal(a, b) for a, b in zip(plain, shifted, strict=True))
+
+
+def test_joint_training_takes_the_version_of_each_domains_chunk(root, small_data):
+    opts = tiny_options(
+        "joint", small_data, stream=["first", "second"], chunks=2, epochs=1, shift="noise", shift_factors=[0.0, 1.0]
+    )
+    assert run(opts).finished
+
+
+def test_validation_groups_are_drawn_from_the_training_images_and_scored(root, small_data):
+    opts = tiny_options(
+        "sequential", small_data, validation_share=0.3, splits=["validation", "test"], epochs=1, stream=["first"]
+    )
+    domains = load_spectra(opts)
+    table = domains["first"].table
+    groups = {split: set(table.loc[table["split"] == split, "group"]) for split in ("train", "validation")}
+    assert (len(groups["train"]), len(groups["validation"])) == (6, 2)  # 8 pairs of a real and a fake image
+    assert not groups["train"] & groups["validation"]
+    # Nothing is drawn from a domain that is not trained on.
+    assert set(domains["unseen"].table.query("split == 'validation'")["image"]) == set()
+    ((_, samples),) = training_samples(opts, domains)
+    assert set(samples.where[:, 1]) == set(table.loc[table["split"] == "train", "row"])
+    folder = run(opts)
+    scores = folder.scores()
+    assert set(scores.loc[scores["split"] == "validation", "image"]) == set(
+        table.loc[table["split"] == "validation", "image"]
+    )
+    assert folder.manifest["notes"] == ["unseen has no validation images, so none are scored"]
+    keys = [
+        run_key(o, load_spectra(o))
+        for o in (opts, tiny_options("sequential", small_data, stream=["first"], splits=["validation", "test"]))
+    ]
+    assert len(set(keys)) == 2
+
+
+def test_a_validation_share_of_no_group_is_noted(root, small_data, capsys):
+    opts = tiny_options("sequential", small_data, validation_share=0.1, epochs=1, stream=["first"], unseen=[])
+    notes = run(opts).manifest["notes"]
+    assert notes == ["first: validation_share 0.1 of its 8 training groups comes to none"]
+    assert f"note: {notes[0]}" in capsys.readouterr().err
+
+
+def test_an_untested_domain_is_trained_on_and_not_scored(root, tmp_path):
+    data = make_data(tmp_path / "set", ("first", "second"), train=4, test=4)
+    shutil.rmtree(data / "real" / "second" / "testA")
+    shutil.rmtree(data / "fake" / "second" / "testA")
+    both = {"stream": ["first", "second"], "unseen": [], "epochs": 1, "splits": ["validation", "test"]}
+    with pytest.raises(DataError, match="'second' in .* has no usable image of split validation or test"):
+        load_spectra(tiny_options("sequential", data, **both))
+    folder = run(tiny_options("sequential", data, untested=["second"], **both))
+    assert set(folder.scores()["domain"]) == {"first"}
+    assert sorted(folder.scores()["step"].unique()) == [1, 2]
+    assert [s["domain"] for s in folder.manifest["steps"]] == ["first", "second"]
+    assert folder.manifest["notes"] == ["first has no validation images, so none are scored"]
+    # With images it is not scored either.
+    folder = run(tiny_options("sequential", data, **{**both, "stream": ["second", "first"]}, untested=["second"]))
+    assert set(folder.scores()["domain"]) == {"first"}
+    make_data(data, ("second",), train=4, test=4)
+    folder = run(tiny_options("sequential", data, **both, untested=["second"]))
+    assert set(folder.scores()["domain"]) == {"first"}
+
+
+def test_a_run_that_could_score_nothing_is_refused(root, small_data):
+    opts = tiny_options("sequential", small_data, stream=["first"], unseen=[], untested=["first"])
+    with pytest.raises(DataError, match=r"untested is \['first'\], and there is no other domain"):
+        run(opts)
+
+
+@pytest.mark.parametrize(
+    ("agent", "changes", "notes"),
+    [
+        ("sequential", {"batch": 8}, []),
+        ("sequential", {"batch": 6, "drop_last": False}, []),
+        (
+            "sequential",
+            {"batch": 17},
+            ["it holds 16 images, less than a batch of 17, {}: no image of it is trained on"],
+        ),
+        (
+            "sequential",
+            {"batch": 10, "chunks": 6},
+            ["its 6 chunks hold 2 or 3 images, less than a batch of 10, {}: no image of it is trained on"],
+        ),
+        (
+            "sequential",
+            {"batch": 6},
+            [
+                "it holds 16 images, and drop_last drops batches of less than 6: 4 of 16 images are left out of every "
+                "epoch"
+            ],
+        ),
+        (
+            "sequential",
+            {"batch": 6, "order": "fixed"},
+            ["it holds 16 images, and drop_last drops batches of less than 6: 4 of 16 images are never trained on"],
+        ),
+        (
+            "gdumb",
+            {"batch": 3, "chunks": 6},
+            [
+                "its 6 chunks hold 2 or 3 images, and drop_last drops batches of less than 3: 4 of 16 images are left "
+                "out of every epoch, and 2 chunks are not trained on at all"
+            ],
+        ),
+        (
+            "icarl",
+            {"batch": 17},
+            [
+                "it holds 16 images, less than a batch of 17, {}: no image of it is trained on, but for batches that "
+                "exemplars fill up"
+            ],
+        ),
+    ],
+)
+def test_images_that_drop_last_leaves_out_are_noted(agent, changes, notes, root, small_data, capsys):
+    opts = tiny_options(agent, small_data, **{"drop_last": True, "stream": ["first"], "epochs": 1, **changes})
+    folder = run(opts)
+    want = [f"first: {note.format('and drop_last drops incomplete batches')}" for note in notes]
+    assert folder.manifest["notes"] == want
+    assert [line for line in capsys.readouterr().err.splitlines() if "drop_last" in line] == [
+        f"note: {n}" for n in want
+    ]
+    if agent == "sequential":
+        chunks = [len(part) for part in np.array_split(np.arange(16), opts.chunks)]
+        trained = sum(n - n % opts.batch if opts.drop_last else n for n in chunks)
+        assert folder.manifest["images"] == trained
+
+
+@pytest.mark.parametrize("order", ["fixed", "shuffled"])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_order_and_drop_last_reach_the_batches(root, small_data, monkeypatch, order, drop_last):
+    seen: dict[int, list[list[int]]] = {0: [], 1: []}
+    observe = AGENTS["sequential"].observe
+
+    def observed(self, batch):
+        seen[batch.epoch].append(batch.numbers.tolist())
+        return observe(self, batch)
+
+    monkeypatch.setattr(AGENTS["sequential"], "observe", observed)
+    run(tiny_options("sequential", small_data, stream=["first"], unseen=[], order=order, drop_last=drop_last))
+    assert (seen[0] == seen[1]) == (order == "fixed")
+    assert [len(batch) for batch in seen[0]] == ([6, 6] if drop_last else [6, 6, 4])
+
+
+def test_more_chunks_than_images_are_an_error_of_the_data(root, small_data):
+    opts = tiny_options("sequential", small_data, chunks=17)
+    with pytest.raises(DataError, match=r"'first' has 16 training images; needed: at least 17, one for each chunk"):
+        run(opts)
+
+
+@pytest.mark.parametrize(
+    "missing", ["real/second/trainA", "fake/second/trainA", "real/first/testA", "fake/first/testA"]
+)
+@pytest.mark.parametrize("agent", ALL)
+def test_a_domain_of_one_class_goes_through(agent, missing, root, tmp_path):
+    data = make_data(tmp_path / "set", ("first", "second"), train=4, test=3)
+    shutil.rmtree(data / missing)
+    folder = run(tiny_options(agent, data, stream=["first", "second"], unseen=[], epochs=1, memory_epochs=1))
+    scores, metrics = folder.scores(), folder.metrics().set_index(["step", "domain", "metric"])["value"]
+    assert np.isfinite(scores["logit"]).all()
+    kind, domain, part = missing.split("/")
+    assert not np.isnan(metrics[2, domain, "accuracy"])
+    undefined = {name for name, value in metrics[2, domain].items() if np.isnan(value)}
+    assert undefined == (
+        {f"accuracy on {kind}", "balanced accuracy", "AUC", "AP", "EER", "TPR at 5 % FPR"} if part == "testA" else set()
+    )
+
+
+@pytest.mark.parametrize("kind", ["real", "fake"])
+@pytest.mark.parametrize("agent", ["separate", "icarl", "gdumb", "lwf", "mir"])
+def test_a_stream_that_begins_with_one_class_only_goes_through_in_both_variants(agent, kind, root, tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=4, test=3)
+    shutil.rmtree(data / kind)
+    for changes in ({}, {"variant": "seed", "network": "slim", "chunks": 2, "batch": 2}):
+        folder = run(tiny_options(agent, data, stream=["first"], unseen=[], **changes))
+        assert np.isfinite(folder.scores()["logit"]).all()
+        assert np.isnan(folder.metrics().set_index("metric")["value"]["AUC"])
 
 
 def test_two_processes_share_one_run(tmp_path, small_data):

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from cldf_core.agents import AGENTS as REGISTRY
 from cldf_core.options import (
     AGENTS,
-    NOTEBOOKS,
     OptionError,
     Options,
     UserError,
     allowed,
     checked,
     for_agent,
-    from_notebook,
     from_text,
     relevant,
 )
+from cldf_core.runs.parameters import NOTEBOOKS, from_notebook, switches
+from cldf_core.variants import SEED, SWITCHES, Switches
 
 NAN, INF = float("nan"), float("inf")
 WRONG = [
@@ -94,6 +94,50 @@ WRONG = [
     ("temperature", NAN, ["above 0 to 1000"]),
     ("replay", 0, ["from 1 to 100000"]),
     ("candidates", 0, ["from 1 to 1000000"]),
+    ("variant", "Seed", ["paper, seed"]),
+    ("validation_share", 1, ["from 0 and below 1"]),
+    ("validation_share", NAN, ["from 0 and below 1"]),
+    ("untested", ["mini-GAN-S", "nowhere"], ["domains of the stream", "'nowhere' is not"]),
+    ("untested", "mini-GAN-S", ["list of names"]),
+    ("shift", "fog", ["none, noise, blur, occlusion"]),
+    ("shift_factors", [], ["list of numbers"]),
+    ("shift_factors", 0.5, ["list of numbers"]),
+    ("shift_factors", [0.1, -0.1], ["list of numbers from 0 up"]),
+    ("shift_factors", [NAN], ["list of numbers from 0 up"]),
+    ("shift_factors", [INF], ["list of numbers from 0 up"]),
+    ("shift_factors", ["much"], ["list of numbers"]),
+    ("test_jpeg", 0, ["whole number from 1 to 100", "null"]),
+    ("test_jpeg", 101, ["whole number from 1 to 100"]),
+    ("test_resize", 7, ["whole number from 8 to 8192", "null"]),
+    ("drop_last", 1, ["true or false"]),
+    ("order", "sorted", ["shuffled, fixed"]),
+    ("crop", "center", ["centre, top-left"]),
+    ("channels", "bgr", ["RGB, BGR"]),
+    ("lr_decay", 1, ["from 0 and below 1"]),
+    ("lr_decay", -0.1, ["from 0 and below 1"]),
+    ("dampening", 1.1, ["from 0 to 1"]),
+    ("dampening", NAN, ["from 0 to 1"]),
+    ("heads", "two", ["grown, shared"]),
+    ("distil", "yes", ["true or false"]),
+    ("rehearsal", True, ["all, batch"]),
+    ("exemplars", "random", ["herding, reservoir"]),
+    ("verdict", "nearest mean", ["nearest-mean, linear"]),
+    ("groups", "domain", ["domain-and-class, class"]),
+    ("refit", "new", ["fresh, continued"]),
+    ("refit_after", "epoch", ["domain, chunk"]),
+    ("memory_schedule", "cosine", ["warm-restarts, constant"]),
+    ("memory_momentum", 1, ["from 0 and below 1"]),
+    ("memory_weight_decay", -1e-9, ["from 0 to 1"]),
+    ("kd_weight", "domains", ["constant, chunks"]),
+    ("teacher_after", "step", ["domain, chunk"]),
+    ("teacher_mode", "training", ["eval, train"]),
+    ("passes", 2, ["joined, separate"]),
+    ("replay_from", "everywhere", ["earlier-domains, all"]),
+    ("offers", "once", ["first-epoch, every-epoch"]),
+    ("counted", "images", ["image, batch"]),
+    ("virtual_lr", 0, ["above 0 to 10", "null"]),
+    ("virtual_lr", NAN, ["above 0 to 10"]),
+    ("statistics", "running", ["frozen, moving"]),
 ]
 
 
@@ -152,7 +196,17 @@ def test_icarl_needs_an_exemplar_for_each_class():
 
 @pytest.mark.parametrize(
     ("name", "value", "want"),
-    [("lr", "1e-3", 0.001), ("lr", 1, 1.0), ("clip", "2", 2.0), ("limit", None, None), ("momentum", 0, 0.0)],
+    [
+        ("lr", "1e-3", 0.001),
+        ("lr", 1, 1.0),
+        ("clip", "2", 2.0),
+        ("limit", None, None),
+        ("momentum", 0, 0.0),
+        ("virtual_lr", "1e-1", 0.1),
+        ("virtual_lr", None, None),
+        ("dampening", 1, 1.0),
+        ("shift_factors", ["0.1", 2], [0.1, 2.0]),
+    ],
 )
 def test_numbers_that_are_meant_as_such_are_taken(name, value, want):
     got = getattr(checked({name: value}), name)
@@ -198,15 +252,192 @@ def test_every_agent_has_its_options_and_its_class():
 
 
 def test_relevant_options_are_all_but_the_other_agents_own():
-    own = {name for names in AGENTS.values() for name in names}
-    for agent, names in AGENTS.items():
-        assert set(relevant(checked({"agent": agent, "memory": 16}))) == set(Options.model_fields) - own | set(names)
+    reads = {agent: {*names, *SWITCHES.get(agent, ())} for agent, names in AGENTS.items()}
+    own = set().union(*reads.values())
+    for agent, names in reads.items():
+        assert set(relevant(checked({"agent": agent, "memory": 16}))) == set(Options.model_fields) - own | names
+    assert not own & {*SWITCHES[""], "variant", "agent"}  # on these every agent's result depends
+
+
+# --- variants ---
+
+# methods.md, section 3, and the seed's column of section 4.
+CONSTANTS: dict[str, object] = {
+    "network": "resnet34",
+    "size": 224,
+    "crop": "top-left",
+    "channels": "BGR",
+    "precision": "float32",
+    "optimiser": "sgd",
+    "lr": 0.01,
+    "momentum": 0.9,
+    "dampening": 0.9,
+    "weight_decay": 1e-4,
+    "batch": 10,
+    "epochs": 10,
+}
+CHUNKED = CONSTANTS | {"schedule": "constant", "chunks": 10, "drop_last": True}
+WHOLE = CONSTANTS | {"schedule": "restarted", "chunks": 1, "drop_last": False, "order": "fixed"}
+RESERVOIR = {"memory": 5000, "offers": "every-epoch", "counted": "batch"}
+REPLAY = CHUNKED | RESERVOIR | {"replay": 10, "passes": "separate", "replay_from": "all"}
+OF_THE_SEED: dict[str, dict[str, object]] = {
+    "separate": WHOLE,
+    "sequential": WHOLE,
+    "icarl": CHUNKED
+    | RESERVOIR
+    | {"heads": "shared", "distil": False, "rehearsal": "batch", "exemplars": "reservoir", "verdict": "linear"},
+    "gdumb": CHUNKED
+    | {"memory": 3000, "memory_epochs": 10, "memory_lr": 0.1, "memory_momentum": 0.0, "memory_weight_decay": 0.0}
+    | {"clip": 10.0, "memory_schedule": "constant", "groups": "class", "refit": "continued", "refit_after": "chunk"},
+    "lwf": CHUNKED | {"kd_weight": "chunks", "teacher_after": "chunk", "teacher_mode": "train", "temperature": 2.0},
+    "er": REPLAY,
+    "mir": REPLAY | {"candidates": 50, "virtual_lr": 0.1, "statistics": "moving"},
+}
+
+
+@pytest.mark.parametrize("agent", OF_THE_SEED)
+def test_the_seeds_defaults_are_its_constants(agent):
+    options = checked({"variant": "seed", "agent": agent})
+    for name, value in OF_THE_SEED[agent].items():
+        assert getattr(options, name) == value, name
+    # What the seed's column does not name is as in "paper".
+    rest = set(Options.model_fields) - set(SEED[agent]) - {"variant", "agent"}
+    assert all(getattr(options, name) == getattr(Options(), name) for name in rest)
+
+
+def test_every_switch_differs_between_the_variants_of_each_agent_that_reads_it():
+    assert set(SEED) == set(AGENTS)
+    for agent, values in SEED.items():
+        assert set(values) <= set(Options.model_fields), agent
+        own = set(SWITCHES.get(agent, ()))
+        assert own <= set(values), agent
+        for name in set(values) & set(Switches.model_fields) - (set().union(*SWITCHES.values()) - own):
+            assert values[name] != getattr(Options(), name), (agent, name)
+        assert {"crop", "channels", "dampening"} <= set(values)
+    # None is left out: each switch is read by someone, and stands for a difference somewhere.
+    assert set(Switches.model_fields) <= set().union(*SWITCHES.values())
+    assert set(Switches.model_fields) <= set().union(*SEED.values())
+    assert set().union(*SWITCHES.values()) <= set(Options.model_fields)
+
+
+def test_switches_are_read_by_one_kind_of_agent_or_by_all():
+    shared = set(SWITCHES[""])
+    for agent, names in SWITCHES.items():
+        assert len(set(names)) == len(names)
+        if agent:
+            assert not shared & set(names)
+            assert not set(AGENTS[agent]) & set(names)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_without_a_variant_the_papers_defaults_hold(agent):
+    for values in ({"agent": agent}, {"agent": agent, "variant": "paper"}):
+        assert checked(values).model_dump() == Options().model_dump() | {"agent": agent}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("passes", "joined"), ("drop_last", False), ("lr", 1e-3), ("epochs", 3), ("offers", "first-epoch")],
+)
+def test_what_is_given_wins_over_the_variants_default(name, value):
+    # Also where it is the paper's default, which must not be taken for "not given".
+    options = checked({"variant": "seed", "agent": "er", name: value})
+    assert getattr(options, name) == value
+    without = checked({"variant": "seed", "agent": "er"})
+    assert getattr(without, name) != value
+    assert options.model_dump() == without.model_dump() | {name: value}
+
+
+def test_another_agent_takes_its_own_defaults_of_the_variant():
+    options = checked({"variant": "seed", "agent": "icarl", "lr": 0.5, "seed": 3, "verdict": "nearest-mean"})
+    given = {"variant": "seed", "lr": 0.5, "seed": 3, "verdict": "nearest-mean"}
+    for agent in AGENTS:
+        other = for_agent(options, agent)
+        assert other.model_dump() == checked(given | {"agent": agent}).model_dump()
+        assert for_agent(other, "icarl").model_dump() == options.model_dump()  # and back
+    assert for_agent(options, "gdumb").memory == 3000
+    assert for_agent(options, "sequential").chunks == 1
+    assert for_agent(options, "sequential").drop_last is False
+    assert for_agent(options, "mir").heads == Options().heads
+    # What was given stays given.
+    kept = for_agent(for_agent(checked({"variant": "seed", "agent": "er", "memory": 40}), "sequential"), "gdumb")
+    assert (kept.memory, kept.memory_lr) == (40, 0.1)
+
+
+def test_the_rules_between_switches_of_icarl():
+    with pytest.raises(OptionError, match="distil is True; allowed with shared heads: False"):
+        checked({"agent": "icarl", "heads": "shared"})
+    with pytest.raises(OptionError, match="distil is True; allowed with shared heads: False"):
+        checked({"agent": "icarl", "variant": "seed", "distil": True})
+    assert checked({"agent": "icarl", "heads": "shared", "distil": False}).heads == "shared"
+    with pytest.raises(OptionError, match="rehearsal is 'all'; allowed with exemplars from a reservoir: batch"):
+        checked({"agent": "icarl", "exemplars": "reservoir"})
+    assert checked({"agent": "icarl", "exemplars": "reservoir", "rehearsal": "batch"}).exemplars == "reservoir"
+    assert checked({"agent": "icarl", "exemplars": "herding", "rehearsal": "batch"}).rehearsal == "batch"
+    assert checked({"agent": "er", "heads": "shared", "exemplars": "reservoir"}).agent == "er"  # it reads neither
+    with pytest.raises(OptionError, match="agent icarl: distil is True"):
+        for_agent(checked({"agent": "er", "heads": "shared"}), "icarl")
+
+
+def test_memory_epochs_are_whole_cycles_only_with_warm_restarts():
+    assert checked({"memory_epochs": 10, "memory_schedule": "constant"}).memory_epochs == 10
+    with pytest.raises(OptionError, match="memory_epochs is 10; allowed: a power of two"):
+        checked({"variant": "seed", "agent": "gdumb", "memory_schedule": "warm-restarts"})
+
+
+def test_untested_domains_are_of_the_stream():
+    assert checked({"untested": ["mini-GAN-S"]}).untested == ["mini-GAN-S"]
+    assert checked({"stream": ["a", "b"], "untested": ["a", "b"]}).untested == ["a", "b"]
+    with pytest.raises(OptionError, match="untested is .*; allowed: domains of the stream, which 'mini-NeuralTextures"):
+        checked({"untested": ["mini-NeuralTextures"]})
 
 
 def test_notebooks_list_existing_options_once():
     for names in NOTEBOOKS.values():
         assert len(set(names)) == len(names)
         assert set(names) <= set(Options.model_fields) - {"agent"}
+
+
+# --- switches in a notebook ---
+
+
+def test_a_notebook_that_reads_the_variant_takes_switches_that_its_cell_does_not_list():
+    values = values_of("04_icarl")
+    assert "variant" in values
+    given = {"verdict": "linear", "drop_last": True, "dampening": 0.5}
+    assert not set(given) & set(values)
+    options = from_notebook("04_icarl", values | given | {"In": ["", cell(values | given), CHECK]})
+    assert {name: getattr(options, name) for name in given} == given
+    options = from_notebook("07_er_and_mir", values_of("07_er_and_mir") | {"passes": "separate", "virtual_lr": 0.1})
+    assert (options.passes, options.virtual_lr) == ("separate", 0.1)
+
+
+def test_a_notebook_takes_the_variants_defaults_of_the_switches():
+    options = from_notebook("07_er_and_mir", values_of("07_er_and_mir") | {"variant": "seed"})
+    assert for_agent(options, "er").passes == for_agent(options, "mir").passes == "separate"
+    assert (for_agent(options, "er").virtual_lr, for_agent(options, "mir").virtual_lr) == (None, 0.1)
+    assert for_agent(options, "er").lr == Options().lr  # its cell gives the rate, and what is given wins
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name", "value"),
+    [("04_icarl", "passes", "separate"), ("04_icarl", "kd_weight", "chunks"), ("00_start_here", "drop_last", True)],
+)
+def test_a_switch_that_a_notebook_does_not_read_is_refused(notebook, name, value):
+    values = values_of(notebook)
+    history = ["", cell(values | {name: value}), CHECK]
+    with pytest.raises(OptionError, match=f"{notebook}: there is no option '{name}'"):
+        from_notebook(notebook, values | {name: value, "In": history})
+
+
+def test_the_switches_of_a_notebook_are_its_agents():
+    assert switches("00_start_here") == switches("01_data_exploration") == ()
+    assert set(switches("04_icarl")) == {*SWITCHES[""], *SWITCHES["icarl"]}
+    assert set(switches("07_er_and_mir")) == {*SWITCHES[""], *SWITCHES["er"], *SWITCHES["mir"]}
+    everything = set().union(*SWITCHES.values())
+    assert set(switches("03_without_continual_learning")) == set(switches("08_cross_data_set_evaluation")) == everything
+    for notebook in NOTEBOOKS:
+        assert not set(switches(notebook)) & set(NOTEBOOKS[notebook])
 
 
 # --- from_notebook: a kernel's history ---
@@ -286,6 +517,12 @@ def test_a_users_mistake_is_shown_without_a_traceback():
         ("weights", "imagenet", "imagenet"),
         ("seed", "[1", "[1"),
         ("unheard_of", "5", "5"),
+        ("untested", "a", ["a"]),
+        ("shift_factors", "[0.1, 0.2]", [0.1, 0.2]),
+        ("shift_factors", "0.1, 0.2", ["0.1", "0.2"]),  # `checked` makes them numbers
+        ("virtual_lr", "null", None),
+        ("drop_last", "true", True),
+        ("order", "fixed", "fixed"),
     ],
 )
 def test_from_text(name, text, want):

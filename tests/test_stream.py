@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import random_samples
+from conftest import as_batch, random_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +38,70 @@ def test_every_image_once_per_epoch(count, batch, epochs, seed):
     full, rest = divmod(count, batch)
     assert sizes == ([batch] * full + [rest] * (rest > 0)) * epochs  # the short batch is used
     assert step.updates == len(sizes)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    count=st.integers(1, 40),
+    batch=st.integers(1, 45),
+    epochs=st.integers(1, 3),
+    seed=st.integers(0, 99),
+    fixed=st.booleans(),
+)
+def test_an_incomplete_batch_is_dropped_from_every_epoch(count, batch, epochs, seed, fixed):
+    whole, full_only = (
+        stream(count, epochs=epochs, batch_size=batch, drop_last=drop, fixed_order=fixed)[0][0]
+        for drop in (False, True)
+    )
+    # What is kept stays as it was: only the short batches are gone.
+    assert numbers(full_only, seed) == [part for part in numbers(whole, seed) if len(part) == batch]
+    assert full_only.updates == len(numbers(full_only, seed)) == epochs * (count // batch)
+    lost = [{*range(count)} for _ in range(epochs)]
+    for part in full_only.batches(seed):
+        lost[part.epoch] -= set(part.numbers.tolist())
+    assert all(len(epoch) == count % batch for epoch in lost)
+    if fixed:  # always the last ones
+        assert all(epoch == {*full_only.samples.numbers[count // batch * batch :].tolist()} for epoch in lost)
+
+
+def test_a_chunk_smaller_than_a_batch_gives_no_batch_when_short_ones_are_dropped():
+    steps, _ = stream(90, chunks=10, batch_size=10, drop_last=True)
+    assert [(step.updates, numbers(step)) for step in steps] == [(0, [])] * 10
+    steps, _ = stream(91, chunks=10, batch_size=10, drop_last=True)
+    assert [step.updates for step in steps] == [2] + [0] * 9  # one chunk has ten images, in two epochs
+
+
+def test_a_fixed_order_gives_the_same_batches_in_every_epoch_and_for_every_seed():
+    (step,), _ = stream(11, fixed_order=True, epochs=3)
+    first, second, third = np.array_split(np.array(numbers(step, 1), dtype=object), 3)
+    assert first.tolist() == second.tolist() == third.tolist()
+    assert [n for part in first for n in part] == step.samples.numbers.tolist()
+    assert numbers(step, 1) == numbers(step, 2)
+    (shuffled,), _ = stream(11, epochs=3)
+    parts = np.array_split(np.array(numbers(shuffled, 1), dtype=object), 3)
+    assert parts[0].tolist() != parts[1].tolist()
+    assert numbers(shuffled, 1) != numbers(shuffled, 2)
+
+
+def test_chunk_after_chunk_sees_another_version_of_the_images():
+    versions = [Samples.of(np.full((12, 3, 4, 3), v, np.float16), np.arange(12) % 2, 0, 5) for v in range(3)]
+    plain, shifted = (make_steps([("d", given)], epochs=1, batch_size=4, chunks=5) for given in (versions[0], versions))
+    for chunk, (before, after) in enumerate(zip(plain, shifted, strict=True)):
+        assert after.samples.numbers.tolist() == before.samples.numbers.tolist()  # the same images
+        assert after.samples.labels.tolist() == before.samples.labels.tolist()
+        assert (after.samples.read() == chunk % 3).all()  # and again the first after the last
+
+
+def test_joint_steps_unite_each_version():
+    domains = [
+        (f"d{d}", [Samples.of(np.full((4, 3, 4, 3), 10 * d + v, np.float16), [0, 1] * 2, d, 4 * d) for v in range(2)])
+        for d in range(2)
+    ]
+    steps = make_steps(domains, epochs=1, batch_size=4, chunks=2, joint=True)
+    assert [set(step.samples.read().unique().tolist()) for step in steps[:2]] == [{0.0}, {1.0}]
+    assert set(steps[2].samples.read().unique().tolist()) | {0.0, 10.0} == {0.0, 10.0}
+    assert set(steps[3].samples.read().unique().tolist()) | {1.0, 11.0} == {1.0, 11.0}
+    assert sorted(np.concatenate([step.samples.numbers for step in steps[2:]])) == list(range(8))
 
 
 @pytest.mark.parametrize("count", [13, 1])
@@ -133,3 +197,15 @@ def test_once_goes_through_a_single_time():
     (step,), _ = stream(6, epochs=5)
     assert {b.epoch for b in once(step).batches(0)} == {0}
     assert once(step).samples is step.samples
+    (step,), _ = stream(6, epochs=5, drop_last=True, fixed_order=True)
+    assert (once(step).updates, numbers(once(step))) == (1, numbers(step)[:1])
+
+
+def test_batches_add_up_in_their_order():
+    a, b = (as_batch(random_samples(n, n, shape=(3, 4, 3), first_number=n), epoch=n) for n in (2, 3))
+    both = a + b
+    assert torch.equal(both.spectra, torch.cat([a.spectra, b.spectra]))
+    assert both.labels.tolist() == a.labels.tolist() + b.labels.tolist()
+    assert both.domains.tolist() == [2, 2, 3, 3, 3]
+    assert both.numbers.tolist() == [2, 3, 3, 4, 5]
+    assert both.epoch == 2  # of the incoming one

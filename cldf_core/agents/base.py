@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from cldf_core.agents.optimisers import new_optimiser, new_schedule
 from cldf_core.options import Options
 from cldf_core.resnet import Network, build_network, frozen
 from cldf_core.stream import Batch, Samples, Step
@@ -44,6 +45,8 @@ class Agent:
             network = build_network(
                 self.options.network, outputs=outputs, width=self.options.width, weights=self.options.weights
             )
+        if self.options.channels == "BGR":  # reading BGR is reading RGB with these weights the other way round
+            network.reverse_channels()
         return network.to(self.device)
 
     def begin_step(self, step: Step) -> Step:
@@ -58,9 +61,13 @@ class Agent:
         self.update(value)
         return value.item()
 
+    def cross_entropy(self, batch: Batch) -> Tensor:
+        """Mean cross-entropy of a batch."""
+        return F.cross_entropy(self.logits(batch.spectra), batch.labels.to(self.device))
+
     def loss(self, batch: Batch) -> Tensor:
         """The loss that `observe` descends: mean cross-entropy."""
-        return F.cross_entropy(self.logits(batch.spectra), batch.labels.to(self.device))
+        return self.cross_entropy(batch)
 
     def end_step(self, step: Step) -> None:
         """What is done when a step's batches are through; by default nothing."""
@@ -103,30 +110,17 @@ class Agent:
         """Takes over what `state_dict` gave, of an agent made with the same options."""
         self.network.load_state_dict(state["network"])
         if state["optimiser"] is not None:
-            self.optimiser = self.new_optimiser(self.network)
+            self.optimiser = new_optimiser(self.options, self.network)
             self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
 
     # The parts that agents are made of.
 
-    def new_optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser that the options name."""
-        o = self.options
-        if o.optimiser == "adam":
-            return torch.optim.Adam(network.parameters(), lr=o.lr, weight_decay=o.weight_decay)
-        return torch.optim.SGD(network.parameters(), lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
-
     def start_optimiser(self, step: Step, *, anew: bool = False) -> None:
-        """A new optimiser and cycle for this step; with schedule "constant" only once, or when `anew`."""
-        if self.options.schedule == "constant":
-            if self.optimiser is None or anew:
-                self.optimiser = self.new_optimiser(self.network)
-            return
-        self.optimiser = self.new_optimiser(self.network)
-        # torch's one-cycle needs two updates to have a rise and a fall.
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, max_lr=self.options.lr, total_steps=max(step.updates, 2), cycle_momentum=False
-        )
+        """A new optimiser and schedule for this step; with schedule "constant" the optimiser lasts, unless `anew`."""
+        if self.options.schedule != "constant" or self.optimiser is None or anew:
+            self.optimiser = new_optimiser(self.options, self.network)
+        self.schedule = new_schedule(self.options, self.optimiser, step)
 
     @property
     def lr(self) -> float:
@@ -136,9 +130,13 @@ class Agent:
 
     def update(self, loss: Tensor) -> None:
         """Backward pass and one step of optimiser and schedule."""
-        assert self.optimiser is not None
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
+        self.step_optimiser()
+
+    def step_optimiser(self) -> None:
+        """One step with the gradients that there are."""
+        assert self.optimiser is not None
         self.optimiser.step()
         if self.schedule is not None:
             self.schedule.step()
@@ -150,11 +148,11 @@ class Agent:
     def logits(self, spectra: Tensor, network: Network | None = None) -> Tensor:
         """Forward pass, float32, shape (N, outputs); in bfloat16 inside with mixed precision."""
         network = network or self.network
-        self.images += len(spectra) if network.training else 0
+        self.images += len(spectra) if network is self.network and network.training else 0
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision):
             return network(self.to_device(spectra)).float()
 
     def evaluate(self, spectra: Tensor, network: Network) -> Tensor:
-        """Forward pass in evaluation mode, without gradients."""
+        """Forward pass in evaluation mode, without gradients; shape (N, outputs)."""
         with torch.no_grad(), frozen(network):
             return self.logits(spectra, network)

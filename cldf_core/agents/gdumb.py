@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from cldf_core.agents.base import Agent
-from cldf_core.buffers import Balanced
+from cldf_core.buffers import Balanced, packing_of
 from cldf_core.options import Options
 from cldf_core.resnet import Network
 from cldf_core.stream import Batch, Step, once
@@ -40,11 +40,14 @@ class GDumb(Agent):
     a new network is trained on the memory alone: SGD with momentum 0.9, cosine warm restarts
     (`memory_lr`), clipped gradients. The paper's CutMix is left out, since spectra do not mix: a patch of
     one plane pasted into another is no spectrum of any image.
+
+    Seed: balanced over the two classes only, so that nothing comes in once the memory is full; after each
+    chunk the current network is trained on, at a constant learning rate.
     """
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self.memory = Balanced(options.memory)
+        self.memory = Balanced(options.memory, packing_of(options), options.groups)
 
     def begin_step(self, step: Step) -> Step:
         """The images are only looked at once; training comes at the end."""
@@ -56,23 +59,29 @@ class GDumb(Agent):
         return float("nan")
 
     def end_step(self, step: Step) -> None:
-        """After a domain's last chunk: a new network, trained on the memory."""
-        if step.last:
-            self.network = self.fresh_network()
+        """After a domain's last chunk (seed: after every chunk): a network, trained on the memory."""
+        if step.last or self.options.refit_after == "chunk":
+            if self.options.refit == "fresh":
+                self.network = self.fresh_network()
             self.fit(self.network, seed=int(torch.randint(2**31, (), generator=self.generator)))
 
     def fit(self, network: Network, seed: int) -> None:
         """Trains the network on the memory."""
         o = self.options
-        optimiser = torch.optim.SGD(network.parameters(), lr=o.memory_lr, momentum=0.9, weight_decay=o.weight_decay)
+        optimiser = torch.optim.SGD(
+            network.parameters(), lr=o.memory_lr, momentum=o.memory_momentum, weight_decay=o.memory_weight_decay
+        )
+        if not len(self.memory):
+            return  # every batch was incomplete, and dropped
         samples = self.memory.samples()
-        fitting = Step(0, "memory", 0, True, samples, o.memory_epochs, o.memory_batch)
+        fitting = Step(0, "memory", 0, True, samples, o.memory_epochs, o.memory_batch, o.drop_last)
         batches = fitting.updates // o.memory_epochs
         network.train()
         for at, batch in enumerate(fitting.batches(seed)):
-            optimiser.param_groups[0]["lr"] = memory_lr(
-                batch.epoch, at % batches, batches, o.memory_lr, o.memory_lr_min
-            )
+            if o.memory_schedule == "warm-restarts":
+                optimiser.param_groups[0]["lr"] = memory_lr(
+                    batch.epoch, at % batches, batches, o.memory_lr, o.memory_lr_min
+                )
             loss = F.cross_entropy(self.logits(batch.spectra, network), batch.labels.to(self.device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cldf_core.agents.base import SCORE_BATCH, Agent
-from cldf_core.buffers import Memory, herding
+from cldf_core.buffers import Exemplars, Reservoir, packing_of, retrieve_random
 from cldf_core.options import Options
 from cldf_core.resnet import Network, frozen
 from cldf_core.stream import Batch, Samples, Step
@@ -46,53 +46,70 @@ class ICaRL(Agent):
     New images and all exemplars are trained on together. The memory K is shared out evenly, K / (2t)
     exemplars per class, chosen by herding on L2-normalised features. The verdict is the class of the
     nearest mean; the logit of fake is min d² over real means - min d² over fake means.
+
+    Seed: two outputs for all domains, no distillation, exemplars from a reservoir, of which a random batch
+    joins every new one (none that this chunk has written), and the verdict of the linear head.
     """
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self.memory = Memory(options.memory)
+        packing = packing_of(options)
+        self.memory: Exemplars | Reservoir = (
+            Exemplars(options.memory, packing)
+            if options.exemplars == "herding"
+            else Reservoir(options.memory, packing, options.counted)
+        )
         self.old: Network | None = None
         self.means: dict[int, Tensor] = {}  # class -> unit vector, shape (D,)
+        self.written: set[int] = set()  # slots that this chunk has filled
 
     def begin_step(self, step: Step) -> Step:
         """Grows the head for a new domain, and adds the exemplars to what is gone through."""
         new_domain = step.index > 0 and step.chunk == 0
-        if new_domain:
+        grown = new_domain and self.options.heads == "grown"
+        if new_domain and self.options.distil:
             self.old = copy.deepcopy(self.network).eval()
+        if grown:
             self.network.grow_head(2, self.generator)
-        if len(self.memory):
+        if len(self.memory) and self.options.rehearsal == "all":
             step = replace(step, samples=step.samples + self.memory.samples())
+        self.written = set()
         # A grown head has new parameters, which a lasting optimiser would not know.
-        self.start_optimiser(step, anew=new_domain)
+        self.start_optimiser(step, anew=grown)
         return step
 
+    def observe(self, batch: Batch) -> float:
+        """One update; a reservoir is then offered the batch."""
+        value = super().observe(batch)
+        if isinstance(self.memory, Reservoir) and (batch.epoch == 0 or self.options.offers == "every-epoch"):
+            self.written |= self.memory.offer(batch, self.generator)
+        return value
+
     def loss(self, batch: Batch) -> Tensor:
-        """`icarl_loss` of the batch."""
+        """`icarl_loss` of the batch, joined by as many exemplars where they are not gone through anyway."""
+        if self.options.rehearsal == "batch":
+            slots = retrieve_random(self.memory, self.options.batch, self.generator, exclude_slots=self.written)
+            batch = batch + self.memory.take(slots) if len(slots) else batch
         old = self.evaluate(batch.spectra, self.old) if self.old is not None else None
-        classes = (2 * batch.domains + batch.labels).to(self.device)
-        return icarl_loss(self.logits(batch.spectra), classes, old)
+        classes = batch.labels + 2 * batch.domains * (self.options.heads == "grown")
+        return icarl_loss(self.logits(batch.spectra), classes.to(self.device), old)
 
     def end_step(self, step: Step) -> None:
         """Chooses this chunk's exemplars, shortens the older ones, and computes the means."""
-        quota = self.options.memory // (2 * (step.index + 1))
-        kept = self.memory.samples() if len(self.memory) else None
-        parts = [kept[at[:quota]] for at in _by_class(kept) if kept.domains[at[0]] != step.index] if kept else []
-        # Exemplars of earlier chunks of this domain stand for them in the new choice.
-        candidates = step.samples + kept[kept.domains == step.index] if kept else step.samples
-        for at in _by_class(candidates):
-            order = herding(self.unit_features(candidates[at]), quota)
-            parts.append(candidates[at[order.numpy()]])
-        exemplars = parts[0]
-        for part in parts[1:]:
-            exemplars = exemplars + part
-        self.memory.replace(exemplars)
-        self.means = {
-            _class_of(exemplars, at[0]): F.normalize(self.unit_features(exemplars[at]).mean(0), dim=0)
-            for at in _by_class(exemplars)
-        }
+        if isinstance(self.memory, Exemplars):
+            self.memory.choose(step.samples, step.index, self.unit_features)
+        if self.options.verdict == "nearest-mean" and len(self.memory):
+            exemplars = self.memory.samples()
+            self.means = {
+                c: F.normalize(self.unit_features(exemplars[at]).mean(0), dim=0)
+                for c, at in exemplars.by_class().items()
+            }
 
     def score(self, spectra: Tensor) -> np.ndarray:
-        """min d² over real means - min d² over fake means; shape (N,)."""
+        """min d² over real means - min d² over fake means, or the difference of the best outputs; shape (N,)."""
+        if self.options.verdict == "linear":
+            logits = self.evaluate(spectra, self.network)
+            return (logits[:, 1::2].amax(1) - logits[:, ::2].amax(1)).double().cpu().numpy()
         features = self._unit(spectra)
         nearest = []
         for label in (0, 1):
@@ -140,13 +157,3 @@ class ICaRL(Agent):
                 self.device
             )
             self.old.load_state_dict(state["old"])
-
-
-def _by_class(samples: Samples) -> list[np.ndarray]:
-    """Indices of each class 2 * domain + label that occurs, in the samples' order."""
-    classes = 2 * samples.domains + samples.labels
-    return [np.flatnonzero(classes == c) for c in np.unique(classes)]
-
-
-def _class_of(samples: Samples, at: int) -> int:
-    return int(2 * samples.domains[at] + samples.labels[at])

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,33 +35,48 @@ class LwF(Agent):
 
     No image is remembered. While a new domain is learned, the outputs on its images are also pulled
     towards those of the teacher, the network as it was after the previous domain, in evaluation mode.
+
+    Seed: L = CE / (n + 1) + n / (n + 1) KD after n chunks; the teacher is the network after the previous
+    chunk, in training mode, so its BatchNorm statistics drift.
     """
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self.teacher: Network | None = None
+        self.chunks = 0  # finished so far
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy with the labels plus lambda times the distillation loss."""
         logits = self.logits(batch.spectra)
         loss = F.cross_entropy(logits, batch.labels.to(self.device))
-        if self.teacher is not None:
-            old = self.evaluate(batch.spectra, self.teacher)
-            loss = loss + self.options.distillation * distillation_loss(logits, old, self.options.temperature)
-        return loss
+        if self.teacher is None:
+            return loss
+        distillation = distillation_loss(logits, self._taught(batch.spectra, self.teacher), self.options.temperature)
+        if self.options.kd_weight == "chunks":
+            return loss / (self.chunks + 1) + (1 - 1 / (self.chunks + 1)) * distillation
+        return loss + self.options.distillation * distillation
+
+    def _taught(self, spectra: Tensor, teacher: Network) -> Tensor:
+        if self.options.teacher_mode == "eval":
+            return self.evaluate(spectra, teacher)
+        with torch.no_grad():
+            return self.logits(spectra, teacher.train())
 
     def end_step(self, step: Step) -> None:
-        """After a domain's last chunk the network becomes the teacher."""
-        if step.last:
+        """After a domain's last chunk (seed: after every chunk) the network becomes the teacher."""
+        self.chunks += 1
+        if step.last or self.options.teacher_after == "chunk":
             self.teacher = copy.deepcopy(self.network).eval()
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, and the teacher."""
-        return {**super().state_dict(), "teacher": self.teacher.state_dict() if self.teacher else None}
+        """The base's, the teacher, and how many chunks there were."""
+        teacher = self.teacher.state_dict() if self.teacher else None
+        return {**super().state_dict(), "teacher": teacher, "chunks": self.chunks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
         super().load_state_dict(state)
+        self.chunks = state["chunks"]
         if state["teacher"] is not None:
             self.teacher = copy.deepcopy(self.network).eval()
             self.teacher.load_state_dict(state["teacher"])

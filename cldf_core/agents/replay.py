@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cldf_core.agents.base import Agent
-from cldf_core.buffers import Reservoir, mir_ranking, retrieve_random
+from cldf_core.buffers import Reservoir, mir_ranking, packing_of, retrieve_random
 from cldf_core.options import Options
 from cldf_core.stream import Batch, Step
 
@@ -20,38 +19,51 @@ class ER(Agent):
 
     Each incoming batch is joined with as many as `replay` random images of earlier domains, and one
     mean loss is descended. Each image is offered to the reservoir once, in the first epoch.
+
+    Seed: incoming and replayed images in two passes, whose gradients add up; the current chunk is replayed
+    too; an image is offered in every epoch; the reservoir counts by batches.
     """
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self.memory = Reservoir(options.memory)
-        self.domain = 0
+        self.memory = Reservoir(options.memory, packing_of(options), options.counted)
+        self.excluded: int | None = None  # the domain whose images are not replayed
 
     def begin_step(self, step: Step) -> Step:
         """Notes the domain, whose own images are not replayed."""
-        self.domain = step.index
+        self.excluded = step.index if self.options.replay_from == "earlier-domains" else None
         return super().begin_step(step)
 
     def observe(self, batch: Batch) -> float:
         """One update with the batch and what is retrieved for it; then the batch is remembered."""
-        value = super().observe(batch)
-        if batch.epoch == 0:
+        value = self._two_passes(batch) if self.options.passes == "separate" else super().observe(batch)
+        if batch.epoch == 0 or self.options.offers == "every-epoch":
             self.memory.offer(batch, self.generator)
         return value
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over the incoming and the replayed images together."""
-        spectra, labels = batch.spectra, batch.labels
+        slots = self.retrieve(batch)
+        return self.cross_entropy(batch + self.memory.take(slots) if len(slots) else batch)
+
+    def _two_passes(self, batch: Batch) -> float:
+        self.network.train()
+        self.network.zero_grad(set_to_none=True)
+        incoming = self.cross_entropy(batch)
+        incoming.backward()
         slots = self.retrieve(batch)
         if len(slots):
-            replayed = self.memory.take(slots)
-            spectra = torch.cat([spectra, replayed.spectra])
-            labels = torch.cat([labels, replayed.labels])
-        return F.cross_entropy(self.logits(spectra), labels.to(self.device))
+            self.cross_entropy(self.memory.take(slots)).backward()
+        self.step_optimiser()
+        return incoming.item()
 
     def retrieve(self, batch: Batch) -> Tensor:
         """Slots to replay with this batch, shape (up to `replay`,)."""
-        return retrieve_random(self.memory, self.options.replay, self.generator, exclude_domain=self.domain)
+        return self.random_slots(self.options.replay)
+
+    def random_slots(self, count: int) -> Tensor:
+        """Up to `count` slots at random that may be replayed."""
+        return retrieve_random(self.memory, count, self.generator, exclude_domain=self.excluded)
 
     def state_dict(self) -> dict[str, Any]:
         """The base's, and the memory."""
@@ -68,21 +80,27 @@ class MIR(ER):
 
     As ER, but of `candidates` random images those are replayed whose loss the incoming batch would
     raise most. The virtual step uses the optimiser's learning rate of the moment.
+
+    Seed: as ER's, and the virtual step has a learning rate of its own; candidates are scored in training
+    mode, which moves BatchNorm's statistics.
     """
 
     def retrieve(self, batch: Batch) -> Tensor:
         """The `replay` most interfered of the candidates."""
-        slots = retrieve_random(self.memory, self.options.candidates, self.generator, exclude_domain=self.domain)
-        if len(slots) <= self.options.replay:
+        o = self.options
+        moving = o.statistics == "moving"
+        slots = self.random_slots(o.candidates)
+        if not len(slots) or (len(slots) <= o.replay and not moving):
             return slots  # nothing to choose from
         candidates = self.memory.take(slots)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=o.mixed_precision):
             ranking = mir_ranking(
                 self.network,
                 self.to_device(batch.spectra),
                 batch.labels.to(self.device),
                 self.to_device(candidates.spectra),
                 candidates.labels.to(self.device),
-                self.lr,
+                o.virtual_lr or self.lr,
+                moving=moving,
             )
-        return slots[ranking[: self.options.replay].cpu()]
+        return slots[ranking[: o.replay].cpu()]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cldf_core.options import UserError
@@ -34,11 +37,13 @@ class Domain:
         root: the folder that image paths start from.
         table: one row per image: image (relative posix path), label (0 real, 1 fake), split (train,
             validation, test), group (what must not be torn apart, such as the photograph).
+        notes: what whoever reads a result should know of it, a sentence each.
     """
 
     name: str
     root: Path
     table: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         table = self.table
@@ -69,3 +74,28 @@ class Domain:
         counts = pd.crosstab(self.table["split"], self.table["label"])
         counts = counts.reindex(index=list(SPLITS), columns=[0, 1], fill_value=0)
         return counts.rename(columns={0: "real", 1: "fake"})
+
+
+def with_validation(domain: Domain, share: float, seed: int) -> Domain:
+    """The same domain with some of its training images as validation images, whole groups at a time.
+
+    Args:
+        domain: whose training groups are drawn from.
+        share: of the training groups, rounded down; 0 changes nothing.
+        seed: of the draw, which also depends on the domain's name.
+
+    Returns:
+        A new domain; a note says it where the share comes to no group.
+    """
+    training = domain.table["split"] == "train"
+    groups = sorted(domain.table.loc[training, "group"].unique())
+    if not share or not groups:
+        return domain
+    count = int(Fraction(str(share)) * len(groups))  # as it was written: 0.29 of 100 is 29, not 28.999...
+    if not count:
+        note = f"{domain.name}: validation_share {share} of its {len(groups)} training groups comes to none"
+        return replace(domain, notes=(*domain.notes, note))
+    rng = np.random.default_rng([seed, zlib.crc32(domain.name.encode())])
+    drawn = [groups[k] for k in rng.permutation(len(groups))[:count]]
+    split = domain.table["split"].mask(training & domain.table["group"].isin(drawn), "validation")
+    return replace(domain, table=domain.table.assign(split=split))

@@ -1,8 +1,14 @@
-"""Weights in and out (safetensors), and the state that a run resumes from."""
+"""Weights in and out (safetensors, and the seed's .pth), and the state that a run resumes from.
+
+The seed's file is {"state_dict": …} of torchvision's ResNet-34 with two outputs, 0 = fake and 1 = real, that
+reads spectra of BGR images. Ours is 0 = real and 1 = fake and reads RGB: the rows of the last layer and the
+channels of the first change places, which loses nothing. Source: methods.md sections 1 and 2.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cldf_core.data.cache import whole_file
-from cldf_core.options import Options, relevant
+from cldf_core.options import Options, UserError, checked, relevant
 from cldf_core.resnet import Network, build_network
 
 
@@ -44,3 +50,78 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """Reads what `save_state` wrote; tensors and plain containers only, no code."""
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def write_seed_checkpoint(network: Network, options: Options, path: Path) -> None:
+    """Writes a network of two outputs so that the seed's code can load it (if it is a ResNet-34).
+
+    Raises:
+        UserError: the network has more outputs than real and fake (iCaRL's paper variant).
+    """
+    if network.head.out_features != 2:
+        raise UserError(f"{path.name}: this network has {network.head.out_features} outputs; the seed's files hold two")
+    state = {
+        key.removeprefix("body."): value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+    }
+    state = {key.replace("head.", "fc."): value for key, value in state.items()}
+    with whole_file(path) as partial:
+        # The seed's code reads "state_dict" alone; "options" tells us what the network's input is.
+        torch.save({"state_dict": _converted(state), "options": json.dumps(relevant(options))}, partial)
+
+
+def read_seed_checkpoint(path: Path) -> tuple[Network, Options]:
+    """The network of a .pth file, in evaluation mode, and options that prepare its input.
+
+    Files that tell nothing about their input (the seed's own) get the seed's: its crop, full planes.
+
+    Raises:
+        UserError: no such file, or not a network of this kind; one sentence says what it is.
+    """
+    if not path.is_file():
+        there = ", ".join(sorted(p.name for p in path.parent.glob("*.pth"))) or "no .pth file"
+        raise UserError(f"there is no checkpoint {path}; in its folder: {there}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise UserError(
+            f"{path} cannot be read as a checkpoint of weights ({type(error).__name__}: {reason})"
+        ) from None
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise UserError(f"{path} holds no state_dict of tensors, which a checkpoint needs")
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    name, width = _architecture(state, path)
+    if state["fc.weight"].shape[0] != 2:
+        raise UserError(f"{path} has {state['fc.weight'].shape[0]} outputs; needed: 2, real and fake")
+    network = build_network(name, width=width)
+    ours = {key if key.startswith("fc.") else f"body.{key}": value for key, value in _converted(state).items()}
+    try:
+        network.load_state_dict({key.replace("fc.", "head."): value.float() for key, value in ours.items()})
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit a {name}: {str(error).splitlines()[-1].strip()}") from None
+    written = content.get("options")
+    given = json.loads(written) if isinstance(written, str) else {"variant": "seed"}
+    return network.eval(), checked({**given, "network": name, "width": width, "weights": None}, where=str(path))
+
+
+def _converted(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """From the seed's order of labels and colours to ours, or back."""
+    reversed_at = {"conv1.weight": 1, "fc.weight": 0, "fc.bias": 0}
+    return {k: v.flip(reversed_at[k]).contiguous() if k in reversed_at else v for k, v in state.items()}
+
+
+def _architecture(state: Mapping[str, torch.Tensor], path: Path) -> tuple[str, int]:
+    """The name of the residual network that a torchvision state dict belongs to, and its first stage's width."""
+    blocks = [len({key.split(".")[1] for key in state if key.startswith(f"layer{n}.")}) for n in (1, 2, 3, 4)]
+    deep = "layer1.0.conv3.weight" in state
+    known = {
+        "slim": ([1, 1, 1, 1], False),
+        "resnet18": ([2, 2, 2, 2], False),
+        "resnet34": ([3, 4, 6, 3], False),
+        "resnet50": ([3, 4, 6, 3], True),
+    }
+    names = [name for name, shape in known.items() if shape == (blocks, deep)]
+    if not names or not {"conv1.weight", "fc.weight", "fc.bias"} <= state.keys():
+        raise UserError(f"{path} is none of the networks {', '.join(known)} (its stages have {blocks} blocks)")
+    return names[0], state["conv1.weight"].shape[0] if names[0] == "slim" else checked({}).width

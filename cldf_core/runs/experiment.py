@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,15 @@ import torch
 from filelock import FileLock
 
 from cldf_core.agents import Agent, build_agent
-from cldf_core.data.cache import Spectra, source_hash, spectra
-from cldf_core.data.domains import SPLITS, DataError
+from cldf_core.data.cache import Spectra, shifted, source_hash, spectra
+from cldf_core.data.domains import SPLITS, DataError, with_validation
 from cldf_core.data.layouts import data_folder, project_root, read_domains
 from cldf_core.metrics import detection
 from cldf_core.options import Options, UserError, relevant
 from cldf_core.protocol import Tested, thread_count, train_and_test
 from cldf_core.runs.checkpoints import load_state, save_network, save_state
 from cldf_core.runs.folder import MANIFEST, METRICS, SCORES, STATE, RunFolder
+from cldf_core.runs.notes import data_notes, dropped_notes
 from cldf_core.stream import Samples, Step, make_steps
 
 # The source files that a run's scores depend on; options count by their values.
@@ -83,18 +85,24 @@ def find(options: Options) -> RunFolder:
 def load_spectra(options: Options) -> dict[str, Spectra]:
     """Spectra of the stream's and the unseen domains, by name, in this order.
 
+    A domain of the stream needs training images, and one that is not in `untested` images of a scored split.
+
     Raises:
-        DataError: a domain, or images that a domain needs, are missing.
+        DataError: a domain, or images that a domain needs, are missing; or nothing is left to be scored.
     """
     folder = data_folder(options.data)
     names = [*options.stream, *options.unseen]
-    cache = project_root() / "data" / "spectra"
-    domains = {d.name: spectra(d, options, cache) for d in read_domains(folder, names)}
+    if set(names) <= set(options.untested):
+        raise DataError(f"untested is {options.untested!r}, and there is no other domain that could be scored")
+    domains = {}
+    for read in read_domains(folder, names):
+        share = options.validation_share if read.name in options.stream else 0
+        domains[read.name] = spectra(with_validation(read, share, options.seed), options, _cache())
     for name, domain in domains.items():
         splits = set(domain.table["split"])
         if name in options.stream and "train" not in splits:
             raise DataError(f"domain {name!r} in {folder} has no usable training image, so it cannot be in the stream")
-        if not splits & set(options.splits):
+        if name not in options.untested and not splits & set(options.splits):
             raise DataError(f"domain {name!r} in {folder} has no usable image of split {' or '.join(options.splits)}")
     return domains
 
@@ -105,9 +113,14 @@ def run_key(options: Options, domains: dict[str, Spectra]) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tuple[str, Samples]]:
-    """Name and training images of each domain of the stream; `limit` takes the first of a seeded order."""
-    stream, number = [], 0
+def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tuple[str, Samples | list[Samples]]]:
+    """Name and training images of each domain of the stream; `limit` takes the first of a seeded order.
+
+    With a `shift` the images are a list of versions, of which chunk c sees version c (and again the first
+    after the last): one for each place in `shift_factors`, as far as there are chunks.
+    """
+    stream: list[tuple[str, Samples | list[Samples]]] = []
+    number = 0
     for place, name in enumerate(options.stream):
         table = domains[name].table
         table = table[table["split"] == "train"]
@@ -121,26 +134,38 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
                     for _, part in table.groupby("label")
                 ]
             )
-        rows = table["row"].to_numpy()
-        stream.append((name, Samples.of(domains[name].array, table["label"].to_numpy(), place, number, rows)))
+        labels, rows = table["label"].to_numpy(), table["row"].to_numpy()
+        factors = options.shift_factors[: options.chunks] if options.shift != "none" else [0.0]
+        arrays = {factor: shifted(domains[name], options, factor, _cache()) for factor in dict.fromkeys(factors)}
+        versions = [Samples.of(arrays[factor], labels, place, number, rows) for factor in factors]
+        stream.append((name, versions if options.shift != "none" else versions[0]))
         number += len(rows)
     return stream
 
 
+def _cache() -> Path:
+    return project_root() / "data" / "spectra"
+
+
 def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, key: str, progress: bool | None) -> None:
-    steps = make_steps(
-        training_samples(options, domains),
-        epochs=options.epochs,
-        batch_size=options.batch,
-        chunks=options.chunks,
-        seed=options.seed,
-        joint=options.agent == "joint",
-    )
+    try:
+        steps = make_steps(
+            training_samples(options, domains),
+            epochs=options.epochs,
+            batch_size=options.batch,
+            chunks=options.chunks,
+            seed=options.seed,
+            joint=options.agent == "joint",
+            drop_last=options.drop_last,
+            fixed_order=options.order == "fixed",
+        )
+    except ValueError as error:  # more chunks than images
+        raise DataError(str(error)) from None
     tables: dict[tuple[str, str], pd.DataFrame] = {
         (name, split): domains[name].table.query("split == @split")
         for name in domains
         for split in SPLITS
-        if split in options.splits
+        if split in options.splits and name not in options.untested
     }
     tables = {at: table for at, table in tables.items() if len(table)}
     tests = {
@@ -148,7 +173,10 @@ def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, k
         for (name, split), table in tables.items()
     }
     agent = build_agent(options)
-    manifest = _manifest(options, domains, key, tables)
+    notes = data_notes(options, domains, tables) + dropped_notes(options, steps)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    manifest = _manifest(options, domains, key, notes)
     done = _restore(agent, folder, manifest, len(steps))
     folder.write_manifest(manifest)
     for tested in train_and_test(agent, steps, tests, seed=options.seed, after=done, progress=progress):
@@ -236,29 +264,13 @@ def _metrics(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "domain", "split", "metric", "value"])
 
 
-def _manifest(
-    options: Options, domains: dict[str, Spectra], key: str, tables: dict[tuple[str, str], pd.DataFrame]
-) -> dict[str, Any]:
-    absent = [
-        f"{name} has no {split} images, so none are scored"
-        for name in domains
-        for split in options.splits
-        if (name, split) not in tables
-    ]
-    aside = [
-        f"{name}: {len(d.set_aside)} images set aside, the first is {d.set_aside['image'].iloc[0]}: "
-        f"{d.set_aside['reason'].iloc[0]}"
-        for name, d in domains.items()
-        if len(d.set_aside)
-    ]
-    for note in absent + aside:
-        print(f"note: {note}", file=sys.stderr)
+def _manifest(options: Options, domains: dict[str, Spectra], key: str, notes: list[str]) -> dict[str, Any]:
     return {
         "status": "running",
         "key": key,
         "options": relevant(options),
         "data": {name: d.fingerprint for name, d in domains.items()},
-        "notes": absent + aside,
+        "notes": notes,
         "versions": versions(),
         "threads": options.threads,
         "git": git_commit(),

@@ -20,7 +20,8 @@ import pandas as pd
 
 from cldf_core.data.cache import whole_file
 from cldf_core.data.layouts import project_root
-from cldf_core.options import NOTEBOOKS, Options
+from cldf_core.options import Options
+from cldf_core.runs.parameters import NOTEBOOKS
 
 MANIFEST, SCORES, METRICS, STATE = "manifest.json", "scores.parquet", "metrics.parquet", "state"
 

@@ -19,8 +19,9 @@ import yaml
 
 from cldf_core.data.cache import source_hash, whole_file
 from cldf_core.data.layouts import data_folder, project_root
-from cldf_core.options import AGENTS, NOTEBOOKS, Options, UserError, checked, for_agent
+from cldf_core.options import AGENTS, Options, UserError, checked, for_agent
 from cldf_core.runs.folder import RunFolder, notebook_folder
+from cldf_core.runs.parameters import NOTEBOOKS
 
 PROFILES = ("quick", "smoke")
 # Notebook 08 reads the runs that these write.

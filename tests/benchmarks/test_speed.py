@@ -44,11 +44,11 @@ def interleaved(first, second, repeats=5):
 
 def photographs(count, side):
     """Cut from the embedded photographs: noise would make the FFT and the sort look alike for all."""
-    from cldf_core.data.images import centre_crop, open_image
+    from cldf_core.data.images import crop, open_image
     from cldf_core.data.mini.squares import PHOTOGRAPHS
 
     paths = sorted(PHOTOGRAPHS.glob("*.webp"))[:count]
-    return np.stack([centre_crop(open_image(path), side) for path in paths])
+    return np.stack([crop(open_image(path), side) for path in paths])
 
 
 def formula(images):

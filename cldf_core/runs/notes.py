@@ -1,0 +1,57 @@
+"""What a run has to say of its data: sentences for its maker and for its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+
+from cldf_core.data.cache import Spectra
+from cldf_core.options import Options
+from cldf_core.stream import Step
+
+
+def data_notes(options: Options, domains: Mapping[str, Spectra], scored: Container[tuple[str, str]]) -> list[str]:
+    """What is otherwise than one would expect: too few groups, nothing to score, images set aside.
+
+    Args:
+        options: of the run.
+        domains: by name.
+        scored: each domain and split that there are images of.
+    """
+    drawn = [note for domain in domains.values() for note in domain.notes]
+    absent = [
+        f"{name} has no {split} images, so none are scored"
+        for name in domains
+        for split in options.splits
+        if (name, split) not in scored and name not in options.untested
+    ]
+    aside = [
+        f"{name}: {len(d.set_aside)} images set aside, the first is {d.set_aside['image'].iloc[0]}: "
+        f"{d.set_aside['reason'].iloc[0]}"
+        for name, d in domains.items()
+        if len(d.set_aside)
+    ]
+    return drawn + absent + aside
+
+
+def dropped_notes(options: Options, steps: Sequence[Step]) -> list[str]:
+    """A sentence for each domain of which `drop_last` leaves images out."""
+    notes = []
+    for name in options.stream if options.drop_last else []:
+        sizes = [len(step.samples) for step in steps if step.name == name]
+        lost, idle = sum(size % options.batch for size in sizes), sum(size < options.batch for size in sizes)
+        if not lost:
+            continue
+        counts = " or ".join(map(str, sorted(set(sizes))))
+        note = f"{name}: its {len(sizes)} chunks hold" if len(sizes) > 1 else f"{name}: it holds"
+        note += f" {counts} images, "
+        if lost == sum(sizes):
+            note += f"less than a batch of {options.batch}, and drop_last drops incomplete batches: "
+            note += "no image of it is trained on"
+        else:
+            note += f"and drop_last drops batches of less than {options.batch}: {lost} of {sum(sizes)} images "
+            note += "are never trained on" if options.order == "fixed" else "are left out of every epoch"
+            note += f", and {idle} chunks are not trained on at all" if idle else ""
+        # iCaRL may go through its exemplars together with these images, which fills more batches.
+        joined = options.agent == "icarl" and options.rehearsal == "all"
+        notes.append(note + (", but for batches that exemplars fill up" if joined else ""))
+    return notes

@@ -1,0 +1,82 @@
+"""The parameters of the notebooks: which options each has, and the checked options made from them; no torch."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+from cldf_core.options import AGENTS, Options, checked
+from cldf_core.variants import SWITCHES
+
+# For the command line alone.
+_COMMAND = ("agent", "untested", "validation_share", "shift", "shift_factors", "test_jpeg", "test_resize")
+_SWITCHES = {name for names in SWITCHES.values() for name in names}
+_ANY = tuple(name for name in Options.model_fields if any(name in names for names in AGENTS.values()))
+_RUN = tuple(name for name in Options.model_fields if name not in {*_COMMAND, *_SWITCHES, *_ANY})
+_IMAGES = ("data", "stream", "unseen", "limit", "size", "seed")
+_SPECTRA = (*_IMAGES, "band", "precision", "threads")
+
+# The options of each notebook: exactly the assignments of its `parameters` cell, in this order.
+NOTEBOOKS: dict[str, tuple[str, ...]] = {
+    "00_start_here": (*_SPECTRA, "network", "width", "lr", "epochs", "batch"),
+    "01_data_exploration": _IMAGES,
+    "02_spectral_analysis": _IMAGES,
+    "03_without_continual_learning": _RUN,
+    "04_icarl": (*_RUN, *AGENTS["icarl"]),
+    "05_gdumb": (*_RUN, *AGENTS["gdumb"]),
+    "06_lwf": (*_RUN, *AGENTS["lwf"]),
+    "07_er_and_mir": (*_RUN, *AGENTS["mir"]),
+    "08_cross_data_set_evaluation": (*_RUN, *_ANY),
+}
+
+
+def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Options:
+    """The checked options of a notebook, read from the names its `parameters` cell assigned.
+
+    Also finds misspelt names: those that the cells just before this call assigned and no option has.
+
+    Args:
+        notebook: its name, for example "04_icarl".
+        namespace: the notebook's globals().
+
+    Raises:
+        OptionError: as `checked`.
+    """
+    names = (*NOTEBOOKS[notebook], *switches(notebook))
+    assigned = _assigned_before(namespace.get("In", []))
+    values = {name: namespace[name] for name in (*names, *sorted(assigned)) if name in namespace}
+    return checked(values, names, where=notebook)
+
+
+def switches(notebook: str) -> tuple[str, ...]:
+    """The options that a notebook takes though its `parameters` cell does not list them."""
+    if "variant" not in NOTEBOOKS[notebook]:
+        return ()
+    own = [a for a in AGENTS if a in notebook.split("_")] or list(AGENTS)
+    names = [name for agent in ("", *own) for name in SWITCHES.get(agent, ())]
+    return tuple(dict.fromkeys(names))
+
+
+def _assigned_before(history: list[str]) -> set[str]:
+    """Names assigned in the run of pure-assignment cells just before the cell that is running.
+
+    These are the parameters cell and the one that papermill injects after it. Names from later
+    cells of an explored notebook do not count, so the check can be run again at any time.
+    """
+    names: set[str] = set()
+    for source in reversed(history[:-1]):
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:
+            break
+        targets = [t for node in body for t in _targets(node)]
+        if not targets or not all(isinstance(node, (ast.Assign, ast.AnnAssign)) for node in body):
+            break
+        names.update(targets)
+    return names
+
+
+def _targets(node: ast.stmt) -> list[str]:
+    nodes = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [target.id for target in nodes if isinstance(target, ast.Name)]
