@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -129,7 +129,8 @@ class Memory:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors and numbers; of the spectra the slots in use."""
-        return {**vars(self), "spectra": self.spectra[: self.size].clone()}
+        state = {**vars(self), "spectra": self.spectra[: self.size]}
+        return {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
@@ -299,6 +300,7 @@ def mir_ranking(
     lr: float,
     *,
     moving: bool = False,
+    gradients: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Candidates ordered by how much a virtual step on the incoming batch would raise their loss.
 
@@ -311,8 +313,8 @@ def mir_ranking(
         incoming, candidates: spectra, shapes (n, C, H, W) and (c, C, H, W).
         labels, candidate_labels: int64, shapes (n,) and (c,).
         lr: the optimiser's learning rate.
-        moving: what the seed does: candidates are scored in training mode, which normalises them by their own
-            statistics and moves the network's.
+        moving: what the seed does: candidates are scored in training mode, which moves the network's statistics.
+        gradients: of the incoming mean loss, one for each parameter, where they are known already.
 
     Returns:
         int64, shape (c,), the candidate whose loss rises most first.
@@ -321,10 +323,11 @@ def mir_ranking(
     section 3.1.
     """
     parameters = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
-    # Training mode moves the statistics it is given, so it gets copies.
-    statistics = {name: b.clone() for name, b in network.named_buffers()}
-    loss = F.cross_entropy(functional_call(network, (parameters, statistics), (incoming,)), labels)
-    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    if gradients is None:
+        # Training mode moves the statistics it is given, so it gets copies.
+        statistics = {name: b.clone() for name, b in network.named_buffers()}
+        loss = F.cross_entropy(functional_call(network, (parameters, statistics), (incoming,)), labels)
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
     with torch.no_grad(), contextlib.nullcontext() if moving else frozen(network):
         virtual = {name: p - lr * g for (name, p), g in zip(parameters.items(), gradients, strict=True)}
         before = F.cross_entropy(network(candidates), candidate_labels, reduction="none")

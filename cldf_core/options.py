@@ -171,8 +171,8 @@ def from_text(name: str, text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    if typing.get_origin(field.annotation) is list and isinstance(value, str):
-        return [part.strip() for part in value.split(",")]
+    if typing.get_origin(field.annotation) is list and not isinstance(value, list):
+        return [part.strip() for part in text.split(",")]
     return value
 
 

@@ -18,10 +18,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cldf_core.options import UserError
+
 if TYPE_CHECKING:
     from torchvision.models import ResNet
 
 NETWORKS = ("slim", "resnet18", "resnet34", "resnet50")
+
+
+class NoWeights(UserError, FileNotFoundError):
+    """Weights that were asked for and cannot be had."""
 
 
 class Norm(nn.BatchNorm2d):
@@ -95,7 +101,7 @@ def build_network(
 
     Raises:
         ValueError: an unknown name, weights for the slim network, or weights that do not fit.
-        FileNotFoundError: there is no such file, or torchvision cannot get the ImageNet weights.
+        NoWeights: there is no such file, or torchvision cannot get the ImageNet weights.
     """
     if name not in NETWORKS:
         raise ValueError(f"network is {name!r}; allowed: {', '.join(NETWORKS)}")
@@ -150,14 +156,14 @@ def _load_body(body: ResNet, name: str, weights: str) -> None:
 
             state = models.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False)
         except OSError as error:
-            raise FileNotFoundError(
+            raise NoWeights(
                 f"weights is 'imagenet', but torchvision could not get them ({error}); "
                 "give the path of a local file, or leave weights empty to train from scratch"
             ) from error
     else:
         path = Path(weights)
         if not path.is_file():
-            raise FileNotFoundError(f"weights is {weights!r}: there is no such file; allowed: imagenet, or a file")
+            raise NoWeights(f"weights is {weights!r}: there is no such file; allowed: imagenet, or a file")
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
         state = state.get("state_dict", state)
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}

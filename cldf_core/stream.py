@@ -7,7 +7,7 @@ not steps 1 and 2 ran in this process.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -68,14 +68,9 @@ class Samples:
         return Samples(self.arrays, self.where[chosen], self.labels[chosen], self.domains[chosen], self.numbers[chosen])
 
     def __add__(self, other: Samples) -> Samples:
-        shifted = other.where + [len(self.arrays), 0]
-        return Samples(
-            self.arrays + other.arrays,
-            np.concatenate([self.where, shifted]),
-            np.concatenate([self.labels, other.labels]),
-            np.concatenate([self.domains, other.domains]),
-            np.concatenate([self.numbers, other.numbers]),
-        )
+        where = np.concatenate([self.where, other.where + [len(self.arrays), 0]])
+        parts = [(getattr(self, n), getattr(other, n)) for n in ("labels", "domains", "numbers")]
+        return Samples(self.arrays + other.arrays, where, *(np.concatenate(part) for part in parts))
 
     def by_class(self) -> dict[int, np.ndarray]:
         """Indices of each class 2 * domain + label that occurs, in the samples' order."""
@@ -104,13 +99,9 @@ class Batch:
 
     def __add__(self, other: Batch) -> Batch:
         """Both together, in this order."""
-        return Batch(
-            torch.cat([self.spectra, other.spectra]),
-            torch.cat([self.labels, other.labels]),
-            torch.cat([self.domains, other.domains]),
-            torch.cat([self.numbers, other.numbers]),
-            self.epoch,
-        )
+        names = ("spectra", "labels", "domains", "numbers")
+        spectra, labels, domains, numbers = (torch.cat([getattr(self, n), getattr(other, n)]) for n in names)
+        return Batch(spectra, labels, domains, numbers, self.epoch)
 
 
 @dataclass(frozen=True)
@@ -200,8 +191,3 @@ def make_steps(
             samples, last = union[chunk % len(union)][rows], chunk == chunks - 1
             steps.append(Step(index, name, chunk, last, samples, epochs, batch_size, drop_last, fixed_order))
     return steps
-
-
-def once(step: Step) -> Step:
-    """The same step, gone through a single time."""
-    return replace(step, epochs=1)

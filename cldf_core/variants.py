@@ -48,7 +48,9 @@ class Switches(BaseModel):
     memory_schedule: Literal["warm-restarts", "constant"] = Field("warm-restarts", description="GDumb: rate over time")
     memory_momentum: Real = Field(0.9, ge=0, lt=1, description="GDumb: of SGD on the memory")
     memory_weight_decay: Real = Field(1e-4, ge=0, le=1, description="GDumb: of SGD on the memory")
-    kd_weight: Literal["constant", "chunks"] = Field("constant", description="LwF: distillation, or n/(n+1) of it")
+    kd_weight: Literal["constant", "chunks"] = Field(
+        "constant", description="LwF: `distillation`, or n/(n+1) after n chunks"
+    )
     teacher_after: Literal["domain", "chunk"] = Field("domain", description="LwF: when the teacher is replaced")
     teacher_mode: Literal["eval", "train"] = Field("eval", description="LwF: train moves the teacher's statistics")
     passes: Literal["joined", "separate"] = Field("joined", description="ER, MIR: one mean loss, or two added up")

@@ -681,6 +681,15 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
     assert len(fits) == 2
 
 
+def test_gdumb_looks_at_each_image_once():
+    opts = options("gdumb", epochs=5, batch=6)
+    (step,) = steps_of(opts, 16)
+    gone_through = build_agent(opts).begin_step(step)
+    numbers = [n for batch in gone_through.batches(0) for n in batch.numbers.tolist()]
+    assert sorted(numbers) == sorted(step.samples.numbers.tolist())
+    assert gone_through.samples is step.samples
+
+
 def test_gdumbs_memory_still_changes_in_the_last_domain():
     opts = options("gdumb", memory=12, memory_epochs=1)
     learner = build_agent(opts)

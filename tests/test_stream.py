@@ -9,7 +9,7 @@ from conftest import as_batch, random_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cldf_core.stream import Samples, make_steps, once
+from cldf_core.stream import Samples, make_steps
 
 
 def stream(*counts: int, **kwargs):
@@ -192,13 +192,6 @@ def test_samples_check_their_lengths():
     with pytest.raises(ValueError, match="3 labels for 2 spectra"):
         Samples.of(np.zeros((2, 3, 4, 3)), [0, 1, 0])
 
-
-def test_once_goes_through_a_single_time():
-    (step,), _ = stream(6, epochs=5)
-    assert {b.epoch for b in once(step).batches(0)} == {0}
-    assert once(step).samples is step.samples
-    (step,), _ = stream(6, epochs=5, drop_last=True, fixed_order=True)
-    assert (once(step).updates, numbers(once(step))) == (1, numbers(step)[:1])
 
 
 def test_batches_add_up_in_their_order():

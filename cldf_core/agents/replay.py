@@ -93,6 +93,8 @@ class MIR(ER):
         if not len(slots) or (len(slots) <= o.replay and not moving):
             return slots  # nothing to choose from
         candidates = self.memory.take(slots)
+        # In two passes, the incoming one has left its gradients behind.
+        known = [p.grad for p in self.network.parameters() if p.grad is not None] if o.passes == "separate" else None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=o.mixed_precision):
             ranking = mir_ranking(
                 self.network,
@@ -102,5 +104,6 @@ class MIR(ER):
                 candidates.labels.to(self.device),
                 o.virtual_lr or self.lr,
                 moving=moving,
+                gradients=known,
             )
         return slots[ranking[: o.replay].cpu()]

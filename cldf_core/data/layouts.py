@@ -22,6 +22,7 @@ from cldf_core.data.domains import COLUMNS, DataError, Domain
 from cldf_core.data.images import SUFFIXES
 
 CLASSES = ("real", "fake")
+SPLITS_FILE = "splits.csv"
 _SPLIT_OF = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -109,13 +110,13 @@ def _read_domain(folder: Path, name: str, there: list[str], written: pd.DataFram
         at = written.index.get_indexer(table["image"])
         missing = table.loc[at < 0, "image"]
         if len(missing):
-            raise DataError(f"{folder / 'splits.csv'} does not mention {missing.iloc[0]} (and {len(missing) - 1} more)")
+            raise DataError(f"{folder / SPLITS_FILE} does not mention {missing.iloc[0]} (and {len(missing) - 1} more)")
         table[["split", "group"]] = written[["split", "group"]].to_numpy()[at]
     return Domain(name, folder, table)
 
 
 def _read_splits(folder: Path) -> pd.DataFrame | None:
-    path = folder / "splits.csv"
+    path = folder / SPLITS_FILE
     if not path.is_file():
         return None
     table = pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -8,6 +8,7 @@ channels of the first change places, which loses nothing. Source: methods.md sec
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,31 +79,55 @@ def read_seed_checkpoint(path: Path) -> tuple[Network, Options]:
         UserError: no such file, or not a network of this kind; one sentence says what it is.
     """
     if not path.is_file():
-        there = ", ".join(sorted(p.name for p in path.parent.glob("*.pth"))) or "no .pth file"
+        there = ", ".join(p.name for p in checkpoints_in(path.parent)) or "no .pth file"
         raise UserError(f"there is no checkpoint {path}; in its folder: {there}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives
-        reason = str(error).splitlines()[0] if str(error) else ""
-        raise UserError(
-            f"{path} cannot be read as a checkpoint of weights ({type(error).__name__}: {reason})"
-        ) from None
+    content = _content(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise UserError(f"{path} holds no state_dict of tensors, which a checkpoint needs")
     state = {key.removeprefix("module."): value for key, value in state.items()}
     name, width = _architecture(state, path)
-    if state["fc.weight"].shape[0] != 2:
-        raise UserError(f"{path} has {state['fc.weight'].shape[0]} outputs; needed: 2, real and fake")
+    options = checked({**_written_options(content), "network": name, "width": width, "weights": None}, where=str(path))
     network = build_network(name, width=width)
     ours = {key if key.startswith("fc.") else f"body.{key}": value for key, value in _converted(state).items()}
     try:
         network.load_state_dict({key.replace("fc.", "head."): value.float() for key, value in ours.items()})
     except RuntimeError as error:
-        raise UserError(f"{path} does not fit a {name}: {str(error).splitlines()[-1].strip()}") from None
-    written = content.get("options")
-    given = json.loads(written) if isinstance(written, str) else {"variant": "seed"}
-    return network.eval(), checked({**given, "network": name, "width": width, "weights": None}, where=str(path))
+        why = str(error).splitlines()[-1].strip().replace("body.", "").replace("head.", "fc.")
+        raise UserError(f"{path} does not fit a {name}: {why}") from None
+    return network.eval(), options
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The .pth files of a folder, sorted; a hidden one is what a killed process has left half-written."""
+    return sorted(path for path in folder.glob("*.pth") if not path.name.startswith("."))
+
+
+def _content(path: Path) -> Any:
+    """What torch.save wrote, code excepted. Torch's own messages advise to load code as well: not passed on."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise  # such as a lack of permission, which says it all
+    except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives
+        foreign = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
+    if foreign:
+        raise UserError(
+            f"{path} holds more than weights ({foreign[1]}), which could be code and is not loaded; needed: a file "
+            "of torch.save with tensors alone, such as {'state_dict': network.state_dict()}"
+        )
+    raise UserError(f"{path} is no checkpoint, or a damaged one: torch cannot read it to its end")
+
+
+def _written_options(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that `write_seed_checkpoint` put into the file; the seed's where it was written by another."""
+    try:
+        written = json.loads(content.get("options", ""))
+    except (TypeError, ValueError):
+        written = None
+    return written if isinstance(written, dict) else {"variant": "seed"}
 
 
 def _converted(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -122,6 +147,11 @@ def _architecture(state: Mapping[str, torch.Tensor], path: Path) -> tuple[str, i
         "resnet50": ([3, 4, 6, 3], True),
     }
     names = [name for name, shape in known.items() if shape == (blocks, deep)]
-    if not names or not {"conv1.weight", "fc.weight", "fc.bias"} <= state.keys():
-        raise UserError(f"{path} is none of the networks {', '.join(known)} (its stages have {blocks} blocks)")
+    ends = {"conv1.weight": 4, "fc.weight": 2, "fc.bias": 1}
+    wrong = [key for key, dimensions in ends.items() if key not in state or state[key].ndim != dimensions]
+    if wrong or not names:
+        why = f"it has no usable {wrong[0]}" if wrong else f"its stages have {blocks} blocks"
+        raise UserError(f"{path} holds none of the networks {', '.join(known)}: {why}")
+    if (outputs := len(state["fc.weight"])) != 2:
+        raise UserError(f"{path} has {outputs} outputs; needed: 2, real and fake")
     return names[0], state["conv1.weight"].shape[0] if names[0] == "slim" else checked({}).width

@@ -53,7 +53,12 @@ def run(options: Options, *, again: bool = False, progress: bool | None = None) 
 
     Returns:
         The run's folder.
+
+    Raises:
+        UserError: the GPU that is asked for is not there; DataError: what `load_spectra` says.
     """
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is 'cuda', but torch finds no GPU here; allowed: cpu")
     domains = load_spectra(options)
     key = run_key(options, domains)
     folder = RunFolder(project_root() / "runs" / f"{options.agent}-{key}")

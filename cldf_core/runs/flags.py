@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cldf_core.options import OptionError, Options, checked
+from cldf_core.options import OptionError, Options, allowed, checked
 from cldf_core.variants import SEED
 
 AGENTS = {"ICARL": "icarl", "GDUMB": "gdumb", "LWF": "lwf", "ER": "er"}
@@ -31,9 +32,25 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _band(text: str) -> str:
-    return BANDS[int(text)] if text in ("0", "1", "2", "3") else text
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: a whole number") from None
 
+
+def _word(meanings: dict[str, str]) -> Callable[[str], str]:
+    """Reads the seed's words as ours; ours are understood as well."""
+
+    def read(text: str) -> str:
+        if text not in meanings and text not in meanings.values():
+            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {', '.join(meanings)}")
+        return meanings.get(text, text)
+
+    return read
+
+
+_NETWORKS = {"resnet": "resnet34", "slim": "slim", "resnet18": "resnet18", "resnet50": "resnet50"}
 
 # Flag: the options that it sets, how its text is read, what it means.
 FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
@@ -59,11 +76,11 @@ FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "val_size": ("validation_share", float, "share of the training images that become validation images"),
     "ns_type": ("shift", str, "noise, blur or occlusion of training images"),
     "ns_factor": ("shift_factors", float, "how much of it, one number for each chunk"),
-    "feature": ("feature", lambda text: "spectrum" if text == "fft" else text, "fft or image"),
-    "mode": ("band", _band, "frequencies: 0 all, 1 low, 2 mid, 3 high"),
+    "feature": ("feature", _word({"fft": "spectrum", "image": "image"}), "fft or image"),
+    "mode": ("band", _word({str(n): band for n, band in enumerate(BANDS)}), "frequencies: 0 all, 1 low, 2 mid, 3 high"),
     "jpg_level": ("test_jpeg", int, "JPEG quality that test images go through"),
     "resize_size": ("test_resize", int, "pixels of the shorter side that they are resized to, and back"),
-    "model": ("network", lambda text: "resnet34" if text == "resnet" else text, "resnet (that is, ResNet-34) or slim"),
+    "model": ("network", _word(_NETWORKS), "resnet (that is, ResNet-34), slim, resnet18 or resnet50"),
     "weights": ("weights", str, "imagenet, or a file"),
 }
 TRICKS = ("labels_trick", "separated_softmax", "kd_trick", "kd_trick_star", "review_trick", "ncm_trick")
@@ -84,12 +101,12 @@ def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
     parser = _parser(command)
     given, unknown = parser.parse_known_args(words)
     if unknown:
-        names = [action.option_strings[0] for action in parser._actions if action.help != argparse.SUPPRESS]
+        shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+        names = [next(name for name in action.option_strings if name.startswith("--")) for action in shown]
         close = difflib.get_close_matches(unknown[0].split("=")[0].replace("-", "_").replace("__", "--", 1), names, n=1)
         meant = f"did you mean {close[0]}? " if close else ""
-        raise OptionError(
-            f"cldf {command}: there is no flag {unknown[0]!r}; {meant}There are: {', '.join(dict.fromkeys(names))}"
-        )
+        what = f"there is no flag {unknown[0]!r}" if unknown[0].startswith("-") else f"{unknown[0]!r} follows no flag"
+        raise OptionError(f"{what}; {meant}There are: {', '.join(dict.fromkeys(names))}")
     _refuse(given)
     return given
 
@@ -119,13 +136,19 @@ def options_of(given: argparse.Namespace) -> Options:
         if limit < 2 or limit % 2:
             raise OptionError(f"--limit is {limit}; allowed: an even number from 2, half of it real, half fake")
         values["limit"] = limit // 2
-    return checked(values, where=f"cldf train, agent {agent}")
+    try:
+        return checked(values, where=f"agent {agent}")
+    except OptionError as error:  # of options that do not go together; whoever reads it knows their flags
+        flags = {name: f"--{flag}" for flag, (names, _, _) in reversed(FLAGS.items()) for name in names.split()}
+        flags |= {"memory_lr": "--learning_rate"}  # which "at most" is said of
+        text = re.sub(r"\b\w+(?= is |, which)", lambda found: flags.get(found[0], found[0]), str(error))
+        raise OptionError(text) from None
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Argparse's hook: one sentence in place of usage and exit."""
-        raise OptionError(f"{self.prog}: {message}")
+        raise OptionError(re.sub(r"^argument (--\w+)\S*: (it )?", r"\1 ", message))
 
 
 def _parser(command: str) -> _Parser:
@@ -151,10 +174,10 @@ def _parser(command: str) -> _Parser:
     flag("data", "folder with real/ and fake/ in it", default="data", metavar="FOLDER")
     parser.add_argument("--dataroot", dest="data", help="the same", metavar="FOLDER")
     flag("model_dir", "folder of the checkpoints", type=Path, default=Path("model"), metavar="FOLDER")
-    flag("limit", "train with N images per domain", type=int, metavar="N")
-    flag("num_runs", "independent runs, with mean and interval", type=int, default=1, metavar="N")
-    for name, (_, kind, text) in FLAGS.items():
-        flag(name, text, type=kind, **({"nargs": "+"} if name == "ns_factor" else {}))
+    flag("limit", "train with N images per domain", type=_whole, metavar="N")
+    flag("num_runs", "independent runs, with mean and interval", type=_whole, default=1, metavar="N")
+    for name, (options, kind, text) in FLAGS.items():
+        flag(name, text, type=_reader(options.split()[0], kind), **({"nargs": "+"} if name == "ns_factor" else {}))
     flag("resume", "go on with a run that was killed (which is done anyway)", **yes)
     flag("no_cuda", "use the CPU even if there is a GPU", action="store_true", default=False)
     flag("enable_logging", "write TensorBoard files", **yes)
@@ -168,6 +191,21 @@ def _parser(command: str) -> _Parser:
     for name in WITHOUT_EFFECT:
         flag(name, argparse.SUPPRESS, nargs="*")
     return parser
+
+
+def _reader(option: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Reads a flag's text, and checks it against the range of its option."""
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+            values: dict[str, Any] = {option: [value] if option == "shift_factors" else value}
+            Options(**values)
+        except ValueError:  # pydantic's is one, too
+            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {allowed(option)}") from None
+        return value
+
+    return read
 
 
 def _refuse(given: argparse.Namespace) -> None:
@@ -186,13 +224,13 @@ def _refuse(given: argparse.Namespace) -> None:
         )
     if given.cl_type != "ni":
         raise OptionError(f"--cl_type is {given.cl_type!r}; allowed: ni")
-    for name, allowed in choices.items():
-        if (value := getattr(given, name)) not in allowed:
-            raise OptionError(f"--{name} is {value!r}, which is not here; allowed: {', '.join(allowed)}")
+    for name, words in choices.items():
+        if (value := getattr(given, name)) not in words:
+            raise OptionError(f"--{name} is {value!r}, which is not here; allowed: {', '.join(words)}")
     for name in TRICKS:
         if getattr(given, name):
             raise OptionError(
-                f"--{name} is not here, nor are the seed's other tricks; here are the agents "
+                f"--{name} is not here, nor are the original code's other tricks; here are the agents "
                 f"{', '.join(AGENTS)}, retrieval random and MIR, and the variants seed and paper"
             )
     if given.num_runs < 1:

@@ -21,7 +21,7 @@ import pandas as pd
 from cldf_core.data.cache import whole_file
 from cldf_core.data.layouts import project_root
 from cldf_core.options import Options
-from cldf_core.runs.parameters import NOTEBOOKS
+from cldf_core.runs.parameters import asked_for
 
 MANIFEST, SCORES, METRICS, STATE = "manifest.json", "scores.parquet", "metrics.parquet", "state"
 
@@ -77,8 +77,7 @@ class RunFolder:
 
 def notebook_folder(notebook: str, options: Options) -> RunFolder:
     """Where a notebook with these options keeps its figures, tables and executed copy."""
-    values = {name: getattr(options, name) for name in NOTEBOOKS[notebook]}
-    key = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps(asked_for(notebook, options), sort_keys=True).encode()).hexdigest()[:12]
     return RunFolder(project_root() / "runs" / f"{notebook}-{key}")
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cldf_core.options import Options, UserError, checked
 from cldf_core.runs.flags import BANDS, BASELINES, FLAGS, WITHOUT_EFFECT, device, options_of, parse
@@ -14,6 +14,8 @@ from cldf_core.runs.flags import BANDS, BASELINES, FLAGS, WITHOUT_EFFECT, device
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cldf_core.data.domains import Domain
+    from cldf_core.resnet import Network
     from cldf_core.runs.folder import RunFolder
 
 # What the seed's run_all_train.py calls, one after another.
@@ -28,6 +30,8 @@ RUN_ALL = {
 # Our metric, the seed's word for it (real images are its positives), and how it is printed.
 WORDS = {"accuracy": "Accuracy", "accuracy on real": "TPR", "accuracy on fake": "TNR"}
 
+FROM_SCRATCH = "the ImageNet weights could not be had, so the network is trained from scratch (weights: null)"
+
 
 def main(words: Sequence[str]) -> int:
     """Runs `train …` or `test …`; returns the exit status.
@@ -37,25 +41,49 @@ def main(words: Sequence[str]) -> int:
     """
     command, *rest = words
     given = parse(command, rest)
-    for name in WITHOUT_EFFECT:
-        if hasattr(given, name):
-            _note(f"--{name} changes nothing here")
+    testing = command == "test" or given.runtest or given.runtestall
+    if given.all and testing:
+        raise UserError("--all trains; to test every checkpoint of a folder: --runtestall True --model_dir FOLDER")
+    for name in _idle(given, testing):
+        _note(f"{name} changes nothing here")
     if given.all:
-        return _train_all(command, rest)
-    return _test(given) if command == "test" or given.runtest or given.runtestall else _train(given)
+        return _train_all(command, [word for word in rest if word != "--all"])
+    return _test(given) if testing else _train(given)
+
+
+def _idle(given: argparse.Namespace, testing: bool) -> list[str]:
+    """The flags that were given and change nothing, with the reason where it is not plain."""
+    idle = [f"--{name}" for name in WITHOUT_EFFECT if hasattr(given, name)]
+    if testing:
+        return idle
+    if hasattr(given, "loadmodel"):
+        idle.append("--loadmodel without --runtest True")
+    if given.retrieve == "MIR" and (given.continual_learning in BASELINES or given.agent != "ER"):
+        idle.append("--retrieve MIR, which is for --agent ER,")
+    if hasattr(given, "ns_type") and not any(getattr(given, "ns_factor", ())):
+        idle.append(f"--ns_type {given.ns_type} without a factor above 0 in --ns_factor")
+    return idle
 
 
 def _train(given: argparse.Namespace) -> int:
     """Trains, tests after every domain, and writes a checkpoint for each, as the seed did."""
     from cldf_core.runs import experiment
 
-    options = options_of(given)
-    if options.network != "slim" and options.weights is None and given.variant == "seed":
-        options = _with_imagenet(options)
+    options_of(given)
+    # Whatever can go wrong is told before the hours of training, not after.
+    _check_folders(given)
+    _, untested = _domains(given, given.training_set)
+    options, scratch = _with_weights(options_of(given))
+    notes = untested + scratch
+    if (unused := len(options.shift_factors) - options.chunks) > 0 and options.shift != "none":
+        notes.append(f"a domain is seen in {options.chunks} chunks, so the last {unused} of --ns_factor are not used")
+    for note in notes:
+        _note(note)
     tables = []
     for run in range(given.num_runs):
         own = checked({**options.model_dump(), "seed": options.seed + run})
         folder = experiment.run(own)
+        _record(notes, folder)
         again = f", resumed {times} times" if (times := folder.manifest.get("resumed")) else ""
         print(
             f"\n{given.continual_learning}: {own.agent}, variant {own.variant}, seed {own.seed}{again}: {folder.path}"
@@ -70,15 +98,13 @@ def _train(given: argparse.Namespace) -> int:
 
 
 def _train_all(command: str, rest: Sequence[str]) -> int:
-    failed = []
-    for name, line in RUN_ALL.items():
-        print(f"\n{name}: cldf {command} {line}")
-        try:
-            _train(parse(command, [*line.split(), *(word for word in rest if word != "--all")]))
-        except UserError as error:
-            print(f"{name} failed: {error}", file=sys.stderr)
-            failed.append(name)
-    return int(bool(failed))
+    lines = {name: parse(command, [*line.split(), *rest]) for name, line in RUN_ALL.items()}
+    for given in lines.values():
+        options_of(given)  # a mistake in the call of the last agent is told before the first is trained
+    for name, given in lines.items():
+        print(f"\n{name}: cldf {command} {RUN_ALL[name]}", *rest)
+        _train(given)
+    return 0
 
 
 def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd.DataFrame:
@@ -97,6 +123,13 @@ def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd
             print(_line(name, values))
             rows.append({"step": step, "trained": trained, "domain": name, **values})
     return pd.DataFrame(rows)
+
+
+def _record(notes: Sequence[str], folder: RunFolder) -> None:
+    """Adds to the notes in a run's manifest what only this command knows."""
+    manifest = folder.manifest
+    if new := [note for note in notes if note not in manifest["notes"]]:
+        folder.write_manifest({**manifest, "notes": [*manifest["notes"], *new]})
 
 
 def _line(name: str, values: dict[str, float]) -> str:
@@ -135,84 +168,146 @@ def _write_checkpoints(folder: RunFolder, options: Options, given: argparse.Name
 
 
 def _write_events(folder: RunFolder, log_dir: Path) -> None:
-    """Losses and accuracies of a run as TensorBoard files."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("--enable_logging needs the package tensorboard: pip install tensorboard") from None
-    with SummaryWriter(str(log_dir / folder.path.name)) as writer:
+    """Losses and accuracies of a run as TensorBoard files, in place of those of an earlier call."""
+    path = log_dir / folder.path.name
+    for old in path.glob("events.out.tfevents.*"):
+        old.unlink()
+    with _event_writer()(str(path)) as writer:
         epochs = 0
         for step in folder.manifest["steps"]:
             for loss in step["losses"]:
                 epochs += 1
                 if loss is not None:
                     writer.add_scalar("loss", loss, epochs)
-        for row in folder.metrics().itertuples():
-            if row.split == "test":
-                writer.add_scalar(f"{row.metric}/{row.domain}", row.value, row.step)
-    print(f"TensorBoard: {log_dir / folder.path.name}")
+        metrics = folder.metrics().query("split == 'test'").dropna()
+        for row in metrics.itertuples():
+            writer.add_scalar(f"{row.metric}/{row.domain}", row.value, row.step)
+    print(f"TensorBoard: {path}")
+
+
+def _event_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("--enable_logging needs the package tensorboard: pip install tensorboard") from None
+    return SummaryWriter
 
 
 def _test(given: argparse.Namespace) -> int:
-    """Tests one checkpoint, or all in a folder."""
+    """Tests one checkpoint, or all in a folder; of these, one that cannot be read does not stop the others."""
+    from cldf_core.runs.checkpoints import checkpoints_in, read_seed_checkpoint
+
     paths = [given.loadmodel] if getattr(given, "loadmodel", None) else []
     if given.runtestall:
-        paths = sorted(given.model_dir.glob("*.pth"))
+        paths = checkpoints_in(given.model_dir)
     if not paths:
         what = f"{given.model_dir} holds no .pth file" if given.runtestall else "no checkpoint is named"
         raise UserError(f"{what}; needed: --loadmodel FILE, or --runtestall True with --model_dir FOLDER")
+    domains, untested = _domains(given)
+    for note in untested:
+        _note(note)
+    failed = 0
     for path in paths:
-        scored = _scored(path, given)
+        try:
+            network, options = read_seed_checkpoint(path)
+        except UserError as error:
+            if not given.runtestall:
+                raise
+            print(f"\nleft aside: {error}", file=sys.stderr)
+            failed += 1
+            continue
         print(f"\n{path}")
-        for name, values in scored.items():
-            print(_line(name, values))
-    return 0
+        for domain in domains:
+            print(_line(domain.name, _scored(network, options, domain, given)), flush=True)
+    return int(failed > 0)
 
 
-def _scored(path: Path, given: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Accuracies of a checkpoint on each test set."""
+def _scored(network: Network, options: Options, domain: Domain, given: argparse.Namespace) -> dict[str, float]:
+    """Accuracies of a checkpoint's network on a test set."""
     from dataclasses import replace
 
     from cldf_core.agents import build_agent
     from cldf_core.data.cache import spectra
-    from cldf_core.data.layouts import data_folder, project_root, read_domains
+    from cldf_core.data.layouts import project_root
     from cldf_core.metrics import detection
     from cldf_core.protocol import thread_count
-    from cldf_core.runs.checkpoints import read_seed_checkpoint
+    from cldf_core.runs.notes import data_notes
     from cldf_core.stream import Samples
 
-    network, options = read_seed_checkpoint(path)
     if getattr(given, "model", options.network) != options.network:
         _note(f"the file holds a {options.network}, so --model {given.model} is left aside")
     flags = [flag for flag in ("feature", "mode", "jpg_level", "resize_size", "threads") if hasattr(given, flag)]
     changes = {FLAGS[flag][0]: getattr(given, flag) for flag in flags}
-    changes |= {"agent": "sequential", "device": device(given), "untested": []}
+    changes |= {"agent": "sequential", "device": device(given), "untested": [], "splits": ["test"]}
     options = checked({**options.model_dump(), **changes}, where="cldf test")
     agent = build_agent(options)
     agent.network = network.to(agent.device)
-    values = {}
-    for domain in read_domains(data_folder(given.data), given.test_set):
-        if not (test := domain.table["split"] == "test").any():
-            raise UserError(f"{domain.name} in {domain.root} has no test images (folders testA, testB)")
-        read = spectra(replace(domain, table=domain.table[test]), options, project_root() / "data" / "spectra")
-        labels = read.table["label"].to_numpy()
-        with thread_count(options.threads):
-            logits = agent.score_samples(Samples.of(read.array, labels, rows=read.table["row"].to_numpy()))
-        # The verdict is "fake" from logit 0 up, that is from P(fake) = 0.5.
-        values[domain.name] = detection(labels, logits, threshold=0.0, names=list(WORDS))
-    return values
+    table = domain.table[domain.table["split"] == "test"]
+    read = spectra(replace(domain, table=table), options, project_root() / "data" / "spectra")
+    for note in data_notes(options, {domain.name: read}, {(domain.name, "test")}):
+        _note(note)
+    labels = read.table["label"].to_numpy()
+    with thread_count(options.threads):
+        logits = agent.score_samples(Samples.of(read.array, labels, rows=read.table["row"].to_numpy()))
+    # The verdict is "fake" from logit 0 up, that is from P(fake) = 0.5.
+    return detection(labels, logits, threshold=0.0, names=list(WORDS))
 
 
-def _with_imagenet(options: Options) -> Options:
-    """The options with ImageNet weights, which the seed starts from; without, and a note, where there are none."""
+def _check_folders(given: argparse.Namespace) -> None:
+    for flag in ("model_dir", "log_dir"):
+        if (path := getattr(given, flag)).exists() and not path.is_dir():
+            raise UserError(f"--{flag} is {path}, which is a file; needed: a folder, or a name for a new one")
+    if given.enable_logging:
+        _event_writer()
+
+
+def _domains(given: argparse.Namespace, training: Sequence[str] = ()) -> tuple[list[Domain], list[str]]:
+    """The domains of --test_set but for those without test images, which leave the flag; and a note on each of these.
+
+    So the README's lines and run_all_train.py's go through on one data set, which may have VFHQ's training images
+    and VFHQ-F's test images alone. The domains to train on are only looked at.
+    """
+    from cldf_core.data.layouts import data_folder, read_domains
+
+    folder = data_folder(given.data)
+    names = list(dict.fromkeys([*training, *given.test_set]))
+    domains = dict(zip(names, read_domains(folder, names), strict=True))
+    for name in training:
+        if not (domains[name].table["split"] == "train").any():
+            raise UserError(f"{name} in {folder} has no training images (folders trainA, trainB), so it cannot train")
+    tested = {name for name, domain in domains.items() if (domain.table["split"] == "test").any()}
+    untested = [name for name in given.test_set if name not in tested]
+    if len(untested) == len(given.test_set):
+        raise UserError(f"there are no test images (folders testA, testB) of {', '.join(untested)} in {folder}")
+    given.test_set = [name for name in given.test_set if name in tested]
+    notes = [f"{name} has no test images (folders testA, testB), so it is not tested" for name in untested]
+    return [domains[name] for name in given.test_set], notes
+
+
+def _with_weights(options: Options) -> tuple[Options, list[str]]:
+    """The options with ImageNet weights in the variant seed, which starts from them; and what is to be noted.
+
+    Where there are none, training starts from scratch. Weights that were asked for have to be there.
+
+    Raises:
+        UserError: the weights that were asked for cannot be had, or do not fit.
+    """
     from cldf_core.resnet import build_network
 
+    asked = options.weights
+    wanted = "imagenet" if asked is None and options.network != "slim" and options.variant == "seed" else asked
+    if not wanted:
+        return options, []
     try:
-        build_network(options.network, weights="imagenet")
-    except FileNotFoundError as error:
-        _note(f"{error}: trained from scratch, which is recorded as weights: null")
-        return options
-    return checked({**options.model_dump(), "weights": "imagenet"})
+        build_network(options.network, weights=wanted)
+    except Exception as error:  # a file can be broken, and a download can fail, in many ways
+        if not asked:
+            _note(f"torchvision could not get the ImageNet weights: {error.__cause__ or error}")
+            return options, [FROM_SCRATCH]
+        own = type(error) is ValueError or isinstance(error, FileNotFoundError)  # build_network's sentences
+        why = f"{error}" if own else f"weights is {asked!r}, which cannot be read as weights ({type(error).__name__})"
+        raise UserError(f"--{why}") from None
+    return checked({**options.model_dump(), "weights": wanted}), []
 
 
 def _note(text: str) -> None:

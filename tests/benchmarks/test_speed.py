@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torchvision import models
 
 from cldf_core import metrics, spectrum
 from cldf_core.agents import build_agent
@@ -14,7 +15,7 @@ from cldf_core.options import AGENTS, Options, checked
 from cldf_core.protocol import thread_count
 from cldf_core.resnet import build_network
 from cldf_core.runs import experiment
-from cldf_core.stream import Samples, make_steps
+from cldf_core.stream import Batch, Samples, make_steps
 
 
 def median_seconds(call, repeats=5):
@@ -181,3 +182,59 @@ def _through(agent, step, options: Options):
     for batch in gone_through.batches(options.seed):
         agent.observe(batch)
     agent.end_step(step)
+
+
+class SeedsWay:
+    """LwF's and MIR's step as the seed does them: full planes, torch's default memory layout, a copied network."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.network = models.resnet34(num_classes=2).train()
+        self.teacher = copy.deepcopy(self.network)
+        self.optimiser = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, dampening=0.9)
+
+    def lwf(self, spectra, labels):
+        logits = self.network(spectra)
+        with torch.no_grad():
+            taught = self.teacher(spectra)
+        distilled = -(F.softmax(taught / 2, 1) * F.log_softmax(logits / 2, 1)).sum(1).mean() * 4
+        loss = F.cross_entropy(logits, labels) / 2 + distilled / 2
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+    def mir(self, spectra, labels, candidates, candidate_labels):
+        self.optimiser.zero_grad()
+        F.cross_entropy(self.network(spectra), labels).backward()
+        with torch.no_grad():
+            virtual = copy.deepcopy(self.network)
+            for ours, theirs in zip(virtual.parameters(), self.network.parameters(), strict=True):
+                ours -= 0.1 * theirs.grad
+            before = F.cross_entropy(self.network(candidates), candidate_labels, reduction="none")
+            after = F.cross_entropy(virtual(candidates), candidate_labels, reduction="none")
+        chosen = (after - before).argsort(descending=True)[:10]
+        F.cross_entropy(self.network(candidates[chosen]), candidate_labels[chosen]).backward()
+        self.optimiser.step()
+
+
+@pytest.mark.parametrize(("name", "needed"), [("lwf", 0.5), ("mir", 0.4)])
+def test_a_step_against_the_seeds_way(name, needed):
+    """ResNet-34 at 224, batch 10, 50 candidates, one thread: ours on half planes over the seed's way."""
+    some = {"size": 224, "network": "resnet34", "batch": 10, "epochs": 100, "optimiser": "sgd", "lr": 0.01}
+    options = checked({**some, "agent": name, "schedule": "constant", "replay": 10, "memory": 50, "candidates": 50})
+    learner = build_agent(options)
+    first, second = make_steps(domains(50, 224), epochs=options.epochs, batch_size=options.batch)
+    learner.begin_step(first)
+    for start in range(0, 50, 10) if name == "mir" else ():
+        part = first.samples[np.arange(start, start + 10)]
+        what = [torch.from_numpy(x) for x in (part.labels, part.domains, part.numbers)]
+        learner.memory.offer(Batch(part.read(), *what, 0), learner.generator)
+    learner.end_step(first)
+    batches = learner.begin_step(second).batches(0)
+    seed, labels = SeedsWay(), torch.arange(50) % 2
+    full, candidates = torch.randn(10, 3, 224, 224), torch.randn(50, 3, 224, 224)
+    theirs = (full, labels[:10]) if name == "lwf" else (full, labels[:10], candidates, labels)
+    with thread_count(1):
+        slow, fast = interleaved(lambda: getattr(seed, name)(*theirs), lambda: learner.observe(next(batches)), 3)
+    print(f"\na step of {name}: {fast / slow:.2f} times the seed's way (allowed {needed}); {fast:.2f} s, {slow:.2f} s")
+    assert fast / slow <= needed
