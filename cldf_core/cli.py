@@ -46,14 +46,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
 
     reproduce = commands.add_parser("reproduce", help="run the notebooks in their order, draw every figure")
-    reproduce.add_argument("--profile", default="quick", help="quick (the embedded benchmark) or smoke (seconds)")
-    reproduce.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="such as 04_icarl, or just 04")
+    reproduce.add_argument(
+        "--profile",
+        default="quick",
+        help="quick (the embedded benchmark), smoke (seconds) or seed (the original data, a GPU)",
+    )
+    which = reproduce.add_mutually_exclusive_group()
+    which.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="such as 04_icarl, or just 04")
+    which.add_argument("--all", action="store_true", help="every notebook (default: those up to 08)")
     reproduce.add_argument("--again", action="store_true", help="also what is already done")
     reproduce.set_defaults(call=_reproduce)
 
     run = commands.add_parser("run", help="run one notebook with parameters of your choice")
     run.add_argument("notebook", help="such as 04_icarl, or just 04")
-    run.add_argument("--profile", default="quick", help="quick or smoke")
+    run.add_argument("--profile", default="quick", help="quick, smoke or seed")
     run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
     run.add_argument("--again", action="store_true", help="even if it was done with the same inputs")
     run.set_defaults(call=_run)
@@ -88,7 +94,7 @@ def _version() -> None:
 def _reproduce(parsed: argparse.Namespace) -> int:
     from cldf_core.runs import staging
 
-    outcomes = staging.reproduce(parsed.profile, parsed.only, again=parsed.again)
+    outcomes = staging.reproduce(parsed.profile, parsed.only, again=parsed.again, everything=parsed.all)
     print(staging.table(outcomes))
     return int(any(o.status in ("failed", "not run") for o in outcomes))
 

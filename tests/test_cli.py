@@ -131,7 +131,9 @@ def test_version_and_help(capsys):
         assert left.value.code == 0
 
 
-@pytest.mark.parametrize("words", [["fly"], ["run"], ["mini"], ["reproduce", "--fast"]])
+@pytest.mark.parametrize(
+    "words", [["fly"], ["run"], ["mini"], ["reproduce", "--fast"], ["reproduce", "--all", "--only", "04"]]
+)
 def test_a_wrong_call_ends_with_status_2(words, capsys):
     with pytest.raises(SystemExit) as left:
         main(words)
@@ -156,6 +158,25 @@ def test_the_exit_status_tells_whether_all_went_well(project, capsys, monkeypatc
     monkeypatch.setattr(staging, "execute", lambda *a, **k: Outcome("04_icarl", "failed", 1.0, None, "why not"))
     assert main(["run", "04"]) == 1
     assert "why not" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ([], "00 01 02 03 04 05 06 07 08"),
+        (["--all"], " ".join(name.split("_")[0] for name in NOTEBOOKS)),
+        (["--only", "11"], "11"),
+        (["--only", "11", "02"], "02 11"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_which_notebooks_are_reproduced(project, capsys, monkeypatch, words, numbers):
+    called = []
+    monkeypatch.setattr(staging, "data_folder", lambda data: None)
+    monkeypatch.setattr(staging, "execute", lambda n, *a, **k: called.append(n) or Outcome(n, "done", 0.0, None))
+    assert main(["reproduce", *words]) == 0
+    assert [name.split("_")[0] for name in called] == numbers.split()
+    assert set(called) <= set(NOTEBOOKS)
 
 
 def test_an_interrupted_command_says_that_it_goes_on(project, capsys, monkeypatch):

@@ -22,7 +22,7 @@ from cldf_core.options import (
     from_text,
     relevant,
 )
-from cldf_core.runs.parameters import NOTEBOOKS, from_notebook, switches
+from cldf_core.runs.parameters import NOTEBOOKS, asked_for, from_notebook, switches
 from cldf_core.variants import SEED, SWITCHES, Switches
 
 NAN, INF = float("nan"), float("inf")
@@ -416,7 +416,35 @@ def test_a_notebook_takes_the_variants_defaults_of_the_switches():
     options = from_notebook("07_er_and_mir", values_of("07_er_and_mir") | {"variant": "seed"})
     assert for_agent(options, "er").passes == for_agent(options, "mir").passes == "separate"
     assert (for_agent(options, "er").virtual_lr, for_agent(options, "mir").virtual_lr) == (None, 0.1)
-    assert for_agent(options, "er").lr == Options().lr  # its cell gives the rate, and what is given wins
+    assert (for_agent(options, "er").lr, for_agent(options, "er").chunks) == (0.01, 10)  # and of all others
+    assert for_agent(options, "separate").chunks == 1
+
+
+def test_with_the_seeds_variant_what_is_said_after_the_cell_or_changed_in_it_stays():
+    values = values_of("06_lwf") | {"variant": "seed", "epochs": 3}
+    history = ["", cell(values), cell({"variant": "seed", "network": "slim", "batch": 32}), "options = …"]
+    options = for_agent(from_notebook("06_lwf", values | {"In": history}), "lwf")
+    assert (options.epochs, options.network, options.batch) == (3, "slim", 32)  # two of them the papers' default
+    assert (options.lr, options.teacher_mode, options.size) == (0.01, "train", 224)
+    with pytest.raises(OptionError, match="lr is 11"):
+        from_notebook("06_lwf", values | {"lr": 11})
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_papermill_is_told_what_gives_the_same_options(data):
+    """`cldf run` hands papermill `asked_for`, in a cell after the parameters; plain papermill hands all it is given."""
+    some = {"lr": 0.5, "chunks": 1, "epochs": 10, "network": "slim", "seed": 3, "drop_last": True, "plane": "half"}
+    names = data.draw(st.lists(st.sampled_from(sorted(some)), unique=True))
+    said = {"variant": data.draw(st.sampled_from(["paper", "seed"]))} | {n: some[n] for n in names}
+    wanted = checked(said)
+    told = asked_for("06_lwf", wanted)
+    for injected in (told, said):
+        values = values_of("06_lwf") | injected
+        history = ["", cell(values_of("06_lwf")), cell(injected) or "pass", "options = …"]
+        options = from_notebook("06_lwf", values | {"In": history})
+        assert for_agent(options, "lwf") == for_agent(wanted, "lwf")
+        assert asked_for("06_lwf", for_agent(options, "lwf")) == told  # and the same folder
 
 
 @pytest.mark.parametrize(

@@ -194,11 +194,13 @@ def test_er_and_mir_have_checkpoints_of_their_own(here):
     assert call("train", line + " --retrieve MIR") == 0
     assert call("train", line + " --mode 2 --model_dir elsewhere/deep") == 0
     assert call("train", line + " --feature image --model_dir elsewhere/deep") == 0
+    assert call("train", line + " --variant paper --model_dir elsewhere/deep") == 0
     assert sorted(p.name for p in (here / "model").iterdir()) == [
         "CL_ER_GAN-S_fft_0_slim_checkpoint_latest.pth",
         "CL_MIR_GAN-S_fft_0_slim_checkpoint_latest.pth",
     ]
     assert sorted(p.name for p in (here / "elsewhere" / "deep").iterdir()) == [
+        "CL_ER_GAN-S_fft_0_slim_paper_checkpoint_latest.pth",
         "CL_ER_GAN-S_fft_2_slim_checkpoint_latest.pth",
         "CL_ER_GAN-S_image_0_slim_checkpoint_latest.pth",
     ]

@@ -193,7 +193,6 @@ def test_samples_check_their_lengths():
         Samples.of(np.zeros((2, 3, 4, 3)), [0, 1, 0])
 
 
-
 def test_batches_add_up_in_their_order():
     a, b = (as_batch(random_samples(n, n, shape=(3, 4, 3), first_number=n), epoch=n) for n in (2, 3))
     both = a + b

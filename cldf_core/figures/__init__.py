@@ -21,6 +21,7 @@ from cldf_core.figures.spectra import (
     single_numbers,
     spectrum_steps,
 )
+from cldf_core.figures.traps import cell_changes, forest, matrix_changes
 
 __all__ = [
     "AGENTS",
@@ -31,9 +32,11 @@ __all__ = [
     "agent_name",
     "as_text",
     "band_levels",
+    "cell_changes",
     "cells",
     "costs",
     "estimates",
+    "forest",
     "grid_peaks",
     "herding_choice",
     "inclusion",
@@ -42,6 +45,7 @@ __all__ = [
     "loss_table",
     "losses",
     "matrices",
+    "matrix_changes",
     "mean_spectra",
     "memory_content",
     "over_time",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,13 +29,16 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "06_lwf": (*_RUN, *AGENTS["lwf"]),
     "07_er_and_mir": (*_RUN, *AGENTS["mir"]),
     "08_cross_data_set_evaluation": (*_RUN, *_ANY),
+    # It goes through the switches itself, so it takes neither them nor the variant.
+    "11_seed_versus_paper": tuple(name for name in (*_RUN, *_ANY) if name != "variant"),
 }
 
 
 def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Options:
     """The checked options of a notebook, read from the names its `parameters` cell assigned.
 
-    Also finds misspelt names: those that the cells just before this call assigned and no option has.
+    With variant "seed", whatever the cell leaves at the papers' default takes the seed's. Also finds misspelt
+    names: those that the cells just before this call assigned and no option has.
 
     Args:
         notebook: its name, for example "04_icarl".
@@ -46,7 +50,20 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Options:
     names = (*NOTEBOOKS[notebook], *switches(notebook))
     assigned = _assigned_before(namespace.get("In", []))
     values = {name: namespace[name] for name in (*names, *sorted(assigned)) if name in namespace}
-    return checked(values, names, where=notebook)
+    options = checked(values, names, where=notebook)
+    if options.variant == "paper":
+        return options
+    # The cell writes out the papers' defaults; those that nobody changed, or said again after it, are the seed's.
+    listed, defaults = NOTEBOOKS[notebook], checked({})
+    unsaid = {n for n in listed if values.get(n) == getattr(defaults, n) and assigned[n] < 2}
+    return checked({n: v for n, v in values.items() if n not in unsaid}, where=notebook)
+
+
+def asked_for(notebook: str, options: Options) -> dict[str, Any]:
+    """The notebook's options that somebody has set: what papermill needs to be told."""
+    names, defaults = (*NOTEBOOKS[notebook], *switches(notebook)), checked({})
+    values = {name: getattr(options, name) for name in names if name in options.model_fields_set}
+    return {n: v for n, v in values.items() if options.variant == "seed" or v != getattr(defaults, n)}
 
 
 def switches(notebook: str) -> tuple[str, ...]:
@@ -58,13 +75,13 @@ def switches(notebook: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _assigned_before(history: list[str]) -> set[str]:
-    """Names assigned in the run of pure-assignment cells just before the cell that is running.
+def _assigned_before(history: list[str]) -> Counter[str]:
+    """How often a name was assigned in the run of pure-assignment cells just before the cell that is running.
 
     These are the parameters cell and the one that papermill injects after it. Names from later
     cells of an explored notebook do not count, so the check can be run again at any time.
     """
-    names: set[str] = set()
+    names: Counter[str] = Counter()
     for source in reversed(history[:-1]):
         try:
             body = ast.parse(source).body

@@ -151,13 +151,13 @@ def _print_spread(tables: Sequence[pd.DataFrame]) -> None:
 
 
 def _write_checkpoints(folder: RunFolder, options: Options, given: argparse.Namespace) -> None:
-    """A .pth for every domain, named as the seed's; ER and MIR, and further seeds, have names of their own."""
+    """A .pth for every domain, named as the seed's; MIR, variant "paper" and further seeds have names of their own."""
     from cldf_core.runs.checkpoints import load_network, write_seed_checkpoint
 
     kind = given.continual_learning + ("" if given.continual_learning in BASELINES else f"_{options.agent.upper()}")
     input_ = f"{'fft' if options.feature == 'spectrum' else 'image'}_{BANDS.index(options.band)}"
     model = "resnet" if options.network == "resnet34" else options.network
-    more = f"_seed{options.seed}" if given.num_runs > 1 else ""
+    more = ("" if options.variant == "seed" else "_paper") + (f"_seed{options.seed}" if given.num_runs > 1 else "")
     if options.variant == "paper" and options.agent == "icarl":
         return _note("no .pth is written: the paper's iCaRL decides by means of exemplars, which it cannot hold")
     for step, name in enumerate(options.stream, start=1):

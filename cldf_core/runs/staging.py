@@ -18,16 +18,15 @@ from typing import Any
 import yaml
 
 from cldf_core.data.cache import source_hash, whole_file
-from cldf_core.data.layouts import data_folder, project_root
+from cldf_core.data.layouts import CLASSES, SPLITS_FILE, data_folder, project_root
 from cldf_core.options import AGENTS, Options, UserError, checked, for_agent
 from cldf_core.runs.folder import RunFolder, notebook_folder
-from cldf_core.runs.parameters import NOTEBOOKS
+from cldf_core.runs.parameters import NOTEBOOKS, asked_for, switches
 
-PROFILES = ("quick", "smoke")
+PROFILES = ("quick", "smoke", "seed")
+LAST = "08_cross_data_set_evaluation"  # of those that are run when nothing else is said
 # Notebook 08 reads the runs that these write.
-NEEDS = {
-    "08_cross_data_set_evaluation": ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir")
-}
+NEEDS = {LAST: ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir")}
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,9 @@ def notebook_options(notebook: str, profile: str, changes: Mapping[str, Any]) ->
     """The checked options of a notebook in a profile, with some changed."""
     where = project_root() / "params" / profile / f"{notebook}.yaml"
     values = profile_values(notebook, profile)
-    checked(values, NOTEBOOKS[notebook], where=str(where.relative_to(project_root())))
-    options = checked({**values, **changes}, NOTEBOOKS[notebook], where=notebook)
+    names = (*NOTEBOOKS[notebook], *switches(notebook))
+    checked(values, names, where=str(where.relative_to(project_root())))
+    options = checked({**values, **changes}, names, where=notebook)
     for agent in AGENTS:  # some rules concern one agent only; 08 reads the runs of all
         if agent in notebook.split("_") or notebook in NEEDS:
             for_agent(options, agent)
@@ -99,7 +99,7 @@ def execute(notebook: str, options: Options, *, again: bool = False) -> Outcome:
     manifest = folder.manifest
     if not again and folder.finished and manifest.get("inputs") == inputs:
         return Outcome(notebook, "already done", 0.0, folder.path)
-    parameters = {name: getattr(options, name) for name in NOTEBOOKS[notebook]}
+    parameters = asked_for(notebook, options)
     started, since = time.perf_counter(), time.time()
     try:
         why = _papermill(source, folder.path / "notebook.ipynb", parameters)
@@ -115,7 +115,7 @@ def execute(notebook: str, options: Options, *, again: bool = False) -> Outcome:
         {
             "notebook": notebook,
             "status": status,
-            "options": parameters,
+            "options": {name: getattr(options, name) for name in NOTEBOOKS[notebook]} | parameters,
             "inputs": inputs,
             "seconds": round(seconds, 1),
             "error": why,
@@ -124,12 +124,21 @@ def execute(notebook: str, options: Options, *, again: bool = False) -> Outcome:
     return Outcome(notebook, "failed" if why else "done", seconds, folder.path, why)
 
 
-def reproduce(profile: str, only: Sequence[str] = (), *, again: bool = False) -> list[Outcome]:
+def reproduce(
+    profile: str, only: Sequence[str] = (), *, again: bool = False, everything: bool = False
+) -> list[Outcome]:
     """Runs the notebooks of a profile in their order; one that fails does not stop the others.
 
     In the quick profile the figures and tables of what was run are copied to figures/.
+
+    Args:
+        profile: one of PROFILES.
+        only: the notebooks that are run; without any, those up to 08.
+        again: also what is already done.
+        everything: without `only`, all notebooks.
     """
-    chosen = [n for n in NOTEBOOKS if not only or n in {notebook_name(o) for o in only}]
+    wanted = {notebook_name(o) for o in only} or {n for n in NOTEBOOKS if everything or n <= LAST}
+    chosen = [n for n in NOTEBOOKS if n in wanted]
     # All parameters are checked before the first kernel starts.
     options = {notebook: notebook_options(notebook, profile, {}) for notebook in chosen}
     for data in sorted({o.data for o in options.values()}):
@@ -235,7 +244,9 @@ def _inputs(source: Path, notebook: str, options: Options) -> str:
 
 
 def _data_identity(data: str) -> list[Any]:
-    """Names, sizes and times of the files of a data set."""
+    """Names, sizes and times of the files of a data set (whose folder may hold other things, such as caches)."""
     folder = data_folder(data)
-    files = [p for p in folder.rglob("*") if p.is_file()]
+    files = [
+        p for part in (*CLASSES, SPLITS_FILE) for p in [folder / part, *folder.glob(f"{part}/**/*")] if p.is_file()
+    ]
     return sorted([p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns] for p in files)

@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 import cldf_core
-from cldf_core.options import AGENTS, Options, checked
+from cldf_core.options import AGENTS, Options, checked, for_agent, relevant
 from cldf_core.runs.parameters import NOTEBOOKS
-from cldf_core.runs.staging import PROFILES
+from cldf_core.runs.staging import PROFILES, notebook_options
+from cldf_core.runs.traps import TRAPS
 
 PROJECT = Path(cldf_core.__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
@@ -184,9 +185,9 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A project in which the whole chain was run in the smoke profile, once."""
+    """A project in which every notebook was run in the smoke profile, once."""
     root = copy_project(tmp_path_factory.mktemp("project"))
-    return root, call(root, "reproduce", "--profile", "smoke")
+    return root, call(root, "reproduce", "--profile", "smoke", "--all")
 
 
 def test_the_whole_chain_runs(reproduced):
@@ -222,6 +223,33 @@ def test_every_agent_leaves_a_run_with_scores_of_every_image(reproduced):
             assert scores["step"].max() == len(manifest["options"]["stream"])
 
 
+def test_notebook_11_ranks_every_trap(reproduced):
+    root, _ = reproduced
+    (folder,) = (root / "runs").glob("11_seed_versus_paper-*")
+    table = pd.read_csv(folder / "figures" / "tables" / "11_traps.csv")
+    assert list(table.columns) == ["agent", "switch", "paper", "seed", "metric", "value", "low", "high"]
+    average = table[table["metric"] == "average"]
+    assert set(zip(average["agent"], average["switch"], strict=True)) == {(t.agent, t.name) for t in TRAPS}
+    assert len(average) == len(TRAPS)
+    assert average["value"].abs().is_monotonic_decreasing
+    # One of them, computed here once more from the scores that the runs left.
+    scores = {
+        json.dumps(json.loads((p / "manifest.json").read_text())["options"]): p / "scores.parquet"
+        for p in (root / "runs").glob("lwf-*")
+    }
+    given = notebook_options("11_seed_versus_paper", "smoke", {})
+    (trap,) = [t for t in TRAPS if t.name == "teacher_mode"]
+    accuracies = []
+    for options in trap.pair(given):
+        own = pd.read_parquet(scores[json.dumps(relevant(options))])
+        last = own[(own["step"] == len(given.stream)) & own["domain"].isin(given.stream)]
+        right = (last["score"] >= 0.5) == (last["label"] == 1)
+        accuracies.append(right.groupby(last["domain"]).mean().mean())
+    assert average.set_index("switch").loc["teacher_mode", "value"] == pytest.approx(
+        accuracies[1] - accuracies[0], abs=1e-5
+    )
+
+
 def test_playing_does_not_change_the_committed_figures(reproduced):
     root, _ = reproduced
     assert not (root / "figures").exists()  # only the quick profile publishes
@@ -233,7 +261,7 @@ def test_playing_does_not_change_the_committed_figures(reproduced):
 def test_a_second_call_executes_nothing(reproduced):
     root, _ = reproduced
     before = tree(root)
-    done = call(root, "reproduce", "--profile", "smoke")
+    done = call(root, "reproduce", "--profile", "smoke", "--all")
     assert done.returncode == 0
     assert statuses(done) == dict.fromkeys(NOTEBOOKS, "already done")
     assert tree(root) == before
@@ -241,7 +269,9 @@ def test_a_second_call_executes_nothing(reproduced):
 
 def test_plain_papermill_gives_the_same_scores(reproduced):
     root, _ = reproduced
-    (run,) = (root / "runs").glob("icarl-*")
+    given = notebook_options("04_icarl", "smoke", {})
+    made = {p: json.loads((p / "manifest.json").read_text())["options"] for p in (root / "runs").glob("icarl-*")}
+    (run,) = (p for p, options in made.items() if options == relevant(for_agent(given, "icarl")))
     scores = (run / "scores.parquet").read_bytes()
     shutil.rmtree(run)
     arguments = ["notebooks/04_icarl.ipynb", "out.ipynb", "-f", "params/smoke/04_icarl.yaml"]
