@@ -153,9 +153,10 @@ def _cache() -> Path:
 
 
 def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, key: str, progress: bool | None) -> None:
+    samples = training_samples(options, domains)
     try:
         steps = make_steps(
-            training_samples(options, domains),
+            samples,
             epochs=options.epochs,
             batch_size=options.batch,
             chunks=options.chunks,
