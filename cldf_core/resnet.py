@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -58,6 +58,9 @@ class Network(nn.Module):
 
     def features(self, spectra: Tensor) -> Tensor:
         """Shape (N, 3, H, W) to (N, feature_size)."""
+        # Padded by one column less, a half plane's odd columns are all seen, and maps are half as wide as the plane's.
+        first: Any = self.body.conv1
+        first.padding = (3, 3 - spectra.shape[3] % 2)
         return self.body(spectra)
 
     def forward(self, spectra: Tensor) -> Tensor:
@@ -140,8 +143,7 @@ def _slim(width: int) -> ResNet:
     net.bn1 = Norm(width)
     net.inplanes = width
     for stage in range(4):
-        layer = net._make_layer(BasicBlock, width << stage, 1, stride=1 if stage == 0 else 2)
-        setattr(net, f"layer{stage + 1}", layer)
+        setattr(net, f"layer{stage + 1}", net._make_layer(BasicBlock, width << stage, 1, stride=min(stage, 1) + 1))
     net.fc = nn.Linear(width << 3, 2)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
@@ -170,9 +172,8 @@ def _load_body(body: ResNet, name: str, weights: str) -> None:
     try:
         result = body.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise ValueError(
-            f"weights is {weights!r}, which does not fit {name}: {str(error).splitlines()[-1].strip()}"
-        ) from error
+        last = str(error).splitlines()[-1].strip()
+        raise ValueError(f"weights is {weights!r}, which does not fit {name}: {last}") from error
     missing = [key for key in result.missing_keys if not key.startswith("fc.")]
     if missing or result.unexpected_keys:
         raise ValueError(

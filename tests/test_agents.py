@@ -28,14 +28,14 @@ def options(agent: str, **changes: Any) -> Options:
     return tiny_options(agent, "unused", **changes)
 
 
-def domains(*counts: int) -> list[tuple[str, Samples]]:
-    firsts = np.cumsum([0, *counts])
-    return [(f"d{d}", random_samples(n, d, first_number=int(firsts[d]))) for d, n in enumerate(counts)]
+def domains(*counts: int, side: int = 32) -> list[tuple[str, Samples]]:
+    firsts, shape = np.cumsum([0, *counts]), (3, side, side // 2 + 1)
+    return [(f"d{d}", random_samples(n, d, shape=shape, first_number=int(firsts[d]))) for d, n in enumerate(counts)]
 
 
 def steps_of(opts: Options, *counts: int) -> list[Step]:
     return make_steps(
-        domains(*counts),
+        domains(*counts, side=opts.size),
         epochs=opts.epochs,
         batch_size=opts.batch,
         chunks=opts.chunks,
@@ -70,7 +70,7 @@ def parameters(network: torch.nn.Module) -> dict[str, torch.Tensor]:
         {"chunks": 3},
         {"schedule": "constant", "optimiser": "sgd", "lr": 0.01},
         {"schedule": "constant", "optimiser": "adam", "chunks": 2},
-        {"mixed_precision": True},
+        {"mixed_precision": True, "size": 64},
         {"feature": "image", "epochs": 1},
         {"drop_last": True, "order": "fixed", "channels": "BGR"},
         {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},
@@ -87,7 +87,7 @@ def test_every_agent_trains_and_scores_in_every_mode(agent, changes):
     assert not same(before, parameters(learner.network))
     for name, value in learner.network.state_dict().items():
         assert torch.isfinite(value.float()).all(), name
-    scores = learner.score(random_samples(9, 1, seed=5).read())
+    scores = learner.score(domains(9, side=opts.size)[0][1].read())
     assert scores.shape == (9,)
     assert scores.dtype == np.float64
     assert np.isfinite(scores).all()
@@ -593,7 +593,7 @@ def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(sche
 
 
 def test_mir_replays_the_most_interfered_candidates():
-    opts = options("mir", candidates=100, replay=2, memory=10, schedule="constant", optimiser="sgd", lr=0.01)
+    opts = options("mir", candidates=100, replay=2, memory=10, schedule="constant", optimiser="sgd", lr=0.01, seed=1)
     learner = build_agent(opts)
     first, second = steps_of(opts, 12, 9)
     train(learner, [first])

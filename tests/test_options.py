@@ -392,6 +392,12 @@ def test_untested_domains_are_of_the_stream():
         checked({"untested": ["mini-NeuralTextures"]})
 
 
+def test_mixed_precision_needs_images_that_leave_more_than_one_column():
+    assert checked({"mixed_precision": True, "size": 64}).mixed_precision
+    with pytest.raises(OptionError, match="mixed_precision is True; allowed for size 62: False, it needs a size of at"):
+        checked({"mixed_precision": True, "size": 62})
+
+
 def test_notebooks_list_existing_options_once():
     for names in NOTEBOOKS.values():
         assert len(set(names)) == len(names)

@@ -34,6 +34,29 @@ def test_half_and_full_planes_fit(shape):
     assert network(spectra(2, *shape)).shape == (2, 2)
 
 
+@pytest.mark.parametrize("name", ["slim", "resnet18"])
+@pytest.mark.parametrize("side", [32, 64, 224])
+def test_maps_of_a_half_plane_are_half_as_wide(name, side):
+    network, widths = build_network(name, width=8).eval(), []
+    for stage in (network.body.conv1, network.body.layer1, network.body.layer2, network.body.layer3):
+        stage.register_forward_hook(lambda module, inputs, output: widths.append(output.shape[3]))
+    network(spectra(1, side, side))
+    network(spectra(1, side, side // 2 + 1))
+    whole, half = widths[:4], widths[4:]
+    assert half == [width // 2 for width in whole]
+
+
+def test_all_columns_of_a_half_plane_are_seen():
+    network, seen = build_network("slim", width=8), []
+    network.body.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    x = spectra(2).requires_grad_()
+    network(x)
+    slow = nn.functional.conv2d(nn.functional.pad(x, (2, 2, 3, 3)), network.body.conv1.weight, stride=2)
+    torch.testing.assert_close(seen[0], slow)
+    seen[0].square().sum().backward()
+    assert (x.grad.abs().amax((0, 1, 2)) > 0).all()
+
+
 def test_the_slim_network_has_one_basic_block_a_stage():
     network = build_network("slim", width=12)
     assert [tuple(p.shape) for n, p in network.named_parameters() if n.endswith("conv1.weight")] == [
@@ -64,7 +87,7 @@ def test_larger_batches_are_normalised_as_torch_does_it():
     network = build_network("slim", width=8).train()
     stem = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()).train()
     stem[0].load_state_dict(network.body.conv1.state_dict())
-    x = spectra(5)
+    x = spectra(5, width=32)
     seen = []
     network.body.relu.register_forward_hook(lambda module, inputs, output: seen.append(output))
     network(x)
@@ -123,7 +146,7 @@ def test_weights_of_a_torchvision_file_are_taken(tmp_path, suffix):
         torch.save({"state_dict": source.state_dict()} if "nested" in suffix else source.state_dict(), path)
     network = build_network("resnet18", weights=str(path)).eval()
     source.fc = nn.Identity()
-    x = spectra(2, 64, 33)
+    x = spectra(2, 64, 64)
     torch.testing.assert_close(network.features(x), source(x))
     assert network.head.out_features == 2
 
