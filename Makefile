@@ -24,7 +24,7 @@ bench: .venv/installed
 
 # The .ipynb are made from the .py, without outputs.
 sync: .venv/installed
-	$(BIN)/jupytext --to ipynb notebooks/*.py
+	$(BIN)/jupytext --to ipynb --update notebooks/*.py
 
 # The five statements about the embedded benchmark, five seeds (about half an hour).
 check: .venv/installed

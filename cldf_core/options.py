@@ -83,7 +83,7 @@ class Options(Switches):
     schedule: Literal["one-cycle", "constant", "restarted"] = Field(
         "one-cycle", description="one-cycle: a new optimiser and cycle each step; constant: one for the whole stream"
     )  # restarted: a new optimiser each step, at a constant rate
-    epochs: int = Field(6, ge=1, le=10_000, description="passes over each step's images")
+    epochs: int = Field(10, ge=1, le=10_000, description="passes over each step's images")
     batch: int = Field(32, ge=1, le=100_000, description="images per update")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of everything random")
     threads: int = Field(2, ge=1, le=1024, description="CPU threads; the last digits of a result depend on it")
