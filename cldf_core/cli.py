@@ -18,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return seed.main(words)
         parsed = _parser().parse_args(words)
+        if getattr(parsed, "cache_gb", None):
+            os.environ["CLDF_CACHE_GB"] = parsed.cache_gb  # for this process and the notebooks' kernels
         return int(parsed.call(parsed) or 0)
     except KeyboardInterrupt:
         print("cldf: interrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
@@ -63,9 +65,38 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
     run.add_argument("--again", action="store_true", help="even if it was done with the same inputs")
     run.set_defaults(call=_run)
+    for part in (reproduce, run):
+        part.add_argument("--cache-gb", metavar="GB", help="that all spectra in data/spectra may take")
 
     commands.add_parser("train", help="train an agent with the original research code's flags (cldf train --help)")
     commands.add_parser("test", help="test a checkpoint with the original research code's flags")
+
+    data = commands.add_parser("data", help="your own images: add, list, check, audit, describe them")
+    parts = data.add_subparsers(title="commands", metavar="", required=True)
+    add = parts.add_parser("add", help="register a folder, an archive (zip, tar) or a table of images")
+    add.add_argument("source", type=Path, help="folder, archive, or .csv or .parquet file with path and label")
+    add.add_argument("--name", help="of the data set (default: the folder's or the archive's)")
+    add.add_argument("--sha256", help="what the archive's must be")
+    add.add_argument("--replace", action="store_true", help="a data set of this name, if there is one")
+    add.add_argument("--seed", type=int, default=0, help="of the splits, where the layout has none")
+    add.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="of videos, a frame is taken")
+    add.set_defaults(call=_data_add)
+    parts.add_parser("list", help="the data sets that are registered").set_defaults(call=_data_list)
+    check = parts.add_parser("check", help="open every image; list what is changed or set aside, and why")
+    check.add_argument("--size", type=int, help="also list images smaller than this, in pixels")
+    check.add_argument("--contents", action="store_true", help="read every file, even if size and time are the same")
+    check.set_defaults(call=_data_check)
+    audit = parts.add_parser("audit", help="look for shortcuts, copies and leaks; runs will repeat the warnings")
+    audit.add_argument("--re-encode", action="store_true", help="first make a data set with one common history")
+    audit.add_argument("--size", type=int, help="of the re-encoded images, pixels a side (default: what most allow)")
+    audit.add_argument("--quality", type=int, default=90, help="of their JPEG compression, 1 to 100")
+    audit.set_defaults(call=_data_audit)
+    card = parts.add_parser("card", help="write a data card with counts, formats and samples")
+    card.set_defaults(call=_data_card)
+    for part in (check, audit, card):
+        part.add_argument("name", help="of the data set")
+    for part in (add, check, audit, card):
+        part.add_argument("--workers", type=int, help="processes (default: one for each processor)")
 
     mini = commands.add_parser("mini", help="the embedded benchmark: build it, train its forgers, check it")
     parts = mini.add_subparsers(title="commands", metavar="", required=True)
@@ -113,6 +144,50 @@ def _run(parsed: argparse.Namespace) -> int:
     outcome = staging.execute(notebook, staging.notebook_options(notebook, parsed.profile, changes), again=parsed.again)
     print(staging.table([outcome]))
     return int(outcome.status == "failed")
+
+
+def _data_add(parsed: argparse.Namespace) -> int:
+    from cldf_core.runs import data_sets
+
+    own = {"sha256": parsed.sha256, "replace": parsed.replace, "seed": parsed.seed, "every_seconds": parsed.every}
+    return data_sets.add(parsed.source, parsed.name, **own, workers=_workers(parsed))
+
+
+def _data_list(parsed: argparse.Namespace) -> int:
+    from cldf_core.runs import data_sets
+
+    return data_sets.listed()
+
+
+def _data_check(parsed: argparse.Namespace) -> int:
+    from cldf_core.runs import data_sets
+
+    return data_sets.check(parsed.name, size=parsed.size, contents=parsed.contents, workers=_workers(parsed))
+
+
+def _data_audit(parsed: argparse.Namespace) -> int:
+    from cldf_core.options import OptionError
+    from cldf_core.runs import data_sets
+
+    if not parsed.re_encode:
+        return data_sets.audited(parsed.name, workers=_workers(parsed))
+    if not 1 <= parsed.quality <= 100:
+        raise OptionError(f"--quality is {parsed.quality}; allowed: a whole number from 1 to 100")
+    return data_sets.reencoded(parsed.name, size=parsed.size, quality=parsed.quality, workers=_workers(parsed))
+
+
+def _data_card(parsed: argparse.Namespace) -> int:
+    from cldf_core.runs import data_sets
+
+    return data_sets.card(parsed.name, workers=_workers(parsed))
+
+
+def _workers(parsed: argparse.Namespace) -> int | None:
+    from cldf_core.options import OptionError
+
+    if parsed.workers is not None and parsed.workers < 1:
+        raise OptionError(f"--workers is {parsed.workers}; allowed: a whole number from 1 up")
+    return parsed.workers
 
 
 def _mini_build(parsed: argparse.Namespace) -> None:

@@ -45,7 +45,7 @@ class Options(Switches):
     variant: Literal["paper", "seed"] = Field("paper", description="whose defaults: the papers' or the seed's code's")
 
     # data
-    data: str = Field("mini", min_length=1, description="mini, mini-smoke, or a folder in the seed's layout")
+    data: str = Field("mini", min_length=1, description="mini, mini-smoke, a data set of `cldf data`, or a folder")
     stream: Names = Field(
         ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"],
         description="the training domains, in their order",

@@ -24,7 +24,7 @@
 # **Takes** less than a minute on two cores, once the data set is there.
 
 # %% tags=["parameters"]
-data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
+data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
 limit: int | None = None  # images per class and domain that are looked into; None takes all

@@ -28,7 +28,7 @@
 
 # %% tags=["parameters"]
 variant: str = "paper"  # whose defaults: the papers' or the seed's code's
-data: str = "mini"  # mini, mini-smoke, or a folder in the seed's layout
+data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
 limit: int | None = None  # training images per class and domain; None takes all

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,10 +20,12 @@ from PIL import Image
 from test_spectrum import formula
 
 from cldf_core.data import cache
-from cldf_core.data.cache import shifted, source_hash, spectra
+from cldf_core.data.cache import shifted, spectra
 from cldf_core.data.domains import DataError, Domain, with_validation
+from cldf_core.data.files import file_hash, source_hash
 from cldf_core.data.images import ImageProblem, crop, open_image, perturb, reencode
 from cldf_core.data.layouts import data_folder, domain_names, project_root, read_domains
+from cldf_core.options import UserError
 from cldf_core.spectrum import log_spectrum, network_input
 
 
@@ -374,22 +378,26 @@ def test_a_domain_checks_its_table(tmp_path, change, words):
         Domain("x", tmp_path, change(table))
 
 
+def fingerprint(domain: Domain) -> str:
+    return domain.fingerprint(file_hash(domain.root / image) for image in domain.table["image"])
+
+
 def test_the_fingerprint_is_that_of_names_labels_splits_and_contents(tmp_path):
     data = make_data(tmp_path / "set", ("first",), train=2, test=2)
-    base = one(data).fingerprint
+    base = fingerprint(one(data))
     assert shutil.copytree(data, tmp_path / "copy")
-    assert one(tmp_path / "copy").fingerprint == base  # wherever it lies
+    assert fingerprint(one(tmp_path / "copy")) == base  # wherever it lies
     image = data / "real" / "first" / "trainA" / "image00.png"
     content = image.read_bytes()
     image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert one(data).fingerprint != base
+    assert fingerprint(one(data)) != base
     image.write_bytes(content)
-    assert one(data).fingerprint == base
+    assert fingerprint(one(data)) == base
     image.rename(image.with_name("other.png"))
-    assert one(data).fingerprint != base
+    assert fingerprint(one(data)) != base
     image.with_name("other.png").rename(image)
     write_splits(data)
-    assert one(data).fingerprint != base
+    assert fingerprint(one(data)) != base
 
 
 groups_of_rows = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1)), min_size=1, max_size=40)
@@ -484,7 +492,7 @@ def test_the_cache_holds_what_the_formula_gives(small_data, tmp_path, how):
         got.table[["image", "label", "split", "group"]], domain.table[["image", "label", "split", "group"]]
     )
     assert got.set_aside.empty
-    assert got.fingerprint == domain.fingerprint
+    assert got.fingerprint == fingerprint(domain)
 
 
 @pytest.mark.parametrize("plane", ["full", "half"])
@@ -627,7 +635,7 @@ def test_a_domain_of_bad_images_only_is_refused_and_leaves_nothing(tmp_path):
     opts = tiny_options("sequential", data, size=64)
     with pytest.raises(DataError, match=r"'first': none of its 4 images can be used; the first, .*, is too small"):
         spectra(one(data), opts, tmp_path / "cache")
-    assert [p for p in (tmp_path / "cache").iterdir() if p.suffix != ".lock"] == []
+    assert [p for p in (tmp_path / "cache").iterdir() if p.suffix not in (".lock", ".parquet")] == []
 
 
 def test_spectra_are_computed_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
@@ -635,8 +643,8 @@ def test_spectra_are_computed_once_and_again_when_a_file_changes(tmp_path, monke
     opts = tiny_options("sequential", data)
     folder = tmp_path / "cache"
     computed = []
-    compute = cache._compute
-    monkeypatch.setattr(cache, "_compute", lambda *a: computed.append(a[0].name) or compute(*a))
+    written = cache._written
+    monkeypatch.setattr(cache, "_written", lambda *a: computed.append(a[1][0]) or written(*a))
     first = spectra(one(data), opts, folder)
     again = spectra(one(data), opts, folder)
     assert len(computed) == 1
@@ -675,6 +683,80 @@ def test_more_images_than_a_block(tmp_path):
     np.testing.assert_array_equal(
         got.array[got.table["row"]], expected(domain, got.table["image"].tolist()).astype(np.float16)
     )
+
+
+def test_several_processes_compute_what_one_does(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=50, test=20)
+    (data / "real" / "first" / "trainA" / "image07.png").write_bytes(b"")
+    opts = tiny_options("sequential", data)
+    one_process = spectra(one(data), opts, tmp_path / "one", workers=1)
+    two = spectra(one(data), opts, tmp_path / "two", workers=2)
+    np.testing.assert_array_equal(two.array, one_process.array)
+    pd.testing.assert_frame_equal(two.table, one_process.table)
+    pd.testing.assert_frame_equal(two.set_aside, one_process.set_aside)
+
+
+def test_a_second_start_reads_no_image_and_no_array(tmp_path, monkeypatch):
+    data = make_data(tmp_path / "set", ("first",), train=3, test=2)
+    opts = tiny_options("sequential", data)
+    first = spectra(one(data), opts, tmp_path / "cache")
+    for name in ("cldf_core.data.files.file_hash", "cldf_core.data.cache._checksum", "cldf_core.data.cache.open_image"):
+        monkeypatch.setattr(name, lambda *a: pytest.fail("read again"))
+    again = spectra(one(data), opts, tmp_path / "cache")
+    assert again.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(again.array, first.array)
+
+
+def test_a_file_that_changed_behind_its_time_is_found_when_asked(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=3, test=2)
+    opts = tiny_options("sequential", data)
+    first = spectra(one(data), opts, tmp_path / "cache")
+    image = data / "real" / "first" / "trainA" / "image00.png"
+    stat, content = image.stat(), image.read_bytes()
+    image.write_bytes(content[:-1] + b"?")
+    os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert spectra(one(data), opts, tmp_path / "cache").fingerprint == first.fingerprint
+    assert spectra(one(data), opts, tmp_path / "cache", anew=True).fingerprint != first.fingerprint
+
+
+def test_a_damaged_array_is_computed_again_and_a_touched_one_is_not(tmp_path, capsys, monkeypatch):
+    data = make_data(tmp_path / "set", ("first",), train=40, test=2)
+    opts = tiny_options("sequential", data)
+    want = spectra(one(data), opts, tmp_path / "cache").array.copy()
+    (path,) = (tmp_path / "cache").glob("*.npy")
+    os.utime(path, ns=(1, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "open_image", lambda *a: pytest.fail("read again"))
+        np.testing.assert_array_equal(spectra(one(data), opts, tmp_path / "cache").array, want)
+    assert capsys.readouterr().err == ""
+    for damage in (lambda content: content[:-1] + bytes([content[-1] ^ 1]), lambda content: content[:-10]):
+        path.write_bytes(damage(path.read_bytes()))
+        np.testing.assert_array_equal(spectra(one(data), opts, tmp_path / "cache").array, want)
+        assert "is damaged and is computed again" in capsys.readouterr().err
+
+
+def test_the_cache_keeps_within_its_limit(tmp_path, monkeypatch):
+    data = make_data(tmp_path / "set", ("first", "second"), train=3, test=2)
+    first, second = read_domains(data, ["first", "second"])
+    opts, folder = tiny_options("sequential", data), tmp_path / "cache"
+    spectra(first, opts, folder)
+    (old,) = folder.glob("*.npy")
+    monkeypatch.setenv("CLDF_CACHE_GB", str(1.5 * old.stat().st_size / 1e9))
+    # This process uses the first one still.
+    with pytest.raises(DataError, match=r"spectra of 'second' need .* GB, and CLDF_CACHE_GB \(--cache-gb\) allows"):
+        spectra(second, opts, folder)
+    assert old.exists()
+    os.utime(old.with_suffix(".lock"), (1, 1))
+    spectra(second, opts, folder)
+    assert not old.exists()
+    np.testing.assert_array_equal(spectra(second, opts, folder).array.shape[0], 10)
+    monkeypatch.setenv("CLDF_CACHE_GB", "much")
+    with pytest.raises(UserError, match="is 'much'; allowed: gigabytes"):
+        spectra(second, tiny_options("sequential", data, band="low"), folder)
+    monkeypatch.delenv("CLDF_CACHE_GB")
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1))
+    with pytest.raises(DataError, match="GB free"):
+        spectra(second, tiny_options("sequential", data, band="mid"), folder)
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):

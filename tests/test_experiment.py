@@ -19,8 +19,8 @@ from conftest import make_data, tiny_options
 from filelock import FileLock, Timeout
 
 from cldf_core.agents import AGENTS, Agent
-from cldf_core.data.cache import whole_file
 from cldf_core.data.domains import DataError
+from cldf_core.data.files import whole_file
 from cldf_core.metrics import detection
 from cldf_core.options import UserError, relevant
 from cldf_core.protocol import thread_count, train_and_test

@@ -1,30 +1,39 @@
-"""Spectra of a domain as one memory-mapped array, computed once and kept under the hash of its content."""
+"""Spectra of a domain as one memory-mapped array, computed once and kept under the hash of its content.
+
+Beside an array lies a small file with its size, its time and the checksums of its blocks. An array whose size
+or time is another than written there is checked block by block, and computed again where it is damaged.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
-import itertools
 import json
 import os
-import tempfile
+import shutil
+import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+import psutil
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
 
-import cldf_core
 from cldf_core.data.domains import DataError, Domain
+from cldf_core.data.files import content_hashes, source_hash, whole_file
 from cldf_core.data.images import ImageProblem, crop, open_image, perturb, reencode
-from cldf_core.options import Options
+from cldf_core.options import Options, UserError
 from cldf_core.spectrum import network_input
 
 BLOCK = 64  # images decoded and transformed at once
+PARALLEL_FROM = 1024  # images; fewer are done before other processes have started
+CACHE_GB = "CLDF_CACHE_GB"  # environment variable: gigabytes that all arrays together may take
 _HOW = ("size", "crop", "feature", "plane", "band", "precision", "test_jpeg", "test_resize")
 
 
@@ -49,32 +58,9 @@ class Spectra:
     notes: tuple[str, ...] = ()
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, that becomes `path` when all went well, and vanishes when not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def source_hash(*parts: str) -> str:
-    """Hash of the package's source files: all of them, or those whose path begins with one of `parts`."""
-    package = Path(cldf_core.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        if not parts or name.startswith(parts):
-            digest.update(name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()
-
-
-def spectra(domain: Domain, options: Options, folder: Path) -> Spectra:
+def spectra(
+    domain: Domain, options: Options, folder: Path, *, workers: int | None = None, anew: bool = False
+) -> Spectra:
     """The spectra of all images of a domain, from the cache or computed and put there.
 
     With precision "float32" they are computed in float64 and stored in float32, within 1e-6 of the formula;
@@ -85,19 +71,36 @@ def spectra(domain: Domain, options: Options, folder: Path) -> Spectra:
         options: size, crop, feature, plane, band and precision; test_resize and test_jpeg of the images that
             are not training images.
         folder: of the cache.
+        workers: processes that decode and transform; None takes one for each processor where there are many images.
+        anew: reads every image and every array again, to see whether they are what they were.
 
     Raises:
-        DataError: not one image of the domain can be used; the message tells the first reason.
+        DataError: not one image of the domain can be used; the message tells the first reason. Or there is no
+            room for the array.
     """
-    array_path = _place(folder, domain.name, [domain.fingerprint], options)
-    table_path, aside_path = array_path.with_suffix(".csv"), folder / f"{array_path.stem}-set-aside.csv"
-    with FileLock(array_path.with_suffix(".lock")):
-        if not array_path.exists():  # written last, so it stands for all three
-            _compute(domain, options, array_path, table_path, aside_path)
-    table = pd.read_csv(table_path, dtype={"image": str, "group": str, "split": str}, keep_default_na=False)
-    aside = pd.read_csv(aside_path, dtype=str, keep_default_na=False)
-    array = np.load(array_path, mmap_mode="r")
-    return Spectra(domain.name, array, table, aside, domain.fingerprint, domain.root, domain.notes)
+    index = folder / f"contents-{hashlib.sha256(str(domain.root).encode()).hexdigest()[:12]}.parquet"
+    fingerprint = domain.fingerprint(content_hashes(domain.root, list(domain.table["image"]), index, anew=anew))
+    path = _place(folder, domain.name, [fingerprint], options)
+    table_path, aside_path = path.with_suffix(".csv"), folder / f"{path.stem}-set-aside.csv"
+    with _locked(path):
+        if not _is_whole(path, anew):
+            images = list(zip(range(len(domain.table)), domain.table["image"], domain.table["split"], strict=True))
+            rows = domain.name, domain.root, len(images), images
+            with _written(path, rows, options, 0.0, workers) as (kept, aside):
+                if not kept:
+                    raise DataError(
+                        f"domain {domain.name!r}: none of its {len(images)} images can be used; the first, "
+                        f"{aside[0][0]}, is {aside[0][1]}"
+                    )
+                with whole_file(table_path) as partial:
+                    domain.table.iloc[kept].assign(row=kept).to_csv(partial, index=False)
+                with whole_file(aside_path) as partial:
+                    pd.DataFrame(aside, columns=["image", "reason"]).to_csv(partial, index=False)
+    text = {"image": str, "group": str, "split": str, "video": str}
+    table = pd.read_csv(table_path, dtype=text, keep_default_na=False)
+    aside_table = pd.read_csv(aside_path, dtype=str, keep_default_na=False)
+    array = np.load(path, mmap_mode="r")
+    return Spectra(domain.name, array, table, aside_table, fingerprint, domain.root, domain.notes)
 
 
 def shifted(domain: Spectra, options: Options, factor: float, folder: Path) -> np.ndarray:
@@ -117,17 +120,13 @@ def shifted(domain: Spectra, options: Options, factor: float, folder: Path) -> n
     """
     if options.shift == "none" or factor == 0:
         return domain.array
-    recipe = [domain.fingerprint, options.shift, factor, options.seed]
-    path, shift = _place(folder, domain.name, recipe, options), options.shift
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
+    path = _place(folder, domain.name, [domain.fingerprint, options.shift, factor, options.seed], options)
+    with _locked(path):
+        if not _is_whole(path, False):
             training = domain.table[domain.table["split"] == "train"]
-            changed = (
-                (row, perturb(_pixels(domain.root / image, "train", options), shift, factor, _rng(options, image)))
-                for row, image in zip(training["row"], training["image"], strict=True)
-            )
-            with whole_file(path) as partial:
-                _fill(partial, len(domain.array), changed, options)
+            images = list(zip(training["row"], training["image"], training["split"], strict=True))
+            with _written(path, (domain.name, domain.root, len(domain.array), images), options, factor, None):
+                pass
     return np.load(path, mmap_mode="r")
 
 
@@ -138,6 +137,123 @@ def _place(folder: Path, name: str, recipe: list[Any], options: Options) -> Path
     source = source_hash("spectrum.py", "data/images.py", "data/cache.py")
     key = hashlib.sha256(json.dumps([*recipe, how, source]).encode()).hexdigest()[:16]
     return folder / f"{name}-{key}.npy"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the lock's time tells when the array was last used."""
+    lock = path.with_suffix(".lock")
+    with FileLock(lock):
+        os.utime(lock)
+        yield
+
+
+def _is_whole(path: Path, anew: bool) -> bool:
+    """Whether the array is as it was written: by its size and time, or by its checksums."""
+    facts = path.with_suffix(".json")
+    if not path.exists() or not facts.exists():  # facts are written last, so they stand for all files
+        return False
+    written, stat = json.loads(facts.read_text(encoding="utf-8")), path.stat()
+    if not anew and written["file"] == [stat.st_size, stat.st_mtime_ns]:
+        return True
+    if written["file"][0] == stat.st_size:
+        array = np.load(path, mmap_mode="r")
+        if all(_checksum(array, int(block)) == crc for block, crc in written["blocks"].items()):
+            _write_facts(path, written["blocks"])
+            return True
+    print(f"note: {path.name} is damaged and is computed again", file=sys.stderr)
+    return False
+
+
+def _write_facts(path: Path, blocks: dict[str, int]) -> None:
+    stat = path.stat()
+    with whole_file(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps({"file": [stat.st_size, stat.st_mtime_ns], "blocks": blocks}), encoding="utf-8")
+
+
+def _checksum(array: np.ndarray, block: int) -> int:
+    return zlib.crc32(np.ascontiguousarray(array[block * BLOCK : (block + 1) * BLOCK]).data)
+
+
+@contextlib.contextmanager
+def _written(
+    path: Path,
+    what: tuple[str, Path, int, list[tuple[int, str, str]]],
+    options: Options,
+    factor: float,
+    workers: int | None,
+) -> Iterator[tuple[list[int], list[tuple[str, str]]]]:
+    """Writes an array, and gives the rows that are filled and the images that were set aside, with reasons.
+
+    Args:
+        path: of the array.
+        what: name of the domain, folder of its images, number of rows, and row, image and split of each image.
+        options, factor, workers: as of `spectra` and `shifted`.
+    """
+    name, root, rows, images = what
+    columns = options.size // 2 + 1 if options.feature == "spectrum" and options.plane == "half" else options.size
+    shape, dtype = (rows, 3, options.size, columns), np.dtype(options.precision)
+    _make_room(path.parent, int(np.prod(shape)) * dtype.itemsize, name)
+    blocks: dict[int, list[tuple[int, str, str]]] = {}
+    for row, image, split in images:
+        blocks.setdefault(int(row) // BLOCK, []).append((int(row), image, split))
+    kept, aside, checksums = [], [], {}
+    with whole_file(path) as partial:
+        np.lib.format.open_memmap(partial, "w+", dtype, shape)  # zeros, which take no room yet
+        one = functools.partial(_fill, partial, root, options, factor)
+        many = len(images) >= PARALLEL_FROM
+        done = _each(one, list(blocks.values()), workers or ((os.cpu_count() or 1) if many else 1))
+        for block, (filled, bad, checksum) in zip(
+            blocks, tqdm(done, name, len(blocks), disable=None if many else True, leave=False), strict=True
+        ):
+            kept += filled
+            aside += bad
+            checksums[str(block)] = checksum
+        yield kept, aside
+    _write_facts(path, checksums)
+
+
+def _each(one: Any, blocks: Iterable[Any], workers: int) -> Iterator[Any]:
+    """Results in the blocks' order, computed here or by so many other processes."""
+    if workers == 1:
+        yield from map(one, blocks)
+        return
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    try:
+        # joblib's own processes do not import the main script again, so it needs no guard.
+        yield from Parallel(n_jobs=workers, return_as="generator", batch_size=1)(delayed(one)(b) for b in blocks)
+    finally:
+        get_reusable_executor().shutdown(wait=True)  # else they keep their memory for some minutes
+
+
+def _fill(
+    path: Path, root: Path, options: Options, factor: float, images: list[tuple[int, str, str]]
+) -> tuple[list[int], list[tuple[str, str]], int]:
+    """Writes what the network reads of a block's images to their rows: rows, what is set aside, checksum."""
+    pixels: dict[int, np.ndarray] = {}
+    aside: list[tuple[str, str]] = []
+    for row, image, split in images:
+        try:
+            pixels[row] = _pixels(root / image, split, options)
+        except ImageProblem as problem:
+            aside.append((image, str(problem)))
+            continue
+        if factor:
+            rng = _rng(options, image)
+            pixels[row] = perturb(pixels[row], options.shift, factor, rng)  # type: ignore[arg-type]
+    out = np.load(path, mmap_mode="r+")
+    if pixels:
+        # Single-precision FFTs are 1e-4 and more off the formula, which only float16's own rounding hides.
+        out[list(pixels)] = network_input(
+            np.stack(list(pixels.values())),
+            feature=options.feature,
+            plane=options.plane,
+            band=options.band,
+            dtype=np.float64 if options.precision == "float32" else np.float32,
+        )
+    return list(pixels), aside, _checksum(out, images[0][0] // BLOCK)
 
 
 def _rng(options: Options, image: str) -> np.random.Generator:
@@ -151,46 +267,36 @@ def _pixels(path: Path, split: str, options: Options) -> np.ndarray:
     return crop(pixels, options.size, options.crop)
 
 
-def _compute(domain: Domain, options: Options, array_path: Path, table_path: Path, aside_path: Path) -> None:
-    """Array, table, and list of what was set aside; such an image leaves its row empty."""
-    aside: list[tuple[str, str]] = []
-    images = list(zip(domain.table["image"], domain.table["split"], strict=True))
+def _make_room(folder: Path, needed: int, name: str) -> None:
+    """Removes the arrays that were not used for longest, until another fits under the cache's limit.
 
-    def usable() -> Iterator[tuple[int, np.ndarray]]:
-        for row, (image, split) in enumerate(images):
-            try:
-                yield row, _pixels(domain.root / image, split, options)
-            except ImageProblem as problem:
-                aside.append((image, str(problem)))
+    Raises:
+        DataError: it does not fit; UserError: the limit is no number.
+    """
+    gigabytes = f"the spectra of {name!r} need {needed / 1e9:.3g} GB"
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise DataError(f"{gigabytes}, and {folder} has {free / 1e9:.3g} GB free")
+    if not (text := os.environ.get(CACHE_GB)):
+        return
+    try:
+        limit = float(text) * 1e9
+    except ValueError:
+        raise UserError(f"{CACHE_GB} (--cache-gb) is {text!r}; allowed: gigabytes, such as 20") from None
+    arrays = sorted((p for p in folder.glob("*.npy") if not p.name.startswith(".")), key=_last_used)
+    total = sum(p.stat().st_size for p in arrays)
+    started = psutil.Process().create_time()
+    for path in arrays:
+        if total + needed <= limit or _last_used(path) >= started:  # what this process uses stays
+            break
+        with contextlib.suppress(Timeout, PermissionError), FileLock(path.with_suffix(".lock"), timeout=0):
+            size = path.stat().st_size
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink()
+            total -= size
+    if total + needed > limit:
+        raise DataError(f"{gigabytes}, and {CACHE_GB} (--cache-gb) allows {text}, {total / 1e9:.3g} of them in use")
 
-    with whole_file(array_path) as partial:
-        kept = _fill(partial, len(images), usable(), options)
-        if not kept:
-            raise DataError(
-                f"domain {domain.name!r}: none of its {len(images)} images can be used; the first, "
-                f"{aside[0][0]}, is {aside[0][1]}"
-            )
-        with whole_file(table_path) as path:
-            domain.table.iloc[kept].assign(row=kept).to_csv(path, index=False)
-        with whole_file(aside_path) as path:
-            pd.DataFrame(aside, columns=["image", "reason"]).to_csv(path, index=False)
 
-
-def _fill(path: Path, rows: int, images: Iterator[tuple[int, np.ndarray]], options: Options) -> list[int]:
-    """Writes what the network reads of the images to their rows, block by block; returns these rows."""
-    columns = options.size // 2 + 1 if options.feature == "spectrum" and options.plane == "half" else options.size
-    # Single-precision FFTs are 1e-4 and more off the formula, which only float16's own rounding hides.
-    dtype = np.float64 if options.precision == "float32" else np.float32
-    out = np.lib.format.open_memmap(path, "w+", np.dtype(options.precision), (rows, 3, options.size, columns))
-    filled: list[int] = []
-    while block := dict(itertools.islice(images, BLOCK)):
-        out[list(block)] = network_input(
-            np.stack(list(block.values())),
-            feature=options.feature,
-            plane=options.plane,
-            band=options.band,
-            dtype=dtype,
-        )
-        filled += block
-    out.flush()
-    return filled
+def _last_used(path: Path) -> float:
+    lock = path.with_suffix(".lock")
+    return lock.stat().st_mtime if lock.exists() else 0.0

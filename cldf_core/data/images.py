@@ -38,9 +38,11 @@ def open_image(path: Path) -> np.ndarray:
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's, on odd metadata that the pixels do not need
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                if getattr(image, "n_frames", 1) > 1:
+                # A camera's MPO file is a JPEG file with a second view or a preview behind the picture.
+                if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                     raise ImageProblem(f"animated ({image.n_frames} frames)")
                 upright = ImageOps.exif_transpose(image)
                 if upright.mode.startswith("I"):

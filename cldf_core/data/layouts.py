@@ -1,11 +1,12 @@
-"""Where data sets lie on disk: the project's root, the embedded benchmark, and the seed's folder layout.
+"""Where data sets lie on disk: the project's root, the embedded benchmark, a registered data set, the seed's layout.
 
     <folder>/real/<domain>/trainA/…  testA/…      real images (also trainB, testB)
     <folder>/fake/<domain>/trainA/…  testA/…      fake ones
     <folder>/splits.csv                           optional: file, split, group
 
 Folders whose names begin with train or val hold training and validation images, with test the test
-images; splits.csv, where there is one, says it file by file.
+images; splits.csv, where there is one, says it file by file. Images in another layout are registered
+first (`cldf_core.data.datasets`); `detect` tells which layout it is.
 """
 
 from __future__ import annotations
@@ -14,16 +15,34 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from filelock import FileLock
 
 import cldf_core
-from cldf_core.data.domains import COLUMNS, DataError, Domain
-from cldf_core.data.images import SUFFIXES
+from cldf_core.data.description import described_domain_names, is_described, read_described
+from cldf_core.data.domains import DataError, Domain
+from cldf_core.data.recognise import Found, detect
+from cldf_core.data.seed_layout import (
+    CLASSES,
+    SPLITS_FILE,
+    is_seed_layout,
+    read_seed_domain,
+    read_splits,
+    seed_domains,
+)
+from cldf_core.data.splits import with_splits
 
-CLASSES = ("real", "fake")
-SPLITS_FILE = "splits.csv"
-_SPLIT_OF = {"train": "train", "val": "validation", "test": "test"}
+__all__ = [
+    "CLASSES",
+    "SPLITS_FILE",
+    "Found",
+    "data_folder",
+    "detect",
+    "domain_names",
+    "project_root",
+    "read_domains",
+    "registered",
+    "with_splits",
+]
 
 
 def project_root() -> Path:
@@ -42,11 +61,16 @@ def project_root() -> Path:
     return here
 
 
+def registered() -> list[str]:
+    """The names of the registered data sets, sorted."""
+    return sorted(f.name for f in (project_root() / "data").glob("*") if is_described(f))
+
+
 def data_folder(data: str) -> Path:
-    """The folder of a data set: an embedded one, built here if it is missing, or a path.
+    """The folder of a data set: an embedded one, built here if it is missing, a registered one, or a path.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder, or its layout is one that has to be registered first.
     """
     from cldf_core.data.mini.build import EMBEDDED, build, is_built
 
@@ -58,72 +82,54 @@ def data_folder(data: str) -> Path:
                 squares = EMBEDDED[data]
                 build(folder, train=squares["train"], validation=squares["validation"], test=squares["test"])
         return folder
+    if data in registered():
+        return (project_root() / "data" / data).resolve()
     given = Path(data).expanduser()
     for folder in (given, project_root() / given):
         if folder.is_dir():
+            _refuse_other_layouts(folder, data)
             return folder.resolve()
+    if given.is_file():
+        raise DataError(f"data is {data!r}, a file; register it first: cldf data add {data}")
+    names = ", ".join([*EMBEDDED, *registered()])
     raise DataError(
-        f"data is {data!r}: there is no such folder; allowed: {', '.join(EMBEDDED)}, or a folder with "
+        f"data is {data!r}: there is no such folder; allowed: {names}, or a folder with "
         "real/<domain>/ and fake/<domain>/ in it"
     )
 
 
+def _refuse_other_layouts(folder: Path, data: str) -> None:
+    if is_described(folder) or is_seed_layout(folder):
+        return
+    try:
+        found = detect(folder)
+    except DataError:  # in no layout at all: reading its domains tells what is needed
+        return
+    raise DataError(
+        f"data is {data!r}, a folder in the layout {found.layout}, not the seed's; register it first: "
+        f"cldf data add {data}"
+    )
+
+
 def domain_names(folder: Path) -> list[str]:
-    """The domains of a data set in the seed's layout, sorted."""
-    return sorted({d.name for c in CLASSES for d in (folder / c).glob("*") if d.is_dir()})
+    """The domains of a data set that is registered or in the seed's layout, sorted."""
+    return described_domain_names(folder) if is_described(folder) else seed_domains(folder)
 
 
 def read_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
-    """The named domains of a data set in the seed's layout.
+    """The named domains of a data set that is registered or in the seed's layout.
 
     Raises:
-        DataError: a domain, its training or its test images are missing; the message names the folder.
+        DataError: a domain, its training or its test images are missing, or a registered data set's files
+            are faulty; the message names the folder.
     """
-    there = domain_names(folder)
+    if is_described(folder):
+        return read_described(folder, names)
+    there = seed_domains(folder)
     if not there:
         raise DataError(
             f"{folder} holds no domain; needed: folders real/<domain>/ and fake/<domain>/, each with "
             "trainA/ and testA/ inside"
         )
-    written = _read_splits(folder)
-    return [_read_domain(folder, name, there, written) for name in names]
-
-
-def _read_domain(folder: Path, name: str, there: list[str], written: pd.DataFrame | None) -> Domain:
-    if name not in there:
-        raise DataError(f"there is no domain {name!r} in {folder}; allowed: {', '.join(there)}")
-    rows = []
-    for label, kind in enumerate(CLASSES):
-        base = folder / kind / name
-        # rglob on a name may meet one file under two spellings where case is ignored: a set counts it once.
-        files = {p for p in base.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES}
-        for path in sorted(files):
-            part = path.relative_to(base).parts[0].lower()
-            split = next((s for start, s in _SPLIT_OF.items() if part.startswith(start)), None)
-            if split is None:
-                raise DataError(f"{path} is in none of the folders train*, val* or test* of {base}")
-            rows.append((path.relative_to(folder).as_posix(), label, split, path.stem))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    if table.empty:
-        raise DataError(f"domain {name!r} in {folder} holds no images; looked for: {', '.join(SUFFIXES)}")
-    if written is not None:
-        at = written.index.get_indexer(table["image"])
-        missing = table.loc[at < 0, "image"]
-        if len(missing):
-            raise DataError(f"{folder / SPLITS_FILE} does not mention {missing.iloc[0]} (and {len(missing) - 1} more)")
-        table[["split", "group"]] = written[["split", "group"]].to_numpy()[at]
-    return Domain(name, folder, table)
-
-
-def _read_splits(folder: Path) -> pd.DataFrame | None:
-    path = folder / SPLITS_FILE
-    if not path.is_file():
-        return None
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    lacking = [c for c in ("file", "split", "group") if c not in table]
-    if lacking:
-        raise DataError(f"{path} lacks the column {lacking[0]!r}; needed: file, split, group")
-    again = table.loc[table["file"].duplicated(), "file"]
-    if len(again):
-        raise DataError(f"{path} mentions {again.iloc[0]} twice; needed: each file once")
-    return table.set_index("file")
+    written = read_splits(folder)
+    return [read_seed_domain(folder, name, there, written) for name in names]

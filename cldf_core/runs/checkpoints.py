@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cldf_core.data.cache import whole_file
+from cldf_core.data.files import whole_file
 from cldf_core.options import Options, UserError, checked, relevant
 from cldf_core.resnet import Network, build_network
 

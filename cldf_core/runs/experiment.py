@@ -18,8 +18,9 @@ import torch
 from filelock import FileLock
 
 from cldf_core.agents import Agent, build_agent
-from cldf_core.data.cache import Spectra, shifted, source_hash, spectra
+from cldf_core.data.cache import Spectra, shifted, spectra
 from cldf_core.data.domains import SPLITS, DataError, with_validation
+from cldf_core.data.files import source_hash
 from cldf_core.data.layouts import data_folder, project_root, read_domains
 from cldf_core.metrics import detection
 from cldf_core.options import Options, UserError, relevant

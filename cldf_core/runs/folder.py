@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from cldf_core.data.cache import whole_file
+from cldf_core.data.files import whole_file
 from cldf_core.data.layouts import project_root
 from cldf_core.options import Options
 from cldf_core.runs.parameters import asked_for

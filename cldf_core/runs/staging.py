@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from cldf_core.data.cache import source_hash, whole_file
+from cldf_core.data.description import described_files, is_described
+from cldf_core.data.files import source_hash, whole_file
 from cldf_core.data.layouts import CLASSES, SPLITS_FILE, data_folder, project_root
 from cldf_core.options import AGENTS, Options, UserError, checked, for_agent
 from cldf_core.runs.folder import RunFolder, notebook_folder
@@ -246,7 +247,9 @@ def _inputs(source: Path, notebook: str, options: Options) -> str:
 def _data_identity(data: str) -> list[Any]:
     """Names, sizes and times of the files of a data set (whose folder may hold other things, such as caches)."""
     folder = data_folder(data)
-    files = [
-        p for part in (*CLASSES, SPLITS_FILE) for p in [folder / part, *folder.glob(f"{part}/**/*")] if p.is_file()
-    ]
-    return sorted([p.relative_to(folder).as_posix(), p.stat().st_size, p.stat().st_mtime_ns] for p in files)
+    if is_described(folder):
+        files = described_files(folder)
+    else:
+        found = (p for part in (*CLASSES, SPLITS_FILE) for p in [folder / part, *folder.glob(f"{part}/**/*")])
+        files = [p for p in found if p.is_file()]
+    return sorted([os.path.relpath(p, folder), p.stat().st_size, p.stat().st_mtime_ns] for p in files)

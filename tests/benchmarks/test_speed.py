@@ -101,10 +101,14 @@ def test_half_plane(name, side, batch, needed):
 
 
 def test_half_plane_is_as_accurate():
-    """Quick profile, sequential training, seed 0: average and learning accuracy with their intervals."""
+    """Quick profile, joint training, seed 0: average and learning accuracy with their intervals.
+
+    What sequential training has kept in the end changes by up to 0.2 with the seed alone (notebook 11), so it
+    cannot tell two planes apart.
+    """
     found = {}
     for plane in ("half", "full"):
-        options = checked({"agent": "sequential", "plane": plane, "splits": ["validation"]})
+        options = checked({"agent": "joint", "plane": plane, "splits": ["validation"]})
         scores = experiment.run(options).scores()
         found[plane] = metrics.summary(scores, options.stream, split="validation").set_index("metric")
     print()
@@ -158,7 +162,8 @@ class Passes:
 @pytest.mark.parametrize("agent", [a for a in AGENTS if a != "joint"])
 def test_bookkeeping(agent, monkeypatch):
     """Second domain, when there is something to remember: seconds outside the passes, as a share of them."""
-    options = checked({"agent": agent, "epochs": 2, "threads": 1, "memory_epochs": 8, "memory": 96})
+    # Of the quick profile's ten epochs four: what is done once a domain must not count for more than there.
+    options = checked({"agent": agent, "epochs": 4, "threads": 1, "memory_epochs": 8, "memory": 96})
     shares = []
     with thread_count(1), monkeypatch.context() as patched:
         first, second = make_steps(domains(), epochs=options.epochs, batch_size=options.batch)

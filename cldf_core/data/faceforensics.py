@@ -1,0 +1,129 @@
+"""FaceForensics++ as its download script lays it out, whole videos or the frames that were extracted from them.
+
+    original_sequences/<source>/<compression>/<kind>/<video>/*.png           source: youtube or actors
+    manipulated_sequences/<method>/<compression>/<kind>/<target>_<source>/*.png
+
+A method is a domain; its real images are all original ones of the same compression. Source: Rössler et al.,
+ICCV 2019; DeepFakeDetection and its actors: Dufour & Gully, 2019.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pandas as pd
+
+from cldf_core.data.domains import DataError
+
+TOPS = ("original_sequences", "manipulated_sequences")
+COMPRESSIONS = ("raw", "c0", "c23", "c40")
+SOURCES = ("youtube", "actors")
+_OF_ACTORS = "DeepFakeDetection"
+_MASKS = "masks"
+# 000 and 000_003; of the actors 01__walking and 01_02__walking__ABC123.
+_ORIGINAL = re.compile(r"\d+(__\w+)?")
+_FAKE = re.compile(r"(\d+)_(\d+)(?:(__.+)__\w+)?")
+
+
+class _File(NamedTuple):
+    path: str
+    top: str  # one of TOPS
+    source: str  # or method
+    compression: str
+    kind: str  # images, faces, …
+    video: str
+
+
+def is_inside(path: PurePosixPath) -> bool:
+    """Whether a file lies in the sequences, and is no mask."""
+    return not set(path.parts[:-1]).isdisjoint(TOPS) and _MASKS not in path.parts[:-1]
+
+
+def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple[pd.DataFrame, list[str]]:
+    """One row per file and domain, and what has to be said of them.
+
+    Args:
+        folder: that the paths start from.
+        files: frames, or videos.
+        videos: which of them.
+
+    Raises:
+        DataError: a file lies where none belongs, or a method has no originals.
+    """
+    parsed = [_parsed(folder, path, videos) for path in files if is_inside(path)]
+    originals = [f for f in parsed if f.top == TOPS[0]]
+    fakes = [f for f in parsed if f.top == TOPS[1]]
+    for kind, top in ((originals, TOPS[0]), (fakes, TOPS[1])):
+        if not kind:
+            what = "videos" if videos else "frames"
+            raise DataError(f"{folder} has no {what} in {top}; needed: {' and '.join(TOPS)}")
+    methods = sorted({(f.source, f.compression) for f in fakes})
+    several = len({compression for _, compression in methods}) > 1
+    counts = Counter((f.source, f.compression) for f in originals)
+    group_of = _groups(parsed)
+    rows: list[tuple[str, int, str, str, str, str]] = []
+    used, notes = [], []
+    for method, compression in methods:
+        order = SOURCES[::-1] if method == _OF_ACTORS else SOURCES
+        source = next((s for s in order if counts[s, compression]), None)
+        if source is None:
+            raise DataError(
+                f"{folder} has no originals for {method} at {compression}; needed: {TOPS[0]}/{order[0]}/{compression}"
+            )
+        if source != order[0]:
+            notes.append(f"{method} has the originals of {source}, as there are none of {order[0]}.")
+        domain = f"{method}-{compression}" if several else method
+        real = [f for f in originals if (f.source, f.compression) == (source, compression)]
+        fake = [f for f in fakes if (f.source, f.compression) == (method, compression)]
+        rows += [(f.path, int(f.top == TOPS[1]), domain, "", group_of[f.video], f.video) for f in (*real, *fake)]
+        used += [*real, *fake]
+    kinds = sorted({f.kind for f in used})
+    if len(kinds) > 1:
+        raise DataError(
+            f"{folder} holds sequences of several kinds, {', '.join(k or 'no folder' for k in kinds)}; needed: one "
+            "kind, so that real and fake images are cut alike"
+        )
+    return pd.DataFrame(rows, columns=["image", "label", "domain", "split", "group", "video"]), notes
+
+
+def _parsed(folder: Path, path: PurePosixPath, videos: bool) -> _File:
+    at = next(k for k, part in enumerate(path.parts) if part in TOPS)
+    top, inside = path.parts[at], path.parts[at + 1 : -1]
+    if at > 1:
+        raise DataError(f"{folder / path} lies too deep; needed: {' and '.join(TOPS)} in the folder that is named")
+    if len(inside) < 2 or inside[1] not in COMPRESSIONS:
+        raise DataError(
+            f"{folder / path} is not below {top}/<name>/<compression>; allowed compressions: {', '.join(COMPRESSIONS)}"
+        )
+    video, kind = (path.stem, inside[2:]) if videos else (inside[-1], inside[2:-1])
+    if not (_ORIGINAL if top == TOPS[0] else _FAKE).fullmatch(video):
+        needed = "000 or 01__scene" if top == TOPS[0] else "000_003 or 01_02__scene__code"
+        raise DataError(f"{folder / path} belongs to no video: {video!r} is not a name like {needed}")
+    return _File(str(path), top, inside[0], inside[1], "/".join((*path.parts[:at], *kind)), video)
+
+
+def _groups(files: Sequence[_File]) -> dict[str, str]:
+    """The group of each video: all videos that fakes tie together, named after the first of them."""
+    above: dict[str, str] = {}
+
+    def first(video: str) -> str:
+        while above.setdefault(video, video) != video:
+            above[video] = above[above[video]]
+            video = above[video]
+        return video
+
+    tied: dict[str, str] = {}
+    for video, top in sorted({(f.video, f.top) for f in files}):
+        if top == TOPS[0]:
+            tied[video] = video
+            continue
+        match = _FAKE.fullmatch(video)
+        assert match  # as parsed
+        one, other = sorted(first(f"{number}{match[3] or ''}") for number in match.groups()[:2])
+        above[other] = one
+        tied[video] = one
+    return {video: first(original) for video, original in tied.items()}

@@ -1,0 +1,81 @@
+"""Files that appear whole or not at all, and hashes of files that are computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+import cldf_core
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, that becomes `path` when all went well, and vanishes when not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def source_hash(*parts: str) -> str:
+    """Hash of the package's source files: all of them, or those whose path begins with one of `parts`."""
+    package = Path(cldf_core.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        if not parts or name.startswith(parts):
+            digest.update(name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()
+
+
+def content_hashes(root: Path, names: Sequence[str], index: Path, *, anew: bool = False) -> list[str]:
+    """Hash of every file's content, from the index where size and time are those of its last reading.
+
+    Args:
+        root: the folder that names start from.
+        names: relative paths.
+        index: a parquet file of what was read before; it is made, and kept up to date.
+        anew: reads every file, whatever the index says.
+
+    Returns:
+        SHA-256 in hexadecimal digits, one for each name.
+    """
+    stats = [(root / name).stat() for name in names]
+    with FileLock(index.with_suffix(".lock")):
+        known: dict[str, tuple[int, int, str]] = {}
+        if index.is_file():
+            table = pd.read_parquet(index)
+            known = {name: (size, time, digest) for name, size, time, digest in table.itertuples(index=False)}
+        hashes, changed = [], False
+        for name, stat in zip(names, stats, strict=True):
+            size, time, digest = known.get(name, (-1, -1, ""))
+            if anew or (size, time) != (stat.st_size, stat.st_mtime_ns):
+                digest, changed = file_hash(root / name), True
+                known[name] = stat.st_size, stat.st_mtime_ns, digest
+            hashes.append(digest)
+        if changed:
+            rows = [(name, *facts) for name, facts in known.items()]
+            with whole_file(index) as path:
+                pd.DataFrame(rows, columns=["file", "bytes", "mtime_ns", "sha256"]).to_parquet(path, index=False)
+    return hashes
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits; the file is read in parts."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""The seed's folder layout: real/<domain>/trainA/… and fake/<domain>/testA/…, with splits.csv where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from cldf_core.data.domains import COLUMNS, DataError, Domain
+from cldf_core.data.images import SUFFIXES
+
+CLASSES = ("real", "fake")
+SPLITS_FILE = "splits.csv"
+# Names of folders that say a split, in every layout; the seed's own may go on after them, as trainA does.
+SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+_SPLIT_OF = {"train": "train", "val": "validation", "test": "test"}
+
+
+def is_seed_layout(folder: Path) -> bool:
+    """Whether some real/<domain>/ or fake/<domain>/ holds a folder train*, val* or test*."""
+    return any(
+        part.name.lower().startswith(tuple(_SPLIT_OF)) and part.parent.name.lower() not in SPLIT_NAMES and part.is_dir()
+        for kind in CLASSES
+        for part in (folder / kind).glob("*/*")
+    )
+
+
+def seed_domains(folder: Path) -> list[str]:
+    """The domains of a data set in the seed's layout, sorted."""
+    return sorted({d.name for c in CLASSES for d in (folder / c).glob("*") if d.is_dir()})
+
+
+def read_seed_domain(folder: Path, name: str, there: list[str], written: pd.DataFrame | None) -> Domain:
+    """One domain of a data set in the seed's layout.
+
+    Args:
+        folder: of the data set.
+        name: of the domain.
+        there: all domains of the data set.
+        written: what `read_splits` gives.
+
+    Raises:
+        DataError: the domain or its images are missing, or an image has no split.
+    """
+    if name not in there:
+        raise DataError(f"there is no domain {name!r} in {folder}; allowed: {', '.join(there)}")
+    rows = []
+    for label, kind in enumerate(CLASSES):
+        base = folder / kind / name
+        # rglob on a name may meet one file under two spellings where case is ignored: a set counts it once.
+        files = {p for p in base.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES}
+        for path in sorted(files):
+            part = path.relative_to(base).parts[0].lower()
+            split = next((s for start, s in _SPLIT_OF.items() if part.startswith(start)), None)
+            if split is None:
+                raise DataError(f"{path} is in none of the folders train*, val* or test* of {base}")
+            rows.append((path.relative_to(folder).as_posix(), label, split, path.stem))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    if table.empty:
+        raise DataError(f"domain {name!r} in {folder} holds no images; looked for: {', '.join(SUFFIXES)}")
+    if written is not None:
+        at = written.index.get_indexer(table["image"])
+        missing = table.loc[at < 0, "image"]
+        if len(missing):
+            raise DataError(f"{folder / SPLITS_FILE} does not mention {missing.iloc[0]} (and {len(missing) - 1} more)")
+        table[["split", "group"]] = written[["split", "group"]].to_numpy()[at]
+    return Domain(name, folder, table)
+
+
+def read_splits(folder: Path) -> pd.DataFrame | None:
+    """Split and group of each file as splits.csv says, or None where there is no such table.
+
+    Raises:
+        DataError: a column is missing, or a file is mentioned twice.
+    """
+    path = folder / SPLITS_FILE
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    lacking = [c for c in ("file", "split", "group") if c not in table]
+    if lacking:
+        raise DataError(f"{path} lacks the column {lacking[0]!r}; needed: file, split, group")
+    again = table.loc[table["file"].duplicated(), "file"]
+    if len(again):
+        raise DataError(f"{path} mentions {again.iloc[0]} twice; needed: each file once")
+    return table.set_index("file")

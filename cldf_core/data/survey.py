@@ -1,0 +1,347 @@
+"""Every image file opened once: what the file says, what training will do with it, and why not if not."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import typing
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import imagehash
+import numpy as np
+import pandas as pd
+import PIL
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from tqdm.auto import tqdm
+
+from cldf_core.data import images as images_module
+from cldf_core.data.domains import DataError
+from cldf_core.data.files import whole_file
+from cldf_core.data.images import ImageProblem, open_image
+
+CHUNK = 64  # images that a worker process takes at once
+_SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "TIFF": (".tif", ".tiff"), "PNG": (".png", ".apng")}
+_SUFFIXES["MPO"] = (*_SUFFIXES["JPEG"], ".mpo")  # a JPEG file that holds several pictures
+_SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
+_PNG_DEPTH = 24  # the byte of a PNG file that holds its bits a channel (PNG specification, IHDR)
+_PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+_ORIENTATION, _EXIF_FOLDER, _TAKEN = 0x0112, 0x8769, 0x9003  # tags of Exif 2.3
+
+
+class Row(NamedTuple):
+    """What is known of an image file: the columns of a survey, in their order.
+
+    Attributes:
+        image: path from the root.
+        bytes, mtime_ns: of the file; 0 where there is none.
+        sha256: of the content, hexadecimal.
+        format: JPEG, PNG and so on, by content; "" where it is none that is known.
+        suffix_fits: whether the file's name says the same.
+        mode: as stored and as Pillow calls it: RGB, L, P, CMYK, RGBA, I;16 and so on.
+        width, height: pixels, turned upright; 0 where not even the header can be read.
+        quality: of a JPEG file, see `jpeg_quality`; NaN of others.
+        colours: "grey" where all three channels are equal, else "RGB"; "" where the image is not used.
+        exif_date: when the picture was taken, YYYY-MM-DD HH:MM:SS, or "".
+        orientation: EXIF's, 1 to 8; 1 is upright.
+        phash: perceptual hash of the upright RGB image, 64 bits as 16 hexadecimal digits; "" when not used.
+        used: whether training can use it (apart from its size, see `too_small`).
+        rule: what is done to it when it is opened, or "".
+        reason: why it is set aside, or "".
+        code: hash of the code that made the row; rows that other code made are not taken over.
+    """
+
+    image: str
+    bytes: int = 0
+    mtime_ns: int = 0
+    sha256: str = ""
+    format: str = ""
+    suffix_fits: bool = False
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    quality: float = float("nan")
+    colours: str = ""
+    exif_date: str = ""
+    orientation: int = 1
+    phash: str = ""
+    used: bool = False
+    rule: str = ""
+    reason: str = ""
+    code: str = ""
+
+
+_DTYPES = {name: {int: "int64"}.get(kind, kind) for name, kind in typing.get_type_hints(Row).items()}
+
+
+def survey(
+    root: Path,
+    images: Sequence[str],
+    known: pd.DataFrame | None = None,
+    *,
+    workers: int | None = None,
+    contents: bool = False,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Opens every image once, in several processes, as training will open it.
+
+    A script that calls this with more than one worker needs `if __name__ == "__main__":`, because spawned
+    processes import it.
+
+    Args:
+        root: the folder that image paths start from.
+        images: relative posix paths; one that is named twice is opened once.
+        known: an earlier survey. Rows of files whose size and time are the same are taken over, unopened.
+        workers: processes; 1 stays in this one, None takes one for each processor.
+        contents: compare `known` by what the files hold, which reads them, instead of by size and time.
+        progress: whether to show a bar.
+
+    Returns:
+        One row for each image, in the order given; columns as in `Row`.
+
+    Raises:
+        ValueError: workers is below 1.
+        DataError: a worker process died, as it does when the memory runs out.
+    """
+    workers = os.cpu_count() or 1 if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; allowed: 1 or more")
+    names = list(dict.fromkeys(images))
+    parts = []
+    if known is not None and {*Row._fields} <= {*known.columns}:
+        if contents:
+            rows = _spread(partial(_stamps, root, contents=True), names, workers, progress)
+        else:
+            rows = iter(_stamps(root, names))
+        stamps = ["image", "bytes", "mtime_ns", "sha256"]
+        fresh = pd.DataFrame(rows, columns=stamps).astype({name: _DTYPES[name] for name in stamps})
+        ours = known.loc[known["code"] == _code(), list(Row._fields)].drop_duplicates("image")
+        if contents:
+            kept = ours.drop(columns="mtime_ns").merge(fresh, on=["image", "bytes", "sha256"])
+        else:
+            kept = ours.merge(fresh.drop(columns="sha256"), on=["image", "bytes", "mtime_ns"])
+        parts.append(kept[list(Row._fields)])
+    taken = set(parts[0]["image"]) if parts else set()
+    rest = [name for name in names if name not in taken]
+    opened = pd.DataFrame(_spread(partial(_rows, root), rest, workers, progress), columns=Row._fields)
+    parts.append(opened.astype(_DTYPES))
+    table = pd.concat([part for part in parts if len(part)]) if names else parts[-1]
+    return table.set_index("image").loc[names].reset_index().astype(_DTYPES)
+
+
+def too_small(table: pd.DataFrame, size: int) -> pd.DataFrame:
+    """The used images of a survey that a crop of `size` pixels a side does not fit into.
+
+    Returns:
+        Their rows; the reason is the one that `cldf_core.data.images.crop` gives.
+    """
+    small = table[table["used"] & (table[["width", "height"]].min(axis=1) < size)]
+    reasons = [f"too small ({w} x {h}, needed {size} x {size})" for w, h in small[["width", "height"]].to_numpy()]
+    return small.assign(reason=pd.Series(reasons, small.index, "str"))
+
+
+def write_survey(table: pd.DataFrame, path: Path) -> None:
+    """Stores a survey as a parquet file, whole or not at all."""
+    with whole_file(path) as unfinished:
+        table.to_parquet(unfinished, index=False)
+
+
+def read_survey(path: Path) -> pd.DataFrame:
+    """A survey as `write_survey` stored it."""
+    return pd.read_parquet(path)
+
+
+def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
+    """The quality from 1 to 100 at which Pillow writes the nearest quantisation tables.
+
+    Nearest by the sum of absolute differences over the first two tables (brightness and colour), or over
+    the only one. Exact for files that Pillow or another program on IJG's library wrote; for cameras and
+    programs with tables of their own it is an estimate.
+
+    Args:
+        tables: as Pillow's `image.quantization` gives them, 64 values each.
+
+    Source: the IJG library's scaling of the example tables K.1 and K.2 of ITU-T T.81.
+    """
+    given = np.array([tables[key] for key in sorted(tables)[:2]])
+    return int(np.abs(_written_tables()[:, : len(given)] - given).sum((1, 2)).argmin()) + 1
+
+
+def close_hashes(hashes: np.ndarray, distance: int, most: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Pairs of perceptual hashes that differ in at most `distance` bits, without comparing all with all.
+
+    Args:
+        hashes: uint64, shape (N,), no two equal.
+        distance: bits, below 64.
+        most: ends the search when about so many are found.
+
+    Returns:
+        Places of the first and of the second, the first being lower, each pair once; and whether these are all.
+
+    Source: hashes at most k bits apart agree in one of k + 1 bands (Manku, Jain & Das Sarma, WWW 2007).
+    """
+    count, total = len(hashes), 0
+    found = [np.empty(0, np.int64)]
+    for place in range(distance + 1):  # a band is every k + 1st bit: neighbouring bits are alike in many images
+        band = hashes & np.uint64(sum(1 << bit for bit in range(place, 64, distance + 1)))
+        order = np.argsort(band, kind="stable")
+        band, start = band[order], np.arange(count)
+        for step in range(1, count):  # equal bands stand together: compare each with the next, the next but one ...
+            start = start[start < count - step]
+            start = start[band[start] == band[start + step]]
+            if not len(start) or total > most:
+                break
+            one, other = order[start], order[start + step]
+            near = differing_bits(hashes[one], hashes[other]) <= distance
+            found.append(np.minimum(one, other)[near] * count + np.maximum(one, other)[near])
+            total += len(found[-1])
+    pairs = np.unique(np.concatenate(found))  # two hashes may agree in several bands
+    return pairs // max(count, 1), pairs % max(count, 1), total <= most
+
+
+def differing_bits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """In how many bits two arrays of uint64, shape (N,), differ."""
+    return np.unpackbits((first ^ second).view(np.uint8).reshape(-1, 8), axis=1).sum(1, dtype=np.int64)
+
+
+@cache
+def _written_tables() -> np.ndarray:
+    """Pillow's quantisation tables at each quality, shape (100, 2, 64)."""
+    tables = []
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+        with Image.open(file) as image:
+            assert isinstance(image, JpegImageFile)
+            tables.append([image.quantization[0], image.quantization[1]])
+    return np.array(tables)
+
+
+@cache
+def _code() -> str:
+    sources = [Path(str(path)).read_bytes() for path in (images_module.__file__, __file__)]
+    return hashlib.sha256(b"\0".join([*sources, PIL.__version__.encode()])).hexdigest()[:16]
+
+
+def _spread(work: Callable[[list[str]], list[Any]], names: list[str], workers: int, progress: bool) -> Iterator[Any]:
+    """What `work` makes of the names, chunk by chunk, in their order."""
+    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+    workers = min(workers, len(chunks))
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=len(names), unit="image", leave=False, disable=not progress))
+        try:
+            results: Iterable[list[Any]] = map(work, chunks)
+            if workers > 1:
+                pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
+                results = pool.map(work, chunks)
+            for rows in results:
+                yield from rows
+                bar.update(len(rows))
+        except BrokenProcessPool:
+            reason = "survey: a worker process died, perhaps for want of memory; fewer workers need less of it"
+            raise DataError(reason) from None
+
+
+def _stamps(root: Path, images: Sequence[str], *, contents: bool = False) -> list[tuple[str, int, int, str]]:
+    """Image, bytes, time and hash of the files that can be read; the hash is "" where it is not asked for."""
+    found = []
+    for image in images:
+        with contextlib.suppress(OSError):
+            stat = os.stat(root / image)
+            digest = hashlib.sha256((root / image).read_bytes()).hexdigest() if contents else ""
+            found.append((image, stat.st_size, stat.st_mtime_ns, digest))
+    return found
+
+
+def _rows(root: Path, images: Sequence[str]) -> list[Row]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on odd files: the row says what is odd
+        return [_row(root, image) for image in images]
+
+
+def _row(root: Path, image: str) -> Row:
+    path = root / image
+    try:
+        stat, content = path.stat(), path.read_bytes()
+    except OSError as error:
+        return Row(image, reason=f"unreadable ({type(error).__name__})", code=_code())
+    row = Row(image, stat.st_size, stat.st_mtime_ns, hashlib.sha256(content).hexdigest(), code=_code())
+    row = row._replace(**_facts(path, content))
+    try:
+        pixels = open_image(path)
+    except ImageProblem as problem:
+        return row._replace(rule="", reason=_reason(path, str(problem), len(content)))
+    except Exception as error:  # a decoder's own: one file must not end the survey of all
+        return row._replace(rule="", reason=f"unreadable ({type(error).__name__}: {error})")
+    height, width = pixels.shape[1:]
+    return row._replace(
+        width=width,
+        height=height,
+        colours="grey" if (pixels == pixels[0]).all() else "RGB",
+        phash=str(imagehash.phash(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))),
+        used=True,
+    )
+
+
+def _facts(path: Path, content: bytes) -> dict[str, Any]:
+    """What the header says, as far as it can be read: `open_image` finds the faults."""
+    kinds = [kind for signature, kind in _SIGNATURES.items() if content.startswith(signature)]
+    facts: dict[str, Any] = {"format": kinds[0] if kinds else ""}
+    with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as image:
+        facts |= {"format": image.format, "mode": image.mode, "width": image.width, "height": image.height}
+        if isinstance(image, JpegImageFile) and image.quantization:
+            facts["quality"] = float(jpeg_quality(image.quantization))
+        deep = image.mode.startswith("I") or (image.format == "PNG" and content[_PNG_DEPTH] == 16)
+        rules = _rules(image, deep)
+        facts["rule"] = "; ".join(rules)
+        # Where a PNG file has no EXIF data, Pillow decodes all pixels to look for some behind them.
+        if image.format != "PNG" or any(word in content for word in _PNG_EXIF):
+            exif = image.getexif()
+            turned = exif.get(_ORIENTATION, 1)
+            if turned in range(2, 9):
+                facts["orientation"] = turned
+                facts["rule"] = "; ".join([*rules, f"turned upright (EXIF orientation {turned})"])
+                if turned >= 5:
+                    facts |= {"width": image.height, "height": image.width}
+            taken = str(exif.get_ifd(_EXIF_FOLDER).get(_TAKEN, ""))[:19]
+            if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", taken):
+                facts["exif_date"] = taken.replace(":", "-", 2)
+    kind = facts["format"]
+    facts["suffix_fits"] = bool(kind) and path.suffix.lower() in _SUFFIXES.get(kind, (f".{kind.lower()}",))
+    return facts
+
+
+def _rules(image: Image.Image, deep: bool) -> list[str]:
+    """What `open_image` does to an image of this kind."""
+    rules = ["16 bits a channel, the upper 8 kept"] if deep else []
+    if image.mode == "P":
+        rules.append("palette converted")
+    elif image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"):
+        rules.append("grey, three equal channels")
+    elif image.mode not in ("RGB", "RGBA"):
+        rules.append(f"converted from {image.mode}")
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        rules.append("transparency dropped")
+    return rules
+
+
+def _reason(path: Path, problem: str, size: int) -> str:
+    """The reason of `open_image`, beginning with what is most likely the matter."""
+    if not size:
+        return "empty (0 bytes)"
+    words = problem.replace(path.name, "").lower()
+    if "truncated" in words:
+        return problem.replace("unreadable", "truncated", 1)
+    if "decompressionbomb" in words:
+        return problem.replace("unreadable", "too large", 1)
+    return problem

@@ -1,0 +1,93 @@
+"""Frames of a video as PNG files, decoded with PyAV, which is an extra: pip install cldf-core[video]."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+from pathlib import Path
+from types import ModuleType
+
+from cldf_core.data.domains import DataError
+from cldf_core.data.files import whole_file
+
+
+def frames(video: Path, folder: Path, every_seconds: float = 1.0, most: int = 32) -> list[Path]:
+    """Frames of a video at a steady rate, written once.
+
+    The first frame is taken, then the first one at or after each multiple of `every_seconds`. A small hidden
+    file, written last, says that all frames are there; what an interrupted call left is made anew, and so are
+    frames of another rate or of a video that changed.
+
+    Args:
+        video: the file; its name without suffix is the video's id.
+        folder: where the frames go, as <id>-000.png and so on.
+        every_seconds: between two frames, from the video's start.
+        most: frames at most.
+
+    Returns:
+        The frames' paths, in order.
+
+    Raises:
+        DataError: PyAV is missing, the video cannot be read, or an argument is out of range.
+    """
+    if not (every_seconds > 0 and math.isfinite(every_seconds)) or most < 1:
+        raise DataError(f"every_seconds is {every_seconds} and most is {most}; allowed: above 0, and from 1 up")
+    av = _pyav()
+    mark = folder / f".{video.stem}.json"
+    try:
+        stat = video.stat()
+    except OSError as error:
+        raise DataError(f"{video} cannot be read ({error.strerror}); needed: a video file") from None
+    recipe = [stat.st_size, stat.st_mtime_ns, every_seconds, most]
+    if mark.is_file():
+        written = json.loads(mark.read_text(encoding="utf-8"))
+        paths = [folder / name for name in written["frames"]]
+        if written["recipe"] == recipe and all(path.is_file() for path in paths):
+            return paths
+        mark.unlink()
+    for path in folder.glob("*.png"):
+        if re.fullmatch(re.escape(video.stem) + r"-\d{3,}\.png", path.name):
+            path.unlink()
+    paths = _written(av, video, folder, every_seconds, most)
+    with whole_file(mark) as partial:
+        partial.write_text(json.dumps({"recipe": recipe, "frames": [p.name for p in paths]}), encoding="utf-8")
+    return paths
+
+
+def _pyav() -> ModuleType:
+    try:
+        # By its name, as it is an extra that the rest of the package does without.
+        return importlib.import_module("av")
+    except ImportError:
+        raise DataError("frames of videos need PyAV, which is missing; pip install cldf-core[video]") from None
+
+
+def _written(av: ModuleType, video: Path, folder: Path, every_seconds: float, most: int) -> list[Path]:
+    paths: list[Path] = []
+    try:
+        with av.open(str(video)) as container:
+            if not container.streams.video:
+                raise ValueError("it holds sound alone")
+            stream = container.streams.video[0]
+            start, due = None, 0.0
+            for number, frame in enumerate(container.decode(stream)):
+                time = frame.time if frame.time is not None else number / float(stream.average_rate or 25)
+                start = time if start is None else start
+                if time - start < due - 1e-6:
+                    continue
+                path = folder / f"{video.stem}-{len(paths):03d}.png"
+                picture = frame.to_image()
+                with whole_file(path) as partial:
+                    picture.save(partial, "PNG")
+                paths.append(path)
+                if len(paths) == most:
+                    break
+                due = (math.floor((time - start + 1e-6) / every_seconds) + 1) * every_seconds
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{video} cannot be decoded ({reason}); needed: a whole video file") from None
+    if not paths:
+        raise DataError(f"{video} holds no frame; needed: a whole video file")
+    return paths

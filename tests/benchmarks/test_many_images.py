@@ -1,0 +1,143 @@
+"""A data set larger than memory, in small: 20,000 images need no more memory than 5,000, and both processors work.
+
+About a quarter of an hour; Linux only, since it counts anonymous pages.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+SIDE = 256
+ALLOWED = 2 << 30  # bytes of anonymous pages, all processes together
+COUNTS = (5_000, 20_000)
+TRAIN = """
+from cldf_core.options import checked
+from cldf_core.runs import experiment
+
+options = checked({{"data": "{name}", "stream": ["first"], "unseen": [], "splits": ["test"], "size": 256, "epochs": 1,
+                    "agent": "sequential"}})
+experiment.run(options)
+"""
+READ = """
+import time
+start = time.perf_counter()
+from cldf_core.options import checked
+from cldf_core.runs import experiment
+options = checked({{"data": "{name}", "stream": ["first"], "unseen": [], "splits": ["test"], "size": 256}})
+experiment.load_spectra(options)
+print(time.perf_counter() - start)
+"""
+
+
+def _write(folder: Path, numbers: range) -> None:
+    for number in numbers:
+        rng = np.random.default_rng(number)
+        coarse = Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).resize((SIDE, SIDE))
+        noise = rng.integers(-8, 8, (SIDE, SIDE, 3))
+        pixels = np.clip(np.asarray(coarse) + noise, 0, 255).astype(np.uint8)
+        place = folder / "first" / ("1_fake" if number % 2 else "0_real") / f"{number:06}.png"
+        Image.fromarray(pixels).save(place, compress_level=1)
+
+
+def _images(folder: Path, count: int) -> Path:
+    for kind in ("0_real", "1_fake"):
+        (folder / "first" / kind).mkdir(parents=True, exist_ok=True)
+    parts = [range(start, min(start + 250, count)) for start in range(0, count, 250)]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_write, [folder] * len(parts), parts))
+    return folder
+
+
+def _anonymous(process: psutil.Process) -> int:
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            for line in Path(f"/proc/{one.pid}/status").read_text().splitlines():
+                if line.startswith("RssAnon"):
+                    total += int(line.split()[1]) * 1024
+        except OSError:
+            pass
+    return total
+
+
+def _peak(words: list[str], env: dict[str, str]) -> tuple[int, float]:
+    """Most anonymous pages of the command and its children in bytes, and its seconds."""
+    start, peak = time.perf_counter(), 0
+    with subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL) as running:
+        process = psutil.Process(running.pid)
+        while running.poll() is None:
+            try:
+                peak = max(peak, _anonymous(process))
+            except psutil.NoSuchProcess:
+                break
+            time.sleep(0.1)
+        assert running.wait() == 0
+    return peak, time.perf_counter() - start
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    env = {**os.environ, "CLDF_ROOT": str(tmp_path), "CLDF_PROGRESS": "0"}
+    cldf = [sys.executable, "-m", "cldf_core.cli"]
+    peaks: dict[str, list[int]] = {}
+    for count in COUNTS:
+        name = f"images{count}"
+        source = _images(tmp_path / "source" / name, count)
+        steps = {
+            "add": [*cldf, "data", "add", str(source)],
+            "check": [*cldf, "data", "check", name],
+            "audit": [*cldf, "data", "audit", name],
+            "one epoch": [sys.executable, "-c", TRAIN.format(name=name)],
+        }
+        for step, words in steps.items():
+            peak, seconds = _peak(words, env)
+            peaks.setdefault(step, []).append(peak)
+            print(f"\n{count} images, {step}: {peak / 2**30:.2f} GiB, {seconds:.0f} s", end="")
+        out = subprocess.run(
+            [sys.executable, "-c", READ.format(name=name)], env=env, capture_output=True, text=True, check=True
+        )
+        second = float(out.stdout)
+        print(f"\n{count} images, second start: {second:.1f} s (allowed 5 s)")
+        assert second < 5
+    for step, (few, many) in peaks.items():
+        assert many < ALLOWED, step
+        assert many < 1.1 * few + (100 << 20), step  # the tables of names are there in both
+
+
+def test_both_processors_build_the_cache(tmp_path):
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from cldf_core.data.cache import spectra\n"
+        "from cldf_core.data.datasets import register\n"
+        "from cldf_core.data.layouts import read_domains\n"
+        "from cldf_core.options import checked\n"
+        "source, workers = Path(sys.argv[1]), int(sys.argv[2])\n"
+        "folder = register(source, f'with{workers}')\n"
+        "domain = read_domains(folder, ['first'])[0]\n"
+        "start = time.perf_counter()\n"
+        "spectra(domain, checked({'size': 256}), Path(sys.argv[3]), workers=workers)\n"
+        "print(time.perf_counter() - start)\n"
+    )
+    source = _images(tmp_path / "source", 3000)
+    ratios = []
+    for turn in range(3):
+        seconds = []
+        for workers in (1, 2):
+            words = [sys.executable, "-c", code, str(source), str(workers), str(tmp_path / f"{turn}-{workers}")]
+            env = {**os.environ, "CLDF_ROOT": str(tmp_path / f"root{turn}-{workers}"), "OMP_NUM_THREADS": "1"}
+            seconds.append(float(subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout))
+        ratios.append(seconds[0] / seconds[1])
+    print(f"\ntwo processes build the cache {np.median(ratios):.2f} times as fast as one (needed 1.7)")
+    assert np.median(ratios) >= 1.7
