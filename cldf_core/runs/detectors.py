@@ -1,0 +1,280 @@
+"""Detectors: networks that were trained before, with a threshold, a calibration, and what they can not do."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from cldf_core.options import Options, UserError, for_agent, relevant
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cldf_core.resnet import Network
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A network that was trained before, and what turns its outputs into verdicts.
+
+    Attributes:
+        network: in evaluation mode, on the device that it runs on.
+        options: of the run that it comes from; they say how images are prepared.
+        name: where it came from.
+        trained_on: the domains that it has seen; empty where that is not known.
+        threshold: the P(fake) from which the verdict is "fake".
+        threshold_from: where that came from, in words.
+        temperature: by which logits are divided, so that P(fake) is calibrated; None where it is not.
+        band: between these two P(fake), both left out, the verdict is "cannot say"; None where there is no band.
+        notes: what it can not do.
+    """
+
+    network: Network
+    options: Options
+    name: str
+    trained_on: tuple[str, ...]
+    threshold: float = 0.5
+    threshold_from: str = "declared"
+    temperature: float | None = None
+    band: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+
+    def probability(self, logits: np.ndarray) -> np.ndarray:
+        """P(fake) = sigmoid(logit / temperature), shape as given."""
+        return expit(logits / (self.temperature or 1.0))
+
+    def verdict(self, probability: float) -> str:
+        """One of "fake", "real" and "cannot say"."""
+        if self.band and self.band[0] < probability < self.band[1]:
+            return "cannot say"
+        return "fake" if probability >= self.threshold else "real"
+
+
+def load_detector(
+    model: str | None, *, step: int | None = None, threshold: str | float = 0.5, band: float = 0.1
+) -> Detector:
+    """A detector from a run, or from a file with weights.
+
+    Args:
+        model: a run's folder or its name in runs/, a model-step<k>.safetensors or a .pth file; None takes the
+            newest of the runs that `cldf reproduce` makes of MIR.
+        step: of a run, from 1; None takes the last.
+        threshold: the P(fake) from which the verdict is "fake"; "validation" takes that with the best balanced
+            accuracy on the validation images of the domains seen so far.
+        band: closer to the threshold than this the verdict is "cannot say"; 0 has no band.
+
+    Raises:
+        UserError: no such model or step, a value that is not allowed, or a model that cannot be used as it is.
+    """
+    declared = _declared(threshold)
+    if not 0 <= band < 0.5:
+        raise UserError(f"--band is {band}; allowed: a number from 0 and below 0.5")
+    detector, validation = _loaded(model, step)
+    note = "P(fake) is not calibrated: no temperature is best for validation scores all right, or mostly wrong"
+    if validation is None:
+        note = "P(fake) is not calibrated: the model comes without validation scores of both classes"
+        if declared is None:
+            raise UserError(
+                f"--threshold is 'validation', but {detector.name} comes without validation scores of both classes; "
+                "allowed: a number between 0 and 1"
+            )
+    else:
+        logits, labels = validation["logit"].to_numpy(), validation["label"].to_numpy()
+        detector = replace(detector, temperature=fit_temperature(logits, labels))
+        if detector.temperature is not None:
+            like = f"images like the {len(labels)} validation ones, of which {labels.mean():.0%} are fake"
+            note = f"P(fake) is calibrated for {like}"
+        if declared is None:
+            declared, accuracy = best_threshold(detector.probability(logits), labels)
+            words = f"best on {len(labels)} validation images of these domains, balanced accuracy {accuracy:.3f}"
+            detector = replace(detector, threshold_from=words)
+    edges = (declared - band, declared + band) if band else None
+    return replace(detector, threshold=declared, band=edges, notes=(*detector.notes, note))
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
+    """The temperature T, from 0.01 to 100, for which sigmoid(logit / T) makes the labels most likely.
+
+    Args:
+        logits: of fake, shape (N,).
+        labels: 0 or 1, shape (N,).
+
+    Returns:
+        None where no T is best: all signs are right (T goes to 0), or most of the logits' sum is wrong (to infinity).
+
+    Source: Guo, Pleiss, Sun & Weinberger, ICML 2017, section 4.2.
+    """
+    right = np.where(labels == 1, logits, -logits)
+    if (right >= 0).all() or right.sum() <= 0:
+        return None
+    edges = (np.log(0.01), np.log(100))
+    found = minimize_scalar(lambda log_t: np.logaddexp(0, -right / np.exp(log_t)).sum(), bounds=edges, method="bounded")
+    return float(np.exp(found.x))
+
+
+def best_threshold(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The threshold with the best balanced accuracy, of several the nearest to 0.5; and that accuracy.
+
+    Tried are 0.5 and the middles between neighbouring probabilities, 0 and 1 being their last neighbours.
+
+    Args:
+        probabilities: of fake, shape (N,).
+        labels: 0 or 1, shape (N,), both classes.
+    """
+    edges = np.unique([0.0, *probabilities, 1.0])
+    tried = np.append((edges[1:] + edges[:-1]) / 2, 0.5)
+    tried = tried[(tried > 0) & (tried < 1)]
+    real, fake = (np.sort(probabilities[labels == label]) for label in (0, 1))
+    accuracy = (np.searchsorted(real, tried) / len(real) + 1 - np.searchsorted(fake, tried) / len(fake)) / 2
+    best = np.flatnonzero(accuracy > accuracy.max() - 1e-9)
+    at = best[np.abs(tried[best] - 0.5).argmin()]
+    return float(tried[at]), float(accuracy[at])
+
+
+def _declared(threshold: str | float) -> float | None:
+    """The threshold as a number; None for "validation"."""
+    if threshold == "validation":
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 < float(threshold) < 1:
+            return float(threshold)
+    raise UserError(f"--threshold is {threshold!r}; allowed: a number between 0 and 1, or validation")
+
+
+def _loaded(model: str | None, step: int | None) -> tuple[Detector, pd.DataFrame | None]:
+    """The detector with nothing but its network and origin, and what `_validation` gives of its run."""
+    from cldf_core.data.layouts import project_root
+
+    path = Path(model).expanduser() if model else _default_run()
+    if model and not path.exists():
+        path = project_root() / "runs" / model
+    if path.is_dir():
+        path = _weights_of_run(path, step)
+    elif step is not None:
+        raise UserError(f"--step is {step}, but {path} is no run's folder; allowed: no --step")
+    if not path.is_file() or path.suffix not in (".safetensors", ".pth"):
+        raise UserError(
+            f"--model is {model!r}; allowed: a run's folder or its name in {project_root() / 'runs'}, a "
+            "model-step<k>.safetensors, or a .pth file"
+        )
+    detector = _detector(path)
+    if detector.options.agent == "icarl" and detector.options.verdict == "nearest-mean":
+        raise UserError(
+            f"{detector.name} gives its verdict by the means of exemplars, which its file does not hold; allowed: a "
+            "run of another agent, or of iCaRL with verdict: linear"
+        )
+    return detector, _validation(path, detector)
+
+
+def _default_run() -> Path:
+    """The folder of the newest run that notebook 07 makes of MIR in the quick profile; computes nothing."""
+    from cldf_core.data.layouts import project_root
+    from cldf_core.runs.folder import SCORES, RunFolder
+    from cldf_core.runs.staging import notebook_options
+
+    try:
+        wanted = relevant(for_agent(notebook_options("07_er_and_mir", "quick", {}), "mir"))
+    except UserError as error:  # outside the project's folder
+        raise UserError(f"there is no default model ({error}); allowed: --model with a run or a file") from None
+    runs = [RunFolder(path) for path in (project_root() / "runs").glob("mir-*")]
+    made = [run.path for run in runs if run.finished and run.manifest["options"] == wanted]
+    if not made:
+        raise UserError(
+            f"there is no default model in {project_root() / 'runs'}; cldf reproduce --only 07 makes it, or name "
+            "another one with --model"
+        )
+    return max(made, key=lambda path: (path / SCORES).stat().st_mtime)
+
+
+def _weights_of_run(path: Path, step: int | None) -> Path:
+    """The file with the weights that a run had after a step, by default the last."""
+    from cldf_core.runs.folder import RunFolder
+
+    files = {_step_of(file): file for file in path.glob("model-step*.safetensors")}
+    if not files or not RunFolder(path).finished:
+        raise UserError(f"{path} is no folder of a finished run; allowed: one that cldf reproduce or cldf train made")
+    if step is not None and step not in files:
+        raise UserError(f"--step is {step}; allowed for {path}: a whole number from 1 to {max(files)}")
+    return files[step or max(files)]
+
+
+def _step_of(path: Path) -> int:
+    """The step that a file's name tells; 0 where it does not."""
+    found = re.fullmatch(r"model-step(\d+)", path.stem)
+    return int(found[1]) if found else 0
+
+
+def _detector(path: Path) -> Detector:
+    """The network of a file, and what its options and its name tell of its training."""
+    import torch
+    from safetensors import SafetensorError
+
+    from cldf_core.data.layouts import project_root
+    from cldf_core.data.mini.build import EMBEDDED
+    from cldf_core.runs.checkpoints import load_network, read_seed_checkpoint
+
+    if path.suffix == ".pth":
+        network, options = read_seed_checkpoint(path)
+        # `cldf train` names its files after the domain; those of others do not hold our options.
+        names = [k for k, name in enumerate(options.stream, start=1) if f"_{name}_" in path.name]
+        step = max(names, default=0, key=lambda k: len(options.stream[k - 1]))
+        known = "stream" in options.model_fields_set
+    else:
+        try:
+            network, options = load_network(path)
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
+            raise UserError(f"{path} holds no network that this version can read") from None
+        step, known = _step_of(path), True
+    notes = []
+    if not known:
+        notes.append("its file does not tell how images were prepared for it: they are as the original code did it")
+    if known and options.data in EMBEDDED:
+        notes.append(
+            "it was trained on squares of some dozen photographs and fakes of small generators (the embedded "
+            "benchmark): its verdict about any other image says nothing reliable"
+        )
+    else:
+        notes.append("its verdict about fakes of other kinds than those that it was trained on is not reliable")
+    if options.test_jpeg or options.test_resize:
+        notes.append("its run changed images (test_jpeg, test_resize) before it scored them; here they are as they are")
+    device = "cuda" if options.device == "cuda" and torch.cuda.is_available() else "cpu"
+    first = step - 1 if options.agent == "separate" else 0
+    seen = tuple(options.stream[max(first, 0) : step]) if known else ()
+    root, whole = project_root(), path.resolve()
+    name = whole.relative_to(root).as_posix() if whole.is_relative_to(root) else str(path)
+    return Detector(network.to(device), options, name, seen, notes=tuple(notes))
+
+
+def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
+    """Label and logit of the validation images of the domains seen so far, from the run that the file lies in.
+
+    None where that is not the run it comes from, or where there are not both classes.
+    """
+    from cldf_core.runs.folder import RunFolder
+
+    run = RunFolder(path.parent)
+    if not run.finished or run.manifest.get("options") != relevant(detector.options):
+        return None
+    scores = run.scores()
+    chosen = (scores["step"] == _step_of(path)) & (scores["split"] == "validation")
+    scores = scores.loc[chosen & scores["domain"].isin(detector.trained_on), ["label", "logit"]]
+    return scores if scores["label"].nunique() == 2 else None
+
+
+def logits_of(detector: Detector, inputs: np.ndarray) -> np.ndarray:
+    """Logit of fake, as the agents give it, for inputs of shape (N, 3, H, W): float64, shape (N,)."""
+    import torch
+
+    device = next(detector.network.parameters()).device
+    spectra = torch.from_numpy(inputs.astype(np.float32)).to(device, memory_format=torch.channels_last)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=detector.options.mixed_precision):
+        outputs = detector.network(spectra).float()
+    # With two outputs a domain (iCaRL) the best of each class count; with two in all it is their difference.
+    return (outputs[:, 1::2].amax(1) - outputs[:, ::2].amax(1)).double().cpu().numpy()
