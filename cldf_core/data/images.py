@@ -44,11 +44,12 @@ def open_image(path: Path) -> np.ndarray:
                 # A camera's MPO file is a JPEG file with a second view or a preview behind the picture.
                 if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                     raise ImageProblem(f"animated ({image.n_frames} frames)")
-                upright = ImageOps.exif_transpose(image)
+                ImageOps.exif_transpose(image, in_place=True)
+                upright: Image.Image = image
                 if upright.mode.startswith("I"):
                     wide = np.asarray(upright).astype(np.int64)
                     upright = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
-                pixels = np.asarray(upright.convert("RGB"))
+                pixels = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
     except ImageProblem:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

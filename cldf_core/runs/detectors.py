@@ -273,7 +273,8 @@ def logits_of(detector: Detector, inputs: np.ndarray) -> np.ndarray:
     import torch
 
     device = next(detector.network.parameters()).device
-    spectra = torch.from_numpy(inputs.astype(np.float32)).to(device, memory_format=torch.channels_last)
+    stored = torch.from_numpy(inputs).to(getattr(torch, detector.options.precision))  # as the cache rounds it
+    spectra = stored.to(device, torch.float32, memory_format=torch.channels_last)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=detector.options.mixed_precision):
         outputs = detector.network(spectra).float()
     # With two outputs a domain (iCaRL) the best of each class count; with two in all it is their difference.

@@ -182,7 +182,7 @@ def _in_order(pool: ThreadPoolExecutor, files: Sequence[Path], options: Options)
 
 
 def _input(path: Path, options: Options) -> np.ndarray | str:
-    """What the network reads of an image, as the cache of spectra stores it; or why there is nothing."""
+    """What the network reads of an image, float32 or float64; or why there is nothing."""
     import numpy as np
 
     from cldf_core.data.images import ImageProblem, crop, open_image
@@ -203,7 +203,7 @@ def _input(path: Path, options: Options) -> np.ndarray | str:
         band=options.band,
         dtype=np.float64 if options.precision == "float32" else np.float32,
     )
-    return read[0].astype(options.precision)
+    return read[0]
 
 
 def _below(folder: Path) -> list[Path]:

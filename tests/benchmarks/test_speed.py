@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 from torchvision import models
 
@@ -15,6 +16,9 @@ from cldf_core.options import AGENTS, Options, checked
 from cldf_core.protocol import thread_count
 from cldf_core.resnet import build_network
 from cldf_core.runs import experiment
+from cldf_core.runs.detectors import Detector
+from cldf_core.runs.scoring import score
+from cldf_core.spectrum import network_input
 from cldf_core.stream import Batch, Samples, make_steps
 
 
@@ -256,3 +260,29 @@ def test_a_step_against_the_seeds_way(name, passes, needed):
     print(f"\na step of {name}, {passes}: {fast / slow:.3f} times the seed's way (allowed {needed});", end=" ")
     print(f"{fast:.2f} s, {slow:.2f} s")
     assert needed is None or fast / slow <= needed
+
+
+def test_scoring_against_the_bare_loop(tmp_path):
+    """500 JPEG images of 256 pixels, the quick profile's network: `score` over decoding, FFT and forward pass alone."""
+    pictures = [Image.fromarray(np.ascontiguousarray(p.transpose(1, 2, 0))) for p in photographs(100, 256)]
+    files = [tmp_path / f"{number:03}.jpg" for number in range(500)]
+    for number, file in enumerate(files):
+        pictures[number % 100].save(file, quality=90)
+    options = checked({"threads": 1})
+    network = build_network("slim").eval()
+    detector = Detector(network, options, "untrained", ())
+
+    def bare():
+        with torch.no_grad():
+            for start in range(0, len(files), 64):
+                opened = []
+                for file in files[start : start + 64]:
+                    with Image.open(file) as image:
+                        opened.append(np.asarray(image).transpose(2, 0, 1)[:, 64:192, 64:192])
+                spectra = torch.from_numpy(network_input(np.stack(opened)))
+                network(spectra.to(memory_format=torch.channels_last))
+
+    with thread_count(1):
+        slow, ours = interleaved(bare, lambda: score(files, detector, workers=1, progress=False))
+    print(f"\nscoring 500 images: {ours / slow:.2f} times the bare loop (allowed 1.3); {ours:.2f} s, {slow:.2f} s")
+    assert ours / slow <= 1.3
