@@ -264,7 +264,7 @@ def _pixels(path: Path, split: str, options: Options) -> np.ndarray:
     pixels = open_image(path)
     if split != "train":
         pixels = reencode(pixels, resize=options.test_resize, jpeg=options.test_jpeg)
-    return crop(pixels, options.size, options.crop)
+    return np.ascontiguousarray(crop(pixels, options.size, options.crop))  # a view would keep the whole image
 
 
 def _make_room(folder: Path, needed: int, name: str) -> None:
