@@ -104,22 +104,22 @@ def test_half_plane(name, side, batch, needed):
     assert full / half >= needed
 
 
-def test_half_plane_is_as_accurate():
-    """Quick profile, joint training, seed 0: average and learning accuracy with their intervals.
+@pytest.mark.parametrize("agent", ["sequential", "joint"])
+def test_half_plane_is_as_accurate(agent):
+    """Quick profile, seed 0: average and learning accuracy with their intervals, which are over photographs.
 
-    What sequential training has kept in the end changes by up to 0.2 with the seed alone (notebook 11), so it
-    cannot tell two planes apart.
+    What sequential training has kept in the end also changes by up to 0.2 with the seed alone (notebook 11).
     """
     found = {}
     for plane in ("half", "full"):
-        options = checked({"agent": "joint", "plane": plane, "splits": ["validation"]})
+        options = checked({"agent": agent, "plane": plane, "splits": ["validation"]})
         scores = experiment.run(options).scores()
         found[plane] = metrics.summary(scores, options.stream, split="validation").set_index("metric")
     print()
     for name in ("average", "learning"):
         half, full = (found[plane].loc[name] for plane in ("half", "full"))
         print(
-            f"{name} accuracy: half plane {half.value:.3f} [{half.low:.3f}, {half.high:.3f}], "
+            f"{agent}, {name} accuracy: half plane {half.value:.3f} [{half.low:.3f}, {half.high:.3f}], "
             f"full plane {full.value:.3f} [{full.low:.3f}, {full.high:.3f}]"
         )
         assert half.low <= full.value <= half.high or full.low <= half.value <= full.high
@@ -166,8 +166,7 @@ class Passes:
 @pytest.mark.parametrize("agent", [a for a in AGENTS if a != "joint"])
 def test_bookkeeping(agent, monkeypatch):
     """Second domain, when there is something to remember: seconds outside the passes, as a share of them."""
-    # Of the quick profile's ten epochs four: what is done once a domain must not count for more than there.
-    options = checked({"agent": agent, "epochs": 4, "threads": 1, "memory_epochs": 8, "memory": 96})
+    options = checked({"agent": agent, "epochs": 2, "threads": 1, "memory_epochs": 8, "memory": 96})
     shares = []
     with thread_count(1), monkeypatch.context() as patched:
         first, second = make_steps(domains(), epochs=options.epochs, batch_size=options.batch)
@@ -230,11 +229,13 @@ class SeedsWay:
         self.optimiser.step()
 
 
+# In one pass MIR's virtual step needs a gradient of its own, which two passes, the seed's, have for nothing.
+_NOT_YET = pytest.mark.xfail(strict=False, reason="0.46 to 0.49 in single precision")
+
+
 @pytest.mark.parametrize(
     ("name", "passes", "needed"),
-    # The seed's MIR goes through incoming and replayed images in two passes. In one, it is another step, whose
-    # virtual step needs a gradient of its own: shown, without a bound.
-    [("lwf", "joined", 0.5), ("mir", "separate", 0.4), ("mir", "joined", None)],
+    [("lwf", "joined", 0.5), ("mir", "separate", 0.4), pytest.param("mir", "joined", 0.4, marks=_NOT_YET)],
 )
 def test_a_step_against_the_seeds_way(name, passes, needed):
     """ResNet-34 at 224, batch 10, 50 candidates, one thread: ours on half planes over the seed's way."""
@@ -259,7 +260,7 @@ def test_a_step_against_the_seeds_way(name, passes, needed):
         slow, fast = interleaved(lambda: getattr(seed, name)(*theirs), lambda: learner.observe(next(batches)), 5)
     print(f"\na step of {name}, {passes}: {fast / slow:.3f} times the seed's way (allowed {needed});", end=" ")
     print(f"{fast:.2f} s, {slow:.2f} s")
-    assert needed is None or fast / slow <= needed
+    assert fast / slow <= needed
 
 
 def test_scoring_against_the_bare_loop(tmp_path):
