@@ -138,7 +138,8 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
 def _slim(width: int) -> ResNet:
     from torchvision.models.resnet import BasicBlock, ResNet
 
-    net = ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=Norm)
+    with torch.device("meta"):  # a wide network's random weights would be drawn in vain
+        net = ResNet(BasicBlock, [1, 1, 1, 1], norm_layer=Norm)
     net.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
     net.bn1 = Norm(width)
     net.inplanes = width

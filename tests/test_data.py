@@ -484,7 +484,7 @@ def test_the_cache_holds_what_the_formula_gives(small_data, tmp_path, how):
         feature=opts.feature,
         plane=opts.plane,
         band=opts.band,
-        dtype={"float16": np.float32, "float32": np.float64}[opts.precision],
+        precision=opts.precision,
     )
     np.testing.assert_array_equal(got.array[got.table["row"]], want.astype(opts.precision))
     assert got.table["image"].tolist() == domain.table["image"].tolist()

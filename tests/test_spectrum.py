@@ -71,7 +71,7 @@ def test_full_plane_equals_the_formula(make, size, dtype):
 def test_double_precision_rounded_to_float32_is_within_a_millionth_of_the_formula(make):
     # What a cache of precision float32 holds, at the seed's size.
     images = make(1, 2, 3, 224, 224)
-    stored = network_input(images, plane="full", dtype=np.float64).astype(np.float32)
+    stored = network_input(images, plane="full", precision="float32").astype(np.float32)
     for image, plane in zip(images, stored, strict=True):
         np.testing.assert_allclose(plane, formula(image), rtol=0, atol=1e-6)
 

@@ -245,13 +245,12 @@ def _fill(
             pixels[row] = perturb(pixels[row], options.shift, factor, rng)  # type: ignore[arg-type]
     out = np.load(path, mmap_mode="r+")
     if pixels:
-        # Single-precision FFTs are 1e-4 and more off the formula, which only float16's own rounding hides.
         out[list(pixels)] = network_input(
             np.stack(list(pixels.values())),
             feature=options.feature,
             plane=options.plane,
             band=options.band,
-            dtype=np.float64 if options.precision == "float32" else np.float32,
+            precision=options.precision,
         )
     return list(pixels), aside, _checksum(out, images[0][0] // BLOCK)
 

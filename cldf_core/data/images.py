@@ -50,9 +50,9 @@ def open_image(path: Path) -> np.ndarray:
                     wide = np.asarray(upright).astype(np.int64)
                     upright = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
                 pixels = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
-    except ImageProblem:
+    except (ImageProblem, MemoryError):
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Exception as error:  # a damaged file must not end the work on all others, whatever Pillow makes of it
         raise ImageProblem(f"unreadable ({type(error).__name__}: {error})".replace(str(path), path.name)) from None
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

@@ -183,7 +183,6 @@ def _in_order(pool: ThreadPoolExecutor, files: Sequence[Path], options: Options)
 
 def _input(path: Path, options: Options) -> np.ndarray | str:
     """What the network reads of an image, float32 or float64; or why there is nothing."""
-    import numpy as np
 
     from cldf_core.data.images import ImageProblem, crop, open_image
     from cldf_core.spectrum import network_input
@@ -194,14 +193,12 @@ def _input(path: Path, options: Options) -> np.ndarray | str:
         if not path.is_file():
             return "is a folder that cannot be read" if path.is_dir() else "no such file"
         return str(problem) if os.access(path, os.R_OK) else "no permission to read it"
-    except Exception as error:  # a damaged file must not end the work on all others, whatever Pillow makes of it
-        return f"unreadable ({type(error).__name__}: {error})"
     read = network_input(
         pixels[None],
         feature=options.feature,
         plane=options.plane,
         band=options.band,
-        dtype=np.float64 if options.precision == "float32" else np.float32,
+        precision=options.precision,
     )
     return read[0]
 
