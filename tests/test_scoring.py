@@ -475,11 +475,11 @@ def test_files_and_folders_without_permission_are_listed(trained, tmp_path):
 def test_whatever_pillow_raises_is_a_reason(trained, tmp_path, monkeypatch):
     from cldf_core.data import images
 
-    def broken(path):
+    def broken(file):
         raise KeyError("tag 7")
 
     picture(tmp_path / "x.png")
-    monkeypatch.setattr(images, "open_image", broken)
+    monkeypatch.setattr(images.Image, "open", broken)
     got = score([tmp_path / "x.png"], load_detector(str(trained[0].path)))
     assert got["reason"].tolist() == ["unreadable (KeyError: 'tag 7')"]
 
