@@ -3,7 +3,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= -c constraints.txt
 BIN := .venv/bin
 
-.PHONY: reproduce test lint lab bench sync check choose clean
+.PHONY: reproduce test lint lab detector bench sync check choose clean
 
 reproduce: .venv/installed
 	$(BIN)/cldf reproduce
@@ -18,6 +18,10 @@ lint: .venv/installed
 
 lab: .venv/installed
 	$(BIN)/jupyter lab notebooks
+
+# Notebook 13 as a page in the browser, without its code.
+detector: .venv/installed
+	$(BIN)/voila notebooks/13_detector.ipynb
 
 bench: .venv/installed
 	$(BIN)/python -m pytest tests/benchmarks -s --override-ini addopts=-ra

@@ -30,7 +30,6 @@ class OptionError(UserError):
 
 Names = Annotated[list[str], Field(min_length=1)]
 Network = Literal["slim", "resnet18", "resnet34", "resnet50"]
-Agent = Literal["separate", "sequential", "joint", "icarl", "gdumb", "lwf", "er", "mir"]
 
 
 class Options(Switches):
@@ -41,7 +40,7 @@ class Options(Switches):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    agent: Agent = Field("sequential", description="who learns: a baseline or a continual-learning agent")
+    agent: str = Field("sequential", description="who learns: a baseline or a continual-learning agent")
     variant: Literal["paper", "seed"] = Field("paper", description="whose defaults: the papers' or the seed's code's")
 
     # data
@@ -76,7 +75,7 @@ class Options(Switches):
 
     # training
     optimiser: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
-    lr: Real = Field(1e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
+    lr: Real = Field(2e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
     lr_decay: Real = Field(0.0, ge=0, lt=1, description="share that a constant learning rate loses each epoch")
     momentum: Real = Field(0.9, ge=0, lt=1, description="of SGD")
     weight_decay: Real = Field(1e-4, ge=0, le=1, description="pull of the weights towards zero")
@@ -103,6 +102,7 @@ class Options(Switches):
     candidates: int = Field(50, ge=1, le=1_000_000, description="MIR: remembered images to choose from")
 
 
+# The options of each agent alone; `agents.register` adds more agents.
 AGENTS: dict[str, tuple[str, ...]] = {
     "separate": (),
     "sequential": (),
@@ -118,7 +118,8 @@ _OWN = {name for own in (AGENTS, SWITCHES) for agent, names in own.items() if ag
 
 def relevant(options: Options) -> dict[str, Any]:
     """The options that this run's result depends on: all but the other agents' own."""
-    own = AGENTS[options.agent] + SWITCHES.get(options.agent, ())
+    # Of a registered agent, whose run is read where nobody has registered it, what was written down.
+    own = (*AGENTS.get(options.agent, options.model_fields_set), *SWITCHES.get(options.agent, ()))
     return {k: v for k, v in options.model_dump().items() if k not in _OWN or k in own}
 
 
@@ -189,7 +190,9 @@ def allowed(name: str) -> str:
         for key in ("ge", "gt", "le", "lt", "multiple_of")
         if hasattr(rule, key)
     }
-    if typing.get_origin(kind) is Literal:
+    if name == "agent":
+        text = ", ".join(AGENTS)
+    elif typing.get_origin(kind) is Literal:
         text = ", ".join(map(str, typing.get_args(kind)))
     elif typing.get_origin(kind) is list:
         inner = typing.get_args(kind)[0]
@@ -217,6 +220,7 @@ def _check_together(options: Options, where: str) -> None:
     icarl = o.agent == "icarl"
     lists = {name: getattr(o, name) for name in ("stream", "unseen", "splits")}
     problems = (
+        o.agent not in AGENTS and f"agent is {o.agent!r}; allowed: {allowed('agent')}",
         *(f"{k} is {v!r}; allowed: each name once" for k, v in lists.items() if len(set(v)) < len(v)),
         both and f"unseen is {o.unseen!r}; allowed: domains that are not in stream (found in both: {both})",
         extra and f"untested is {o.untested!r}; allowed: domains of the stream, which {extra[0]!r} is not",

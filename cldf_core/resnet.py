@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torchvision.models import ResNet
 
 NETWORKS = ("slim", "resnet18", "resnet34", "resnet50")
+FARTHEST = 4.0  # the largest squared distance of two unit vectors
 
 
 class NoWeights(UserError, FileNotFoundError):
@@ -49,7 +50,13 @@ class Network(nn.Module):
         body: maps (N, 3, H, W) to (N, feature_size).
         feature_size: number of features.
         outputs: of the head; output 0 = real, 1 = fake (iCaRL: 2d and 2d + 1 for domain d).
+
+    Attributes:
+        means: of iCaRL's classes, unit vectors, float64, shape (outputs, feature_size), a row of NaN where a class
+            has no image; None where the head gives the verdict. No part of the state dict.
     """
+
+    means: Tensor | None = None
 
     def __init__(self, body: nn.Module, feature_size: int, outputs: int = 2) -> None:
         super().__init__()
@@ -66,6 +73,27 @@ class Network(nn.Module):
     def forward(self, spectra: Tensor) -> Tensor:
         """Logits, shape (N, outputs)."""
         return self.head(self.features(spectra))
+
+    def fake_logits(self, spectra: Tensor) -> Tensor:
+        """Logit of fake, float64, shape (N,), on the CPU: P(fake) is its sigmoid, the verdict "fake" from 0 up.
+
+        The best output of the fakes minus the best of the reals; with `means`, min d² over real means - min d²
+        over fake means, d being the distance of L2-normalised features.
+        """
+        if self.means is None:
+            outputs = self(spectra).float()
+            return (outputs[:, 1::2].amax(1) - outputs[:, ::2].amax(1)).double().cpu()
+        features = self.unit_features(spectra)
+        nearest = []
+        for means in (self.means[::2], self.means[1::2]):
+            there = means[~means.isnan().any(1)]
+            far = torch.full((len(features),), FARTHEST, dtype=torch.float64)
+            nearest.append(torch.cdist(features, there).square().min(1).values if len(there) else far)
+        return nearest[0] - nearest[1]
+
+    def unit_features(self, spectra: Tensor) -> Tensor:
+        """L2-normalised features, float64, shape (N, feature_size), on the CPU."""
+        return F.normalize(self.features(spectra).double().cpu(), dim=1)
 
     def reverse_channels(self) -> None:
         """Turns the first layer's weights from RGB to BGR input, or back."""

@@ -18,7 +18,8 @@ import torch
 from conftest import make_data, tiny_options
 from filelock import FileLock, Timeout
 
-from cldf_core.agents import AGENTS, Agent
+from cldf_core import options as known
+from cldf_core.agents import AGENTS, Agent, register
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import whole_file
 from cldf_core.metrics import detection
@@ -27,6 +28,7 @@ from cldf_core.protocol import thread_count, train_and_test
 from cldf_core.resnet import build_network
 from cldf_core.runs import experiment
 from cldf_core.runs.checkpoints import load_network, load_state, save_state
+from cldf_core.runs.detectors import load_detector
 from cldf_core.runs.experiment import find, load_spectra, run, run_key, training_samples
 from cldf_core.runs.folder import RunFolder
 
@@ -717,3 +719,83 @@ def test_collect_joins_runs_under_their_agents_names(finished):
     assert set(table["agent"]) == {"er"}
     assert len(table) == 2 * len(folder.scores())
     assert isinstance(table, pd.DataFrame)
+
+
+# --- an agent of one's own ---
+
+
+class Lazy(Agent):
+    """Learns from every batch as if it were the first thing it saw."""
+
+    strength = 0.5
+
+    def loss(self, batch):
+        return self.strength * super().loss(batch)
+
+
+class Eager(Agent):
+    strength = 2.0
+
+    def loss(self, batch):
+        return self.strength * super().loss(batch)
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """`register`; after the test everything is forgotten."""
+    ours = dict(AGENTS), dict(known.AGENTS)
+    yield register
+    for registry, before in zip((AGENTS, known.AGENTS), ours, strict=True):
+        registry.clear()
+        registry.update(before)
+
+
+def test_a_registered_agent_runs_and_is_found(root, small_data, registered):
+    registered("lazy", Lazy, ("memory",))
+    opts = tiny_options("lazy", small_data)
+    folder = run(opts)
+    assert folder.path.name.startswith("lazy-")
+    assert folder.manifest["options"]["memory"] == opts.memory
+    assert "candidates" not in folder.manifest["options"]
+    assert find(opts).path == folder.path
+    assert set(folder.scores()["step"]) == {1, 2, 3}
+
+
+def test_the_key_hangs_on_the_source_of_a_registered_agent(root, small_data, registered, monkeypatch):
+    domains = load_spectra(tiny_options("sequential", small_data))
+    registered("mine", Lazy)
+    opts = tiny_options("mine", small_data)
+    keys = [run_key(opts, domains)]
+    assert run_key(opts, domains) == keys[0]
+    registered("mine", Eager)
+    keys.append(run_key(opts, domains))
+    monkeypatch.setattr(Eager, "strength", 3.0)
+    keys.append(run_key(opts, domains))
+    monkeypatch.setattr(Eager, "observe", lambda self, batch: 0.0, raising=False)
+    keys.append(run_key(opts, domains))
+    assert len(set(keys)) == 4
+
+
+def test_its_network_can_be_used_where_nobody_has_registered_it(root, small_data, registered):
+    registered("lazy", Lazy, ("memory",))
+    folder = run(tiny_options("lazy", small_data))
+    del AGENTS["lazy"], known.AGENTS["lazy"]
+    detector = load_detector(str(folder.path))
+    assert detector.options.agent == "lazy"
+    assert relevant(detector.options) == folder.manifest["options"]
+    with pytest.raises(UserError, match="agent is 'lazy'; allowed: separate, sequential"):
+        tiny_options("lazy", small_data)
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "sentence"),
+    [
+        ("mir", (), "the agent's name is 'mir'; allowed"),
+        ("two words", (), "the agent's name is 'two words'; allowed"),
+        ("mine", ("memery",), "there is no option 'memery'; allowed: .*memory"),
+    ],
+)
+def test_a_registration_that_cannot_be_is_refused(registered, name, own, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        registered(name, Lazy, own)
+    assert name not in known.AGENTS or name == "mir"

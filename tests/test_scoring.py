@@ -88,6 +88,7 @@ def picture(path: Path, side: int = 32, **how) -> Path:
     [
         ("er", {}),
         ("gdumb", {"plane": "full", "precision": "float32", "crop": "top-left", "size": 16}),
+        ("icarl", {}),
         ("icarl", {"verdict": "linear"}),
         ("separate", {"channels": "BGR", "band": "high"}),
         ("joint", {"feature": "image"}),
@@ -322,10 +323,14 @@ def test_models_that_are_none_are_refused(trained, tmp_path):
         load_detector(str(killed))
 
 
-def test_icarl_by_the_nearest_mean_is_refused(trained):
+def test_icarl_without_its_means_is_refused(trained, tmp_path):
     folder = run(tiny_options("icarl", trained[1], **SHORT))
-    with pytest.raises(UserError, match=r"icarl-.* gives its verdict by the means of exemplars.* verdict: linear"):
-        load_detector(str(folder.path))
+    network, options = load_network(folder.path / "model-step2.safetensors")
+    assert network.means.shape == (4, network.head.in_features)
+    network.means = None
+    save_network(network, options, tmp_path / "model-step2.safetensors")
+    with pytest.raises(UserError, match=r"model-step2.* by the means of exemplars.*; allowed: a model"):
+        load_detector(str(tmp_path / "model-step2.safetensors"))
 
 
 def test_checkpoints_of_the_original_kind_are_read(trained, tmp_path):

@@ -1,7 +1,11 @@
-"""The agents, by name. A new agent is a file here and a line in the registry."""
+"""The agents, by name. A new agent is a file here and a line in the registry; or `register` takes it from anywhere."""
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+
+from cldf_core import options as known
 from cldf_core.agents.base import Agent
 from cldf_core.agents.finetune import Separate, Sequential
 from cldf_core.agents.gdumb import GDumb
@@ -20,8 +24,44 @@ AGENTS: dict[str, type[Agent]] = {
     "er": ER,
     "mir": MIR,
 }
+_OURS = tuple(AGENTS)
 
 
 def build_agent(options: Options) -> Agent:
     """A new agent, untrained, as the options say."""
     return AGENTS[options.agent](options)
+
+
+def register(name: str, agent: type[Agent], options: tuple[str, ...] = ()) -> None:
+    """Makes an agent of one's own known under a name, until this Python ends; again under the same name replaces it.
+
+    Args:
+        name: for the option `agent`.
+        agent: the class.
+        options: the options of other agents that it reads, such as ("memory", "replay").
+
+    Raises:
+        ValueError: the name is that of one of our agents or no name, or there is no such option.
+    """
+    if name in _OURS or not name.isidentifier():
+        raise ValueError(f"the agent's name is {name!r}; allowed: a word of letters, digits and _ that is not in use")
+    if odd := set(options) - set(Options.model_fields):
+        raise ValueError(f"there is no option {min(odd)!r}; allowed: {', '.join(Options.model_fields)}")
+    known.AGENTS[name] = options
+    AGENTS[name] = agent
+
+
+def source_of(agent: str) -> str:
+    """Hash of a registered agent's class and of those it is made from; "" for ours, whose files are hashed.
+
+    Functions outside of these classes are not looked at.
+    """
+    own = [c for c in inspect.getmro(AGENTS[agent]) if not c.__module__.startswith("cldf_core.") and c is not object]
+    parts = []
+    for name, value in (item for c in own for item in sorted(vars(c).items())):
+        value = getattr(value, "fget", getattr(value, "__func__", value))
+        if inspect.isfunction(value):
+            parts.append(inspect.getsource(value))
+        elif not name.startswith("__"):
+            parts.append(f"{name} = {value!r}")
+    return hashlib.sha256(repr(parts).encode()).hexdigest() if parts else ""

@@ -73,16 +73,9 @@ class Agent:
         """What is done when a step's batches are through; by default nothing."""
 
     def score(self, spectra: Tensor) -> np.ndarray:
-        """Logit of fake for each image: P(fake) is its sigmoid, the verdict "fake" from 0 up.
-
-        Args:
-            spectra: float32, shape (N, C, H, W).
-
-        Returns:
-            float64, shape (N,).
-        """
-        logits = self.evaluate(spectra, self.network)
-        return (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
+        """Logit of fake for each spectrum, float32 (N, C, H, W) to float64 (N,); see `Network.fake_logits`."""
+        with torch.no_grad(), frozen(self.network), self.precision:
+            return self.network.fake_logits(self.to_device(spectra)).numpy()
 
     def score_samples(self, samples: Samples) -> np.ndarray:
         """`score` of samples of any number, read batch by batch; float64, shape (N,)."""
@@ -145,11 +138,16 @@ class Agent:
         """Spectra where the network is, channels last (faster convolutions)."""
         return spectra.to(self.device, memory_format=torch.channels_last)
 
+    @property
+    def precision(self) -> torch.autocast:
+        """A context for forward passes: bfloat16 inside with mixed precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision)
+
     def logits(self, spectra: Tensor, network: Network | None = None) -> Tensor:
         """Forward pass, float32, shape (N, outputs); in bfloat16 inside with mixed precision."""
         network = network or self.network
         self.images += len(spectra) if network is self.network and network.training else 0
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision):
+        with self.precision:
             return network(self.to_device(spectra)).float()
 
     def evaluate(self, spectra: Tensor, network: Network) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,8 +16,6 @@ from cldf_core.buffers import Exemplars, Reservoir, packing_of, retrieve_random
 from cldf_core.options import Options
 from cldf_core.resnet import Network, frozen
 from cldf_core.stream import Batch, Samples, Step
-
-FARTHEST = 4.0  # the largest squared distance of two unit vectors
 
 
 def icarl_loss(logits: Tensor, classes: Tensor, old_logits: Tensor | None) -> Tensor:
@@ -60,7 +57,6 @@ class ICaRL(Agent):
             else Reservoir(options.memory, packing, options.counted)
         )
         self.old: Network | None = None
-        self.means: dict[int, Tensor] = {}  # class -> unit vector, shape (D,)
         self.written: set[int] = set()  # slots that this chunk has filled
 
     def begin_step(self, step: Step) -> Step:
@@ -100,46 +96,24 @@ class ICaRL(Agent):
             self.memory.choose(step.samples, step.index, self.unit_features)
         if self.options.verdict == "nearest-mean" and len(self.memory):
             exemplars = self.memory.samples()
-            self.means = {
-                c: F.normalize(self.unit_features(exemplars[at]).mean(0), dim=0)
-                for c, at in exemplars.by_class().items()
-            }
-
-    def score(self, spectra: Tensor) -> np.ndarray:
-        """min d² over real means - min d² over fake means, or the difference of the best outputs; shape (N,)."""
-        if self.options.verdict == "linear":
-            logits = self.evaluate(spectra, self.network)
-            return (logits[:, 1::2].amax(1) - logits[:, ::2].amax(1)).double().cpu().numpy()
-        features = self._unit(spectra)
-        nearest = []
-        for label in (0, 1):
-            means = [mean for c, mean in self.means.items() if c % 2 == label]
-            if means:
-                nearest.append(torch.cdist(features, torch.stack(means)).square().min(1).values)
-            else:
-                nearest.append(torch.full((len(features),), FARTHEST, dtype=features.dtype))
-        return (nearest[0] - nearest[1]).numpy()
+            means = torch.full((2 * step.index + 2, self.network.head.in_features), torch.nan, dtype=torch.float64)
+            for c, at in exemplars.by_class().items():
+                means[c] = F.normalize(self.unit_features(exemplars[at]).mean(0), dim=0)
+            self.network.means = means
 
     def unit_features(self, samples: Samples) -> Tensor:
         """L2-normalised features of samples, float64, shape (N, D), on the CPU."""
         starts = range(0, len(samples), SCORE_BATCH)
-        return torch.cat([self._unit(samples.read(slice(s, s + SCORE_BATCH))) for s in starts])
-
-    def _unit(self, spectra: Tensor) -> Tensor:
-        with (
-            torch.no_grad(),
-            frozen(self.network),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.mixed_precision),
-        ):
-            features = self.network.features(self.to_device(spectra))
-        return F.normalize(features.double().cpu(), dim=1)
+        with torch.no_grad(), frozen(self.network), self.precision:
+            batches = (samples.read(slice(s, s + SCORE_BATCH)) for s in starts)
+            return torch.cat([self.network.unit_features(self.to_device(batch)) for batch in batches])
 
     def state_dict(self) -> dict[str, Any]:
         """The base's, the exemplars, the means and the old network."""
         return {
             **super().state_dict(),
             "memory": self.memory.state_dict(),
-            "means": self.means,
+            "means": self.network.means,
             "old": self.old.state_dict() if self.old else None,
         }
 
@@ -150,7 +124,7 @@ class ICaRL(Agent):
             self.network.grow_head(outputs - self.network.head.out_features, self.generator)
         super().load_state_dict(state)
         self.memory.load_state_dict(state["memory"])
-        self.means = dict(state["means"])
+        self.network.means = state["means"]
         if state["old"] is not None:
             self.old = copy.deepcopy(self.network).eval()
             self.old.head = torch.nn.Linear(self.network.head.in_features, len(state["old"]["head.bias"])).to(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cldf_core.agents.base import Agent
@@ -95,7 +94,7 @@ class MIR(ER):
         candidates = self.memory.take(slots)
         # In two passes, the incoming one has left its gradients behind.
         known = [p.grad for p in self.network.parameters() if p.grad is not None] if o.passes == "separate" else None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=o.mixed_precision):
+        with self.precision:
             ranking = mir_ranking(
                 self.network,
                 self.to_device(batch.spectra),

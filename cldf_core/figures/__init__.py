@@ -13,6 +13,7 @@ from cldf_core.figures.results import as_text, cells, costs, estimates, loss_tab
 from cldf_core.figures.spectra import (
     after_each_step,
     band_levels,
+    explained,
     grid_peaks,
     mean_spectra,
     pixels_to_verdict,
@@ -36,6 +37,7 @@ __all__ = [
     "cells",
     "costs",
     "estimates",
+    "explained",
     "forest",
     "grid_peaks",
     "herding_choice",

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from cldf_core.figures.look import AGENTS, CLASS_COLOURS, MARKERS, WIDTH, short_name
+from cldf_core.figures.look import CLASS_COLOURS, MARKERS, WIDTH, agent_colour, short_name
 
 
 def herding_choice(points: pd.DataFrame, distances: pd.DataFrame) -> Figure:
@@ -24,14 +24,14 @@ def herding_choice(points: pd.DataFrame, distances: pd.DataFrame) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
     chosen = points[points["rank"] > 0]
     left.scatter(points["x"], points["y"], s=12, color="0.75", label="all images of a class")
-    left.scatter(chosen["x"], chosen["y"], s=70, color=AGENTS["icarl"][1], label="chosen, in this order")
+    left.scatter(chosen["x"], chosen["y"], s=70, color=agent_colour("icarl"), label="chosen, in this order")
     for row in chosen.itertuples():
         left.text(row.x, row.y, str(row.rank), ha="center", va="center_baseline", color="white", fontsize=6.5)
     left.plot(points["x"].mean(), points["y"].mean(), "x", ms=9, mew=2, color="black", label="mean of all")
     left.set(xlabel="feature 1 (no unit)", ylabel="feature 2 (no unit)", aspect="equal")
     figure.legend(loc="outside upper left", fontsize="small", ncols=3, frameon=False)
     choices = distances.groupby("choice", sort=False)
-    for (choice, own), colour in zip(choices, (AGENTS["icarl"][1], "0.45"), strict=True):
+    for (choice, own), colour in zip(choices, (agent_colour("icarl"), "0.45"), strict=True):
         right.fill_between(own["count"], own["low"], own["high"], color=colour, alpha=0.2, lw=0)
         right.plot(own["count"], own["value"], color=colour, marker=".", label=choice)
     right.set(xlabel="exemplars chosen", ylabel="their mean's distance\nfrom the mean of all", ylim=(0, None))
@@ -65,8 +65,8 @@ def inclusion(table: pd.DataFrame, *, expected: float) -> Figure:
     figure, axes = plt.subplots(1, len(rules), figsize=(WIDTH, 2.3), sharex=True, sharey=True)
     for ax, rule in zip(axes.flat, rules, strict=True):
         own = table[table["rule"] == rule]
-        ax.vlines(own["place"], own["low"], own["high"], color=AGENTS["er"][1], lw=1.5)
-        ax.plot(own["place"], own["value"], ".", color=AGENTS["er"][1])
+        ax.vlines(own["place"], own["low"], own["high"], color=agent_colour("er"), lw=1.5)
+        ax.plot(own["place"], own["value"], ".", color=agent_colour("er"))
         ax.axhline(expected, color="black", lw=0.8, ls=":")
         ax.set_title(rule, fontsize="medium")
     figure.supxlabel("place of the image in the stream (dotted: memory size / images offered)", fontsize="medium")
@@ -77,7 +77,7 @@ def inclusion(table: pd.DataFrame, *, expected: float) -> Figure:
 def learning_rate(table: pd.DataFrame) -> Figure:
     """Learning rate against the epoch. Columns epoch, lr."""
     figure, ax = plt.subplots(figsize=(4.2, 2.3))
-    ax.plot(table["epoch"], table["lr"], color=AGENTS["gdumb"][1], lw=1.2)
+    ax.plot(table["epoch"], table["lr"], color=agent_colour("gdumb"), lw=1.2)
     ax.set(xlabel="epoch on the memory", ylabel="learning rate (per update)", ylim=(0, None))
     return figure
 
@@ -103,8 +103,8 @@ def interference(table: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(5.6, 2.8))
     for place, (domain, own) in enumerate(table.groupby("domain", sort=False)):
         for chosen, part in own.groupby("chosen"):
-            face = AGENTS["mir"][1] if chosen else "none"
-            style: dict[str, Any] = {"marker": MARKERS[place % len(MARKERS)], "edgecolor": AGENTS["mir"][1], "s": 26}
+            face = agent_colour("mir") if chosen else "none"
+            style: dict[str, Any] = {"marker": MARKERS[place % len(MARKERS)], "edgecolor": agent_colour("mir"), "s": 26}
             who = "replayed by MIR" if chosen else "left out"
             name = f"{short_name(str(domain))}, {who}"
             ax.scatter(part["before"].clip(lower=1e-6), part["rise"], facecolor=face, label=name, **style)

@@ -41,6 +41,11 @@ def agent_name(agent: str) -> str:
     return AGENTS[agent][0] if agent in AGENTS else agent
 
 
+def agent_colour(agent: str) -> str:
+    """An agent's colour; all that are not of this package share one."""
+    return AGENTS[agent][1] if agent in AGENTS else "#882255"
+
+
 def short_name(domain: str) -> str:
     """A domain's name without the part that all embedded ones share."""
     return domain.replace("mini-", "")

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core import metrics
-from cldf_core.figures.look import AGENTS, MARKERS, WIDTH, agent_name, short_name
+from cldf_core.figures.look import MARKERS, WIDTH, agent_colour, agent_name, short_name
 
 
 def cells(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test") -> pd.DataFrame:
@@ -119,7 +119,7 @@ def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accu
     figure, axes = plt.subplots(height, 3, figsize=(WIDTH, 1.9 * height + 0.3), sharex=True, sharey=True)
     for place, (ax, domain) in enumerate(zip(axes.flat, domains, strict=False)):
         for agent, own in cells[cells["domain"] == domain].groupby("agent", sort=False):
-            colour, marker = AGENTS[agent][1], MARKERS[place % len(MARKERS)]
+            colour, marker = agent_colour(agent), MARKERS[place % len(MARKERS)]
             ax.fill_between(own["step"], own["low"], own["high"], color=colour, alpha=0.13, lw=0)
             ax.plot(own["step"], own["value"], color=colour, marker=marker, ms=4, lw=1.2, label=agent_name(agent))
         if domain in stream:
@@ -147,7 +147,7 @@ def losses(table: pd.DataFrame, *, label: str = "mean loss of an epoch (nats)") 
     )
     for ax, (step, domain) in zip(axes.flat, steps.itertuples(index=False), strict=False):
         for agent, own in table[table["step"] == step].groupby("agent", sort=False):
-            ax.plot(own["epoch"], own["loss"], color=AGENTS[agent][1], marker=".", lw=1.2, label=agent_name(agent))
+            ax.plot(own["epoch"], own["loss"], color=agent_colour(agent), marker=".", lw=1.2, label=agent_name(agent))
         ax.set_title(f"step {step}: {short_name(domain)}", fontsize="medium")
     axes.flat[0].xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     axes.flat[0].set(xlim=(0.5, table["epoch"].max() + 0.5), ylim=(0, 1.05 * table["loss"].max()))
@@ -179,8 +179,8 @@ def estimates(
         own = table[table["metric"] == name].set_index("agent")
         for place, agent in enumerate(agents):
             value, low, high = own.loc[agent, ["value", "low", "high"]]
-            ax.plot([low, high], [place, place], color=AGENTS[agent][1], lw=2, solid_capstyle="butt")
-            ax.plot(value, place, "o", color=AGENTS[agent][1], ms=5)
+            ax.plot([low, high], [place, place], color=agent_colour(agent), lw=2, solid_capstyle="butt")
+            ax.plot(value, place, "o", color=agent_colour(agent), ms=5)
         if line is not None:
             ax.axvline(line, color="0.4", lw=0.8, ls=":")
         ax.set_title(short_name(name), fontsize="medium")
@@ -198,7 +198,7 @@ def costs(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(names), figsize=(WIDTH, 0.24 * len(agents) + 0.9), sharey=True, squeeze=False)
     for ax, name in zip(axes.flat, names, strict=True):
         own = table[table["cost"] == name].set_index("agent")["value"]
-        ax.barh([agent_name(a) for a in agents], own[agents], color=[AGENTS[a][1] for a in agents], height=0.7)
+        ax.barh([agent_name(a) for a in agents], own[agents], color=[agent_colour(a) for a in agents], height=0.7)
         ax.set_xlabel(textwrap.fill(name, 12))
         ax.xaxis.set_major_locator(MaxNLocator(3))
     axes.flat[0].invert_yaxis()

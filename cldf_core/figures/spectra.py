@@ -47,6 +47,55 @@ def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[
     return figure
 
 
+def explained(
+    pixels: np.ndarray,
+    read: np.ndarray,
+    evidence: np.ndarray,
+    probability: float,
+    *,
+    threshold: float = 0.5,
+    band: tuple[float, float] | None = None,
+    frequencies: bool = True,
+) -> Figure:
+    """One image: its pixels, what the network reads, where it finds evidence, and P(fake).
+
+    Args:
+        pixels: uint8, shape (3, H, W).
+        read: the network's input, shape (3, H, W/2 + 1) or (3, H, W).
+        evidence: signed, likewise without channels (`explain.grad_cam`): above 0 speaks for fake.
+        probability: P(fake), NaN where there is none.
+        threshold: from which the verdict is "fake".
+        band: between these two P(fake) there is none.
+        frequencies: whether the input is a spectrum; it is drawn with the zero frequency in the middle.
+    """
+    figure = plt.figure(figsize=(WIDTH, 2.9))
+    axes = figure.subplot_mosaic([list("pse"), list("bbb")], height_ratios=(1, 0.13))
+    _picture(axes["p"], pixels)
+    arrange, place = (_shifted, _PLANE) if frequencies else (np.asarray, None)
+    most = float(np.abs(evidence).max()) or 1.0
+    grey = arrange(read.mean(0))
+    for name, values in (("s", None), ("e", arrange(evidence))):
+        axes[name].imshow(grey, cmap="gray", vmin=-1, vmax=1, extent=place)
+        if values is not None:
+            strength = 0.75 * np.abs(values) / most  # no evidence, no colour
+            axes[name].imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, alpha=strength, extent=place)
+        axes[name].set(xticks=[-1, 0, 1] if frequencies else [], yticks=[-1, 0, 1] if frequencies else [])
+        axes[name].set_xlabel(_FREQUENCY if frequencies else "")
+    titles = ("pixels", "what the network reads", "evidence: red fake, blue real")
+    for name, title in zip("pse", titles, strict=True):
+        axes[name].set_title(title, fontsize="medium")
+    line = axes["b"]
+    if band:
+        line.axvspan(max(band[0], 0), min(band[1], 1), color="0.88", linewidth=0)
+    line.axvline(threshold, color="0.4", linestyle=":")
+    line.plot(
+        [probability], [0], "o", color=CLASS_COLOURS["fake" if probability >= threshold else "real"], markersize=9
+    )
+    line.set(xlim=(-0.02, 1.02), yticks=[], xlabel="P(fake)" + (" (grey: cannot say)" if band else ""))
+    line.spines["left"].set_visible(False)
+    return figure
+
+
 def after_each_step(table: pd.DataFrame) -> Figure:
     """Accuracy on every domain after each step, with intervals; the domains trained so far are filled.
 

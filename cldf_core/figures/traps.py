@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core import metrics
-from cldf_core.figures.look import AGENTS, WIDTH, agent_name, short_name
+from cldf_core.figures.look import WIDTH, agent_colour, agent_name, short_name
 
 ROUNDING = 1e-9  # an end of an interval this near to 0 is 0
 
@@ -78,7 +78,7 @@ def forest(
         ax.axvline(0, color="0.4", lw=0.8, ls=":", zorder=1)
         for row in own.itertuples():
             place, lucky = places[row.agent, row.switch], row.switch in luck
-            colour = "0.5" if lucky else AGENTS[row.agent][1]
+            colour = "0.5" if lucky else agent_colour(row.agent)
             ax.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
             ax.plot(row.value, place, "o", color=colour, ms=4, mfc="white" if lucky else colour)
         ax.set_title(name, fontsize="medium")

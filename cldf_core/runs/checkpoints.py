@@ -23,11 +23,13 @@ from cldf_core.resnet import Network, build_network
 
 
 def save_network(network: Network, options: Options, path: Path) -> None:
-    """Writes the weights, with the options that tell how to build the network and its input."""
+    """Writes the weights, iCaRL's means, and the options that tell how to build the network and its input."""
     # Dense copies: the file format has no notion of channels last.
     state = {
         k: v.detach().cpu().contiguous(memory_format=torch.contiguous_format) for k, v in network.state_dict().items()
     }
+    if network.means is not None:
+        state["means"] = network.means
     with whole_file(path) as partial:
         save_file(state, partial, metadata={"options": json.dumps(relevant(options))})
 
@@ -37,8 +39,10 @@ def load_network(path: Path) -> tuple[Network, Options]:
     with safe_open(path, "pt") as file:
         options = Options(**json.loads(file.metadata()["options"]))
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    means = state.pop("means", None)
     network = build_network(options.network, outputs=len(state["head.bias"]), width=options.width)
     network.load_state_dict(state)
+    network.means = means
     return network.eval(), options
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
+from scipy.stats import binomtest
 
 from cldf_core.options import Options, UserError, for_agent, relevant
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import ArrayLike
 
     from cldf_core.resnet import Network
 
@@ -138,6 +140,40 @@ def best_threshold(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float
     return float(tried[at]), float(accuracy[at])
 
 
+def share_of_fakes(
+    detector: Detector,
+    logits: ArrayLike,
+    labels: ArrayLike,
+    probability: float,
+    *,
+    width: float = 0.05,
+    least: int = 20,
+) -> str:
+    """How often images with a P(fake) like this one were fakes, in words; "" where there are too few of them.
+
+    Args:
+        detector: whose P(fake) it is.
+        logits: of validation images, shape (N,).
+        labels: theirs, 0 or 1.
+        probability: P(fake) of the image in question.
+        width: how far from it an image's P(fake) may be.
+        least: images that are needed.
+
+    Returns:
+        A sentence with the share and its 95 % interval (Wilson's; images are counted as independent, which those
+        of one photograph are not).
+    """
+    near = np.abs(detector.probability(np.asarray(logits, float)) - probability) <= width
+    count, fakes = int(near.sum()), int(np.asarray(labels)[near].sum())
+    if count < least:
+        return ""
+    low, high = binomtest(fakes, count).proportion_ci(method="wilson")
+    return (
+        f"Of {count} validation images with a P(fake) within {width} of it, {fakes / count:.0%} were fakes "
+        f"(95 % interval {low:.0%} to {high:.0%})."
+    )
+
+
 def _declared(threshold: str | float) -> float | None:
     """The threshold as a number; None for "validation"."""
     if threshold == "validation":
@@ -165,10 +201,11 @@ def _loaded(model: str | None, step: int | None) -> tuple[Detector, pd.DataFrame
             "model-step<k>.safetensors, or a .pth file"
         )
     detector = _detector(path)
-    if detector.options.agent == "icarl" and detector.options.verdict == "nearest-mean":
+    by_means = detector.options.agent == "icarl" and detector.options.verdict == "nearest-mean"
+    if by_means and detector.network.means is None:
         raise UserError(
             f"{detector.name} gives its verdict by the means of exemplars, which its file does not hold; allowed: a "
-            "run of another agent, or of iCaRL with verdict: linear"
+            "model-step<k>.safetensors of iCaRL, or a .pth file of another agent"
         )
     return detector, _validation(path, detector)
 
@@ -276,6 +313,4 @@ def logits_of(detector: Detector, inputs: np.ndarray) -> np.ndarray:
     stored = torch.from_numpy(inputs).to(getattr(torch, detector.options.precision))  # as the cache rounds it
     spectra = stored.to(device, torch.float32, memory_format=torch.channels_last)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=detector.options.mixed_precision):
-        outputs = detector.network(spectra).float()
-    # With two outputs a domain (iCaRL) the best of each class count; with two in all it is their difference.
-    return (outputs[:, 1::2].amax(1) - outputs[:, ::2].amax(1)).double().cpu().numpy()
+        return detector.network.fake_logits(spectra).numpy()

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from cldf_core.agents import Agent, build_agent
+from cldf_core.agents import Agent, build_agent, source_of
 from cldf_core.data.cache import Spectra, shifted, spectra
 from cldf_core.data.domains import SPLITS, DataError, with_validation
 from cldf_core.data.files import source_hash
@@ -115,7 +115,8 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
 
 def run_key(options: Options, domains: dict[str, Spectra]) -> str:
     """Hash of all that the result depends on: options, data, the method's source, torch, threads."""
-    what = [relevant(options), {n: d.fingerprint for n, d in domains.items()}, source_hash(*_METHOD), torch.__version__]
+    data, source = {n: d.fingerprint for n, d in domains.items()}, source_hash(*_METHOD) + source_of(options.agent)
+    what = [relevant(options), data, source, torch.__version__]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -16,6 +16,7 @@ _SWITCHES = {name for names in SWITCHES.values() for name in names}
 _ANY = tuple(name for name in Options.model_fields if any(name in names for names in AGENTS.values()))
 _RUN = tuple(name for name in Options.model_fields if name not in {*_COMMAND, *_SWITCHES, *_ANY})
 _IMAGES = ("data", "stream", "unseen", "limit", "size", "seed")
+_TRAINING = ("network", "width", "lr", "epochs", "batch", "seed", "threads")
 _SPECTRA = (*_IMAGES, "band", "precision", "threads")
 
 # The options of each notebook: exactly the assignments of its `parameters` cell, in this order.
@@ -31,6 +32,8 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "08_cross_data_set_evaluation": (*_RUN, *_ANY),
     # It goes through the switches itself, so it takes neither them nor the variant.
     "11_seed_versus_paper": tuple(name for name in (*_RUN, *_ANY) if name != "variant"),
+    "12_your_own_data_your_own_agent": (*_IMAGES[:-1], *_TRAINING, "memory", "replay"),
+    "13_detector": (*_RUN, *AGENTS["mir"]),
 }
 
 

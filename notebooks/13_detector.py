@@ -1,0 +1,186 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 13 · Detector: one image, its spectrum, a verdict, and why
+#
+# **What you will learn.** What a detector says of a single image, how sure it can be, what it has looked at, and
+# what its verdict can not mean.
+#
+# **Reads** the run of MIR that notebook 07 writes with the same parameters; it is trained here if it is not there.
+# **Writes** two figures to `runs/13_detector-…/figures/`. An image that you upload is not kept.
+#
+# **Time**: half a minute on two cores; two minutes if the run must be made first. `make detector` serves this
+# notebook as a page, without its code.
+
+# %% tags=["parameters"]
+variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
+stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
+unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
+limit: int | None = None  # training images per class and domain; None takes all
+chunks: int = 1  # parts that a domain is cut into, seen one after another
+splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
+size: int = 128  # pixels a side after the centre crop
+feature: str = "spectrum"  # what the network reads
+plane: str = "half"  # half of the spectrum holds all of it
+band: str = "full"  # the frequencies that are kept
+precision: str = "float16"  # number format of stored spectra
+network: str = "slim"  # the residual network
+width: int = 24  # channels in the slim network's first stage
+weights: str | None = None  # imagenet, or a file with a torchvision state dict
+optimiser: str = "adam"  # the optimiser
+lr: float = 0.002  # learning rate; the highest one of a cycle
+momentum: float = 0.9  # of SGD
+weight_decay: float = 0.0001  # pull of the weights towards zero
+schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
+epochs: int = 10  # passes over each step's images
+batch: int = 32  # images per update
+seed: int = 0  # of everything random
+threads: int = 2  # CPU threads; the last digits of a result depend on it
+device: str = "cpu"  # where the network is trained
+mixed_precision: bool = False  # forward passes in bfloat16
+memory: int = 400  # images that may be remembered
+replay: int = 32  # ER, MIR: remembered images in each update
+candidates: int = 50  # MIR: remembered images to choose from
+
+# %%
+from cldf_core.options import for_agent
+from cldf_core.runs.parameters import from_notebook
+
+options = for_agent(from_notebook("13_detector", globals()), "mir")
+
+# %%
+import tempfile
+from pathlib import Path, PureWindowsPath
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import Markdown, display
+
+from cldf_core import figures
+from cldf_core.data.images import crop, open_image
+from cldf_core.explain import grad_cam
+from cldf_core.runs import experiment
+from cldf_core.runs.detectors import load_detector, share_of_fakes
+from cldf_core.runs.folder import notebook_folder, save_figure
+from cldf_core.runs.scoring import score
+from cldf_core.spectrum import network_input
+
+figures.theme()
+out = notebook_folder("13_detector", options)
+
+# %% [markdown]
+# ## The detector
+#
+# A detector is more than a network. It has a **threshold**: the probability from which it says *fake*. It is
+# **calibrated**, if there were validation images to do it with: of the images to which it gives 0.8, about eight in
+# ten should be fakes. And near the threshold it says that it **cannot say**.
+
+# %%
+run = experiment.run(options)
+detector = load_detector(str(run.path))
+validation = run.scores().query("split == 'validation' and step == step.max()")
+validation = validation[validation["domain"].isin(detector.trained_on)]
+says = "\n".join(f"* {note}" for note in detector.notes)
+Markdown(
+    f"Trained on: {', '.join(detector.trained_on)}. Threshold: {detector.threshold} ({detector.threshold_from}). "
+    f"Cannot say: P(fake) between {detector.band[0]:.2f} and {detector.band[1]:.2f}.\n\n{says}"
+)
+
+# %% [markdown]
+# Take the sentences above seriously. A detector knows the kinds of fakes that it has learnt, and photographs like
+# those that it has seen. For any other image it still gives a number, and the number may be wrong with great
+# confidence.
+
+# %%
+o = detector.options
+how = {"feature": o.feature, "plane": o.plane, "band": o.band, "precision": o.precision}
+
+
+def examine(path: Path) -> plt.Figure | None:
+    """Prints what the detector says of an image, and draws what it has looked at; says why if it cannot."""
+    said = score([path], detector, progress=False).iloc[0]
+    if said["reason"]:
+        print(f"{path.name} cannot be scored: {said['reason']}")
+        return None
+    print(f"{path.name}: {said['verdict']}, P(fake) = {said['probability']:.3f}")
+    near = share_of_fakes(detector, validation["logit"], validation["label"], said["probability"])
+    print(near or "There are too few validation images with a P(fake) like this to tell how often it is right.")
+    pixels = crop(open_image(path), o.size, o.crop)
+    read = torch.from_numpy(network_input(pixels[None], **how)).float()
+    evidence = grad_cam(detector.network, read.to(o.device))[0].cpu().numpy()
+    return figures.explained(
+        pixels,
+        read[0].numpy(),
+        evidence,
+        said["probability"],
+        threshold=detector.threshold,
+        band=detector.band,
+        frequencies=o.feature == "spectrum",
+    )
+
+
+# %% [markdown]
+# ## Your image
+#
+# Choose a JPEG or PNG file. It is cropped in the middle, never enlarged, so it must be at least as large as what the
+# network reads.
+
+# %%
+upload = widgets.FileUpload(accept=".jpg,.jpeg,.png", multiple=False, description="Choose an image")
+result = widgets.Output()
+
+
+@result.capture(clear_output=True, wait=True)
+def uploaded(change: dict) -> None:
+    for file in change["new"]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / PureWindowsPath(file["name"]).name  # a name, whatever signs a browser sends
+            path.write_bytes(file["content"])
+            if figure := examine(path):
+                display(figure)
+                plt.close(figure)
+
+
+upload.observe(uploaded, names="value")
+display(widgets.VBox([upload, result]))
+
+# %% [markdown]
+# ## How to read it
+#
+# *Left*: the part of the image that is looked at. *Middle*: its spectrum, which is all that the network reads; slow
+# changes are in the middle, fast ones at the rim (notebook 02). *Right*: the same spectrum, and where in it the
+# network finds evidence. The maps of an inner layer are weighted by how much each of them raises the logit of fake,
+# and added up (Grad-CAM; Selvaraju et al., ICCV 2017). Red frequencies speak for a fake, blue ones for a real
+# image. It is a coarse picture of *where*; it does not say *what* is there, and it is no proof. *Below*: P(fake),
+# the threshold (dotted), and the band in which the detector does not decide.
+#
+# Here are a real image and the fake that was made from it, from the images that no network was trained on.
+
+# %%
+domain = experiment.load_spectra(options)[options.stream[0]]
+table = domain.table[domain.table["split"] == ("test" if "test" in options.splits else "validation")]
+for label, name in enumerate(("13_real", "13_fake")):
+    row = table[table["label"] == label].iloc[0]
+    if figure := examine(domain.root / row["image"]):
+        save_figure(figure, out.figures, name)
+
+# %% [markdown]
+# Compare the two pictures on the right: the fake should have red frequencies where the real image has none. And
+# compare the two numbers with the truth, which you know here. For your own image you do not, and that is why the
+# sentence about the validation images stands beside the verdict.
