@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import hashlib
 import importlib
+import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,7 +23,7 @@ from PIL import Image
 
 from cldf_core.data.cache import spectra
 from cldf_core.data.datasets import register
-from cldf_core.data.domains import DataError
+from cldf_core.data.domains import SPLITS, DataError
 from cldf_core.data.layouts import (
     Found,
     data_folder,
@@ -207,6 +209,43 @@ def test_faceforensics(tmp_path):
     for row in found.table.itertuples():
         assert row.video == row.image.split("/")[-2]
         assert row.group == ("000" if row.video[2] in "0123" else "004")
+
+
+def lists(folder: Path, **pairs: object) -> None:
+    (folder / "splits").mkdir(exist_ok=True)
+    for name, content in pairs.items():
+        (folder / "splits" / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_faceforensics_own_lists_are_its_splits(tmp_path):
+    folder = faceforensics(tmp_path / "ff", two_frames, ["Deepfakes/c23/images"], ["youtube/c23/images"])
+    place = folder / "manipulated_sequences/Deepfakes/c23/images"
+    for video in ("002_001", "003_002"):  # the official videos tie pairs only
+        shutil.rmtree(place / video)
+    pictures(place, ["002_003"], 2)
+    lists(folder, train=[["000", "001"]], val=[["002", "003"]], test=[["005", "004"]])
+    found = detect(folder)
+    assert facts(found) == {("Deepfakes", split, 0): 4 for split in SPLITS} | {
+        ("Deepfakes", split, 1): 4 if split != "validation" else 2 for split in SPLITS
+    }
+    for row in found.table.itertuples():
+        assert row.split == SPLITS[int(row.video[2]) // 2]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ({"train": [["000", "001"]]}, ["holds train.json but not all of train, val, test.json"]),
+        ({"train": [["000", "001"]], "val": [["002", "003"]], "test": [["004", "005"]]}, ["002_001", "is in no list, or in several"]),
+        ({"train": ["000"], "val": [], "test": []}, ["train.json is no list of pairs"]),
+        ({"train": {"a": 1}, "val": [], "test": []}, ["train.json is no list of pairs"]),
+        ({"train": [["000", "001"]], "val": [["001", "002"]], "test": []}, ["val.json lists '001', which another"]),
+    ],
+)
+def test_broken_lists_of_faceforensics_are_told(tmp_path, pairs, words):
+    folder = faceforensics(tmp_path / "ff", two_frames, ["Deepfakes/c23/images"], ["youtube/c23/images"])
+    lists(folder, **pairs)
+    told(lambda: detect(folder), str(folder), *words)
 
 
 def test_faceforensics_of_several_compressions(tmp_path):

@@ -3,12 +3,15 @@
     original_sequences/<source>/<compression>/<kind>/<video>/*.png           source: youtube or actors
     manipulated_sequences/<method>/<compression>/<kind>/<target>_<source>/*.png
 
-A method is a domain; its real images are all original ones of the same compression. Source: Rössler et al.,
+A method is a domain; its real images are all original ones of the same compression. Where the data set's own lists
+lie beside them, splits/train.json, val.json and test.json with pairs such as ["071", "054"], they are the splits.
+Source: Rössler et al.,
 ICCV 2019; DeepFakeDetection and its actors: Dufour & Gully, 2019.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +25,7 @@ from cldf_core.data.domains import DataError
 TOPS = ("original_sequences", "manipulated_sequences")
 COMPRESSIONS = ("raw", "c0", "c23", "c40")
 SOURCES = ("youtube", "actors")
+LISTS, LISTED = "splits", {"train": "train", "val": "validation", "test": "test"}
 _OF_ACTORS = "DeepFakeDetection"
 _MASKS = "masks"
 # 000 and 000_003; of the actors 01__walking and 01_02__walking__ABC123.
@@ -64,7 +68,7 @@ def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple
     methods = sorted({(f.source, f.compression) for f in fakes})
     several = len({compression for _, compression in methods}) > 1
     counts = Counter((f.source, f.compression) for f in originals)
-    group_of = _groups(parsed)
+    group_of, split_of = _groups(parsed), _listed_splits(folder)
     rows: list[tuple[str, int, str, str, str, str]] = []
     used, notes = [], []
     for method, compression in methods:
@@ -79,7 +83,14 @@ def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple
         domain = f"{method}-{compression}" if several else method
         real = [f for f in originals if (f.source, f.compression) == (source, compression)]
         fake = [f for f in fakes if (f.source, f.compression) == (method, compression)]
-        rows += [(f.path, int(f.top == TOPS[1]), domain, "", group_of[f.video], f.video) for f in (*real, *fake)]
+        for f in (*real, *fake):
+            # The lists know nothing of the actors' videos.
+            numbers = re.findall(r"\d+", f.video)[:2] if split_of and method != _OF_ACTORS else []
+            splits = {split_of.get(number, "") for number in numbers} or {""}
+            if len(splits) > 1 or (numbers and splits == {""}):
+                raise DataError(f"{folder / f.path} is in no list, or in several, of {folder / LISTS}; needed: one")
+            split = splits.pop()
+            rows.append((f.path, int(f.top == TOPS[1]), domain, split, group_of[f.video], f.video))
         used += [*real, *fake]
     kinds = sorted({f.kind for f in used})
     if len(kinds) > 1:
@@ -88,6 +99,24 @@ def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple
             "kind, so that real and fake images are cut alike"
         )
     return pd.DataFrame(rows, columns=["image", "label", "domain", "split", "group", "video"]), notes
+
+
+def _listed_splits(folder: Path) -> dict[str, str]:
+    """The split of each original's number by the data set's own lists; empty where there are none."""
+    split_of: dict[str, str] = {}
+    files = {split: folder / LISTS / f"{name}.json" for name, split in LISTED.items()}
+    there = [path for path in files.values() if path.is_file()]
+    if there and len(there) < len(files):
+        raise DataError(f"{folder / LISTS} holds {there[0].name} but not all of {', '.join(LISTED)}.json; needed: all")
+    for split, path in files.items() if there else ():
+        try:
+            pairs = json.loads(path.read_text(encoding="utf-8"))
+            numbers = [str(number) for one, other in pairs for number in (one, other)]
+        except (ValueError, TypeError):
+            raise DataError(f'{path} is no list of pairs; needed: such as [["071", "054"]]') from None
+        if twice := [number for number in numbers if split_of.setdefault(number, split) != split]:
+            raise DataError(f"{path} lists {twice[0]!r}, which another list has too; needed: each video in one")
+    return split_of
 
 
 def _parsed(folder: Path, path: PurePosixPath, videos: bool) -> _File:
