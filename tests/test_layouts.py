@@ -236,7 +236,10 @@ def test_faceforensics_own_lists_are_its_splits(tmp_path):
     ("pairs", "words"),
     [
         ({"train": [["000", "001"]]}, ["holds train.json but not all of train, val, test.json"]),
-        ({"train": [["000", "001"]], "val": [["002", "003"]], "test": [["004", "005"]]}, ["002_001", "is in no list, or in several"]),
+        (
+            {"train": [["000", "001"]], "val": [["002", "003"]], "test": [["004", "005"]]},
+            ["002_001", "is in no list, or in several"],
+        ),
         ({"train": ["000"], "val": [], "test": []}, ["train.json is no list of pairs"]),
         ({"train": {"a": 1}, "val": [], "test": []}, ["train.json is no list of pairs"]),
         ({"train": [["000", "001"]], "val": [["001", "002"]], "test": []}, ["val.json lists '001', which another"]),

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cldf_core.metrics import detection
-from cldf_core.options import UserError, for_agent
+from cldf_core.options import Options, UserError, for_agent
 from cldf_core.runs import detectors, scoring
 from cldf_core.runs.checkpoints import load_network, save_network, write_seed_checkpoint
-from cldf_core.runs.detectors import best_threshold, fit_temperature, load_detector
+from cldf_core.runs.detectors import Detector, best_threshold, fit_temperature, load_detector, share_of_fakes
 from cldf_core.runs.experiment import run
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.scoring import files_of, score
@@ -617,3 +617,23 @@ def test_the_flags_load_neither_torch_nor_pandas():
     code += "scoring.add_arguments(p); p.format_help(); print({'torch', 'pandas', 'numpy', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+# --- how often a verdict like this was right ---
+
+
+def test_the_share_of_fakes_among_similar_images():
+    logits = np.concatenate([np.full(24, np.log(0.7 / 0.3)), np.full(30, -4.0), np.full(30, 4.0)])
+    labels = np.array([1] * 18 + [0] * 6 + [0] * 30 + [1] * 30)
+    detector = Detector(None, Options(), "made up", ())
+    said = share_of_fakes(detector, logits, labels, 0.72)
+    # Wilson, by hand: centre (k + z²/2) / (n + z²), half z sqrt(k (n - k) / n + z²/4) / (n + z²).
+    z, k, n = 1.959964, 18, 24
+    centre, half = (k + z**2 / 2) / (n + z**2), z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
+    assert said == (
+        "Of 24 validation images with a P(fake) within 0.05 of it, 75% were fakes "
+        f"(95 % interval {centre - half:.0%} to {centre + half:.0%})."
+    )
+    assert share_of_fakes(detector, logits, labels, 0.5) == ""
+    warm = Detector(None, Options(), "made up", (), temperature=1e6)  # all P(fake) are 0.5
+    assert share_of_fakes(warm, logits, labels, 0.5).startswith("Of 84 validation images")
