@@ -1,4 +1,4 @@
-"""What a network looks at: Grad-CAM on the spectrum, in frequency coordinates.
+"""What a network looks at: Grad-CAM on the spectrum, in frequency coordinates, and what a band's loss does to it.
 
 Source: Selvaraju et al., "Grad-CAM", ICCV 2017; computed by the library captum.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from cldf_core.resnet import Network, frozen
+from cldf_core.spectrum import Band, Plane, band_mask
 
+BATCH = 64  # activations of larger batches do not stay in the processor's cache
 LAYER = "layer2"  # maps of an eighth of the plane: later ones are too coarse to name a frequency
 
 
@@ -35,8 +38,31 @@ def grad_cam(network: Network, spectra: Tensor, *, layer: str = LAYER) -> Tensor
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # captum's imports warn of what is not used here
         from captum.attr import LayerGradCam
-    # captum hooks the layer, in place of whose inplace ReLU a gradient could not be taken otherwise.
     cam = LayerGradCam(network.fake_logits, network.body.get_submodule(layer))
     with frozen(network), torch.enable_grad():
         maps = cam.attribute(spectra, relu_attributions=False).detach()
     return F.interpolate(maps.float(), spectra.shape[-2:], mode="bilinear")[:, 0]
+
+
+def without_band(spectra: np.ndarray, band: Band, plane: Plane = "half") -> np.ndarray:
+    """A copy of spectra in which one band of frequencies is 0, the middle of their range.
+
+    Args:
+        spectra: shape (..., H, W/2 + 1) or (..., H, W).
+        band: "low", "mid" or "high"; "full" leaves nothing.
+        plane: which columns the spectra have.
+    """
+    height, columns = spectra.shape[-2:]
+    width = 2 * (columns - 1) if plane == "half" else columns
+    return np.where(band_mask(height, width, band, plane), np.zeros((), spectra.dtype), spectra)
+
+
+def fake_logits(network: Network, spectra: np.ndarray) -> np.ndarray:
+    """Logits of fake of a trained network, batch by batch: (N, 3, H, W) to float64 (N,)."""
+    device = next(network.parameters()).device
+    parts = []
+    with torch.no_grad(), frozen(network):
+        for start in range(0, len(spectra), BATCH):
+            part = torch.from_numpy(np.asarray(spectra[start : start + BATCH], np.float32)).to(device)
+            parts.append(network.fake_logits(part.contiguous(memory_format=torch.channels_last)))
+    return torch.cat(parts).numpy() if parts else np.empty(0)

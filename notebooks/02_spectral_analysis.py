@@ -265,7 +265,7 @@ save_figure(fig, out.figures, "02_grid_peaks")
 bands = {band: planes[:, band_mask(options.size, options.size, band)].mean(1) for band in ("low", "mid", "high")}
 levels = summary(minus_real(pd.DataFrame(bands, index)), ["domain"], "band")
 save_table(levels, out.figures, "02_bands")
-fig = figures.band_levels(levels)
+fig = figures.by_band(levels, label="fake − real, difference of mean ln |F|")
 save_figure(fig, out.figures, "02_bands")
 
 # %% [markdown]

@@ -8,12 +8,12 @@ from cldf_core.figures.demonstrations import (
     memory_content,
     soft_targets,
 )
+from cldf_core.figures.explanations import band_losses, evidence, explained
 from cldf_core.figures.look import AGENTS, CLASS_COLOURS, MARKERS, WIDTH, agent_name, short_name, theme
 from cldf_core.figures.results import as_text, cells, costs, estimates, loss_table, losses, matrices, over_time
 from cldf_core.figures.spectra import (
     after_each_step,
-    band_levels,
-    explained,
+    by_band,
     grid_peaks,
     mean_spectra,
     pixels_to_verdict,
@@ -32,11 +32,13 @@ __all__ = [
     "after_each_step",
     "agent_name",
     "as_text",
-    "band_levels",
+    "band_losses",
+    "by_band",
     "cell_changes",
     "cells",
     "costs",
     "estimates",
+    "evidence",
     "explained",
     "forest",
     "grid_peaks",

@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from cldf_core.figures.look import CLASS_COLOURS, MARKERS, WIDTH, short_name
 from cldf_core.spectrum import mirror
 
-_FREQUENCY = "frequency / Nyquist"
-_PLANE = (-1, 1, 1, -1)  # extent of a shifted spectrum, in fractions of Nyquist
+FREQUENCY = "frequency / Nyquist"
+PLANE = (-1, 1, 1, -1)  # extent of a shifted spectrum, in fractions of Nyquist
 
 
 def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[float]) -> Figure:
@@ -30,10 +30,10 @@ def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 3.9), width_ratios=(1, 1, 1.1))
     for row, (kind, colour) in enumerate(CLASS_COLOURS.items()):
         left, middle, right = axes[row]
-        _picture(left, images[row])
+        picture(left, images[row])
         left.set_ylabel(kind, color=colour, fontweight="bold")
-        middle.imshow(_shifted(spectra[row].mean(0)), vmin=-1, vmax=1, extent=_PLANE)
-        middle.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], ylabel=_FREQUENCY)
+        middle.imshow(shifted(spectra[row].mean(0)), vmin=-1, vmax=1, extent=PLANE)
+        middle.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], ylabel=FREQUENCY)
         right.barh([0], [scores[row]], height=0.4, color=colour)
         right.axvline(0.5, ymax=0.55, color="0.4", linestyle=":")
         verdict = "fake" if scores[row] >= 0.5 else "real"
@@ -42,57 +42,8 @@ def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[
         right.spines["left"].set_visible(False)
     for axis, title in zip(axes[0], ("pixels", "spectrum", "network's verdict"), strict=True):
         axis.set_title(title)
-    axes[1, 1].set_xlabel(_FREQUENCY)
+    axes[1, 1].set_xlabel(FREQUENCY)
     axes[1, 2].set_xlabel("P(fake)")
-    return figure
-
-
-def explained(
-    pixels: np.ndarray,
-    read: np.ndarray,
-    evidence: np.ndarray,
-    probability: float,
-    *,
-    threshold: float = 0.5,
-    band: tuple[float, float] | None = None,
-    frequencies: bool = True,
-) -> Figure:
-    """One image: its pixels, what the network reads, where it finds evidence, and P(fake).
-
-    Args:
-        pixels: uint8, shape (3, H, W).
-        read: the network's input, shape (3, H, W/2 + 1) or (3, H, W).
-        evidence: signed, likewise without channels (`explain.grad_cam`): above 0 speaks for fake.
-        probability: P(fake), NaN where there is none.
-        threshold: from which the verdict is "fake".
-        band: between these two P(fake) there is none.
-        frequencies: whether the input is a spectrum; it is drawn with the zero frequency in the middle.
-    """
-    figure = plt.figure(figsize=(WIDTH, 2.9))
-    axes = figure.subplot_mosaic([list("pse"), list("bbb")], height_ratios=(1, 0.13))
-    _picture(axes["p"], pixels)
-    arrange, place = (_shifted, _PLANE) if frequencies else (np.asarray, None)
-    most = float(np.abs(evidence).max()) or 1.0
-    grey = arrange(read.mean(0))
-    for name, values in (("s", None), ("e", arrange(evidence))):
-        axes[name].imshow(grey, cmap="gray", vmin=-1, vmax=1, extent=place)
-        if values is not None:
-            strength = 0.75 * np.abs(values) / most  # no evidence, no colour
-            axes[name].imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, alpha=strength, extent=place)
-        axes[name].set(xticks=[-1, 0, 1] if frequencies else [], yticks=[-1, 0, 1] if frequencies else [])
-        axes[name].set_xlabel(_FREQUENCY if frequencies else "")
-    titles = ("pixels", "what the network reads", "evidence: red fake, blue real")
-    for name, title in zip("pse", titles, strict=True):
-        axes[name].set_title(title, fontsize="medium")
-    line = axes["b"]
-    if band:
-        line.axvspan(max(band[0], 0), min(band[1], 1), color="0.88", linewidth=0)
-    line.axvline(threshold, color="0.4", linestyle=":")
-    line.plot(
-        [probability], [0], "o", color=CLASS_COLOURS["fake" if probability >= threshold else "real"], markersize=9
-    )
-    line.set(xlim=(-0.02, 1.02), yticks=[], xlabel="P(fake)" + (" (grey: cannot say)" if band else ""))
-    line.spines["left"].set_visible(False)
     return figure
 
 
@@ -130,7 +81,7 @@ def sample_pairs(pairs: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], *
         for place, (real, fake) in enumerate(of_domain):
             difference = np.clip(128 + gain * (fake.astype(int) - real), 0, 255).astype(np.uint8)
             for column, pixels in enumerate((real, fake, difference), start=3 * place):
-                _picture(axes[row, column], pixels)
+                picture(axes[row, column], pixels)
         axes[row, 0].set_ylabel(name, fontsize=6.5)
     for column, axis in enumerate(axes[0]):
         axis.set_title(("real", "fake", f"difference × {gain}")[column % 3], fontsize=7.5)
@@ -188,7 +139,7 @@ def mean_spectra(real: np.ndarray, fake: np.ndarray, names: Sequence[str]) -> Fi
     for row, (kind, planes) in enumerate({"real": real, "fake": fake, "fake − real": difference}.items()):
         look = {"vmin": -most, "vmax": most, "cmap": "RdBu_r"} if row == 2 else {"vmin": low, "vmax": high}
         for column, plane in enumerate(planes):
-            drawn = axes[row, column].imshow(_shifted(plane), extent=_PLANE, **look)
+            drawn = axes[row, column].imshow(shifted(plane), extent=PLANE, **look)
             axes[row, column].set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
         axes[row, 0].set_ylabel(kind)
         if row:
@@ -196,7 +147,7 @@ def mean_spectra(real: np.ndarray, fake: np.ndarray, names: Sequence[str]) -> Fi
             bar.set_label("ln |F|")
     for column, name in enumerate(names):
         axes[0, column].set_title(short_name(name), fontsize="medium")
-    figure.supxlabel(f"horizontal {_FREQUENCY} (vertical axes alike)", fontsize="medium")
+    figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
     return figure
 
 
@@ -249,11 +200,13 @@ def grid_peaks(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def band_levels(table: pd.DataFrame) -> Figure:
-    """Fake minus real log magnitude in the low, middle and high band, by domain.
+def by_band(table: pd.DataFrame, *, label: str, line: float = 0) -> Figure:
+    """A panel for each band: a value for each domain, with its interval.
 
     Args:
         table: band, domain, value, low, high.
+        label: what the values are.
+        line: a value to compare with.
     """
     bands, domains = list(dict.fromkeys(table["band"])), list(dict.fromkeys(table["domain"]))
     figure, axes = plt.subplots(
@@ -261,9 +214,9 @@ def band_levels(table: pd.DataFrame) -> Figure:
     )
     for axis, band in zip(axes[0], bands, strict=True):
         _domain_points(axis, table[table["band"] == band], domains)
-        axis.axvline(0, color="0.4", linestyle=":")
+        axis.axvline(line, color="0.4", linestyle=":")
         axis.set_title(band, fontsize="medium")
-    figure.supxlabel("fake − real, difference of mean ln |F|", fontsize="medium")
+    figure.supxlabel(label, fontsize="medium")
     return figure
 
 
@@ -291,14 +244,14 @@ def _band(axis: Axes, table: pd.DataFrame, colour: str, *, label: str = "", line
     axis.plot(table["r"], table["value"], color=colour, linewidth=1.1, label=label, linestyle=linestyle)
 
 
-def _picture(axis: Axes, pixels: np.ndarray) -> None:
+def picture(axis: Axes, pixels: np.ndarray) -> None:
     """An image of shape (3, H, W), without ticks or frame."""
     axis.imshow(pixels.transpose(1, 2, 0))
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
 
 
-def _shifted(plane: np.ndarray) -> np.ndarray:
+def shifted(plane: np.ndarray) -> np.ndarray:
     """The whole plane with the zero frequency in the middle, from a half or a full one."""
     full = plane if plane.shape[0] == plane.shape[1] else mirror(plane)
     return np.fft.fftshift(full)

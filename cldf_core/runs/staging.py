@@ -26,8 +26,11 @@ from cldf_core.runs.parameters import NOTEBOOKS, asked_for, switches
 
 PROFILES = ("quick", "smoke", "seed")
 LAST = "08_cross_data_set_evaluation"  # of those that are run when nothing else is said
-# Notebook 08 reads the runs that these write.
-NEEDS = {LAST: ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir")}
+# These read the runs that others write.
+NEEDS = {
+    LAST: ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir"),
+    "10_bands_and_explanations": ("03_without_continual_learning", "07_er_and_mir"),
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,119 @@
+"""Figures of what a network looks at: one image's evidence, a domain's, and what a band's loss does (10 and 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cldf_core.figures.look import CLASS_COLOURS, MARKERS, WIDTH, agent_name, short_name
+from cldf_core.figures.spectra import FREQUENCY, PLANE, picture, shifted
+
+# Light to dark with the frequency; no agent has these.
+BAND_COLOURS = {"low": "#C7A6D8", "mid": "#8E5AA8", "high": "#43205A"}
+
+
+def explained(
+    pixels: np.ndarray,
+    read: np.ndarray,
+    evidence: np.ndarray,
+    probability: float,
+    *,
+    threshold: float = 0.5,
+    band: tuple[float, float] | None = None,
+    frequencies: bool = True,
+) -> Figure:
+    """One image: its pixels, what the network reads, where it finds evidence, and P(fake).
+
+    Args:
+        pixels: uint8, shape (3, H, W).
+        read: the network's input, shape (3, H, W/2 + 1) or (3, H, W).
+        evidence: signed, likewise without channels (`explain.grad_cam`): above 0 speaks for fake.
+        probability: P(fake), NaN where there is none.
+        threshold: from which the verdict is "fake".
+        band: between these two P(fake) there is none.
+        frequencies: whether the input is a spectrum; it is drawn with the zero frequency in the middle.
+    """
+    figure = plt.figure(figsize=(WIDTH, 2.9))
+    axes = figure.subplot_mosaic([list("pse"), list("bbb")], height_ratios=(1, 0.13))
+    picture(axes["p"], pixels)
+    arrange, place = (shifted, PLANE) if frequencies else (np.asarray, None)
+    most = float(np.abs(evidence).max()) or 1.0
+    grey = arrange(read.mean(0))
+    for name, values in (("s", None), ("e", arrange(evidence))):
+        axes[name].imshow(grey, cmap="gray", vmin=-1, vmax=1, extent=place)
+        if values is not None:
+            strength = 0.75 * np.abs(values) / most  # no evidence, no colour
+            axes[name].imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, alpha=strength, extent=place)
+        axes[name].set(xticks=[-1, 0, 1] if frequencies else [], yticks=[-1, 0, 1] if frequencies else [])
+        axes[name].set_xlabel(FREQUENCY if frequencies else "")
+    titles = ("pixels", "what the network reads", "evidence: red fake, blue real")
+    for name, title in zip("pse", titles, strict=True):
+        axes[name].set_title(title, fontsize="medium")
+    line = axes["b"]
+    if band:
+        line.axvspan(max(band[0], 0), min(band[1], 1), color="0.88", linewidth=0)
+    line.axvline(threshold, color="0.4", linestyle=":")
+    line.plot(
+        [probability], [0], "o", color=CLASS_COLOURS["fake" if probability >= threshold else "real"], markersize=9
+    )
+    line.set(xlim=(-0.02, 1.02), yticks=[], xlabel="P(fake)" + (" (grey: cannot say)" if band else ""))
+    line.spines["left"].set_visible(False)
+    return figure
+
+
+def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Mean evidence of each domain in frequency coordinates: a row for each network, a column for each domain.
+
+    Args:
+        maps: of each network, named as its row; of each domain a signed half plane, shape (H, W/2 + 1), or a full
+            one. Each row has its own range, which its colour bar tells.
+    """
+    domains = list(dict.fromkeys(name for row in maps.values() for name in row))
+    size = (WIDTH, 1.45 * len(maps) + 0.6)
+    figure, axes = plt.subplots(len(maps), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for row, (name, of_domain) in zip(axes, maps.items(), strict=True):
+        most = max(float(np.abs(values).max()) for values in of_domain.values()) or 1.0
+        for ax, domain in zip(row, domains, strict=True):
+            drawn = ax.imshow(shifted(of_domain[domain]), cmap="RdBu_r", vmin=-most, vmax=most, extent=PLANE)
+            ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+            if row is axes[0]:
+                ax.set_title(short_name(domain), fontsize="medium")
+        row[0].set_ylabel(name)
+        bar = figure.colorbar(drawn, ax=row, pad=0.02, aspect=12, ticks=[-most, 0, most], format="%.2g")
+        bar.outline.set_visible(False)
+    figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
+    return figure
+
+
+def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
+    """What the accuracy loses without a band, after every step: a row for each agent, a column for each domain.
+
+    Args:
+        table: columns agent, step, domain, band, value, low, high.
+        stream: the trained domains; a grey bar marks the step that trains on the panel's.
+    """
+    agents, domains = list(dict.fromkeys(table["agent"])), list(dict.fromkeys(table["domain"]))
+    size = (WIDTH, 1.5 * len(agents) + 0.8)
+    figure, axes = plt.subplots(len(agents), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for row, agent in zip(axes, agents, strict=True):
+        for ax, domain in zip(row, domains, strict=True):
+            own = table[(table["agent"] == agent) & (table["domain"] == domain)]
+            if domain in stream:
+                ax.axvspan(stream.index(domain) + 0.8, stream.index(domain) + 1.2, color="0.9", zorder=0)
+            ax.axhline(0, color="0.4", lw=0.8, ls=":")
+            for marker, (band, part) in zip(MARKERS, own.groupby("band", sort=False), strict=False):
+                ax.fill_between(part["step"], part["low"], part["high"], color=BAND_COLOURS[band], alpha=0.2, lw=0)
+                ax.plot(part["step"], part["value"], color=BAND_COLOURS[band], marker=marker, ms=4, lw=1.2, label=band)
+            ax.set_xticks(range(1, len(stream) + 1))
+            if row is axes[0]:
+                ax.set_title(short_name(domain), fontsize="medium")
+        row[0].set_ylabel(agent_name(agent), fontsize="small")
+    handles = axes.flat[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper right", ncols=3, frameon=False, title="without the band")
+    figure.supxlabel("after step (grey: the step that trains on this domain)", fontsize="medium")
+    figure.supylabel("accuracy lost", fontsize="medium")
+    return figure

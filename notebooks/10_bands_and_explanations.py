@@ -1,0 +1,311 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10 · Frequency bands and explanations: what does the network look at?
+#
+# **What you will learn.** Which frequencies are enough to find a fake, which of them a network forgets, and how to
+# ask a network what it has looked at, without believing every picture that comes back.
+#
+# **Reads** the runs that notebooks 03 and 07 wrote with the same parameters. **Trains** six more: separate models and
+# sequential fine-tuning, each on the low, the middle and the high band alone. **Writes** figures and tables to
+# `runs/10_bands_and_explanations-…/figures/`.
+#
+# **Time**: about six minutes on two cores; one when the runs exist already.
+
+# %% tags=["parameters"]
+variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
+stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
+unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
+limit: int | None = None  # training images per class and domain; None takes all
+chunks: int = 1  # parts that a domain is cut into, seen one after another
+splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
+size: int = 128  # pixels a side after the centre crop
+feature: str = "spectrum"  # what the network reads
+plane: str = "half"  # half of the spectrum holds all of it
+band: str = "full"  # the frequencies that are kept
+precision: str = "float16"  # number format of stored spectra
+network: str = "slim"  # the residual network
+width: int = 24  # channels in the slim network's first stage
+weights: str | None = None  # imagenet, or a file with a torchvision state dict
+optimiser: str = "adam"  # the optimiser
+lr: float = 0.002  # learning rate; the highest one of a cycle
+momentum: float = 0.9  # of SGD
+weight_decay: float = 0.0001  # pull of the weights towards zero
+schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
+epochs: int = 10  # passes over each step's images
+batch: int = 32  # images per update
+seed: int = 0  # of everything random
+threads: int = 2  # CPU threads; the last digits of a result depend on it
+device: str = "cpu"  # where the network is trained
+mixed_precision: bool = False  # forward passes in bfloat16
+memory: int = 400  # images that may be remembered
+memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
+memory_lr: float = 0.05  # GDumb: highest learning rate on the memory
+memory_lr_min: float = 0.0005  # GDumb: lowest learning rate on the memory
+memory_batch: int = 16  # GDumb: images per update on the memory
+clip: float = 10.0  # GDumb: largest norm of a gradient
+distillation: float = 1.0  # LwF: weight of the distillation loss
+temperature: float = 2.0  # LwF: softening of the outputs
+replay: int = 32  # ER, MIR: remembered images in each update
+candidates: int = 50  # MIR: remembered images to choose from
+
+# %%
+from cldf_core.options import checked, for_agent
+from cldf_core.runs.parameters import from_notebook
+
+options = from_notebook("10_bands_and_explanations", globals())
+agents = ("separate", "sequential", "joint", "mir")
+all_options = {agent: for_agent(options, agent) for agent in agents}
+
+# %%
+import numpy as np
+import pandas as pd
+import torch
+
+from cldf_core import explain, figures, metrics
+from cldf_core.data.images import crop, open_image
+from cldf_core.resnet import build_network
+from cldf_core.runs import experiment
+from cldf_core.runs.checkpoints import load_network
+from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+
+figures.theme()
+out = notebook_folder("10_bands_and_explanations", options)
+split = "test" if "test" in options.splits else "validation"
+BANDS = ("low", "mid", "high")
+
+# %% [markdown]
+# ## The three bands
+#
+# The distance of a frequency from zero is $r = \max(|f_x|, |f_y|)$, in fractions of Nyquist, the fastest change that
+# pixels can show (notebook 02). We cut the plane into a *low* band, $r < 0.53$, a *middle* one up to 0.81, and a
+# *high* one. (The original research code has a flag for this, `--mode`, that does nothing; its own parent, AutoGAN,
+# has it alive.) By area the low band is 27 % of the plane, the middle one 37 %, the high one 35 %.
+#
+# ## Which band is enough?
+#
+# For each band we train a network for every domain that sees this band alone; outside of it the spectrum is 0, the
+# middle of its range. It is tested on its own domain. Beside them stand the networks of notebook 03, which see
+# everything.
+
+# %%
+runs = {agent: experiment.find(own) for agent, own in all_options.items()}
+banded = {
+    (agent, band): experiment.run(checked({**own.model_dump(exclude_unset=True), "band": band}))
+    for agent, own in all_options.items()
+    if agent in ("separate", "sequential")
+    for band in BANDS
+}
+banded |= {(agent, "full"): runs[agent] for agent in ("separate", "sequential")}
+
+# %%
+order = ("full", *BANDS)
+rows = []
+for band in order:
+    cells = figures.cells(banded["separate", band].scores().assign(agent=band), split=split)
+    for step, domain in enumerate(options.stream, start=1):
+        rows.append(cells[(cells["step"] == step) & (cells["domain"] == domain)])
+alone = pd.concat(rows).rename(columns={"agent": "band"})
+save_table(alone, out.figures, "10_bands_alone")
+figure = figures.by_band(alone, label="accuracy on its own domain, with one band alone", line=0.5)
+save_figure(figure, out.figures, "10_bands_alone")
+
+# %% [markdown]
+# The dotted line is guessing. Where a panel's mark is near that of *full*, the band alone holds what there is to
+# know about these fakes. Where two bands are both enough, the trace is written twice, and a detector may lean on
+# either of them.
+#
+# ## Does a band help to remember?
+#
+# The same bands, but one network that is trained further and further: what does it know at the end, what has it
+# forgotten, and what does it make of the domain that it has never seen?
+
+# %%
+parts = [
+    metrics.summary(banded["sequential", band].scores(), options.stream, split=split).assign(agent=f"{band} band")
+    for band in order
+]
+remembered = pd.concat(parts, ignore_index=True)
+chosen = ["average", "learning", "forgetting (max-last)", *(f"unseen: {name}" for name in options.unseen[:1])]
+save_table(remembered[["agent", "metric", "value", "low", "high"]], out.figures, "10_bands_sequential")
+figures.as_text(remembered, chosen)
+
+# %%
+lost = remembered[remembered["metric"] == "forgetting (max-last)"].set_index("agent")
+everything = lost.loc["full band"]
+for name, row in lost.drop("full band").iterrows():
+    apart = row.low > everything.high or row.high < everything.low
+    print(f"{name}: forgets {row.value:.2f}, with all bands {everything.value:.2f};", end=" ")
+    print("the intervals do not overlap" if apart else "no difference is shown")
+
+# %% [markdown]
+# The intervals are over test photographs; another seed alone changes what sequential fine-tuning forgets by up to
+# 0.2 (notebook 11). So only a large difference here would mean something.
+#
+# ## Which frequencies are forgotten?
+#
+# Now nothing is trained. We take the networks that see everything, as they were after each step, and set one band
+# of the test images to 0. If the accuracy falls, the network has used that band for that domain. The same images
+# are scored with and without the band, so the difference is taken within each resample of the photographs.
+
+# %%
+spectra = experiment.load_spectra(options)
+tables = {name: s.table[s.table["split"] == split] for name, s in spectra.items()}
+
+
+def scored(network, step, band=None) -> pd.DataFrame:
+    """Scores of every domain's images, with one band set to 0."""
+    parts = []
+    for name, table in tables.items():
+        images = spectra[name].array[table["row"].to_numpy()]
+        images = explain.without_band(images, band, options.plane) if band else images
+        logits = explain.fake_logits(network, images)
+        parts.append(table.assign(step=step, domain=name, logit=logits, score=1 / (1 + np.exp(-logits))))
+    return pd.concat(parts, ignore_index=True)
+
+
+def matrix_draws(scores: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """The accuracies, and 1000 resamples of them."""
+    draws = metrics.bootstrap(scores, lambda values, steps, domains: values, split=split)
+    return metrics.matrix(scores, split=split), draws
+
+
+# %%
+rows = []
+for agent in ("sequential", "mir"):
+    for step in range(1, len(options.stream) + 1):
+        network = load_network(runs[agent].path / f"model-step{step}.safetensors")[0]
+        whole, whole_draws = matrix_draws(scored(network, step))
+        for band in BANDS:
+            without, draws = matrix_draws(scored(network, step, band))
+            for i, domain in enumerate(whole.columns):
+                low, high = metrics.interval(whole_draws[:, 0, i] - draws[:, 0, i])
+                value = whole.iloc[0, i] - without.iloc[0, i]
+                rows.append((agent, step, domain, band, value, low, high))
+ablated = pd.DataFrame(rows, columns=["agent", "step", "domain", "band", "value", "low", "high"])
+save_table(ablated, out.figures, "10_band_ablation")
+save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_ablation")
+
+# %% [markdown]
+# A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learnt, to the right. A
+# line that falls to 0 there says: what the network knew of these frequencies it no longer uses. A line that rises
+# says that it leans on the band more than before. And where an accuracy is at guessing anyway, nothing can be lost,
+# so a line at 0 need not mean that the band is useless. A spectrum with a hole is also something that the network
+# has never seen; part of the loss may come from that strangeness.
+
+# %%
+learned = {name: step for step, name in enumerate(options.stream, start=1)}
+for agent, own in ablated.groupby("agent", sort=False):
+    for domain in options.stream[:-1]:
+        part = own[own["domain"] == domain].pivot(index="band", columns="step", values="value")
+        first, last = part[learned[domain]], part[len(options.stream)]
+        most = first.idxmax()
+        print(
+            f"{figures.agent_name(agent)}, {figures.short_name(domain)}: leans on the {most} band when learnt", end=" "
+        )
+        print(f"(−{first[most]:.2f} without it), in the end −{last[most]:.2f}; then on the {last.idxmax()} band")
+
+# %% [markdown]
+# ## Asking the network: Grad-CAM
+#
+# Instead of taking something away, one can ask where the evidence lies. **Grad-CAM** (Selvaraju et al., ICCV 2017)
+# takes the maps of an inner layer, weights each of them by how much it raises the logit of *fake*, and adds them up.
+# The result is a coarse picture over the plane: red frequencies speak for a fake, blue ones for a real image.
+#
+# The picture of a single image is noisy. So we take the mean over all fakes of a domain, minus the mean over its
+# real images: what does the network find in fakes that it does not find in reals? We ask joint training, which knows
+# all domains, and look at validation images if there are any.
+#
+# **A check first.** A method that gives a pretty picture for any network explains nothing (Adebayo et al., *Sanity
+# checks for saliency maps*, NeurIPS 2018). So the lower row asks a network of the same shape with random weights.
+
+# %%
+looked_at = "validation" if "validation" in options.splits else split
+
+
+def mean_evidence(network, name: str, half: int | None = None) -> np.ndarray:
+    """Evidence in fakes minus evidence in reals; half = 0 or 1 takes every other group."""
+    table = spectra[name].table[spectra[name].table["split"] == looked_at]
+    places = table["group"].rank(method="dense").to_numpy(int)
+    means = []
+    for label in (0, 1):
+        chosen = (table["label"] == label).to_numpy() & ((places % 2 == half) if half is not None else True)
+        images = torch.from_numpy(spectra[name].array[table["row"].to_numpy()[chosen]]).float()
+        maps = [explain.grad_cam(network, part).sum(0) for part in images.split(explain.BATCH)]
+        means.append(sum(maps).numpy() / max(len(images), 1))
+    return means[1] - means[0]
+
+
+# %%
+joint = load_network(runs["joint"].path / f"model-step{len(options.stream)}.safetensors")[0]
+torch.manual_seed(options.seed)
+untrained = build_network(options.network, width=options.width).eval()
+maps = {
+    "trained": {name: mean_evidence(joint, name) for name in spectra},
+    "random weights": {name: mean_evidence(untrained, name) for name in spectra},
+}
+save_figure(figures.evidence(maps), out.figures, "10_evidence")
+
+# %%
+rows = []
+for name in spectra:
+    halves = [mean_evidence(joint, name, half).ravel() for half in (0, 1)]
+    trained, random = (maps[row][name].ravel() for row in ("trained", "random weights"))
+    sizes = np.abs(trained).mean(), np.abs(random).mean()
+    rows.append((name, np.corrcoef(*halves)[0, 1], np.corrcoef(trained, random)[0, 1], sizes[1] / sizes[0]))
+check = pd.DataFrame(rows, columns=["domain", "two halves of the photographs", "trained and random", "size, random"])
+save_table(check, out.figures, "10_evidence_check")
+check.round(2).set_index("domain")
+
+# %% [markdown]
+# The first column correlates the pictures of two halves of the photographs: near 1 means that the picture does not
+# hang on which photographs were taken. The second correlates the trained network's picture with the random one's:
+# if that were near 1 as well, the picture would come from the images and the layer's geometry, not from what was
+# learnt. The third is how strong the random network's evidence is beside the trained one's.
+#
+# Compare the upper row with the mean spectra of notebook 02: red at the rim and on the lines of a grid means that
+# the network uses the traces that one can see there. Where domains differ in their picture, a network that learns
+# the one has little reason to keep what it needs for the other.
+#
+# ## One image
+#
+# Last, one fake of the last domain, with its spectrum and the evidence marked. Notebook 13 does this for an image
+# of your own.
+
+# %%
+name = options.stream[-1]
+row = tables[name][tables[name]["label"] == 1].iloc[0]
+read = torch.from_numpy(spectra[name].array[[row["row"]]]).float()
+logit = explain.fake_logits(joint, read.numpy())[0]
+figure = figures.explained(
+    crop(open_image(spectra[name].root / row["image"]), options.size),
+    read[0].numpy(),
+    explain.grad_cam(joint, read)[0].numpy(),
+    float(1 / (1 + np.exp(-logit))),
+    frequencies=options.feature == "spectrum",
+)
+save_figure(figure, out.figures, "10_one_image")
+
+# %% [markdown]
+# ## Limits
+#
+# * **A hole in the spectrum is no natural image.** Networks that have never seen one may fail for that reason alone.
+#   Training on a band and taking it away answer different questions; believe what both say.
+# * **Grad-CAM is coarse.** The layer has one value for each eight by eight frequencies, and each of them has seen a
+#   wide neighbourhood. It says *where*, roughly, and not *what*.
+# * **One seed**, and small networks on small images.
