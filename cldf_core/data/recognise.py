@@ -271,7 +271,7 @@ def _left_alone(folder: Path, tree: Tree, layout: str, table: pd.DataFrame) -> l
     others = [p for p in tree.others if str(p) not in own_files]
     if others:
         what = "1 other file was" if len(others) == 1 else f"{len(others)} other files were"
-        notes.append(f"{what} left alone.")
+        notes.append(f"{what} left alone, the first is {others[0]}.")
     return notes
 
 

@@ -45,6 +45,8 @@ def add(
     Raises:
         DataError: it is refused; nothing is left of it.
     """
+    if not source.exists():
+        raise DataError(f"there is no {source}; needed: a folder of images, an archive, or a CSV or parquet table")
     if source.is_file() and source.suffix.lower() not in TABLES:
         name = name or source.name.split(".")[0]
         folder = project_root() / "data" / name
@@ -136,7 +138,8 @@ def audited(name: str, *, workers: int | None = None) -> int:
     print()
     for text in found:
         print(f"warning: {text}")
-    print("No warning." if not found else f"{len(found)} warnings; every run on {name!r} will repeat them.")
+    count = "1 warning" if len(found) == 1 else f"{len(found)} warnings"
+    print(f"{count}; every run on {name!r} repeats what is doubtful." if found else "No warning.")
     return 0
 
 
