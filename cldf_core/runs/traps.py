@@ -159,7 +159,7 @@ TRAPS: tuple[Trap, ...] = (
     ),
     _stream(
         ("precision",),
-        ("data/cache.py", 'np.float64 if options.precision == "float32"'),
+        ("spectrum.py", 'np.float64 if precision == "float32"'),
         "Spectra are kept with 32 instead of 16 bits: not a mistake, but a difference.",
     ),
     _stream(
