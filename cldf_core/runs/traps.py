@@ -183,7 +183,7 @@ TRAPS: tuple[Trap, ...] = (
     ),
     _icarl(
         ("verdict",),
-        ("agents/icarl.py", 'if self.options.verdict == "linear"'),
+        ("agents/icarl.py", 'if self.options.verdict == "nearest-mean"'),
         "The last layer gives the verdict, not the nearest mean of the exemplars' features.",
     ),
     _icarl(
