@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
 
 from cldf_core import figures
-from cldf_core.explain import grad_cam
+from cldf_core.explain import fake_logits, grad_cam, without_band
 from cldf_core.resnet import build_network
 
 
@@ -77,4 +78,57 @@ def test_the_picture_of_a_verdict_is_drawn(band, frequencies, tmp_path):
     # Red, the upper end of the colours, is above 0.
     assert marked[1].cmap(1.0)[0] > marked[1].cmap(1.0)[2]
     assert marked[1].get_clim()[0] == -marked[1].get_clim()[1]
+    figure.savefig(tmp_path / "drawn.png")
+
+
+def test_without_band_takes_that_band_alone():
+    rng = np.random.default_rng(0)
+    for plane, columns in (("half", 17), ("full", 32)):
+        spectra = rng.normal(size=(2, 3, 32, columns)).astype(np.float16)
+        taken = np.zeros_like(spectra)
+        for band in ("low", "mid", "high"):
+            left = without_band(spectra, band, plane)
+            assert left.dtype == np.float16
+            for y in range(32):
+                for x in range(columns):
+                    r = max(min(y, 32 - y), min(x, 32 - x)) / 16
+                    inside = {"low": r < 0.53, "mid": 0.53 <= r < 0.81, "high": r >= 0.81}[band]
+                    want = 0 if inside else spectra[:, :, y, x]
+                    np.testing.assert_array_equal(left[:, :, y, x], want)
+            taken += spectra - left
+        np.testing.assert_array_equal(taken, spectra)
+        assert not without_band(spectra, "full", plane).any()
+
+
+def test_logits_are_the_networks_however_they_are_cut(monkeypatch):
+    net = network().train()
+    spectra = np.random.default_rng(0).normal(size=(7, 3, 32, 17)).astype(np.float16)
+    monkeypatch.setattr("cldf_core.explain.BATCH", 3)
+    got = fake_logits(net, spectra)
+    assert net.training
+    net.eval()
+    with torch.no_grad():
+        outputs = net(torch.from_numpy(spectra).float())
+    np.testing.assert_allclose(got, (outputs[:, 1] - outputs[:, 0]).numpy(), atol=1e-5)
+    assert fake_logits(net, spectra[:0]).shape == (0,)
+
+
+def test_every_panel_of_the_figures_says_what_it_is(tmp_path):
+    domains, rng = ["mini-one", "two"], np.random.default_rng(0)
+    maps = {kind: {d: rng.normal(size=(16, 9)) for d in domains} for kind in ("trained", "random weights")}
+    figure = figures.evidence(maps)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["one", "two"]
+    assert [ax.get_ylabel() for ax in (figure.axes[0], figure.axes[2])] == list(maps)
+    np.testing.assert_allclose(np.fft.ifftshift(figure.axes[1].images[0].get_array())[:, :9], maps["trained"]["two"])
+    rows = [
+        (agent, step, domain, band, step / 10, step / 10 - 0.05, step / 10 + 0.05)
+        for agent in ("sequential", "mir")
+        for step in (1, 2)
+        for domain in domains
+        for band in ("low", "mid", "high")
+    ]
+    table = pd.DataFrame(rows, columns=["agent", "step", "domain", "band", "value", "low", "high"])
+    figure = figures.band_losses(table, ["mini-one"])
+    assert [ax.get_title() for ax in figure.axes] == ["one", "two", "", ""]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["sequential fine-tuning", "", "MIR", ""]
     figure.savefig(tmp_path / "drawn.png")

@@ -75,12 +75,12 @@ def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     domains = list(dict.fromkeys(name for row in maps.values() for name in row))
     size = (WIDTH, 1.45 * len(maps) + 0.6)
     figure, axes = plt.subplots(len(maps), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for row, (name, of_domain) in zip(axes, maps.items(), strict=True):
+    for place, (row, (name, of_domain)) in enumerate(zip(axes, maps.items(), strict=True)):
         most = max(float(np.abs(values).max()) for values in of_domain.values()) or 1.0
         for ax, domain in zip(row, domains, strict=True):
             drawn = ax.imshow(shifted(of_domain[domain]), cmap="RdBu_r", vmin=-most, vmax=most, extent=PLANE)
             ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-            if row is axes[0]:
+            if not place:
                 ax.set_title(short_name(domain), fontsize="medium")
         row[0].set_ylabel(name)
         bar = figure.colorbar(drawn, ax=row, pad=0.02, aspect=12, ticks=[-most, 0, most], format="%.2g")
@@ -99,7 +99,7 @@ def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
     agents, domains = list(dict.fromkeys(table["agent"])), list(dict.fromkeys(table["domain"]))
     size = (WIDTH, 1.5 * len(agents) + 0.8)
     figure, axes = plt.subplots(len(agents), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
-    for row, agent in zip(axes, agents, strict=True):
+    for place, (row, agent) in enumerate(zip(axes, agents, strict=True)):
         for ax, domain in zip(row, domains, strict=True):
             own = table[(table["agent"] == agent) & (table["domain"] == domain)]
             if domain in stream:
@@ -109,7 +109,7 @@ def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
                 ax.fill_between(part["step"], part["low"], part["high"], color=BAND_COLOURS[band], alpha=0.2, lw=0)
                 ax.plot(part["step"], part["value"], color=BAND_COLOURS[band], marker=marker, ms=4, lw=1.2, label=band)
             ax.set_xticks(range(1, len(stream) + 1))
-            if row is axes[0]:
+            if not place:
                 ax.set_title(short_name(domain), fontsize="medium")
         row[0].set_ylabel(agent_name(agent), fontsize="small")
     handles = axes.flat[0].get_legend_handles_labels()
