@@ -142,7 +142,8 @@ def examine(path: Path) -> plt.Figure | None:
 # network reads.
 
 # %%
-upload = widgets.FileUpload(accept=".jpg,.jpeg,.png", multiple=False, description="Choose an image")
+wide = widgets.Layout(width="16em")
+upload = widgets.FileUpload(accept=".jpg,.jpeg,.png", multiple=False, description="Choose an image", layout=wide)
 result = widgets.Output()
 
 

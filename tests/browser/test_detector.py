@@ -68,8 +68,12 @@ def test_upload_verdict_and_picture(address, tmp_path):
         expect(page.get_by_text("Trained on: mini-GAN-S")).to_be_visible()
         pictures = page.locator("img").count()
 
-        upload = page.locator("input[type=file]")
-        upload.set_input_files(tmp_path / "some noise.png")
+        def upload(name: str) -> None:
+            with page.expect_file_chooser() as chooser:
+                button.click()
+            chooser.value.set_files(tmp_path / name)
+
+        upload("some noise.png")
         verdict = page.get_by_text(re.compile(r"some noise.png: (real|fake|cannot say), P\(fake\) = [01]\.\d{3}"))
         expect(verdict).to_be_visible(timeout=60_000)
         expect(page.locator("img")).to_have_count(pictures + 1, timeout=60_000)
@@ -77,13 +81,13 @@ def test_upload_verdict_and_picture(address, tmp_path):
         assert min(drawn) > 200
 
         for name, sentence in (("small.png", "too small (20 x 20"), ("broken.jpg", "unreadable")):
-            upload.set_input_files(tmp_path / name)
+            upload(name)
             expect(page.get_by_text(re.compile(f"{name} cannot be scored: {re.escape(sentence)}"))).to_be_visible(
                 timeout=60_000
             )
             expect(verdict).to_have_count(0)
         if folder := os.environ.get("CLDF_SCREENSHOTS"):  # for those who want to see it
-            upload.set_input_files(tmp_path / "some noise.png")
+            upload("some noise.png")
             expect(verdict).to_be_visible(timeout=60_000)
             page.screenshot(path=Path(folder) / "detector.png", full_page=True)
         browser.close()
