@@ -327,11 +327,13 @@ def float64() -> Iterator[None]:
     MIR, whose ranking may flip: beyond 0.1), so 1e-5 would say nothing about the formulas.
     """
     to_device, fresh_network, grow_head = Agent.to_device, Agent.fresh_network, Network.grow_head
+    single = Tensor.float
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Agent, "fresh_network", lambda self, **k: fresh_network(self, **k).double())
         patch.setattr(Agent, "to_device", lambda self, spectra: to_device(self, spectra).double())
         patch.setattr(Network, "grow_head", lambda self, *a: grow_head(self, *a) or self.double())
-        patch.setattr(Tensor, "float", Tensor.double)
+        # What is read stays as it is until `to_device`; what is computed from it stays in float64.
+        patch.setattr(Tensor, "float", lambda t: single(t) if t.dtype in (torch.float16, torch.float32) else t.double())
         yield
 
 
