@@ -204,7 +204,7 @@ save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_
 # %% [markdown]
 # A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learnt, to the right. A
 # line that falls to 0 there says: what the network knew of these frequencies it no longer uses. A line that rises
-# says that it leans on the band more than before. And where an accuracy is at guessing anyway, nothing can be lost,
+# says that it leans on the band more than before. Below 0 the band misleads: without it the verdicts are better. And where an accuracy is at guessing anyway, nothing can be lost,
 # so a line at 0 need not mean that the band is useless. A spectrum with a hole is also something that the network
 # has never seen; part of the loss may come from that strangeness.
 
@@ -215,10 +215,9 @@ for agent, own in ablated.groupby("agent", sort=False):
         part = own[own["domain"] == domain].pivot(index="band", columns="step", values="value")
         first, last = part[learned[domain]], part[len(options.stream)]
         most = first.idxmax()
-        print(
-            f"{figures.agent_name(agent)}, {figures.short_name(domain)}: leans on the {most} band when learnt", end=" "
-        )
-        print(f"(−{first[most]:.2f} without it), in the end −{last[most]:.2f}; then on the {last.idxmax()} band")
+        who = f"{figures.agent_name(agent)}, {figures.short_name(domain)}"
+        print(f"{who}: when learnt, most of all the {most} band is used (accuracy {-first[most]:+.2f} without it);")
+        print(f"   in the end {-last[most]:+.2f} without it, and the most used one is the {last.idxmax()} band")
 
 # %% [markdown]
 # ## Asking the network: Grad-CAM
