@@ -204,9 +204,10 @@ save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_
 # %% [markdown]
 # A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learnt, to the right. A
 # line that falls to 0 there says: what the network knew of these frequencies it no longer uses. A line that rises
-# says that it leans on the band more than before. Below 0 the band misleads: without it the verdicts are better. And where an accuracy is at guessing anyway, nothing can be lost,
-# so a line at 0 need not mean that the band is useless. A spectrum with a hole is also something that the network
-# has never seen; part of the loss may come from that strangeness.
+# says that it leans on the band more than before. Below 0 the band misleads: without it the verdicts are better. And
+# where an accuracy is at guessing anyway, nothing can be lost, so a line at 0 need not mean that the band is
+# useless. A spectrum with a hole is also something that the network has never seen; part of the loss may come from
+# that strangeness.
 
 # %%
 learned = {name: step for step, name in enumerate(options.stream, start=1)}
