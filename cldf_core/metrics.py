@@ -1,4 +1,4 @@
-"""Detection and continual metrics, computed from stored per-image scores, with their spread.
+"""Detection and continual metrics, computed from stored per-image scores; their spread is in spread.py.
 
 The table of scores has one row per step, split and image: step, domain, split, image, group, label,
 logit, score. R[t, i] is a metric after step t on domain i. Formulas: methods.md section 5.
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 THRESHOLD = 0.5
+BINS = 15  # of the expected calibration error
 DETECTION = (
     "accuracy",
     "balanced accuracy",
@@ -36,6 +37,120 @@ CONTINUAL = (
 )
 
 
+class Scored:
+    """Scored images, sorted once, so that thousands of resamples of them can be measured together.
+
+    A resample is a vector of whole numbers that says how often each group, and so each image of it, counts. The
+    metrics are those of the images repeated that often.
+
+    Args:
+        labels: 0 (real) or 1 (fake), shape (N,).
+        scores: P(fake), shape (N,).
+        groups: the number of each image's group, from 0, shape (N,); None has a group for each image.
+        threshold: the verdict is "fake" from here up.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        groups: np.ndarray | None = None,
+        *,
+        threshold: float = THRESHOLD,
+    ) -> None:
+        labels, scores = np.asarray(labels), np.asarray(scores, float)
+        if labels.shape != scores.shape or labels.ndim != 1:
+            raise ValueError(f"labels have shape {labels.shape} and scores {scores.shape}; needed: (N,) both")
+        groups = np.arange(len(scores)) if groups is None else np.asarray(groups)
+        self.groups = int(groups.max(initial=-1)) + 1
+        bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
+        gaps = np.bincount(groups * BINS + bins, scores - labels, self.groups * BINS)
+        self._gaps = gaps.reshape(self.groups, BINS)  # P(fake) minus fakes, summed per group and bin
+        order = np.argsort(scores, kind="stable")
+        labels, scores, groups = labels[order], scores[order], groups[order]
+        self._real_groups, self._fake_groups = groups[labels == 0], groups[labels == 1]
+        real, fake = scores[labels == 0], scores[labels == 1]
+        # How many reals, and how many fakes, lie below the threshold; and below each point of the ROC.
+        self._below = np.searchsorted(real, threshold), np.searchsorted(fake, threshold)
+        points = np.unique(scores)
+        self._roc = tuple(np.append(np.searchsorted(of, points), len(of)) for of in (real, fake))
+        # For each fake: the reals below it, those not above it, and the fakes below it.
+        self._ranks = np.searchsorted(real, fake), np.searchsorted(real, fake, "right"), np.searchsorted(fake, fake)
+
+    def measured(self, weights: np.ndarray, names: Sequence[str] = DETECTION) -> dict[str, np.ndarray]:
+        """Metrics of resamples.
+
+        Args:
+            weights: whole numbers from 0, shape (B, groups).
+            names: which of DETECTION.
+
+        Returns:
+            For each name shape (B,); NaN where a resample lacks a class that the metric needs.
+
+        Raises:
+            ValueError: an unknown name.
+
+        Source: Fawcett, Pattern Recognition Letters 2006 (ROC, AUC); Naeini, Cooper & Hauskrecht, AAAI 2015 (ECE).
+        """
+        if unknown := set(names) - set(DETECTION):
+            raise ValueError(f"metric is {unknown.pop()!r}; allowed: {', '.join(DETECTION)}")
+        of_fake = weights[:, self._fake_groups]
+        reals, fakes = _cumulated(weights[:, self._real_groups]), _cumulated(of_fake)
+        n_real, n_fake = reals[:, -1].astype(float), fakes[:, -1].astype(float)
+        real_right, fake_right = reals[:, self._below[0]], n_fake - fakes[:, self._below[1]]
+        values: dict[str, np.ndarray] = {}
+        with np.errstate(invalid="ignore", divide="ignore"):  # without one class there is no value: NaN
+            values["accuracy"] = (real_right + fake_right) / (n_real + n_fake)
+            values["accuracy on real"], values["accuracy on fake"] = real_right / n_real, fake_right / n_fake
+            values["balanced accuracy"] = (values["accuracy on real"] + values["accuracy on fake"]) / 2
+            if "ECE" in names:
+                values["ECE"] = np.abs(weights @ self._gaps).sum(1) / (n_real + n_fake)
+            if {"AUC", "AP"} & set(names):
+                low, high, first = self._ranks
+                lower = reals[:, low].astype(float)
+                if "AUC" in names:  # a real with the same score is half below
+                    wins = lower if np.array_equal(low, high) else (lower + reals[:, high]) / 2
+                    values["AUC"] = np.einsum("bn,bn->b", of_fake, wins) / (n_real * n_fake)
+                if "AP" in names:
+                    found = n_fake[:, None] - fakes[:, first]
+                    called = np.maximum(found + n_real[:, None] - lower, 1)  # 0 only where the fake does not count
+                    values["AP"] = np.einsum("bn,bn->b", of_fake, found / called) / n_fake
+                    values["AP"][n_real == 0] = np.nan
+            if {"EER", "TPR at 5 % FPR"} & set(names):
+                values |= self._of_roc(reals, fakes, n_real, n_fake)
+        return {name: values[name] for name in names}
+
+    def _of_roc(
+        self, reals: np.ndarray, fakes: np.ndarray, n_real: np.ndarray, n_fake: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """EER and TPR at 5 % FPR; their points on the ROC are found by bisection."""
+        rows = np.arange(len(reals))
+
+        def point(k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # false and true positives from the k-th score up
+            return n_real - reals[rows, self._roc[0][k]], n_fake - fakes[rows, self._roc[1][k]]
+
+        def last(holds: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+            low, high = np.zeros(len(reals), int), np.full(len(reals), len(self._roc[0]) - 1)
+            while (high - low > 1).any():
+                middle = (low + high) // 2
+                there = holds(*point(middle))
+                low, high = np.where(there, middle, low), np.where(there, high, middle)
+            return low
+
+        if len(self._roc[0]) < 2:
+            return dict.fromkeys(("EER", "TPR at 5 % FPR"), np.full(len(reals), np.nan))
+        # FPR - FNR falls from 1 to -1 as the threshold rises; the EER is where the line between two points is 0.
+        at = last(lambda false, true: false * n_fake + true * n_real >= n_real * n_fake)
+        (false, true), (next_false, next_true) = point(at), point(at + 1)
+        gap, next_gap = false / n_real - 1 + true / n_fake, next_false / n_real - 1 + next_true / n_fake
+        eer = (next_false - next_gap / (gap - next_gap) * (false - next_false)) / n_real
+        at = last(lambda false, true: false / n_real > 0.05) + 1
+        return {"EER": eer, "TPR at 5 % FPR": np.where(n_real > 0, point(at)[1] / n_fake, np.nan)}
+
+
 def detection(
     labels: np.ndarray, scores: np.ndarray, *, threshold: float = THRESHOLD, names: Sequence[str] = DETECTION
 ) -> dict[str, float]:
@@ -53,54 +168,27 @@ def detection(
     Raises:
         ValueError: shapes that do not fit, or an unknown name.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores, float)
-    if labels.shape != scores.shape or labels.ndim != 1:
-        raise ValueError(f"labels have shape {labels.shape} and scores {scores.shape}; needed: (N,) both")
-    if unknown := set(names) - set(DETECTION):
-        raise ValueError(f"metric is {unknown.pop()!r}; allowed: {', '.join(DETECTION)}")
-    nan = float("nan")
-    right = (scores >= threshold) == (labels == 1)
-    real, fake = right[labels == 0], right[labels == 1]
-    on_real = float(real.mean()) if len(real) else nan
-    on_fake = float(fake.mean()) if len(fake) else nan
-    values = {
-        "accuracy": float(right.mean()) if len(right) else nan,
-        "balanced accuracy": (on_real + on_fake) / 2,
-        "accuracy on real": on_real,
-        "accuracy on fake": on_fake,
-        "ECE": expected_calibration_error(labels, scores),
-    }
-    if len(real) and len(fake) and not set(names) <= set(values):  # those of the ROC take a hundred times longer
-        from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
-
-        fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
-        values["AUC"] = float(roc_auc_score(labels, scores))
-        values["AP"] = float(average_precision_score(labels, scores))
-        values["EER"] = equal_error_rate(fpr, tpr)
-        values["TPR at 5 % FPR"] = float(tpr[fpr <= 0.05].max())
-    return {name: values.get(name, nan) for name in names}
+    images = Scored(labels, scores, threshold=threshold)
+    return {name: float(v[0]) for name, v in images.measured(np.ones((1, images.groups), int), names).items()}
 
 
-def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> float:
-    """Where false positive and false negative rate are equal, interpolated linearly on the ROC."""
-    gap = fpr - (1 - tpr)  # rises from -1 to 1
-    at = int(np.argmax(gap >= 0))
-    if at == 0 or gap[at] == 0:
-        return float(fpr[at])
-    share = -gap[at - 1] / (gap[at] - gap[at - 1])
-    return float(fpr[at - 1] + share * (fpr[at] - fpr[at - 1]))
+def best_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The threshold with the best balanced accuracy, of several the nearest to 0.5; and that accuracy.
 
+    Tried are 0.5 and the middles between neighbouring scores, 0 and 1 being their last neighbours.
 
-def expected_calibration_error(labels: np.ndarray, scores: np.ndarray, *, bins: int = 15) -> float:
-    """Mean gap between P(fake) and the share of fakes over equal bins, weighted by their images.
-
-    Source: Naeini, Cooper & Hauskrecht, AAAI 2015.
+    Args:
+        scores: P(fake), shape (N,).
+        labels: 0 or 1, shape (N,), both classes.
     """
-    if not len(scores):
-        return float("nan")
-    place = np.clip((np.asarray(scores) * bins).astype(int), 0, bins - 1)
-    gaps = np.bincount(place, scores, bins) - np.bincount(place, labels, bins)
-    return float(np.abs(gaps).sum() / len(scores))
+    edges = np.unique([0.0, *scores, 1.0])
+    tried = np.append((edges[1:] + edges[:-1]) / 2, 0.5)
+    tried = tried[(tried > 0) & (tried < 1)]
+    real, fake = (np.sort(scores[labels == label]) for label in (0, 1))
+    accuracy = (np.searchsorted(real, tried) / len(real) + 1 - np.searchsorted(fake, tried) / len(fake)) / 2
+    best = np.flatnonzero(accuracy > accuracy.max() - 1e-9)
+    at = best[np.abs(tried[best] - 0.5).argmin()]
+    return float(tried[at]), float(accuracy[at])
 
 
 def matrix(
@@ -152,7 +240,7 @@ def continual(values: np.ndarray) -> dict[str, np.ndarray]:
         "seen": step_seen.mean(-1),
     }
     if T > 1:
-        best = np.where(seen, R, -np.inf).max(-2)
+        best = np.where(seen, R, -np.inf)[..., : T - 1, :].max(-2)  # before the last step
         result["forgetting (max-last)"] = (best - last)[..., :-1].mean(-1)
         result["backward transfer"] = (last - diagonal)[..., :-1].mean(-1)
         result["forward transfer"] = np.diagonal(R, offset=1, axis1=-2, axis2=-1).mean(-1) - 0.5
@@ -160,147 +248,8 @@ def continual(values: np.ndarray) -> dict[str, np.ndarray]:
     return {name: result.get(name, undefined) for name in CONTINUAL}
 
 
-def bootstrap(
-    scores: pd.DataFrame,
-    statistic: Callable[[np.ndarray, list[int], list[str]], np.ndarray],
-    metric: str = "accuracy",
-    *,
-    split: str = "test",
-    resamples: int = 1000,
-    seed: int = 0,
-) -> np.ndarray:
-    """A statistic of the matrix R under resampling of groups (photographs, videos), not of images.
-
-    A real image and the fakes made from it share a group, and a group may be tested in several domains:
-    it is drawn, or not, in all of them at once. Two runs bootstrapped with the same seed over the same
-    images are paired, so their difference can be taken resample by resample.
-
-    Args:
-        scores: the table of scores of one run.
-        statistic: called with R of shape (resamples, steps, domains), the steps and the domains.
-        metric: "accuracy" or "AUC".
-
-    Returns:
-        What the statistic returns, for each resample.
-
-    Source: Efron & Tibshirani 1993, chapter 8; Davison & Hinkley 1997, section 3.8 (clusters).
-    """
-    chosen = scores[scores["split"] == split]
-    groups = np.unique(chosen["group"].to_numpy(dtype=str))
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
-    steps, domains = sorted(chosen["step"].unique()), list(dict.fromkeys(chosen["domain"]))
-    values = np.full((resamples, len(steps), len(domains)), np.nan)
-    for (step, domain), cell in chosen.groupby(["step", "domain"], sort=False):
-        of_image = weights[:, np.searchsorted(groups, cell["group"].to_numpy(dtype=str))]
-        labels, score = cell["label"].to_numpy(), cell["score"].to_numpy()
-        values[:, steps.index(step), domains.index(domain)] = _weighted(metric, labels, score, of_image)
-    return statistic(values, [int(s) for s in steps], domains)
-
-
-def interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
-    """The central interval of bootstrapped values."""
-    tail = (1 - level) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail]) if not np.isnan(values).all() else (np.nan, np.nan)
-    return float(low), float(high)
-
-
-def summary(
-    scores: pd.DataFrame,
-    stream: Sequence[str],
-    metric: str = "accuracy",
-    *,
-    split: str = "test",
-    resamples: int = 1000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Every continual metric of a run, and the last accuracy on each unseen domain, with 95 % intervals.
-
-    Args:
-        scores: the table of scores of one run.
-        stream: the trained domains, in their order; the other domains count as unseen.
-        metric: "accuracy" or "AUC".
-
-    Returns:
-        Columns metric, value, low, high.
-    """
-    table = matrix(scores, metric, split=split)
-    point = _continual_and_unseen(stream)(table.to_numpy()[None], list(table.index), list(table.columns))
-    draws = bootstrap(scores, _continual_and_unseen(stream), metric, split=split, resamples=resamples, seed=seed)
-    names = [*CONTINUAL, *(f"unseen: {d}" for d in table.columns if d not in stream)]
-    rows = [(name, float(point[0, k]), *interval(draws[:, k])) for k, name in enumerate(names)]
-    return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
-
-
-def paired_difference(
-    first: pd.DataFrame,
-    second: pd.DataFrame,
-    stream: Sequence[str],
-    metric: str = "accuracy",
-    *,
-    split: str = "test",
-    resamples: int = 1000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """`summary` of first minus second, from the same resamples of the groups both were tested on.
-
-    Raises:
-        ValueError: the two were not tested on the same images.
-    """
-    keys = ["domain", "split", "image"]
-    if (
-        not first[keys]
-        .drop_duplicates()
-        .reset_index(drop=True)
-        .equals(second[keys].drop_duplicates().reset_index(drop=True))
-    ):
-        raise ValueError("the two runs were tested on different images, so they cannot be paired")
-    of = _continual_and_unseen(stream)
-    points, draws = [], []
-    for scores in (first, second):
-        table = matrix(scores, metric, split=split)
-        points.append(of(table.to_numpy()[None], list(table.index), list(table.columns))[0])
-        draws.append(bootstrap(scores, of, metric, split=split, resamples=resamples, seed=seed))
-    names = [*CONTINUAL, *(f"unseen: {d}" for d in table.columns if d not in stream)]
-    difference = draws[0] - draws[1]
-    rows = [(name, float(points[0][k] - points[1][k]), *interval(difference[:, k])) for k, name in enumerate(names)]
-    return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
-
-
-def over_seeds(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of one value per seed, and its 95 % t interval (NaN with a single seed)."""
-    from scipy import stats
-
-    values = np.asarray(values, float)
-    mean, n = float(values.mean()), len(values)
-    if n < 2:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
-    return mean, mean - half, mean + half
-
-
-def _continual_and_unseen(stream: Sequence[str]) -> Callable[[np.ndarray, list[int], list[str]], np.ndarray]:
-    def statistic(values: np.ndarray, steps: list[int], domains: list[str]) -> np.ndarray:
-        trained = [domains.index(name) for name in stream]
-        unseen = [k for k, name in enumerate(domains) if name not in stream]
-        metrics = continual(values[:, :, trained])
-        return np.concatenate([np.stack([metrics[name] for name in CONTINUAL], 1), values[:, -1, unseen]], axis=1)
-
-    return statistic
-
-
-def _weighted(metric: str, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Accuracy or AUC of images that count `weights` times, shape (B, N); returns (B,)."""
-    with np.errstate(invalid="ignore"):  # a resample without one class has no value: NaN
-        if metric == "accuracy":
-            right = (scores >= THRESHOLD) == (labels == 1)
-            return weights @ right / weights.sum(1)
-        if metric == "AUC":
-            order = np.argsort(scores, kind="stable")
-            starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # of each run of equal scores
-            weights, labels = weights[:, order], labels[order]
-            fake = np.add.reduceat(weights * (labels == 1), starts, axis=1)
-            real = np.add.reduceat(weights * (labels == 0), starts, axis=1)
-            below = np.cumsum(real, axis=1) - real / 2
-            return (fake * below).sum(1) / (fake.sum(1) * real.sum(1))
-    raise ValueError(f"metric is {metric!r}; allowed for the bootstrap: accuracy, AUC")
+def _cumulated(weights: np.ndarray) -> np.ndarray:
+    """Sums of the first 0, 1, …, N weights, shape (B, N + 1)."""
+    sums = np.zeros((len(weights), weights.shape[1] + 1), weights.dtype)
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    return sums

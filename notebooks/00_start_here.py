@@ -74,7 +74,7 @@ options = from_notebook("00_start_here", globals())
 import numpy as np
 import pandas as pd
 
-from cldf_core import figures, metrics
+from cldf_core import figures, spread
 from cldf_core.agents import build_agent
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts import data_folder
@@ -172,15 +172,14 @@ scores = pd.concat(
     for name, table in tables.items()
     if name in tests
 )
-accuracy = metrics.matrix(scores)
-draws = metrics.bootstrap(scores, lambda values, steps, domains: values, seed=options.seed)
-low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+R = spread.matrices(scores, ["accuracy"], seed=options.seed)
+low, high = R.of["accuracy"].interval()
 
 # %%
 rows = [
-    (" then ".join(ends[: t + 1]), name, accuracy.iloc[t, i], low[t, i], high[t, i], name in ends[: t + 1])
+    (" then ".join(ends[: t + 1]), name, R.of["accuracy"].value[t, i], low[t, i], high[t, i], name in ends[: t + 1])
     for t in range(len(steps))
-    for i, name in enumerate(accuracy.columns)
+    for i, name in enumerate(R.domains)
 ]
 comparison = pd.DataFrame(rows, columns=["after", "domain", "value", "low", "high", "trained"])
 save_table(comparison, out.figures, "00_after_each_step")

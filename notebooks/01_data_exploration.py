@@ -43,7 +43,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cldf_core import figures, metrics
+from cldf_core import figures, spread
 from cldf_core.data import audit
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.images import crop, open_image
@@ -241,14 +241,13 @@ numbers = train[["domain", "image", "group", "label", "split"]].assign(
 cues = [column for column in numbers if column.startswith("mean") or column == "file size"]
 as_scores = numbers.melt(["domain", "image", "group", "label", "split"], cues, "cue", "score")
 as_scores["step"] = as_scores["cue"].map(cues.index)
-value = metrics.matrix(as_scores, "AUC", split="train")
-draws = metrics.bootstrap(as_scores, lambda values, *_: values, "AUC", split="train", seed=options.seed)
-low, high = np.nanquantile(draws, [0.025, 0.975], axis=0)
+R = spread.matrices(as_scores, ["AUC"], split="train", seed=options.seed)
+low, high = R.of["AUC"].interval()
 cheats = pd.DataFrame(
     [
-        (cue, name, value.iloc[k, i], low[k, i], high[k, i])
+        (cue, name, R.of["AUC"].value[k, i], low[k, i], high[k, i])
         for k, cue in enumerate(cues)
-        for i, name in enumerate(value.columns)
+        for i, name in enumerate(R.domains)
     ],
     columns=["cue", "domain", "value", "low", "high"],
 )

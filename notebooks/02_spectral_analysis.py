@@ -42,10 +42,10 @@ import numpy as np
 import pandas as pd
 
 from cldf_core import figures
+from cldf_core.comparison import over_seeds
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts import data_folder
-from cldf_core.metrics import over_seeds
 from cldf_core.runs.experiment import load_spectra
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 from cldf_core.spectrum import band_mask, line_ratio, log_magnitude, log_spectrum, mirror, radial_profile

@@ -65,7 +65,7 @@ import inspect
 
 import pandas as pd
 
-from cldf_core import figures, metrics
+from cldf_core import figures, metrics, spread
 from cldf_core.agents.finetune import Separate, Sequential
 from cldf_core.runs import experiment
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
@@ -174,8 +174,8 @@ save_figure(figure, out.figures, "03_matrices")
 # to older images should stay as they are. The weights move wherever the new images push them, and old answers
 # change as a side effect. This is called **catastrophic forgetting** (McCloskey & Cohen 1989).
 #
-# For each old domain we take the best accuracy that it ever had since it was learned, minus the one at the end,
-# and average over all domains but the last (Chaudhry et al., ECCV 2018):
+# For each old domain we take the best accuracy that it had since it was learned, before the last step, minus the
+# one at the end, and average over all domains but the last (Chaudhry et al., ECCV 2018):
 #
 # $$ F \;=\; \frac{1}{T-1} \sum_{i=1}^{T-1} \Big( \max_{i \le t < T} R_{t,i} \;-\; R_{T,i} \Big) $$
 #
@@ -198,10 +198,7 @@ by_domain.round(2)
 
 # %%
 summary = pd.concat(
-    [
-        metrics.summary(own, options.stream, split=split).assign(agent=a)
-        for a, own in scores.groupby("agent", sort=False)
-    ]
+    [spread.summary(own, options.stream, split=split).assign(agent=a) for a, own in scores.groupby("agent", sort=False)]
 )
 save_table(summary, out.figures, "03_summary")
 F = summary[(summary["agent"] == "sequential") & (summary["metric"] == "forgetting (max-last)")].iloc[0]

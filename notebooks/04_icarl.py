@@ -68,7 +68,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cldf_core import figures, metrics
+from cldf_core import figures, spread
 from cldf_core.agents.icarl import ICaRL, icarl_loss
 from cldf_core.buffers import herding
 from cldf_core.runs import experiment
@@ -238,13 +238,13 @@ save_table(cells, out.figures, "04_cells")
 # learn the new domain less well. Right of the gap stands the domain that is never trained on.
 
 # %%
-summary = metrics.summary(scores, options.stream, split=split).assign(agent="icarl")
+summary = spread.summary(scores, options.stream, split=split).assign(agent="icarl")
 save_table(summary, out.figures, "04_summary")
 figures.as_text(summary).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
-# *forgetting (max-last)*: the best accuracy a domain ever had minus that at the end, averaged over all domains
+# *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all domains
 # but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. In words, for
 # this run:
 

@@ -72,7 +72,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cldf_core import figures, metrics
+from cldf_core import figures, spread
 from cldf_core.agents import gdumb
 from cldf_core.buffers import Balanced
 from cldf_core.runs import experiment
@@ -218,13 +218,13 @@ save_table(cells, out.figures, "05_cells")
 # is trained on, even in the very step in which it is new. Does the diagonal get darker towards the lower right?
 
 # %%
-summary = metrics.summary(scores, options.stream, split=split).assign(agent="gdumb")
+summary = spread.summary(scores, options.stream, split=split).assign(agent="gdumb")
 save_table(summary, out.figures, "05_summary")
 figures.as_text(summary).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment when each was
-# new. *forgetting (max-last)*: the best accuracy a domain ever had minus that at the end, averaged over all
+# new. *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all
 # domains but the last. *backward transfer*: the accuracy at the end minus that when the domain was new. In
 # words, for this run:
 

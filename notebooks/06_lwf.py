@@ -69,7 +69,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from cldf_core import figures, metrics
+from cldf_core import figures, spread
 from cldf_core.agents.lwf import LwF, distillation_loss
 from cldf_core.runs import experiment
 from cldf_core.runs.checkpoints import load_network
@@ -221,13 +221,13 @@ save_table(cells, out.figures, "06_cells")
 # the frames: do they get darker, because the teacher holds the network back?
 
 # %%
-summary = metrics.summary(scores, options.stream, split=split).assign(agent="lwf")
+summary = spread.summary(scores, options.stream, split=split).assign(agent="lwf")
 save_table(summary, out.figures, "06_summary")
 figures.as_text(summary).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
-# *forgetting (max-last)*: the best accuracy a domain ever had minus that at the end, averaged over all domains
+# *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all domains
 # but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. In words, for
 # this run:
 

@@ -72,7 +72,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from cldf_core import buffers, figures, metrics
+from cldf_core import buffers, figures, spread
 from cldf_core.agents.replay import ER, MIR
 from cldf_core.runs import experiment
 from cldf_core.runs.checkpoints import load_network
@@ -285,17 +285,14 @@ save_table(cells, out.figures, "07_cells")
 
 # %%
 summary = pd.concat(
-    [
-        metrics.summary(own, options.stream, split=split).assign(agent=a)
-        for a, own in scores.groupby("agent", sort=False)
-    ]
+    [spread.summary(own, options.stream, split=split).assign(agent=a) for a, own in scores.groupby("agent", sort=False)]
 )
 save_table(summary, out.figures, "07_summary")
 figures.as_text(summary).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
-# *forgetting (max-last)*: the best accuracy a domain ever had minus that at the end, averaged over all domains
+# *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all domains
 # but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning.
 #
 # Does the clever choice pay? Both were tested on the same photographs, so the difference can be taken
@@ -303,7 +300,7 @@ figures.as_text(summary).T
 
 # %%
 er, mir = (scores[scores["agent"] == agent] for agent in ("er", "mir"))
-difference = metrics.paired_difference(mir, er, options.stream, split=split)
+difference = spread.paired_difference(mir, er, options.stream, split=split)
 save_table(difference, out.figures, "07_difference")
 for row in difference.itertuples():
     if row.metric in ("average", "forgetting (max-last)") or row.metric.startswith("unseen"):

@@ -73,7 +73,7 @@ all_options = {agent: for_agent(options, agent) for agent in AGENTS}
 # %%
 import pandas as pd
 
-from cldf_core import figures, metrics
+from cldf_core import figures, spread
 from cldf_core.runs import experiment
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 
@@ -142,13 +142,13 @@ save_figure(figures.over_time(cells[cells["agent"] != "separate"], options.strea
 #
 # ## How much is forgotten?
 #
-# Forgetting is the best accuracy that a domain ever had minus that at the end, averaged over all domains but
+# Forgetting is the best accuracy that a domain had before minus that at the end, averaged over all domains but
 # the last (max-last; Chaudhry et al., ECCV 2018; formula in notebook 03). Which intervals are clearly to the
 # left of that of sequential fine-tuning?
 
 # %%
 parts = [
-    metrics.summary(own, options.stream, metric, split=split).assign(agent=agent, measure=metric)
+    spread.summary(own, options.stream, metric, split=split).assign(agent=agent, measure=metric)
     for metric in ("accuracy", "AUC")
     for agent, own in by_agent.items()
 ]
@@ -201,7 +201,7 @@ figures.as_text(both, names)
 
 # %%
 parts = [
-    metrics.paired_difference(own, by_agent["sequential"], options.stream, split=split).assign(agent=agent)
+    spread.paired_difference(own, by_agent["sequential"], options.stream, split=split).assign(agent=agent)
     for agent, own in by_agent.items()
     if agent != "sequential"
 ]

@@ -73,7 +73,7 @@ options = from_notebook("11_seed_versus_paper", globals())
 import pandas as pd
 from IPython.display import display
 
-from cldf_core import figures, metrics
+from cldf_core import figures, spread
 from cldf_core.runs import experiment, ranking, traps
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 
@@ -190,7 +190,7 @@ cost.rename(columns={"count": "runs", "sum": "seconds of training and testing"})
 # %% [markdown]
 # Do the bases learn anything? If not, no switch could spoil it. Each value with its 95 % interval, from a
 # bootstrap over test photographs. *average* is the mean accuracy over the trained domains at the end, *learning*
-# the mean at the moment of learning, *forgetting* the best accuracy a domain ever had minus that at the end.
+# the mean at the moment of learning, *forgetting* the best accuracy a domain had before minus that at the end.
 #
 # A base near 0.5 guesses: there a trap has little left to spoil.
 #
@@ -204,7 +204,7 @@ names = ["average", "learning", "forgetting (max-last)", *(f"unseen: {name}" for
 
 
 def known(run):
-    table = metrics.summary(scores[run.model_dump_json()], options.stream, split=split)
+    table = spread.summary(scores[run.model_dump_json()], options.stream, split=split)
     return table.assign(agent=run.agent, seed=run.seed)
 
 
@@ -228,7 +228,7 @@ def differences(these):
     parts = []
     for (agent, switch), (before, after) in these.items():
         first, second = scores[after.model_dump_json()], scores[before.model_dump_json()]
-        table = metrics.paired_difference(first, second, options.stream, split=split)
+        table = spread.paired_difference(first, second, options.stream, split=split)
         parts.append(table.assign(agent=agent, switch=switch))
     return pd.concat(parts, ignore_index=True)
 

@@ -56,7 +56,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from cldf_core import figures, metrics
+from cldf_core import figures, spread
 from cldf_core.agents import register
 from cldf_core.agents.base import Agent
 from cldf_core.buffers import Reservoir, packing_of, retrieve_random
@@ -222,13 +222,13 @@ save_figure(figures.over_time(cells, options.stream), out.figures, "12_over_time
 
 # %%
 by_agent = {agent: scores[scores["agent"] == agent] for agent in runs}
-summary = pd.concat([metrics.summary(table, options.stream).assign(agent=agent) for agent, table in by_agent.items()])
+summary = pd.concat([spread.summary(table, options.stream).assign(agent=agent) for agent, table in by_agent.items()])
 chosen = ["average", "forgetting (max-last)", *(f"unseen: {name}" for name in options.unseen[:1])]
 save_table(summary[["agent", "metric", "value", "low", "high"]], out.figures, "12_summary")
 figures.as_text(summary, chosen)
 
 # %%
-difference = metrics.paired_difference(by_agent["derpp"], by_agent["er"], options.stream).set_index("metric")
+difference = spread.paired_difference(by_agent["derpp"], by_agent["er"], options.stream).set_index("metric")
 for metric in chosen:
     r = difference.loc[metric]
     shown = "the photographs support a difference" if r.low > 0 or r.high < 0 else "no difference is shown"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -107,6 +108,22 @@ def random_samples(
     labels = np.arange(count) % 2
     spectra[labels == 1, :, :4, :4] += 1 + domain
     return Samples.of(spectra, labels, domain, first_number)
+
+
+def random_scores(
+    seed: int = 0, steps: int = 3, images: int = 24, domains: tuple[str, ...] = ("b", "a", "c", "new")
+) -> pd.DataFrame:
+    """A table of random scores; a real image and its fake share a group, and the groups appear in every domain."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (step, domain, split, f"{domain}/{k}", f"group{k // 3:02d}", k % 2, round(rng.random(), 2))
+        for step in range(1, steps + 1)
+        for domain in domains
+        for split in ("validation", "test")
+        for k in range(images)
+    ]
+    frame = pd.DataFrame(rows, columns=["step", "domain", "split", "image", "group", "label", "score"])
+    return frame.assign(logit=0.0)
 
 
 def as_batch(samples: Samples, epoch: int = 0) -> Batch:

@@ -5,27 +5,13 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import pandas as pd
 import pytest
+from conftest import random_scores
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from sklearn import metrics as sk
 
-from cldf_core.metrics import (
-    CONTINUAL,
-    DETECTION,
-    bootstrap,
-    continual,
-    detection,
-    equal_error_rate,
-    expected_calibration_error,
-    interval,
-    matrix,
-    over_seeds,
-    paired_difference,
-    summary,
-)
+from cldf_core.metrics import CONTINUAL, DETECTION, Scored, best_threshold, continual, detection, matrix
 
 labelled = st.lists(
     st.tuples(st.integers(0, 1), st.one_of(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.floats(0, 1, width=32))),
@@ -95,7 +81,9 @@ def test_eer_of_known_cases():
     assert detection([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])["EER"] == 0
     assert detection([0, 0, 1, 1], [0.8, 0.9, 0.1, 0.2])["EER"] == 1
     assert detection([0, 1], [0.5, 0.5])["EER"] == 0.5
-    assert equal_error_rate(np.array([0, 0.2, 1]), np.array([0, 0.8, 1])) == pytest.approx(0.2)
+    # Between the points (0.2, 0.6) and (0.4, 1) of the ROC: gap -0.2 and 0.4, so a third of the way.
+    labels, scores = [0] * 5 + [1] * 5, [0.9, 0.5, 0.1, 0.1, 0.1, 0.95, 0.95, 0.95, 0.5, 0.5]
+    assert detection(labels, scores)["EER"] == pytest.approx(0.2 + 0.2 / 3)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -124,7 +112,80 @@ def test_ece_by_hand(pairs):
         inside = (scores >= k / 15) & ((scores < (k + 1) / 15) | (k == 14))
         if inside.any():
             total += inside.mean() * abs(scores[inside].mean() - labels[inside].mean())
-    assert expected_calibration_error(labels, scores) == pytest.approx(total, abs=1e-9)
+    assert detection(labels, scores, names=["ECE"])["ECE"] == pytest.approx(total, abs=1e-9)
+
+
+# --- images that count several times ---
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data(), pairs=labelled, threshold=st.sampled_from([0.5, 0.25, 0.9]))
+def test_weighted_metrics_are_those_of_repeated_images(data, pairs, threshold):
+    labels, scores = apart(pairs)
+    groups = np.array(data.draw(st.lists(st.integers(0, 5), min_size=len(pairs), max_size=len(pairs))))
+    images = Scored(labels, scores, groups, threshold=threshold)
+    weights = np.array(
+        data.draw(
+            st.lists(
+                st.lists(st.integers(0, 3), min_size=images.groups, max_size=images.groups), min_size=1, max_size=4
+            )
+        )
+    )
+    got = images.measured(weights)
+    for draw, of_group in enumerate(weights):
+        rows = np.repeat(np.arange(len(labels)), of_group[groups])
+        want = detection(labels[rows], scores[rows], threshold=threshold)
+        for name in DETECTION:
+            assert got[name][draw] == pytest.approx(want[name], abs=1e-9, nan_ok=True), name
+
+
+@settings(deadline=None, max_examples=80)
+@given(data=st.data(), pairs=labelled)
+def test_weighted_metrics_equal_scikit_learn_with_sample_weights(data, pairs):
+    labels, scores = apart(pairs)
+    weights = np.array(data.draw(st.lists(st.integers(0, 4), min_size=len(pairs), max_size=len(pairs))))
+    assume(weights[labels == 0].sum() and weights[labels == 1].sum())
+    got = {name: float(v[0]) for name, v in Scored(labels, scores).measured(weights[None]).items()}
+    verdicts, how = (scores >= 0.5).astype(int), {"sample_weight": weights}
+    assert got["accuracy"] == pytest.approx(sk.accuracy_score(labels, verdicts, **how), abs=1e-9)
+    assert got["balanced accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, verdicts, **how), abs=1e-9)
+    assert got["AUC"] == pytest.approx(sk.roc_auc_score(labels, scores, **how), abs=1e-9)
+    assert got["AP"] == pytest.approx(sk.average_precision_score(labels, scores, **how), abs=1e-9)
+    fpr, tpr, _ = sk.roc_curve(labels, scores, drop_intermediate=False, **how)
+    assert got["TPR at 5 % FPR"] == pytest.approx(tpr[fpr <= 0.05].max(), abs=1e-9)
+    # The EER: where FPR - FNR crosses 0 along scikit-learn's ROC.
+    gap = fpr - (1 - tpr)
+    k = int(np.argmax(gap >= -1e-12))
+    want = fpr[k] if abs(gap[k]) < 1e-12 else np.interp(0, gap[k - 1 : k + 1], fpr[k - 1 : k + 1])
+    assert got["EER"] == pytest.approx(want, abs=1e-9)
+
+
+def test_a_resample_without_a_class_has_nan_where_it_is_needed():
+    images = Scored(np.array([0, 1]), np.array([0.2, 0.9]))
+    got = images.measured(np.array([[2, 0], [0, 2], [0, 0], [1, 1]]))
+    np.testing.assert_array_equal(got["accuracy"], [1, 1, np.nan, 1])
+    np.testing.assert_array_equal(got["accuracy on real"], [1, np.nan, np.nan, 1])
+    np.testing.assert_array_equal(got["accuracy on fake"], [np.nan, 1, np.nan, 1])
+    for name, perfect in (("balanced accuracy", 1), ("AUC", 1), ("AP", 1), ("EER", 0), ("TPR at 5 % FPR", 1)):
+        np.testing.assert_array_equal(got[name], [np.nan, np.nan, np.nan, perfect], err_msg=name)
+    np.testing.assert_allclose(got["ECE"], [0.2, 0.1, np.nan, 0.15])
+
+
+def test_five_percent_is_reached_where_one_in_twenty_reals_is_called_fake():
+    labels = np.array([0] * 20 + [1] * 4)
+    scores = np.concatenate([np.arange(20) / 100, [0.5, 0.185, 0.175, 0.01]])
+    assert detection(labels, scores)["TPR at 5 % FPR"] == 0.5
+
+
+# --- the threshold ---
+
+
+def test_the_threshold_is_the_middle_of_the_best_gap_that_is_nearest_to_a_half():
+    assert best_threshold(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1])) == (0.5, 1)
+    at, accuracy = best_threshold(np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 0, 1, 1]))
+    assert (at, accuracy) == (pytest.approx(0.25), 1)
+    at, accuracy = best_threshold(np.array([0.6, 0.9, 0.7, 0.8]), np.array([0, 0, 1, 1]))
+    assert (at, accuracy) == (pytest.approx(0.65), 0.75)
 
 
 # --- continual ---
@@ -143,7 +204,7 @@ def by_hand(R: np.ndarray) -> dict[str, float]:
     return {
         "average": mean(r[T, i] for i in range(1, T + 1)),
         "learning": mean(r[i, i] for i in range(1, T + 1)),
-        "forgetting (max-last)": mean(max(r[t, i] for t in range(i, T + 1)) - r[T, i] for i in range(1, T)),
+        "forgetting (max-last)": mean(max(r[t, i] for t in range(i, T)) - r[T, i] for i in range(1, T)),
         "backward transfer": mean(r[T, i] - r[i, i] for i in range(1, T)),
         "forward transfer": mean(r[i - 1, i] - 0.5 for i in range(2, T + 1)),
         "anytime average": mean(mean(r[t, i] for i in range(1, t + 1)) for t in range(1, T + 1)),
@@ -171,7 +232,7 @@ def test_a_worked_example():
         {
             "average": 0.8,
             "learning": 0.9,
-            "forgetting (max-last)": (0.1 + 0.2) / 2,
+            "forgetting (max-last)": ((0.9 - 0.8) + (0.8 - 0.6)) / 2,
             "backward transfer": (-0.1 - 0.2) / 2,
             "forward transfer": (0.0 - 0.1) / 2,
             "anytime average": (0.9 + 0.75 + 0.8) / 3,
@@ -189,6 +250,33 @@ def test_a_single_domain_leaves_the_transfers_undefined():
         assert np.isnan(got[name])
 
 
+def test_forgetting_compares_with_the_best_before_the_last_step():
+    # The first domain gains in the last step: it has lost -0.1, not 0.
+    got = continual(np.array([[0.6, 0.5], [0.7, 0.9]]))
+    assert got["forgetting (max-last)"] == pytest.approx(-0.1)
+    assert got["backward transfer"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("at", "undefined"),
+    [
+        ((0, 0), {"learning", "forgetting (max-last)", "backward transfer", "anytime average", "worst case", "seen"}),
+        ((0, 2), {"future"}),
+        ((1, 2), {"forward transfer", "future"}),
+        ((2, 0), {"average", "forgetting (max-last)", "backward transfer", "anytime average", "worst case", "seen"}),
+        ((2, 2), {"average", "learning", "anytime average", "worst case", "seen"}),
+    ],
+)
+def test_a_missing_value_makes_undefined_what_needs_it_and_nothing_else(at, undefined):
+    whole = np.array([[0.9, 0.5, 0.6], [0.7, 0.8, 0.4], [0.8, 0.6, 1.0]])
+    R = whole.copy()
+    R[at] = np.nan
+    got, want = continual(R), continual(whole)
+    assert {name for name, value in got.items() if np.isnan(value)} == undefined
+    for name in set(CONTINUAL) - undefined:
+        assert got[name] == want[name]
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (4, 2, 3)])
 def test_a_matrix_that_is_not_square_is_refused(shape):
     with pytest.raises(ValueError, match="needed:"):
@@ -198,24 +286,8 @@ def test_a_matrix_that_is_not_square_is_refused(shape):
 # --- the table of scores ---
 
 
-def table(
-    seed: int = 0, steps: int = 3, images: int = 24, domains: tuple[str, ...] = ("b", "a", "c", "new")
-) -> pd.DataFrame:
-    """Random scores; a real image and its fake share a group, and the groups appear in every domain."""
-    rng = np.random.default_rng(seed)
-    rows = [
-        (step, domain, split, f"{domain}/{k}", f"group{k // 3:02d}", k % 2, round(rng.random(), 2))
-        for step in range(1, steps + 1)
-        for domain in domains
-        for split in ("validation", "test")
-        for k in range(images)
-    ]
-    frame = pd.DataFrame(rows, columns=["step", "domain", "split", "image", "group", "label", "score"])
-    return frame.assign(logit=0.0)
-
-
 def test_matrix_is_a_metric_per_step_and_domain_in_tested_order():
-    scores = table()
+    scores = random_scores()
     for metric in DETECTION:
         R = matrix(scores, metric)
         assert list(R.index) == [1, 2, 3]
@@ -230,147 +302,3 @@ def test_matrix_is_a_metric_per_step_and_domain_in_tested_order():
         matrix(scores, split="train")
     with pytest.raises(ValueError, match="metric is 'acuracy'; allowed: accuracy, balanced accuracy"):
         matrix(scores, "acuracy")
-
-
-@pytest.mark.parametrize("metric", ["accuracy", "AUC"])
-def test_bootstrap_equals_physically_repeated_rows(metric):
-    scores = table(images=18, steps=2)
-    got = bootstrap(scores, lambda R, steps, domains: R, metric, resamples=12, seed=4)
-    assert got.shape == (12, 2, 4)
-    test = scores[scores["split"] == "test"]
-    groups = sorted(set(test["group"]))
-    weights = np.random.default_rng(4).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=12)
-    for draw in range(12):
-        # A group that is drawn twice brings all its images of every step and domain twice.
-        repeated = pd.concat(
-            [test[test["group"] == g] for g, n in zip(groups, weights[draw], strict=True) for _ in range(n)]
-        )
-        for t, step in enumerate((1, 2)):
-            for i, domain in enumerate(("b", "a", "c", "new")):
-                cell = repeated[(repeated["step"] == step) & (repeated["domain"] == domain)]
-                want = detection(cell["label"].to_numpy(), cell["score"].to_numpy())[metric]
-                assert got[draw, t, i] == pytest.approx(want, abs=1e-12)
-
-
-def test_groups_are_drawn_in_all_domains_at_once():
-    # Two domains with the same images and scores: their resampled values agree draw by draw.
-    one = table(domains=("a",), steps=1)
-    both = pd.concat([one, one.assign(domain="b")], ignore_index=True)
-    R = bootstrap(both, lambda R, steps, domains: R, resamples=50)
-    np.testing.assert_array_equal(R[:, 0, 0], R[:, 0, 1])
-    assert len(np.unique(R)) > 3
-    # One group of all images: nothing varies.
-    R = bootstrap(one.assign(group="all"), lambda R, steps, domains: R, resamples=50)
-    assert len(np.unique(R)) == 1
-
-
-def test_bootstrap_of_groups_is_wider_than_of_images():
-    # Within a group all images are right or all wrong: the group is the unit that counts.
-    rng = np.random.default_rng(0)
-    right = rng.integers(0, 2, 40).repeat(10)
-    label = np.tile([0, 1], 200)
-    frame = pd.DataFrame(
-        {
-            "step": 1,
-            "domain": "a",
-            "split": "test",
-            "image": [str(k) for k in range(400)],
-            "group": [f"{k // 10}" for k in range(400)],
-            "label": label,
-            "score": np.where(right == 1, 0.1 + 0.8 * label, 0.9 - 0.8 * label),
-        }
-    )
-    by_group = bootstrap(frame, lambda R, steps, domains: R[:, 0, 0], resamples=400).std()
-    share = right.mean()
-    assert by_group == pytest.approx((share * (1 - share) / 40) ** 0.5, rel=0.15)
-
-
-def test_a_resample_without_one_class_has_no_auc_and_breaks_nothing():
-    frame = table(images=6, steps=1, domains=("a",))
-    frame["group"] = frame["label"].map({0: "reals", 1: "fakes"})
-    R = bootstrap(frame, lambda R, steps, domains: R[:, 0, 0], "AUC", resamples=60)
-    assert np.isnan(R).any()
-    assert not np.isnan(R).all()
-    low, high = interval(R)
-    assert low == high  # the draws that have both classes all hold each image equally often
-
-
-def test_only_metrics_with_weights_are_bootstrapped():
-    with pytest.raises(ValueError, match="metric is 'EER'; allowed for the bootstrap: accuracy, AUC"):
-        bootstrap(table(steps=1), lambda R, steps, domains: R, "EER", resamples=2)
-
-
-@pytest.mark.parametrize("metric", ["accuracy", "AUC"])
-def test_summary_is_the_continual_metrics_with_percentile_intervals(metric):
-    scores = table()
-    stream = ["a", "b", "c"]  # another order than in the table
-    got = summary(scores, stream, metric, resamples=200, seed=1).set_index("metric")
-    assert list(got.index) == [*CONTINUAL, "unseen: new"]
-    R = matrix(scores, metric)
-    want = by_hand(R[stream].to_numpy())
-    for name in CONTINUAL:
-        assert got.loc[name, "value"] == pytest.approx(want[name], abs=1e-12)
-    assert got.loc["unseen: new", "value"] == R.loc[3, "new"]
-    draws = bootstrap(scores, lambda values, steps, domains: values, metric, resamples=200, seed=1)
-    trained = draws[:, :, [1, 0, 2]]
-    for name in ("average", "forgetting (max-last)", "future"):
-        low, high = np.quantile([by_hand(r)[name] for r in trained], [0.025, 0.975])
-        assert got.loc[name, ["low", "high"]].tolist() == pytest.approx([low, high])
-    assert got.loc["unseen: new", "low"] == pytest.approx(np.quantile(draws[:, -1, 3], 0.025))
-
-
-def test_the_same_seed_gives_the_same_intervals():
-    first, second = (summary(table(), ["b", "a", "c"], resamples=50, seed=s) for s in (3, 3))
-    pd.testing.assert_frame_equal(first, second)
-    assert not first.equals(summary(table(), ["b", "a", "c"], resamples=50, seed=4))
-
-
-def test_a_run_differs_from_itself_by_exactly_nothing():
-    for metric in ("accuracy", "AUC"):
-        difference = paired_difference(table(), table(), ["b", "a", "c"], metric, resamples=50)
-        assert (difference[["value", "low", "high"]].to_numpy() == 0).all()
-
-
-def test_paired_difference_takes_the_same_resamples_of_both():
-    first, second = table(1), table(2)
-    got = paired_difference(first, second, ["b", "a", "c"], resamples=100, seed=5).set_index("metric")
-    draws = [
-        bootstrap(s, lambda R, steps, domains: R[:, -1, :3].mean(1), resamples=100, seed=5) for s in (first, second)
-    ]
-    assert got.loc["average", ["low", "high"]].tolist() == pytest.approx(
-        np.quantile(draws[0] - draws[1], [0.025, 0.975]).tolist()
-    )
-    ends = [by_hand(matrix(s)[["b", "a", "c"]].to_numpy())["average"] for s in (first, second)]
-    assert got.loc["average", "value"] == pytest.approx(ends[0] - ends[1])
-
-
-def test_runs_on_different_images_are_not_paired():
-    other = table()
-    other["image"] = other["image"].str.replace("a/0", "a/zero")
-    with pytest.raises(ValueError, match="different images"):
-        paired_difference(table(), other, ["b", "a", "c"], resamples=5)
-
-
-@settings(deadline=None, max_examples=30)
-@given(values=st.lists(st.floats(-5, 5), min_size=2, max_size=9))
-def test_over_seeds_is_scipys_t_interval(values):
-    mean, low, high = over_seeds(np.array(values))
-    assert mean == pytest.approx(np.mean(values))
-    spread = stats.sem(values)
-    if spread > 1e-9:
-        assert (low, high) == pytest.approx(stats.t.interval(0.95, len(values) - 1, np.mean(values), spread))
-    else:
-        assert high - low < 1e-6
-
-
-def test_one_seed_has_no_interval():
-    mean, low, high = over_seeds(np.array([0.7]))
-    assert mean == 0.7
-    assert np.isnan([low, high]).all()
-
-
-def test_interval_is_central_and_ignores_undefined_draws():
-    values = np.append(np.arange(1001.0), np.nan)
-    assert interval(values) == pytest.approx((25, 975))
-    assert interval(values, level=0.5) == pytest.approx((250, 750))
-    assert np.isnan(interval(np.array([np.nan]))).all()

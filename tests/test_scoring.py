@@ -21,11 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cldf_core.metrics import detection
+from cldf_core.metrics import best_threshold, detection
 from cldf_core.options import Options, UserError, for_agent
 from cldf_core.runs import detectors, scoring
 from cldf_core.runs.checkpoints import load_network, save_network, write_seed_checkpoint
-from cldf_core.runs.detectors import Detector, best_threshold, fit_temperature, load_detector, share_of_fakes
+from cldf_core.runs.detectors import Detector, fit_temperature, load_detector, share_of_fakes
 from cldf_core.runs.experiment import run
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.scoring import files_of, score

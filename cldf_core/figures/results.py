@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core import metrics
+from cldf_core import spread
 from cldf_core.figures.look import MARKERS, WIDTH, agent_colour, agent_name, short_name
 
 
@@ -24,17 +24,17 @@ def cells(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test"
 
     Args:
         scores: of one or several runs, with a column agent.
-        metric: "accuracy" or "AUC".
+        metric: a detection metric.
 
     Returns:
         Columns agent, step, domain, value, low, high.
     """
     rows = []
     for agent, own in scores.groupby("agent", sort=False):
-        table = metrics.matrix(own, metric, split=split)
-        draws = metrics.bootstrap(own, lambda values, steps, domains: values, metric, split=split)
-        for (t, step), (i, domain) in itertools.product(enumerate(table.index), enumerate(table.columns)):
-            rows.append((agent, step, domain, table.iloc[t, i], *metrics.interval(draws[:, t, i])))
+        R = spread.matrices(own, [metric], split=split)
+        low, high = R.of[metric].interval()
+        for (t, step), (i, domain) in itertools.product(enumerate(R.steps), enumerate(R.domains)):
+            rows.append((agent, step, domain, R.of[metric].value[t, i], low[t, i], high[t, i]))
     return pd.DataFrame(rows, columns=["agent", "step", "domain", "value", "low", "high"])
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core import metrics
+from cldf_core import spread
 from cldf_core.figures.look import WIDTH, agent_colour, agent_name, short_name
 
 ROUNDING = 1e-9  # an end of an interval this near to 0 is 0
@@ -28,19 +28,17 @@ def cell_changes(
 
     Args:
         first, second: the tables of scores of two runs that were tested on the same images.
-        metric: "accuracy" or "AUC".
+        metric: a detection metric.
 
     Returns:
         Columns step, domain, value, low, high.
     """
-    table = metrics.matrix(first, metric, split=split) - metrics.matrix(second, metric, split=split)
-    # The same resamples of the groups for both, so that the difference can be taken in each.
-    one, other = (
-        metrics.bootstrap(s, lambda values, steps, domains: values, metric, split=split) for s in (first, second)
-    )
+    R, other = (spread.matrices(scores, [metric], split=split) for scores in (first, second))
+    difference = R.of[metric] - other.of[metric]  # of the same resamples of the groups
+    low, high = difference.interval()
     rows = []
-    for (t, step), (i, domain) in itertools.product(enumerate(table.index), enumerate(table.columns)):
-        rows.append((step, domain, table.iloc[t, i], *metrics.interval(one[:, t, i] - other[:, t, i])))
+    for (t, step), (i, domain) in itertools.product(enumerate(R.steps), enumerate(R.domains)):
+        rows.append((step, domain, difference.value[t, i], low[t, i], high[t, i]))
     return pd.DataFrame(rows, columns=["step", "domain", "value", "low", "high"])
 
 

@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from scipy.stats import binomtest
 
+from cldf_core.metrics import best_threshold
 from cldf_core.options import Options, UserError, for_agent, relevant
 
 if TYPE_CHECKING:
@@ -119,25 +120,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
     edges = (np.log(0.01), np.log(100))
     found = minimize_scalar(lambda log_t: np.logaddexp(0, -right / np.exp(log_t)).sum(), bounds=edges, method="bounded")
     return float(np.exp(found.x))
-
-
-def best_threshold(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The threshold with the best balanced accuracy, of several the nearest to 0.5; and that accuracy.
-
-    Tried are 0.5 and the middles between neighbouring probabilities, 0 and 1 being their last neighbours.
-
-    Args:
-        probabilities: of fake, shape (N,).
-        labels: 0 or 1, shape (N,), both classes.
-    """
-    edges = np.unique([0.0, *probabilities, 1.0])
-    tried = np.append((edges[1:] + edges[:-1]) / 2, 0.5)
-    tried = tried[(tried > 0) & (tried < 1)]
-    real, fake = (np.sort(probabilities[labels == label]) for label in (0, 1))
-    accuracy = (np.searchsorted(real, tried) / len(real) + 1 - np.searchsorted(fake, tried) / len(fake)) / 2
-    best = np.flatnonzero(accuracy > accuracy.max() - 1e-9)
-    at = best[np.abs(tried[best] - 0.5).argmin()]
-    return float(tried[at]), float(accuracy[at])
 
 
 def share_of_fakes(

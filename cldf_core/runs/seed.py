@@ -141,7 +141,7 @@ def _line(name: str, values: dict[str, float]) -> str:
 def _print_spread(tables: Sequence[pd.DataFrame]) -> None:
     import numpy as np
 
-    from cldf_core.metrics import over_seeds
+    from cldf_core.comparison import over_seeds
 
     print(f"\n{len(tables)} runs, after the last step: mean accuracy and 95 % t interval")
     for name in tables[0]["domain"].unique():

@@ -15,10 +15,11 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from cldf_core.comparison import over_seeds
 from cldf_core.data.images import open_image
 from cldf_core.data.layouts import data_folder, project_root
 from cldf_core.data.mini.build import EMBEDDED, build
-from cldf_core.metrics import continual, matrix, over_seeds
+from cldf_core.metrics import continual, matrix
 from cldf_core.options import Options, checked
 from cldf_core.runs import experiment
 from cldf_core.runs.checkpoints import load_network

@@ -10,8 +10,9 @@ import itertools
 
 import pandas as pd
 
+from cldf_core.comparison import over_seeds
 from cldf_core.data.layouts import project_root
-from cldf_core.metrics import continual, matrix, over_seeds
+from cldf_core.metrics import continual, matrix
 from cldf_core.options import checked
 from cldf_core.runs import experiment
 from cldf_core.runs.folder import save_table

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional as F
 from torchvision import models
 
-from cldf_core import metrics, spectrum
+from cldf_core import spectrum, spread
 from cldf_core.agents import build_agent
 from cldf_core.options import AGENTS, Options, checked
 from cldf_core.protocol import thread_count
@@ -114,7 +114,7 @@ def test_half_plane_is_as_accurate(agent):
     for plane in ("half", "full"):
         options = checked({"agent": agent, "plane": plane, "splits": ["validation"]})
         scores = experiment.run(options).scores()
-        found[plane] = metrics.summary(scores, options.stream, split="validation").set_index("metric")
+        found[plane] = spread.summary(scores, options.stream, split="validation").set_index("metric")
     print()
     for name in ("average", "learning"):
         half, full = (found[plane].loc[name] for plane in ("half", "full"))
