@@ -21,6 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from cldf_core.runs import scoring
 
             return scoring.command(words[1:])
+        if words[:1] == ["metrics"]:
+            from cldf_core.runs import measuring
+
+            return measuring.command(words[1:])
         parsed = _parser().parse_args(words)
         if getattr(parsed, "cache_gb", None):
             os.environ["CLDF_CACHE_GB"] = parsed.cache_gb  # for this process and the notebooks' kernels
@@ -103,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         part.add_argument("--workers", type=int, help="processes (default: one for each processor)")
 
     commands.add_parser("score", help="P(fake) and a verdict for images of any kind (cldf score --help)")
+
+    commands.add_parser("metrics", help="every metric of runs and score files, with intervals (cldf metrics --help)")
 
     mini = commands.add_parser("mini", help="the embedded benchmark: build it, train its forgers, check it")
     parts = mini.add_subparsers(title="commands", metavar="", required=True)

@@ -191,6 +191,23 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float
     return float(tried[at]), float(accuracy[at])
 
 
+def video_scores(scores: pd.DataFrame, video: str = "video") -> pd.DataFrame:
+    """The table of scores with videos for images: the score of a video is the mean of its frames' scores.
+
+    Args:
+        scores: the table of scores of one run.
+        video: the column that names each frame's video; frames without a name are left out. Where reals and fakes
+            share a name, as in the column group, those of each label are a video of their own.
+
+    Returns:
+        The columns step, domain, split, image (the video's name), group, label, score.
+    """
+    named = scores.assign(image=scores[video].fillna("").astype(str))
+    named = named[named["image"] != ""]
+    keys = ["step", "domain", "split", "image", "label"]
+    return named.groupby(keys, sort=False, as_index=False).agg(group=("group", "first"), score=("score", "mean"))
+
+
 def matrix(
     scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test", threshold: float = THRESHOLD
 ) -> pd.DataFrame:

@@ -161,10 +161,10 @@ def matrices(
     values = {name: np.full((1 + parts + resamples, *images.shape), np.nan) for name in metrics}
     done = 0
     for weights in _weights(len(known), parts, resamples, seed, rows=max(1, BLOCK // max(len(known), images.max()))):
-        for place, (used, scored) in cells.items():
+        for (t, i), (used, scored) in cells.items():
             own_weights = weights if len(used) == len(known) else weights[:, used]
             for name, measured in scored.measured(own_weights, metrics).items():
-                values[name][(slice(done, done + len(weights)), *place)] = measured
+                values[name][done : done + len(weights), t, i] = measured
         done += len(weights)
     ends = 1, 1 + parts
     of = {n: Estimate(v[0], v[ends[1] :], v[ends[0] : ends[1]], groups, n == "ECE") for n, v in values.items()}
