@@ -77,7 +77,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cldf_core import explain, figures, metrics
+from cldf_core import explain, figures, spread
 from cldf_core.data.images import crop, open_image
 from cldf_core.resnet import build_network
 from cldf_core.runs import experiment
@@ -137,7 +137,7 @@ save_figure(figure, out.figures, "10_bands_alone")
 
 # %%
 parts = [
-    metrics.summary(banded["sequential", band].scores(), options.stream, split=split).assign(agent=f"{band} band")
+    spread.summary(banded["sequential", band].scores(), options.stream, split=split).assign(agent=f"{band} band")
     for band in order
 ]
 remembered = pd.concat(parts, ignore_index=True)
@@ -179,24 +179,17 @@ def scored(network, step, band=None) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def matrix_draws(scores: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """The accuracies, and 1000 resamples of them."""
-    draws = metrics.bootstrap(scores, lambda values, steps, domains: values, split=split)
-    return metrics.matrix(scores, split=split), draws
-
-
 # %%
 rows = []
 for agent in ("sequential", "mir"):
     for step in range(1, len(options.stream) + 1):
         network = load_network(runs[agent].path / f"model-step{step}.safetensors")[0]
-        whole, whole_draws = matrix_draws(scored(network, step))
+        whole = spread.matrices(scored(network, step), ["accuracy"], split=split)
         for band in BANDS:
-            without, draws = matrix_draws(scored(network, step, band))
-            for i, domain in enumerate(whole.columns):
-                low, high = metrics.interval(whole_draws[:, 0, i] - draws[:, 0, i])
-                value = whole.iloc[0, i] - without.iloc[0, i]
-                rows.append((agent, step, domain, band, value, low, high))
+            less = whole.of["accuracy"] - spread.bootstrap(scored(network, step, band), split=split)
+            low, high = less.interval()
+            for i, domain in enumerate(whole.domains):
+                rows.append((agent, step, domain, band, less.value[0, i], low[0, i], high[0, i]))
 ablated = pd.DataFrame(rows, columns=["agent", "step", "domain", "band", "value", "low", "high"])
 save_table(ablated, out.figures, "10_band_ablation")
 save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_ablation")
