@@ -346,7 +346,9 @@ def test_agents_are_compared_over_their_seeds(trained):
     card = metric_card(list(trained.values()), **FEW)
     table = compared(card)
     assert tuple(table.columns) == COMPARISON
-    assert set(table["metric"]) == {f"{m}: {name}" for m in ("accuracy", "AUC") for name in (*CONTINUAL, "unseen")}
+    continual = {f"{m}: {name}" for m in ("accuracy", "AUC") for name in (*CONTINUAL, "unseen")}
+    assert set(table["metric"]) == {*continual, *DETECTION}
+    assert set(table.loc[table["metric"].isin(DETECTION), "step"]) == {2}
     assert set(zip(table["first"], table["second"], strict=True)) == {("er", "sequential")}
     values = card[(card["metric"] == "AUC: learning") & (card["run"] != "")].pivot(
         index="seed", columns="agent", values="value"
@@ -356,7 +358,6 @@ def test_agents_are_compared_over_their_seeds(trained):
     assert row["p"] == pytest.approx(stats.ttest_rel(values["er"], values["sequential"]).pvalue)
     assert row["p_holm"] == row["p"]  # a single pair
     assert row["n"] == 2
-    # Without continual metrics: the last step's detection metrics.
     table = compared(metric_card(list(trained.values()), metrics=["EER"], **FEW))
     assert set(zip(table["metric"], table["step"], table["domain"], strict=True)) == {
         ("EER", 2, domain) for domain in (*STREAM, "unseen")
@@ -422,7 +423,7 @@ def test_the_command_writes_csv_json_and_parquet(trained, tmp_path, capsys):
     read = pd.read_csv(tmp_path / "o.csv", keep_default_na=False)
     assert list(read.columns) == list(COLUMNS)
     np.testing.assert_array_equal(pd.to_numeric(read["value"]), card["value"])
-    assert len(pd.read_csv(tmp_path / "o-compare.csv")) == len(pd.read_parquet(tmp_path / "o-compare.parquet")) == 20
+    assert len(pd.read_csv(tmp_path / "o-compare.csv")) == len(pd.read_parquet(tmp_path / "o-compare.parquet")) == 47
     assert main([*words, "--out", str(tmp_path / "o.json")]) == 0
     assert capsys.readouterr().out == ""
     whole = json.loads((tmp_path / "o.json").read_text())
@@ -433,7 +434,7 @@ def test_the_command_writes_csv_json_and_parquet(trained, tmp_path, capsys):
     assert main([*words, "--format", "csv"]) == 0
     first, second = capsys.readouterr().out.split("\n\n")
     assert len(pd.read_csv(io.StringIO(first))) == len(card)
-    assert len(pd.read_csv(io.StringIO(second))) == 20
+    assert len(pd.read_csv(io.StringIO(second))) == 47
 
 
 def test_the_command_takes_a_file_and_says_what_it_lacks(tmp_path, capsys):

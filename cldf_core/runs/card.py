@@ -109,9 +109,9 @@ def compared(card: pd.DataFrame) -> pd.DataFrame:
         card: from `metric_card`.
 
     Returns:
-        COMPARISON: of each continual metric, or where the card has none of each detection metric after the last step,
-        the mean difference of first minus second with its 95 % t interval; p, and p_holm, which is corrected for all
-        pairs of agents within the same metric and domain; n seeds.
+        COMPARISON: of each continual metric, and of each detection metric after the last step, the mean difference of
+        first minus second with its 95 % t interval; p, and p_holm, which is corrected for all pairs of agents within
+        the same metric and domain; n seeds.
 
     Raises:
         UserError: there are fewer than two agents.
@@ -121,8 +121,7 @@ def compared(card: pd.DataFrame) -> pd.DataFrame:
         raise UserError(
             f"--compare needs two agents with a seed; there: {', '.join(map(repr, own['agent'].unique())) or 'none'}"
         )
-    continual = own["metric"].str.contains(": ")
-    own = own[continual] if continual.any() else own[own["step"] == own["step"].max()]
+    own = own[own["step"].isna() | (own["step"] == own["step"].max())]
     tables = []
     for (metric, step, domain), part in own.groupby(["metric", "step", "domain"], sort=False, dropna=False):
         tests = paired_t_tests(part[["agent", "seed", "value"]])
