@@ -130,8 +130,10 @@ save_figure(figures.losses(losses), out.figures, "03_losses")
 # Train on domain $i$ alone, test on domain $j$: that gives the **transfer matrix**. It comes from the separate
 # models. The number in a cell is the accuracy. The number below it, with ±, is half of its 95 % interval: the
 # test images are drawn again, with repetition, 1000 times (a **bootstrap**). Whole photographs are drawn, a
-# real image together with the fakes made from it, because they stand or fall together. The interval says how
-# far the number would move with other photographs. It does not say how far it would move with another seed.
+# real image together with the fakes made from it, because they stand or fall together. About 95 % of the 1000
+# results lie in the interval, which is corrected for their skewness and for the small number of photographs. It
+# says how far the number would move with other photographs. It does not say how far it would move with another
+# seed.
 
 # %%
 cells = figures.cells(scores, split=split)
