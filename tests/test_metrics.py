@@ -47,6 +47,16 @@ def test_detection_equals_scikit_learn(pairs, threshold):
     assert tuple(got) == DETECTION
 
 
+@settings(deadline=None, max_examples=40)
+@given(pairs=labelled)
+def test_the_points_of_the_roc_are_scikit_learns(pairs):
+    labels, scores = apart(pairs)
+    assume(len(set(labels)) == 2)
+    for fpr, tpr, threshold in zip(*sk.roc_curve(labels, scores, drop_intermediate=False), strict=True):
+        got = detection(labels, scores, threshold=threshold, names=["accuracy on real", "accuracy on fake"])
+        assert (1 - got["accuracy on real"], got["accuracy on fake"]) == pytest.approx((fpr, tpr), abs=1e-9)
+
+
 @settings(deadline=None, max_examples=60)
 @given(pairs=labelled)
 def test_auc_and_tpr_by_brute_force(pairs):
