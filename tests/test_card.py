@@ -18,10 +18,11 @@ from sklearn import metrics as sk
 from cldf_core.cli import main
 from cldf_core.metrics import CONTINUAL, DETECTION, best_threshold, detection, matrix
 from cldf_core.options import UserError
-from cldf_core.runs.card import COLUMNS, COMPARISON, COST, compared, metric_card
+from cldf_core.runs.card import COLUMNS, COST, metric_card
+from cldf_core.runs.comparing import COMPARISON, compared, paired, several_seeds
 from cldf_core.runs.experiment import run
 from cldf_core.runs.folder import RunFolder
-from cldf_core.spread import matrices, summary
+from cldf_core.spread import matrices, paired_difference, summary
 
 STREAM = ["first", "second"]
 SHORT = {"stream": STREAM, "unseen": ["unseen"], "splits": ["validation", "test"], "epochs": 1}
@@ -385,6 +386,56 @@ def test_a_file_is_compared_with_runs(trained, tmp_path):
     assert means.loc["AUC: average", "value"] == 1
 
 
+def test_two_runs_are_compared_on_the_same_images(trained):
+    runs = [trained["sequential", 0], trained["er", 0]]
+    assert not several_seeds(metric_card(runs, metrics=["seconds"]))
+    table = paired(runs, metrics=["accuracy", "accuracy: average", "AUC: unseen"], **FEW)
+    assert tuple(table.columns) == COMPARISON
+    assert set(zip(table["first"], table["second"], table["spread"], strict=True)) == {("sequential", "er", "groups")}
+    card = metric_card(runs, metrics=list(table["metric"].unique()), **FEW)
+    for row in table.itertuples():
+        same = (card["metric"] == row.metric) & (card["domain"] == row.domain)
+        same &= (card["step"] == row.step) if row.step is not pd.NA else card["step"].isna()
+        values = card[same].set_index("agent")["value"]
+        assert row.difference == pytest.approx(values["sequential"] - values["er"], abs=1e-12)
+        assert row.low <= row.high
+    average = table.set_index("metric").loc["accuracy: average"]
+    expected = paired_difference(*(r.scores() for r in runs), STREAM, **FEW).set_index("metric").loc["average"]
+    assert (average["low"], average["high"]) == pytest.approx((expected["low"], expected["high"]), abs=1e-9)
+
+
+def test_a_file_without_groups_is_compared_with_those_of_the_run(trained, tmp_path):
+    scores = trained["er", 0].scores().query("split == 'test'")
+    shuffled = scores.assign(group="").sample(frac=1, random_state=0)
+    path = as_file(shuffled, tmp_path / "theirs.csv")
+    table = paired([trained["er", 0], path], metrics=["accuracy", "AP"], **FEW)
+    assert (table[["difference", "low", "high"]] == 0).all(axis=None)
+    assert len(table) == 2 * scores["domain"].nunique()
+    worse = as_file(shuffled.assign(score=1 - shuffled["score"]), tmp_path / "worse.csv")
+    ours, theirs = (paired([trained["sequential", 0], p], metrics=["AUC"], **FEW) for p in (trained["er", 0], path))
+    pd.testing.assert_frame_equal(ours.drop(columns="second"), theirs.drop(columns="second"))
+    better = paired([trained["er", 0], worse], metrics=["AUC"], **FEW)
+    auc = metric_card([trained["er", 0]], metrics=["AUC"], **FEW)
+    last = auc[auc["step"] == auc["step"].max()].set_index("domain")["value"]
+    for row in better.itertuples():
+        assert row.difference == pytest.approx(2 * last[row.domain] - 1)
+
+
+def test_runs_of_one_agent_and_other_images(trained, tmp_path):
+    table = paired([trained["er", 0], trained["er", 1]], metrics=["AUC"], **FEW)
+    assert set(table["first"]) == {"er, seed 0"}
+    scores = trained["er", 0].scores().query("split == 'test'")
+    one = scores["domain"].iloc[0]
+    path = as_file(scores[(scores["domain"] != one) | (scores["image"] != scores["image"].iloc[0])], tmp_path / "o.csv")
+    assert one not in set(paired([trained["er", 0], path], metrics=["AUC"], **FEW)["domain"])
+    lacking = scores[(scores["domain"] == one) & (scores["image"] != scores["image"].iloc[0])]
+    path = as_file(lacking, tmp_path / "p.csv")
+    with pytest.raises(UserError, match="there is no domain in which .* have the same images"):
+        paired([trained["er", 0], path], **FEW)
+    with pytest.raises(UserError, match="--compare needs two runs or files; there: "):
+        paired([path], **FEW)
+
+
 def test_other_images_and_other_streams_are_told(trained, tmp_path):
     scores = trained["er", 0].scores().query("split == 'test'")
     path = as_file(scores[scores["image"] != scores["image"].iloc[0]], tmp_path / "fewer.csv")
@@ -447,6 +498,27 @@ def test_the_command_takes_a_file_and_says_what_it_lacks(tmp_path, capsys):
     assert told.err == f"note: {path}: its stream is not known, so there are no continual metrics; --stream tells it\n"
 
 
+def test_the_command_compares_two_files(tmp_path, capsys):
+    rows = [(f"{i}.png", i % 2, 0.3 + 0.4 * (i % 2), 0.5 - 0.1 * (i % 3)) for i in range(12)]
+    for name, column in (("a", 2), ("b", 3)):
+        text = "".join(f"{row[0]},x,{row[1]},{row[column]}\n" for row in rows)
+        (tmp_path / f"{name}.csv").write_text("image,domain,label,score\n" + text)
+    words = ["metrics", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--compare", "--metric", "accuracy"]
+    assert main([*words, "--resamples", "50"]) == 0
+    line = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert line[0].split() == [
+        "metric",
+        "step",
+        "domain",
+        "first",
+        "second",
+        "difference",
+        *["[95", "%", "interval]"],
+        "n",
+    ]
+    assert line[1].split()[:6] == ["accuracy", "1", "x", "a", "b", f"{1 - 6 / 12:.4f}"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -457,7 +529,7 @@ def test_the_command_takes_a_file_and_says_what_it_lacks(tmp_path, capsys):
         (["good.csv", "--stream", "a,b"], "--stream has 'b', of which good.csv has no scores; there: a"),
         (["good.csv", "--resamples", "0"], "--resamples is 0; allowed: a whole number from 1"),
         (["good.csv", "--split", "validation"], "good.csv has no validation scores; there are: test"),
-        (["good.csv", "--compare"], "--compare needs two agents with a seed; there: none"),
+        (["good.csv", "--compare"], "--compare needs two runs or files; there: good.csv"),
         (["good.csv", "--format", "parquet"], "--format is 'parquet'; needed besides: --out with a file"),
         (["good.csv", "--out", "."], "--out . is a folder; needed: a file"),
         (["good.csv", "--out", "good.csv/o.csv"], "--out good.csv/o.csv cannot be written"),

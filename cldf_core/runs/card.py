@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cldf_core.comparison import over_seeds, paired_t_tests
+from cldf_core.comparison import over_seeds
 from cldf_core.metrics import CONTINUAL, DETECTION, THRESHOLD, best_threshold, video_scores
 from cldf_core.options import UserError
 from cldf_core.runs.folder import RunFolder
@@ -22,7 +22,6 @@ COLUMNS = (
     *("threshold", "threshold_from", "split"),
 )
 _WORDS = ("run", "agent", "domain", "metric", "threshold_from", "split")
-COMPARISON = ("metric", "step", "domain", "first", "second", "difference", "low", "high", "p", "p_holm", "n")
 MEASURES = ("accuracy", "AUC")  # of the continual metrics
 COST = ("seconds", "peak memory (bytes)", "memory buffer (bytes)", "images trained on")
 NAMES = (*DETECTION, *(f"{measure}: {name}" for measure in MEASURES for name in (*CONTINUAL, "unseen")), *COST)
@@ -75,21 +74,20 @@ def metric_card(
         UserError: as `read_scores`; an unknown metric or split; no validation scores to fit a threshold on; two runs
             of one agent with the same seed and the same options.
     """
-    wanted = _wanted(metrics)
-    declared = _declared(threshold)
+    wanted = metrics_of(metrics)
+    declared = declared_threshold(threshold)
     if split not in ("test", "validation"):
         raise UserError(f"--split is {split!r}; allowed: test, validation")
     if declared is None and split == "validation":
         raise UserError("--threshold is 'validation' and so is --split: what a threshold is fitted on cannot judge it")
     scores = read_scores(runs, stream)
     rows: list[dict[str, Any]] = []
-    for one, agent in zip(scores, _agent_names(scores), strict=True):
+    for one, agent in zip(scores, agent_names(scores), strict=True):
         if split not in set(one.table["split"]):
             raise UserError(f"{one.run} has no {split} scores; there are: {', '.join(one.table['split'].unique())}")
         own: list[dict[str, Any]] = []
         for level, table in _levels(one, split, video_from):
-            steps = sorted(int(step) for step in table.loc[table["split"] == split, "step"].unique())
-            at = {step: _fitted(one, table, step) if declared is None else declared for step in steps}
+            at = thresholds(one, table, split, declared)
             for row in _measured(one, table, wanted, split=split, threshold=at, resamples=resamples, seed=seed):
                 measure, colon, name = row["metric"].partition(":")
                 source = {"threshold_from": "validation" if declared is None else "declared"}
@@ -102,35 +100,7 @@ def metric_card(
     return card
 
 
-def compared(card: pd.DataFrame) -> pd.DataFrame:
-    """Every two agents of a metric card compared by paired t tests over the seeds that both were trained with.
-
-    Args:
-        card: from `metric_card`.
-
-    Returns:
-        COMPARISON: of each continual metric, and of each detection metric after the last step, the mean difference of
-        first minus second with its 95 % t interval; p, and p_holm, which is corrected for all pairs of agents within
-        the same metric and domain; n seeds.
-
-    Raises:
-        UserError: there are fewer than two agents.
-    """
-    own = card[(card["run"] != "") & ~card["metric"].isin(COST) & card["seed"].notna()]
-    if own["agent"].nunique() < 2:
-        raise UserError(
-            f"--compare needs two agents with a seed; there: {', '.join(map(repr, own['agent'].unique())) or 'none'}"
-        )
-    own = own[own["step"].isna() | (own["step"] == own["step"].max())]
-    tables = []
-    for (metric, step, domain), part in own.groupby(["metric", "step", "domain"], sort=False, dropna=False):
-        tests = paired_t_tests(part[["agent", "seed", "value"]])
-        tables.append(tests.assign(metric=metric, step=step, domain=domain))
-    table = pd.concat(tables, ignore_index=True)[list(COMPARISON)]
-    return table.astype({"step": "Int64", "n": "Int64"})
-
-
-def _wanted(metrics: Sequence[str]) -> list[str]:
+def metrics_of(metrics: Sequence[str]) -> list[str]:
     """The names in NAMES that are meant."""
     wanted = [] if metrics else list(NAMES)
     for given in metrics:
@@ -145,7 +115,7 @@ def _wanted(metrics: Sequence[str]) -> list[str]:
     return wanted
 
 
-def _agent_names(scores: Sequence[Scores]) -> list[str]:
+def agent_names(scores: Sequence[Scores]) -> list[str]:
     """Names of the agents; those with several settings get the options in brackets that are not the same in all."""
     names = []
     for one in scores:
@@ -164,7 +134,7 @@ def _agent_names(scores: Sequence[Scores]) -> list[str]:
     return names
 
 
-def _declared(threshold: float | str) -> float | None:
+def declared_threshold(threshold: float | str) -> float | None:
     """The threshold as a number; None for "validation"."""
     if threshold == "validation":
         return None
@@ -183,6 +153,12 @@ def _levels(one: Scores, split: str, video_from: str | None) -> Iterator[tuple[s
         videos = video_scores(one.table, video_from or "video")
         if split in set(videos["split"]):
             yield OF_VIDEOS, videos
+
+
+def thresholds(one: Scores, table: pd.DataFrame, split: str, declared: float | None) -> dict[int, float]:
+    """The threshold of every step: what is declared, or None to fit each on validation scores."""
+    steps = sorted(int(step) for step in table.loc[table["split"] == split, "step"].unique())
+    return {step: _fitted(one, table, step) if declared is None else declared for step in steps}
 
 
 def _fitted(one: Scores, table: pd.DataFrame, step: int) -> float:

@@ -41,7 +41,12 @@ def command(words: Sequence[str]) -> int:
     add(
         "--video-from", choices=("group", "video"), help="the column that names videos (default: video, if it is there)"
     )
-    add("--compare", action="store_true", help="paired t tests between agents over seeds, Holm-corrected")
+    add(
+        "--compare",
+        action="store_true",
+        help="agents: paired t tests over common seeds, Holm-corrected; without several of these, every two runs or "
+        "files, from the same resamples of the images both were tested on",
+    )
     add("--resamples", type=int, default=1000, help="of the bootstrap over groups (default: 1000)")
     add("--format", choices=FORMATS, help="default: what --out ends with, else table")
     add("--out", type=Path, help="file for the result; with --compare a second one ends with -compare")
@@ -52,9 +57,10 @@ def main(parsed: argparse.Namespace) -> int:
     """Measures what the command line names; returns 0.
 
     Raises:
-        UserError: as `metric_card` and `compared`; or --resamples or --out cannot be what they are.
+        UserError: as `metric_card`, `compared` and `paired`; or --resamples or --out cannot be what they are.
     """
-    from cldf_core.runs.card import compared, metric_card
+    from cldf_core.runs.card import metric_card
+    from cldf_core.runs.comparing import compared, paired, several_seeds
 
     ending = parsed.out.suffix[1:].lower() if parsed.out else ""
     how = parsed.format or (ending if ending in FORMATS else "table")
@@ -64,16 +70,18 @@ def main(parsed: argparse.Namespace) -> int:
         _check_out(parsed.out)
     if how == "parquet" and not parsed.out:
         raise UserError("--format is 'parquet'; needed besides: --out with a file")
-    card = metric_card(
-        [name for given in parsed.runs for name in sorted(glob.glob(given)) or [given]],  # not every shell does it
-        split=parsed.split,
-        threshold=parsed.threshold,
-        metrics=parsed.metric,
-        stream=None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")],
-        video_from=parsed.video_from,
-        resamples=parsed.resamples,
-    )
-    comparison = compared(card) if parsed.compare else None
+    runs = [name for given in parsed.runs for name in sorted(glob.glob(given)) or [given]]  # not every shell does it
+    settings: dict[str, Any] = {
+        "split": parsed.split,
+        "threshold": parsed.threshold,
+        "metrics": parsed.metric,
+        "stream": None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")],
+        "resamples": parsed.resamples,
+    }
+    card = metric_card(runs, video_from=parsed.video_from, **settings)
+    comparison = None
+    if parsed.compare:
+        comparison = compared(card) if several_seeds(card) else paired(runs, **settings)
     for console in (sys.stdout, sys.stderr):
         if isinstance(console, io.TextIOWrapper):  # it may lack letters of a name
             console.reconfigure(errors="backslashreplace")
@@ -125,7 +133,12 @@ def _give(result: str | pd.DataFrame, out: Path | None) -> None:
 
 def _aligned(table: pd.DataFrame) -> str:
     """A table to be read: numbers with four places, an interval in brackets, nothing for what is missing."""
-    names = [str(name) for name in table if name not in ("low", "high", "threshold_from", "split")]
+    unasked = ("low", "high", "threshold_from", "split", "spread")
+    names = [
+        str(name)
+        for name in table
+        if name not in unasked and not (name in ("p", "p_holm") and table[name].isna().all())
+    ]
     lines = [[f"{name} [95 % interval]" if name in _WITH_INTERVAL else name for name in names]]
     given = table.astype(object).where(table.notna(), None)
     for row in given.to_dict("records"):
