@@ -10,7 +10,18 @@ from cldf_core.figures.demonstrations import (
 )
 from cldf_core.figures.explanations import band_losses, evidence, explained
 from cldf_core.figures.look import AGENTS, CLASS_COLOURS, MARKERS, WIDTH, agent_name, short_name, theme
-from cldf_core.figures.results import as_text, cells, costs, estimates, loss_table, losses, matrices, over_time
+from cldf_core.figures.results import (
+    as_text,
+    by_setting,
+    cells,
+    costs,
+    estimates,
+    loss_table,
+    losses,
+    matrices,
+    over_time,
+    trade_offs,
+)
 from cldf_core.figures.spectra import (
     after_each_step,
     by_band,
@@ -34,6 +45,7 @@ __all__ = [
     "as_text",
     "band_losses",
     "by_band",
+    "by_setting",
     "cell_changes",
     "cells",
     "costs",
@@ -61,4 +73,5 @@ __all__ = [
     "soft_targets",
     "spectrum_steps",
     "theme",
+    "trade_offs",
 ]

@@ -207,3 +207,67 @@ def costs(table: pd.DataFrame) -> Figure:
 
 def _short_number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}".removeprefix("0")
+
+
+def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points: pd.DataFrame | None = None) -> Figure:
+    """A panel per pair of metrics: one across, one upwards, each agent a dot with both its intervals.
+
+    Args:
+        table: columns agent, metric, value, low, high; an interval that is not known is NaN.
+        pairs: the metric across and the one upwards, as they are called in the table and on the axes.
+        points: columns agent, seed, metric, value: single runs, drawn small.
+    """
+    agents = list(dict.fromkeys(table["agent"]))
+    figure, axes = plt.subplots(1, len(pairs), figsize=(min(WIDTH, 3.4 * len(pairs)), 3.1), squeeze=False)
+    for ax, (across, upwards) in zip(axes.flat, pairs, strict=True):
+        for agent in agents:
+            colour, own = agent_colour(agent), table[table["agent"] == agent].set_index("metric")
+            if not {across, upwards} <= set(own.index):
+                continue
+            (x, *x_ends), (y, *y_ends) = (own.loc[m, ["value", "low", "high"]].astype(float) for m in (across, upwards))
+            ax.plot(x_ends, [y, y], [x, x], y_ends, color=colour, lw=1.3, solid_capstyle="butt")
+            ax.plot(x, y, "o", color=colour, ms=6, mec="white", mew=0.6, zorder=3)
+            if points is not None and agent in set(points["agent"]):
+                single = points[points["agent"] == agent].pivot(index="seed", columns="metric", values="value")
+                ax.plot(single[across], single[upwards], "o", color=colour, ms=2.5, alpha=0.5, lw=0)
+        ax.set(xlabel=textwrap.fill(across, 72 // len(pairs)), ylabel=textwrap.fill(upwards, 34))
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.grid(color="0.93")
+    marks = [plt.Line2D([], [], marker="o", lw=0, ms=6, color=agent_colour(a), label=agent_name(a)) for a in agents]
+    figure.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def by_setting(
+    table: pd.DataFrame, option: str, names: Sequence[str], *, label: str = "", line: float | None = None
+) -> Figure:
+    """A panel per metric: each agent's value with its interval, at every value that an option was given.
+
+    Args:
+        table: columns agent, option, metric, value, low, high; what was not run is not in it.
+        option: numbers, which are joined by lines, or text. They stand side by side at equal distances.
+        names: the metrics that are drawn.
+        label: of the axis across; the option's name by default.
+        line: a value to compare with.
+    """
+    numbers = pd.api.types.is_numeric_dtype(table[option])
+    settings = sorted(table[option].unique()) if numbers else list(dict.fromkeys(table[option]))
+    agents = list(dict.fromkeys(table["agent"]))
+    figure, axes = plt.subplots(1, len(names), figsize=(min(WIDTH, 3.4 * len(names)), 2.9), squeeze=False)
+    for ax, name in zip(axes.flat, names, strict=True):
+        for place, agent in enumerate(agents):
+            own = table[(table["agent"] == agent) & (table["metric"] == name)].set_index(option)
+            own = own.loc[[s for s in settings if s in own.index]]
+            x = np.array([settings.index(s) for s in own.index]) + 0.09 * (place - (len(agents) - 1) / 2)
+            colour = agent_colour(agent)
+            ax.vlines(x, own["low"], own["high"], color=colour, lw=1.3)
+            ax.plot(x, own["value"], "o", ls="-" if numbers else "", color=colour, ms=4, lw=1, label=agent_name(agent))
+        if line is not None:
+            ax.axhline(line, color="0.4", lw=0.8, ls=":")
+        ax.set(title=textwrap.fill(short_name(name), 30), xlim=(-0.5, len(settings) - 0.5))
+        ax.set_xticks(range(len(settings)), [str(s) for s in settings])
+        ax.grid(axis="y", color="0.93")
+    handles = axes.flat[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=min(6, len(agents)), frameon=False)
+    figure.supxlabel(label or option, fontsize="medium")
+    return figure

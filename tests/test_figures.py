@@ -1,0 +1,71 @@
+"""Figures of results: what is drawn is what the table holds."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from cldf_core import figures
+
+PAIR = ("accuracy: learning", "accuracy: backward transfer")
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def estimates_of(**values: tuple[float, float]) -> pd.DataFrame:
+    rows = [(agent, m, v, v - 0.1, v + 0.2) for agent, both in values.items() for m, v in zip(PAIR, both, strict=True)]
+    return pd.DataFrame(rows, columns=["agent", "metric", "value", "low", "high"])
+
+
+def test_trade_offs_show_values_intervals_and_seeds():
+    table = estimates_of(er=(0.9, -0.1), lwf=(0.8, -0.4))
+    points = pd.DataFrame(
+        [("er", seed, m, v + seed / 100) for seed in (0, 1) for m, v in zip(PAIR, (0.9, -0.1), strict=True)],
+        columns=["agent", "seed", "metric", "value"],
+    )
+    figure = figures.trade_offs(table, [PAIR], points=points)
+    lines = [[list(map(float, xy)) for xy in line.get_data()] for line in figure.axes[0].lines]
+    assert [[0.9], [-0.1]] in lines
+    assert [[0.8], [-0.4]] in lines
+    assert [[0.9, 0.91], [-0.1, pytest.approx(-0.09)]] in lines
+    across = [line for line in lines if len(set(line[1])) == 1 and len(line[0]) == 2]
+    assert across == [[[0.8, 1.1], [-0.1, -0.1]], [pytest.approx([0.7, 1.0]), [-0.4, -0.4]]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ER (random)", "LwF"]
+    assert figure.axes[0].get_xlabel() == PAIR[0]
+
+
+def test_trade_offs_leave_out_agents_without_a_value():
+    table = estimates_of(er=(0.9, -0.1), lwf=(0.8, -0.4))
+    table = table[(table["agent"] == "er") | (table["metric"] == PAIR[0])]
+    assert len(figures.trade_offs(table, [PAIR]).axes[0].lines) == 3  # two intervals and the dot of er
+
+
+def settings_of(option: str, **values: dict) -> pd.DataFrame:
+    rows = [(agent, s, "average", v, v - 0.05, v + 0.05) for agent, own in values.items() for s, v in own.items()]
+    return pd.DataFrame(rows, columns=["agent", option, "metric", "value", "low", "high"])
+
+
+def test_numbers_are_joined_in_their_order_and_what_was_not_run_is_missing():
+    table = settings_of("memory", er={800: 0.9, 50: 0.6, 100: 0.7}, mir={50: 0.5, 800: 0.8})
+    axis = figures.by_setting(table, "memory", ["average"], line=0.5).axes[0]
+    drawn = {line.get_label(): line for line in axis.lines}
+    np.testing.assert_array_equal(drawn["ER (random)"].get_ydata(), [0.6, 0.7, 0.9])
+    np.testing.assert_array_equal(drawn["MIR"].get_ydata(), [0.5, 0.8])
+    np.testing.assert_array_equal(np.round(drawn["MIR"].get_xdata()), [0, 2])  # not joined at 100
+    assert drawn["MIR"].get_linestyle() == "-"
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["50", "100", "800"]
+    ends = [segment for part in axis.collections for segment in part.get_segments()]
+    assert sorted(np.ptp(np.asarray(ends)[:, :, 1], axis=1)) == pytest.approx([0.1] * 5)
+
+
+def test_text_is_not_joined():
+    table = settings_of("order", er={"A\nB": 0.9, "B\nA": 0.6}, lwf={"B\nA": 0.5})
+    axis = figures.by_setting(table, "order", ["average"]).axes[0]
+    assert {line.get_linestyle() for line in axis.lines} == {"None"}
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["A\nB", "B\nA"]
