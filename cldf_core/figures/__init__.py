@@ -11,6 +11,7 @@ from cldf_core.figures.demonstrations import (
 from cldf_core.figures.explanations import band_losses, evidence, explained
 from cldf_core.figures.look import AGENTS, CLASS_COLOURS, MARKERS, WIDTH, agent_name, short_name, theme
 from cldf_core.figures.results import as_text, cells, costs, estimates, loss_table, losses, matrices, over_time
+from cldf_core.figures.robustness import against_strength, common_step, processed_examples, verdicts_and_traces
 from cldf_core.figures.spectra import (
     after_each_step,
     by_band,
@@ -30,12 +31,14 @@ __all__ = [
     "MARKERS",
     "WIDTH",
     "after_each_step",
+    "against_strength",
     "agent_name",
     "as_text",
     "band_losses",
     "by_band",
     "cell_changes",
     "cells",
+    "common_step",
     "costs",
     "estimates",
     "evidence",
@@ -54,6 +57,7 @@ __all__ = [
     "memory_content",
     "over_time",
     "pixels_to_verdict",
+    "processed_examples",
     "radial_profiles",
     "sample_pairs",
     "short_name",
@@ -61,4 +65,5 @@ __all__ = [
     "soft_targets",
     "spectrum_steps",
     "theme",
+    "verdicts_and_traces",
 ]
