@@ -28,16 +28,17 @@ def processed_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, 
         pictures: title and square, uint8 of shape (3, H, W).
         planes: for the same titles ln |F|, half planes of shape (H, W/2 + 1).
     """
-    figure, axes = plt.subplots(2, len(pictures), figsize=(WIDTH, 2.9), squeeze=False)
+    figure, axes = plt.subplots(2, len(pictures), figsize=(WIDTH, 2.7), squeeze=False)
     low, high = np.quantile(list(planes.values()), [0.005, 0.995])
     for column, (title, pixels) in enumerate(pictures.items()):
         upper, lower = axes[:, column]
         upper.imshow(pixels.transpose(1, 2, 0))
         upper.set(xticks=[], yticks=[])
+        upper.spines[:].set_visible(False)
         upper.set_title(title, fontsize="medium")
         drawn = lower.imshow(np.fft.fftshift(mirror(planes[title])), vmin=low, vmax=high, extent=(-1, 1, 1, -1))
-        lower.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1] if column == 0 else [])
-        lower.tick_params(labelsize=7)
+        lower.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+        lower.tick_params(labelsize=7, labelbottom=column == 0, labelleft=column == 0)
     axes[1, 0].set_ylabel("vertical", fontsize="small")
     figure.colorbar(drawn, ax=axes[1], aspect=10, pad=0.02, label="ln |F|")
     figure.supxlabel("horizontal frequency / Nyquist", fontsize="medium")
