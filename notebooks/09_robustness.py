@@ -192,7 +192,8 @@ save_figure(figures.common_step(by_domain, options.stream), out.figures, "09_com
 #
 # Now the four kinds of processing. *Accuracy* is the share of right verdicts, and 0.5 (dotted) is guessing.
 # *AUC* is the chance that a fake gets a higher score than a real image; it does not depend on a threshold. Both are
-# means over the trained domains. Strengths stand at equal distances, whatever their numbers.
+# means over the trained domains. Strengths stand at equal distances, whatever their numbers. The first mark of the
+# JPEG column is the image as it is stored.
 
 # %%
 save_figure(figures.against_strength(table), out.figures, "09_average")
@@ -201,7 +202,8 @@ save_figure(figures.against_strength(table), out.figures, "09_average")
 # Follow each line from where nothing is done ("none", 0, or factor 1) to the strongest processing. Two things to
 # see. *Where does a line begin to fall?* And *does AUC fall with accuracy?* Where accuracy is at the dotted line
 # while AUC is still above it, the network still ranks the images better than by chance, but its threshold no longer
-# fits: it says "fake" to nearly all, or "real" to nearly all. The next cell counts that.
+# fits: it says "fake" to nearly all, or "real" to nearly all. The next cell counts that. (A line may also rise, for
+# the same reason: a processing can push images back to the right side of a threshold that fitted badly.)
 
 # %%
 verdicts = measured.scores.assign(fake=measured.scores["score"] >= 0.5)
@@ -239,8 +241,8 @@ save_figure(figures.verdicts_and_traces(by_domain, traces, "JPEG", options.strea
 # Compare the second mark with the first: that is the common step.
 #
 # **Resize.** A factor below 1 removes all waves that are faster than the factor times Nyquist. A factor above 1
-# *moves* a trace: a grid of period 2 becomes one of period 2.5 or 3, while the middle row, like the network, looks
-# for it in the old place.
+# *moves* all traces to lower frequencies. A grid of period 2, for example, becomes one of period 2.5 or 3, and the
+# middle row looks for it in the old place.
 
 # %%
 save_figure(figures.verdicts_and_traces(by_domain, traces, "resize", options.stream), out.figures, "09_resize")
@@ -258,7 +260,8 @@ save_figure(figures.verdicts_and_traces(by_domain, traces, "blur", options.strea
 
 # %% [markdown]
 # See at which σ the lines of the *high* band meet zero, and whether the accuracy holds out any longer. The *low*
-# band is the last to go: a network that had learned to look there could still see a difference.
+# band is weakened least. Where its line is away from zero while the accuracy is at the dotted line, a network that
+# had learned to look there could still tell fakes from reals.
 #
 # **Noise.** It adds waves of all frequencies, equally strong in real and fake. Where the image's own waves are
 # weaker than that, the noise is all that is left.
@@ -299,7 +302,7 @@ for processing, own in survival.groupby("processing", sort=False):
 for metric in ("balanced accuracy", "AUC"):
     lost = curves.halved(table, metric)
     save_table(lost, out.figures, f"09_halved_{metric.split()[0]}")
-    text = np.where(lost["known"], "–", "")
+    text = np.where(lost["known"], "–", "").astype(object)
     halved = lost["tried"].notna()
     text[halved] = [f"{r.strength:g} ({r.tried:.0f})" for r in lost[halved].itertuples()]
     wide = lost.assign(text=text).pivot(index=["agent", "gain"], columns="processing", values="text")
@@ -318,10 +321,10 @@ for agent, own in lost.groupby("agent", sort=False):
     elif first.empty:
         print(f"{name}: keeps more than half of its gain in everything that was tested")
     else:
-        said = " and ".join(f"{r.processing} {r.strength:g}" for r in first.itertuples())
+        said = ", ".join(f"{r.processing} {r.strength:g}" for r in first.itertuples())
         kept = own.loc[own["tried"].isna(), "processing"]
         print(f"{name}: halved first by {said}" + (f"; never by {', '.join(kept)}" if len(kept) else ""))
-print("\nthe very first:", end=" ")
+print("\nthe earliest in its list:", end=" ")
 first = lost[lost["tried"] == lost["tried"].min()].groupby(["processing", "strength"], sort=False)["agent"]
 said = [f"{name} {strength:g} ({', '.join(map(figures.agent_name, who))})" for (name, strength), who in first]
 print("; ".join(said) or "nothing halves any gain")
@@ -360,3 +363,5 @@ for agent in runs:
 # * **Small images.** The embedded images are as large as the network's square, so all that are made smaller come back
 #   to their old size. Where images are larger than the square, they stay shrunk as long as they can.
 # * Separate models have a network for each trained domain, and none for the unseen one: there they are left out.
+#
+# **Next:** notebook 10 asks which frequencies the networks look at.

@@ -141,7 +141,7 @@ def verdicts_and_traces(
             of_band = here[(here["trace"] == band) & (here["class"] == "fake − real")]
             _curve(below, of_band, processing, color=grey, ls=line, label=band)
         below.axhline(0, color="0.4", lw=0.8, ls=":")
-        _below(below, here, processing, rotation=90)
+        _below(below, here, processing)
         above.set_title(_title(domain, stream), fontsize="small")
     labels = (f"{metric}", f"grid of period {period}\n(ratio)", "fake − real\n(ln |F|)")
     for ax, label in zip(axes[:, 0], labels, strict=True):
@@ -172,12 +172,12 @@ def _curve(ax: Axes, table: pd.DataFrame, processing: str, *, color: str, **styl
     ax.plot(places, own["value"], color=color, lw=1.1, **style)
 
 
-def _below(ax: Axes, table: pd.DataFrame, processing: str, *, rotation: int = 0) -> None:
+def _below(ax: Axes, table: pd.DataFrame, processing: str) -> None:
     """The strengths below an axis."""
     own = _ordered(table.drop_duplicates(["processing", "strength"]), processing)
     pairs = zip(own["processing"], own["strength"], strict=True)
     names = [_strength(done, strength, processing) for done, strength in pairs]
-    ax.set_xticks(range(len(names)), names, rotation=rotation, fontsize=6.5)
+    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6.5)
 
 
 def _ordered(table: pd.DataFrame, processing: str) -> pd.DataFrame:
