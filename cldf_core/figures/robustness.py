@@ -99,6 +99,7 @@ def against_strength(
         row[0].set_ylabel(metric)
     for ax, name in zip(axes[-1], AXES.values(), strict=True):
         ax.set_xlabel(name)
+    figure.align_xlabels(axes[-1])
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
     return figure
