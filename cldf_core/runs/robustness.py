@@ -250,7 +250,7 @@ def _block(task: tuple[Path, Sequence[Detector], Sequence[str]]) -> _Found:
                 band=options.band,
                 precision=options.precision,
             )
-            logits[:, place] = [logits_of(detector, inputs) for detector in detectors]
+            logits[:, place] = [logits_of(d.network, d.options, inputs) for d in detectors]
     return logits, traces, aside
 
 
