@@ -76,6 +76,12 @@ def test_the_versions_are_the_formulas():
         np.testing.assert_array_equal(made[AT[version]], centre(whole, size), err_msg=str(version))
 
 
+def test_some_versions_are_made_like_all():
+    pixels, which = picture(), [("noise", 0.5), ("stored", 0.0), ("JPEG", 50.0)]
+    some, all_of_them = versions(pixels, 32, which=which, seed=[1, 2]), versions(pixels, 32, seed=[1, 2])
+    np.testing.assert_array_equal(some, all_of_them[[AT[version] for version in which]])
+
+
 def test_a_large_image_stays_shrunk_and_a_small_one_comes_back():
     pixels = picture(100, 80)
     assert resized(pixels, 0.5, 40).shape == (3, 40, 50)
@@ -416,11 +422,14 @@ def test_figures_are_drawn_from_the_tables(made):
     plane = log_magnitude(square[None])[0].mean(0)
     drawn = [
         figures.processed_examples({"none": square, "blur 2": square}, {"none": plane, "blur 2": plane}),
+        figures.differences_left(
+            {"first": np.stack([plane, -plane]), "unseen": np.zeros((2, 32, 17))}, ["none", "JPEG 30"], stream
+        ),
         figures.common_step(table[table["domain"] != "average"], stream),
         figures.against_strength(table),
         *(figures.verdicts_and_traces(table, traces, name, stream) for name in STRENGTHS),
     ]
-    overview, jpeg = drawn[2], drawn[3]
+    left, overview, jpeg = drawn[1], drawn[3], drawn[4]
     ticks = [[t.get_text() for t in ax.get_xticklabels()] for ax in overview.axes[4:8]]
     assert ticks[0] == ["stored", "none", "95", "90", "80", "70", "50", "30"]
     assert ticks[1:] == [
@@ -434,6 +443,10 @@ def test_figures_are_drawn_from_the_tables(made):
     want = [own["stored", 0.0], own["none", 0.0], *(own["JPEG", q] for q in (95, 90, 80, 70, 50, 30))]
     (line,) = [line for line in overview.axes[0].lines if line.get_label() == "ER (random)"]
     np.testing.assert_allclose(line.get_ydata(), want)
+    assert [ax.get_ylabel() for ax in left.axes[:4:2]] == ["first", "unseen\n(never\ntrained on)"]
+    np.testing.assert_array_equal(np.fft.ifftshift(left.axes[0].images[0].get_array())[:, :17], plane)
+    assert left.axes[0].images[0].get_clim() == left.axes[3].images[0].get_clim()
+    assert [text.get_text() for text in jpeg.legends[0].texts] == [figures.agent_name(agent) for agent in AGENTS]
     titles = [ax.get_title() for ax in jpeg.axes[:4]]
     assert titles == ["first", "second", "third", "unseen\n(never trained on)"]
     for figure in drawn:

@@ -7,6 +7,8 @@ second in the other. Real and fake images are treated by the same lines; nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -29,26 +31,34 @@ VERSIONS: tuple[tuple[str, float], ...] = (
 )
 
 
-def versions(pixels: np.ndarray, size: int, place: Place = "centre", *, seed: int | list[int] = 0) -> np.ndarray:
+def versions(
+    pixels: np.ndarray,
+    size: int,
+    place: Place = "centre",
+    *,
+    which: Sequence[tuple[str, float]] = VERSIONS,
+    seed: int | list[int] = 0,
+) -> np.ndarray:
     """What the network's square shows of an image, for every processing and strength.
 
     The whole image is saved in the common way, then processed; then the square is cut out. Each processing starts
-    from the common image, not from the one before. The first version is the image as it is stored.
+    from the common image, not from the one before. The version "stored" is the image as it is.
 
     Args:
         pixels: uint8, shape (3, H, W), at least size x size.
         size: pixels a side of the square.
         place: where the square lies, as in `crop`.
+        which: of VERSIONS.
         seed: of the noise, whose pattern is the same in all strengths.
 
     Returns:
-        uint8, shape (V, 3, size, size), one for each of VERSIONS.
+        uint8, shape (V, 3, size, size), one for each of `which`.
 
     Raises:
         ImageProblem: the image is smaller than the square, or it cannot be saved or enlarged.
     """
     common = reencode(pixels, jpeg=COMMON_JPEG)
-    whole = [pixels, *(processed(common, *version, size=size, seed=seed) for version in VERSIONS[1:])]
+    whole = [pixels if name == STORED else processed(common, name, s, size=size, seed=seed) for name, s in which]
     return np.stack([crop(image, size, place) for image in whole])
 
 

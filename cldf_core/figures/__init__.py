@@ -11,7 +11,13 @@ from cldf_core.figures.demonstrations import (
 from cldf_core.figures.explanations import band_losses, evidence, explained
 from cldf_core.figures.look import AGENTS, CLASS_COLOURS, MARKERS, WIDTH, agent_name, short_name, theme
 from cldf_core.figures.results import as_text, cells, costs, estimates, loss_table, losses, matrices, over_time
-from cldf_core.figures.robustness import against_strength, common_step, processed_examples, verdicts_and_traces
+from cldf_core.figures.robustness import (
+    against_strength,
+    common_step,
+    differences_left,
+    processed_examples,
+    verdicts_and_traces,
+)
 from cldf_core.figures.spectra import (
     after_each_step,
     by_band,
@@ -40,6 +46,7 @@ __all__ = [
     "cells",
     "common_step",
     "costs",
+    "differences_left",
     "estimates",
     "evidence",
     "explained",

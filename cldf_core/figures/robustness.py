@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core.figures.look import CLASS_COLOURS, MARKERS, WIDTH, agent_colour, agent_name, short_name
-from cldf_core.spectrum import mirror
+from cldf_core.figures.spectra import FREQUENCY, PLANE, picture, shifted
 
 # What stands below each processing's axis.
 AXES = {"JPEG": "JPEG quality", "resize": "resize factor", "blur": "blur σ (pixels)", "noise": "noise (factor)"}
@@ -32,16 +32,35 @@ def processed_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, 
     low, high = np.quantile(list(planes.values()), [0.005, 0.995])
     for column, (title, pixels) in enumerate(pictures.items()):
         upper, lower = axes[:, column]
-        upper.imshow(pixels.transpose(1, 2, 0))
-        upper.set(xticks=[], yticks=[])
-        upper.spines[:].set_visible(False)
-        upper.set_title(title, fontsize="medium")
-        drawn = lower.imshow(np.fft.fftshift(mirror(planes[title])), vmin=low, vmax=high, extent=(-1, 1, 1, -1))
-        lower.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-        lower.tick_params(labelsize=7, labelbottom=column == 0, labelleft=column == 0)
-    axes[1, 0].set_ylabel("vertical", fontsize="small")
+        picture(upper, pixels)
+        upper.set_title(title, fontsize="small")
+        drawn = lower.imshow(shifted(planes[title]), vmin=low, vmax=high, extent=PLANE)
+        _plane_ticks(lower, labelled=column == 0)
     figure.colorbar(drawn, ax=axes[1], aspect=10, pad=0.02, label="ln |F|")
-    figure.supxlabel("horizontal frequency / Nyquist", fontsize="medium")
+    figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
+    return figure
+
+
+def differences_left(planes: Mapping[str, np.ndarray], titles: Sequence[str], stream: Sequence[str]) -> Figure:
+    """Fake minus real in the mean spectra, a row per domain, a column per version: the last row of `mean_spectra`.
+
+    Args:
+        planes: domain and its differences of ln |F|, half planes of shape (versions, H, W/2 + 1).
+        titles: of the versions.
+        stream: the trained domains.
+    """
+    size = (WIDTH, 0.87 * len(planes) + 0.75)
+    figure, axes = plt.subplots(len(planes), len(titles), figsize=size, squeeze=False)
+    most = np.quantile(np.abs(list(planes.values())), 0.995)
+    for row, (domain, own) in zip(axes, planes.items(), strict=True):
+        for ax, plane in zip(row, own, strict=True):
+            drawn = ax.imshow(shifted(plane), vmin=-most, vmax=most, cmap="RdBu_r", extent=PLANE)
+            _plane_ticks(ax, labelled=ax is axes[-1, 0])
+        row[0].set_ylabel(_title(domain, stream).replace("never ", "never\n"), fontsize=7)
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize="small")
+    figure.colorbar(drawn, ax=axes, aspect=30, pad=0.02, label="fake − real (ln |F|)")
+    figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
     return figure
 
 
@@ -100,8 +119,7 @@ def against_strength(
     for ax, name in zip(axes[-1], AXES.values(), strict=True):
         ax.set_xlabel(name)
     figure.align_xlabels(axes[-1])
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    _legend(figure, table["agent"].unique())
     return figure
 
 
@@ -150,12 +168,22 @@ def verdicts_and_traces(
         ax.yaxis.set_major_locator(MaxNLocator(4))
     figure.align_ylabels(axes[:, 0])
     figure.supxlabel(AXES[processing], fontsize="medium")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
+    _legend(figure, own["agent"].unique())
     for row in (1, 2):  # beside the last panel, where no line can be
         beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-        axes[row, -1].legend(**beside, frameon=False, fontsize=6.5, handlelength=1.8, labelspacing=0.3)
+        axes[row, -1].legend(**beside, frameon=False, fontsize=7, handlelength=1.8, labelspacing=0.3)
     return figure
+
+
+def _plane_ticks(ax: Axes, *, labelled: bool) -> None:
+    ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    ax.tick_params(labelsize=7, labelbottom=labelled, labelleft=labelled)
+
+
+def _legend(figure: Figure, agents: Iterable[str]) -> None:
+    """The agents' colours above the panels; their markers are the domains'."""
+    handles = [Line2D([], [], color=agent_colour(a), lw=1.6, label=agent_name(a)) for a in agents]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
 
 
 def _agents(ax: Axes, table: pd.DataFrame, processing: str, marker: str) -> None:
@@ -178,7 +206,7 @@ def _below(ax: Axes, table: pd.DataFrame, processing: str) -> None:
     own = _ordered(table.drop_duplicates(["processing", "strength"]), processing)
     pairs = zip(own["processing"], own["strength"], strict=True)
     names = [_strength(done, strength, processing) for done, strength in pairs]
-    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6.5)
+    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
 
 
 def _ordered(table: pd.DataFrame, processing: str) -> pd.DataFrame:

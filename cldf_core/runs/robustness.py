@@ -124,6 +124,19 @@ def sample(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
     return table.loc[table.index.isin(chosen.index)]
 
 
+def squares_of(root: Path, image: str, options: Options, which: Sequence[tuple[str, float]] = VERSIONS) -> np.ndarray:
+    """The versions of a stored image as they are measured; see `processing.versions`.
+
+    Args:
+        root: the domain's folder.
+        image: its path in there, which together with options.seed is the noise's seed.
+        options: size, crop and seed.
+        which: of `processing.VERSIONS`.
+    """
+    seed = [options.seed, zlib.crc32(image.encode())]
+    return versions(open_image(root / image), options.size, options.crop, which=which, seed=seed)
+
+
 def trace_names(size: int) -> list[str]:
     """Those that `traces_of` measures in squares of this size: grids of periods that divide it, and bands."""
     return [*(f"grid {period}" for period in PERIODS if size % period == 0), *BANDS]
@@ -233,8 +246,7 @@ def _block(task: tuple[Path, Sequence[Detector], Sequence[str]]) -> _Found:
     options, cut, aside = detectors[0].options, [], []
     for image in images:
         try:
-            seed = [options.seed, zlib.crc32(image.encode())]
-            cut.append(versions(open_image(root / image), options.size, options.crop, seed=seed))
+            cut.append(squares_of(root, image, options))
         except ImageProblem as problem:
             aside.append((image, str(problem)))
     logits = np.empty((len(detectors), len(VERSIONS), len(cut)))
