@@ -77,8 +77,7 @@ import pandas as pd
 from IPython.display import display
 
 from cldf_core import figures
-from cldf_core.data.images import open_image
-from cldf_core.data.processing import STRENGTHS, VERSIONS, versions
+from cldf_core.data.processing import STRENGTHS, VERSIONS
 from cldf_core.runs import curves, experiment, robustness
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 from cldf_core.spectrum import log_magnitude
@@ -125,28 +124,44 @@ pd.DataFrame({figures.AGENTS[a][0]: {"run": r.path.name, "started": r.manifest["
 # %% [markdown]
 # ## What does it look like?
 #
-# One fake of the first domain, in the harshest version of each processing. Below each picture is the mean spectrum
-# of 40 fakes in this version, drawn as in notebook 02, with frequency zero in the middle. What becomes of the
-# spectrum, and would you notice it in the picture?
+# One fake of the first domain, with much detail: as it is stored, saved in the common way ("none"), and in the
+# harshest version of each processing. Below each picture is the mean spectrum of 40 fakes in this version, drawn as
+# in notebook 02, with frequency zero in the middle. What becomes of the spectrum, and would you notice it in the
+# picture?
 
 # %%
-name, spectra = options.stream[0], domains[options.stream[0]]
-fakes = robustness.sample(spectra.table.query("split == @split and label == 1"), 40)["image"]
-squares = np.stack(
-    [versions(open_image(spectra.root / i), options.size, options.crop, seed=k) for k, i in enumerate(fakes)]
-)
-largest = int(np.argmax([(spectra.root / image).stat().st_size for image in fakes]))  # it has much detail
-shown = [("none", 0.0), ("JPEG", 30), ("resize", 0.5), ("resize", 1.5), ("blur", 2.0), ("noise", 1.0)]
-titles = ["none" if version == "none" else f"{version} {strength:g}" for version, strength in shown]
-places = [VERSIONS.index(version) for version in shown]
-pictures = {title: squares[largest, k] for title, k in zip(titles, places, strict=True)}
-planes = {title: log_magnitude(squares[:, k]).mean((0, 1)) for title, k in zip(titles, places, strict=True)}
-save_figure(figures.processed_examples(pictures, planes), out.figures, "09_examples")
+shown = [("stored", 0.0), ("none", 0.0), ("JPEG", 30), ("resize", 0.5), ("resize", 1.5), ("blur", 2.0), ("noise", 1.0)]
+titles = [f"{name} {strength:g}" if strength else name for name, strength in shown]
+planes = {}
+for name, spectra in domains.items():
+    table = spectra.table[spectra.table["split"] == split]
+    for label in (0, 1):
+        chosen = robustness.sample(table[table["label"] == label], 40)["image"]
+        cut = [robustness.squares_of(spectra.root, image, options, shown) for image in chosen]
+        planes[name, label] = np.stack([log_magnitude(np.stack(same)).mean((0, 1)) for same in zip(*cut, strict=True)])
+        if name == options.stream[0] and label == 1:
+            pictures = dict(zip(titles, max(cut, key=lambda own: np.diff(own[0].astype(float)).std()), strict=True))
+figure = figures.processed_examples(pictures, dict(zip(titles, planes[options.stream[0], 1], strict=True)))
+save_figure(figure, out.figures, "09_examples")
 
 # %% [markdown]
 # The pictures are easy to recognise, all of them: that is why people do not mind such processing. The spectra tell
 # more. Compare each with the first one, most of all at the rim, where the fast waves are. Where it is darker now,
 # waves were lost; where it is brighter, waves were put in. Enlarging draws everything towards the middle.
+#
+# What a detector needs is not the spectrum of the fakes but how it *differs* from that of the reals. Notebook 02
+# showed this difference for each domain, in the last row of its mean spectra. Here it is again, for the same
+# versions. A row is a domain; all panels share one scale. Red: the fakes have more of a frequency. Blue: they have
+# less. White: no difference.
+
+# %%
+apart = {name: planes[name, 1] - planes[name, 0] for name in domains}
+save_figure(figures.differences_left(apart, titles, options.stream), out.figures, "09_differences")
+
+# %% [markdown]
+# The first column is what notebook 02 has shown: the traces that there are to find. Go along each row. Where a panel
+# turns white, reals and fakes have become alike. Where it keeps its colours, the trace is still there, and a network
+# *could* still use it. Look for the dots and lines of a grid, too: do they stay, do they move, or are they gone?
 #
 # ## Measuring
 #
@@ -175,8 +190,9 @@ once.drop_duplicates("image").groupby(["domain", "label"], sort=False).size().un
 #
 # Before anything else: a JPEG file of quality 95 is hardly told from the original by eye. Is it the same for the
 # detectors? Open marks are the images as they are stored, filled marks the same images saved once more. The lines
-# are 95 % intervals: the photographs are drawn again, with repetition, 1000 times, each real image together with
-# the fakes made from it.
+# are 95 % intervals. For these the photographs are drawn again, with repetition, 1000 times, each real image together
+# with the fakes made from it. The intervals are corrected for the skewness of the results and for the small number of
+# photographs (notebook 03).
 
 # %%
 by_domain = table[table["domain"] != curves.AVERAGE]
@@ -274,20 +290,24 @@ save_figure(figures.verdicts_and_traces(by_domain, traces, "noise", options.stre
 #
 # ## Which trace survives what?
 #
-# The same as a table. A trace is *there* if the interval of fake minus real leaves 0 out on images that are only
-# saved in the common way. Each cell names the mildest strength at which it no longer is: the interval contains 0, or
-# has changed its side. A dash: it is there in all strengths that were tested. (A grid's value is ln of the ratio.)
+# The same as a table. A trace is *there* if the interval of fake minus real leaves 0 out in the images as they are
+# stored. The table lists these traces. The column *saved once* is the common step: "gone" means that this light
+# compression alone has taken the trace away, so nothing is left to be followed. Each other cell names the mildest
+# strength at which the trace is no longer there: the interval contains 0, or has changed its side. A dash: it is
+# there in all strengths that were tested. (A grid's value is ln of the ratio.)
 
 # %%
 survival = curves.survival(traces)
 save_table(survival, out.figures, "09_survival")
-text = survival.assign(strength=survival["strength"].map(lambda s: "–" if np.isnan(s) else f"{s:g}"))
+marks = survival["strength"].map("{:g}".format).mask(survival["processing"] == "none", "gone")
+text = survival.assign(strength=marks.mask(survival["strength"].isna(), "–"))
 text["domain"] = pd.Categorical(text["domain"].map(figures.short_name), [figures.short_name(d) for d in domains])
-wide = text.pivot(index=["domain", "trace", "value"], columns="processing", values="strength")
-wide = wide.reindex(columns=list(STRENGTHS)).reset_index("value").sort_index().round(2)
-display(wide.rename(columns={"value": "fake − real"}).rename_axis(columns=None))
+wide = text.pivot(index=["domain", "trace", "value"], columns="processing", values="strength").fillna("")
+wide = wide.reindex(columns=["none", *STRENGTHS]).reset_index("value").sort_index().round(2)
+display(wide.rename(columns={"value": "fake − real", "none": "saved once"}).rename_axis(columns=None))
 for processing, own in survival.groupby("processing", sort=False):
-    print(f"{processing}: {own['strength'].isna().sum()} of {len(own)} traces are there in all strengths")
+    name = "saved once" if processing == "none" else f"{processing}, all strengths"
+    print(f"{name}: {own['strength'].isna().sum()} of {len(own)} traces are left")
 
 # %% [markdown]
 # ## What can be said

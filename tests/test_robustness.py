@@ -393,21 +393,25 @@ def test_trace_curves_are_means_over_groups_with_t_intervals():
 
 
 def test_a_trace_survives_as_long_as_its_interval_is_on_its_side():
-    def rows(trace: str, start: float, of: dict[str, list[float]]) -> list[tuple]:
-        own = [(trace, "none", 0.0, start)]
+    def rows(trace: str, stored: float, once: float, of: dict[str, list[float]]) -> list[tuple]:
+        own = [(trace, "stored", 0.0, stored), (trace, "none", 0.0, once)]
         for name, strengths in STRENGTHS.items():
-            own += [(trace, name, s, v) for s, v in zip(strengths, of.get(name, [start] * 9), strict=False)]
+            own += [(trace, name, s, v) for s, v in zip(strengths, of.get(name, [once] * 9), strict=False)]
         return own
 
-    listed = rows("high", -1.0, {"JPEG": [-1, -0.5, -0.05, -0.5, -0.5, -0.5], "blur": [-1, 0.5, 1, 1, 1]})
-    listed += rows("grid 2", 0.05, {})  # its interval holds 0: not shown at all
+    listed = rows("high", -1.1, -1.0, {"JPEG": [-1, -0.5, -0.05, -0.5, -0.5, -0.5], "blur": [-1, 0.5, 1, 1, 1]})
+    listed += rows("grid 2", 0.05, 0.5, {})  # its interval holds 0: not shown in the images as they are stored
+    listed += rows("grid 4", 0.5, 0.05, {})  # gone when saved once, though it comes back
+    listed += rows("mid", 0.5, -0.5, {})  # turned over
     table = pd.DataFrame(listed, columns=["trace", "processing", "strength", "value"])
     table = table.assign(domain="a", low=table["value"] - 0.1, high=table["value"] + 0.1, n=5)
     table["class"] = "fake − real"
-    found = curves.survival(table)
-    assert set(found["trace"]) == {"high"}
-    found = found.set_index("processing")["strength"].fillna(-1).to_dict()
-    assert found == {"JPEG": 80, "resize": -1, "blur": 0.75, "noise": -1}
+    found = curves.survival(table).set_index(["trace", "processing"])
+    assert found["strength"].fillna(-1).to_dict() == {
+        ("high", "none"): -1, ("high", "JPEG"): 80, ("high", "resize"): -1, ("high", "blur"): 0.75,
+        ("high", "noise"): -1, ("grid 4", "none"): 0, ("mid", "none"): 0,
+    }  # fmt: skip
+    assert set(found.loc["high", "value"]) == {-1.1}
 
 
 # --- figures ---

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cldf_core.comparison import over_seeds
-from cldf_core.data.processing import NONE, STRENGTHS
+from cldf_core.data.processing import NONE, STORED, STRENGTHS
 from cldf_core.spread import matrices
 
 METRICS = ("accuracy", "balanced accuracy", "AUC")
@@ -106,23 +106,26 @@ def survival(table: pd.DataFrame) -> pd.DataFrame:
     """The mildest tested strength at which a trace is no longer shown.
 
     A trace is shown where the interval of fake minus real leaves 0 out; after a processing, on the same side of 0 as
-    before it.
+    in the images as they are stored.
 
     Args:
         table: from `trace_curves`.
 
     Returns:
-        A row for each processing and each trace that is shown on images that are not processed further: domain, trace,
-        value (there), processing, strength, NaN where all those tested leave the trace.
+        For each trace that is shown in the images as they are stored: domain, trace, value (there), processing,
+        strength. The first row is the common step ("none"): strength is 0 where it takes the trace away, and then
+        there is no other row. One for each processing follows; strength is NaN where all those tested leave the trace.
     """
     rows = []
     for (domain, trace), own in table[table["class"] == DIFFERENCE].groupby(["domain", "trace"], sort=False):
-        (start,) = own[own["processing"] == NONE].itertuples()
+        (start,) = own[own["processing"] == STORED].itertuples()
         if not start.low * start.high > 0:
             continue
         side = np.sign(start.value)
-        for processing, strengths in STRENGTHS.items():
+        for processing, strengths in {NONE: (0.0,), **STRENGTHS}.items():
             here = own[own["processing"] == processing].set_index("strength").loc[list(strengths), ["low", "high"]]
             gone = np.flatnonzero(~((side * here) > 0).all(axis=1))
             rows.append((domain, trace, start.value, processing, strengths[gone[0]] if len(gone) else np.nan))
+            if processing == NONE and len(gone):
+                break
     return pd.DataFrame(rows, columns=["domain", "trace", "value", "processing", "strength"])
