@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from cldf_core.resnet import Network, frozen
 from cldf_core.spectrum import Band, Plane, band_mask
 
-BATCH = 64  # activations of larger batches do not stay in the processor's cache
+BATCH = 64  # spectra that are best explained at once: activations of more do not stay in the processor's cache
 LAYER = "layer2"  # maps of an eighth of the plane: later ones are too coarse to name a frequency
 
 
@@ -55,14 +55,3 @@ def without_band(spectra: np.ndarray, band: Band, plane: Plane = "half") -> np.n
     height, columns = spectra.shape[-2:]
     width = 2 * (columns - 1) if plane == "half" else columns
     return np.where(band_mask(height, width, band, plane), np.zeros((), spectra.dtype), spectra)
-
-
-def fake_logits(network: Network, spectra: np.ndarray) -> np.ndarray:
-    """Logits of fake of a trained network, batch by batch: (N, 3, H, W) to float64 (N,)."""
-    device = next(network.parameters()).device
-    parts = []
-    with torch.no_grad(), frozen(network):
-        for start in range(0, len(spectra), BATCH):
-            part = torch.from_numpy(np.asarray(spectra[start : start + BATCH], np.float32)).to(device)
-            parts.append(network.fake_logits(part.contiguous(memory_format=torch.channels_last)))
-    return torch.cat(parts).numpy() if parts else np.empty(0)

@@ -82,6 +82,7 @@ from cldf_core.data.images import crop, open_image
 from cldf_core.resnet import build_network
 from cldf_core.runs import experiment
 from cldf_core.runs.checkpoints import load_network
+from cldf_core.runs.detectors import logits_of
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 
 figures.theme()
@@ -174,7 +175,7 @@ def scored(network, step, band=None) -> pd.DataFrame:
     for name, table in tables.items():
         images = spectra[name].array[table["row"].to_numpy()]
         images = explain.without_band(images, band, options.plane) if band else images
-        logits = explain.fake_logits(network, images)
+        logits = logits_of(network, options, images)
         parts.append(table.assign(step=step, domain=name, logit=logits, score=1 / (1 + np.exp(-logits))))
     return pd.concat(parts, ignore_index=True)
 
@@ -284,7 +285,7 @@ check.round(2).set_index("domain")
 name = options.stream[-1]
 row = tables[name][tables[name]["label"] == 1].iloc[0]
 read = torch.from_numpy(spectra[name].array[[row["row"]]]).float()
-logit = explain.fake_logits(joint, read.numpy())[0]
+logit = logits_of(joint, options, read.numpy())[0]
 figure = figures.explained(
     crop(open_image(spectra[name].root / row["image"]), options.size),
     read[0].numpy(),

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from cldf_core import figures
-from cldf_core.explain import fake_logits, grad_cam, without_band
+from cldf_core.explain import grad_cam, without_band
 from cldf_core.resnet import build_network
 
 
@@ -98,19 +98,6 @@ def test_without_band_takes_that_band_alone():
             taken += spectra - left
         np.testing.assert_array_equal(taken, spectra)
         assert not without_band(spectra, "full", plane).any()
-
-
-def test_logits_are_the_networks_however_they_are_cut(monkeypatch):
-    net = network().train()
-    spectra = np.random.default_rng(0).normal(size=(7, 3, 32, 17)).astype(np.float16)
-    monkeypatch.setattr("cldf_core.explain.BATCH", 3)
-    got = fake_logits(net, spectra)
-    assert net.training
-    net.eval()
-    with torch.no_grad():
-        outputs = net(torch.from_numpy(spectra).float())
-    np.testing.assert_allclose(got, (outputs[:, 1] - outputs[:, 0]).numpy(), atol=1e-5)
-    assert fake_logits(net, spectra[:0]).shape == (0,)
 
 
 def test_every_panel_of_the_figures_says_what_it_is(tmp_path):

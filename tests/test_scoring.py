@@ -23,10 +23,12 @@ from PIL import Image
 
 from cldf_core.metrics import best_threshold, detection
 from cldf_core.options import Options, UserError, for_agent
+from cldf_core.protocol import thread_count
+from cldf_core.resnet import build_network
 from cldf_core.runs import detectors, scoring
 from cldf_core.runs.checkpoints import load_network, save_network, write_seed_checkpoint
 from cldf_core.runs.detectors import Detector, fit_temperature, load_detector, share_of_fakes
-from cldf_core.runs.experiment import run
+from cldf_core.runs.experiment import load_spectra, run
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.scoring import files_of, score
 from cldf_core.runs.staging import notebook_options
@@ -83,6 +85,15 @@ def picture(path: Path, side: int = 32, **how) -> Path:
 # --- the numbers ---
 
 
+def enlarged(data: Path, folder: Path, side: int) -> Path:
+    """A data set's images with sides that long."""
+    for path in data.rglob("*.png"):
+        (folder / path.relative_to(data)).parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.resize((side, side)).save(folder / path.relative_to(data))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("agent", "changes"),
     [
@@ -99,11 +110,7 @@ def picture(path: Path, side: int = 32, **how) -> Path:
 def test_scores_are_those_of_the_run(agent, changes, step, trained, tmp_path):
     _, data, _ = trained
     if changes.get("size") == 64:
-        data = tmp_path / "large"
-        for path in trained[1].rglob("*.png"):
-            (data / path.relative_to(trained[1])).parent.mkdir(parents=True, exist_ok=True)
-            with Image.open(path) as image:
-                image.resize((64, 64)).save(data / path.relative_to(trained[1]))
+        data = enlarged(data, tmp_path / "large", 64)
     folder = run(tiny_options(agent, data, **SHORT, **changes))
     want = folder.scores().query("step == @step and split == 'test'")
     detector = load_detector(str(folder.path), step=step, band=0)
@@ -122,6 +129,39 @@ def test_scores_are_those_of_the_run(agent, changes, step, trained, tmp_path):
     assert list(detector.trained_on) == seen
 
 
+@pytest.mark.parametrize(
+    ("agent", "changes"),
+    [("er", {}), ("icarl", {"precision": "float32"}), ("sequential", {"mixed_precision": True, "size": 64})],
+)
+def test_logits_of_stored_spectra_are_those_of_the_run(agent, changes, trained, tmp_path):
+    data = enlarged(trained[1], tmp_path / "large", 64)
+    options = tiny_options(agent, data, **SHORT, **changes)
+    folder, spectra = run(options), load_spectra(options)
+    network, own = load_network(folder.path / "model-step2.safetensors")
+    network.train()  # to see that it is left as it was, and looked at in evaluation mode
+    scores = folder.scores().query("step == 2 and split == 'test'")
+    for name, stored in spectra.items():
+        rows = stored.table.query("split == 'test'")["row"].to_numpy()
+        want = scores[scores["domain"] == name]["logit"].to_numpy()
+        with thread_count(own.threads):  # and in the run's batches, even bfloat16 rounds alike
+            got = detectors.logits_of(network, own, stored.array[rows])
+        np.testing.assert_allclose(got, want, atol=1e-6)
+    assert network.training
+    assert detectors.logits_of(network, own, stored.array[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_logits_are_the_networks_however_they_are_cut(count, monkeypatch):
+    torch.manual_seed(0)
+    network = build_network("slim", width=8).eval()
+    monkeypatch.setattr("cldf_core.agents.base.SCORE_BATCH", 3)
+    spectra = np.random.default_rng(0).normal(size=(count, 3, 32, 17))
+    got = detectors.logits_of(network, Options(precision="float16"), spectra)
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(spectra).half().float())  # as they are stored
+    np.testing.assert_allclose(got, (outputs[:, 1] - outputs[:, 0]).numpy(), atol=1e-5)
+
+
 def test_the_number_of_workers_and_files_changes_no_bit(trained, monkeypatch):
     folder, data, _ = trained
     detector = load_detector(str(folder.path))
@@ -136,7 +176,7 @@ def test_the_number_of_workers_and_files_changes_no_bit(trained, monkeypatch):
     monkeypatch.setattr(scoring.ThreadPoolExecutor, "submit", lambda *a: waiting.append(next(read)) or submit(*a))
     logits = detectors.logits_of
     seen: list[int] = []
-    monkeypatch.setattr(detectors, "logits_of", lambda d, x: seen.append(len(waiting)) or logits(d, x))
+    monkeypatch.setattr(detectors, "logits_of", lambda *a: seen.append(len(waiting)) or logits(*a))
     pd.testing.assert_frame_equal(one, score(files, detector), check_exact=True)
     assert seen == [67, 131, 195, 240]  # never more than 3 files ahead of the network
 

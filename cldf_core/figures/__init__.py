@@ -22,6 +22,13 @@ from cldf_core.figures.results import (
     over_time,
     trade_offs,
 )
+from cldf_core.figures.robustness import (
+    against_strength,
+    common_step,
+    differences_left,
+    processed_examples,
+    verdicts_and_traces,
+)
 from cldf_core.figures.spectra import (
     after_each_step,
     by_band,
@@ -41,6 +48,7 @@ __all__ = [
     "MARKERS",
     "WIDTH",
     "after_each_step",
+    "against_strength",
     "agent_name",
     "as_text",
     "band_losses",
@@ -48,7 +56,9 @@ __all__ = [
     "by_setting",
     "cell_changes",
     "cells",
+    "common_step",
     "costs",
+    "differences_left",
     "estimates",
     "evidence",
     "explained",
@@ -66,6 +76,7 @@ __all__ = [
     "memory_content",
     "over_time",
     "pixels_to_verdict",
+    "processed_examples",
     "radial_profiles",
     "sample_pairs",
     "short_name",
@@ -74,4 +85,5 @@ __all__ = [
     "spectrum_steps",
     "theme",
     "trade_offs",
+    "verdicts_and_traces",
 ]

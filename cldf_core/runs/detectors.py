@@ -287,12 +287,27 @@ def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
     return scores if scores["label"].nunique() == 2 else None
 
 
-def logits_of(detector: Detector, inputs: np.ndarray) -> np.ndarray:
-    """Logit of fake, as the agents give it, for inputs of shape (N, 3, H, W): float64, shape (N,)."""
+def logits_of(network: Network, options: Options, inputs: np.ndarray) -> np.ndarray:
+    """Logits of fake, batch by batch, as the agent that trained the network gives them after a step.
+
+    Args:
+        network: is looked at in evaluation mode and left as it was.
+        options: of its run: precision, in which inputs are stored, and mixed_precision.
+        inputs: what the network reads, shape (N, 3, H, W).
+
+    Returns:
+        float64, shape (N,).
+    """
     import torch
 
-    device = next(detector.network.parameters()).device
-    stored = torch.from_numpy(inputs).to(getattr(torch, detector.options.precision))  # as the cache rounds it
-    spectra = stored.to(device, torch.float32, memory_format=torch.channels_last)
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=detector.options.mixed_precision):
-        return detector.network.fake_logits(spectra).numpy()
+    from cldf_core.agents.base import SCORE_BATCH
+    from cldf_core.resnet import frozen
+
+    device = next(network.parameters()).device
+    logits = np.empty(len(inputs))
+    with torch.no_grad(), frozen(network), torch.autocast(device.type, torch.bfloat16, enabled=options.mixed_precision):
+        for part in (slice(start, start + SCORE_BATCH) for start in range(0, len(inputs), SCORE_BATCH)):
+            stored = torch.from_numpy(np.array(inputs[part], options.precision))  # as the cache rounds it
+            spectra = stored.to(device, torch.float32, memory_format=torch.channels_last)
+            logits[part] = network.fake_logits(spectra).numpy()
+    return logits

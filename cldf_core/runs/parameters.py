@@ -30,6 +30,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "06_lwf": (*_RUN, *AGENTS["lwf"]),
     "07_er_and_mir": (*_RUN, *AGENTS["mir"]),
     "08_cross_data_set_evaluation": (*_RUN, *_ANY),
+    "09_robustness": (*_RUN, *_ANY),
     "10_bands_and_explanations": (*_RUN, *_ANY),
     # It goes through the switches itself, so it takes neither them nor the variant.
     "11_seed_versus_paper": tuple(name for name in (*_RUN, *_ANY) if name != "variant"),

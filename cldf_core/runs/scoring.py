@@ -99,7 +99,8 @@ def score(
                 reasons[start : start + BATCH] = [x if isinstance(x, str) else "" for x in inputs.values()]
                 usable = {number: x for number, x in inputs.items() if not isinstance(x, str)}
                 if usable:
-                    logits[list(usable)] = logits_of(detector, np.stack(list(usable.values())))
+                    stacked = np.stack(list(usable.values()))
+                    logits[list(usable)] = logits_of(detector.network, detector.options, stacked)
                 for number in usable:
                     reasons[number] = "" if np.isfinite(logits[number]) else "the network gives no number for it"
                 bar.update(len(inputs))

@@ -27,8 +27,10 @@ from cldf_core.runs.parameters import NOTEBOOKS, asked_for, switches
 PROFILES = ("quick", "smoke", "seed")
 LAST = "08_cross_data_set_evaluation"  # of those that are run when nothing else is said
 # These read the runs that others write.
+_TRAINED = ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir")
 NEEDS = {
-    LAST: ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir"),
+    LAST: _TRAINED,
+    "09_robustness": _TRAINED,
     "10_bands_and_explanations": ("03_without_continual_learning", "07_er_and_mir"),
 }
 
@@ -84,7 +86,7 @@ def notebook_options(notebook: str, profile: str, changes: Mapping[str, Any]) ->
     names = (*NOTEBOOKS[notebook], *switches(notebook))
     checked(values, names, where=str(where.relative_to(project_root())))
     options = checked({**values, **changes}, names, where=notebook)
-    for agent in AGENTS:  # some rules concern one agent only; 08 reads the runs of all
+    for agent in AGENTS:  # some rules concern one agent only; 08 and 09 read the runs of all
         if agent in notebook.split("_") or notebook in NEEDS:
             for_agent(options, agent)
     return options

@@ -144,12 +144,13 @@ def test_profiles_have_no_other_files():
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_notebook_08_finds_the_runs_of_the_others(profile):
+@pytest.mark.parametrize("reader", ["08_cross_data_set_evaluation", "09_robustness"])
+def test_notebooks_08_and_09_find_the_runs_of_the_others(reader, profile):
     def values(name: str) -> dict:
         return yaml.safe_load((PROJECT / "params" / profile / f"{name}.yaml").read_text(encoding="utf-8")) or {}
 
     for name in ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir"):
-        assert values(name).items() <= values("08_cross_data_set_evaluation").items()
+        assert values(name).items() <= values(reader).items()
 
 
 # --- execution ---
