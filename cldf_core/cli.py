@@ -73,7 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
     run.add_argument("--again", action="store_true", help="even if it was done with the same inputs")
     run.set_defaults(call=_run)
-    for part in (reproduce, run):
+
+    sweep = commands.add_parser("sweep", help="train many agents, seeds or settings, and compare them")
+    sweep.add_argument("grid", help="a file in params/grids/: seeds, memory or orders")
+    sweep.add_argument("--profile", default="quick", help="quick, smoke or seed")
+    sweep.add_argument("--dry-run", action="store_true", help="list the runs and whether they are done; train nothing")
+    sweep.set_defaults(call=_sweep)
+    for part in (reproduce, run, sweep):
         part.add_argument("--cache-gb", metavar="GB", help="that all spectra in data/spectra may take")
 
     commands.add_parser("train", help="train an agent with the original research code's flags (cldf train --help)")
@@ -156,6 +162,12 @@ def _run(parsed: argparse.Namespace) -> int:
     outcome = staging.execute(notebook, staging.notebook_options(notebook, parsed.profile, changes), again=parsed.again)
     print(staging.table([outcome]))
     return int(outcome.status == "failed")
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    from cldf_core.runs import sweep
+
+    return sweep.command(parsed.grid, parsed.profile, dry=parsed.dry_run)
 
 
 def _data_add(parsed: argparse.Namespace) -> int:

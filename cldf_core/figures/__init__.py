@@ -1,5 +1,6 @@
 """Tidy table in, seaborn figure out. Every figure of the project is drawn by one function here."""
 
+from cldf_core.figures.comparisons import ranks
 from cldf_core.figures.demonstrations import (
     herding_choice,
     inclusion,
@@ -78,6 +79,7 @@ __all__ = [
     "pixels_to_verdict",
     "processed_examples",
     "radial_profiles",
+    "ranks",
     "sample_pairs",
     "short_name",
     "single_numbers",

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from cldf_core.data.description import described_files, is_described
-from cldf_core.data.files import source_hash, whole_file
+from cldf_core.data.files import file_hash, source_hash, whole_file
 from cldf_core.data.layouts import CLASSES, SPLITS_FILE, data_folder, project_root
 from cldf_core.options import AGENTS, Options, UserError, checked, for_agent
 from cldf_core.runs.folder import RunFolder, notebook_folder
@@ -237,7 +237,7 @@ def _surroundings() -> Iterator[None]:
 
 
 def _inputs(source: Path, notebook: str, options: Options) -> str:
-    """Hash of what a notebook's outcome depends on: its cells, the package, its data."""
+    """Hash of what a notebook's outcome depends on: its cells, the package, its data, the sweeps that it reads."""
     from importlib.metadata import version
 
     try:
@@ -246,6 +246,7 @@ def _inputs(source: Path, notebook: str, options: Options) -> str:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{source} is not a readable notebook; make it anew from its .py with: make sync") from None
     what = [cells, options.model_dump(), source_hash(), version("torch"), _data_identity(options.data)]
+    what += _sweep_tables(options) if notebook == LAST else []
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
@@ -258,3 +259,10 @@ def _data_identity(data: str) -> list[Any]:
         found = (p for part in (*CLASSES, SPLITS_FILE) for p in [folder / part, *folder.glob(f"{part}/**/*")])
         files = [p for p in found if p.is_file()]
     return sorted([os.path.relpath(p, folder), p.stat().st_size, p.stat().st_mtime_ns] for p in files)
+
+
+def _sweep_tables(options: Options) -> list[list[str]]:
+    """Names and contents of what sweeps have left: with these options of notebook 08, and what is published."""
+    root, key = project_root(), notebook_folder(LAST, options).path.name.removeprefix(LAST)
+    files = [*root.glob(f"runs/sweep_*{key}/figures/tables/*.csv"), *root.glob("figures/tables/sweep_*.csv")]
+    return sorted([path.relative_to(root).as_posix(), file_hash(path)] for path in files)
