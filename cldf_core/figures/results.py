@@ -230,7 +230,9 @@ def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points:
             if points is not None and agent in set(points["agent"]):
                 single = points[points["agent"] == agent].pivot(index="seed", columns="metric", values="value")
                 ax.plot(single[across], single[upwards], "o", color=colour, ms=2.5, alpha=0.5, lw=0)
-        ax.set(xlabel=textwrap.fill(across, 72 // len(pairs)), ylabel=textwrap.fill(upwards, 34))
+        ax.set(
+            xlabel=textwrap.fill(short_name(across), 72 // len(pairs)), ylabel=textwrap.fill(short_name(upwards), 34)
+        )
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(color="0.93")
     marks = [plt.Line2D([], [], marker="o", lw=0, ms=6, color=agent_colour(a), label=agent_name(a)) for a in agents]

@@ -207,6 +207,8 @@ def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:
                 progress_bar=False,
                 log_output=False,
                 cwd=str(project_root()),
+                # The kernel is on this machine: that its TCP is not encrypted need not be told for every notebook.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
         except papermill.PapermillExecutionError as error:
             why = f"cell {error.exec_count}: {_message(error)}"
