@@ -1,5 +1,6 @@
 """Tidy table in, seaborn figure out. Every figure of the project is drawn by one function here."""
 
+from cldf_core.figures.calibrations import calibration_errors, reliability_diagrams
 from cldf_core.figures.demonstrations import (
     herding_choice,
     inclusion,
@@ -34,6 +35,7 @@ __all__ = [
     "as_text",
     "band_losses",
     "by_band",
+    "calibration_errors",
     "cell_changes",
     "cells",
     "costs",
@@ -55,6 +57,7 @@ __all__ = [
     "over_time",
     "pixels_to_verdict",
     "radial_profiles",
+    "reliability_diagrams",
     "sample_pairs",
     "short_name",
     "single_numbers",
