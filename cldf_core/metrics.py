@@ -24,6 +24,8 @@ DETECTION = (
     "TPR at 5 % FPR",
     "ECE",
 )
+MEASURED = (*DETECTION, "NLL")  # which only calibration looks at
+SMALLEST = np.finfo(float).eps  # probability of what happened, in the NLL
 CONTINUAL = (
     "average",
     "learning",
@@ -66,9 +68,10 @@ class Scored:
             raise ValueError(f"labels have shape {labels.shape} and scores {scores.shape}; needed: (N,) both")
         groups = np.arange(len(scores)) if groups is None else np.asarray(groups)
         self.groups = int(groups.max(initial=-1)) + 1
-        bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
-        gaps = np.bincount(groups * BINS + bins, scores - labels, self.groups * BINS)
+        gaps = np.bincount(groups * BINS + bins_of(scores), scores - labels, self.groups * BINS)
         self._gaps = gaps.reshape(self.groups, BINS)  # P(fake) minus fakes, summed per group and bin
+        happened = np.maximum(np.where(labels == 1, scores, 1 - scores), SMALLEST)
+        self._surprise = np.bincount(groups, -np.log(happened), self.groups)  # nats, summed per group
         order = np.argsort(scores, kind="stable")
         labels, scores, groups = labels[order], scores[order], groups[order]
         self._real_groups, self._fake_groups = groups[labels == 0], groups[labels == 1]
@@ -85,7 +88,7 @@ class Scored:
 
         Args:
             weights: whole numbers from 0, shape (B, groups).
-            names: which of DETECTION.
+            names: which of MEASURED.
 
         Returns:
             For each name shape (B,); NaN where a resample lacks a class that the metric needs.
@@ -95,8 +98,8 @@ class Scored:
 
         Source: Fawcett, Pattern Recognition Letters 2006 (ROC, AUC); Naeini, Cooper & Hauskrecht, AAAI 2015 (ECE).
         """
-        if unknown := set(names) - set(DETECTION):
-            raise ValueError(f"metric is {unknown.pop()!r}; allowed: {', '.join(DETECTION)}")
+        if unknown := set(names) - set(MEASURED):
+            raise ValueError(f"metric is {unknown.pop()!r}; allowed: {', '.join(MEASURED)}")
         of_fake = weights[:, self._fake_groups]
         reals, fakes = _cumulated(weights[:, self._real_groups]), _cumulated(of_fake)
         n_real, n_fake = reals[:, -1].astype(float), fakes[:, -1].astype(float)
@@ -108,6 +111,7 @@ class Scored:
             values["balanced accuracy"] = (values["accuracy on real"] + values["accuracy on fake"]) / 2
             if "ECE" in names:
                 values["ECE"] = np.abs(weights @ self._gaps).sum(1) / (n_real + n_fake)
+            values["NLL"] = weights @ self._surprise / (n_real + n_fake)
             if {"AUC", "AP"} & set(names):
                 low, high, first = self._ranks
                 lower = reals[:, low].astype(float)
@@ -151,6 +155,11 @@ class Scored:
         return {"EER": eer, "TPR at 5 % FPR": np.where(n_real > 0, point(at)[1] / n_fake, np.nan)}
 
 
+def bins_of(scores: np.ndarray) -> np.ndarray:
+    """The bin of each P(fake), from 0 to BINS - 1, all of the same width, shape as given."""
+    return np.clip((scores * BINS).astype(int), 0, BINS - 1)
+
+
 def detection(
     labels: np.ndarray, scores: np.ndarray, *, threshold: float = THRESHOLD, names: Sequence[str] = DETECTION
 ) -> dict[str, float]:
@@ -160,7 +169,7 @@ def detection(
         labels: 0 or 1, shape (N,).
         scores: P(fake), shape (N,).
         threshold: the verdict is "fake" from here up.
-        names: which of DETECTION.
+        names: which of MEASURED.
 
     Returns:
         A value for each name; NaN where a class that it needs is missing.

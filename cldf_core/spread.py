@@ -138,7 +138,7 @@ def matrices(
 
     Args:
         scores: the table of scores of one run.
-        metrics: which of DETECTION.
+        metrics: which of MEASURED.
         threshold: the verdict is "fake" from here up; one for all steps, or one for each.
         resamples: how many.
         seed: of the resamples.

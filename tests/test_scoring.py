@@ -21,13 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cldf_core.calibration import fit_temperature
 from cldf_core.metrics import best_threshold, detection
 from cldf_core.options import Options, UserError, for_agent
 from cldf_core.protocol import thread_count
 from cldf_core.resnet import build_network
 from cldf_core.runs import detectors, scoring
 from cldf_core.runs.checkpoints import load_network, save_network, write_seed_checkpoint
-from cldf_core.runs.detectors import Detector, fit_temperature, load_detector, share_of_fakes
+from cldf_core.runs.detectors import Detector, load_detector, share_of_fakes
 from cldf_core.runs.experiment import load_spectra, run
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.scoring import files_of, score
@@ -194,36 +195,6 @@ def test_a_large_image_is_cut_and_turned_as_in_training(trained, tmp_path):
 
 
 # --- calibration, threshold and band ---
-
-
-def likelihood(t: float, logits: np.ndarray, labels: np.ndarray) -> float:
-    p = 1 / (1 + np.exp(-logits / t))
-    return float(np.sum(labels * np.log(p) + (1 - labels) * np.log(1 - p)))
-
-
-@pytest.mark.parametrize("scale", [0.3, 1, 4, 20])
-def test_the_temperature_is_that_of_a_grid_search(scale):
-    rng = np.random.default_rng(3)
-    labels = rng.integers(0, 2, 400)
-    logits = (labels * 2 - 1 + rng.normal(0, 1.5, 400)) * scale
-    grid = scale * np.exp(np.linspace(np.log(0.2), np.log(5), 4001))
-    want = max(grid, key=lambda t: likelihood(t, logits, labels))
-    found = fit_temperature(logits, labels)
-    assert found == pytest.approx(want, rel=0.002)
-
-
-def test_logits_of_a_true_model_have_temperature_one():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, 200_000)
-    labels = (rng.random(200_000) < 1 / (1 + np.exp(-logits))).astype(int)
-    assert fit_temperature(logits, labels) == pytest.approx(1, abs=0.02)
-    assert fit_temperature(3 * logits, labels) == pytest.approx(3, abs=0.06)
-
-
-@pytest.mark.parametrize("logits", [[-1.0, -2, 3, 0.1], [1.0, 2, -3, 0.1], [2.0, -2, 1, -1]])
-def test_scores_without_a_best_temperature_get_none(logits):
-    labels = np.array([0, 0, 1, 1])
-    assert fit_temperature(np.array(logits), labels) is None
 
 
 @given(

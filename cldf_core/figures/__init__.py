@@ -1,5 +1,6 @@
 """Tidy table in, seaborn figure out. Every figure of the project is drawn by one function here."""
 
+from cldf_core.figures.calibrations import calibration_errors, reliability_diagrams
 from cldf_core.figures.comparisons import ranks
 from cldf_core.figures.demonstrations import (
     herding_choice,
@@ -55,6 +56,7 @@ __all__ = [
     "band_losses",
     "by_band",
     "by_setting",
+    "calibration_errors",
     "cell_changes",
     "cells",
     "common_step",
@@ -80,6 +82,7 @@ __all__ = [
     "processed_examples",
     "radial_profiles",
     "ranks",
+    "reliability_diagrams",
     "sample_pairs",
     "short_name",
     "single_numbers",

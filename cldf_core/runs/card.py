@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cldf_core.calibration import trained_on
 from cldf_core.comparison import over_seeds
 from cldf_core.metrics import CONTINUAL, DETECTION, THRESHOLD, best_threshold, video_scores
 from cldf_core.options import UserError
@@ -165,8 +166,7 @@ def _fitted(one: Scores, table: pd.DataFrame, step: int) -> float:
     """The threshold that is best for the validation scores of a step."""
     own = table[(table["split"] == "validation") & (table["step"] == step)]
     if one.stream is not None:
-        first = step - 1 if one.agent == "separate" else 0  # whose network knows one domain
-        own = own[own["domain"].isin(one.stream[first:step])]
+        own = own[own["domain"].isin(trained_on(one.agent, one.stream, step))]
     if own["label"].nunique() < 2:
         raise UserError(
             f"--threshold is 'validation', but {one.run} has no validation scores of both classes in step {step}"

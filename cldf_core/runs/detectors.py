@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from scipy.stats import binomtest
 
+from cldf_core.calibration import fit_temperature, trained_on
 from cldf_core.metrics import best_threshold
 from cldf_core.options import Options, UserError, for_agent, relevant
 
@@ -100,26 +100,6 @@ def load_detector(
             detector = replace(detector, threshold_from=words)
     edges = (declared - band, declared + band) if band else None
     return replace(detector, threshold=declared, band=edges, notes=(*detector.notes, note))
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
-    """The temperature T, from 0.01 to 100, for which sigmoid(logit / T) makes the labels most likely.
-
-    Args:
-        logits: of fake, shape (N,).
-        labels: 0 or 1, shape (N,).
-
-    Returns:
-        None where no T is best: all signs are right (T goes to 0), or most of the logits' sum is wrong (to infinity).
-
-    Source: Guo, Pleiss, Sun & Weinberger, ICML 2017, section 4.2.
-    """
-    right = np.where(labels == 1, logits, -logits)
-    if (right >= 0).all() or right.sum() <= 0:
-        return None
-    edges = (np.log(0.01), np.log(100))
-    found = minimize_scalar(lambda log_t: np.logaddexp(0, -right / np.exp(log_t)).sum(), bounds=edges, method="bounded")
-    return float(np.exp(found.x))
 
 
 def share_of_fakes(
@@ -264,8 +244,7 @@ def _detector(path: Path) -> Detector:
     if options.test_jpeg or options.test_resize:
         notes.append("its run changed images (test_jpeg, test_resize) before it scored them; here they are as they are")
     device = "cuda" if options.device == "cuda" and torch.cuda.is_available() else "cpu"
-    first = step - 1 if options.agent == "separate" else 0
-    seen = tuple(options.stream[max(first, 0) : step]) if known else ()
+    seen = tuple(trained_on(options.agent, options.stream, step)) if known else ()
     root, whole = project_root(), path.resolve()
     name = whole.relative_to(root).as_posix() if whole.is_relative_to(root) else str(path)
     return Detector(network.to(device), options, name, seen, notes=tuple(notes))
