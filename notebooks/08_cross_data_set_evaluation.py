@@ -18,10 +18,11 @@
 # # 08 · Cross-data-set evaluation
 #
 # **What you will learn.** How all agents compare when they learn the same stream with the same network: what
-# they forget, what they know at the end, what they make of fakes that they have never met, and what they cost.
+# they forget, what they know at the end, what they make of fakes that they have never met, whether their scores
+# can be believed, whether another seed, memory or order would say the same, and what all this costs.
 #
-# **Reads** the runs that notebooks 03 to 07 wrote with the same parameters; it trains nothing. **Writes**
-# figures and tables to `runs/08_cross_data_set_evaluation-…/figures/`.
+# **Reads** the runs that notebooks 03 to 07 wrote with the same parameters, and the tables of `cldf sweep`; it
+# trains nothing. **Writes** figures and tables to `runs/08_cross_data_set_evaluation-…/figures/`.
 #
 # **Time**: about a minute on two cores.
 
@@ -72,9 +73,11 @@ all_options = {agent: for_agent(options, agent) for agent in AGENTS}
 
 # %%
 import pandas as pd
+from IPython.display import display
 
-from cldf_core import figures, spread
-from cldf_core.runs import experiment
+from cldf_core import calibration, comparison, figures, spread
+from cldf_core.runs import experiment, sweep
+from cldf_core.runs.card import metric_card
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 
 figures.theme()
@@ -101,24 +104,31 @@ split = "test" if "test" in options.splits else "validation"
 #
 # The question of this notebook: **what is gained over sequential fine-tuning, and at what price?** The runs are
 # found by their options. If one is missing, the next cell says which.
+#
+# All that is said below comes from one table, the **metric card**: nine metrics of detection for every step and
+# domain, nine of continual learning for every run, and the cost. (`cldf metrics` prints it for any runs, and for
+# files with scores of other programs.) `low` and `high` are the ends of a 95 % interval: the test photographs are
+# drawn again, with repetition, 1000 times, each real image together with the fakes made from it.
+# `threshold_from` says where the verdict's threshold comes from: it is declared, 0.5 for all.
 
 # %%
 runs = {agent: experiment.find(own) for agent, own in all_options.items()}
 scores = experiment.collect(list(runs.values()))
 by_agent = {agent: scores[scores["agent"] == agent] for agent in runs}
-pd.DataFrame({figures.AGENTS[a][0]: {"run": r.path.name, "started": r.manifest["started"]} for a, r in runs.items()}).T
+card = metric_card(list(runs.values()), split=split)
+save_table(card, out.figures, "08_card")
+print(*card.attrs["notes"], sep="\n")
+card.iloc[[0, 4, 8, -20, -1]]
 
 # %% [markdown]
 # ## What does each know, after every step?
 #
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
-# % interval: the test photographs are drawn again, with repetition, 1000 times, each real image together with
-# the fakes made from it. Sequential fine-tuning stands at the left of both rows, so that every agent has it
-# beside itself. Separate models are not here: they have no "after every step". Their matrix is in notebook 03.
+# % interval. Sequential fine-tuning stands at the left of both rows, so that every agent has it beside itself.
+# Separate models are not here: they have no "after every step". Their matrix is in notebook 03.
 
 # %%
-cells = figures.cells(scores, split=split)
-save_table(cells, out.figures, "08_cells")
+cells = card[card["metric"] == "accuracy"]
 panels = ["sequential", "icarl", "gdumb", "lwf", "sequential", "er", "mir", "joint"]
 save_figure(figures.matrices(cells, options.stream, panels=panels), out.figures, "08_matrices")
 
@@ -127,72 +137,165 @@ save_figure(figures.matrices(cells, options.stream, panels=panels), out.figures,
 # on*: darker means forgotten. *Along the frames*: darker means that the agent has lost the ability to learn
 # something new. *Right of the gap*: the fakes that nobody was trained on.
 #
-# ## How does the accuracy on each domain change?
+# ## How do accuracy and AUC on each domain change?
 #
-# The same numbers as lines. A panel is a domain, the grey bar is the step that trains on it, the bands are 95 %
-# intervals, the dotted line is guessing.
+# The same numbers as lines, and below them the AUC. A panel is a domain, the grey bar is the step that trains on
+# it, the bands are 95 % intervals, the dotted line is guessing. The AUC is the chance that a fake gets a higher
+# score than a real image; no threshold is needed for it.
 
 # %%
-save_figure(figures.over_time(cells[cells["agent"] != "separate"], options.stream), out.figures, "08_over_time")
+for measure in ("accuracy", "AUC"):
+    own = card[(card["metric"] == measure) & (card["agent"] != "separate")]
+    figure = figures.over_time(own, options.stream, metric=measure)
+    save_figure(figure, out.figures, f"08_over_time_{measure.lower()}")
 
 # %% [markdown]
 # Right of the bar, look for lines that stay up while that of sequential fine-tuning goes down. Left of it, all
 # agents are still without knowledge of the domain; what is above the dotted line there is transfer from other
-# domains.
+# domains. Where the accuracy falls and the AUC does not, the images are still ranked rightly, and only the
+# threshold is off.
 #
 # ## How much is forgotten?
 #
-# Forgetting is the best accuracy that a domain had before minus that at the end, averaged over all domains but
-# the last (max-last; Chaudhry et al., ECCV 2018; formula in notebook 03). Which intervals are clearly to the
-# left of that of sequential fine-tuning?
+# The field uses one word for two numbers. Both are means over all domains but the last.
+#
+# * **max-last**: the best value that a domain had before the end, minus that at the end (Chaudhry et al., ECCV
+#   2018).
+# * **first-last**: the value right after the domain was learned, minus that at the end. It is the backward
+#   transfer (Lopez-Paz & Ranzato, NeurIPS 2017) with the other sign.
+#
+# And each can be taken of the accuracy or of the AUC.
+
 
 # %%
-parts = [
-    spread.summary(own, options.stream, metric, split=split).assign(agent=agent, measure=metric)
-    for metric in ("accuracy", "AUC")
-    for agent, own in by_agent.items()
-]
-summary = pd.concat(parts, ignore_index=True)
+def with_domain(table: pd.DataFrame) -> pd.DataFrame:
+    """The name of an unseen domain joins that of the metric."""
+    return table.assign(metric=table["metric"] + (": " + table["domain"]).where(table["domain"] != "", ""))
+
+
+whole = with_domain(card[card["metric"].str.contains(": ")])
+measure = whole["metric"].str.split(": ", n=1, expand=True)
+summary = whole.assign(measure=measure[0], metric=measure[1])
 accuracy = summary[summary["measure"] == "accuracy"]
-one_network = accuracy[accuracy["agent"] != "separate"]
-figure = figures.estimates(one_network, ["forgetting (max-last)"], line=0, label="accuracy lost")
-save_figure(figure, out.figures, "08_forgetting")
-save_table(summary[["agent", "measure", "metric", "value", "low", "high"]], out.figures, "08_summary")
+back = summary[summary["metric"] == "backward transfer"].assign(metric="first-last")
+back[["value", "low", "high"]] = -back[["value", "high", "low"]].to_numpy()
+lost = pd.concat([summary[summary["metric"] == "forgetting (max-last)"].assign(metric="max-last"), back])
+lost = lost[lost["agent"] != "separate"].assign(metric=lost["metric"] + ", " + lost["measure"])
+kinds = ["max-last, accuracy", "first-last, accuracy", "max-last, AUC", "first-last, AUC"]
+save_figure(figures.estimates(lost, kinds, line=0, label="lost"), out.figures, "08_forgetting")
 
 # %% [markdown]
-# The smaller, the better; but an agent that learns little has little to forget. So forgetting is never read
-# alone.
+# The smaller, the better. Where *first-last* is below 0, domains were known better at the end than right after
+# they were learned. An agent that learns little has little to forget, so forgetting is never read alone.
 #
 # ## What is known at the end, and does it reach fakes never seen?
 #
 # *average* is the mean accuracy over the trained domains after the last step.
 
 # %%
+one_network = accuracy[accuracy["agent"] != "separate"]
 unseen_names = [f"unseen: {name}" for name in options.unseen]
-figure = figures.estimates(accuracy, ["average", *unseen_names[:2]], line=0.5, label="accuracy after the last step")
+figure = figures.estimates(one_network, ["average", *unseen_names[:2]], line=0.5, label="accuracy after the last step")
 save_figure(figure, out.figures, "08_average")
+figures.as_text(accuracy, ["average", "learning", "forgetting (max-last)", "backward transfer", *unseen_names])
 
 # %% [markdown]
 # Left: joint training shows what can be had with all images; how near does each agent come? Right: the dotted
 # line is guessing. An interval that contains it says that this agent cannot be told from guessing on these
 # fakes, however well it remembers its own.
-
-# %%
-figures.as_text(accuracy, ["average", "learning", "forgetting (max-last)", "backward transfer", *unseen_names])
-
-# %% [markdown]
+#
 # ## Does the threshold matter?
 #
-# Accuracy depends on where the line between real and fake is drawn: here at a score of 0.5, for all. AUC does
-# not: it is the chance that a fake gets a higher score than a real image. If an agent has a high AUC and a low
-# accuracy, then it still ranks the images rightly, and only its threshold is off.
+# Accuracy depends on where the line between real and fake is drawn. It must not be drawn by looking at the test
+# images. But it may be fitted to validation images of the domains that were trained on: the line with the best
+# balanced accuracy there. Does that help?
 
 # %%
-both = summary.assign(metric=summary["measure"] + ", " + summary["metric"])
-names = ["accuracy, average", "AUC, average", *(f"{m}, {u}" for u in unseen_names[:1] for m in ("accuracy", "AUC"))]
-figures.as_text(both, names)
+parts = [card[card["metric"].isin(["accuracy: average", "accuracy: unseen", "AUC: average", "AUC: unseen"])]]
+if split == "test" and "validation" in options.splits:
+    fitted = ["accuracy: average", "accuracy: unseen"]
+    parts.append(metric_card(list(runs.values()), threshold="validation", metrics=fitted))
+ends = pd.concat(parts)
+label = {"declared": ", threshold 0.5", "validation": ", threshold fitted", "": ""}
+ends["metric"] = ends["metric"] + ends["threshold_from"].map(label)
+figures.as_text(ends[ends["domain"].isin(["", *options.unseen[:1]])])
 
 # %% [markdown]
+# A high AUC beside a low accuracy means a threshold that is off. For unseen fakes nothing can be fitted: nobody
+# has validation images of them.
+#
+# ## Can P(fake) be taken at its word?
+#
+# A detector also says how sure it is. It is **calibrated** if, of the images to which it gives P(fake) = 0.8,
+# eight in ten are fakes. Networks are often too sure of themselves. The simplest remedy is a **temperature** $T$
+# (Guo et al., ICML 2017): every logit is divided by it before it becomes a probability. $T > 1$ makes all answers
+# less sure, $T < 1$ surer. No verdict at 0.5 changes, nor does the order of the images. $T$ is one number for each
+# agent and step, fitted to the validation photographs of the domains *seen so far*, as one would have to do in
+# practice, and applied to all domains, the unseen one too.
+#
+# A **reliability diagram** sorts the images into 15 bins of P(fake): across is the mean P(fake) of a bin, up is its
+# share of fakes. On the dotted line P(fake) means what it says. Above it there are more fakes than P(fake) says,
+# below it fewer. Large points hold many images. The bars are 95 % intervals; a long bar means few photographs.
+# First sequential fine-tuning, a row for each step; then iCaRL after the last step.
+
+# %%
+together = scores[scores["agent"] != "separate"]
+fitted = "validation" in options.splits and split == "test"
+if fitted:
+    calibrated = calibration.calibrated(together, options.stream)
+    points = calibration.reliabilities(together[together["agent"].isin(["sequential", "icarl"])], options.stream)
+    save_table(points, out.figures, "08_reliability")
+    figure = figures.reliability_diagrams(points[points["agent"] == "sequential"])
+    save_figure(figure, out.figures, "08_reliability_sequential")
+    figure = figures.reliability_diagrams(points[points["agent"] == "icarl"], steps=[len(options.stream)])
+    save_figure(figure, out.figures, "08_reliability_icarl")
+    each = calibrated.drop_duplicates(["agent", "step"]).pivot(index="agent", columns="step", values="temperature")
+    display(each.loc[together["agent"].unique()].rename(index=figures.agent_name).round(2))
+else:
+    print("Temperatures need scores of the splits validation and test; without both there is no calibration here.")
+
+# %% [markdown]
+# *Sequential fine-tuning*: look at the large points at the left before the temperature, images that the network
+# calls real for certain. On the domain just learned hardly any of them is a fake. On those that it has forgotten, or
+# not met yet, many are: **what is forgotten is forgotten with confidence**. The temperature of the later steps is a
+# compromise. It takes some of the confidence from the forgotten domains, and too much from those still known.
+#
+# *iCaRL*: on the domains seen, the open points form a steep S: too cautious. Its logit is a difference of two
+# distances that can never be large. The temperature draws most images to the ends, where they belong. On fakes of an
+# unknown kind the same caution was closer to the truth, and the temperature takes it away.
+#
+# The table shows each temperature after each step. NaN means that none is best: every verdict on the validation
+# photographs was right, and the scores stay as they are.
+#
+# Two numbers measure the result for all agents. The **ECE** (expected calibration error): how far is the mean
+# P(fake) of a bin from its share of fakes, on average? The **NLL** (negative log-likelihood): how surprising are the
+# true labels? Confident mistakes cost most.
+
+# %%
+if fitted:
+    wrong = calibration.errors(together, options.stream)
+    save_table(wrong, out.figures, "08_calibration")
+    save_figure(figures.calibration_errors(wrong), out.figures, "08_calibration")
+    last = wrong[(wrong["step"] == len(options.stream)) & wrong["domain"].isin([calibration.SEEN, *options.unseen])]
+    for name, own in last[last["when"] == "change"].groupby("domain", sort=False):
+        lower, higher = (own[own["high"] < 0], own[own["low"] > 0])
+        print(f"{figures.short_name(name)}: the temperature lowers the NLL of", end=" ")
+        print(", ".join(map(figures.agent_name, lower["agent"])) or "no agent", end="; it raises that of ")
+        print(", ".join(map(figures.agent_name, higher["agent"])) or "no agent")
+    wanted = last[(last["metric"] != "accuracy") & (last["when"] != "change")]
+    names = wanted["domain"].map(figures.short_name) + ", " + wanted["metric"] + " " + wanted["when"]
+    display(figures.as_text(wanted.assign(metric=names)))
+
+# %% [markdown]
+# Left: the mean over the domains trained on. Right: the fakes never seen. Open: before the temperature; filled:
+# after it. Smaller is better. A dot may lie at the upper end of its interval, or beyond: the ECE of few images is
+# too high, because chance alone keeps the points off the line, and the interval allows for that.
+#
+# The temperature is fitted on seen domains only, and nothing makes it right for others: if an agent was too sure
+# everywhere, it helps there too; if an agent was too cautious on what it knows, it does harm there. **A calibrated
+# P(fake) is a statement about fakes of the kinds seen**, mixed half and half with reals as in the validation
+# photographs. And a low ECE does not make a detector good: one that always says 0.5 has an ECE of 0 here.
+#
 # ## Is the gain over sequential fine-tuning more than luck?
 #
 # All agents were tested on the same photographs. So the difference of two agents can be taken within each
@@ -203,7 +306,7 @@ figures.as_text(both, names)
 parts = [
     spread.paired_difference(own, by_agent["sequential"], options.stream, split=split).assign(agent=agent)
     for agent, own in by_agent.items()
-    if agent != "sequential"
+    if agent not in ("sequential", "separate")
 ]
 difference = pd.concat(parts, ignore_index=True)
 save_table(difference[["agent", "metric", "value", "low", "high"]], out.figures, "08_differences")
@@ -215,6 +318,77 @@ save_figure(figure, out.figures, "08_differences")
 # An interval that does not touch the dotted line is a difference that these photographs support. For *average*
 # and *unseen*, right is better; for *forgetting*, left is better.
 #
+# But this is one run of each agent. Another seed means other first weights, another order of images and other
+# memories.
+#
+# ## Would another seed say the same?
+#
+# `cldf sweep seeds` trains every agent with five seeds. Below: the mean over the seeds with its 95 % t interval.
+# What was not run is not in the table.
+
+# %%
+seeds = with_domain(sweep.results("seeds", options))
+over_seeds = sweep.over_seeds_of(seeds, by=["agent", "metric"])
+ends = ["accuracy: average", "accuracy: forgetting (max-last)", "AUC: average"]
+unseen = [f"{m}: {name}" for name in unseen_names[:1] for m in ("accuracy", "AUC")]
+figures.as_text(over_seeds, [*ends, *unseen]) if len(seeds) else "Not run: cldf sweep seeds"
+
+# %% [markdown]
+# Two agents with the same seed start from the same weights. So they are compared in pairs, by a t test over the
+# seeds. There are many pairs; Holm's correction raises the p values accordingly. Here are the comparisons with
+# sequential fine-tuning; all others are in `figures/tables/sweep_seeds_tests.csv`.
+
+# %%
+rows = []
+for metric in [*ends[:2], *unseen[:1]] if len(seeds) else []:
+    tests = comparison.paired_t_tests(seeds.loc[seeds["metric"] == metric, ["agent", "seed", "value"]])
+    for row in tests[(tests[["first", "second"]] == "sequential").any(axis=1)].itertuples():
+        sign, other = (-1, row.second) if row.first == "sequential" else (1, row.first)
+        ends_of = sorted([sign * row.low, sign * row.high])
+        rows.append((other, metric, sign * row.difference, *ends_of, row.p_holm, row.n))
+against = pd.DataFrame(rows, columns=["agent", "metric", "value", "low", "high", "p_holm", "n"])
+if len(against):
+    save_table(against, out.figures, "08_seeds_against_sequential")
+against.style.format(precision=3).hide(axis="index")
+
+# %% [markdown]
+#
+# ## Stability against plasticity, seen against unseen
+#
+# An agent must keep what it knows (*stability*: a high backward transfer) and still learn what is new
+# (*plasticity*: the accuracy on each domain right after its step, *learning*). Each dot is an agent, the small
+# ones are single seeds, the lines are intervals.
+
+# %%
+one_seed = summary.assign(metric=summary["measure"] + ": " + summary["metric"])
+shown, points = (over_seeds, seeds) if len(seeds) else (one_seed, None)
+pairs = [("accuracy: learning", "accuracy: backward transfer"), *[("accuracy: average", name) for name in unseen[:1]]]
+shown = shown[shown["agent"] != "separate"]
+save_figure(figures.trade_offs(shown, pairs, points=points), out.figures, "08_trade_offs")
+
+# %% [markdown]
+#
+# ## How large must the memory be, and does the order of the domains matter?
+#
+# `cldf sweep memory` trains the four agents that have a memory with memories of different sizes, and `cldf sweep
+# orders` trains the agents on the same domains in other orders; three seeds each.
+
+# %%
+sizes = with_domain(sweep.results("memory", options))
+if len(sizes):
+    table = sweep.over_seeds_of(sizes, by=["agent", "memory", "metric"])
+    names = ["accuracy: average", "accuracy: forgetting (max-last)", *unseen[:1]]
+    save_figure(figures.by_setting(table, "memory", names, label="images in the memory"), out.figures, "08_memory")
+orders = with_domain(sweep.results("orders", options))
+if len(orders):
+    orders["order"] = orders["stream"].map(figures.short_name).str.replace(" ", "\n")
+    table = sweep.over_seeds_of(orders, by=["agent", "order", "metric"])
+    save_figure(figures.by_setting(table, "order", names, label="order of the domains"), out.figures, "08_orders")
+print(*(f"Not run: cldf sweep {name}" for name, t in (("memory", sizes), ("orders", orders)) if t.empty))
+
+# %% [markdown]
+#
+#
 # ## What does it cost?
 #
 # Seconds of training and testing; the most memory that the process held; the bytes of remembered spectra; and
@@ -223,23 +397,23 @@ save_figure(figure, out.figures, "08_differences")
 # another in one notebook (03, 07) share a process, so a later one cannot show a lower peak than an earlier one.
 
 # %%
-rows = [
-    (
-        agent,
-        run.manifest["seconds"],
-        run.manifest["peak_memory_bytes"] / 1e6,
-        run.manifest["steps"][-1]["memory_bytes"] / 1e6,
-        run.manifest["images"],
-    )
-    for agent, run in runs.items()
-]
-cost = pd.DataFrame(rows, columns=["agent", "seconds", "peak memory (MB)", "remembered (MB)", "images trained on"])
-save_table(cost, out.figures, "08_cost")
-save_figure(figures.costs(cost.melt("agent", var_name="cost")), out.figures, "08_cost")
+units = {"seconds": 1, "peak memory (bytes)": 1e6, "memory buffer (bytes)": 1e6, "images trained on": 1e3}
+names = ["seconds", "peak memory (MB)", "remembered (MB)", "thousand images trained on"]
+cost = card[card["metric"].isin(units)][["agent", "metric", "value"]]
+cost["value"] /= cost["metric"].map(units)
+cost["cost"] = cost["metric"].map(dict(zip(units, names, strict=True)))
+save_table(cost.pivot(index="agent", columns="cost", values="value").reset_index(), out.figures, "08_cost")
+save_figure(figures.costs(cost), out.figures, "08_cost")
+priced = cost.assign(metric=cost["cost"], low=cost["value"], high=cost["value"])
+both = pd.concat([priced, one_network])
+both = both[both["agent"] != "separate"]
+pairs = [(name, "average") for name in (names[0], names[2], names[3])]
+save_figure(figures.trade_offs(both, pairs), out.figures, "08_cost_against_accuracy")
 
 # %% [markdown]
 # Compare with joint training: a method that costs as much as training on everything anew saves only the room
-# for the images.
+# for the images. (Joint training has no memory of its own: it reads all images again.) In the second figure, up
+# and to the left is better.
 #
 # ## What can be said
 #
@@ -261,8 +435,6 @@ for agent in ("icarl", "gdumb", "lwf", "er", "mir"):
     print(f"   forgets {lost[agent]:.2f}, {'less than half' if less else 'NOT less than half'} of that;")
     print(f"   average {g.value:+.2f} [{g.low:+.2f}, {g.high:+.2f}], {'enough' if higher else 'NOT enough'}")
 print(f"\n{len(helping)} of 5 agents help: {', '.join(helping) or 'none'}")
-
-# %%
 for name in unseen_names:
     unseen_values = accuracy[accuracy["metric"] == name]
     above = unseen_values[unseen_values["low"] > 0.5]["agent"]
