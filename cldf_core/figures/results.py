@@ -231,7 +231,7 @@ def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points:
                 single = points[points["agent"] == agent].pivot(index="seed", columns="metric", values="value")
                 ax.plot(single[across], single[upwards], "o", color=colour, ms=2.5, alpha=0.5, lw=0)
         ax.set(
-            xlabel=textwrap.fill(short_name(across), 72 // len(pairs)), ylabel=textwrap.fill(short_name(upwards), 34)
+            xlabel=textwrap.fill(short_name(across), 72 // len(pairs)), ylabel=textwrap.fill(short_name(upwards), 26)
         )
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(color="0.93")
