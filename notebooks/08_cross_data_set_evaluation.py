@@ -389,8 +389,8 @@ save_figure(figures.trade_offs(shown, pairs, points=points), out.figures, "08_tr
 #
 # ## How large must the memory be, and does the order of the domains matter?
 #
-# `cldf sweep memory` trains the four agents that have a memory with memories of different sizes, and `cldf sweep
-# orders` trains the agents on the same domains in other orders; three seeds each.
+# `cldf sweep memory` trains iCaRL, GDumb and ER with memories of different sizes, and `cldf sweep orders` trains the
+# agents on the same domains in other orders; three seeds each. MIR is left out of both, for its time.
 
 # %%
 sizes = with_domain(sweep.results("memory", options))

@@ -61,7 +61,7 @@ def project(root, small_data):
 # --- grids ---
 
 
-@pytest.mark.parametrize(("name", "count"), [("seeds", 40), ("memory", 48), ("orders", 54)])
+@pytest.mark.parametrize(("name", "count"), [("seeds", 40), ("memory", 36), ("orders", 45)])
 def test_the_projects_grids(name, count):
     grid = read_grid(name)
     assert grid.path == PROJECT / "params" / "grids" / f"{name}.yaml"
