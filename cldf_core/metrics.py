@@ -52,7 +52,7 @@ class Scored:
         threshold: the verdict is "fake" from here up.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, or a label that is neither 0 nor 1.
     """
 
     def __init__(
@@ -66,6 +66,11 @@ class Scored:
         labels, scores = np.asarray(labels), np.asarray(scores, float)
         if labels.shape != scores.shape or labels.ndim != 1:
             raise ValueError(f"labels have shape {labels.shape} and scores {scores.shape}; needed: (N,) both")
+        if wrong := set(np.unique(labels)) - {0, 1}:
+            raise ValueError(f"labels hold {wrong.pop()}; allowed: 0 (real) and 1 (fake)")
+        # Of a network that has diverged nothing is known: a verdict on some of the images would be a wrong number.
+        self._known = not np.isnan(scores).any()
+        scores = np.nan_to_num(scores)
         groups = np.arange(len(scores)) if groups is None else np.asarray(groups)
         self.groups = int(groups.max(initial=-1)) + 1
         gaps = np.bincount(groups * BINS + bins_of(scores), scores - labels, self.groups * BINS)
@@ -91,7 +96,8 @@ class Scored:
             names: which of MEASURED.
 
         Returns:
-            For each name shape (B,); NaN where a resample lacks a class that the metric needs.
+            For each name shape (B,); NaN where a resample lacks a class that the metric needs, and everywhere if a
+            score is NaN.
 
         Raises:
             ValueError: an unknown name.
@@ -100,6 +106,8 @@ class Scored:
         """
         if unknown := set(names) - set(MEASURED):
             raise ValueError(f"metric is {unknown.pop()!r}; allowed: {', '.join(MEASURED)}")
+        if not self._known:
+            return {name: np.full(len(weights), np.nan) for name in names}
         of_fake = weights[:, self._fake_groups]
         reals, fakes = _cumulated(weights[:, self._real_groups]), _cumulated(of_fake)
         n_real, n_fake = reals[:, -1].astype(float), fakes[:, -1].astype(float)
@@ -172,7 +180,7 @@ def detection(
         names: which of MEASURED.
 
     Returns:
-        A value for each name; NaN where a class that it needs is missing.
+        A value for each name; NaN where a class that it needs is missing, or a score is NaN.
 
     Raises:
         ValueError: shapes that do not fit, or an unknown name.
@@ -189,7 +197,12 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float
     Args:
         scores: P(fake), shape (N,).
         labels: 0 or 1, shape (N,), both classes.
+
+    Raises:
+        ValueError: there is one class only, or a score that is NaN.
     """
+    if len(np.unique(labels)) < 2 or np.isnan(scores).any():
+        raise ValueError(f"labels hold {np.unique(labels).tolist()}; needed: both classes, and no score that is NaN")
     edges = np.unique([0.0, *scores, 1.0])
     tried = np.append((edges[1:] + edges[:-1]) / 2, 0.5)
     tried = tried[(tried > 0) & (tried < 1)]
@@ -250,8 +263,8 @@ def continual(values: np.ndarray) -> dict[str, np.ndarray]:
     transfer); Chaudhry et al., ECCV 2018 (forgetting).
     """
     R = np.asarray(values, float)
-    T = R.shape[-1]
-    if R.ndim < 2 or R.shape[-2] != T:
+    T = R.shape[-1] if R.ndim else 0
+    if R.ndim < 2 or R.shape[-2] != T or T == 0:
         raise ValueError(f"the matrix has shape {R.shape}; needed: (..., T, T), a row per step, a column per domain")
     diagonal = np.diagonal(R, axis1=-2, axis2=-1)
     last = R[..., T - 1, :]

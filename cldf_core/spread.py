@@ -232,7 +232,7 @@ def paired_difference(
         ValueError: the two were not tested on the same images.
     """
     keys = ["domain", "split", "image"]
-    one, other = (scores[keys].drop_duplicates().reset_index(drop=True) for scores in (first, second))
+    one, other = (t[keys].drop_duplicates().sort_values(keys, ignore_index=True) for t in (first, second))
     if not one.equals(other):
         raise ValueError("the two runs were tested on different images, so they cannot be paired")
     of = continual_and_unseen(stream)

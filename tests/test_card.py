@@ -430,7 +430,7 @@ def test_runs_of_one_agent_and_other_images(trained, tmp_path):
     assert one not in set(paired([trained["er", 0], path], metrics=["AUC"], **FEW)["domain"])
     lacking = scores[(scores["domain"] == one) & (scores["image"] != scores["image"].iloc[0])]
     path = as_file(lacking, tmp_path / "p.csv")
-    with pytest.raises(UserError, match="there is no domain in which .* have the same images"):
+    with pytest.raises(UserError, match="have no domain with the same images and labels after their last steps"):
         paired([trained["er", 0], path], **FEW)
     with pytest.raises(UserError, match="--compare needs two runs or files; there: "):
         paired([path], **FEW)
@@ -448,6 +448,64 @@ def test_other_images_and_other_streams_are_told(trained, tmp_path):
 
 
 # --- the command ---
+
+
+def made(path, cells, seed=0):
+    """A file with scores of random images: for each (step, domain) so many."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"{domain}{i}.png", domain, i % 2, step, round(float(rng.uniform(0, 0.7) + 0.3 * (i % 2)), 3))
+        for (step, domain), count in cells.items()
+        for i in range(count)
+    ]
+    pd.DataFrame(rows, columns=["image", "domain", "label", "step", "score"]).to_csv(path, index=False)
+    return path
+
+
+def test_only_what_both_have_after_the_last_step_is_compared(tmp_path):
+    every = {(step, domain): 40 for step in (1, 2) for domain in "AB"}
+    whole = made(tmp_path / "whole.csv", every)
+    lacks = made(tmp_path / "lacks.csv", {cell: n for cell, n in every.items() if cell != (2, "A")}, seed=1)
+    table = paired([whole, lacks], metrics=["AUC"], stream=["A", "B"], **FEW)
+    assert list(table["domain"]) == ["B"]
+    assert table.attrs["notes"] == [
+        "whole and lacks are not compared on A: there they were not tested on the same images"
+    ]
+    card = metric_card([whole, lacks], metrics=["AUC"], **FEW).query("step == 2 and domain == 'B'")
+    values = card.set_index("agent")["value"]
+    assert table["difference"].iloc[0] == pytest.approx(values["whole"] - values["lacks"], abs=1e-12)
+    half = made(tmp_path / "half.csv", {**every, (2, "A"): 20, (2, "B"): 20})
+    with pytest.raises(UserError, match="whole and half have no domain with the same images and labels"):
+        paired([whole, half], **FEW)
+    once = made(tmp_path / "once.csv", {(1, "A"): 40, (1, "B"): 40})
+    table = paired([whole, once], metrics=["AUC"], **FEW)
+    assert table["step"].isna().all()
+    assert table.attrs["notes"] == ["whole and once are compared after steps 2 and 1, their last ones"]
+
+
+def test_files_of_one_name_are_told_apart(tmp_path):
+    files = []
+    for seed, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        files.append(made(tmp_path / folder / "scores.csv", {(1, "A"): 20}, seed=seed))
+    table = paired(files, metrics=["AUC"], **FEW)
+    assert [*table["first"], *table["second"]] == [f"scores of {path}" for path in files]
+
+
+def test_what_is_not_defined_and_what_has_no_seed_is_told(trained, tmp_path, capsys):
+    path = made(tmp_path / "theirs.csv", {(1, "A"): 20})
+    words = ["metrics", *(str(folder.path) for folder in trained.values()), str(path), "--compare", "--metric", "AUC"]
+    assert main([*words, "--resamples", "5"]) == 0
+    assert "note: theirs has no seed, so it is not compared with the others" in capsys.readouterr().err
+    reals = pd.read_csv(path).query("label == 0")
+    reals.to_csv(path, index=False)
+    words = ["metrics", str(path), "--metric", "AUC", "--resamples", "5"]
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert f"note: {path}: A has real images only, so AUC, AP, EER and others are NaN\n" in told.err
+    assert "NaN" in told.out.splitlines()[1].split()
+    assert main([*words, "--format", "csv"]) == 0
+    assert ",AUC,NaN," in capsys.readouterr().out
 
 
 def test_the_command_prints_a_table(trained, capsys):
@@ -523,6 +581,9 @@ def test_the_command_compares_two_files(tmp_path, capsys):
     ("words", "sentence"),
     [
         (["nothing"], "'nothing' is no run and no table of scores; allowed: a finished run's folder"),
+        (["x" * 300 + ".csv"], "'xxxxxxxxxx"),
+        (["~nobody-here/a.csv"], "'~nobody-here/a.csv' is no run and no table of scores"),
+        (["semicolons.csv"], "semicolons.csv separates its columns by ';'; needed: commas"),
         (["bad.csv"], "bad.csv, row 3 has label 'x'; allowed: 0 or real, 1 or fake"),
         (["good.csv", "--metric", "AUK"], "--metric is 'AUK'; allowed: accuracy"),
         (["good.csv", "--threshold", "low"], "--threshold is 'low'; allowed: a number, or validation"),
@@ -539,6 +600,7 @@ def test_mistakes_are_told_in_a_sentence(root, monkeypatch, capsys, words, sente
     monkeypatch.chdir(root)
     head = "image,domain,label,score\n1.png,a,0,0.1\n"
     (root / "good.csv").write_text(head + "2.png,a,1,0.1\n")
+    (root / "semicolons.csv").write_text("image;domain;label;score\n1.png;a;0;0,1\n")
     (root / "bad.csv").write_text(head + "2.png,a,x,0.1\n")
     assert main(["metrics", *words]) == 2
     told = capsys.readouterr()

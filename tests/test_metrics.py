@@ -106,6 +106,22 @@ def test_a_missing_class_gives_nan_where_it_is_needed(label):
     assert np.isnan(got["accuracy on real" if label else "accuracy on fake"])
 
 
+def test_a_score_that_is_nan_leaves_nothing_defined():
+    found = detection(np.array([0, 1, 1]), np.array([0.1, np.nan, 0.8]))
+    assert all(np.isnan(value) for value in found.values())
+
+
+def test_labels_other_than_0_and_1_are_refused():
+    with pytest.raises(ValueError, match="labels hold 2; allowed: 0"):
+        detection(np.array([0, 1, 2]), np.array([0.1, 0.2, 0.8]))
+
+
+def test_no_threshold_is_best_for_one_class_or_for_nan():
+    for labels, scores in (([1, 1], [0.1, 0.2]), ([], []), ([0, 1], [0.1, np.nan])):
+        with pytest.raises(ValueError, match="needed: both classes, and no score that is NaN"):
+            best_threshold(np.array(scores), np.array(labels))
+
+
 def test_no_image_gives_nan_and_wrong_shapes_are_refused():
     assert all(np.isnan(v) for v in detection(np.array([], int), np.array([])).values())
     with pytest.raises(ValueError, match=r"labels have shape \(2,\) and scores \(3,\)"):
@@ -287,7 +303,7 @@ def test_a_missing_value_makes_undefined_what_needs_it_and_nothing_else(at, unde
         assert got[name] == want[name]
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 3), (4, 2, 3)])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (4, 2, 3), (0, 0)])
 def test_a_matrix_that_is_not_square_is_refused(shape):
     with pytest.raises(ValueError, match="needed:"):
         continual(np.zeros(shape))

@@ -36,6 +36,8 @@ def read_text(path: Path) -> pd.DataFrame:
     columns = [name.strip().lower() for name in names]
     if not columns:
         raise DataError(f"{path} is empty; needed: a first line with the columns' names")
+    if len(columns) == 1 and (sign := next((s for s in ";\t|" if s in columns[0]), None)):
+        raise DataError(f"{path} separates its columns by {sign!r}; needed: commas, and points in decimal numbers")
     again = [name for k, name in enumerate(columns) if name in columns[:k]]
     if again:
         raise DataError(f"{path} has the column {again[0]!r} twice; needed: each once")

@@ -246,14 +246,19 @@ def _notes(scores: Sequence[Scores], split: str) -> list[str]:
         if None not in (first.stream, other.stream) and first.stream != other.stream:
             notes.append(f"{first.run} and {other.run} were trained on other streams: their averages tell other things")
             break
-    images = [
-        {domain: frozenset(part) for domain, part in own.groupby("domain")["image"]}
-        for own in (one.table[one.table["split"] == split] for one in scores)
-    ]
-    for other, tested in zip(scores[1:], images[1:], strict=True):
-        if odd := [d for d in tested if d in images[0] and tested[d] != images[0][d]]:
+    names = [one.run if sum(o.run == one.run for o in scores) == 1 else f"{one.agent} of {one.run}" for one in scores]
+    tested = [one.table[one.table["split"] == split] for one in scores]
+    for name, table in zip(names, tested, strict=True):
+        classes = table.groupby("domain")["label"].agg(["nunique", "first"])
+        notes += [
+            f"{name}: {domain} has {('real', 'fake')[label]} images only, so AUC, AP, EER and others are NaN"
+            for domain, label in classes.loc[classes["nunique"] == 1, "first"].items()
+        ]
+    images = [{domain: frozenset(part) for domain, part in table.groupby("domain")["image"]} for table in tested]
+    for name, own in zip(names[1:], images[1:], strict=True):
+        if odd := [d for d in own if d in images[0] and own[d] != images[0][d]]:
             notes.append(
-                f"{first.run} and {other.run} were tested on other images of {odd[0]}: differences may be theirs"
+                f"{names[0]} and {name} were tested on other images of {', '.join(odd)}: differences may be theirs"
             )
             break
     return notes

@@ -47,13 +47,15 @@ def compared(card: pd.DataFrame) -> pd.DataFrame:
         raise UserError(
             f"--compare needs two agents with a seed; there: {', '.join(map(repr, own['agent'].unique())) or 'none'}"
         )
-    own = own[own["step"].isna() | (own["step"] == own["step"].max())]
+    own = own[own["step"].isna() | (own["step"] == own.groupby("run")["step"].transform("max"))]
     tables = []
     for (metric, step, domain), part in own.groupby(["metric", "step", "domain"], sort=False, dropna=False):
         tests = paired_t_tests(part[["agent", "seed", "value"]])
         tables.append(tests.assign(metric=metric, step=step, domain=domain))
-    table = pd.concat(tables, ignore_index=True).assign(spread="seeds")
-    return _typed(table)
+    table = _typed(pd.concat(tables, ignore_index=True).assign(spread="seeds"))
+    without = card[(card["run"] != "") & card["seed"].isna()]["agent"].unique()
+    table.attrs["notes"] = [f"{agent} has no seed, so it is not compared with the others" for agent in without]
+    return table
 
 
 def paired(
@@ -71,10 +73,11 @@ def paired(
     Args: as `metric_card`.
 
     Returns:
-        COMPARISON, spread "groups": of each detection metric after the last step, in every domain in which both were
-        tested on the same images, and of each continual metric where both have the same stream, the difference of
-        first minus second with a 95 % interval, from the same resamples of the groups for both. There is no p.
-        n images, or groups for the continual metrics. Runs of one agent have their seed in the name.
+        COMPARISON, spread "groups": of each detection metric after the last step (missing where the two have not the
+        same one), in every domain in which both were tested on the same images, and of each continual metric where
+        both have the same stream and images, the difference of first minus second with a 95 % interval, from the same
+        resamples of the groups for both. There is no p. n images, or groups for the continual metrics. Runs of one
+        agent have their seed in the name. attrs["notes"] says what could not be compared.
 
     Raises:
         UserError: as `read_scores`; there is one run only; or two have no domain with the same images.
@@ -84,47 +87,76 @@ def paired(
     scores = read_scores(runs, stream)
     if len(scores) < 2:
         raise UserError(f"--compare needs two runs or files; there: {scores[0].run}")
-    names = agent_names(scores)
-    names = [f"{n}, seed {one.seed}" if names.count(n) > 1 else n for n, one in zip(names, scores, strict=True)]
+    names = _distinct(agent_names(scores), scores)
     declared, wanted = declared_threshold(threshold), metrics_of(metrics)
     at = [thresholds(one, one.table, split, declared) for one in scores]
     how = {"split": split, "resamples": resamples, "seed": seed}
-    rows = [
-        {"first": names[i], "second": names[k], **row}
-        for i, k in itertools.combinations(range(len(scores)), 2)
-        for row in _differences((scores[i], scores[k]), (at[i], at[k]), wanted, how)
+    rows: list[dict[str, Any]] = []
+    notes = []
+    for i, k in itertools.combinations(range(len(scores)), 2):
+        two = f"{names[i]} and {names[k]}"
+        last = [_last(scores[j].table, split, max(at[j])) for j in (i, k)]
+        both = _same_images(last)
+        if not both:
+            raise UserError(f"--compare: {two} have no domain with the same images and labels after their last steps")
+        if left := sorted(set().union(*(set(table["domain"]) for table in last)) - set(both)):
+            notes.append(f"{two} are not compared on {', '.join(left)}: there they were not tested on the same images")
+        if max(at[i]) != max(at[k]):
+            notes.append(f"{two} are compared after steps {max(at[i])} and {max(at[k])}, their last ones")
+        place = {"first": names[i], "second": names[k]}
+        last = _grouped_alike([table[table["domain"].isin(both)] for table in last])
+        rows += [place | row for row in _detection(last, (at[i], at[k]), wanted, how)]
+        whole = [one.table[one.table["split"] == split] for one in (scores[i], scores[k])]
+        known = scores[i].stream
+        if known is not None and scores[k].stream == known and _same_cells(whole):
+            rows += [place | row for row in _continual(_grouped_alike(whole), (at[i], at[k]), known, wanted, how)]
+    table = _typed(pd.DataFrame(rows).assign(spread="groups"))
+    table.attrs["notes"] = notes
+    return table
+
+
+def _distinct(names: Sequence[str], scores: Sequence[Scores]) -> list[str]:
+    """Names of agents; those of several runs get the seed, and if that does not tell them apart, the run."""
+    seeds = [
+        f"{n}, seed {one.seed}" if names.count(n) > 1 and one.seed is not None else n
+        for n, one in zip(names, scores, strict=True)
     ]
-    return _typed(pd.DataFrame(rows).assign(spread="groups"))
+    return [f"{n} of {one.run}" if seeds.count(n) > 1 else n for n, one in zip(seeds, scores, strict=True)]
 
 
-def _differences(
-    two: tuple[Scores, Scores],
-    at: tuple[dict[int, float], dict[int, float]],
-    wanted: Sequence[str],
-    how: Mapping[str, Any],
+def _last(table: pd.DataFrame, split: str, step: int) -> pd.DataFrame:
+    return table[(table["split"] == split) & (table["step"] == step)]
+
+
+def _detection(
+    last: Sequence[pd.DataFrame], at: Sequence[dict[int, float]], wanted: Sequence[str], how: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """The rows for two runs."""
-    tables, whole = _same_images(two, how["split"])
-    detection = [name for name in DETECTION if name in wanted]
-    last = [table[table["step"] == max(own)] for table, own in zip(tables, at, strict=True)]
-    first, second = (matrices(table, detection, threshold=own, **how) for table, own in zip(last, at, strict=True))
-    for name in detection:
+    """The detection metrics of two tables with the same images, each of one step."""
+    names = [name for name in DETECTION if name in wanted]
+    first, second = (matrices(table, names, threshold=own, **how) for table, own in zip(last, at, strict=True))
+    for name in names:
         difference = first.of[name] - second.of[name]
         low, high = difference.interval()
         for i, domain in enumerate(first.domains):
-            row = {"metric": name, "step": first.steps[0], "domain": domain, "n": first.images[0, i]}
+            step = first.steps[0] if first.steps == second.steps else None
+            row = {"metric": name, "step": step, "domain": domain, "n": first.images[0, i]}
             yield row | {"difference": difference.value[0, i], "low": low[0, i], "high": high[0, i]}
-    stream = two[0].stream
-    if stream is None or two[1].stream != stream or not whole:
-        return
+
+
+def _continual(
+    whole: Sequence[pd.DataFrame],
+    at: Sequence[dict[int, float]],
+    stream: Sequence[str],
+    wanted: Sequence[str],
+    how: Mapping[str, Any],
+) -> Iterator[dict[str, Any]]:
+    """The continual metrics of two tables with the same images after every step."""
+    statistic = continual_and_unseen(stream)
     for measure in (m for m in MEASURES if any(name.startswith(f"{m}: ") for name in wanted)):
-        first, second = (
-            matrices(table, [measure], threshold=own, **how) for table, own in zip(tables, at, strict=True)
-        )
-        statistic = continual_and_unseen(stream)
+        first, second = (matrices(table, [measure], threshold=own, **how) for table, own in zip(whole, at, strict=True))
         difference = first.statistic(measure, statistic) - second.statistic(measure, statistic)
         low, high = difference.interval()
-        for i, name in enumerate(continual_names(tables[0], stream, how["split"])):
+        for i, name in enumerate(continual_names(whole[0], stream, how["split"])):
             kind, _, domain = name.partition(": ")
             if f"{measure}: {kind}" in wanted:
                 row = {"metric": f"{measure}: {kind}", "domain": domain, "n": first.groups}
@@ -132,27 +164,28 @@ def _differences(
                 yield row | {"low": low[i], "high": high[i]}
 
 
-def _same_images(two: tuple[Scores, Scores], split: str) -> tuple[list[pd.DataFrame], bool]:
-    """The scores of the domains with the same images, sorted and grouped alike; and whether those are all there are."""
-    tables = [one.table[one.table["split"] == split] for one in two]
-    tested = [
-        {domain: frozenset(zip(part["image"], part["label"], strict=True)) for domain, part in table.groupby("domain")}
+def _same_images(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """The domains in which two tables, each of one step, have the same images with the same labels."""
+    first, second = (
+        {domain: frozenset(zip(own["image"], own["label"], strict=True)) for domain, own in table.groupby("domain")}
         for table in tables
-    ]
-    both = [domain for domain, images in tested[0].items() if tested[1].get(domain) == images]
-    if not both:
-        raise UserError(f"--compare: there is no domain in which {two[0].run} and {two[1].run} have the same images")
-    tables = [t[t["domain"].isin(both)].sort_values(["step", "domain", "image"], ignore_index=True) for t in tables]
-    # A file of another program may not know what belongs together: then the other's groups count for both.
+    )
+    return [str(domain) for domain, images in first.items() if second.get(domain) == images]
+
+
+def _same_cells(tables: Sequence[pd.DataFrame]) -> bool:
+    """Whether two tables have the same images with the same labels, in every step and domain."""
+    columns = ["step", "domain", "image", "label"]
+    first, second = (table[columns].sort_values(columns, ignore_index=True) for table in tables)
+    return first.equals(second)
+
+
+def _grouped_alike(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Two tables of the same images, sorted, with the groups of the one that knows more of what belongs together."""
     known = min(tables, key=lambda table: table["group"].nunique())
     group = known.drop_duplicates(["domain", "image"]).set_index(["domain", "image"])["group"]
-    return (
-        [
-            table.assign(group=group.loc[list(zip(table["domain"], table["image"], strict=True))].array)
-            for table in tables
-        ],
-        all(len(images) == len(both) for images in tested),
-    )
+    ordered = (table.sort_values(["step", "domain", "image"], ignore_index=True) for table in tables)
+    return [t.assign(group=group.loc[list(zip(t["domain"], t["image"], strict=True))].array) for t in ordered]
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

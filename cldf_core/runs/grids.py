@@ -70,7 +70,7 @@ def read_grid(name: str) -> Grid:
     # CLDF_ROOT may be a folder of results alone: then these are the grids beside the package.
     roots = (Path(cldf_core.__file__).parents[1], project_root())
     there = {path.stem: path for root in roots for path in sorted(root.glob("params/grids/*.yaml"))}
-    if name not in there:
+    if name not in there or not there[name].is_file():
         raise UserError(f"there is no grid {name!r} in params/grids; allowed: {', '.join(sorted(there)) or 'none'}")
     path = there[name]
     try:

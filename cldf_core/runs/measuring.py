@@ -85,12 +85,13 @@ def main(parsed: argparse.Namespace) -> int:
     for console in (sys.stdout, sys.stderr):
         if isinstance(console, io.TextIOWrapper):  # it may lack letters of a name
             console.reconfigure(errors="backslashreplace")
-    for note in card.attrs["notes"]:
+    notes = [*card.attrs["notes"], *(() if comparison is None else comparison.attrs["notes"])]
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if how == "json":
         parts = {"metrics": card} | ({} if comparison is None else {"comparisons": comparison})
         values = {name: json.loads(part.to_json(orient="records", double_precision=15)) for name, part in parts.items()}
-        _give(json.dumps({**values, "notes": card.attrs["notes"]}, indent=1) + "\n", parsed.out)
+        _give(json.dumps({**values, "notes": notes}, indent=1) + "\n", parsed.out)
         return 0
     tables = [card] if comparison is None else [card, comparison]
     if how == "table":
@@ -100,7 +101,7 @@ def main(parsed: argparse.Namespace) -> int:
         out = parsed.out.with_stem(parsed.out.stem + "-compare") if parsed.out and number else parsed.out
         if number and not out:
             print()
-        _give(table.to_csv(index=False, lineterminator="\n") if how == "csv" else table, out)
+        _give(_undefined_told(table).to_csv(index=False, lineterminator="\n") if how == "csv" else table, out)
     return 0
 
 
@@ -131,6 +132,14 @@ def _give(result: str | pd.DataFrame, out: Path | None) -> None:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
 
 
+def _undefined_told(table: pd.DataFrame) -> pd.DataFrame:
+    """With "NaN" for the values that are not defined, which are not to be taken for missing."""
+    told = {
+        name: table[name].astype(object).where(table[name].notna(), "NaN") for name in _WITH_INTERVAL if name in table
+    }
+    return table.assign(**told)
+
+
 def _aligned(table: pd.DataFrame) -> str:
     """A table to be read: numbers with four places, an interval in brackets, nothing for what is missing."""
     unasked = ("low", "high", "threshold_from", "split", "spread")
@@ -140,7 +149,8 @@ def _aligned(table: pd.DataFrame) -> str:
         if name not in unasked and not (name in ("p", "p_holm") and table[name].isna().all())
     ]
     lines = [[f"{name} [95 % interval]" if name in _WITH_INTERVAL else name for name in names]]
-    given = table.astype(object).where(table.notna(), None)
+    told = _undefined_told(table).astype(object)
+    given = told.where(told.notna(), None)
     for row in given.to_dict("records"):
         cells = {name: _text(row[name]) for name in names}
         for name in set(_WITH_INTERVAL) & set(names):

@@ -7,6 +7,7 @@ and score (P(fake)); optional are step (else 1), split (else test), group (else 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,15 +64,15 @@ def read_scores(what: Sequence[str | Path | RunFolder], stream: Sequence[str] | 
         raise UserError("no run and no file is named; needed: at least one")
     found: dict[Path, list[Scores]] = {}
     for given in what:
-        path = given.path if isinstance(given, RunFolder) else Path(given).expanduser()
-        if not path.exists():
+        path = given.path if isinstance(given, RunFolder) else Path(given)
+        if not os.path.exists(path):  # unlike Path's, it says no to a name that is too long
             path = project_root() / "runs" / path
-        if path.resolve() in found:
+        if path.absolute() in found:
             continue
-        if path.is_dir():
-            found[path.resolve()] = [_of_run(RunFolder(path))]
-        elif path.is_file() and path.suffix.lower() in tables.SUFFIXES:
-            found[path.resolve()] = _of_file(path, str(given), stream)
+        if os.path.isdir(path):
+            found[path.absolute()] = [_of_run(RunFolder(path))]
+        elif os.path.isfile(path) and path.suffix.lower() in tables.SUFFIXES:
+            found[path.absolute()] = _of_file(path, str(given), stream)
         else:
             raise UserError(
                 f"{str(given)!r} is no run and no table of scores; allowed: a finished run's folder, its name in "
