@@ -313,11 +313,12 @@ for processing, own in survival.groupby("processing", sort=False):
 # %% [markdown]
 # ## What can be said
 #
-# **Which strength of each processing halves the gain over guessing, and for which agent?** The gain is the balanced
-# accuracy (the mean of that on reals and that on fakes) minus 0.5, on average over the trained domains. Each cell
-# names the mildest strength that leaves at most half of the gain that the agent has on images saved in the common
-# way; in brackets, which one of the tested strengths that is, counted from the mildest. A dash: none of them does. An empty
-# cell: the agent is not better than guessing to begin with, so there is nothing to be halved.
+# **Which strength of each processing halves the gain over guessing, and for which agent?** The gain is the
+# balanced accuracy (the mean of that on reals and that on fakes) minus 0.5, on average over the trained domains.
+# Each cell names the mildest strength that leaves at most half of the gain that the agent has on images saved in
+# the common way; in brackets, which one of the tested strengths that is, counted from the mildest. A dash: none
+# of them does. An empty cell: the agent is not better than guessing to begin with, so there is nothing to be
+# halved.
 
 # %%
 for metric in ("balanced accuracy", "AUC"):
