@@ -407,10 +407,10 @@ if len(orders):
 print(*(f"Not run: cldf sweep {name}" for name, t in (("memory", sizes), ("orders", orders)) if t.empty))
 
 # %% [markdown]
-# *Memory* (n = 3 seeds, so the intervals are wide). iCaRL needs little: with 50 images it ends at 0.95 [0.95, 0.95], with
-# 1200 at 0.96. ER needs more: 0.89 [0.76, 1.0] with 50, 0.96 with 1200. GDumb knows nothing but its memory: 0.82 with 50,
-# 0.965 with 1200, where it has reached joint training (0.964). On the unseen domain no such order is seen for iCaRL
-# and ER; GDumb's mean rises from 0.74 to 0.88, and its intervals overlap.
+# *Memory* (n = 3 seeds, so the intervals are wide). iCaRL needs little: with 50 images it ends at 0.95 [0.95,
+# 0.95], with 1200 at 0.96. ER needs more: 0.89 [0.76, 1.0] with 50, 0.96 with 1200. GDumb knows nothing but its
+# memory: 0.82 with 50, 0.965 with 1200, where it has reached joint training (0.964). On the unseen domain no such
+# order is seen for iCaRL and ER; GDumb's mean rises from 0.74 to 0.88, and its intervals overlap.
 #
 # ## What does it cost?
 #
