@@ -266,8 +266,8 @@ def by_setting(
             ax.plot(x, own["value"], "o", ls="-" if numbers else "", color=colour, ms=4, lw=1, label=agent_name(agent))
         if line is not None:
             ax.axhline(line, color="0.4", lw=0.8, ls=":")
-        ax.set(title=textwrap.fill(short_name(name), 30), xlim=(-0.5, len(settings) - 0.5))
-        ax.set_xticks(range(len(settings)), [str(s) for s in settings])
+        ax.set(title=textwrap.fill(short_name(name), 24, break_on_hyphens=False), xlim=(-0.5, len(settings) - 0.5))
+        ax.set_xticks(range(len(settings)), [str(s) for s in settings], fontsize="small" if numbers else 6.5)
         ax.grid(axis="y", color="0.93")
     handles = axes.flat[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=min(6, len(agents)), frameon=False)
