@@ -1,6 +1,6 @@
 """Where the original research code and the papers differ: one named option each, and the seed's defaults.
 
-The variant "paper" takes the defaults of the fields, "seed" those of SEED: what the code of *Towards
+The variant "paper" takes the defaults of the fields and of PAPER, "seed" those of SEED: what the code of *Towards
 generalizable DeepFake detection with continual learning on limited data* (2022) computes, mistakes
 included. Every option can also be set by itself, in both. Source: methods.md sections 2 to 4 and 6.
 """
@@ -53,7 +53,9 @@ class Switches(BaseModel):
     )
     teacher_after: Literal["domain", "chunk"] = Field("domain", description="LwF: when the teacher is replaced")
     teacher_mode: Literal["eval", "train"] = Field("eval", description="LwF: train moves the teacher's statistics")
-    passes: Literal["joined", "separate"] = Field("joined", description="ER, MIR: one mean loss, or two added up")
+    passes: Literal["joined", "averaged", "separate"] = Field(
+        "joined", description="ER, MIR: one mean loss, of one pass or of two (MIR's default), or two losses added up"
+    )
     replay_from: Literal["earlier-domains", "all"] = Field("earlier-domains", description="ER, MIR: what is replayed")
     offers: Literal["first-epoch", "every-epoch"] = Field("first-epoch", description="when the reservoir sees an image")
     counted: Literal["image", "batch"] = Field("image", description="the reservoir: how n_seen goes up")
@@ -75,6 +77,9 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "er": ("passes", "replay_from", *_RESERVOIR),
     "mir": ("passes", "replay_from", *_RESERVOIR, "virtual_lr", "statistics"),
 }
+
+# MIR needs the incoming batch's own gradient for its virtual step. In two passes it is that of the update too.
+PAPER: dict[str, dict[str, Any]] = {"mir": {"passes": "averaged"}}
 
 _STREAM = {
     **{"size": 224, "plane": "full", "precision": "float32", "crop": "top-left", "channels": "BGR"},
@@ -108,7 +113,5 @@ SEED: dict[str, dict[str, Any]] = {
 
 
 def variant_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the variant that the values name takes for the options that they do not; nothing for "paper"."""
-    if values.get("variant") != "seed":
-        return {}
-    return SEED.get(str(values.get("agent", "sequential")), {})
+    """What the variant that the values name takes for the options that they do not, where fields say otherwise."""
+    return (SEED if values.get("variant") == "seed" else PAPER).get(str(values.get("agent", "sequential")), {})

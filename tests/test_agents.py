@@ -510,8 +510,8 @@ def test_lwf_starts_as_plain_training():
 
 
 @pytest.mark.parametrize("agent", REPLAY)
-def test_the_loss_is_one_mean_over_incoming_and_replayed_images(agent, monkeypatch):
-    opts = options(agent, replay=3, candidates=6, memory=10)
+def test_joined_the_loss_is_one_mean_over_incoming_and_replayed_images(agent, monkeypatch):
+    opts = options(agent, replay=3, candidates=6, memory=10, passes="joined")
     learner = build_agent(opts)
     first, second = steps_of(opts, 12, 9)
     train(learner, [first])
@@ -529,6 +529,47 @@ def test_the_loss_is_one_mean_over_incoming_and_replayed_images(agent, monkeypat
         labels = torch.cat([batch.labels, replayed.labels])
         want = -sum(logits[k].log_softmax(0)[labels[k]] for k in range(len(labels))) / len(labels)
         assert loss == pytest.approx(want.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("agent", REPLAY)
+@pytest.mark.parametrize("passes", ["averaged", "separate"])
+def test_in_two_passes_the_update_is_that_of_the_formula(agent, passes, monkeypatch):
+    """Each batch normalised by itself; the mean over all images, or the sum of two means, descended by plain SGD."""
+    opts = options(
+        agent, replay=3, candidates=6, memory=10, batch=7, passes=passes, optimiser="sgd", lr=0.01, schedule="constant"
+    )
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 12, 10)
+    train(learner, [first])
+    learner.begin_step(second)
+    learner.start_optimiser(second, anew=True)  # no momentum from before
+    learner.optimiser.param_groups[0].update(momentum=0.0, weight_decay=0.0)
+    taken: list[torch.Tensor] = []
+    retrieve = learner.retrieve
+    monkeypatch.setattr(learner, "retrieve", lambda batch: taken.append(retrieve(batch)) or taken[-1])
+    for batch in second.batches(0):  # of 7 and of 3
+        twin, memory = copy.deepcopy(learner.network).train(), copy.deepcopy(learner.memory)
+        value = learner.observe(batch)
+        replayed = memory.take(taken[-1])
+        n, m = len(batch.labels), len(replayed.labels)
+        assert (n, m) in {(7, 3), (3, 3)}
+        sums = [
+            -sum(row.log_softmax(0)[label] for row, label in zip(twin(b.spectra), b.labels, strict=True))
+            for b in (batch, replayed)
+        ]
+        loss = (sums[0] + sums[1]) / (n + m) if passes == "averaged" else sums[0] / n + sums[1] / m
+        loss.backward()
+        with torch.no_grad():
+            for got, p in zip(learner.network.parameters(), twin.parameters(), strict=True):
+                torch.testing.assert_close(got, p - 0.01 * p.grad, rtol=0, atol=1e-6)
+        # The running statistics have seen the incoming images first, then the replayed ones.
+        for got, b in zip(learner.network.buffers(), twin.buffers(), strict=True):
+            torch.testing.assert_close(got, b, rtol=0, atol=1e-6)
+        assert value == pytest.approx((loss if passes == "averaged" else sums[0] / n).item(), abs=1e-5)
+
+
+def test_mir_goes_in_two_passes_of_one_mean_loss_and_er_in_one():
+    assert (options("er").passes, options("mir").passes) == ("joined", "averaged")
 
 
 @pytest.mark.parametrize("agent", REPLAY)
@@ -563,9 +604,10 @@ def test_er_in_the_first_domain_is_plain_training():
     assert losses[0] == losses[1] == losses[2]
 
 
+@pytest.mark.parametrize(("passes", "moved"), [("joined", 1), ("averaged", 2)])
 @pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
-def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(schedule, monkeypatch):
-    opts = options("mir", schedule=schedule, candidates=8, replay=2, memory=10, epochs=2)
+def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(schedule, passes, moved, monkeypatch):
+    opts = options("mir", schedule=schedule, candidates=8, replay=2, memory=10, epochs=2, passes=passes)
     learner = build_agent(opts)
     first, second = steps_of(opts, 12, 9)
     train(learner, [first])
@@ -585,15 +627,17 @@ def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(sche
         assert same(before, parameters(learner.network))
         used.pop()
         learner.observe(batch)
-        # One training-mode pass moves the statistics once, not twice or thrice.
+        # Only the passes of the update move the statistics, not those of the retrieval.
         tracked = "body.bn1.num_batches_tracked"
-        assert parameters(learner.network)[tracked] == before[tracked] + 1
+        assert parameters(learner.network)[tracked] == before[tracked] + moved
     assert used == expected
     assert len(set(used)) == (1 if schedule == "constant" else len(used))
 
 
-def test_mir_replays_the_most_interfered_candidates():
-    opts = options("mir", candidates=100, replay=2, memory=10, schedule="constant", optimiser="sgd", lr=0.01, seed=1)
+@pytest.mark.parametrize("passes", ["joined", "averaged", "separate"])
+def test_mir_replays_the_most_interfered_candidates(passes):
+    sgd: dict[str, Any] = {"schedule": "constant", "optimiser": "sgd", "lr": 0.01, "seed": 1}
+    opts = options("mir", candidates=100, replay=2, memory=10, passes=passes, **sgd)
     learner = build_agent(opts)
     first, second = steps_of(opts, 12, 9)
     train(learner, [first])
@@ -614,6 +658,9 @@ def test_mir_replays_the_most_interfered_candidates():
         ]
     by_rise = torch.sort(rise[0] - rise[1], descending=True)
     assert by_rise.values[1] - by_rise.values[2] > 1e-4  # no tie at the border
+    if passes != "joined":  # the incoming pass leaves its gradients behind (and moves the statistics a little)
+        network.zero_grad()
+        learner.cross_entropy(batch).backward()
     assert sorted(learner.retrieve(batch).tolist()) == sorted(by_rise.indices[:2].tolist())
 
 

@@ -23,7 +23,7 @@ from cldf_core.options import (
     relevant,
 )
 from cldf_core.runs.parameters import NOTEBOOKS, asked_for, from_notebook, switches
-from cldf_core.variants import SEED, SWITCHES, Switches
+from cldf_core.variants import PAPER, SEED, SWITCHES, Switches
 
 NAN, INF = float("nan"), float("inf")
 WRONG = [
@@ -131,7 +131,7 @@ WRONG = [
     ("kd_weight", "domains", ["constant, chunks"]),
     ("teacher_after", "step", ["domain, chunk"]),
     ("teacher_mode", "training", ["eval, train"]),
-    ("passes", 2, ["joined, separate"]),
+    ("passes", 2, ["joined, averaged, separate"]),
     ("replay_from", "everywhere", ["earlier-domains, all"]),
     ("offers", "once", ["first-epoch, every-epoch"]),
     ("counted", "images", ["image, batch"]),
@@ -311,6 +311,7 @@ def test_every_switch_differs_between_the_variants_of_each_agent_that_reads_it()
         assert set(values) <= set(Options.model_fields), agent
         own = set(SWITCHES.get(agent, ()))
         assert own <= set(values), agent
+        assert all(values[name] != value for name, value in PAPER.get(agent, {}).items())
         for name in set(values) & set(Switches.model_fields) - (set().union(*SWITCHES.values()) - own):
             assert values[name] != getattr(Options(), name), (agent, name)
         assert {"crop", "channels", "dampening"} <= set(values)
@@ -332,7 +333,8 @@ def test_switches_are_read_by_one_kind_of_agent_or_by_all():
 @pytest.mark.parametrize("agent", AGENTS)
 def test_without_a_variant_the_papers_defaults_hold(agent):
     for values in ({"agent": agent}, {"agent": agent, "variant": "paper"}):
-        assert checked(values).model_dump() == Options().model_dump() | {"agent": agent}
+        assert checked(values).model_dump() == Options().model_dump() | {"agent": agent} | PAPER.get(agent, {})
+    assert PAPER == {"mir": {"passes": "averaged"}}
 
 
 @pytest.mark.parametrize(

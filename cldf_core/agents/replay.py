@@ -35,7 +35,7 @@ class ER(Agent):
 
     def observe(self, batch: Batch) -> float:
         """One update with the batch and what is retrieved for it; then the batch is remembered."""
-        value = self._two_passes(batch) if self.options.passes == "separate" else super().observe(batch)
+        value = super().observe(batch) if self.options.passes == "joined" else self._two_passes(batch)
         if batch.epoch == 0 or self.options.offers == "every-epoch":
             self.memory.offer(batch, self.generator)
         return value
@@ -46,15 +46,24 @@ class ER(Agent):
         return self.cross_entropy(batch + self.memory.take(slots) if len(slots) else batch)
 
     def _two_passes(self, batch: Batch) -> float:
+        """`observe`, where BatchNorm sees the incoming and the replayed images by themselves."""
         self.network.train()
         self.network.zero_grad(set_to_none=True)
-        incoming = self.cross_entropy(batch)
-        incoming.backward()
+        loss = self.cross_entropy(batch)
+        loss.backward()
         slots = self.retrieve(batch)
         if len(slots):
-            self.cross_entropy(self.memory.take(slots)).backward()
+            replayed = self.cross_entropy(self.memory.take(slots))
+            if self.options.passes == "averaged":  # the mean over the images of both
+                share = len(batch.labels) / (len(batch.labels) + len(slots))
+                for parameter in self.network.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad *= share
+                replayed = (1 - share) * replayed
+                loss = share * loss.detach() + replayed.detach()
+            replayed.backward()
         self.step_optimiser()
-        return incoming.item()
+        return loss.item()
 
     def retrieve(self, batch: Batch) -> Tensor:
         """Slots to replay with this batch, shape (up to `replay`,)."""
@@ -78,7 +87,9 @@ class MIR(ER):
     """Maximally interfered retrieval (Aljundi et al., NeurIPS 2019).
 
     As ER, but of `candidates` random images those are replayed whose loss the incoming batch would
-    raise most. The virtual step uses the optimiser's learning rate of the moment.
+    raise most. The virtual step uses the optimiser's learning rate of the moment. The mean loss is of two
+    passes, as in the authors' code (which adds two losses up): the gradient of the incoming batch serves the
+    virtual step and the update. So BatchNorm normalises the incoming and the replayed images by themselves.
 
     Seed: as ER's, and the virtual step has a learning rate of its own; candidates are scored in training
     mode, which moves BatchNorm's statistics.
@@ -93,7 +104,7 @@ class MIR(ER):
             return slots  # nothing to choose from
         candidates = self.memory.take(slots)
         # In two passes, the incoming one has left its gradients behind.
-        known = [p.grad for p in self.network.parameters() if p.grad is not None] if o.passes == "separate" else None
+        known = [p.grad for p in self.network.parameters() if p.grad is not None] if o.passes != "joined" else None
         with self.precision:
             ranking = mir_ranking(
                 self.network,

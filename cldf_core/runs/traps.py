@@ -264,7 +264,7 @@ TRAPS: tuple[Trap, ...] = (
     # ER
     _er(
         ("passes",),
-        (_REPLAY, 'if self.options.passes == "separate"'),
+        (_REPLAY, 'if self.options.passes == "joined"'),
         "New and replayed images go through the network separately, so BatchNorm never sees them together, and "
         "their gradients are added up instead of averaged.",
     ),
