@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(call=_run)
 
     sweep = commands.add_parser("sweep", help="train many agents, seeds or settings, and compare them")
-    sweep.add_argument("grid", help="a file in params/grids/: seeds, memory or orders")
+    sweep.add_argument("grid", help="a file in params/grids/: seeds, memory, orders or passes")
     sweep.add_argument("--profile", default="quick", help="quick, smoke or seed")
     sweep.add_argument("--dry-run", action="store_true", help="list the runs and whether they are done; train nothing")
     sweep.set_defaults(call=_sweep)
