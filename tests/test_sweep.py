@@ -142,7 +142,7 @@ def test_a_faulty_grid_is_told_in_a_sentence_before_anything_is_run(project, cap
 
 def test_unknown_grids_and_profiles_are_told(project, capsys):
     assert main(["sweep", "sedes"]) == 2
-    allowed = "allowed: chunky, memory, orders, pair, seeds, tiny"
+    allowed = "allowed: chunky, memory, orders, pair, passes, seeds, tiny"
     assert capsys.readouterr().err == f"cldf: there is no grid 'sedes' in params/grids; {allowed}\n"
     assert main(["sweep", "../quick/04_icarl"]) == 2
     assert main(["sweep", "tiny", "--profile", "slow"]) == 2
