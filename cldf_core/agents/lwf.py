@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cldf_core.agents.base import Agent
+from cldf_core.inference import QuickInference
 from cldf_core.options import Options
 from cldf_core.resnet import Network
 from cldf_core.stream import Batch, Step
@@ -57,9 +58,9 @@ class LwF(Agent):
         return loss + self.options.distillation * distillation
 
     def _taught(self, spectra: Tensor, teacher: Network) -> Tensor:
-        if self.options.teacher_mode == "eval":
-            return self.evaluate(spectra, teacher)
-        with torch.no_grad():
+        with torch.no_grad(), QuickInference():
+            if self.options.teacher_mode == "eval":
+                return self.evaluate(spectra, teacher)
             return self.logits(spectra, teacher.train())
 
     def end_step(self, step: Step) -> None:

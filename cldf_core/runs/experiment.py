@@ -34,6 +34,7 @@ from cldf_core.stream import Samples, Step, make_steps
 _METHOD = (
     "spectrum.py",
     "resnet.py",
+    "inference.py",
     "buffers.py",
     "agents/",
     "stream.py",

@@ -260,7 +260,7 @@ def test_a_step_against_the_seeds_way(agent, own, needed):
     full, candidates = torch.randn(10, 3, 224, 224), torch.randn(50, 3, 224, 224)
     given = (full, labels[:10], *((candidates, labels, options.statistics == "moving") if mir else ()))
     with thread_count(1):
-        slow, fast = interleaved(lambda: getattr(seed, agent)(*given), lambda: learner.observe(next(batches)), 5)
+        slow, fast = interleaved(lambda: getattr(seed, agent)(*given), lambda: learner.observe(next(batches)), 9)
     switches = ", ".join(f"{name} {value}" for name, value in own.items()) or "as it comes"
     print(f"\n{agent}, {switches}: {fast / slow:.3f} times the seed's way (allowed {needed}); {fast:.2f} s")
     assert fast / slow <= needed
