@@ -178,6 +178,8 @@ print(inspect.getsource(ER.observe))
 # through the network together, and BatchNorm normalises each with the statistics of all. So MIR's update goes in
 # two passes, first the new images, then the chosen ones. The loss is the same mean, and the gradient of the first
 # pass serves twice. (The option `passes` turns this on or off for either agent.)
+#
+# In the code below, `QuickInference` saves time where a network is large. It changes the last digits at most.
 
 # %%
 print(inspect.getsource(buffers.mir_ranking))
