@@ -6,15 +6,11 @@ step, with an agent whose state was restored, goes on as if it had never stopped
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from cldf_core.agents import Agent
 from cldf_core.stream import Samples, Step
@@ -46,7 +42,7 @@ def train_and_test(
     *,
     seed: int,
     after: int = 0,
-    progress: bool | None = None,
+    advance: Callable[[str], None] | None = None,
 ) -> Iterator[Tested]:
     """Trains the agent step by step; tests it on every set after the last chunk of each domain.
 
@@ -56,74 +52,26 @@ def train_and_test(
         tests: name and images of each test set.
         seed: of the order of images.
         after: how many steps were already done; the agent's state is the one after them.
-        progress: shows a bar; None decides by where it runs (see `progress_wanted`).
+        advance: called after each batch with the agent, domain and epoch in words, to move a progress bar.
 
     Yields:
         One `Tested` per step; `logits` is empty after a chunk that is not its domain's last.
     """
     todo = steps[after:]
-    with _bar(sum(step.updates for step in todo), progress) as advance:
-        for step in todo:
-            started, images = time.perf_counter(), agent.images
-            gone_through = agent.begin_step(step)
-            losses: list[list[float]] = [[] for _ in range(gone_through.epochs)]
-            for batch in gone_through.batches(seed):
-                losses[batch.epoch].append(agent.observe(batch))
+    for step in todo:
+        started, images = time.perf_counter(), agent.images
+        gone_through = agent.begin_step(step)
+        losses: list[list[float]] = [[] for _ in range(gone_through.epochs)]
+        for batch in gone_through.batches(seed):
+            losses[batch.epoch].append(agent.observe(batch))
+            if advance:
                 advance(f"{agent.options.agent}: {step.name}, epoch {batch.epoch + 1}")
-            agent.end_step(step)
-            logits = {name: agent.score_samples(samples) for name, samples in tests.items()} if step.last else {}
-            yield Tested(
-                step,
-                logits,
-                [float(np.mean(epoch)) if epoch else float("nan") for epoch in losses],
-                time.perf_counter() - started,
-                agent.images - images,
-            )
-
-
-@contextlib.contextmanager
-def thread_count(threads: int) -> Iterator[None]:
-    """Torch with this many CPU threads for a while: the last digits of sums depend on them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def progress_wanted(progress: bool | None = None) -> bool:
-    """Whether to show progress bars: as asked, else CLDF_PROGRESS=0 or 1, else if someone is watching.
-
-    Someone is watching a terminal, or a notebook that is not being executed by papermill.
-    """
-    if progress is not None:
-        return progress
-    asked = os.environ.get("CLDF_PROGRESS")
-    if asked in ("0", "1"):
-        return asked == "1"
-    if "ipykernel" not in sys.modules:
-        return sys.stderr.isatty()
-    import psutil  # comes with ipykernel
-
-    parent = psutil.Process().parent()
-    with contextlib.suppress(psutil.Error):
-        return parent is None or not any("papermill" in part for part in parent.cmdline())
-    return True
-
-
-@contextlib.contextmanager
-def _bar(total: int, progress: bool | None) -> Iterator[Callable[[str], None]]:
-    if not progress_wanted(progress):
-        yield lambda text: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, unit="batch", leave=False) as bar:
-
-        def advance(text: str) -> None:
-            if bar.desc != text + ": ":
-                bar.set_description(text, refresh=False)
-            bar.update()
-
-        yield advance
+        agent.end_step(step)
+        logits = {name: agent.score_samples(samples) for name, samples in tests.items()} if step.last else {}
+        yield Tested(
+            step,
+            logits,
+            [float(np.mean(epoch)) if epoch else float("nan") for epoch in losses],
+            time.perf_counter() - started,
+            agent.images - images,
+        )

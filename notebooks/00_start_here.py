@@ -44,7 +44,7 @@ epochs: int = 10  # passes over each step's images
 batch: int = 32  # images per update
 
 # %%
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("00_start_here", globals())
 
@@ -74,13 +74,15 @@ options = from_notebook("00_start_here", globals())
 import numpy as np
 import pandas as pd
 
-from cldf_core import figures, spread
+from cldf_core import figures
 from cldf_core.agents import build_agent
 from cldf_core.data.images import crop, open_image
-from cldf_core.data.layouts import data_folder
-from cldf_core.protocol import thread_count, train_and_test
-from cldf_core.runs.experiment import load_spectra, training_samples
+from cldf_core.data.layouts.read import data_folder
+from cldf_core.data.runtime import thread_count
+from cldf_core.evaluation import bootstrap
+from cldf_core.protocol import train_and_test
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import load_spectra, training_samples
 from cldf_core.stream import Samples, make_steps
 
 figures.theme()
@@ -172,7 +174,7 @@ scores = pd.concat(
     for name, table in tables.items()
     if name in tests
 )
-R = spread.matrices(scores, ["accuracy"], seed=options.seed)
+R = bootstrap.matrices(scores, ["accuracy"], seed=options.seed)
 low, high = R.of["accuracy"].interval()
 
 # %%

@@ -32,7 +32,7 @@ size: int = 128  # pixels a side after the centre crop
 seed: int = 0  # of everything random
 
 # %%
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("01_data_exploration", globals())
 
@@ -43,14 +43,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cldf_core import figures, spread
-from cldf_core.data import audit
+from cldf_core import figures
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.images import crop, open_image
-from cldf_core.data.layouts import data_folder
-from cldf_core.data.survey import survey
-from cldf_core.runs.experiment import load_spectra
+from cldf_core.data.intake import audit
+from cldf_core.data.intake.scan import survey
+from cldf_core.data.layouts.read import data_folder
+from cldf_core.evaluation import bootstrap
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import load_spectra
 
 figures.theme()
 out = notebook_folder("01_data_exploration", options)
@@ -241,7 +242,7 @@ numbers = train[["domain", "image", "group", "label", "split"]].assign(
 cues = [column for column in numbers if column.startswith("mean") or column == "file size"]
 as_scores = numbers.melt(["domain", "image", "group", "label", "split"], cues, "cue", "score")
 as_scores["step"] = as_scores["cue"].map(cues.index)
-R = spread.matrices(as_scores, ["AUC"], split="train", seed=options.seed)
+R = bootstrap.matrices(as_scores, ["AUC"], split="train", seed=options.seed)
 low, high = R.of["AUC"].interval()
 cheats = pd.DataFrame(
     [

@@ -33,7 +33,7 @@ size: int = 128  # pixels a side after the centre crop
 seed: int = 0  # of everything random
 
 # %%
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("02_spectral_analysis", globals())
 
@@ -42,12 +42,12 @@ import numpy as np
 import pandas as pd
 
 from cldf_core import figures
-from cldf_core.comparison import over_seeds
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.images import crop, open_image
-from cldf_core.data.layouts import data_folder
-from cldf_core.runs.experiment import load_spectra
+from cldf_core.data.layouts.read import data_folder
+from cldf_core.evaluation.seeds import over_seeds
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import load_spectra
 from cldf_core.spectrum import band_mask, line_ratio, log_magnitude, log_spectrum, mirror, radial_profile
 
 figures.theme()

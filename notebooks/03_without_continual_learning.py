@@ -56,7 +56,7 @@ mixed_precision: bool = False  # forward passes in bfloat16
 
 # %%
 from cldf_core.options import for_agent
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("03_without_continual_learning", globals())
 
@@ -65,10 +65,11 @@ import inspect
 
 import pandas as pd
 
-from cldf_core import figures, metrics, spread
+from cldf_core import figures
 from cldf_core.agents.finetune import Separate, Sequential
-from cldf_core.runs import experiment
+from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()
 out = notebook_folder("03_without_continual_learning", options)
@@ -105,8 +106,8 @@ print(inspect.getsource(Separate))
 # The next cell trains the three, or reads the runs if they were made before with the same options.
 
 # %%
-runs = {agent: experiment.run(for_agent(options, agent)) for agent in ("separate", "sequential", "joint")}
-scores = experiment.collect(list(runs.values()))
+runs = {agent: make_run(for_agent(options, agent)) for agent in ("separate", "sequential", "joint")}
+scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest
     print(f"{agent}: {m['images']} images trained on in {m['seconds']:.0f} s, kept in runs/{run.path.name}")
@@ -200,7 +201,10 @@ by_domain.round(2)
 
 # %%
 summary = pd.concat(
-    [spread.summary(own, options.stream, split=split).assign(agent=a) for a, own in scores.groupby("agent", sort=False)]
+    [
+        bootstrap.summary(own, options.stream, split=split).assign(agent=a)
+        for a, own in scores.groupby("agent", sort=False)
+    ]
 )
 save_table(summary, out.figures, "03_summary")
 F = summary[(summary["agent"] == "sequential") & (summary["metric"] == "forgetting (max-last)")].iloc[0]

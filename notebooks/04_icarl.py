@@ -57,7 +57,7 @@ memory: int = 400  # images that may be remembered
 
 # %%
 from cldf_core.options import for_agent
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = for_agent(from_notebook("04_icarl", globals()), "icarl")
 
@@ -68,11 +68,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cldf_core import figures, spread
+from cldf_core import figures
 from cldf_core.agents.icarl import ICaRL, icarl_loss
 from cldf_core.buffers import herding
-from cldf_core.runs import experiment
+from cldf_core.evaluation import bootstrap
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()
 out = notebook_folder("04_icarl", options)
@@ -204,8 +205,8 @@ print(inspect.getsource(ICaRL.score))
 # options.
 
 # %%
-run = experiment.run(options)
-scores = experiment.collect([run])
+run = make_run(options)
+scores = collect_scores([run])
 manifest = run.manifest
 print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s, exemplars included")
 print(f"memory at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB; kept in runs/{run.path.name}")
@@ -238,7 +239,7 @@ save_table(cells, out.figures, "04_cells")
 # learn the new domain less well. Right of the gap stands the domain that is never trained on.
 
 # %%
-summary = spread.summary(scores, options.stream, split=split).assign(agent="icarl")
+summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="icarl")
 save_table(summary, out.figures, "04_summary")
 figures.as_text(summary).T
 

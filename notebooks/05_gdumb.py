@@ -61,7 +61,7 @@ clip: float = 10.0  # GDumb: largest norm of a gradient
 
 # %%
 from cldf_core.options import for_agent
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = for_agent(from_notebook("05_gdumb", globals()), "gdumb")
 
@@ -72,11 +72,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cldf_core import figures, spread
+from cldf_core import figures
 from cldf_core.agents import gdumb
 from cldf_core.buffers import Balanced
-from cldf_core.runs import experiment
+from cldf_core.evaluation import bootstrap
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
 
 figures.theme()
@@ -116,7 +117,7 @@ print(inspect.getsource(Balanced.offer))
 # hold, while the images come?
 
 # %%
-images = experiment.training_samples(options, experiment.load_spectra(options))
+images = training_samples(options, load_spectra(options))
 tiny = [
     (name, Samples.of(np.zeros((len(samples), 1, 1, 1), np.float16), samples.labels, place))
     for place, (name, samples) in enumerate(images)
@@ -194,8 +195,8 @@ print(inspect.getsource(gdumb.GDumb.fit))
 # notebooks, there is no curve of it to show.
 
 # %%
-run = experiment.run(options)
-scores = experiment.collect([run])
+run = make_run(options)
+scores = collect_scores([run])
 manifest = run.manifest
 print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s,")
 print(f"at most {options.memory_epochs} × {options.memory} in each of the {len(steps)} trainings")
@@ -218,7 +219,7 @@ save_table(cells, out.figures, "05_cells")
 # is trained on, even in the very step in which it is new. Does the diagonal get darker towards the lower right?
 
 # %%
-summary = spread.summary(scores, options.stream, split=split).assign(agent="gdumb")
+summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="gdumb")
 save_table(summary, out.figures, "05_summary")
 figures.as_text(summary).T
 

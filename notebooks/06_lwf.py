@@ -57,7 +57,7 @@ temperature: float = 2.0  # LwF: softening of the outputs
 
 # %%
 from cldf_core.options import for_agent
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = for_agent(from_notebook("06_lwf", globals()), "lwf")
 
@@ -69,11 +69,12 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from cldf_core import figures, spread
+from cldf_core import figures
 from cldf_core.agents.lwf import LwF, distillation_loss
-from cldf_core.runs import experiment
+from cldf_core.evaluation import bootstrap
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 
 figures.theme()
 out = notebook_folder("06_lwf", options)
@@ -135,8 +136,8 @@ pd.DataFrame(rows, columns=["T", "gradient with T²", "gradient without"]).round
 # options.
 
 # %%
-run = experiment.run(options)
-scores = experiment.collect([run])
+run = make_run(options)
+scores = collect_scores([run])
 manifest = run.manifest
 print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s; kept in runs/{run.path.name}")
 print(f"images remembered: {manifest['steps'][-1]['memory_bytes']} bytes; but the teacher is a second network")
@@ -161,7 +162,7 @@ save_figure(figures.losses(losses, label="mean loss of an epoch,\nCE + λ KD (na
 # %%
 rng = np.random.default_rng(options.seed)
 new = {}  # at most 500 random training images of each domain
-for name, samples in experiment.training_samples(options, experiment.load_spectra(options)):
+for name, samples in training_samples(options, load_spectra(options)):
     new[name] = samples[rng.permutation(len(samples))[:500]]
 
 images = list(new.values())[min(1, len(new) - 1)]
@@ -221,7 +222,7 @@ save_table(cells, out.figures, "06_cells")
 # the frames: do they get darker, because the teacher holds the network back?
 
 # %%
-summary = spread.summary(scores, options.stream, split=split).assign(agent="lwf")
+summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="lwf")
 save_table(summary, out.figures, "06_summary")
 figures.as_text(summary).T
 

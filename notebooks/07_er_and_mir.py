@@ -59,7 +59,7 @@ candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
 from cldf_core.options import for_agent
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("07_er_and_mir", globals())
 
@@ -72,11 +72,12 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from cldf_core import buffers, figures, spread
+from cldf_core import buffers, figures
 from cldf_core.agents.replay import ER, MIR
-from cldf_core.runs import experiment
+from cldf_core.evaluation import bootstrap
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Batch
 
 figures.theme()
@@ -193,8 +194,8 @@ print(inspect.getsource(ER._two_passes))
 # same options.
 
 # %%
-runs = {agent: experiment.run(for_agent(options, agent)) for agent in ("er", "mir")}
-scores = experiment.collect(list(runs.values()))
+runs = {agent: make_run(for_agent(options, agent)) for agent in ("er", "mir")}
+scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest
     print(f"{agent}: {m['images']} images trained on, replayed ones counted, in {m['seconds']:.0f} s,", end=" ")
@@ -218,7 +219,7 @@ save_figure(figures.losses(losses), out.figures, "07_losses")
 # training images of the earlier domains as candidates. Which candidates does MIR choose?
 
 # %%
-images = experiment.training_samples(options, experiment.load_spectra(options))
+images = training_samples(options, load_spectra(options))
 earlier, _ = load_network(runs["er"].path / f"model-step{max(1, len(images) - 1)}.safetensors")
 rng = np.random.default_rng(options.seed)
 new = images[-1][1]
@@ -292,7 +293,10 @@ save_table(cells, out.figures, "07_cells")
 
 # %%
 summary = pd.concat(
-    [spread.summary(own, options.stream, split=split).assign(agent=a) for a, own in scores.groupby("agent", sort=False)]
+    [
+        bootstrap.summary(own, options.stream, split=split).assign(agent=a)
+        for a, own in scores.groupby("agent", sort=False)
+    ]
 )
 save_table(summary, out.figures, "07_summary")
 figures.as_text(summary).T
@@ -307,7 +311,7 @@ figures.as_text(summary).T
 
 # %%
 er, mir = (scores[scores["agent"] == agent] for agent in ("er", "mir"))
-difference = spread.paired_difference(mir, er, options.stream, split=split)
+difference = bootstrap.paired_difference(mir, er, options.stream, split=split)
 save_table(difference, out.figures, "07_difference")
 for row in difference.itertuples():
     if row.metric in ("average", "forgetting (max-last)") or row.metric.startswith("unseen"):

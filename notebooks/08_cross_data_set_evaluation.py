@@ -66,7 +66,7 @@ candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
 from cldf_core.options import AGENTS, for_agent
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("08_cross_data_set_evaluation", globals())
 all_options = {agent: for_agent(options, agent) for agent in AGENTS}
@@ -75,10 +75,13 @@ all_options = {agent: for_agent(options, agent) for agent in AGENTS}
 import pandas as pd
 from IPython.display import display
 
-from cldf_core import calibration, comparison, figures, spread
-from cldf_core.runs import experiment, sweep
-from cldf_core.runs.card import metric_card
+from cldf_core import figures
+from cldf_core.evaluation import bootstrap, calibration
+from cldf_core.evaluation.seeds import paired_t_tests
+from cldf_core.results.metric_table import metric_card
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import collect_scores, find_run
+from cldf_core.workflow import sweep
 
 figures.theme()
 out = notebook_folder("08_cross_data_set_evaluation", options)
@@ -112,8 +115,8 @@ split = "test" if "test" in options.splits else "validation"
 # `threshold_from` says where the verdict's threshold comes from: it is declared, 0.5 for all.
 
 # %%
-runs = {agent: experiment.find(own) for agent, own in all_options.items()}
-scores = experiment.collect(list(runs.values()))
+runs = {agent: find_run(own) for agent, own in all_options.items()}
+scores = collect_scores(list(runs.values()))
 by_agent = {agent: scores[scores["agent"] == agent] for agent in runs}
 card = metric_card(list(runs.values()), split=split)
 save_table(card, out.figures, "08_card")
@@ -304,7 +307,7 @@ if fitted:
 
 # %%
 parts = [
-    spread.paired_difference(own, by_agent["sequential"], options.stream, split=split).assign(agent=agent)
+    bootstrap.paired_difference(own, by_agent["sequential"], options.stream, split=split).assign(agent=agent)
     for agent, own in by_agent.items()
     if agent not in ("sequential", "separate")
 ]
@@ -342,7 +345,7 @@ figures.as_text(over_seeds, [*ends, *unseen]) if len(seeds) else "Not run: cldf 
 # %%
 rows = []
 for metric in [*ends, *unseen[:1]] if len(seeds) else []:
-    tests = comparison.paired_t_tests(seeds.loc[seeds["metric"] == metric, ["agent", "seed", "value"]])
+    tests = paired_t_tests(seeds.loc[seeds["metric"] == metric, ["agent", "seed", "value"]])
     for row in tests[(tests[["first", "second"]] == "sequential").any(axis=1)].itertuples():
         sign, other = (-1, row.second) if row.first == "sequential" else (1, row.first)
         ends_of = sorted([sign * row.low, sign * row.high])

@@ -66,7 +66,7 @@ candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
 from cldf_core.options import AGENTS, for_agent
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("09_robustness", globals())
 all_options = {agent: for_agent(options, agent) for agent in AGENTS}
@@ -77,9 +77,11 @@ import pandas as pd
 from IPython.display import display
 
 from cldf_core import figures
-from cldf_core.data.processing import STRENGTHS, VERSIONS
-from cldf_core.runs import curves, experiment, robustness
+from cldf_core.data.corruptions import STRENGTHS, VERSIONS
+from cldf_core.detection import robustness
+from cldf_core.evaluation.robustness import AVERAGE, GUESSING, curves, halved, survival, trace_curves
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import find_run, load_spectra
 from cldf_core.spectrum import log_magnitude
 
 figures.theme()
@@ -117,8 +119,8 @@ split = "test" if "test" in options.splits else "validation"
 # The runs are found by their options. If one is missing, the next cell says which.
 
 # %%
-runs = {agent: experiment.find(own) for agent, own in all_options.items()}
-domains = experiment.load_spectra(options)
+runs = {agent: find_run(own) for agent, own in all_options.items()}
+domains = load_spectra(options)
 pd.DataFrame({figures.AGENTS[a][0]: {"run": r.path.name, "started": r.manifest["started"]} for a, r in runs.items()}).T
 
 # %% [markdown]
@@ -174,8 +176,8 @@ save_figure(figures.differences_left(apart, titles, options.stream), out.figures
 # %%
 images = 100  # of each class and domain; None takes all
 measured = robustness.measure(runs, domains, out.path, images=images, split=split)
-table = curves.curves(measured.scores, options.stream)
-traces = curves.trace_curves(measured.traces)
+table = curves(measured.scores, options.stream)
+traces = trace_curves(measured.traces)
 save_table(table, out.figures, "09_curves")
 save_table(traces, out.figures, "09_traces")
 once = measured.scores[measured.scores["processing"] == "none"]
@@ -195,7 +197,7 @@ once.drop_duplicates("image").groupby(["domain", "label"], sort=False).size().un
 # photographs (notebook 03).
 
 # %%
-by_domain = table[table["domain"] != curves.AVERAGE]
+by_domain = table[table["domain"] != AVERAGE]
 save_figure(figures.common_step(by_domain, options.stream), out.figures, "09_common_step")
 
 # %% [markdown]
@@ -298,15 +300,15 @@ save_figure(figures.verdicts_and_traces(by_domain, traces, "noise", options.stre
 # prove that nothing is left: with more images a weaker trace would still be seen.
 
 # %%
-survival = curves.survival(traces)
-save_table(survival, out.figures, "09_survival")
-marks = survival["strength"].map("{:g}".format).mask(survival["processing"] == "none", "gone")
-text = survival.assign(strength=marks.mask(survival["strength"].isna(), "–"))
+surviving = survival(traces)
+save_table(surviving, out.figures, "09_survival")
+marks = surviving["strength"].map("{:g}".format).mask(surviving["processing"] == "none", "gone")
+text = surviving.assign(strength=marks.mask(surviving["strength"].isna(), "–"))
 text["domain"] = pd.Categorical(text["domain"].map(figures.short_name), [figures.short_name(d) for d in domains])
 wide = text.pivot(index=["domain", "trace", "value"], columns="processing", values="strength").fillna("")
 wide = wide.reindex(columns=["none", *STRENGTHS]).reset_index("value").sort_index().round(2)
 display(wide.rename(columns={"value": "fake − real", "none": "saved once"}).rename_axis(columns=None))
-for processing, own in survival.groupby("processing", sort=False):
+for processing, own in surviving.groupby("processing", sort=False):
     name = "saved once" if processing == "none" else f"{processing}, all strengths"
     print(f"{name}: {own['strength'].isna().sum()} of {len(own)} traces are left")
 
@@ -322,7 +324,7 @@ for processing, own in survival.groupby("processing", sort=False):
 
 # %%
 for metric in ("balanced accuracy", "AUC"):
-    lost = curves.halved(table, metric)
+    lost = halved(table, metric)
     save_table(lost, out.figures, f"09_halved_{metric.split()[0]}")
     text = np.where(lost["known"], "–", "").astype(object)
     halved = lost["tried"].notna()
@@ -335,7 +337,7 @@ for metric in ("balanced accuracy", "AUC"):
 # In words, for the balanced accuracy:
 
 # %%
-lost = curves.halved(table)
+lost = halved(table)
 for agent, own in lost.groupby("agent", sort=False):
     name, gone = figures.agent_name(agent), own[own["tried"].notna()]
     if not own["known"].all():
@@ -350,11 +352,11 @@ for agent, own in lost.groupby("agent", sort=False):
 # gain on images as they are stored does it leave?
 
 # %%
-start = table[(table["metric"] == "balanced accuracy") & (table["domain"] == curves.AVERAGE)]
+start = table[(table["metric"] == "balanced accuracy") & (table["domain"] == AVERAGE)]
 start = start.set_index(["processing", "agent"])
 for agent in runs:
-    before, after = (start.loc[(processing, agent), "value"] - curves.GUESSING for processing in ("stored", "none"))
-    known = start.loc[("stored", agent), "low"] > curves.GUESSING
+    before, after = (start.loc[(processing, agent), "value"] - GUESSING for processing in ("stored", "none"))
+    known = start.loc[("stored", agent), "low"] > GUESSING
     said = f"leaves {after:.2f} of {before:.2f}, {after / before:.0%}" if known else "there is no gain"
     print(f"{figures.agent_name(agent)}: {said}")
 

@@ -66,7 +66,7 @@ candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
 from cldf_core.options import checked, for_agent
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("10_bands_and_explanations", globals())
 agents = ("separate", "sequential", "joint", "mir")
@@ -77,13 +77,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cldf_core import explain, figures, spread
+from cldf_core import figures
 from cldf_core.data.images import crop, open_image
+from cldf_core.detection.detector import logits_of
+from cldf_core.evaluation import attribution, bootstrap
 from cldf_core.resnet import build_network
-from cldf_core.runs import experiment
 from cldf_core.runs.checkpoints import load_network
-from cldf_core.runs.detectors import logits_of
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import find_run, load_spectra, make_run
 
 figures.theme()
 out = notebook_folder("10_bands_and_explanations", options)
@@ -105,9 +106,9 @@ BANDS = ("low", "mid", "high")
 # everything.
 
 # %%
-runs = {agent: experiment.find(own) for agent, own in all_options.items()}
+runs = {agent: find_run(own) for agent, own in all_options.items()}
 banded = {
-    (agent, band): experiment.run(checked({**own.model_dump(exclude_unset=True), "band": band}))
+    (agent, band): make_run(checked({**own.model_dump(exclude_unset=True), "band": band}))
     for agent, own in all_options.items()
     if agent in ("separate", "sequential")
     for band in BANDS
@@ -138,7 +139,7 @@ save_figure(figure, out.figures, "10_bands_alone")
 
 # %%
 parts = [
-    spread.summary(banded["sequential", band].scores(), options.stream, split=split).assign(agent=f"{band} band")
+    bootstrap.summary(banded["sequential", band].scores(), options.stream, split=split).assign(agent=f"{band} band")
     for band in order
 ]
 remembered = pd.concat(parts, ignore_index=True)
@@ -165,7 +166,7 @@ for name, row in lost.drop("full band").iterrows():
 # are scored with and without the band, so the difference is taken within each resample of the photographs.
 
 # %%
-spectra = experiment.load_spectra(options)
+spectra = load_spectra(options)
 tables = {name: s.table[s.table["split"] == split] for name, s in spectra.items()}
 
 
@@ -174,7 +175,7 @@ def scored(network, step, band=None) -> pd.DataFrame:
     parts = []
     for name, table in tables.items():
         images = spectra[name].array[table["row"].to_numpy()]
-        images = explain.without_band(images, band, options.plane) if band else images
+        images = attribution.without_band(images, band, options.plane) if band else images
         logits = logits_of(network, options, images)
         parts.append(table.assign(step=step, domain=name, logit=logits, score=1 / (1 + np.exp(-logits))))
     return pd.concat(parts, ignore_index=True)
@@ -185,9 +186,9 @@ rows = []
 for agent in ("sequential", "mir"):
     for step in range(1, len(options.stream) + 1):
         network = load_network(runs[agent].path / f"model-step{step}.safetensors")[0]
-        whole = spread.matrices(scored(network, step), ["accuracy"], split=split)
+        whole = bootstrap.matrices(scored(network, step), ["accuracy"], split=split)
         for band in BANDS:
-            less = whole.of["accuracy"] - spread.bootstrap(scored(network, step, band), split=split)
+            less = whole.of["accuracy"] - bootstrap.bootstrap(scored(network, step, band), split=split)
             low, high = less.interval()
             for i, domain in enumerate(whole.domains):
                 rows.append((agent, step, domain, band, less.value[0, i], low[0, i], high[0, i]))
@@ -240,7 +241,7 @@ def mean_evidence(network, name: str, half: int | None = None) -> np.ndarray:
     for label in (0, 1):
         chosen = (table["label"] == label).to_numpy() & ((places % 2 == half) if half is not None else True)
         images = torch.from_numpy(spectra[name].array[table["row"].to_numpy()[chosen]]).float()
-        maps = [explain.grad_cam(network, part).sum(0) for part in images.split(explain.BATCH)]
+        maps = [attribution.grad_cam(network, part).sum(0) for part in images.split(attribution.BATCH)]
         means.append(sum(maps).numpy() / max(len(images), 1))
     return means[1] - means[0]
 
@@ -289,7 +290,7 @@ logit = logits_of(joint, options, read.numpy())[0]
 figure = figures.explained(
     crop(open_image(spectra[name].root / row["image"]), options.size),
     read[0].numpy(),
-    explain.grad_cam(joint, read)[0].numpy(),
+    attribution.grad_cam(joint, read)[0].numpy(),
     float(1 / (1 + np.exp(-logit))),
     frequencies=options.feature == "spectrum",
 )

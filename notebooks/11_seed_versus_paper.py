@@ -65,7 +65,7 @@ replay: int = 32  # ER, MIR: remembered images in each update
 candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("11_seed_versus_paper", globals())
 
@@ -73,15 +73,17 @@ options = from_notebook("11_seed_versus_paper", globals())
 import pandas as pd
 from IPython.display import display
 
-from cldf_core import figures, spread
-from cldf_core.runs import experiment, ranking, traps
+from cldf_core import figures
+from cldf_core.evaluation import bootstrap
+from cldf_core.original import ablations, differences
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import make_run
 
 figures.theme()
 pd.set_option("display.max_colwidth", None)
 out = notebook_folder("11_seed_versus_paper", options)
 split = "test" if "test" in options.splits else "validation"
-agents = list(dict.fromkeys(trap.agent for trap in traps.TRAPS))
+agents = list(dict.fromkeys(trap.agent for trap in differences.TRAPS))
 more_seeds = {agent: 4 if agent == "sequential" else 2 for agent in agents}
 
 # %% [markdown]
@@ -105,8 +107,8 @@ more_seeds = {agent: 4 if agent == "sequential" else 2 for agent in agents}
 # so that nothing else stands in the way. Below each table are the lines of code that explain it.
 
 # %%
-display(traps.as_table("sequential"))
-print(traps.code_lines("sequential"))
+display(differences.as_table("sequential"))
+print(differences.code_lines("sequential"))
 
 # %% [markdown]
 # SGD's dampening needs SGD, while the other runs use Adam; so this switch has a pair of its own.
@@ -118,8 +120,8 @@ print(traps.code_lines("sequential"))
 # (notebook 04). The seed has none of the last two, and other exemplars.
 
 # %%
-display(traps.as_table("icarl"))
-print(traps.code_lines("icarl"))
+display(differences.as_table("icarl"))
+print(differences.code_lines("icarl"))
 
 # %% [markdown]
 # ## GDumb: a balanced memory, and a new network trained on it
@@ -128,8 +130,8 @@ print(traps.code_lines("icarl"))
 # network on this memory (notebook 05).
 
 # %%
-display(traps.as_table("gdumb"))
-print(traps.code_lines("gdumb"))
+display(differences.as_table("gdumb"))
+print(differences.code_lines("gdumb"))
 
 # %% [markdown]
 # ## LwF: the old network teaches the new one
@@ -138,8 +140,8 @@ print(traps.code_lines("gdumb"))
 # it was before, the *teacher*, gives the targets (notebook 06).
 
 # %%
-display(traps.as_table("lwf"))
-print(traps.code_lines("lwf"))
+display(differences.as_table("lwf"))
+print(differences.code_lines("lwf"))
 
 # %% [markdown]
 # ## ER and MIR: replay of old images
@@ -150,8 +152,8 @@ print(traps.code_lines("lwf"))
 # turns a mean of the losses into a sum.)
 
 # %%
-display(pd.concat([traps.as_table(agent).assign(agent=figures.agent_name(agent)) for agent in ("er", "mir")]))
-print(traps.code_lines("er"), traps.code_lines("mir"), sep="\n")
+display(pd.concat([differences.as_table(agent).assign(agent=figures.agent_name(agent)) for agent in ("er", "mir")]))
+print(differences.code_lines("er"), differences.code_lines("mir"), sep="\n")
 
 # %% [markdown]
 # ## How large is luck?
@@ -169,20 +171,20 @@ print(traps.code_lines("er"), traps.code_lines("mir"), sep="\n")
 # comparisons need is made once.
 
 # %%
-pairs = {(trap.agent, trap.name): trap.pair(options) for trap in traps.TRAPS}
-base = {agent: traps.changed(options, agent, {}) for agent in agents}
+pairs = {(trap.agent, trap.name): trap.pair(options) for trap in differences.TRAPS}
+base = {agent: differences.changed(options, agent, {}) for agent in agents}
 luck = {
-    (a, f"random seed {options.seed + k}"): (base[a], traps.changed(options, a, {"seed": options.seed + k}))
+    (a, f"random seed {options.seed + k}"): (base[a], differences.changed(options, a, {"seed": options.seed + k}))
     for a in agents
     for k in range(1, more_seeds[a] + 1)
 }
-whole = {a: (base[a], traps.all_at_once(options, a)) for a in agents if a != "sequential"}
+whole = {a: (base[a], differences.all_at_once(options, a)) for a in agents if a != "sequential"}
 
 wanted = [run for pair in (*pairs.values(), *luck.values(), *whole.values()) for run in pair]
 wanted = {run.model_dump_json(): run for run in wanted}
 scores, rows = {}, []
 for key, run in wanted.items():
-    made = experiment.run(run)
+    made = make_run(run)
     scores[key] = made.scores()
     rows.append((figures.agent_name(run.agent), made.manifest["seconds"]))
 cost = pd.DataFrame(rows, columns=["agent", "seconds"]).groupby("agent", sort=False)["seconds"].agg(["count", "sum"])
@@ -205,12 +207,12 @@ names = ["average", "learning", "forgetting (max-last)", *(f"unseen: {name}" for
 
 
 def known(run):
-    table = spread.summary(scores[run.model_dump_json()], options.stream, split=split)
+    table = bootstrap.summary(scores[run.model_dump_json()], options.stream, split=split)
     return table.assign(agent=run.agent, seed=run.seed)
 
 
 bases = pd.concat([known(run) for run in (*base.values(), *(other for _, other in luck.values()))])
-margins = ranking.luck_margins(bases)
+margins = ablations.luck_margins(bases)
 display(figures.as_text(bases[bases["seed"] == options.seed], names))
 luck_table = margins.loc[names, ["sequential", agents[-1]]].set_axis(
     ["sequential fine-tuning", "the five agents"], axis=1
@@ -229,7 +231,7 @@ def differences(these):
     parts = []
     for (agent, switch), (before, after) in these.items():
         first, second = scores[after.model_dump_json()], scores[before.model_dump_json()]
-        table = spread.paired_difference(first, second, options.stream, split=split)
+        table = bootstrap.paired_difference(first, second, options.stream, split=split)
         parts.append(table.assign(agent=agent, switch=switch))
     return pd.concat(parts, ignore_index=True)
 
@@ -325,10 +327,10 @@ for row in together[together["metric"] == "average"].itertuples():
 # two.
 
 # %%
-about = {(t.agent, t.name): (t.paper, t.turned(options)) for t in traps.TRAPS}
+about = {(t.agent, t.name): (t.paper, t.turned(options)) for t in differences.TRAPS}
 keys = list(effect[["agent", "switch"]].itertuples(index=False, name=None))
 effect[["paper", "seed"]] = [about[key] for key in keys]
-ranked = ranking.ranked(effect, bases)
+ranked = ablations.ranked(effect, bases)
 ranks = {key: k for k, key in enumerate(ranked[["agent", "switch"]].itertuples(index=False, name=None))}
 in_order = effect.assign(rank=[ranks[key] for key in keys]).sort_values("rank", kind="stable")
 columns = ["agent", "switch", "paper", "seed", "metric", "value", "low", "high"]
@@ -377,7 +379,7 @@ told("nothing shown", ranked[~ranked["leaves 0 out"] & ~same])
 # %%
 for name in names[1:]:
     print(name)
-    for r in ranking.shown(effect[effect["metric"] == name], margins).itertuples():
+    for r in ablations.shown(effect[effect["metric"] == name], margins).itertuples():
         print(f"   {figures.agent_name(r.agent)}, {r.switch}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]")
 
 # %% [markdown]

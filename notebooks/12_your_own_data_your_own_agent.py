@@ -44,7 +44,7 @@ memory: int = 400  # images that may be remembered
 replay: int = 32  # ER, MIR: remembered images in each update
 
 # %%
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = from_notebook("12_your_own_data_your_own_agent", globals())
 
@@ -56,15 +56,17 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from cldf_core import figures, spread
+from cldf_core import figures
 from cldf_core.agents import register
 from cldf_core.agents.base import Agent
 from cldf_core.buffers import Reservoir, packing_of, retrieve_random
-from cldf_core.data.layouts import data_folder, read_domains
+from cldf_core.data.intake import add
+from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.mini.build import EMBEDDED
+from cldf_core.evaluation import bootstrap
 from cldf_core.options import checked, for_agent
-from cldf_core.runs import data_sets, experiment
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()
 out = notebook_folder("12_your_own_data_your_own_agent", options)
@@ -109,9 +111,9 @@ for path in sorted(folder.glob("*/train/*"))[:4]:
 # %%
 name = options.data if own else "notebook-12"
 if own:
-    data_sets.audited(name)
+    add.audited(name)
 else:
-    data_sets.add(folder, name, replace=True)
+    add.add(folder, name, replace=True)
 
 # %% [markdown]
 # Read the sentence that begins with *Recognised*: are the numbers and the domains those that you expected? Then the
@@ -128,8 +130,8 @@ else:
 
 # %%
 options = checked({**options.model_dump(exclude_unset=True), "data": name, "splits": ["test"]})
-runs = {agent: experiment.run(for_agent(options, agent)) for agent in ("sequential", "er")}
-scores = experiment.collect(list(runs.values()))
+runs = {agent: make_run(for_agent(options, agent)) for agent in ("sequential", "er")}
+scores = collect_scores(list(runs.values()))
 cells = figures.cells(scores)
 save_figure(figures.matrices(cells, options.stream), out.figures, "12_matrices")
 
@@ -210,8 +212,8 @@ class DERpp(Agent):
 # %%
 register("derpp", DERpp, options=("memory", "replay"))
 figures.AGENTS["derpp"] = ("DER++", "#882255")
-runs["derpp"] = experiment.run(for_agent(options, "derpp"))
-scores = experiment.collect(list(runs.values()))
+runs["derpp"] = make_run(for_agent(options, "derpp"))
+scores = collect_scores(list(runs.values()))
 cells = figures.cells(scores)
 save_table(cells, out.figures, "12_cells")
 save_figure(figures.over_time(cells, options.stream), out.figures, "12_over_time")
@@ -222,13 +224,13 @@ save_figure(figures.over_time(cells, options.stream), out.figures, "12_over_time
 
 # %%
 by_agent = {agent: scores[scores["agent"] == agent] for agent in runs}
-summary = pd.concat([spread.summary(table, options.stream).assign(agent=agent) for agent, table in by_agent.items()])
+summary = pd.concat([bootstrap.summary(table, options.stream).assign(agent=agent) for agent, table in by_agent.items()])
 chosen = ["average", "forgetting (max-last)", *(f"unseen: {name}" for name in options.unseen[:1])]
 save_table(summary[["agent", "metric", "value", "low", "high"]], out.figures, "12_summary")
 figures.as_text(summary, chosen)
 
 # %%
-difference = spread.paired_difference(by_agent["derpp"], by_agent["er"], options.stream).set_index("metric")
+difference = bootstrap.paired_difference(by_agent["derpp"], by_agent["er"], options.stream).set_index("metric")
 for metric in chosen:
     r = difference.loc[metric]
     shown = "the photographs support a difference" if r.low > 0 or r.high < 0 else "no difference is shown"

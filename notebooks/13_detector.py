@@ -59,7 +59,7 @@ candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
 from cldf_core.options import for_agent
-from cldf_core.runs.parameters import from_notebook
+from cldf_core.workflow.parameters import from_notebook
 
 options = for_agent(from_notebook("13_detector", globals()), "mir")
 
@@ -74,11 +74,11 @@ from IPython.display import Markdown, display
 
 from cldf_core import figures
 from cldf_core.data.images import crop, open_image
-from cldf_core.explain import grad_cam
-from cldf_core.runs import experiment
-from cldf_core.runs.detectors import load_detector, share_of_fakes
+from cldf_core.detection.detector import load_detector, share_of_fakes
+from cldf_core.detection.score import score
+from cldf_core.evaluation.attribution import grad_cam
 from cldf_core.runs.folder import notebook_folder, save_figure
-from cldf_core.runs.scoring import score
+from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.spectrum import network_input
 
 figures.theme()
@@ -92,7 +92,7 @@ out = notebook_folder("13_detector", options)
 # ten should be fakes. And near the threshold it says that it **cannot say**.
 
 # %%
-run = experiment.run(options)
+run = make_run(options)
 detector = load_detector(str(run.path))
 validation = run.scores().query("split == 'validation' and step == step.max()")
 validation = validation[validation["domain"].isin(detector.trained_on)]
@@ -174,7 +174,7 @@ display(widgets.VBox([upload, result]))
 # Here are a real image and the fake that was made from it, from the images that no network was trained on.
 
 # %%
-domain = experiment.load_spectra(options)[options.stream[0]]
+domain = load_spectra(options)[options.stream[0]]
 table = domain.table[domain.table["split"] == ("test" if "test" in options.splits else "validation")]
 for label, name in enumerate(("13_real", "13_fake")):
     row = table[table["label"] == label].iloc[0]

@@ -7,7 +7,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import as_batch, random_samples, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -29,6 +28,7 @@ from cldf_core.options import checked
 from cldf_core.resnet import build_network
 from cldf_core.spectrum import log_spectrum, mirror
 from cldf_core.stream import Batch, Samples
+from samples import as_batch, random_samples, same
 
 SHAPE = (1, 2, 2)
 

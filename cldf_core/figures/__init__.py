@@ -1,7 +1,7 @@
 """Tidy table in, seaborn figure out. Every figure of the project is drawn by one function here."""
 
-from cldf_core.figures.calibrations import calibration_errors, reliability_diagrams
-from cldf_core.figures.comparisons import ranks
+from cldf_core.figures.ablations import cell_changes, forest, matrix_changes
+from cldf_core.figures.calibration import calibration_errors, reliability_diagrams
 from cldf_core.figures.demonstrations import (
     herding_choice,
     inclusion,
@@ -12,6 +12,7 @@ from cldf_core.figures.demonstrations import (
 )
 from cldf_core.figures.explanations import band_losses, evidence, explained
 from cldf_core.figures.look import AGENTS, CLASS_COLOURS, MARKERS, WIDTH, agent_name, short_name, theme
+from cldf_core.figures.ranks import ranks
 from cldf_core.figures.results import (
     as_text,
     by_setting,
@@ -42,7 +43,6 @@ from cldf_core.figures.spectra import (
     single_numbers,
     spectrum_steps,
 )
-from cldf_core.figures.traps import cell_changes, forest, matrix_changes
 
 __all__ = [
     "AGENTS",

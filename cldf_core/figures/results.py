@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core import spread
+from cldf_core.evaluation import bootstrap
 from cldf_core.figures.look import MARKERS, WIDTH, agent_colour, agent_name, short_name
 
 
@@ -31,7 +31,7 @@ def cells(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test"
     """
     rows = []
     for agent, own in scores.groupby("agent", sort=False):
-        R = spread.matrices(own, [metric], split=split)
+        R = bootstrap.matrices(own, [metric], split=split)
         low, high = R.of[metric].interval()
         for (t, step), (i, domain) in itertools.product(enumerate(R.steps), enumerate(R.domains)):
             rows.append((agent, step, domain, R.of[metric].value[t, i], low[t, i], high[t, i]))

@@ -19,9 +19,9 @@ from typing import Any
 import pandas as pd
 
 from cldf_core.data.files import whole_file
-from cldf_core.data.layouts import project_root
+from cldf_core.data.runtime import project_root
 from cldf_core.options import Options
-from cldf_core.runs.parameters import asked_for
+from cldf_core.workflow.parameters import asked_for
 
 MANIFEST, SCORES, METRICS, STATE = "manifest.json", "scores.parquet", "metrics.parquet", "state"
 

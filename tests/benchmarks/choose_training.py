@@ -10,12 +10,12 @@ import itertools
 
 import pandas as pd
 
-from cldf_core.comparison import over_seeds
-from cldf_core.data.layouts import project_root
-from cldf_core.metrics import continual, matrix
+from cldf_core.data.runtime import project_root
+from cldf_core.evaluation.metrics import continual, matrix
+from cldf_core.evaluation.seeds import over_seeds
 from cldf_core.options import checked
-from cldf_core.runs import experiment
 from cldf_core.runs.folder import save_table
+from cldf_core.runs.run import make_run
 
 LRS, EPOCHS, SEEDS = (1e-3, 2e-3, 4e-3), (6, 10), (0, 1)
 
@@ -27,7 +27,7 @@ def measured(lr: float, epochs: int) -> dict[str, float]:
         options = checked(
             {"agent": "sequential", "lr": lr, "epochs": epochs, "seed": 100 + seed, "splits": ["validation"]}
         )
-        R = matrix(experiment.run(options).scores(), split="validation")[options.stream].to_numpy()
+        R = matrix(make_run(options).scores(), split="validation")[options.stream].to_numpy()
         metrics.append({name: float(value) for name, value in continual(R).items()})
     table = pd.DataFrame(metrics)
     average, low, high = over_seeds(table["average"].to_numpy())

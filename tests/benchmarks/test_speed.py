@@ -11,14 +11,15 @@ from PIL import Image
 from torch.nn import functional as F
 from torchvision import models
 
-from cldf_core import metrics, spectrum, spread
+from cldf_core import spectrum
 from cldf_core.agents import build_agent
+from cldf_core.data.runtime import thread_count
+from cldf_core.detection.detector import Detector
+from cldf_core.detection.score import score
+from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.options import AGENTS, Options, checked
-from cldf_core.protocol import thread_count
 from cldf_core.resnet import build_network
-from cldf_core.runs import experiment
-from cldf_core.runs.detectors import Detector
-from cldf_core.runs.scoring import score
+from cldf_core.runs.run import make_run
 from cldf_core.spectrum import network_input
 from cldf_core.stream import Batch, Samples, make_steps
 
@@ -51,7 +52,7 @@ def interleaved(first, second, repeats=5):
 def photographs(count, side):
     """Cut from the embedded photographs: noise would make the FFT and the sort look alike for all."""
     from cldf_core.data.images import crop, open_image
-    from cldf_core.data.mini.squares import PHOTOGRAPHS
+    from cldf_core.data.mini.crops import PHOTOGRAPHS
 
     paths = sorted(PHOTOGRAPHS.glob("*.webp"))[:count]
     return np.stack([crop(open_image(path), side) for path in paths])
@@ -114,8 +115,8 @@ def test_half_plane_is_as_accurate(agent):
     found = {}
     for plane in ("half", "full"):
         options = checked({"agent": agent, "plane": plane, "splits": ["validation"]})
-        scores = experiment.run(options).scores()
-        found[plane] = spread.summary(scores, options.stream, split="validation").set_index("metric")
+        scores = make_run(options).scores()
+        found[plane] = bootstrap.summary(scores, options.stream, split="validation").set_index("metric")
     print()
     for name in ("average", "learning"):
         half, full = (found[plane].loc[name] for plane in ("half", "full"))
@@ -300,7 +301,7 @@ def test_a_thousand_resamples_of_a_hundred_thousand_scores(groups):
     columns = {"step": 1, "domain": "a", "split": "test", "group": np.arange(100_000) % groups, "label": labels}
     scores = pd.DataFrame({**columns, "score": 1 / (1 + np.exp(1 - 2 * labels - rng.normal(size=100_000)))})
     start = time.process_time()
-    R = spread.matrices(scores, metrics.DETECTION)
+    R = bootstrap.matrices(scores, metrics.DETECTION)
     assert all(np.isfinite(R.of[name].interval()).all() for name in metrics.DETECTION)
     seconds = time.process_time() - start
     print(f"\n1000 resamples of 100,000 scores in {groups} groups, 9 metrics: {seconds:.1f} s (needed at most 10)")

@@ -19,9 +19,9 @@ import yaml
 
 import cldf_core
 from cldf_core.options import AGENTS, Options, checked, for_agent, relevant
-from cldf_core.runs.parameters import NOTEBOOKS
-from cldf_core.runs.staging import PROFILES, notebook_options
-from cldf_core.runs.traps import TRAPS
+from cldf_core.original.differences import TRAPS
+from cldf_core.workflow.notebooks import PROFILES, notebook_options
+from cldf_core.workflow.parameters import NOTEBOOKS
 
 PROJECT = Path(cldf_core.__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
@@ -126,7 +126,7 @@ def test_the_cell_after_the_parameters_checks_them(name):
     assert f'from_notebook("{name}", globals())' in check.source
     imports = [n for n in ast.walk(ast.parse(check.source)) if isinstance(n, (ast.Import, ast.ImportFrom))]
     # Nothing heavy: a mistake is told in the first second.
-    assert {getattr(n, "module", None) for n in imports} <= {"cldf_core.options", "cldf_core.runs.parameters"}
+    assert {getattr(n, "module", None) for n in imports} <= {"cldf_core.options", "cldf_core.workflow.parameters"}
 
 
 @pytest.mark.parametrize(("profile", "name"), SMOKE)
@@ -309,7 +309,7 @@ def test_a_wrong_parameter_fails_in_the_check_cell(reproduced, tmp_path, paramet
 
 # --- failures ---
 
-GOOD = """from cldf_core.runs.parameters import from_notebook
+GOOD = """from cldf_core.workflow.parameters import from_notebook
 options = from_notebook(NAME, globals())
 from cldf_core.runs.folder import notebook_folder
 folder = notebook_folder(NAME, options).figures

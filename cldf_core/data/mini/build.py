@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from cldf_core.data.mini.squares import (
+from cldf_core.data.mini.crops import (
     DOMAINS,
     HERE,
     PHOTOGRAPHS,
@@ -92,7 +92,7 @@ def build(
         raise ValueError(f"{folder} exists and is not a finished cldf-mini; name a new or empty folder")
     jobs = _jobs({"train": train, "validation": validation, "test": test})
     # Imported here: asking whether a data set is built should not wait for torch.
-    from cldf_core.data.mini.forgers import load_forgers
+    from cldf_core.data.mini.generators import load_forgers
 
     networks = load_forgers(forgers)
     partial = folder.with_name(folder.name + ".partial")
@@ -122,7 +122,7 @@ def build(
 
 def _jobs(counts: dict[Split, int | None]) -> list[tuple[str, Split, int, list[Square]]]:
     """Batches of squares that one forger handles at once: domain, split, variant, squares."""
-    from cldf_core.data.mini.forgers import BATCH
+    from cldf_core.data.mini.generators import BATCH
 
     variants = {row.name: row.variant for row in read_splits()}
     jobs = []
@@ -150,7 +150,7 @@ def _write_batch(
     networks: dict[str, nn.Module],
 ) -> list[tuple[str | int, ...]]:
     """Forge squares and write both classes; returns their rows of splits.csv."""
-    from cldf_core.data.mini.forgers import forge, forger_name
+    from cldf_core.data.mini.generators import forge, forger_name
 
     reals = np.stack([cut(square) for square in squares])
     fakes = forge(domain, networks, reals, squares, variant)

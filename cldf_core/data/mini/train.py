@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from cldf_core.data.mini.forgers import new_forgers
-from cldf_core.data.mini.squares import half_size, read_splits
+from cldf_core.data.mini.crops import half_size, read_splits
+from cldf_core.data.mini.generators import new_forgers
 
 STEPS = 700
 BATCH = 8

@@ -1,0 +1,7 @@
+"""Runs the `cldf` command: python -m cldf_core.cli."""
+
+import sys
+
+from cldf_core.cli import main
+
+sys.exit(main())

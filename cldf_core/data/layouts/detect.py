@@ -1,0 +1,323 @@
+"""Recognises how a folder of real and fake images is laid out, and says it aloud.
+
+`detect` knows the seed's layout, class folders (0_real and 1_fake, nature and ai, real and fake),
+FaceForensics++ and a table. What fits none of them, or two, is told in one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pandas as pd
+
+from cldf_core.data.domains import DataError
+from cldf_core.data.images import SUFFIXES
+from cldf_core.data.layouts import faceforensics, tables
+from cldf_core.data.layouts.original import (
+    CLASSES,
+    SPLIT_NAMES,
+    is_seed_layout,
+    read_seed_domain,
+    read_splits,
+    seed_domains,
+)
+
+COLUMNS = ("image", "label", "domain", "split", "group", "video")
+VIDEO_SUFFIXES = (".mp4", ".avi")
+VIDEOS = "faceforensics-videos"
+# Folders of real and of fake images, in lower case.
+CLASS_FOLDERS = {
+    "0_real-1_fake": (("0_real",), ("1_fake",)),
+    "nature-ai": (("nature",), ("ai",)),
+    "imagefolder": (("real", "reals"), ("fake", "fakes")),
+}
+_IN_WORDS = {
+    "seed": "the seed's layout, real/<domain>/trainA and so on",
+    "0_real-1_fake": "folders 0_real and 1_fake, as CNNDetection and ForenSynths have them",
+    "nature-ai": "folders nature and ai, as GenImage has them",
+    "imagefolder": "folders of real and of fake images",
+    "faceforensics": "FaceForensics++, frames",
+    VIDEOS: "FaceForensics++, whole videos",
+    "table": "a table of images and labels",
+}
+_HIDDEN = ("__macosx", "thumbs.db")
+_MANY_FOLDERS = 10  # with fewer, whole folders cannot be shared out between three splits
+
+
+@dataclass(frozen=True)
+class Found:
+    """A data set that was recognised.
+
+    Attributes:
+        layout: short name: seed, 0_real-1_fake, nature-ai, imagefolder, faceforensics, faceforensics-videos, table.
+        sentence: what was recognised and what is odd about it, in words.
+        table: one row per image and domain: image (relative posix path; of faceforensics-videos the video's),
+            label (0 real, 1 fake), domain, split (train, validation, test, or "" where the layout has none),
+            group (what must not be torn apart), video ("" where it is none's frame).
+        root: the folder that image paths start from.
+    """
+
+    layout: str
+    sentence: str
+    table: pd.DataFrame
+    root: Path
+
+
+class Tree(NamedTuple):
+    """What lies in a folder: relative paths, sorted; hidden things left out."""
+
+    folders: list[PurePosixPath]
+    images: list[PurePosixPath]
+    videos: list[PurePosixPath]
+    others: list[PurePosixPath]
+
+
+def walk(folder: Path) -> Tree:
+    """All folders and files below a folder.
+
+    Raises:
+        DataError: a folder cannot be read, or a name cannot be written to a table.
+    """
+    tree = Tree([], [], [], [])
+    for path, is_folder in _entries(folder, (folder.resolve(),)):
+        relative = PurePosixPath(path.relative_to(folder).as_posix())
+        if re.search("[\x00-\x1f\ud800-\udfff]", str(relative)):
+            raise DataError(f"{str(path)!r} has a name that no table can hold; needed: a name in UTF-8 on one line")
+        suffix = relative.suffix.lower()
+        if is_folder:
+            tree.folders.append(relative)
+        elif suffix in SUFFIXES and path.is_file():  # a link may lead nowhere
+            tree.images.append(relative)
+        else:
+            (tree.videos if suffix in VIDEO_SUFFIXES else tree.others).append(relative)
+    for paths in tree:
+        paths.sort()
+    return tree
+
+
+def _entries(folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, bool]]:
+    try:
+        entries = [(entry, entry.is_dir()) for entry in os.scandir(folder)]
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror}); needed: a folder that may be listed") from None
+    for entry, is_folder in entries:
+        if entry.name.startswith(".") or entry.name.lower() in _HIDDEN:
+            continue
+        path = Path(entry.path)
+        if not is_folder:
+            yield path, False
+        elif not entry.is_symlink() or path.resolve() not in above:  # a link to a folder above would never end
+            yield path, True
+            yield from _entries(path, (*above, path.resolve()))
+
+
+def detect(folder: Path) -> Found:
+    """The layout of a folder, or of a table (CSV or parquet), with all its images.
+
+    Args:
+        folder: of the images, or the table that lists them.
+
+    Raises:
+        DataError: no layout or more than one is recognised, or the one that is recognised is broken.
+    """
+    folder = Path(os.path.abspath(Path(folder).expanduser()))
+    if folder.is_file():
+        table, notes = tables.read(folder)
+        return _found("table", folder.parent, table, notes)
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}; needed: a folder of images, or a CSV or parquet table")
+    tree = walk(folder)
+    layout = _layout(folder, tree)
+    notes = []
+    if layout == "table":
+        (path,) = _tables(folder, tree)
+        table, notes = tables.read(path)
+    elif layout == "seed":
+        table = _read_seed(folder)
+    elif layout == "faceforensics":
+        videos = not any(faceforensics.is_inside(image) for image in tree.images)
+        table, notes = faceforensics.read(folder, tree.videos if videos else tree.images, videos=videos)
+        layout = VIDEOS if videos else layout
+    else:
+        table, notes = _read_classes(folder, tree, layout)
+    return _found(layout, folder, table, notes + _left_alone(folder, tree, layout, table))
+
+
+def _layout(folder: Path, tree: Tree) -> str:
+    """The one layout that the names of the folders show."""
+    names = {name.casefold(): place for place in reversed(tree.folders) for name in place.parts}
+    complete = [k for k, kinds in CLASS_FOLDERS.items() if all(names.keys() & set(kind) for kind in kinds)]
+    if is_seed_layout(folder) and "imagefolder" in complete:
+        complete = ["seed"]  # its domains may be called anything
+    elif len(complete) > 1:
+        complete = _outermost(tree, complete)
+    if names.keys() & set(faceforensics.TOPS):
+        complete.append("faceforensics")
+    if len(complete) > 1:
+        raise DataError(
+            f"{folder} is in several layouts at once, {' and '.join(complete)}; needed: one of them, so name the "
+            "folder of one"
+        )
+    if complete:
+        return complete[0]
+    if len(_tables(folder, tree)) == 1 and not is_seed_layout(folder):
+        return "table"
+    for kinds in CLASS_FOLDERS.values():
+        for here, missing in (kinds, kinds[::-1]):
+            lonely = [names[name] for name in here if name in names]
+            if lonely:
+                raise DataError(
+                    f"{folder / lonely[0]} has no counterpart; needed: a folder {missing[0]} somewhere in {folder}"
+                )
+    raise DataError(
+        f"{folder} is in no layout that is recognised; allowed: the seed's (real/<domain>/trainA and so on, fake/ "
+        "beside real/), folders 0_real and 1_fake, nature and ai, or real and fake, FaceForensics++'s "
+        "original_sequences and manipulated_sequences, or one CSV or parquet table with the columns path and label"
+    )
+
+
+def _outermost(tree: Tree, complete: list[str]) -> list[str]:
+    """The layouts that say what is real, where class folders lie in each other; all of them if they disagree."""
+    said = {
+        name: (layout, label)
+        for layout in complete
+        for label, kind in enumerate(CLASS_FOLDERS[layout])
+        for name in kind
+    }
+    outer = set()
+    for place in tree.folders:
+        found = [said[name.casefold()] for name in place.parts if name.casefold() in said]
+        if len({label for _, label in found}) > 1 and len({layout for layout, _ in found}) > 1:
+            return complete
+        outer |= {layout for layout, _ in found[:1]}
+    return [layout for layout in complete if layout in outer]
+
+
+def _tables(folder: Path, tree: Tree) -> list[Path]:
+    return [folder / p for p in tree.others if len(p.parts) == 1 and p.suffix.lower() in tables.SUFFIXES]
+
+
+def _read_seed(folder: Path) -> pd.DataFrame:
+    there, written = seed_domains(folder), read_splits(folder)
+    names = [n for n in there if not n.startswith(".") and n.lower() not in _HIDDEN]
+    domains = [read_seed_domain(folder, name, there, written).table.assign(domain=name) for name in names]
+    table = pd.concat(domains, ignore_index=True).assign(video="")
+    return table[[not any(part.startswith(".") for part in image.split("/")) for image in table["image"]]]
+
+
+def _read_classes(folder: Path, tree: Tree, layout: str) -> tuple[pd.DataFrame, list[str]]:
+    label_of = {name: label for label, names in enumerate(CLASS_FOLDERS[layout]) for name in names}
+    rows, filled = [], set()
+    for image in tree.images:
+        parts = image.parts[:-1]
+        names = [p.casefold() for p in parts]
+        at = next((k for k, name in enumerate(names) if name in label_of), None)
+        if at is None:
+            continue
+        if len({label_of[name] for name in names if name in label_of}) > 1:
+            raise DataError(f"{folder / image} is in a folder of real and in one of fake images; needed: one of them")
+        splits = {SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES}
+        if len(splits) > 1:
+            raise DataError(f"{folder / image} is in folders of several splits; needed: one of train, val, test")
+        filled.add(PurePosixPath(*parts[: at + 1]))
+        domain = next((p for p in parts[:at] if p.casefold() not in SPLIT_NAMES), folder.name or "data")
+        below = [p for p in parts[at + 1 :] if p.casefold() not in SPLIT_NAMES]
+        # A real and a fake image of the same name may be a pair, so the class is left out of the group's name.
+        place = "/".join([*parts[:at], *parts[at + 1 :]])
+        row = (str(image), label_of[names[at]], domain, "".join(splits), f"{place}/{image.stem}".lstrip("/"), "")
+        rows.append((*row, place if below else ""))
+    for inner in tree.folders:
+        is_class = [name.casefold() in label_of for name in inner.parts]
+        if is_class[-1] and sum(is_class) == 1 and inner not in filled:
+            raise DataError(f"{folder / inner} holds no image; looked for: {', '.join(SUFFIXES)}")
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "below"])
+    return _with_whole_folders(table)
+
+
+def _with_whole_folders(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Groups of the images that lie in folders below the class folders, which may be the frames of videos."""
+    notes = []
+    inside = table["below"] != ""
+    folders = table[inside].groupby(["domain", "label"])["below"].transform("nunique").reindex(table.index)
+    whole = inside & (folders >= _MANY_FOLDERS)
+    if whole.any():
+        notes.append("Images of one folder below a class folder stay together, as frames of a video do.")
+    if (inside & ~whole & (folders > 1)).any():
+        notes.append(
+            f"Some class folders hold fewer than {_MANY_FOLDERS} folders, whose images are taken as single ones; if "
+            "they are frames of a video, edit the column group."
+        )
+    return table.assign(group=table["group"].mask(whole, table["below"])).drop(columns="below"), notes
+
+
+def _left_alone(folder: Path, tree: Tree, layout: str, table: pd.DataFrame) -> list[str]:
+    """What is said of files that are not in the table; images of another layout are not passed over."""
+    taken = set(table["image"])
+    images, videos = ([p for p in paths if str(p) not in taken] for paths in (tree.images, tree.videos))
+    own: set[str] = set(CLASSES) if layout == "seed" else set()
+    own |= {n for kind in CLASS_FOLDERS.get(layout, ()) for n in kind}
+    foreign = {n for kinds in CLASS_FOLDERS.values() for kind in kinds for n in kind} - own
+    for image in images if layout in ("seed", *CLASS_FOLDERS) else []:
+        above = {part.casefold() for part in image.parts[:-1]}
+        if above & (foreign | own):
+            raise DataError(
+                f"{folder / image} is not in the layout {layout} of the other images; needed: one layout, so name "
+                "the folder of one"
+            )
+    notes = []
+    for paths, what in ((images, "image"), (videos, "video")):
+        if paths:
+            count = f"1 {what} was" if len(paths) == 1 else f"{len(paths)} {what}s were"
+            notes.append(f"{count} left alone, the first is {paths[0]}.")
+    own_files = {"splits.csv"} if layout == "seed" else {p.name for p in _tables(folder, tree) if layout == "table"}
+    others = [p for p in tree.others if str(p) not in own_files]
+    if others:
+        what = "1 other file was" if len(others) == 1 else f"{len(others)} other files were"
+        notes.append(f"{what} left alone, the first is {others[0]}.")
+    return notes
+
+
+def _found(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) -> Found:
+    """The finished table, with val images as test images where there are no others, and the sentence."""
+    if table.empty:
+        raise DataError(f"{root} holds no image in its layout, {layout}; looked for: {', '.join(SUFFIXES)}")
+    table = table[list(COLUMNS)].sort_values(["domain", "label", "image"], kind="stable", ignore_index=True)
+    moved, single, without = [], [], []
+    for name in sorted(set(table["domain"])):
+        if "\\" in name:
+            raise DataError(f"{root} has a domain {name!r}; needed: a folder's name without \\")
+        domain = table[table["domain"] == name]
+        splits = set(domain["split"])
+        if "" in splits and len(splits) > 1:
+            first = domain.loc[domain["split"] == "", "image"].iloc[0]
+            raise DataError(f"{root / first} has no split, others of domain {name!r} have one; needed: all or none")
+        if splits == {"train", "validation"}:
+            moved.append(name)
+            table.loc[domain.index, "split"] = domain["split"].replace("validation", "test")
+        if domain["label"].nunique() == 1:
+            single.append(f"{name} (only {CLASSES[domain['label'].iloc[0]]})")
+        if splits == {""}:
+            without.append(name)
+    names = sorted(set(table["domain"]))
+    files = table.drop_duplicates("image")
+    kind, fakes = ("videos" if layout == VIDEOS else "images"), int(files["label"].sum())
+    said = [
+        f"Recognised {layout}: {_IN_WORDS[layout]}. {len(files)} {kind}, {len(files) - fakes} real and {fakes} fake, "
+        f"in {len(names)} domain{'s' * (len(names) > 1)}: {_listed(names)}."
+    ]
+    if without:
+        said.append("There is no split." if without == names else f"There is no split in {_listed(without)}.")
+    if moved:
+        said.append(f"No test images in {_listed(moved)}: the validation images are taken as test images.")
+    if single:
+        said.append(f"One class alone in {_listed(single)}.")
+    return Found(layout, " ".join(said + notes), table, root)
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,292 @@
+"""Detectors: networks that were trained before, with a threshold, a calibration, and what they can not do."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit
+from scipy.stats import binomtest
+
+from cldf_core.evaluation.calibration import fit_temperature, trained_on
+from cldf_core.evaluation.metrics import best_threshold
+from cldf_core.options import Options, UserError, for_agent, relevant
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import ArrayLike
+
+    from cldf_core.resnet import Network
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A network that was trained before, and what turns its outputs into verdicts.
+
+    Attributes:
+        network: in evaluation mode, on the device that it runs on.
+        options: of the run that it comes from; they say how images are prepared.
+        name: where it came from.
+        trained_on: the domains that it has seen; empty where that is not known.
+        threshold: the P(fake) from which the verdict is "fake".
+        threshold_from: where that came from, in words.
+        temperature: by which logits are divided, so that P(fake) is calibrated; None where it is not.
+        band: between these two P(fake), both left out, the verdict is "cannot say"; None where there is no band.
+        notes: what it can not do.
+    """
+
+    network: Network
+    options: Options
+    name: str
+    trained_on: tuple[str, ...]
+    threshold: float = 0.5
+    threshold_from: str = "declared"
+    temperature: float | None = None
+    band: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+
+    def probability(self, logits: np.ndarray) -> np.ndarray:
+        """P(fake) = sigmoid(logit / temperature), shape as given."""
+        return expit(logits / (self.temperature or 1.0))
+
+    def verdict(self, probability: float) -> str:
+        """One of "fake", "real" and "cannot say"."""
+        if self.band and self.band[0] < probability < self.band[1]:
+            return "cannot say"
+        return "fake" if probability >= self.threshold else "real"
+
+
+def load_detector(
+    model: str | None, *, step: int | None = None, threshold: str | float = 0.5, band: float = 0.1
+) -> Detector:
+    """A detector from a run, or from a file with weights.
+
+    Args:
+        model: a run's folder or its name in runs/, a model-step<k>.safetensors or a .pth file; None takes the
+            newest of the runs that `cldf reproduce` makes of MIR.
+        step: of a run, from 1; None takes the last.
+        threshold: the P(fake) from which the verdict is "fake"; "validation" takes that with the best balanced
+            accuracy on the validation images of the domains seen so far.
+        band: closer to the threshold than this the verdict is "cannot say"; 0 has no band.
+
+    Raises:
+        UserError: no such model or step, a value that is not allowed, or a model that cannot be used as it is.
+    """
+    declared = _declared(threshold)
+    if not 0 <= band < 0.5:
+        raise UserError(f"--band is {band}; allowed: a number from 0 and below 0.5")
+    detector, validation = _loaded(model, step)
+    note = "P(fake) is not calibrated: no temperature is best for validation scores all right, or mostly wrong"
+    if validation is None:
+        note = "P(fake) is not calibrated: the model comes without validation scores of both classes"
+        if declared is None:
+            raise UserError(
+                f"--threshold is 'validation', but {detector.name} comes without validation scores of both classes; "
+                "allowed: a number between 0 and 1"
+            )
+    else:
+        logits, labels = validation["logit"].to_numpy(), validation["label"].to_numpy()
+        detector = replace(detector, temperature=fit_temperature(logits, labels))
+        if detector.temperature is not None:
+            like = f"images like the {len(labels)} validation ones, of which {labels.mean():.0%} are fake"
+            note = f"P(fake) is calibrated for {like}"
+        if declared is None:
+            declared, accuracy = best_threshold(detector.probability(logits), labels)
+            words = f"best on {len(labels)} validation images of these domains, balanced accuracy {accuracy:.3f}"
+            detector = replace(detector, threshold_from=words)
+    edges = (declared - band, declared + band) if band else None
+    return replace(detector, threshold=declared, band=edges, notes=(*detector.notes, note))
+
+
+def share_of_fakes(
+    detector: Detector,
+    logits: ArrayLike,
+    labels: ArrayLike,
+    probability: float,
+    *,
+    width: float = 0.05,
+    least: int = 20,
+) -> str:
+    """How often images with a P(fake) like this one were fakes, in words; "" where there are too few of them.
+
+    Args:
+        detector: whose P(fake) it is.
+        logits: of validation images, shape (N,).
+        labels: theirs, 0 or 1.
+        probability: P(fake) of the image in question.
+        width: how far from it an image's P(fake) may be.
+        least: images that are needed.
+
+    Returns:
+        A sentence with the share and its 95 % interval (Wilson's; images are counted as independent, which those
+        of one photograph are not).
+    """
+    near = np.abs(detector.probability(np.asarray(logits, float)) - probability) <= width
+    count, fakes = int(near.sum()), int(np.asarray(labels)[near].sum())
+    if count < least:
+        return ""
+    low, high = binomtest(fakes, count).proportion_ci(method="wilson")
+    return (
+        f"Of {count} validation images with a P(fake) within {width} of it, {fakes / count:.0%} were fakes "
+        f"(95 % interval {low:.0%} to {high:.0%})."
+    )
+
+
+def _declared(threshold: str | float) -> float | None:
+    """The threshold as a number; None for "validation"."""
+    if threshold == "validation":
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 < float(threshold) < 1:
+            return float(threshold)
+    raise UserError(f"--threshold is {threshold!r}; allowed: a number between 0 and 1, or validation")
+
+
+def _loaded(model: str | None, step: int | None) -> tuple[Detector, pd.DataFrame | None]:
+    """The detector with nothing but its network and origin, and what `_validation` gives of its run."""
+    from cldf_core.data.runtime import project_root
+
+    path = Path(model).expanduser() if model else _default_run()
+    if model and not path.exists():
+        path = project_root() / "runs" / model
+    if path.is_dir():
+        path = _weights_of_run(path, step)
+    elif step is not None:
+        raise UserError(f"--step is {step}, but {path} is no run's folder; allowed: no --step")
+    if not path.is_file() or path.suffix not in (".safetensors", ".pth"):
+        raise UserError(
+            f"--model is {model!r}; allowed: a run's folder or its name in {project_root() / 'runs'}, a "
+            "model-step<k>.safetensors, or a .pth file"
+        )
+    detector = _detector(path)
+    by_means = detector.options.agent == "icarl" and detector.options.verdict == "nearest-mean"
+    if by_means and detector.network.means is None:
+        raise UserError(
+            f"{detector.name} gives its verdict by the means of exemplars, which its file does not hold; allowed: a "
+            "model-step<k>.safetensors of iCaRL, or a .pth file of another agent"
+        )
+    return detector, _validation(path, detector)
+
+
+def _default_run() -> Path:
+    """The folder of the newest run that notebook 07 makes of MIR in the quick profile; computes nothing."""
+    from cldf_core.data.runtime import project_root
+    from cldf_core.runs.folder import SCORES, RunFolder
+    from cldf_core.workflow.notebooks import notebook_options
+
+    try:
+        wanted = relevant(for_agent(notebook_options("07_er_and_mir", "quick", {}), "mir"))
+    except UserError as error:  # outside the project's folder
+        raise UserError(f"there is no default model ({error}); allowed: --model with a run or a file") from None
+    runs = [RunFolder(path) for path in (project_root() / "runs").glob("mir-*")]
+    made = [run.path for run in runs if run.finished and run.manifest["options"] == wanted]
+    if not made:
+        raise UserError(
+            f"there is no default model in {project_root() / 'runs'}; cldf reproduce --only 07 makes it, or name "
+            "another one with --model"
+        )
+    return max(made, key=lambda path: (path / SCORES).stat().st_mtime)
+
+
+def _weights_of_run(path: Path, step: int | None) -> Path:
+    """The file with the weights that a run had after a step, by default the last."""
+    from cldf_core.runs.folder import RunFolder
+
+    files = {_step_of(file): file for file in path.glob("model-step*.safetensors")}
+    if not files or not RunFolder(path).finished:
+        raise UserError(f"{path} is no folder of a finished run; allowed: one that cldf reproduce or cldf train made")
+    if step is not None and step not in files:
+        raise UserError(f"--step is {step}; allowed for {path}: a whole number from 1 to {max(files)}")
+    return files[step or max(files)]
+
+
+def _step_of(path: Path) -> int:
+    """The step that a file's name tells; 0 where it does not."""
+    found = re.fullmatch(r"model-step(\d+)", path.stem)
+    return int(found[1]) if found else 0
+
+
+def _detector(path: Path) -> Detector:
+    """The network of a file, and what its options and its name tell of its training."""
+    import torch
+    from safetensors import SafetensorError
+
+    from cldf_core.data.mini.build import EMBEDDED
+    from cldf_core.data.runtime import project_root
+    from cldf_core.runs.checkpoints import load_network, read_seed_checkpoint
+
+    if path.suffix == ".pth":
+        network, options = read_seed_checkpoint(path)
+        # `cldf train` names its files after the domain; those of others do not hold our options.
+        names = [k for k, name in enumerate(options.stream, start=1) if f"_{name}_" in path.name]
+        step = max(names, default=0, key=lambda k: len(options.stream[k - 1]))
+        known = "stream" in options.model_fields_set
+    else:
+        try:
+            network, options = load_network(path)
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
+            raise UserError(f"{path} holds no network that this version can read") from None
+        step, known = _step_of(path), True
+    notes = []
+    if not known:
+        notes.append("its file does not tell how images were prepared for it: they are as the original code did it")
+    if known and options.data in EMBEDDED:
+        notes.append(
+            "it was trained on squares of some dozen photographs and fakes of small generators (the embedded "
+            "benchmark): its verdict about any other image says nothing reliable"
+        )
+    else:
+        notes.append("its verdict about fakes of other kinds than those that it was trained on is not reliable")
+    if options.test_jpeg or options.test_resize:
+        notes.append("its run changed images (test_jpeg, test_resize) before it scored them; here they are as they are")
+    device = "cuda" if options.device == "cuda" and torch.cuda.is_available() else "cpu"
+    seen = tuple(trained_on(options.agent, options.stream, step)) if known else ()
+    root, whole = project_root(), path.resolve()
+    name = whole.relative_to(root).as_posix() if whole.is_relative_to(root) else str(path)
+    return Detector(network.to(device), options, name, seen, notes=tuple(notes))
+
+
+def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
+    """Label and logit of the validation images of the domains seen so far, from the run that the file lies in.
+
+    None where that is not the run it comes from, or where there are not both classes.
+    """
+    from cldf_core.runs.folder import RunFolder
+
+    run = RunFolder(path.parent)
+    if not run.finished or run.manifest.get("options") != relevant(detector.options):
+        return None
+    scores = run.scores()
+    chosen = (scores["step"] == _step_of(path)) & (scores["split"] == "validation")
+    scores = scores.loc[chosen & scores["domain"].isin(detector.trained_on), ["label", "logit"]]
+    return scores if scores["label"].nunique() == 2 else None
+
+
+def logits_of(network: Network, options: Options, inputs: np.ndarray) -> np.ndarray:
+    """Logits of fake, batch by batch, as the agent that trained the network gives them after a step.
+
+    Args:
+        network: is looked at in evaluation mode and left as it was.
+        options: of its run: precision, in which inputs are stored, and mixed_precision.
+        inputs: what the network reads, shape (N, 3, H, W).
+
+    Returns:
+        float64, shape (N,).
+    """
+    import torch
+
+    from cldf_core.agents.base import SCORE_BATCH
+    from cldf_core.resnet import frozen
+
+    device = next(network.parameters()).device
+    logits = np.empty(len(inputs))
+    with torch.no_grad(), frozen(network), torch.autocast(device.type, torch.bfloat16, enabled=options.mixed_precision):
+        for part in (slice(start, start + SCORE_BATCH) for start in range(0, len(inputs), SCORE_BATCH)):
+            stored = torch.from_numpy(np.array(inputs[part], options.precision))  # as the cache rounds it
+            spectra = stored.to(device, torch.float32, memory_format=torch.channels_last)
+            logits[part] = network.fake_logits(spectra).numpy()
+    return logits

@@ -1,0 +1,258 @@
+"""`cldf score`: P(fake) and a verdict for images that belong to no data set, by a network that was trained before."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+import io
+import json
+import os
+import sys
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cldf_core.options import Options, UserError
+
+if TYPE_CHECKING:  # `cldf --help` reads the flags below and does not wait for these
+    import numpy as np
+    import pandas as pd
+
+    from cldf_core.detection.detector import Detector
+
+BATCH = 64  # files that go through the network at once
+AHEAD = 2 * BATCH  # files that are read before the network asks for them
+FORMATS = ("table", "csv", "json")
+COLUMNS = ("file", "logit", "probability", "verdict", "reason")
+
+
+def files_of(what: Sequence[str]) -> list[Path]:
+    """The files that names mean, each once.
+
+    Args:
+        what: files, whatever they are called; folders, with all that is below them; patterns such as
+            photos/**/*.jpg, which not every shell expands. Folders and patterns give, sorted, the files with an
+            image's suffix that are not hidden.
+
+    Raises:
+        UserError: a name that means no file.
+    """
+    from cldf_core.data.images import SUFFIXES
+
+    found: dict[str, Path] = {}
+    for name in what:
+        path = Path(name).expanduser()
+        files = [path]
+        if not path.is_file():
+            near = [path] if path.is_dir() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+            files = [file for p in near for file in (_below(p) if p.is_dir() else [p])]
+            files = sorted({file for file in files if file.suffix.lower() in SUFFIXES or file.is_dir()})
+        if not files:
+            raise UserError(f"{name!r} is, or holds, no image; looked for: {', '.join(SUFFIXES)}")
+        for file in files:
+            found.setdefault(os.path.normcase(os.path.abspath(file)), file)
+    return list(found.values())
+
+
+def score(
+    files: Sequence[Path], detector: Detector, *, workers: int | None = None, progress: bool | None = None
+) -> pd.DataFrame:
+    """Scores images, prepared as for training; the memory it takes does not depend on their number.
+
+    Args:
+        files: of images.
+        detector: as `load_detector` gives it.
+        workers: threads that read and transform images; None takes one for each processor.
+        progress: shows a bar; None decides by where it runs.
+
+    Returns:
+        A row for each file: file, logit (of fake), probability (of fake), verdict, reason. Of an image that
+        could not be scored, reason says why, the numbers are NaN and the verdict is "".
+    """
+    import numpy as np
+    import pandas as pd
+    from PIL import Image
+    from tqdm.auto import tqdm
+
+    from cldf_core.data.runtime import progress_wanted, thread_count
+    from cldf_core.detection.detector import logits_of
+
+    logits, reasons = np.full(len(files), np.nan), [""] * len(files)
+    # Threads, since Pillow, numpy and scipy let others work meanwhile; processes would first have to start.
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    with (
+        warnings.catch_warnings(),
+        thread_count(min(detector.options.threads, os.cpu_count() or 1)),  # training's, for the same last digits
+        tqdm(total=len(files), unit="image", leave=False, disable=not progress_wanted(progress)) as bar,
+    ):
+        # For all threads at once: `open_image` sets it, and takes it back, while others are reading.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            read = _in_order(pool, files, detector.options)
+            for start in range(0, len(files), BATCH):
+                inputs = {number: next(read) for number in range(start, min(start + BATCH, len(files)))}
+                reasons[start : start + BATCH] = [x if isinstance(x, str) else "" for x in inputs.values()]
+                usable = {number: x for number, x in inputs.items() if not isinstance(x, str)}
+                if usable:
+                    stacked = np.stack(list(usable.values()))
+                    logits[list(usable)] = logits_of(detector.network, detector.options, stacked)
+                for number in usable:
+                    reasons[number] = "" if np.isfinite(logits[number]) else "the network gives no number for it"
+                bar.update(len(inputs))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    logits[[why != "" for why in reasons]] = np.nan
+    probability = detector.probability(logits)
+    verdicts = ["" if why else detector.verdict(p) for p, why in zip(probability, reasons, strict=True)]
+    # Names may hold bytes that are no text, which no table could be written with.
+    names = [os.fsencode(path).decode("utf-8", "backslashreplace") for path in files]
+    return pd.DataFrame(dict(zip(COLUMNS, (names, logits, probability, verdicts, reasons), strict=True)))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `cldf score`."""
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE|FOLDER|GLOB", help="images, folders of images, patterns")
+    add("--model", help="a run's folder or name, a .safetensors or .pth file (default: what cldf reproduce made)")
+    add("--step", type=int, help="of the run, from 1 (default: the last)")
+    add("--threshold", default="0.5", help="P(fake) from which it is fake, or: validation (default: 0.5)")
+    add("--band", type=float, default=0.1, help="closer to the threshold than this: cannot say (default: 0.1)")
+    add("--format", choices=FORMATS, help="default: what --out ends with, else table")
+    add("--out", type=Path, help="file for the result")
+    add("--workers", type=int, help="threads that read images (default: one for each processor)")
+
+
+def command(words: Sequence[str]) -> int:
+    """`cldf score` with these words; as `main`."""
+    parser = argparse.ArgumentParser(prog="cldf score", description="P(fake) and a verdict for any images.")
+    add_arguments(parser)
+    return main(parser.parse_args(words))
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Scores what the command line names and prints it; returns 0, or 1 where not one image could be scored.
+
+    Raises:
+        UserError: as `files_of` and `load_detector`; or --workers or --out cannot be what they are.
+    """
+    from cldf_core.data.files import whole_file
+    from cldf_core.detection.detector import load_detector
+
+    ending = parsed.out.suffix[1:].lower() if parsed.out else ""
+    how = parsed.format or (ending if ending in FORMATS else "table")
+    if parsed.workers is not None and parsed.workers < 1:
+        raise UserError(f"--workers is {parsed.workers}; allowed: a whole number from 1")
+    if parsed.out and parsed.out.is_dir():
+        raise UserError(f"--out {parsed.out} is a folder; needed: a file")
+    files = files_of(parsed.files)
+    detector = load_detector(parsed.model, step=parsed.step, threshold=parsed.threshold, band=parsed.band)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console may lack letters of a file's name
+            stream.reconfigure(errors="backslashreplace")
+    told = sys.stdout if how == "table" else sys.stderr
+    with contextlib.ExitStack() as stack:
+        try:  # before the work, not after it
+            partial = stack.enter_context(whole_file(parsed.out)) if parsed.out else None
+        except OSError as error:
+            raise UserError(f"--out {parsed.out} cannot be written: {error.strerror}") from None
+        print(heading := _heading(detector), file=told, flush=True)
+        scores = score(files, detector, workers=parsed.workers)
+        text = _text(scores, detector, how)
+        if partial:
+            partial.write_text(heading + text if how == "table" else text, encoding="utf-8", newline="\n")
+        else:
+            sys.stdout.write(text)
+    print(_summary(scores), file=told)
+    return int(bool((scores["reason"] != "").all()))
+
+
+def _in_order(pool: ThreadPoolExecutor, files: Sequence[Path], options: Options) -> Iterator[np.ndarray | str]:
+    """`_input` of every file, computed a little ahead."""
+    waiting: deque[Future[np.ndarray | str]] = deque()
+    for path in files:
+        waiting.append(pool.submit(_input, path, options))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _input(path: Path, options: Options) -> np.ndarray | str:
+    """What the network reads of an image, float32 or float64; or why there is nothing."""
+
+    from cldf_core.data.images import ImageProblem, crop, open_image
+    from cldf_core.spectrum import network_input
+
+    try:
+        pixels = crop(open_image(path), options.size, options.crop)
+    except ImageProblem as problem:
+        if not path.is_file():
+            return "is a folder that cannot be read" if path.is_dir() else "no such file"
+        return str(problem) if os.access(path, os.R_OK) else "no permission to read it"
+    read = network_input(
+        pixels[None],
+        feature=options.feature,
+        plane=options.plane,
+        band=options.band,
+        precision=options.precision,
+    )
+    return read[0]
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files below a folder that are not hidden; and folders that cannot be read, to be told of."""
+    found: list[Path] = []
+
+    def unreadable(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for at, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.extend(Path(at, name) for name in files if not name.startswith("."))
+    return found
+
+
+def _heading(detector: Detector) -> str:
+    """What a reader of the scores has to know of the detector."""
+    low, high = detector.band or (0, 0)
+    calibrated = f"calibrated on validation images (temperature {detector.temperature or 1:.3g})"
+    rows = [
+        ("model", f"{detector.options.agent}, {detector.name}"),
+        ("trained on", ", ".join(detector.trained_on) or "not known"),
+        ("P(fake)", calibrated if detector.temperature else "not calibrated"),
+        ("threshold", f"{detector.threshold:.4g} ({detector.threshold_from})"),
+        ("cannot say", f"P(fake) between {max(low, 0):.4g} and {min(high, 1):.4g}" if detector.band else "never"),
+        *(("note", note) for note in detector.notes),
+    ]
+    return "\n".join(f"{name:<12}{text}" for name, text in rows) + "\n"
+
+
+def _text(scores: pd.DataFrame, detector: Detector, how: str) -> str:
+    """The scores as a table, CSV or JSON."""
+    calibrated = detector.temperature is not None
+    if how == "csv":
+        return scores.assign(threshold=detector.threshold, calibrated=calibrated).to_csv(
+            index=False, lineterminator="\n"
+        )
+    if how == "json":
+        facts = {f.name: getattr(detector, f.name) for f in fields(detector) if f.name not in ("network", "options")}
+        images = scores.astype(object).where(scores.notna(), None).to_dict("records")
+        facts |= {"agent": detector.options.agent, "calibrated": calibrated}
+        return json.dumps({"detector": facts, "images": images}, indent=1) + "\n"
+    lines = ["\nP(fake)  verdict     file\n"]
+    for row in scores[scores["reason"] == ""].itertuples():
+        lines.append(f"{row.probability:7.4f}  {row.verdict:<10}  {row.file}\n")
+    return "".join(lines) + "\n"
+
+
+def _summary(scores: pd.DataFrame) -> str:
+    """How many images had which verdict; and those that could not be scored, each with the reason."""
+    bad = scores[scores["reason"] != ""]
+    counts = [f"{(scores['verdict'] == verdict).sum()} {verdict}" for verdict in ("fake", "real", "cannot say")]
+    lines = [f"{len(scores)} images: {', '.join(counts)}, {len(bad)} not scored"]
+    return "\n".join([*lines, *(f"not scored: {row.file}: {row.reason}" for row in bad.itertuples())])

@@ -1,0 +1,156 @@
+"""Figures of what single switches change (notebook 11): differences of two runs with their intervals."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from cldf_core.evaluation import bootstrap
+from cldf_core.figures.look import WIDTH, agent_colour, agent_name, short_name
+
+ROUNDING = 1e-9  # an end of an interval this near to 0 is 0
+
+
+def cell_changes(
+    first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy", *, split: str = "test"
+) -> pd.DataFrame:
+    """R[t, i] of the first run minus that of the second, with paired 95 % intervals, as a tidy table.
+
+    Args:
+        first, second: the tables of scores of two runs that were tested on the same images.
+        metric: a detection metric.
+
+    Returns:
+        Columns step, domain, value, low, high.
+    """
+    R, other = (bootstrap.matrices(scores, [metric], split=split) for scores in (first, second))
+    difference = R.of[metric] - other.of[metric]  # of the same resamples of the groups
+    low, high = difference.interval()
+    rows = []
+    for (t, step), (i, domain) in itertools.product(enumerate(R.steps), enumerate(R.domains)):
+        rows.append((step, domain, difference.value[t, i], low[t, i], high[t, i]))
+    return pd.DataFrame(rows, columns=["step", "domain", "value", "low", "high"])
+
+
+def forest(
+    table: pd.DataFrame, names: Sequence[str], *, luck: Collection[str], margins: pd.DataFrame, label: str
+) -> Figure:
+    """A panel per metric, a row per switch: what it changes, with its 95 % interval; grouped by agent.
+
+    Args:
+        table: columns agent, switch, metric, value, low, high.
+        names: the metrics that are drawn.
+        luck: the switches that change nothing but the random seed: they are drawn in grey.
+        margins: how far luck reaches, a row per metric and a column per agent: grey bands.
+        label: what the values are.
+    """
+    rows = table[["agent", "switch"]].drop_duplicates()
+    agents = list(dict.fromkeys(rows["agent"]))
+    places: dict[tuple[str, str], int] = {}
+    headings: dict[int, str] = {}  # a free line above each agent, for its name
+    for agent in agents:
+        headings[len(places) + len(headings)] = agent_name(agent)
+        for switch in rows.loc[rows["agent"] == agent, "switch"]:
+            places[agent, switch] = len(places) + len(headings)
+    last = max(places.values())
+    size = (WIDTH, 0.17 * (last + 1) + 1.0)
+    figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False)
+    for ax, name in zip(axes.flat, names, strict=True):
+        own = table[table["metric"] == name]
+        ends = 1.08 * own[["low", "high"]].to_numpy()
+        ax.set_xlim(min(ends.min(), -0.01), max(ends.max(), 0.01))  # bands may reach further
+        for agent in agents:
+            at = [place for (a, _), place in places.items() if a == agent]
+            reach = margins.loc[name, agent]
+            ax.fill_betweenx([min(at) - 0.5, max(at) + 0.5], -reach, reach, color="0.91", lw=0, zorder=0)
+        ax.axvline(0, color="0.4", lw=0.8, ls=":", zorder=1)
+        for row in own.itertuples():
+            place, lucky = places[row.agent, row.switch], row.switch in luck
+            colour = "0.5" if lucky else agent_colour(row.agent)
+            ax.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
+            ax.plot(row.value, place, "o", color=colour, ms=4, mfc="white" if lucky else colour)
+        ax.set_title(name, fontsize="medium")
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.grid(axis="x", color="0.9")
+        ax.set_axisbelow(True)
+        ax.tick_params(axis="y", length=0, labelsize=7.5)
+    lines = {**headings, **{place: switch for (_, switch), place in places.items()}}
+    axes.flat[0].set_yticks(list(lines), list(lines.values()))
+    for text, place in zip(axes.flat[0].get_yticklabels(), lines, strict=True):
+        text.set_fontweight("bold" if place in headings else "normal")
+    axes.flat[0].set_ylim(last + 0.7, -0.7)
+    figure.supxlabel(label, fontsize="medium")
+    figure.legend(
+        handles=[Patch(color="0.91", label="95 of 100 changes of the random seed are within")],
+        loc="outside upper right",
+        frameon=False,
+        fontsize="small",
+    )
+    return figure
+
+
+def matrix_changes(cells: pd.DataFrame, stream: Sequence[str], *, columns: int = 4) -> Figure:
+    """A panel per switch: how the matrix changes; bold, with a dot, where the interval of a cell leaves 0 out.
+
+    Args:
+        cells: from `cell_changes`, with columns agent and switch in front.
+        stream: the trained domains, whose cell at the step that trains on them has a frame; the others stand right
+            of a gap.
+        columns: panels beside each other.
+    """
+    panels = list(cells[["agent", "switch"]].drop_duplicates().itertuples(index=False))
+    columns = min(columns, len(panels))
+    height = -(-len(panels) // columns)
+    size = (min(WIDTH, 1.5 * columns + 1.5), 1.75 * height + 0.9)
+    figure, axes = plt.subplots(height, columns, figsize=size, squeeze=False)
+    domains = list(dict.fromkeys(cells["domain"]))
+    reach = max(10.0, 10 * float(np.ceil(10 * cells["value"].abs().max())))
+    for place, ax in enumerate(axes.flat):
+        if place >= len(panels):
+            ax.set_axis_off()
+            continue
+        agent, switch = panels[place]
+        own = cells[(cells["agent"] == agent) & (cells["switch"] == switch)]
+        table, low, high = (
+            100 * own.pivot(index="step", columns="domain", values=v)[domains].to_numpy()
+            for v in ("value", "low", "high")
+        )
+        image = ax.imshow(table, vmin=-reach, vmax=reach, cmap="RdBu", aspect="auto")
+        for t, i in np.ndindex(*table.shape):
+            sure = low[t, i] > ROUNDING or high[t, i] < -ROUNDING
+            colour = "white" if abs(table[t, i]) > 0.55 * reach else "black" if sure else "0.35"
+            x = i + 0.05 * (domains[i] not in stream)  # the gap takes a little of the column
+            text = _signed(table[t, i]) + ("\n•" if sure else "")
+            style: dict[str, Any] = {"fontsize": 7, "linespacing": 0.75, "color": colour}
+            ax.text(x, t, text, ha="center", va="center", fontweight="bold" if sure else "normal", **style)
+        for t, name in enumerate(stream):
+            corner = (domains.index(name) - 0.5, t - 0.5)
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, color="black", lw=1.0, zorder=3))
+        ax.axvspan(len(stream) - 0.5, len(stream) - 0.4, color="white")
+        ax.set_title(f"{agent_name(agent)}\n" + textwrap.fill(switch, 24), color="black", fontsize=7.5)
+        ax.set_xticks(
+            range(len(domains)), [short_name(d) for d in domains], rotation=40, ha="right", rotation_mode="anchor"
+        )
+        ax.set_yticks(range(len(table)), [short_name(d) for d in stream])
+        ax.tick_params(length=0, labelsize=7)
+        ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(panels))
+        sns.despine(ax=ax, left=True, bottom=True)
+    figure.supxlabel("tested on (right of the gap: never trained on)", fontsize="medium")
+    figure.supylabel("after training on", fontsize="medium")
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, label="change of accuracy (percentage points)")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _signed(value: float) -> str:
+    return f"{round(value):+d}".replace("-", "−") if round(value) else "0"

@@ -1,0 +1,91 @@
+"""Figures of calibration (notebook 08): tables of `calibration`, before and after the temperature."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from cldf_core.evaluation.calibration import SEEN
+from cldf_core.figures.look import MARKERS, WIDTH, agent_colour, agent_name, short_name
+
+# Light and dark, so that they differ in grey, too; no agent has these.
+WHEN = {"before": "#B59A1F", "after": "#332288"}
+
+
+def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> Figure:
+    """How often images with a similar P(fake) are fakes: a row for each step of an agent, a column for each domain.
+
+    Panels of domains that the step's network was not trained on are grey.
+
+    Args:
+        table: of one agent, from `calibration.reliabilities`. The area of a point grows with its images.
+        steps: the rows; all by default.
+    """
+    steps, domains = steps or sorted(table["step"].unique()), list(dict.fromkeys(table["domain"]))
+    size = (WIDTH, 1.45 * len(steps) + 0.8)
+    figure, axes = plt.subplots(len(steps), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for row, step in zip(axes, steps, strict=True):
+        for ax, domain, marker in zip(row, domains, itertools.cycle(MARKERS), strict=False):
+            own = table[(table["step"] == step) & (table["domain"] == domain)]
+            error = {}
+            ax.plot([0, 1], [0, 1], color="0.4", lw=0.8, ls=":", zorder=1)
+            for when, part in own.groupby("when", sort=False):
+                p, share, n, colour = part["probability"], part["share"], part["n"], WHEN[str(when)]
+                error[when] = float((n * (p - share).abs()).sum() / n.sum())
+                ax.vlines(p, part["low"], part["high"], color=colour, lw=0.8, alpha=0.45)
+                face, area = (colour, 4) if when == "after" else ("white", 11)  # a ring around what has not moved
+                ax.scatter(p, share, area + 50 * n / n.sum(), face, marker=marker, lw=0.8, edgecolor=colour, zorder=3)
+            name = f"{short_name(domain)}\n" if step == steps[0] else ""
+            ax.set_title(name + "ECE {before:.2f} → {after:.2f}".format(**error), fontsize="small")
+            ax.set_facecolor("white" if own["seen"].all() else "0.94")
+            ax.set_box_aspect(1)
+        row[0].set_ylabel(f"step {step}", fontsize="medium")
+    ticks = [0, 0.5, 1]
+    axes.flat[0].set(xlim=(-0.07, 1.07), ylim=(-0.07, 1.07), xticks=ticks, yticks=ticks)
+    axes.flat[0].xaxis.set_major_formatter("{x:g}")
+    axes.flat[0].yaxis.set_major_formatter("{x:g}")
+    handles = [_handle(when, colour) for when, colour in WHEN.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    figure.supxlabel("mean P(fake) of a bin (grey: not trained on so far)", fontsize="medium")
+    figure.supylabel("share of fakes", fontsize="medium")
+    return figure
+
+
+def calibration_errors(table: pd.DataFrame) -> Figure:
+    """Each agent's ECE after the last step: the mean of the domains trained on, and a panel for each of the others.
+
+    Args:
+        table: from `calibration.errors`. A dot may lie outside of its interval, which allows for the bias of the ECE.
+    """
+    agents = list(dict.fromkeys(table["agent"]))
+    known = table.groupby("domain", sort=False)["seen"].any()
+    panels = [SEEN, *known[~known].index]
+    size = (min(WIDTH, 2.6 * len(panels) + 1.4), 0.36 * len(agents) + 1.1)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False)
+    last = table[(table["step"] == table["step"].max()) & (table["metric"] == "ECE")]
+    for ax, domain in zip(axes.flat, panels, strict=True):
+        for r in last[last["domain"] == domain].itertuples():
+            place, colour = agents.index(r.agent) + (0.17 if r.when == "after" else -0.17), agent_colour(r.agent)
+            ax.plot([r.low, r.high], [place, place], color=colour, lw=2, solid_capstyle="butt")
+            ax.plot(r.value, place, "o", color=colour, mfc=colour if r.when == "after" else "white", ms=5)
+        ax.set_title("domains trained on, mean" if domain == SEEN else f"{short_name(domain)} (never trained on)")
+        ax.set_yticks(range(len(agents)), [agent_name(a) for a in agents])
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.grid(axis="x", color="0.9")
+    axes.flat[0].invert_yaxis()
+    axes.flat[0].set_xlim(left=0)
+    figure.legend(handles=[_handle(when, "0.3") for when in WHEN], loc="outside upper center", ncols=2, frameon=False)
+    figure.supxlabel("ECE after the last step", fontsize="medium")
+    return figure
+
+
+def _handle(when: str, colour: str) -> Line2D:
+    """What the legend shows: open before, filled after."""
+    fill = colour if when == "after" else "white"
+    return Line2D([], [], color=colour, marker="o", mfc=fill, lw=1.2, ms=5, label=f"{when} the temperature")

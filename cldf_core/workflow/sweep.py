@@ -1,0 +1,258 @@
+"""`cldf sweep`: the runs of a grid of options, one after the other; and what they show together.
+
+What was not run is missing from the tables, not zero.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cldf_core.data.layouts.read import data_folder, read_domains
+from cldf_core.data.runtime import project_root
+from cldf_core.evaluation.seeds import over_seeds
+from cldf_core.options import Options, UserError
+from cldf_core.results.compare import COMPARISON, compared
+from cldf_core.results.grid import Grid, as_cell, distinct, read_grid
+from cldf_core.results.metric_table import COST, metric_card
+from cldf_core.runs.folder import RunFolder, notebook_folder, save_figure, save_table
+from cldf_core.workflow.notebooks import LAST, notebook_options, publish
+from cldf_core.workflow.parameters import asked_for
+
+FORGETTING = "forgetting (max-last)"
+PRINTED = ("accuracy: average", "accuracy: learning", f"accuracy: {FORGETTING}", "accuracy: unseen", "AUC: average")
+
+
+def command(name: str, profile: str = "quick", *, dry: bool = False) -> int:
+    """Makes the runs of a grid that are not done, writes its tables and its figure, and prints a table.
+
+    Everything else is as notebook 08 has it in the profile. Tables and figure are in runs/sweep_<grid>-<key>/figures/;
+    those of a quick sweep in which no run failed are copied to figures/.
+
+    Args:
+        name: of the grid.
+        profile: one of `staging.PROFILES`.
+        dry: says what would be run, and runs nothing.
+
+    Returns:
+        1 if a run failed, which does not stop the others; else 0.
+
+    Raises:
+        UserError: before anything is run: the grid or the profile is faulty, or data are missing.
+    """
+    base = notebook_options(LAST, profile, {})
+    grid = read_grid(name)
+    combinations = grid.combinations(base)
+    points = distinct(combinations)
+    for data, *domains in dict.fromkeys((o.data, *o.stream, *o.unseen) for o in points):
+        read_domains(data_folder(data), domains)
+    _split(points)
+    finished, failed = _make(grid, points, dry=dry)
+    if dry:
+        return 0
+    if finished:
+        folder = sweep_folder(name, base)
+        print(_write(grid, finished, combinations, folder.figures))
+        if profile == "quick" and not failed:
+            publish(folder)
+        print(f"\ntables and figure: {folder.figures.relative_to(project_root()).as_posix()}")
+    print(f"{len(finished)} of {len(points)} runs are in the tables")
+    for sentence in failed:
+        print(f"failed: {sentence}", file=sys.stderr)
+    return int(bool(failed))
+
+
+def sweep_folder(name: str, options: Options) -> RunFolder:
+    """Where the sweep of a grid keeps its tables, beside the folder of notebook 08 with the same options."""
+    path = notebook_folder(LAST, options).path
+    return RunFolder(path.with_name(path.name.replace(LAST, f"sweep_{name}")))
+
+
+def results(name: str, options: Options) -> pd.DataFrame:
+    """What the runs of a sweep have given, read from its table; nothing is run.
+
+    Args:
+        name: of the grid.
+        options: those of notebook 08.
+
+    Returns:
+        run, agent, a column for each other option of the grid, seed, metric, domain, value: continual metrics, those
+        on unseen domains, and cost. An option that an agent does not read is missing. From runs/; where there is
+        nothing and the options are those of the quick profile, from the committed table; else without rows.
+
+    Raises:
+        UserError: there is no such grid.
+    """
+    grid, file = read_grid(name), f"tables/sweep_{name}_runs.csv"
+    own, committed = sweep_folder(name, options).figures / file, project_root() / "figures" / file
+    if own.is_file():
+        path = own
+    elif committed.is_file() and asked_for(LAST, options) == asked_for(LAST, notebook_options(LAST, "quick", {})):
+        path = committed
+    else:
+        return pd.DataFrame(columns=_run_columns(grid))
+    frame = pd.read_csv(path, keep_default_na=False, na_values={n: [""] for n in ("value", *grid.settings)})
+    return _typed(frame)
+
+
+def over_seeds_of(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Means over seeds, with their 95 % t intervals.
+
+    Args:
+        frame: columns seed and value, and those in `by`, such as from `results`.
+        by: what the values of one mean have in common.
+
+    Returns:
+        The columns `by`, value, low, high (NaN with a single seed) and n, the number of seeds.
+
+    Raises:
+        ValueError: a seed is there twice in what would be one mean.
+    """
+    rows = []
+    for key, part in frame.groupby(list(by), sort=False, dropna=False):
+        if part["seed"].duplicated().any():
+            raise ValueError(
+                f"by is {list(by)}, and with {key} some seed is there twice; needed: what tells them apart"
+            )
+        rows.append((*key, *over_seeds(part["value"].to_numpy(float)), len(part)))
+    return pd.DataFrame(rows, columns=[*by, "value", "low", "high", "n"]).astype(frame.dtypes[list(by)])
+
+
+def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tuple[Options, RunFolder]], list[str]]:
+    """The runs that are there in the end, and a sentence for each that failed; in a dry one those that are done."""
+    from cldf_core.runs.run import make_run
+
+    finished, failed = [], []
+    for number, options in enumerate(points, start=1):
+        told = grid.told(options)
+        print(f"{number} of {len(points)}: {told} …", end=" ", flush=True, file=sys.stdout if dry else sys.stderr)
+        since = time.perf_counter()
+        try:
+            folder, status = _found(options), "done before"
+            if dry:
+                print(status if folder else "to be run")
+                continue
+            if folder is None:
+                folder = make_run(options, progress=False)
+                status = f"{time.perf_counter() - since:.0f} s"
+            finished.append((options, folder))
+        except (UserError, MemoryError, RuntimeError) as error:
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            failed.append(f"{told}: {' '.join(why.split()).removesuffix(':')}")
+            status = "failed"
+        print(status, file=sys.stderr)
+    return finished, failed
+
+
+def _found(options: Options) -> RunFolder | None:
+    from cldf_core.runs.run import find_run
+
+    try:
+        return find_run(options)
+    except UserError:
+        return None
+
+
+def _write(
+    grid: Grid, finished: Sequence[tuple[Options, RunFolder]], combinations: Sequence[Options], out: Path
+) -> str:
+    """Writes the tables and the figure of the ranks; returns the table to be read."""
+    card = _measured(grid, finished)
+    means = over_seeds_of(card, ["agent", *grid.settings, "step", "domain", "metric"])
+    runs = card[card["metric"].str.contains(": ") | card["metric"].isin(COST)][_run_columns(grid)]
+    settings = list(dict.fromkeys(tuple(as_cell(getattr(o, name)) for name in grid.settings) for o in combinations))
+    tests = _tests(grid, card, settings)
+    shutil.rmtree(out, ignore_errors=True)  # what an earlier sweep wrote and this one does not
+    save_table(means, out, f"sweep_{grid.name}")
+    save_table(runs, out, f"sweep_{grid.name}_runs")
+    if len(tests):
+        save_table(tests, out, f"sweep_{grid.name}_tests")
+    shared = set.intersection(*(set(own) for _, own in runs.groupby("agent")["seed"]))
+    if len(settings) == 1 and runs["agent"].nunique() > 1 and shared:
+        _draw_ranks(runs, out, f"sweep_{grid.name}_ranks")
+    return _table(grid, means)
+
+
+def _measured(grid: Grid, finished: Sequence[tuple[Options, RunFolder]]) -> pd.DataFrame:
+    """The metric card's rows of the last step and of the whole stream, with the grid's settings as columns."""
+    of_run = {folder.path.name: options for options, folder in finished}
+    # One resample, since the spread here is that over seeds.
+    card = metric_card([folder for _, folder in finished], split=_split(list(of_run.values())), resamples=1)
+    for note in card.attrs["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    card = card[card["run"] != ""]
+    last = card["step"].isna() | (card["step"] == card.groupby("run")["step"].transform("max"))
+    # All runs are made in one process, whose peak memory is that of its largest run.
+    card = card[last & (card["metric"] != "peak memory (bytes)")]
+    cells = {run: grid.cells(options) for run, options in of_run.items()}
+    columns = {"agent": card["run"].map({run: options.agent for run, options in of_run.items()})}
+    for name in grid.settings:
+        columns[name] = card["run"].map({run: own[name] for run, own in cells.items() if name in own})
+    return _typed(card.assign(**columns))
+
+
+def _tests(grid: Grid, card: pd.DataFrame, settings: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    """Agents compared by continual metrics, setting by setting; one that does not read an option is in all of them."""
+    columns = [*grid.settings, *COMPARISON]
+    tables = []
+    for setting in settings:
+        own = card[card["metric"].str.contains(": ")]
+        values = dict(zip(grid.settings, setting, strict=True))
+        for name, value in values.items():
+            own = own[own[name].isna() | (own[name] == value)]
+        if own["agent"].nunique() > 1 and len(found := compared(own).query("n > 1")):
+            tables.append(found.assign(**values)[columns])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _draw_ranks(runs: pd.DataFrame, out: Path, name: str) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")  # a command opens no window
+    from cldf_core import figures
+
+    accuracy = runs[runs["metric"].str.startswith("accuracy: ")]
+    metric = accuracy["metric"].str.removeprefix("accuracy: ")
+    table = accuracy.assign(metric=metric.where(accuracy["domain"] == "", metric + ": " + accuracy["domain"]))
+    unseen = [m for m in dict.fromkeys(table["metric"]) if m.startswith("unseen")]
+    figures.theme()
+    figure = figures.ranks(table, ["average", *unseen[:2], FORGETTING], small=[FORGETTING], label="rank by accuracy")
+    save_figure(figure, out, name)
+
+
+def _table(grid: Grid, means: pd.DataFrame) -> str:
+    """A row for each agent and setting, to be read."""
+    rows = []
+    shown = means[means["metric"].isin(PRINTED)]
+    keys = ["agent", *grid.settings]
+    for _, part in shown.groupby(keys, sort=False, dropna=False):
+        row = {**{name: part[name].iloc[0] for name in keys}, "seeds": part["n"].max()}
+        for r in part.itertuples():
+            ends = f" [{r.low:.3f}, {r.high:.3f}]" if r.n > 1 else ""
+            row[r.metric + (f" {r.domain}" if r.domain else "")] = f"{r.value:.3f}{ends}"
+        rows.append(row)
+    return pd.DataFrame(rows).astype(object).fillna("").to_string(index=False)
+
+
+def _split(points: Sequence[Options]) -> str:
+    """The split that the tables are of: test, unless it is not scored."""
+    for split in ("test", "validation"):
+        if all(split in options.splits for options in points):
+            return split
+    raise UserError("the runs of this grid have no scored split in common; needed: test, or validation, in all splits")
+
+
+def _run_columns(grid: Grid) -> list[str]:
+    return ["run", "agent", *grid.settings, "seed", "metric", "domain", "value"]
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """With whole numbers for the options that are, also where some are missing."""
+    whole = [name for name in frame if name in Options.model_fields and Options.model_fields[name].annotation is int]
+    return frame.astype({name: "Int64" if frame[name].isna().any() else "int64" for name in whole})

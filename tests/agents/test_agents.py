@@ -1,0 +1,784 @@
+"""Every agent's `paper` variant against a slow reference written from methods.md section 4 and the papers."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cldf_core.agents import AGENTS, build_agent
+from cldf_core.agents.gdumb import memory_lr
+from cldf_core.agents.icarl import icarl_loss
+from cldf_core.agents.lwf import distillation_loss
+from cldf_core.options import Options
+from cldf_core.stream import Batch, Samples, Step, make_steps
+from samples import as_batch, random_samples, same, tiny_options
+
+ALL = tuple(AGENTS)
+REPLAY = ("er", "mir")
+
+
+def options(agent: str, **changes: Any) -> Options:
+    return tiny_options(agent, "unused", **changes)
+
+
+def domains(*counts: int, side: int = 32) -> list[tuple[str, Samples]]:
+    firsts, shape = np.cumsum([0, *counts]), (3, side, side // 2 + 1)
+    return [(f"d{d}", random_samples(n, d, shape=shape, first_number=int(firsts[d]))) for d, n in enumerate(counts)]
+
+
+def steps_of(opts: Options, *counts: int) -> list[Step]:
+    return make_steps(
+        domains(*counts, side=opts.size),
+        epochs=opts.epochs,
+        batch_size=opts.batch,
+        chunks=opts.chunks,
+        seed=opts.seed,
+        joint=opts.agent == "joint",
+        drop_last=opts.drop_last,
+        fixed_order=opts.order == "fixed",
+    )
+
+
+def train(agent: Any, steps: list[Step]) -> list[float]:
+    """The protocol's loop."""
+    losses = []
+    for step in steps:
+        losses += [agent.observe(batch) for batch in agent.begin_step(step).batches(agent.options.seed)]
+        agent.end_step(step)
+    return losses
+
+
+def parameters(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {k: v.detach().clone() for k, v in network.state_dict().items()}
+
+
+# --- what holds for every agent ---
+
+
+@pytest.mark.parametrize("agent", ALL)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"chunks": 3},
+        {"schedule": "constant", "optimiser": "sgd", "lr": 0.01},
+        {"schedule": "constant", "optimiser": "adam", "chunks": 2},
+        {"mixed_precision": True, "size": 64},
+        {"feature": "image", "epochs": 1},
+        {"drop_last": True, "order": "fixed", "channels": "BGR"},
+        {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},
+        {"schedule": "constant", "lr_decay": 0.1},
+        {"variant": "seed", "network": "slim", "plane": "half", "chunks": 2},
+    ],
+    ids=str,
+)
+def test_every_agent_trains_and_scores_in_every_mode(agent, changes):
+    opts = options(agent, **changes)
+    learner = build_agent(opts)
+    before = parameters(learner.network)
+    train(learner, steps_of(opts, 13, 12, 1 if opts.chunks == 1 else 4))
+    assert not same(before, parameters(learner.network))
+    for name, value in learner.network.state_dict().items():
+        assert torch.isfinite(value.float()).all(), name
+    scores = learner.score(domains(9, side=opts.size)[0][1].read())
+    assert scores.shape == (9,)
+    assert scores.dtype == np.float64
+    assert np.isfinite(scores).all()
+    assert len(set(scores)) > 1
+
+
+@pytest.mark.parametrize("agent", ALL)
+def test_thirteen_images_are_trained_on(agent):
+    opts = options(agent, batch=32, epochs=1)
+    learner = build_agent(opts)
+    before = parameters(learner.network)
+    train(learner, steps_of(opts, 13))
+    after = parameters(learner.network)
+    assert not torch.equal(before["body.conv1.weight"], after["body.conv1.weight"])
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+
+
+@pytest.mark.parametrize("agent", ALL)
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_domain_of_one_class_is_trained_on(agent, label):
+    opts = options(agent)
+    first, second = domains(10, 8)
+    one_class = second[1][second[1].labels == label]
+    learner = build_agent(opts)
+    steps = make_steps([("one", one_class), first] if label else [first, ("one", one_class)], epochs=2, batch_size=6)
+    # The stream's places, not the samples' own, count for agents.
+    steps = [
+        Step(s.index, s.name, s.chunk, s.last, relabelled(s.samples, s.index), s.epochs, s.batch_size) for s in steps
+    ]
+    for step in steps:
+        train(learner, [step])
+        assert np.isfinite(learner.score(random_samples(5, 0).read())).all()
+
+
+def relabelled(samples: Samples, domain: int) -> Samples:
+    return Samples(samples.arrays, samples.where, samples.labels, np.full(len(samples), domain), samples.numbers)
+
+
+@pytest.mark.parametrize("agent", ALL)
+@pytest.mark.parametrize("changes", [{}, {"schedule": "constant", "optimiser": "sgd", "chunks": 2}], ids=str)
+def test_a_restored_agent_goes_on_bit_for_bit(agent, changes):
+    opts = options(agent, **{"epochs": 1, **changes})
+    steps = steps_of(opts, 9, 8, 7)
+    spectra = random_samples(6, 1, seed=3).read()
+    whole, states = build_agent(opts), []
+    for step in steps:
+        train(whole, [step])
+        file = io.BytesIO()
+        torch.save(whole.state_dict(), file)  # through a file, as a run does it
+        states.append((file, whole.score(spectra) if step.last else None))
+    for cut in (1, len(steps) - 2, len(steps) - 1):
+        file, scores = states[cut - 1]
+        file.seek(0)
+        restored = build_agent(opts)
+        torch.manual_seed(cut)  # nothing may hang on the global random state
+        np.random.seed(cut)
+        restored.load_state_dict(torch.load(file, weights_only=True))
+        if scores is not None:
+            np.testing.assert_array_equal(restored.score(spectra), scores)
+        train(restored, steps[cut:])
+        assert same(whole.state_dict(), restored.state_dict()), (agent, cut)
+
+
+@pytest.mark.parametrize("agent", ALL)
+def test_the_same_seed_learns_the_same_and_another_one_does_not(agent):
+    results = []
+    for seed, noise in ((1, 5), (1, 6), (2, 5)):
+        torch.manual_seed(noise)
+        opts = options(agent, seed=seed)
+        learner = build_agent(opts)
+        train(learner, steps_of(opts, 9, 8))
+        results.append(parameters(learner.network))
+    assert same(results[0], results[1])
+    assert not same(results[0], results[2])
+
+
+@pytest.mark.parametrize("agent", [a for a in ALL if a != "icarl"])
+def test_the_logit_of_fake_is_the_difference_of_the_outputs_in_evaluation_mode(agent):
+    learner = build_agent(options(agent))
+    train(learner, steps_of(learner.options, 9))
+    spectra = random_samples(7, 1).read()
+    network = copy.deepcopy(learner.network).eval()
+    with torch.no_grad():
+        want = torch.cat([network(x[None]) for x in spectra]).softmax(1)[:, 1]
+    before = parameters(learner.network)
+    torch.testing.assert_close(torch.from_numpy(learner.score(spectra)).sigmoid(), want.double(), atol=1e-5, rtol=0)
+    assert same(before, parameters(learner.network))
+
+
+@pytest.mark.parametrize("agent", ["sequential", "icarl"])
+def test_samples_are_scored_alike_in_any_portions(agent, monkeypatch):
+    learner = build_agent(options(agent))
+    train(learner, steps_of(learner.options, 9))
+    samples = random_samples(11, 1)
+    whole = learner.score(samples.read())
+    monkeypatch.setattr("cldf_core.agents.base.SCORE_BATCH", 4)
+    np.testing.assert_allclose(learner.score_samples(samples), whole, atol=1e-5)
+    assert learner.score_samples(samples[np.array([], int)]).shape == (0,)
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3, 20])
+def test_a_one_cycle_rises_and_falls_within_the_step(updates):
+    opts = options("sequential", epochs=1, batch=2, lr=0.004)
+    learner = build_agent(opts)
+    step = steps_of(opts, 2 * updates)[0]
+    lrs = []
+    for batch in learner.begin_step(step).batches(0):
+        lrs.append(learner.lr)
+        learner.observe(batch)
+    assert len(lrs) == updates
+    assert max(lrs) <= 0.004 + 1e-12
+    if updates == 20:
+        top = lrs.index(max(lrs))
+        assert max(lrs) == pytest.approx(0.004, rel=1e-2)
+        assert lrs[: top + 1] == sorted(lrs[: top + 1])
+        assert lrs[top:] == sorted(lrs[top:], reverse=True)
+        assert lrs[-1] < 0.0004
+
+
+@pytest.mark.parametrize(("schedule", "lasts"), [("constant", True), ("restarted", False)])
+def test_a_rate_without_cycles_decays_from_epoch_to_epoch(schedule, lasts):
+    opts = options("sequential", schedule=schedule, lr=0.01, lr_decay=0.2, epochs=3, chunks=2)
+    learner, got, want, done = build_agent(opts), [], [], 0
+    for at, step in enumerate(steps_of(opts, 15, 20)):
+        for batch in learner.begin_step(step).batches(0):
+            got.append(learner.lr)
+            want.append(0.01 * 0.8 ** (batch.epoch + (done if lasts else 0)))
+            learner.observe(batch)
+        learner.end_step(step)
+        done += opts.epochs
+        if at == 1:  # a run that was stopped goes on at the rate where it was
+            state, learner = copy.deepcopy(learner.state_dict()), build_agent(opts)
+            learner.load_state_dict(state)
+    assert got == pytest.approx(want)
+    assert len(set(np.round(got, 12))) == (12 if lasts else 3)
+
+
+def test_without_decay_the_rate_stays():
+    for schedule in ("constant", "restarted"):
+        opts = options("sequential", schedule=schedule, lr=0.01)
+        learner, rates = build_agent(opts), set()
+        for step in steps_of(opts, 9, 8):
+            for batch in learner.begin_step(step).batches(0):
+                rates.add(learner.lr)
+                learner.observe(batch)
+        assert rates == {0.01}
+
+
+# --- baselines ---
+
+
+@pytest.mark.parametrize(("schedule", "lasts"), [("constant", True), ("restarted", False)])
+def test_a_constant_optimiser_lasts_and_a_restarted_one_does_not(schedule, lasts):
+    opts = options("sequential", schedule=schedule, optimiser="sgd", lr=0.05, momentum=0.8, dampening=0.3)
+    learner = build_agent(opts)
+    network = copy.deepcopy(learner.network).train()
+    steps, optimiser = steps_of(opts, 9, 8), None
+    train(learner, steps)
+    for step in steps:
+        if optimiser is None or not lasts:
+            optimiser = torch.optim.SGD(network.parameters(), 0.05, 0.8, 0.3, weight_decay=1e-4)
+        for batch in step.batches(opts.seed):
+            optimiser.zero_grad()
+            F.cross_entropy(network(batch.spectra), batch.labels).backward()
+            optimiser.step()
+    torch.testing.assert_close(parameters(learner.network), parameters(network), atol=1e-4, rtol=1e-4)
+
+
+def test_sequential_training_is_plain_sgd_on_cross_entropy():
+    opts = options("sequential", schedule="constant", optimiser="sgd", lr=0.05, momentum=0.8, weight_decay=0.01)
+    learner = build_agent(opts)
+    network = copy.deepcopy(learner.network).train()
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.8, weight_decay=0.01)
+    steps = steps_of(opts, 9, 8)
+    losses = train(learner, steps)
+    want = []
+    for step in steps:
+        for batch in step.batches(opts.seed):
+            loss = F.cross_entropy(network(batch.spectra), batch.labels)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()  # one optimiser, its momentum too, through the whole stream
+            want.append(loss.item())
+    assert losses == pytest.approx(want, abs=1e-5)
+    torch.testing.assert_close(parameters(learner.network), parameters(network), atol=1e-4, rtol=1e-4)
+
+
+def test_separate_forgets_at_each_new_domain_and_only_there():
+    opts = options("separate", chunks=2)
+    learner = build_agent(opts)
+    steps = steps_of(opts, 8, 8)
+    first = learner.network
+    starts = []
+    for step in steps:
+        learner.begin_step(step)
+        starts.append((learner.network is first, parameters(learner.network)))
+        train(learner, [])
+        for batch in step.batches(0):
+            learner.observe(batch)
+    assert [same_network for same_network, _ in starts] == [True, True, False, False]
+    # The fresh network is one that never saw the first domain: its statistics are untouched.
+    assert starts[2][1]["body.bn1.num_batches_tracked"] == 0
+    assert (starts[2][1]["body.bn1.running_mean"] == 0).all()
+    assert starts[3][1]["body.bn1.num_batches_tracked"] > 0
+
+
+def test_joint_training_sees_all_domains_so_far_with_a_fresh_network():
+    opts = options("joint", epochs=1)
+    learner = build_agent(opts)
+    steps = steps_of(opts, 5, 6, 7)
+    assert [len(s.samples) for s in steps] == [5, 11, 18]
+    for step in steps:
+        learner.begin_step(step)
+        assert learner.network.state_dict()["body.bn1.num_batches_tracked"] == 0
+        train(learner, [step])
+
+
+# --- iCaRL ---
+
+
+def slow_icarl_loss(logits, classes, old_logits):
+    """Algorithm 3 of Rebuffi et al., term by term."""
+    total = 0.0
+    for n in range(len(logits)):
+        for y in range(logits.shape[1]):
+            g = 1 / (1 + math.exp(-logits[n, y]))
+            if old_logits is not None and y < old_logits.shape[1]:
+                q = 1 / (1 + math.exp(-old_logits[n, y]))
+            else:
+                q = float(y == classes[n])
+            total -= q * math.log(g) + (1 - q) * math.log(1 - g)
+    return total / len(logits)
+
+
+@pytest.mark.parametrize("old", [0, 2, 4])
+def test_icarl_loss_by_its_formula(old):
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, old + 2, generator=rng)
+    old_logits = torch.randn(7, old, generator=rng) if old else None
+    classes = torch.randint(old + 2, (7,), generator=rng)
+    assert float(icarl_loss(logits, classes, old_logits)) == pytest.approx(
+        slow_icarl_loss(logits, classes, old_logits), abs=1e-5
+    )
+
+
+def test_icarl_trains_on_new_images_and_exemplars_against_the_frozen_old_network():
+    opts = options("icarl", epochs=1, batch=100)
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 9, 8)
+    train(learner, [first])
+    after_first = copy.deepcopy(learner.network).eval()
+    kept = set(learner.memory.samples().numbers)
+    step = learner.begin_step(second)
+    assert learner.network.head.out_features == 4
+    assert sorted(step.samples.numbers) == sorted({*range(9, 17)} | kept)
+    (batch,) = step.batches(0)
+    twin = copy.deepcopy(learner.network).train()
+    with torch.no_grad():
+        want = slow_icarl_loss(
+            twin(batch.spectra), (2 * batch.domains + batch.labels).tolist(), after_first(batch.spectra)
+        )
+    old_before = parameters(learner.old)
+    assert learner.observe(batch) == pytest.approx(want, abs=1e-4)
+    assert same(old_before, parameters(learner.old))
+    assert not any(m.training for m in learner.old.modules())
+    assert same(parameters(after_first), old_before)
+
+
+def test_icarl_distils_for_real():
+    # The seed computes the distillation loss and throws it away.
+    opts = options("icarl", epochs=1)
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 9, 8)
+    train(learner, [first])
+    batch = next(learner.begin_step(second).batches(0))
+    with_old = learner.loss(batch).item()
+    learner.old.head.bias.data += 3
+    assert abs(learner.loss(batch).item() - with_old) > 0.1
+
+
+def test_icarl_head_grows_by_two_a_domain_not_a_chunk():
+    opts = options("icarl", chunks=2, epochs=1)
+    learner = build_agent(opts)
+    outputs = []
+    for step in steps_of(opts, 8, 8, 8):
+        train(learner, [step])
+        outputs.append(learner.network.head.out_features)
+    assert outputs == [2, 2, 4, 4, 6, 6]
+
+
+@pytest.mark.parametrize(("memory", "chunks"), [(12, 1), (13, 1), (100, 1), (12, 2)])
+def test_icarl_shares_the_memory_out_and_shortens_by_rank(memory, chunks):
+    opts = options("icarl", memory=memory, chunks=chunks, epochs=1)
+    learner = build_agent(opts)
+    earlier: dict[int, list[int]] = {}
+    for step in steps_of(opts, 20, 20, 20):
+        train(learner, [step])
+        if not step.last:
+            continue
+        t = step.index + 1
+        kept = learner.memory.samples()
+        assert len(kept) <= memory
+        by_class: dict[int, list[int]] = {}
+        for number, c in zip(kept.numbers, 2 * kept.domains + kept.labels, strict=True):
+            by_class.setdefault(int(c), []).append(int(number))
+        assert sorted(by_class) == list(range(2 * t))
+        assert {len(v) for v in by_class.values()} == {min(10, memory // (2 * t))}
+        for c, numbers in earlier.items():
+            assert by_class[c] == numbers[: len(by_class[c])]  # the most important ones stay
+        earlier = by_class
+
+
+def slow_features(network, spectra) -> np.ndarray:
+    network = copy.deepcopy(network).eval()
+    rows = []
+    with torch.no_grad():
+        for x in spectra:
+            f = network.features(x[None])[0].double().numpy()
+            rows.append(f / np.linalg.norm(f))
+    return np.array(rows)
+
+
+def test_icarl_chooses_exemplars_by_herding_and_the_nearest_mean_gives_the_verdict():
+    opts = options("icarl", memory=12)
+    learner = build_agent(opts)
+    steps = steps_of(opts, 20, 20)
+    train(learner, steps)
+    kept = learner.memory.samples()
+    means = {}
+    for c in range(4):
+        exemplars = kept[2 * kept.domains + kept.labels == c]
+        mean = slow_features(learner.network, exemplars.read()).mean(0)
+        means[c] = mean / np.linalg.norm(mean)
+        if c >= 2:  # chosen in the last step, with the network of now
+            of_class = steps[1].samples[steps[1].samples.labels == c % 2]
+            features = slow_features(learner.network, of_class.read())
+            chosen: list[int] = []
+            for k in range(1, 4):
+                gaps = [
+                    np.linalg.norm(features.mean(0) - (features[i] + features[chosen].sum(0)) / k)
+                    if i not in chosen
+                    else np.inf
+                    for i in range(len(features))
+                ]
+                chosen.append(int(np.argmin(gaps)))
+            assert of_class.numbers[chosen].tolist() == exemplars.numbers.tolist()
+    test = random_samples(40, 1, seed=9).read()
+    logits = learner.score(test)
+    for features, logit in zip(slow_features(learner.network, test), logits, strict=True):
+        squared = {c: float(((features - m) ** 2).sum()) for c, m in means.items()}
+        nearest = min(squared, key=squared.get)
+        want = min(squared[0], squared[2]) - min(squared[1], squared[3])
+        assert logit == pytest.approx(want, abs=1e-5)
+        assert (logit >= 0) == (nearest % 2 == 1)  # fake = odd
+    assert len(set(logits >= 0)) == 2
+
+
+# --- LwF ---
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+def test_distillation_loss_by_its_formula(temperature):
+    rng = torch.Generator().manual_seed(0)
+    logits, teacher = torch.randn(6, 2, generator=rng), torch.randn(6, 2, generator=rng)
+    total = 0.0
+    for z, q in zip(logits.tolist(), teacher.tolist(), strict=True):
+        p = [math.exp(v / temperature) / sum(math.exp(u / temperature) for u in z) for v in z]
+        soft = [math.exp(v / temperature) / sum(math.exp(u / temperature) for u in q) for v in q]
+        total -= temperature**2 * sum(s * math.log(x) for s, x in zip(soft, p, strict=True))
+    assert float(distillation_loss(logits, teacher, temperature)) == pytest.approx(total / 6, abs=1e-5)
+
+
+@pytest.mark.parametrize(("weight", "temperature"), [(1.0, 2.0), (0.3, 4.0), (0.0, 2.0)])
+def test_lwf_adds_the_distillation_loss_with_its_weight(weight, temperature):
+    opts = options("lwf", distillation=weight, temperature=temperature)
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 9, 8)
+    train(learner, [first])
+    after_first = copy.deepcopy(learner.network).eval()
+    learner.begin_step(second)
+    for batch in second.batches(0):
+        twin = copy.deepcopy(learner.network).train()
+        with torch.no_grad():
+            logits, old = twin(batch.spectra), after_first(batch.spectra)
+            want = F.cross_entropy(logits, batch.labels)
+            want += (
+                weight
+                * temperature**2
+                * -((old / temperature).softmax(1) * (logits / temperature).log_softmax(1)).sum(1).mean()
+            )
+        assert learner.observe(batch) == pytest.approx(want.item(), abs=1e-4)
+
+
+def test_the_teacher_does_not_move_during_a_step():
+    opts = options("lwf", chunks=2, epochs=3)
+    learner = build_agent(opts)
+    steps = steps_of(opts, 9, 8, 9)
+    train(learner, steps[:1])
+    assert learner.teacher is None  # a chunk is no domain
+    train(learner, steps[1:2])
+    for step in steps[2:]:
+        before = parameters(learner.teacher)  # BatchNorm's statistics are in it
+        learner.begin_step(step)
+        for batch in step.batches(0):
+            learner.observe(batch)
+            assert same(before, parameters(learner.teacher))
+            assert not any(m.training for m in learner.teacher.modules())
+        learner.end_step(step)
+        assert same(before, parameters(learner.teacher)) == (not step.last)
+        if step.last:
+            assert same(parameters(learner.network), parameters(learner.teacher))
+
+
+def test_lwf_starts_as_plain_training():
+    losses = [train(build_agent(options(agent)), steps_of(options(agent), 12)) for agent in ("lwf", "sequential")]
+    assert losses[0] == losses[1]
+
+
+# --- ER and MIR ---
+
+
+@pytest.mark.parametrize("agent", REPLAY)
+def test_joined_the_loss_is_one_mean_over_incoming_and_replayed_images(agent, monkeypatch):
+    opts = options(agent, replay=3, candidates=6, memory=10, passes="joined")
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 12, 9)
+    train(learner, [first])
+    learner.begin_step(second)
+    taken: list[torch.Tensor] = []
+    retrieve = learner.retrieve
+    monkeypatch.setattr(learner, "retrieve", lambda batch: taken.append(retrieve(batch)) or taken[-1])
+    for batch in second.batches(0):
+        twin, memory = copy.deepcopy(learner.network).train(), copy.deepcopy(learner.memory)
+        loss = learner.observe(batch)
+        replayed = memory.take(taken[-1])
+        assert len(replayed.labels) == len(set(replayed.numbers.tolist())) == 3
+        assert (replayed.domains == 0).all()  # earlier domains only
+        logits = twin(torch.cat([batch.spectra, replayed.spectra]))
+        labels = torch.cat([batch.labels, replayed.labels])
+        want = -sum(logits[k].log_softmax(0)[labels[k]] for k in range(len(labels))) / len(labels)
+        assert loss == pytest.approx(want.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("agent", REPLAY)
+@pytest.mark.parametrize("passes", ["averaged", "separate"])
+def test_in_two_passes_the_update_is_that_of_the_formula(agent, passes, monkeypatch):
+    """Each batch normalised by itself; the mean over all images, or the sum of two means, descended by plain SGD."""
+    opts = options(
+        agent, replay=3, candidates=6, memory=10, batch=7, passes=passes, optimiser="sgd", lr=0.01, schedule="constant"
+    )
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 12, 10)
+    train(learner, [first])
+    learner.begin_step(second)
+    learner.start_optimiser(second, anew=True)  # no momentum from before
+    learner.optimiser.param_groups[0].update(momentum=0.0, weight_decay=0.0)
+    taken: list[torch.Tensor] = []
+    retrieve = learner.retrieve
+    monkeypatch.setattr(learner, "retrieve", lambda batch: taken.append(retrieve(batch)) or taken[-1])
+    for batch in second.batches(0):  # of 7 and of 3
+        twin, memory = copy.deepcopy(learner.network).train(), copy.deepcopy(learner.memory)
+        value = learner.observe(batch)
+        replayed = memory.take(taken[-1])
+        n, m = len(batch.labels), len(replayed.labels)
+        assert (n, m) in {(7, 3), (3, 3)}
+        sums = [
+            -sum(row.log_softmax(0)[label] for row, label in zip(twin(b.spectra), b.labels, strict=True))
+            for b in (batch, replayed)
+        ]
+        loss = (sums[0] + sums[1]) / (n + m) if passes == "averaged" else sums[0] / n + sums[1] / m
+        loss.backward()
+        with torch.no_grad():
+            for got, p in zip(learner.network.parameters(), twin.parameters(), strict=True):
+                torch.testing.assert_close(got, p - 0.01 * p.grad, rtol=0, atol=1e-6)
+        # The running statistics have seen the incoming images first, then the replayed ones.
+        for got, b in zip(learner.network.buffers(), twin.buffers(), strict=True):
+            torch.testing.assert_close(got, b, rtol=0, atol=1e-6)
+        assert value == pytest.approx((loss if passes == "averaged" else sums[0] / n).item(), abs=1e-5)
+
+
+def test_mir_goes_in_two_passes_of_one_mean_loss_and_er_in_one():
+    assert (options("er").passes, options("mir").passes) == ("joined", "averaged")
+
+
+@pytest.mark.parametrize("agent", REPLAY)
+def test_each_image_is_offered_once_and_only_earlier_domains_are_replayed(agent, monkeypatch):
+    opts = options(agent, epochs=3, chunks=2, memory=9)
+    learner = build_agent(opts)
+    offered: list[int] = []
+    replayed: list[tuple[int, int]] = []
+    offer, take = learner.memory.offer, learner.memory.take
+
+    def noted_offer(batch: Batch, generator: torch.Generator) -> set[int]:
+        offered.extend(batch.numbers.tolist())
+        return offer(batch, generator)
+
+    def noted_take(slots: torch.Tensor, epoch: int = 0) -> Batch:
+        batch = take(slots, epoch)
+        replayed.extend((learner.excluded, d) for d in batch.domains.tolist())
+        return batch
+
+    monkeypatch.setattr(learner.memory, "offer", noted_offer)
+    monkeypatch.setattr(learner.memory, "take", noted_take)
+    train(learner, steps_of(opts, 10, 11, 12))
+    assert sorted(offered) == list(range(33))
+    assert learner.memory.n_seen == 33
+    assert replayed
+    assert all(earlier < now for now, earlier in replayed)
+    assert {now for now, _ in replayed} == {1, 2}
+
+
+def test_er_in_the_first_domain_is_plain_training():
+    losses = [train(build_agent(options(agent)), steps_of(options(agent), 12)) for agent in ("er", "mir", "sequential")]
+    assert losses[0] == losses[1] == losses[2]
+
+
+@pytest.mark.parametrize(("passes", "moved"), [("joined", 1), ("averaged", 2)])
+@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
+def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(schedule, passes, moved, monkeypatch):
+    opts = options("mir", schedule=schedule, candidates=8, replay=2, memory=10, epochs=2, passes=passes)
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 12, 9)
+    train(learner, [first])
+    learner.begin_step(second)
+    from cldf_core.agents import replay
+
+    used: list[float] = []
+    ranking = replay.mir_ranking
+    monkeypatch.setattr(replay, "mir_ranking", lambda *a, **k: used.append(a[5]) or ranking(*a, **k))
+    expected = []
+    for batch in second.batches(0):
+        expected.append(learner.optimiser.param_groups[0]["lr"])
+        before = parameters(learner.network)
+        learner.network.train()
+        slots = learner.retrieve(batch)
+        assert len(slots) == 2
+        assert same(before, parameters(learner.network))
+        used.pop()
+        learner.observe(batch)
+        # Only the passes of the update move the statistics, not those of the retrieval.
+        tracked = "body.bn1.num_batches_tracked"
+        assert parameters(learner.network)[tracked] == before[tracked] + moved
+    assert used == expected
+    assert len(set(used)) == (1 if schedule == "constant" else len(used))
+
+
+@pytest.mark.parametrize("passes", ["joined", "averaged", "separate"])
+def test_mir_replays_the_most_interfered_candidates(passes):
+    sgd: dict[str, Any] = {"schedule": "constant", "optimiser": "sgd", "lr": 0.01, "seed": 1}
+    opts = options("mir", candidates=100, replay=2, memory=10, passes=passes, **sgd)
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 12, 9)
+    train(learner, [first])
+    learner.begin_step(second)
+    batch = as_batch(second.samples)
+    network = learner.network.train()
+    stepped = copy.deepcopy(network)
+    F.cross_entropy(stepped(batch.spectra), batch.labels).backward()
+    with torch.no_grad():
+        for p in stepped.parameters():
+            p -= 0.01 * p.grad
+        for (_, b), (_, original) in zip(stepped.named_buffers(), network.named_buffers(), strict=True):
+            b.copy_(original)
+        every = learner.memory.take(torch.arange(10))
+        rise = [
+            F.cross_entropy(net(every.spectra), every.labels, reduction="none")
+            for net in (stepped.eval(), copy.deepcopy(network).eval())
+        ]
+    by_rise = torch.sort(rise[0] - rise[1], descending=True)
+    assert by_rise.values[1] - by_rise.values[2] > 1e-4  # no tie at the border
+    if passes != "joined":  # the incoming pass leaves its gradients behind (and moves the statistics a little)
+        network.zero_grad()
+        learner.cross_entropy(batch).backward()
+    assert sorted(learner.retrieve(batch).tolist()) == sorted(by_rise.indices[:2].tolist())
+
+
+# --- GDumb ---
+
+
+@pytest.mark.parametrize(("batches", "cycles"), [(1, 5), (7, 3), (3, 1)])
+def test_gdumbs_rate_is_torchs_cosine_with_warm_restarts_after_one_warm_up_epoch(batches, cycles):
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=0.0005)
+    for batch in range(batches):
+        assert memory_lr(0, batch, batches, 0.05, 0.0005) == pytest.approx(0.005)
+    optimiser.step()
+    for epoch in range(1, 2**cycles):
+        for batch in range(batches):
+            schedule.step(epoch - 1 + batch / batches)
+            want = optimiser.param_groups[0]["lr"]
+            assert memory_lr(epoch, batch, batches, 0.05, 0.0005) == pytest.approx(want, rel=1e-9)
+
+
+def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
+    opts = options("gdumb", memory=12, memory_epochs=4, memory_batch=5, clip=0.5, chunks=2, memory_weight_decay=0.01)
+    learner = build_agent(opts)
+    from cldf_core.agents.gdumb import GDumb
+
+    fits: list[tuple[dict, Any, int]] = []
+    fit = GDumb.fit
+
+    def noted(self, network, seed):
+        fits.append((parameters(network), copy.deepcopy(self.memory), seed))
+        fit(self, network, seed)
+
+    monkeypatch.setattr(GDumb, "fit", noted)
+    steps = steps_of(opts, 16, 16)
+    for step in steps:
+        before = parameters(learner.network)
+        losses = train(learner, [step])
+        assert all(math.isnan(x) for x in losses)
+        assert len(losses) == -(-len(step.samples) // opts.batch)  # each image is looked at once
+        assert same(before, parameters(learner.network)) == (not step.last)
+        if not step.last:
+            continue
+        start, memory, seed = fits[-1]
+        assert start["body.bn1.num_batches_tracked"] == 0
+        assert not torch.equal(start["body.conv1.weight"], before["body.conv1.weight"])
+        # The reference: plain SGD with momentum over the memory, torch's schedule and clipping.
+        network = build_agent(opts).network.train()
+        network.load_state_dict(start)
+        optimiser = torch.optim.SGD(network.parameters(), lr=opts.memory_lr, momentum=0.9, weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, 1, 2, opts.memory_lr_min)
+        step_of_memory = Step(0, "memory", 0, True, memory.samples(), 4, 5)
+        place = -1
+        for batch in step_of_memory.batches(seed):
+            place += 1
+            if batch.epoch == 0:
+                optimiser.param_groups[0]["lr"] = opts.memory_lr / 10
+            else:
+                schedule.step(batch.epoch - 1 + place % 3 / 3)
+            optimiser.zero_grad()
+            F.cross_entropy(network(batch.spectra), batch.labels).backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+            optimiser.step()
+        assert place == 4 * 3 - 1
+        torch.testing.assert_close(parameters(learner.network), parameters(network), atol=1e-4, rtol=1e-4)
+    assert len(fits) == 2
+
+
+def test_gdumb_looks_at_each_image_once():
+    opts = options("gdumb", epochs=5, batch=6)
+    (step,) = steps_of(opts, 16)
+    gone_through = build_agent(opts).begin_step(step)
+    numbers = [n for batch in gone_through.batches(0) for n in batch.numbers.tolist()]
+    assert sorted(numbers) == sorted(step.samples.numbers.tolist())
+    assert gone_through.samples is step.samples
+
+
+def test_gdumbs_memory_still_changes_in_the_last_domain():
+    opts = options("gdumb", memory=12, memory_epochs=1)
+    learner = build_agent(opts)
+    for index, step in enumerate(steps_of(opts, 20, 20, 20)):
+        before = set(learner.memory.numbers[: len(learner.memory)].tolist()) if len(learner.memory) else set()
+        train(learner, [step])
+        memory = learner.memory.samples()
+        assert set(memory.numbers) != before
+        counts = np.bincount(2 * memory.domains + memory.labels)
+        assert len(counts) == 2 * (index + 1)
+        assert counts.sum() == 12
+        assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("agent", ["icarl", "gdumb", "er", "mir"])
+def test_memory_bytes_are_those_of_half_precision_planes(agent):
+    opts = options(agent, memory=10, memory_epochs=1)
+    learner = build_agent(opts)
+    assert learner.memory_bytes == 0
+    train(learner, steps_of(opts, 40))
+    assert learner.memory_bytes == 10 * 3 * 32 * 17 * 2
+    assert build_agent(options("lwf")).memory_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("agent", "images"),
+    [
+        ("sequential", [2 * 16, 2 * 12]),
+        ("joint", [2 * 16, 2 * 28]),
+        ("icarl", [2 * 16, 2 * (12 + 10)]),  # new images and all exemplars
+        ("gdumb", [4 * 10, 4 * 10]),  # 4 epochs on the memory
+        ("lwf", [2 * 16, 2 * 12]),  # the teacher's passes are no training
+        ("er", [2 * 16, 2 * (12 + 2 * 3)]),  # 2 batches an epoch, 3 replayed in each
+        ("mir", [2 * 16, 2 * (12 + 2 * 3)]),
+    ],
+)
+def test_the_images_that_an_agent_is_trained_on_are_counted(agent, images):
+    opts = options(agent, memory=10, epochs=2, batch=6, replay=3, memory_epochs=4)
+    learner = build_agent(opts)
+    steps, counted = steps_of(opts, 16, 12), [0]
+    for step in steps:
+        train(learner, [step])
+        learner.score(random_samples(5, 0).read())  # tests do not count
+        counted.append(learner.images)
+    assert np.diff(counted).tolist() == images

@@ -1,0 +1,206 @@
+"""The command: exit status, one sentence for a user's mistake, never a traceback, no kernel before the checks."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cldf_core
+from cldf_core.cli import main
+from cldf_core.options import UserError
+from cldf_core.workflow import notebooks
+from cldf_core.workflow.notebooks import Outcome, notebook_name, notebook_options, profile_values
+from cldf_core.workflow.parameters import NOTEBOOKS
+
+PROJECT = Path(cldf_core.__file__).parents[1]
+
+
+@pytest.fixture
+def project(root, monkeypatch):
+    """A root with params/ in which no kernel may start."""
+    for profile in notebooks.PROFILES:
+        for name in NOTEBOOKS:
+            path = root / "params" / profile / f"{name}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("data: nowhere\n" if profile == "smoke" else "{}\n")
+
+    def kernel(*args, **kwargs):
+        raise AssertionError("a kernel was started")
+
+    monkeypatch.setattr(notebooks, "_papermill", kernel)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "04", "--profile", "slow"], "there is no profile 'slow'; allowed: quick, smoke"),
+        (["reproduce", "--profile", "slow"], "there is no profile 'slow'; allowed: quick, smoke"),
+        (["run", "44"], "there is no notebook '44'; allowed: 00_start_here, 01_data_exploration"),
+        (["run", "icarl"], "there is no notebook 'icarl'; allowed:"),
+        (["reproduce", "--only", "04", "nothing"], "there is no notebook 'nothing'; allowed:"),
+        (["run", "04", "-p", "sed=3"], "04_icarl: there is no option 'sed' (its value is '3'); did you mean 'seed'?"),
+        (["run", "04", "-p", "temperature=3"], "04_icarl: there is no option 'temperature'"),
+        (["run", "04", "-p", "__import__('os')=3"], "04_icarl: there is no option"),
+        (["run", "04", "-p", "seed=three"], "04_icarl: seed is 'three'; allowed: a whole number from 0"),
+        (["run", "04", "-p", "seed=1.5"], "04_icarl: seed is 1.5; allowed: a whole number"),
+        (["run", "04", "-p", "seed=true"], "04_icarl: seed is True; allowed: a whole number"),
+        (["run", "04", "-p", "seed="], "04_icarl: seed is None; allowed: a whole number"),
+        (["run", "04", "-p", "lr=11"], "04_icarl: lr is 11; allowed: a number above 0 to 10"),
+        (["run", "04", "-p", "lr=nan"], "lr is 'nan'; allowed: a number above 0 to 10"),
+        (["run", "04", "-p", "lr=.nan"], "lr is nan; allowed: a number above 0 to 10"),
+        (["run", "04", "-p", "stream=a,a"], "stream is ['a', 'a']; allowed: each name once"),
+        (["run", "04", "-p", "memory=7"], "memory is 7; allowed for iCaRL"),
+        (["run", "04", "-p", "plane=left"], "plane is 'left'; allowed: half, full"),
+        (["run", "04", "-p", "seed"], "-p 'seed': needed is NAME=VALUE, such as -p seed=3"),
+        (
+            ["run", "04", "-p", "data=/no/such/folder"],
+            "data is '/no/such/folder': there is no such folder; allowed: mini",
+        ),
+        (["reproduce", "--profile", "smoke"], "data is 'nowhere': there is no such folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_a_sentence_before_any_kernel_starts(project, capsys, words, sentence):
+    (project / "notebooks").mkdir()
+    for name in NOTEBOOKS:
+        (project / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("cldf: ")
+    assert sentence in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("seed: [1\n", "04_icarl.yaml is not readable YAML"),
+        ("- seed\n", "04_icarl.yaml holds a list; needed: lines of the form name: value"),
+        ("just text\n", "04_icarl.yaml holds a str"),
+        ("sed: 3\n", "params/quick/04_icarl.yaml: there is no option 'sed'"),
+        ("1: 3\n", "params/quick/04_icarl.yaml: there is no option 1"),
+        ("lr: 1e9\n", "params/quick/04_icarl.yaml: lr is "),
+        ("data: !!python/object/apply:os.system ['touch pwned']\n", "not readable YAML"),
+    ],
+)
+def test_a_faulty_profile_is_told_with_its_file(project, capsys, content, sentence, monkeypatch):
+    monkeypatch.chdir(project)
+    (project / "params" / "quick" / "04_icarl.yaml").write_text(content)
+    assert main(["run", "04"]) == 2
+    assert sentence in capsys.readouterr().err.replace("\\", "/")
+    assert not (project / "pwned").exists()
+
+
+def test_missing_files_of_the_project_are_told(root, capsys):
+    assert main(["run", "04"]) == 2
+    assert "04_icarl.yaml is missing; run this in the project's folder" in capsys.readouterr().err
+
+
+def test_a_number_in_yamls_text_form_is_taken(project):
+    (project / "params" / "quick" / "04_icarl.yaml").write_text("lr: 1e-3\nepochs: 3\n")
+    options = notebook_options("04_icarl", "quick", {"epochs": 4})
+    assert (options.lr, options.epochs) == (0.001, 4)
+    assert profile_values("04_icarl", "quick") == {"lr": "1e-3", "epochs": 3}
+
+
+@pytest.mark.parametrize("text", ["04", "04_icarl", "notebooks/04_icarl.ipynb", "04_icarl.py"])
+def test_a_notebook_may_be_named_in_several_ways(text):
+    assert notebook_name(text) == "04_icarl"
+
+
+def test_an_ambiguous_or_unknown_name_is_refused():
+    for text in ("4", "", "0", "icarl", "04_"):
+        with pytest.raises(UserError, match="there is no notebook"):
+            notebook_name(text)
+
+
+def test_version_and_help(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == cldf_core.__version__ + "\n"
+    assert main([]) == 0
+    assert "reproduce" in capsys.readouterr().out
+    for words in (["--help"], ["run", "--help"], ["mini", "build", "--help"]):
+        with pytest.raises(SystemExit) as left:
+            main(words)
+        assert left.value.code == 0
+
+
+@pytest.mark.parametrize(
+    "words", [["fly"], ["run"], ["mini"], ["reproduce", "--fast"], ["reproduce", "--all", "--only", "04"]]
+)
+def test_a_wrong_call_ends_with_status_2(words, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    assert "usage: cldf" in capsys.readouterr().err
+
+
+def test_the_exit_status_tells_whether_all_went_well(project, capsys, monkeypatch):
+    done = Outcome("04_icarl", "done", 1.0, None)
+    for outcomes, status in [
+        ([done], 0),
+        ([Outcome("03", "already done", 0.0, None), done], 0),
+        ([done, Outcome("05", "failed", 1.0, None, "cell 3: ValueError: no")], 1),
+        ([done, Outcome("08", "not run", 0.0, None, "needs 05")], 1),
+    ]:
+        monkeypatch.setattr(notebooks, "reproduce", lambda *a, outcomes=outcomes, **k: outcomes)
+        assert main(["reproduce"]) == status
+        printed = capsys.readouterr().out
+        for outcome in outcomes:
+            assert outcome.notebook in printed
+            assert outcome.why in printed
+    monkeypatch.setattr(notebooks, "execute", lambda *a, **k: Outcome("04_icarl", "failed", 1.0, None, "why not"))
+    assert main(["run", "04"]) == 1
+    assert "why not" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ([], "00 01 02 03 04 05 06 07 08"),
+        (["--all"], " ".join(name.split("_")[0] for name in NOTEBOOKS)),
+        (["--only", "11"], "11"),
+        (["--only", "11", "02"], "02 11"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_which_notebooks_are_reproduced(project, capsys, monkeypatch, words, numbers):
+    called = []
+    monkeypatch.setattr(notebooks, "data_folder", lambda data: None)
+    monkeypatch.setattr(notebooks, "execute", lambda n, *a, **k: called.append(n) or Outcome(n, "done", 0.0, None))
+    assert main(["reproduce", *words]) == 0
+    assert [name.split("_")[0] for name in called] == numbers.split()
+    assert set(called) <= set(NOTEBOOKS)
+
+
+def test_an_interrupted_command_says_that_it_goes_on(project, capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(notebooks, "reproduce", interrupt)
+    assert main(["reproduce"]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_faults_of_the_program_keep_their_traceback(project, monkeypatch):
+    def fault(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(notebooks, "reproduce", fault)
+    with pytest.raises(ZeroDivisionError):
+        main(["reproduce"])
+
+
+def test_the_installed_command_is_this_one(root):
+    command = shutil.which("cldf", path=str(Path(sys.executable).parent))
+    assert command, "install the project: pip install -e ."
+    done = subprocess.run([command, "run", "99"], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 2
+    assert "there is no notebook '99'" in done.stderr
+    assert "Traceback" not in done.stderr

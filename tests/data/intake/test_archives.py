@@ -1,0 +1,837 @@
+"""Archives: what is fine comes out whole, what is not is refused before anything is written."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import os
+import shutil
+import stat
+import struct
+import tarfile
+import tempfile
+import time
+import tracemalloc
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from samples import texture
+from filelock import FileLock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cldf_core.data.domains import DataError
+from cldf_core.data.intake import archives
+from cldf_core.data.intake.archives import MARKER, Extracted, extract
+from cldf_core.data.layouts.read import domain_names
+
+TIME = 1_600_000_000  # even: a zip counts in steps of two seconds
+Files = dict[str, bytes]
+
+
+def images(count: int = 40) -> Files:
+    """PNG files in the seed's layout."""
+    rng, files = np.random.default_rng(0), {}
+    for k in range(count):
+        file = io.BytesIO()
+        Image.fromarray(texture(rng, k % 2 * 3)).save(file, "PNG")
+        files[f"{('real', 'fake')[k % 2]}/faces/{('trainA', 'testA')[k % 4 // 2]}/{k:02d}.png"] = file.getvalue()
+    return files
+
+
+def zip_info(name: str, **changes: object) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo("x", time.gmtime(TIME)[:6])
+    info.filename, info.compress_type, info.external_attr = name, zipfile.ZIP_DEFLATED, 0o100755 << 16
+    for key, value in changes.items():
+        setattr(info, key, value)
+    return info
+
+
+def write_zip(path: Path, files: Files) -> Path:
+    with zipfile.ZipFile(path, "w") as out:
+        for name, content in files.items():
+            out.writestr(zip_info(name), content)
+    return path
+
+
+def tar_info(name: str, size: int = 0, **changes: object) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = size, TIME, 0o755
+    for key, value in changes.items():
+        setattr(info, key, value)
+    return info
+
+
+def write_tar(path: Path, files: Files, mode: str = "w", form: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(path, mode, format=form) as out:
+        for name, content in files.items():
+            # As a pax record a name may hold what a header's 100 bytes cannot, such as a NUL.
+            records = {"path": name} if form == tarfile.PAX_FORMAT else {}
+            out.addfile(tar_info(name, len(content), pax_headers=records), io.BytesIO(content))
+    return path
+
+
+WRITERS: dict[str, Callable[[Path, Files], Path]] = {
+    "zip": write_zip,
+    "tar": write_tar,
+    "tar-gnu": lambda path, files: write_tar(path, files, form=tarfile.GNU_FORMAT),
+    "tar-ustar": lambda path, files: write_tar(path, files, form=tarfile.USTAR_FORMAT),
+    "tar.gz": lambda path, files: write_tar(path, files, "w:gz"),
+    "tar.bz2": lambda path, files: write_tar(path, files, "w:bz2"),
+    "tar.xz": lambda path, files: write_tar(path, files, "w:xz"),
+}
+both = pytest.mark.parametrize("write", [write_zip, write_tar], ids=["zip", "tar"])
+
+
+def tree(folder: Path) -> Files:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != MARKER
+    }
+
+
+def listing(folder: Path) -> list[str]:
+    """All that is there but lock files, which stay because another process may wait for one."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix != ".lock")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with something in it, which no refusal may touch."""
+    folder = tmp_path / "data"
+    (folder / "other").mkdir(parents=True)
+    (folder / "other" / "x.png").write_bytes(b"other")
+    return folder
+
+
+def refused(archive: Path, data: Path, match: str, **limits: object) -> str:
+    """The one sentence of a refusal that leaves the data folder as it was."""
+    before = listing(data.parent)
+    with pytest.raises(DataError, match=match) as caught:
+        extract(archive, data / "set", **limits)
+    assert listing(data.parent) == before
+    said = str(caught.value)
+    assert archive.name in said
+    assert "\n" not in said
+    return said
+
+
+# --- what is fine ---
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_format_gives_the_same_tree(data, tmp_path, kind):
+    files = images()
+    archive = WRITERS[kind](tmp_path / "named.as-it-likes", files)
+    assert extract(archive, data / "set") == Extracted(data / "set", 40, 0, ())
+    assert tree(data / "set") == files
+    assert domain_names(data / "set") == ["faces"]
+    assert listing(data)[:2] == ["other", "other/x.png"]
+    assert not (data / ".set.part").exists()
+
+
+@both
+def test_modes_and_times(data, tmp_path, write):
+    extract(write(tmp_path / "a", images(4)), data / "set")
+    for path in (data / "set", *(data / "set").rglob("*")):
+        if os.name == "posix":
+            assert stat.S_IMODE(path.stat().st_mode) == (0o755 if path.is_dir() else 0o644)
+        if path.suffix == ".png":
+            assert path.stat().st_mtime == TIME
+
+
+@pytest.mark.parametrize("mtime", [-5, 0, float("nan"), float("inf"), 1e18, time.time() + 1e6])
+def test_a_time_that_cannot_be_becomes_1980(data, tmp_path, mtime):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as out:
+        out.addfile(tar_info("a.png", 1, mtime=1, pax_headers={"mtime": str(mtime)}), io.BytesIO(b"x"))
+    extract(tmp_path / "a.tar", data / "set")
+    assert time.gmtime((data / "set/a.png").stat().st_mtime)[:3] == (1980, 1, 1)
+
+
+def test_a_zip_without_a_date(data, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        out.writestr(zip_info("a.png", date_time=(1980, 0, 0, 0, 0, 0)), b"x")
+    extract(tmp_path / "a.zip", data / "set")
+    assert time.gmtime((data / "set/a.png").stat().st_mtime)[:3] == (1980, 1, 1)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_what_is_of_no_use_is_left_out_and_counted(data, tmp_path, kind):
+    wanted = ["a.JPG", "b.jpeg", "d/c.png", "v.mp4", "t.csv", "t.parquet", "t.json", "t.yaml", "t.yml", "readme.txt"]
+    unwanted = ["run.exe", "x.py", ".hidden.png", "d/.git/a.png", "__MACOSX/a.png", "none", "png", "inner.zip"]
+    archive = WRITERS[kind](tmp_path / "a", dict.fromkeys([*unwanted, *wanted], b"x"))
+    got = extract(archive, data / "set")
+    assert got == Extracted(data / "set", len(wanted), len(unwanted), ("run.exe", "x.py", ".hidden.png"))
+    assert set(tree(data / "set")) == set(wanted)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_long_and_foreign_names(data, tmp_path, kind):
+    files = {f"./{'Gesichter/' * 12}{'n' * 70}.png": b"1"}
+    if kind != "tar-ustar":
+        files |= {f"d/{'é' * 100}.png": b"2", "顔/偽.png": b"3"}
+    extract(WRITERS[kind](tmp_path / "a", files), data / "set")
+    assert tree(data / "set") == {name.removeprefix("./"): content for name, content in files.items()}
+
+
+def test_folders_may_be_named_and_named_again(data, tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as out:
+        for name in (".", "./d", "./d/"):
+            out.addfile(tar_info(name, type=tarfile.DIRTYPE))
+        out.addfile(tar_info("./d/a.png", 1), io.BytesIO(b"x"))
+        out.addfile(tar_info("d", type=tarfile.DIRTYPE))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        out.writestr(zip_info("d/", external_attr=0o40755 << 16), b"")
+        out.writestr(zip_info("d/a.png"), b"x")
+    for archive in ("a.tar", "a.zip"):
+        assert extract(tmp_path / archive, data / archive).files == 1
+        assert tree(data / archive) == {"d/a.png": b"x"}
+
+
+def test_gz_streams_one_after_another_are_one(data, tmp_path):
+    content = write_tar(tmp_path / "a.tar", images(8)).read_bytes()
+    third = len(content) // 3
+    parts = [content[:third], b"", content[third:]]
+    (tmp_path / "a.gz").write_bytes(b"".join(map(gzip.compress, parts)) + bytes(50))
+    extract(tmp_path / "a.gz", data / "set")
+    assert tree(data / "set") == images(8)
+
+
+def test_a_zip64_is_read(data, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out, out.open(zip_info("a.png"), "w", force_zip64=True) as file:
+        file.write(b"content")
+    extract(tmp_path / "a.zip", data / "set")
+    assert tree(data / "set") == {"a.png": b"content"}
+
+
+def test_the_folder_above_is_made(tmp_path):
+    extract(write_zip(tmp_path / "a.zip", images(2)), tmp_path / "not" / "yet" / "set")
+    assert tree(tmp_path / "not" / "yet" / "set") == images(2)
+
+
+def test_the_right_sum_is_taken_in_any_case(data, tmp_path):
+    archive = write_zip(tmp_path / "a.zip", images(2))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert extract(archive, data / "set", sha256=digest.upper()).files == 2
+
+
+@both
+def test_memory_stays_small(data, tmp_path, write):
+    content = np.random.default_rng(0).bytes(24 << 20)
+    archive = write(tmp_path / "a", {"v.mp4": content})
+    tracemalloc.start()
+    extract(archive, data / "set")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    assert tree(data / "set") == {"v.mp4": content}
+
+
+# --- names ---
+
+BAD_NAMES = {
+    "../up.png": "leads out",
+    "d/../../up.png": "leads out",
+    "d/../a.png": "leads out",
+    "d/..": "leads out",
+    "/etc/a.png": "leads out",
+    "//server/a.png": "leads out",
+    "C:/a.png": "leads out",
+    "C:\\a.png": "leads out",
+    "c:a.png": "leads out",
+    "\\\\server\\share\\a.png": "leads out",
+    "\\a.png": "leads out",
+    "d\\..\\a.png": "leads out",
+    "d\\a.png": "cannot write",
+    "a\nb.png": "cannot write",
+    "a\x7f.png": "cannot write",
+    "a\x85.png": "cannot write",
+    "a\0.png": "cannot write",
+    "a.png:stream.png": "cannot write",
+    "what?.png": "cannot write",
+    "CON": "Windows reserves",
+    "d/nul.png": "Windows reserves",
+    "Aux.tar.png": "Windows reserves",
+    "COM1.png": "Windows reserves",
+    "lpt³.png": "Windows reserves",
+    "con .png": "Windows reserves",
+    "d./a.png": "Windows reserves",
+    "d /a.png": "Windows reserves",
+    "a.png.": "Windows reserves",
+    "a.png ": "Windows reserves",
+    "n" * 250 + ".png": "too long",
+    "d/" * 60 + "a.png": "too long",
+    "long/" * 300 + "a.png": "too long",
+}
+
+
+@both
+@pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: ascii(name[:20]))
+def test_a_name_that_means_something_else_somewhere_is_refused(data, tmp_path, write, name):
+    archive = write(tmp_path / "archive", {"good.png": b"x", name: b"x"})
+    assert repr(name[:100])[:20] in refused(archive, data, BAD_NAMES[name])
+
+
+@both
+@pytest.mark.parametrize("name", ["../up.exe", "/x.py", "d/../.hidden"])
+def test_the_names_of_what_is_left_out_are_checked_too(data, tmp_path, write, name):
+    refused(write(tmp_path / "archive", {"good.png": b"x", name: b"x"}), data, "leads out")
+
+
+def test_a_name_that_is_no_unicode_is_refused(data, tmp_path):
+    refused(write_tar(tmp_path / "a.tar", {"a\udcff.png": b"x"}, form=tarfile.GNU_FORMAT), data, "cannot write")
+
+
+@both
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("d/a.png", "d/A.png"),
+        ("d/a.png", "d/a.PNG"),
+        ("d/a.png", "D/b.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),
+        ("Stra\u00dfe.png", "STRASSE.png"),
+        ("a.png", "a.png"),
+        ("a.png", "./a.png"),
+        ("d/a.png", "d//a.png"),
+        ("d", "d/a.png"),
+        ("d/a.png", "d"),
+        ("D", "d/a.png"),
+        ("x/d/a.png", "x/D"),
+    ],
+)
+def test_names_that_some_systems_take_for_one_are_refused(data, tmp_path, write, first, second):
+    archive = tmp_path / "archive"
+    if write is write_tar:
+        with tarfile.open(archive, "w") as out:
+            for name in (first, second):
+                out.addfile(tar_info(name, 1), io.BytesIO(b"x"))
+    else:
+        with zipfile.ZipFile(archive, "w") as out, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of zipfile, that a name comes twice
+            out.writestr(zip_info(first), b"x")
+            out.writestr(zip_info(second), b"x")
+    assert repr(second) in refused(archive, data, "comes twice")
+
+
+# --- kinds of members ---
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"V", b"M", b"?"]
+)
+@pytest.mark.parametrize("target", ["good.png", "/etc/passwd", "n" * 200])
+def test_a_tar_with_anything_but_files_and_folders_is_refused(data, tmp_path, kind, target):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as out:
+        out.addfile(tar_info("good.png", 1), io.BytesIO(b"x"))
+        out.addfile(tar_info("l.png", type=kind, linkname=target))
+    assert "'l.png'" in refused(tmp_path / "a.tar", data, "is a link, a device, a sparse file or the like")
+
+
+@pytest.mark.parametrize("mode", [0o120777, 0o20644, 0o60644, 0o10644, 0o140644])
+def test_a_zip_with_anything_but_files_and_folders_is_refused(data, tmp_path, mode):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        out.writestr(zip_info("good.png"), b"x")
+        out.writestr(zip_info("l.png", external_attr=mode << 16), b"/etc/passwd")
+    assert "'l.png'" in refused(tmp_path / "a.zip", data, "is a link, a device or the like")
+
+
+def sparse(form: str) -> bytes:
+    """A tar with a file of 10 GB that holds next to nothing."""
+    if form == "old":
+        block = bytearray(tar_info("s.png", 512, type=b"S").tobuf(tarfile.GNU_FORMAT))
+        block[386:410], block[483:495] = b"%011o\0%011o\0" % (0, 512), b"%011o\0" % (8**11 - 1)
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+        return bytes(block) + b"x" * 512 + bytes(1024)
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(10**10)}
+    info = tar_info("s.png", 512, pax_headers=headers)
+    return info.tobuf(tarfile.PAX_FORMAT) + b"0\n".ljust(512, b"\0") + bytes(1024)
+
+
+@pytest.mark.parametrize("form", ["old", "pax"])
+def test_sparse_files_are_refused(data, tmp_path, form):
+    (tmp_path / "a.tar").write_bytes(sparse(form))
+    refused(tmp_path / "a.tar", data, "sparse file")
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(sparse(form)))
+    refused(tmp_path / "a.tar.gz", data, "sparse file")
+
+
+def patched(archive: Path, *, local: dict[int, bytes] | None = None, central: dict[int, bytes] | None = None) -> Path:
+    """A zip whose last member's headers say something else at these places."""
+    content = bytearray(archive.read_bytes())
+    for start, changes in ((content.rindex(b"PK\3\4"), local), (content.rindex(b"PK\1\2"), central)):
+        for at, new in (changes or {}).items():
+            content[start + at : start + at + len(new)] = new
+    archive.write_bytes(content)
+    return archive
+
+
+@pytest.mark.parametrize("flags", [0x1, 0x40, 0x2000])
+def test_encrypted_members_are_refused(data, tmp_path, flags):
+    new = struct.pack("<H", flags)
+    archive = patched(write_zip(tmp_path / "a.zip", images(4)), local={6: new}, central={8: new})
+    assert "testA/03.png" in refused(archive, data, "is encrypted")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, 9, 99])
+def test_other_methods_are_refused(data, tmp_path, method):
+    new = struct.pack("<H", method)
+    archive = patched(write_zip(tmp_path / "a.zip", images(4)), local={8: new}, central={10: new})
+    refused(archive, data, f"is packed by method {method}")
+
+
+# --- sizes ---
+
+
+@both
+def test_too_many_members_are_refused(data, tmp_path, write):
+    archive = write(tmp_path / "a", {**images(4), "x.exe": b""})
+    refused(archive, data, "more members than allowed; allowed: 4", most_files=4)
+    assert extract(archive, data / "set", most_files=5).files == 4
+
+
+@both
+def test_too_many_bytes_are_refused(data, tmp_path, write):
+    files = images(4)
+    total = sum(map(len, files.values()))
+    archive = write(tmp_path / "a", {**files, "x.exe": bytes(1000)})  # of which nothing is written
+    assert "testA/03.png" in refused(archive, data, f"brings it to {total:,} bytes", most_bytes=total - 1)
+    first = len(next(iter(files.values())))
+    assert "trainA/00.png" in refused(archive, data, f"brings it to {first:,} bytes", most_bytes=first - 1)
+    assert extract(archive, data / "set", most_bytes=total).files == 4
+
+
+@pytest.mark.parametrize("name", ["bomb.png", "bomb.bin"])
+def test_a_zip_bomb_is_refused_without_unpacking_it(data, tmp_path, monkeypatch, name):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out, out.open(zip_info(name), "w", force_zip64=True) as file:
+        for _ in range(200):
+            file.write(bytes(1 << 20))
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    refused(tmp_path / "a.zip", data, "unpacks to 209,715,200 bytes; allowed: 200 times its size")
+
+
+def test_many_members_that_are_a_bomb_together_are_refused(data, tmp_path):
+    write_zip(tmp_path / "a.zip", {f"{k}.png": bytes(1 << 20) for k in range(110)})
+    refused(tmp_path / "a.zip", data, r"brings [\d,]+ bytes to 105,906,176; allowed: 200 times as many")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes of unpacked tars were asked for, one number a reading."""
+    sizes, reading = [], archives._Stream.read
+
+    def counted(stream: archives._Stream, size: int, *, whole: bool = True) -> bytes:
+        sizes.append(size)
+        return reading(stream, size, whole=whole)
+
+    monkeypatch.setattr(archives._Stream, "read", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("name", ["bomb.png", "bomb.bin"])
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_ten_billion_zeros_in_a_tar_are_refused_at_their_header(data, tmp_path, asked, kind, name):
+    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[kind]
+    head = tar_info(name, 10**10).tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "a.tar").write_bytes(pack(head + bytes(8 << 20)))  # the rest would come if it were asked for
+    refused(tmp_path / "a.tar", data, "to 10,000,000,000; allowed: 200 times as many")
+    assert asked == [512]
+
+
+@pytest.mark.parametrize("hidden", ["after the end", "in headers"])
+def test_zeros_that_no_header_declares_are_not_unpacked_without_end(data, tmp_path, asked, hidden):
+    head = tar_info("a.png", 0).tobuf()
+    if hidden == "in headers":
+        head = (tar_info("a.png", 1 << 20, type=b"K").tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)) * 200 + head
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(head + bytes(200 << 20), 9))
+    refused(tmp_path / "a.tar.gz", data, "unpacks to more than 200 times its size")
+    assert 100 << 20 < sum(asked) <= 101 << 20
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(data, tmp_path):
+    for kind in (b"x", b"L"):
+        head = tar_info("a.png", 8**10, type=kind).tobuf(tarfile.GNU_FORMAT)
+        (tmp_path / "a.tar.gz").write_bytes(gzip.compress(head + bytes(1 << 20)))
+        refused(tmp_path / "a.tar.gz", data, "has a header of 1,073,741,824 bytes")
+
+
+def test_members_that_overlap_are_refused(data, tmp_path):
+    archive = write_zip(tmp_path / "a.zip", {"a.png": b"x" * 100, "b.png": b"x" * 100})
+    patched(archive, central={42: struct.pack("<I", 0)})  # b lies where a lies
+    refused(archive, data, "overlaps")
+    inner = write_zip(tmp_path / "inner", {"i.png": b"y" * 500}).read_bytes()
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as out:
+        out.writestr(zip_info("a.png", compress_type=zipfile.ZIP_STORED), inner)
+        out.writestr(zip_info("i.png"), b"y" * 500)
+    content = (tmp_path / "b.zip").read_bytes()
+    patched(tmp_path / "b.zip", central={42: struct.pack("<I", content.index(inner))})  # i lies inside a
+    refused(tmp_path / "b.zip", data, "overlaps")
+
+
+@pytest.mark.parametrize("by", [-1, 1, 1000])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_size_that_is_not_the_declared_one_is_refused(data, tmp_path, by, method):
+    content = np.random.default_rng(0).bytes(5000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        out.writestr(zip_info("good.png"), b"good")
+        out.writestr(zip_info("a.png", compress_type=method), content)
+    new = struct.pack("<I", 5000 + by)
+    refused(patched(tmp_path / "a.zip", local={22: new}, central={24: new}), data, "damaged|has not the size declared")
+
+
+def test_the_right_checksum_of_a_part_does_not_help(data, tmp_path):
+    archive = write_zip(tmp_path / "a.zip", {"a.png": b"x" * 5000})
+    new = struct.pack("<I", zlib.crc32(b"x" * 100)), struct.pack("<I", 100)
+    patched(archive, local={14: new[0], 22: new[1]}, central={16: new[0], 24: new[1]})
+    assert extract(archive, data / "set").files == 1  # what was declared came out, and not a byte more
+    assert tree(data / "set") == {"a.png": b"x" * 100}
+
+
+# --- damage ---
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.9, 0.999])
+def test_what_is_cut_short_is_refused(data, tmp_path, kind, share):
+    archive = WRITERS[kind](tmp_path / "a", images(20))
+    whole = archive.read_bytes()
+    end = len(whole) if "." in kind or kind == "zip" else whole.rstrip(b"\0").__len__() + 100
+    archive.write_bytes(whole[: int(end * share)])
+    refused(archive, data, "damaged or cut short|of a known kind")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.bz2", "tar.xz"])
+@pytest.mark.parametrize("end", [1, 4, 8])
+def test_the_last_bytes_count(data, tmp_path, kind, end):
+    archive = WRITERS[kind](tmp_path / "a", images(4))
+    archive.write_bytes(archive.read_bytes()[:-end])
+    refused(archive, data, "damaged or cut short")
+
+
+def test_the_checksum_after_the_last_member_is_checked(data, tmp_path):
+    archive = write_tar(tmp_path / "a.tar.gz", images(4), "w:gz")
+    content = bytearray(archive.read_bytes())
+    content[-8] ^= 1
+    archive.write_bytes(content)
+    refused(archive, data, "CRC check failed")
+
+
+@pytest.mark.parametrize("where", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.bz2", "tar.xz"])
+def test_a_flipped_bit_is_found(data, tmp_path, kind, where):
+    archive = WRITERS[kind](tmp_path / "a", images(20))
+    content = bytearray(archive.read_bytes())
+    content[int(len(content) * where)] ^= 16
+    archive.write_bytes(content)
+    refused(archive, data, "damaged|refused|known kind")
+
+
+def test_a_wrong_checksum_in_a_zip_is_refused(data, tmp_path):
+    archive = patched(write_zip(tmp_path / "a.zip", images(4)), local={14: b"abcd"}, central={16: b"abcd"})
+    refused(archive, data, "damaged")
+
+
+def test_a_tar_header_that_is_damaged_does_not_end_the_tar(data, tmp_path):
+    archive = write_tar(tmp_path / "a.tar", {"a.png": b"x", "b.png": b"y"}, form=tarfile.GNU_FORMAT)
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"b.png")] ^= 1
+    archive.write_bytes(content)
+    refused(archive, data, "at byte 1024")
+
+
+def test_a_tar_without_its_end_or_with_something_after_it_is_refused(data, tmp_path):
+    archive = write_tar(tmp_path / "a.tar", {"a.png": b"x"})
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:1024])
+    refused(archive, data, "its end is missing")
+    archive.write_bytes(whole + whole)
+    refused(archive, data, "has more after its end")
+
+
+@pytest.mark.parametrize(
+    "records",
+    [b"99 path=x\n", b"path=x\n", b"9 path=xyz", b"-5 path=x\n", b"5 a=\xff", b"16 size=-999999\n", b"8 size=\n"],
+)
+def test_a_bad_extended_header_is_refused(data, tmp_path, records):
+    head = tar_info("p", len(records), type=b"x").tobuf() + records.ljust(512, b"\0")
+    (tmp_path / "a.tar").write_bytes(head + tar_info("a.png", 0).tobuf() + bytes(1024))
+    refused(tmp_path / "a.tar", data, "damaged")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", bytes(5000), b"x" * 5000, b"Rar!\x1a\7\0" + bytes(600), b"MZ" + bytes(600), b"PK\3\4", b"\x1f\x8b"],
+)
+def test_anything_else_is_refused(data, tmp_path, content):
+    (tmp_path / "a.zip").write_bytes(content)
+    refused(tmp_path / "a.zip", data, "of a known kind|holds nothing of use|damaged or cut short")
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content))
+    refused(tmp_path / "a.gz", data, "of a known kind|holds nothing of use")
+
+
+def test_what_is_no_file_is_refused(data, tmp_path):
+    (tmp_path / "folder.zip").mkdir()
+    refused(tmp_path / "folder.zip", data, "there is no file")
+    refused(tmp_path / "none.zip", data, "there is no file")
+
+
+@both
+def test_an_archive_without_anything_of_use_is_refused(data, tmp_path, write):
+    refused(write(tmp_path / "a", {"x.exe": b"x"}), data, "holds nothing of use")
+    refused(write(tmp_path / "b", {}), data, "holds nothing of use")
+
+
+@both
+def test_another_sum_is_refused_before_anything_else(data, tmp_path, write):
+    archive = write(tmp_path / "a", {"../up.png": b"x"})
+    refused(archive, data, f"has the sha256 {hashlib.sha256(archive.read_bytes()).hexdigest()}", sha256="0" * 64)
+
+
+def test_a_full_disk_is_seen_before_writing(data, tmp_path, monkeypatch):
+    archive = write_zip(tmp_path / "a.zip", images(4))
+    needed = sum(map(len, images(4).values()))
+    usage = shutil.disk_usage(data)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=(1 << 30) + needed - 1))
+    with pytest.raises(DataError, match=f"{needed:,} bytes do not fit into {needed - 1:,}"):
+        extract(archive, data / "set")
+    assert listing(data) == ["other", "other/x.png"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=(1 << 30) + needed))
+    assert extract(archive, data / "set").files == 4
+
+
+# --- whole or not at all ---
+
+
+class Killed(BaseException):
+    """As if the process ended here."""
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, count: int, problem: BaseException) -> list[str]:
+    """Lets `count` files be written, half of the next, and then ends; lists what was begun."""
+    written, writing = [], archives._write
+
+    def halves(member: archives._Member):
+        yield next(member.data)[:5]
+        raise problem
+
+    def write(path: Path, member: archives._Member) -> None:
+        written.append(path.name)
+        if len(written) > count:
+            member = replace(member, data=halves(member))
+        writing(path, member)
+
+    monkeypatch.setattr(archives, "_write", write)
+    return written
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("problem", [Killed(), OSError(28, "No space left on device")], ids=["killed", "full"])
+def test_a_second_call_goes_on(data, tmp_path, monkeypatch, kind, problem):
+    files = images(12)
+    archive = WRITERS[kind](tmp_path / "a", files)
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises((Killed, DataError), match="^$|needed: room"),
+    ):
+        killed_at(patch, 5, problem)
+        extract(archive, data / "set")
+    assert not (data / "set").exists()
+    assert len(tree(data / ".set.part")) == 6
+    with monkeypatch.context() as patch:
+        written = killed_at(patch, 100, problem)
+        assert extract(archive, data / "set").files == 12
+    assert written == [Path(name).name for name in files][5:]
+    assert tree(data / "set") == files
+    assert not (data / ".set.part").exists()
+
+
+@both
+def test_what_was_changed_in_between_is_written_anew(data, tmp_path, monkeypatch, write):
+    files = images(8)
+    archive = write(tmp_path / "a", files)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, 6, Killed())
+        extract(archive, data / "set")
+    names, victim = list(files), tmp_path / "victim"
+    victim.write_bytes(b"v")
+    paths = [data / ".set.part" / name for name in names]
+    paths[0].write_bytes(files[names[0]][::-1])  # the same size
+    paths[1].write_bytes(b"short")
+    paths[2].unlink()
+    paths[3].unlink()
+    os.link(victim, paths[3])
+    with monkeypatch.context() as patch:
+        written = killed_at(patch, 100, Killed())
+        extract(archive, data / "set")
+    assert written == [Path(names[k]).name for k in (0, 1, 2, 3, 6, 7)]
+    assert tree(data / "set") == files
+    assert victim.read_bytes() == b"v"
+
+
+@both
+def test_a_part_of_another_archive_is_not_gone_on_with(data, tmp_path, monkeypatch, write):
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, 3, Killed())
+        extract(write(tmp_path / "a", {f"old/{name}": b"old" for name in images(8)}), data / "set")
+    assert "old" in os.listdir(data / ".set.part")
+    extract(write(tmp_path / "a", images(8)), data / "set")
+    assert tree(data / "set") == images(8)
+
+
+def test_of_a_refused_archive_the_part_goes_too(data, tmp_path, monkeypatch):
+    archive = patched(write_zip(tmp_path / "a.zip", images(8)), central={16: b"abcd"})
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_at(patch, 3, Killed())
+        extract(archive, data / "set")
+    assert (data / ".set.part").exists()
+    with pytest.raises(DataError, match="damaged"):
+        extract(archive, data / "set")
+    assert listing(data) == ["other", "other/x.png"]
+
+
+def test_an_archive_that_changes_after_the_check_is_checked_again(data, tmp_path, monkeypatch):
+    archive = write_tar(tmp_path / "a.tar", {"a.png": b"x", "b.png": b"y"})
+    evil = write_tar(tmp_path / "evil.tar", {"a.png": b"x", "../b.png": b"y"}).read_bytes()
+    unpacking = archives._unpack
+
+    def change_first(*arguments: object) -> None:
+        archive.write_bytes(evil)
+        unpacking(*arguments)
+
+    monkeypatch.setattr(archives, "_unpack", change_first)
+    refused(archive, data, "leads out")
+
+
+@both
+def test_the_same_archive_again_does_nothing(data, tmp_path, write):
+    archive = write(tmp_path / "a", {**images(4), "x.exe": b""})
+    first = extract(archive, data / "set")
+    (data / "set" / "real" / "faces" / "mine.txt").write_text("kept")
+    assert extract(archive, data / "set") == first == Extracted(data / "set", 4, 1, ("x.exe",))
+    assert (data / "set" / "real" / "faces" / "mine.txt").read_text() == "kept"
+    marker = json.loads((data / "set" / MARKER).read_text())
+    assert marker["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert (marker["name"], marker["size"]) == ("a", archive.stat().st_size)
+
+
+def test_a_folder_from_elsewhere_is_not_touched(data, tmp_path):
+    archive = write_zip(tmp_path / "a.zip", images(4))
+    before = tree(data)
+    with pytest.raises(DataError, match="other is there already, and not from this archive"):
+        extract(archive, data / "other")
+    for marker in ("{", "[]", "{}", '{"name": "a.zip"}', "\xff"):
+        (data / "other" / MARKER).write_text(marker, encoding="latin-1")
+        with pytest.raises(DataError, match="is there already"):
+            extract(archive, data / "other")
+    assert tree(data) == before
+    extract(archive, data / "set")
+    with pytest.raises(DataError, match="is there already"):
+        extract(write_zip(tmp_path / "a.zip", images(8)), data / "set")
+    assert tree(data / "set") == images(4)
+
+
+def test_a_disk_that_fails_is_not_called_a_bad_archive(data, tmp_path, monkeypatch):
+    archive = write_zip(tmp_path / "a.zip", images(4))
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+        killed_at(patch, 2, OSError(5, "Input/output error"))
+        extract(archive, data / "set")
+    assert len(tree(data / ".set.part")) == 3
+
+
+def test_of_two_at_once_one_waits_for_the_other(data, tmp_path):
+    archive = write_zip(tmp_path / "a.zip", images(8))
+    with ThreadPoolExecutor(2) as pool:
+        lock = FileLock(data / ".set.lock")
+        with lock:
+            both_of_them = [pool.submit(extract, archive, data / "set") for _ in range(2)]
+            done, _ = wait(both_of_them, timeout=0.5)
+            assert not done
+            assert not (data / ".set.part").exists()
+        results = [future.result(60) for future in both_of_them]
+    assert results == [Extracted(data / "set", 8, 0, ())] * 2
+    assert tree(data / "set") == images(8)
+
+
+# --- whatever the names ---
+
+PIECES = [
+    "..",
+    ".",
+    "/",
+    "\\",
+    "a",
+    "A",
+    "b.png",
+    "c.csv",
+    "C:",
+    "CON",
+    " ",
+    "\0",
+    "\n",
+    "é",
+    "e\u0301",
+    "~",
+    "d/",
+    "..//",
+    "%2e",
+]
+NAMES = st.lists(
+    st.one_of(
+        st.lists(st.sampled_from(PIECES), max_size=6).map("".join),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(lambda name: f"{name}.png"),
+    ),
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(names=NAMES, kind=st.sampled_from(["zip", "tar", "tar-gnu", "tar.gz"]))
+def test_whatever_the_names_nothing_appears_outside_the_folder(names, kind):
+    with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        root = Path(name).resolve()
+        (root / "deep" / "data").mkdir(parents=True)
+        archive = WRITERS[kind](root / "archive", dict.fromkeys(["first.png", *names], b"x"))
+        try:
+            got = extract(archive, root / "deep" / "data" / "set")
+        except DataError:
+            assert listing(root) == ["archive", "deep", "deep/data"]
+        else:
+            assert {p.parts[0] for p in map(Path, listing(root))} == {"archive", "deep"}
+            assert set(os.listdir(root / "deep" / "data")) <= {"set", ".set.lock"}
+            there = tree(root / "deep" / "data" / "set")
+            assert len(there) == got.files
+            assert len({path.casefold() for path in there}) == got.files
+            assert all(Path(path).suffix.lower() in archives.USEFUL for path in there)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data(), kind=st.sampled_from(["zip", "tar", "tar-gnu", "tar.gz"]))
+def test_whatever_the_bytes_the_answer_is_a_tree_or_a_refusal(data, kind):
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name).resolve()
+        archive = WRITERS[kind](root / "archive", {f"{'d' * 120}/{k}.png": bytes([k]) * 100 for k in range(3)})
+        content = bytearray(archive.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, min(len(content), 6000) - 1))] = data.draw(st.integers(0, 255))
+        archive.write_bytes(content)
+        try:
+            extract(archive, root / "set")
+        except DataError:
+            assert listing(root) == ["archive"]
+        else:
+            assert set(os.listdir(root)) <= {"archive", "set", ".set.lock"}

@@ -1,0 +1,651 @@
+"""Scores of images from outside: the same numbers as a run's own, every file accounted for, every verdict explained."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cldf_core.data.runtime import thread_count
+from cldf_core.detection import detector as detectors
+from cldf_core.detection import score as scoring
+from cldf_core.detection.detector import Detector, load_detector, share_of_fakes
+from cldf_core.detection.score import files_of, score
+from cldf_core.evaluation.calibration import fit_temperature
+from cldf_core.evaluation.metrics import best_threshold, detection
+from cldf_core.options import Options, UserError, for_agent
+from cldf_core.resnet import build_network
+from cldf_core.runs.checkpoints import load_network, save_network, write_seed_checkpoint
+from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.run import load_spectra, make_run
+from cldf_core.workflow.notebooks import notebook_options
+from samples import make_data, texture, tiny_options
+
+STREAM = ["first", "second"]
+SHORT = {"stream": STREAM, "unseen": ["unseen"], "splits": ["validation", "test"], "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A root with a run of ER on two domains, and the data set it was trained on."""
+    root = tmp_path_factory.mktemp("scoring")
+    data = make_data(root / "set", (*STREAM, "unseen"), train=8, validation=6, test=6)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("CLDF_ROOT", str(root))
+    patch.setenv("CLDF_PROGRESS", "0")
+    yield make_run(tiny_options("er", data, **SHORT)), data, root
+    patch.undo()
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """Copies the run, with other logits (of fake) for the validation images of each step and domain."""
+
+    def copy(logits, name: str = "copy") -> Path:
+        folder = RunFolder(shutil.copytree(trained[0].path, tmp_path / name))
+        scores = folder.scores()
+        at = scores["split"] == "validation"
+        scores.loc[at, "logit"] = [logits(row) for row in scores[at].itertuples()]
+        folder.write_table("scores.parquet", scores)
+        return folder.path
+
+    return copy
+
+
+def noisy(seed: int = 0):
+    """Logits that tend to the right sign, and are far too large."""
+    rng = np.random.default_rng(seed)
+    return lambda row: 8 * (2 * row.label - 1) + rng.normal(0, 12)
+
+
+def called(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    scoring.add_arguments(parser)
+    return scoring.main(parser.parse_args(words))
+
+
+def picture(path: Path, side: int = 32, **how) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(texture(np.random.default_rng(side), 0, side)).save(path, **how)
+    return path
+
+
+# --- the numbers ---
+
+
+def enlarged(data: Path, folder: Path, side: int) -> Path:
+    """A data set's images with sides that long."""
+    for path in data.rglob("*.png"):
+        (folder / path.relative_to(data)).parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            image.resize((side, side)).save(folder / path.relative_to(data))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("agent", "changes"),
+    [
+        ("er", {}),
+        ("gdumb", {"plane": "full", "precision": "float32", "crop": "top-left", "size": 16}),
+        ("icarl", {}),
+        ("icarl", {"verdict": "linear"}),
+        ("separate", {"channels": "BGR", "band": "high"}),
+        ("joint", {"feature": "image"}),
+        ("sequential", {"mixed_precision": True, "size": 64}),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 2])
+def test_scores_are_those_of_the_run(agent, changes, step, trained, tmp_path):
+    _, data, _ = trained
+    if changes.get("size") == 64:
+        data = enlarged(data, tmp_path / "large", 64)
+    folder = make_run(tiny_options(agent, data, **SHORT, **changes))
+    want = folder.scores().query("step == @step and split == 'test'")
+    detector = load_detector(str(folder.path), step=step, band=0)
+    got = score([data / image for image in want["image"]], detector)
+    assert list(got.columns) == ["file", "logit", "probability", "verdict", "reason"]
+    # In bfloat16 a sum's rounding depends on the batch that it is computed in.
+    np.testing.assert_allclose(got["logit"], want["logit"], atol=0.05 if changes.get("mixed_precision") else 1e-5)
+    if detector.temperature is None:
+        np.testing.assert_allclose(
+            got["probability"], want["score"], atol=0.02 if "mixed_precision" in changes else 1e-5
+        )
+    if not changes.get("mixed_precision"):
+        assert (got["verdict"] == np.where(want["logit"] >= 0, "fake", "real")).all()
+    assert (got["reason"] == "").all()
+    seen = {"separate": [STREAM[step - 1]]}.get(agent, STREAM[:step])
+    assert list(detector.trained_on) == seen
+
+
+@pytest.mark.parametrize(
+    ("agent", "changes"),
+    [("er", {}), ("icarl", {"precision": "float32"}), ("sequential", {"mixed_precision": True, "size": 64})],
+)
+def test_logits_of_stored_spectra_are_those_of_the_run(agent, changes, trained, tmp_path):
+    data = enlarged(trained[1], tmp_path / "large", 64)
+    options = tiny_options(agent, data, **SHORT, **changes)
+    folder, spectra = make_run(options), load_spectra(options)
+    network, own = load_network(folder.path / "model-step2.safetensors")
+    network.train()  # to see that it is left as it was, and looked at in evaluation mode
+    scores = folder.scores().query("step == 2 and split == 'test'")
+    for name, stored in spectra.items():
+        rows = stored.table.query("split == 'test'")["row"].to_numpy()
+        want = scores[scores["domain"] == name]["logit"].to_numpy()
+        with thread_count(own.threads):  # and in the run's batches, even bfloat16 rounds alike
+            got = detectors.logits_of(network, own, stored.array[rows])
+        np.testing.assert_allclose(got, want, atol=1e-6)
+    assert network.training
+    assert detectors.logits_of(network, own, stored.array[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_logits_are_the_networks_however_they_are_cut(count, monkeypatch):
+    torch.manual_seed(0)
+    network = build_network("slim", width=8).eval()
+    monkeypatch.setattr("cldf_core.agents.base.SCORE_BATCH", 3)
+    spectra = np.random.default_rng(0).normal(size=(count, 3, 32, 17))
+    got = detectors.logits_of(network, Options(precision="float16"), spectra)
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(spectra).half().float())  # as they are stored
+    np.testing.assert_allclose(got, (outputs[:, 1] - outputs[:, 0]).numpy(), atol=1e-5)
+
+
+def test_the_number_of_workers_and_files_changes_no_bit(trained, monkeypatch):
+    folder, data, _ = trained
+    detector = load_detector(str(folder.path))
+    files = files_of([str(data)]) * 2
+    one = score(files, detector, workers=1)
+    assert len(one) == 2 * 3 * 2 * 20
+    pd.testing.assert_frame_equal(one, score(files, detector, workers=5), check_exact=True)
+    waiting: list[int] = []
+    submit = scoring.ThreadPoolExecutor.submit
+    read = iter(range(10**6))
+    monkeypatch.setattr(scoring, "AHEAD", 3)
+    monkeypatch.setattr(scoring.ThreadPoolExecutor, "submit", lambda *a: waiting.append(next(read)) or submit(*a))
+    logits = detectors.logits_of
+    seen: list[int] = []
+    monkeypatch.setattr(detectors, "logits_of", lambda *a: seen.append(len(waiting)) or logits(*a))
+    pd.testing.assert_frame_equal(one, score(files, detector), check_exact=True)
+    assert seen == [67, 131, 195, 240]  # never more than 3 files ahead of the network
+
+
+def test_a_large_image_is_cut_and_turned_as_in_training(trained, tmp_path):
+    detector = load_detector(str(trained[0].path))
+    large = texture(np.random.default_rng(1), 2, 64)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    Image.fromarray(large[16:48, 16:48]).save(tmp_path / "cut.png")
+    exif = Image.Exif()
+    exif[0x0112] = 3  # lies upside down
+    Image.fromarray(large[::-1, ::-1]).save(tmp_path / "turned.png", exif=exif)
+    got = score([tmp_path / f"{name}.png" for name in ("large", "cut", "turned")], detector)
+    assert got["logit"].nunique() == 1
+
+
+# --- calibration, threshold and band ---
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=2, max_size=25).filter(
+        lambda rows: {label for label, _ in rows} == {0, 1}
+    )
+)
+def test_the_threshold_is_the_best_one_and_near_a_half(rows):
+    labels, p = np.array([r[0] for r in rows]), np.array([r[1] for r in rows]) / 20
+    at, accuracy = best_threshold(p, labels)
+    assert 0 < at < 1
+
+    def balanced(t: float) -> float:
+        return detection(labels, p, threshold=t, names=["balanced accuracy"])["balanced accuracy"]
+
+    assert accuracy == pytest.approx(balanced(at))
+    grid = np.arange(1, 400) / 400
+    values = np.array([balanced(t) for t in grid])
+    assert accuracy == pytest.approx(values.max())
+    # Between two neighbours (1/20 apart or more) the middle is taken, so nothing is nearer by more than half of that.
+    nearest = np.abs(grid[values > values.max() - 1e-9] - 0.5).min()
+    if nearest < 1e-9:
+        assert at == 0.5
+    gaps = np.diff(np.unique([0.0, *p, 1.0]))
+    assert abs(at - 0.5) <= nearest + gaps.max() / 2 + 1e-9
+
+
+def test_a_run_with_validation_images_is_calibrated_on_the_domains_seen(copied, trained):
+    path = copied(noisy())
+    scores = RunFolder(path).scores()
+    found = {}
+    for step in (1, 2):
+        detector = load_detector(str(path), step=step)
+        seen = scores[
+            (scores["split"] == "validation") & (scores["step"] == step) & scores["domain"].isin(STREAM[:step])
+        ]
+        found[step] = fit_temperature(seen["logit"].to_numpy(), seen["label"].to_numpy())
+        assert detector.temperature == found[step]
+        assert found[step] is not None
+        assert detector.notes[-1] == (
+            f"P(fake) is calibrated for images like the {12 * step} validation ones, of which 50% are fake"
+        )
+        file = load_detector(str(path / f"model-step{step}.safetensors"))
+        assert (file.temperature, file.trained_on) == (detector.temperature, detector.trained_on)
+    assert found[1] != found[2]
+    got = score(files_of([str(trained[1] / "real")]), detector)
+    np.testing.assert_allclose(got["probability"], 1 / (1 + np.exp(-got["logit"] / found[2])), atol=1e-12)
+
+
+def test_the_threshold_can_come_from_validation_images(copied):
+    path = copied(lambda row: noisy(row.Index)(row) - 5)
+    detector = load_detector(str(path), threshold="validation")
+    scores = RunFolder(path).scores().query("split == 'validation' and step == 2 and domain != 'unseen'")
+    p, labels = detector.probability(scores["logit"].to_numpy()), scores["label"].to_numpy()
+    best = max(
+        detection(labels, p, threshold=t, names=["balanced accuracy"])["balanced accuracy"]
+        for t in np.linspace(0.001, 0.999, 999)
+    )
+    value = detection(labels, p, threshold=detector.threshold, names=["balanced accuracy"])["balanced accuracy"]
+    assert value == pytest.approx(best)
+    assert detector.threshold_from == (f"best on 24 validation images of these domains, balanced accuracy {best:.3f}")
+    assert detector.threshold != 0.5
+    assert load_detector(str(path)).threshold_from == "declared"
+
+
+def test_scores_without_an_error_are_said_not_to_calibrate(copied):
+    detector = load_detector(str(copied(lambda row: 2.0 * row.label - 1)), threshold="validation")
+    assert detector.temperature is None
+    assert detector.threshold == 0.5
+    assert "P(fake) is not calibrated: no temperature is best" in detector.notes[-1]
+
+
+def test_a_run_without_validation_images_has_no_threshold_from_them(trained, tmp_path):
+    folder = make_run(tiny_options("er", trained[1], **{**SHORT, "splits": ["test"]}))
+    detector = load_detector(folder.path.name, threshold=0.25)
+    assert (detector.threshold, detector.threshold_from, detector.temperature) == (0.25, "declared", None)
+    assert "P(fake) is not calibrated: the model comes without validation scores of both classes" in detector.notes
+    with pytest.raises(UserError, match=r"'validation', but runs/er-.* comes without validation scores"):
+        load_detector(folder.path.name, threshold="validation")
+    alone = shutil.copy(trained[0].path / "model-step2.safetensors", tmp_path)  # away from its run's scores
+    assert load_detector(str(alone)).temperature is None
+    wrong = shutil.copy(folder.path / "model-step1.safetensors", tmp_path / "model-step1.safetensors")
+    shutil.copy(trained[0].path / "manifest.json", tmp_path)  # beside another run's manifest
+    assert load_detector(str(wrong)).temperature is None
+
+
+def test_verdicts_have_a_band_between_them(trained):
+    path = str(trained[0].path)
+    detector = load_detector(path, threshold=0.5, band=0.125)
+    assert detector.band == (0.375, 0.625)
+    verdicts = [detector.verdict(p) for p in (0, 0.375, 0.376, 0.5, 0.624, 0.625, 1)]
+    assert verdicts == ["real", "real", "cannot say", "cannot say", "cannot say", "fake", "fake"]
+    detector = load_detector(path, threshold=0.95, band=0.25)
+    assert [detector.verdict(p) for p in (0.5, 0.75, 1)] == ["real", "cannot say", "cannot say"]
+    detector = load_detector(path, threshold=0.75, band=0)
+    assert detector.band is None
+    assert [detector.verdict(p) for p in (0.5, 0.7499, 0.75)] == ["real", "real", "fake"]
+
+
+@pytest.mark.parametrize("threshold", [0, 1, -0.5, "1.5", "nan", "half", float("inf")])
+def test_thresholds_that_are_none_are_refused(threshold, trained):
+    with pytest.raises(UserError, match="--threshold is .*; allowed: a number between 0 and 1, or validation"):
+        load_detector(str(trained[0].path), threshold=threshold)
+
+
+@pytest.mark.parametrize("band", [-0.1, 0.5, float("nan")])
+def test_bands_that_are_none_are_refused(band, trained):
+    with pytest.raises(UserError, match="--band is .*; allowed: a number from 0 and below 0.5"):
+        load_detector(str(trained[0].path), band=band)
+
+
+# --- models ---
+
+
+def test_models_that_are_none_are_refused(trained, tmp_path):
+    folder, _, root = trained
+    with pytest.raises(UserError, match=r"--model is 'nothing'; allowed: a run's folder or its name in .*runs"):
+        load_detector("nothing")
+    with pytest.raises(UserError, match=r"--model is '.*text.csv'; allowed"):
+        (tmp_path / "text.csv").write_text("a,b\n")
+        load_detector(str(tmp_path / "text.csv"))
+    with pytest.raises(UserError, match=r"--step is 3; allowed for .*: a whole number from 1 to 2"):
+        load_detector(str(folder.path), step=3)
+    with pytest.raises(UserError, match="--step is 0"):
+        load_detector(str(folder.path), step=0)
+    with pytest.raises(UserError, match="--step is 1, but .*safetensors is no run's folder"):
+        load_detector(str(folder.path / "model-step1.safetensors"), step=1)
+    with pytest.raises(UserError, match="is no folder of a finished run"):
+        load_detector(str(root / "set"))
+    for name in ("broken.safetensors", "broken.pth"):
+        (tmp_path / name).write_bytes(b"not a network")
+        with pytest.raises(UserError, match=rf"{name} (holds no network that this version can read|is no checkpoint)"):
+            load_detector(str(tmp_path / name))
+    killed = shutil.copytree(folder.path, tmp_path / "killed")
+    RunFolder(killed).write_manifest({**folder.manifest, "status": "running"})
+    with pytest.raises(UserError, match="killed is no folder of a finished run"):
+        load_detector(str(killed))
+
+
+def test_icarl_without_its_means_is_refused(trained, tmp_path):
+    folder = make_run(tiny_options("icarl", trained[1], **SHORT))
+    network, options = load_network(folder.path / "model-step2.safetensors")
+    assert network.means.shape == (4, network.head.in_features)
+    network.means = None
+    save_network(network, options, tmp_path / "model-step2.safetensors")
+    with pytest.raises(UserError, match=r"model-step2.* by the means of exemplars.*; allowed: a model"):
+        load_detector(str(tmp_path / "model-step2.safetensors"))
+
+
+def test_checkpoints_of_the_original_kind_are_read(trained, tmp_path):
+    folder, data, _ = trained
+    network, options = load_network(folder.path / "model-step2.safetensors")
+    write_seed_checkpoint(network, options, tmp_path / "CL_ER_second_fft_0_slim_paper_checkpoint_latest.pth")
+    detector = load_detector(str(next(tmp_path.glob("*.pth"))))
+    assert detector.trained_on == tuple(STREAM)
+    assert detector.temperature is None
+    files = files_of([str(data)])
+    ours = score(files, load_detector(str(folder.path)))
+    np.testing.assert_allclose(score(files, detector)["logit"], ours["logit"], atol=1e-5)
+    foreign = torch.load(next(tmp_path.glob("*.pth")), weights_only=True)
+    torch.save({"state_dict": foreign["state_dict"]}, tmp_path / "theirs.pth")
+    detector = load_detector(str(tmp_path / "theirs.pth"))
+    assert detector.trained_on == ()
+    assert (detector.options.size, detector.options.plane) == (224, "full")
+    assert "its file does not tell how images were prepared" in detector.notes[0]
+
+
+def test_a_network_on_the_embedded_benchmark_says_what_it_cannot_do(trained, tmp_path):
+    network, options = load_network(trained[0].path / "model-step1.safetensors")
+    for data, said in (("mini", True), (options.data, False)):
+        save_network(network, options.model_copy(update={"data": data}), tmp_path / "model-step1.safetensors")
+        notes = load_detector(str(tmp_path / "model-step1.safetensors")).notes
+        assert any("its verdict about any other image says nothing reliable" in note for note in notes) == said
+
+
+def test_a_network_without_numbers_gives_no_verdict(trained, tmp_path):
+    network, options = load_network(trained[0].path / "model-step1.safetensors")
+    torch.nn.init.constant_(network.head.bias, float("nan"))
+    save_network(network, options, tmp_path / "model-step1.safetensors")
+    got = score([picture(tmp_path / "x.png")], load_detector(str(tmp_path / "model-step1.safetensors")))
+    assert got[["verdict", "reason"]].to_numpy().tolist() == [["", "the network gives no number for it"]]
+
+
+def test_the_default_is_the_newest_run_that_reproduce_makes(trained, tmp_path, monkeypatch):
+    _, data, _ = trained
+    root = tmp_path / "project"
+    (root / "params" / "quick").mkdir(parents=True)
+    monkeypatch.setenv("CLDF_ROOT", str(root))
+    with pytest.raises(UserError, match=r"there is no default model \(.*07_er_and_mir.yaml is missing"):
+        load_detector(None)
+    names = ("data", "stream", "unseen", "splits", "size", "width", "epochs", "batch", "threads", "memory", "replay")
+    values = {name: getattr(tiny_options("mir", data, **SHORT), name) for name in (*names, "candidates")}
+    (root / "params" / "quick" / "07_er_and_mir.yaml").write_text(yaml.safe_dump(values))
+    options = for_agent(notebook_options("07_er_and_mir", "quick", {}), "mir")
+    make_run(for_agent(notebook_options("07_er_and_mir", "quick", {"seed": 1}), "mir"))  # not what reproduce makes
+    with pytest.raises(UserError, match="there is no default model in .*; cldf reproduce --only 07 makes it"):
+        load_detector(None)
+    older = make_run(options)
+    newer = shutil.copytree(older.path, older.path.with_name("mir-newer"))
+    os.utime(newer / "scores.parquet", (4e9, 4e9))
+    shutil.rmtree(root / "data")  # no spectra, and none are made
+    assert load_detector(None).name == "runs/mir-newer/model-step2.safetensors"
+    os.utime(newer / "scores.parquet", (1e9, 1e9))
+    assert load_detector(None, step=1).name == f"runs/{older.path.name}/model-step1.safetensors"
+    assert not (root / "data").exists()
+
+
+# --- files ---
+
+
+def test_files_folders_and_patterns_are_found_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ("b.JPG", "a.png", "deep/er/c.jpeg", "deep/.hidden.png", ".cache/d.png", "deep/text.txt", "odd[1].png")
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+    def found(*what: str) -> list[str]:
+        return [path.as_posix() for path in files_of(what)]
+
+    everything = ["a.png", "b.JPG", "deep/er/c.jpeg", "odd[1].png"]
+    assert found(".") == everything
+    assert found(str(tmp_path)) == [str(tmp_path / name) for name in everything]
+    assert found("deep") == ["deep/er/c.jpeg"]
+    assert found("b.JPG", "a.png", "./b.JPG", ".", str(tmp_path / "a.png")) == ["b.JPG", "a.png", *everything[2:]]
+    assert found("*.png") == ["a.png", "odd[1].png"]
+    assert found("odd[1].png") == ["odd[1].png"]  # its name, not a pattern
+    assert found("**") == everything
+    assert found("**/*.jpeg") == ["deep/er/c.jpeg"]
+    assert found("deep/text.txt", "deep/.hidden.png") == ["deep/text.txt", "deep/.hidden.png"]  # named: taken as it is
+    for wrong in ("none.png", "*.gif", "deep/*.txt"):
+        with pytest.raises(UserError) as error:
+            files_of(["a.png", wrong])
+        assert str(error.value) == f"{wrong!r} is, or holds, no image; looked for: .jpg, .jpeg, .png"
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match="'empty' is, or holds, no image"):
+        files_of(["empty"])
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """Good images, and one of each kind that cannot be scored; name → the reason's beginning."""
+    folder = tmp_path / "images"
+    picture(folder / "a.png")
+    picture(folder / "z.jpg", 48)
+    whole = picture(folder / "whole.png", 64).read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("no image")
+    (folder / "empty.png").touch()
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    frames[0].save(folder / "moving.png", save_all=True, append_images=frames[1:])
+    picture(folder / "small.png", 24)
+    return folder, {
+        "truncated.png": "unreadable (OSError",
+        "text.jpg": "unreadable (UnidentifiedImageError",
+        "empty.png": "unreadable (UnidentifiedImageError",
+        "moving.png": "animated (2 frames)",
+        "small.png": "too small (24 x 24, needed 32 x 32)",
+    }
+
+
+def test_bad_files_are_listed_with_reasons_and_stop_nothing(bad, trained):
+    folder, reasons = bad
+    detector = load_detector(str(trained[0].path))
+    files = [*files_of([str(folder)]), folder / "gone.png", folder]
+    got = score(files, detector).set_index("file")
+    reasons |= {"gone.png": "no such file", "": "is a folder that cannot be read"}
+    assert len(got) == 10
+    for name, reason in reasons.items():
+        row = got.loc[str(folder / name)]
+        assert row["reason"].startswith(reason)
+        assert np.isnan(row["logit"])
+        assert np.isnan(row["probability"])
+        assert row["verdict"] == ""
+    good = got[got["reason"] == ""]
+    assert {Path(name).name for name in good.index} == {"a.png", "z.jpg", "whole.png"}
+    assert good["verdict"].isin(["real", "fake", "cannot say"]).all()
+    # A bad neighbour changes nothing.
+    alone = score([folder / "z.jpg"], detector).loc[0]
+    assert alone["logit"] == pytest.approx(good.loc[str(folder / "z.jpg"), "logit"], abs=1e-5)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="here every file can be read (run as a user)")
+def test_files_and_folders_without_permission_are_listed(trained, tmp_path):
+    picture(tmp_path / "a.png").chmod(0)
+    picture(tmp_path / "shut" / "b.png").parent.chmod(0)
+    try:
+        got = score(files_of([str(tmp_path)]), load_detector(str(trained[0].path)))
+    finally:
+        (tmp_path / "shut").chmod(0o755)
+    assert got["reason"].tolist() == ["no permission to read it", "is a folder that cannot be read"]
+
+
+def test_whatever_pillow_raises_is_a_reason(trained, tmp_path, monkeypatch):
+    from cldf_core.data import images
+
+    def broken(file):
+        raise KeyError("tag 7")
+
+    picture(tmp_path / "x.png")
+    monkeypatch.setattr(images.Image, "open", broken)
+    got = score([tmp_path / "x.png"], load_detector(str(trained[0].path)))
+    assert got["reason"].tolist() == ["unreadable (KeyError: 'tag 7')"]
+
+
+def test_images_of_too_many_pixels_are_refused_in_every_thread(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # twice as many are an error, up to that a warning
+    files = [picture(tmp_path / f"{k:02}.png", 48 if k % 2 else 32) for k in range(40)]
+    got = score(files, load_detector(str(trained[0].path)), workers=8)
+    assert ["DecompressionBombWarning" in reason for reason in got["reason"]] == [bool(k % 2) for k in range(40)]
+
+
+# --- the command ---
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+@pytest.mark.parametrize("how", scoring.FORMATS)
+def test_formats_hold_every_row_and_can_be_read_back(how, to_file, bad, copied, capsys, tmp_path):
+    folder, reasons = bad
+    path = copied(noisy())
+    out = tmp_path / f"deep/result.{how}"
+    assert called(str(folder), "--model", str(path), *(["--out", str(out)] if to_file else ["--format", how])) == 0
+    printed = capsys.readouterr()
+    told = printed.out if how == "table" else printed.err
+    detector = load_detector(str(path))
+    want = score(files_of([str(folder)]), detector)
+    for line in (
+        f"model       er, {path}",
+        "trained on  first, second\n",
+        f"P(fake)     calibrated on validation images (temperature {detector.temperature:.3g})\n",
+        "threshold   0.5 (declared)\n",
+        "cannot say  P(fake) between 0.4 and 0.6\n",
+        "note        its verdict about fakes of other kinds than",
+        "8 images: ",
+        ", 5 not scored\n",
+    ):
+        assert line in told
+    for name, reason in reasons.items():
+        assert f"not scored: {folder / name}: {reason}" in told
+    if to_file:
+        assert printed.out == (told if how == "table" else "")
+    text = out.read_text(encoding="utf-8") if to_file else printed.out
+    if how == "csv":
+        read = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values={"logit": "", "probability": ""})
+        assert list(read.columns) == [*scoring.COLUMNS, "threshold", "calibrated"]
+        pd.testing.assert_frame_equal(read[list(scoring.COLUMNS)], want)
+        assert (read["threshold"] == 0.5).all()
+        assert read["calibrated"].all()
+    elif how == "json":
+        read = json.loads(text)
+        assert list(read) == ["detector", "images"]
+        rows = pd.DataFrame(read["images"]).astype({"logit": float, "probability": float})
+        pd.testing.assert_frame_equal(rows, want)
+        assert read["images"][1]["logit"] is None
+        facts = read["detector"]
+        assert facts["trained_on"] == STREAM
+        assert (facts["threshold"], facts["threshold_from"], facts["band"]) == (0.5, "declared", [0.4, 0.6])
+        assert (facts["calibrated"], facts["temperature"]) == (True, detector.temperature)
+        assert (facts["name"], facts["notes"], facts["agent"]) == (
+            str(path / "model-step2.safetensors"),
+            list(detector.notes),
+            "er",
+        )
+    else:
+        assert text.startswith("model")
+        lines = text.splitlines()
+        at = lines.index("P(fake)  verdict     file")
+        for line, row in zip(lines[at + 1 :], want[want["reason"] == ""].itertuples(), strict=False):
+            assert line.split(maxsplit=1)[0] == f"{row.probability:.4f}"
+            assert row.verdict in line
+            assert line.endswith(row.file)
+    assert not list(out.parent.glob(".*"))
+
+
+def test_the_exit_status_is_one_only_if_all_failed(bad, trained, capsys):
+    folder, reasons = bad
+    model = ["--model", str(trained[0].path)]
+    assert called(str(folder / "a.png"), str(folder / "text.jpg"), *model) == 0
+    assert "2 images: " in capsys.readouterr().out
+    assert called(*(str(folder / name) for name in reasons), *model, "--format", "json") == 1
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 5
+
+
+def test_the_heading_says_what_is_not_known(trained, tmp_path, capsys):
+    alone = shutil.copy(trained[0].path / "model-step2.safetensors", tmp_path / "renamed.safetensors")
+    assert called(str(picture(tmp_path / "x.png")), "--model", str(alone), "--band", "0", "--threshold", "0.25") == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "trained on  not known\n",
+        "P(fake)     not calibrated\n",
+        "cannot say  never\n",
+        "threshold   0.25 (decl",
+    ):
+        assert line in printed
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(trained, tmp_path, monkeypatch):
+    image, model = str(picture(tmp_path / "x.png")), ["--model", str(trained[0].path)]
+    monkeypatch.setattr(scoring, "score", lambda *a, **k: pytest.fail("nothing may be scored"))
+    with pytest.raises(UserError, match=r"--out .*x.png/y.csv cannot be written"):
+        called(image, *model, "--out", f"{image}/y.csv")
+    with pytest.raises(UserError, match=r"--out .* is a folder"):
+        called(image, *model, "--out", str(tmp_path))
+    with pytest.raises(UserError, match="--workers is 0; allowed: a whole number from 1"):
+        called(image, *model, "--workers", "0")
+
+
+def test_an_interrupted_call_leaves_no_file(trained, tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "score", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        called(
+            str(picture(tmp_path / "x.png")), "--model", str(trained[0].path), "--out", str(tmp_path / "o" / "r.csv")
+        )
+    assert list((tmp_path / "o").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows such names")
+@pytest.mark.parametrize("how", scoring.FORMATS)
+def test_names_that_are_no_text_are_shown(how, trained, tmp_path, capsys):
+    picture(tmp_path / "x" / "é.png")
+    os.rename(tmp_path / "x" / "é.png", os.fsencode(tmp_path / "x") + b"/\xff.png")
+    assert called(str(tmp_path / "x"), "--model", str(trained[0].path), "--format", how) == 0
+    assert "\\xff.png" in capsys.readouterr().out
+
+
+def test_the_flags_load_neither_torch_nor_pandas():
+    code = "import argparse, sys; from cldf_core.detection import score as scoring; p = argparse.ArgumentParser()\n"
+    code += "scoring.add_arguments(p); p.format_help(); print({'torch', 'pandas', 'numpy', 'PIL'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+# --- how often a verdict like this was right ---
+
+
+def test_the_share_of_fakes_among_similar_images():
+    logits = np.concatenate([np.full(24, np.log(0.7 / 0.3)), np.full(30, -4.0), np.full(30, 4.0)])
+    labels = np.array([1] * 18 + [0] * 6 + [0] * 30 + [1] * 30)
+    detector = Detector(None, Options(), "made up", ())
+    said = share_of_fakes(detector, logits, labels, 0.72)
+    # Wilson, by hand: centre (k + z²/2) / (n + z²), half z sqrt(k (n - k) / n + z²/4) / (n + z²).
+    z, k, n = 1.959964, 18, 24
+    centre, half = (k + z**2 / 2) / (n + z**2), z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
+    assert said == (
+        "Of 24 validation images with a P(fake) within 0.05 of it, 75% were fakes "
+        f"(95 % interval {centre - half:.0%} to {centre + half:.0%})."
+    )
+    assert share_of_fakes(detector, logits, labels, 0.5) == ""
+    warm = Detector(None, Options(), "made up", (), temperature=1e6)  # all P(fake) are 0.5
+    assert share_of_fakes(warm, logits, labels, 0.5).startswith("Of 84 validation images")

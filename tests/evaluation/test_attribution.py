@@ -1,0 +1,121 @@
+"""What a network looks at: Grad-CAM against its formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cldf_core import figures
+from cldf_core.evaluation.attribution import grad_cam, without_band
+from cldf_core.resnet import build_network
+
+
+def network(**how):
+    torch.manual_seed(0)
+    return build_network("slim", width=8, **how)
+
+
+@pytest.mark.parametrize("layer", ["layer1", "layer2", "layer3"])
+@pytest.mark.parametrize("means", [False, True])
+def test_grad_cam_is_its_formula(layer, means):
+    net = network(outputs=4).train()
+    if means:
+        net.means = F.normalize(torch.randn(4, 64, dtype=torch.float64), dim=1)
+    spectra = torch.randn(3, 3, 64, 33)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    got = grad_cam(net, spectra, layer=layer)
+    assert net.training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+
+    # Slowly, image by image: the gradient of one logit with respect to the layer's maps.
+    net.eval()
+    for one, evidence in zip(spectra, got, strict=True):
+        kept: list[torch.Tensor] = []
+        stage = net.body.get_submodule(layer)
+        hook = stage.register_forward_hook(lambda module, given, out, kept=kept: kept.append(out))
+        logit = net.fake_logits(one[None])[0]
+        hook.remove()
+        (gradient,) = torch.autograd.grad(logit, kept[0])
+        maps = sum(g.mean() * a for g, a in zip(gradient[0], kept[0][0], strict=True))
+        large = F.interpolate(maps[None, None], (64, 33), mode="bilinear")[0, 0]
+        torch.testing.assert_close(evidence, large.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_the_frequencies_that_alone_make_the_verdict_are_found():
+    """A network that learns to tell fakes by one place of the plane finds its evidence there."""
+    rng = torch.Generator().manual_seed(0)
+    spectra = 0.3 * torch.randn(256, 3, 64, 33, generator=rng)
+    labels = torch.arange(256) % 2
+    spectra[labels == 1, :, 20:28, 16:24] += 1.0
+    net = network()
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.003)
+    for step in range(60):
+        part = slice(64 * (step % 4), 64 * (step % 4) + 64)
+        optimiser.zero_grad()
+        F.cross_entropy(net(spectra[part]), labels[part]).backward()
+        optimiser.step()
+    evidence = grad_cam(net, spectra, layer="layer1")
+    more = (evidence[labels == 1].mean(0) - evidence[labels == 0].mean(0)).clamp(min=0)
+    around = more[12:36, 8:32]  # a layer sees further than its own place
+    assert around.sum() / more.sum() > 2 * around.numel() / more.numel()
+
+
+@pytest.mark.parametrize("band", [None, (0.4, 0.6), (-0.05, 0.15)])
+@pytest.mark.parametrize("frequencies", [True, False])
+def test_the_picture_of_a_verdict_is_drawn(band, frequencies, tmp_path):
+    rng = np.random.default_rng(0)
+    columns = 17 if frequencies else 32
+    read, evidence = rng.uniform(-1, 1, (3, 32, columns)), rng.normal(size=(32, columns))
+    pixels = rng.integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    figure = figures.explained(pixels, read, evidence, 0.7, band=band, frequencies=frequencies)
+    whole, marked = (figure.axes[k].images for k in (1, 2))
+    drawn = np.fft.ifftshift(whole[0].get_array()) if frequencies else whole[0].get_array()
+    np.testing.assert_allclose(drawn[:, :columns], read.mean(0))
+    # Red, the upper end of the colours, is above 0.
+    assert marked[1].cmap(1.0)[0] > marked[1].cmap(1.0)[2]
+    assert marked[1].get_clim()[0] == -marked[1].get_clim()[1]
+    figure.savefig(tmp_path / "drawn.png")
+
+
+def test_without_band_takes_that_band_alone():
+    rng = np.random.default_rng(0)
+    for plane, columns in (("half", 17), ("full", 32)):
+        spectra = rng.normal(size=(2, 3, 32, columns)).astype(np.float16)
+        taken = np.zeros_like(spectra)
+        for band in ("low", "mid", "high"):
+            left = without_band(spectra, band, plane)
+            assert left.dtype == np.float16
+            for y in range(32):
+                for x in range(columns):
+                    r = max(min(y, 32 - y), min(x, 32 - x)) / 16
+                    inside = {"low": r < 0.53, "mid": 0.53 <= r < 0.81, "high": r >= 0.81}[band]
+                    want = 0 if inside else spectra[:, :, y, x]
+                    np.testing.assert_array_equal(left[:, :, y, x], want)
+            taken += spectra - left
+        np.testing.assert_array_equal(taken, spectra)
+        assert not without_band(spectra, "full", plane).any()
+
+
+def test_every_panel_of_the_figures_says_what_it_is(tmp_path):
+    domains, rng = ["mini-one", "two"], np.random.default_rng(0)
+    maps = {kind: {d: rng.normal(size=(16, 9)) for d in domains} for kind in ("trained", "random weights")}
+    figure = figures.evidence(maps)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["one", "two"]
+    assert [ax.get_ylabel() for ax in (figure.axes[0], figure.axes[2])] == list(maps)
+    np.testing.assert_allclose(np.fft.ifftshift(figure.axes[1].images[0].get_array())[:, :9], maps["trained"]["two"])
+    rows = [
+        (agent, step, domain, band, step / 10, step / 10 - 0.05, step / 10 + 0.05)
+        for agent in ("sequential", "mir")
+        for step in (1, 2)
+        for domain in domains
+        for band in ("low", "mid", "high")
+    ]
+    table = pd.DataFrame(rows, columns=["agent", "step", "domain", "band", "value", "low", "high"])
+    figure = figures.band_losses(table, ["mini-one"])
+    assert [ax.get_title() for ax in figure.axes] == ["one", "two", "", ""]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["sequential fine-tuning", "", "MIR", ""]
+    figure.savefig(tmp_path / "drawn.png")

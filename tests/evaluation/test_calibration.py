@@ -1,0 +1,345 @@
+"""Temperatures against a grid search and known truths, reliability against loops and scikit-learn, and the figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib import pyplot as plt
+from scipy.special import expit
+from scipy.stats import binomtest
+from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
+
+from cldf_core import figures
+from cldf_core.evaluation.calibration import (
+    SEEN,
+    calibrated,
+    errors,
+    fit_temperature,
+    reliabilities,
+    reliability,
+    share_interval,
+    trained_on,
+)
+from cldf_core.evaluation.metrics import BINS, Scored, bins_of, detection, matrix
+from cldf_core.options import UserError
+
+STREAM = ["a", "b"]
+IMAGES = 300  # of each step, domain and split
+# Logits that are far enough from 0, and from each other, that no rounding of the sigmoid joins them.
+predicted = st.lists(st.tuples(st.integers(0, 1), st.integers(-200, 200)), min_size=1, max_size=60)
+
+
+def apart(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs]) / 20
+
+
+def table(scale: float = 4.0, seed: int = 0, splits: tuple[str, ...] = ("validation", "test")) -> pd.DataFrame:
+    """Scores of two agents: logits that are too large by a scale, more so in the second step; "new" is guessed at."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for agent in ("er", "separate"):
+        for step in (1, 2):
+            for domain in ("a", "b", "new"):
+                for split in splits:
+                    true = rng.normal(0, 2, IMAGES)
+                    labels = (rng.random(IMAGES) < (0.5 if domain == "new" else expit(true))).astype(int)
+                    for k in range(IMAGES):
+                        place = (agent, step, domain, split, f"{domain}/{k}", f"{split}{k // 10}", labels[k])
+                        rows.append((*place, true[k] * scale * step * (1 + (domain == "b"))))
+    columns = ["agent", "step", "domain", "split", "image", "group", "label", "logit"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(score=expit(frame["logit"]))
+
+
+# --- temperature ---
+
+
+def likelihood(t: float, logits: np.ndarray, labels: np.ndarray) -> float:
+    p = 1 / (1 + np.exp(-logits / t))
+    return float(np.sum(labels * np.log(p) + (1 - labels) * np.log(1 - p)))
+
+
+@pytest.mark.parametrize("scale", [0.3, 1, 4, 20])
+def test_the_temperature_is_that_of_a_grid_search(scale):
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 400)
+    logits = (labels * 2 - 1 + rng.normal(0, 1.5, 400)) * scale
+    grid = scale * np.exp(np.linspace(np.log(0.2), np.log(5), 4001))
+    want = max(grid, key=lambda t: likelihood(t, logits, labels))
+    assert fit_temperature(logits, labels) == pytest.approx(want, rel=0.002)
+
+
+def test_logits_of_a_true_model_have_temperature_one():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 200_000)
+    labels = (rng.random(200_000) < 1 / (1 + np.exp(-logits))).astype(int)
+    assert fit_temperature(logits, labels) == pytest.approx(1, abs=0.02)
+    assert fit_temperature(3 * logits, labels) == pytest.approx(3, abs=0.06)
+
+
+@pytest.mark.parametrize("logits", [[-1.0, -2, 3, 0.1], [0.0, -2, 3, 0.1], [1.0, 2, -3, 0.1], [2.0, -2, 1, -1]])
+def test_scores_without_a_best_temperature_get_none(logits):
+    assert fit_temperature(np.array(logits), np.array([0, 0, 1, 1])) is None
+
+
+@pytest.mark.parametrize("labels", [[], [1], [0, 0, 0], [1, 1, 1]])
+def test_one_class_has_no_temperature(labels):
+    assert fit_temperature(np.array([3.0, -1.0, 2.0][: len(labels)]), np.array(labels, int)) is None
+
+
+def test_a_temperature_beyond_the_bounds_is_the_bound():
+    labels = np.array([1] * 99 + [0])
+    assert fit_temperature(np.full(100, 1e-6), labels) == pytest.approx(0.01, rel=1e-3)  # sure too little
+    assert fit_temperature(np.full(100, 1e6), labels) == pytest.approx(100, rel=1e-3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_refused(bad):
+    with pytest.raises(UserError, match="^1 of 3 logits are not finite, so no temperature can be fitted to them$"):
+        fit_temperature(np.array([1.0, bad, 2.0]), np.array([0, 1, 1]))
+
+
+# --- calibrated scores ---
+
+
+def test_each_step_has_the_temperature_of_the_domains_trained_on():
+    scores = table().sample(frac=1, random_state=0)  # the index is no longer in order
+    got = calibrated(scores, STREAM)
+    known = {("er", 1): ["a"], ("er", 2): ["a", "b"], ("separate", 1): ["a"], ("separate", 2): ["b"]}
+    for (agent, step), domains in known.items():
+        assert list(trained_on(agent, STREAM, step)) == domains
+        own = scores.query("agent == @agent and step == @step and split == 'validation' and domain in @domains")
+        want = fit_temperature(own["logit"].to_numpy(), own["label"].to_numpy())
+        rows = got.query("agent == @agent and step == @step")
+        assert len(rows) == 6 * IMAGES  # both splits of all domains, "new" too
+        assert (rows["temperature"] == want).all()
+    assert got["temperature"].nunique() == 4
+    np.testing.assert_allclose(got["logit"], scores["logit"] / got["temperature"])
+    np.testing.assert_allclose(got["score"], 1 / (1 + np.exp(-got["logit"])))
+    others = [name for name in scores if name not in ("logit", "score")]
+    pd.testing.assert_frame_equal(got[others], scores[others])
+    again = calibrated(got.drop(columns="temperature"), STREAM)
+    assert again["temperature"].to_numpy() == pytest.approx(1, abs=1e-4)
+
+
+def test_without_a_best_temperature_the_scores_stay():
+    scores = table()
+    right = scores["logit"].abs() * (2 * scores["label"] - 1)
+    scores = scores.assign(logit=right.where(scores["step"] == 1, scores["logit"]))
+    scores = scores.assign(score=expit(scores["logit"]))
+    first, second = (calibrated(scores, STREAM).query("step == @step") for step in (1, 2))
+    assert first["temperature"].isna().all()
+    assert second["temperature"].notna().all()
+    pd.testing.assert_frame_equal(first[scores.columns], scores[scores["step"] == 1])
+
+
+def test_without_validation_scores_there_is_no_calibration():
+    with pytest.raises(ValueError, match="^no scores of split 'validation'; there are: test$"):
+        calibrated(table(splits=("test",)), STREAM)
+
+
+@settings(deadline=None, max_examples=60)
+@given(pairs=predicted, temperature=st.floats(0.4, 100))
+def test_a_temperature_keeps_ranks_auc_and_verdicts(pairs, temperature):
+    labels, logits = apart(pairs)
+    before, after = expit(logits), expit(logits / temperature)
+    assert (np.unique(before, return_inverse=True)[1] == np.unique(after, return_inverse=True)[1]).all()
+    for name in ("accuracy", "balanced accuracy", "AUC", "AP", "EER"):
+        one, other = (detection(labels, scores, names=[name])[name] for scores in (before, after))
+        assert one == pytest.approx(other, abs=1e-12, nan_ok=True)
+    assert 0 <= detection(labels, after, names=["ECE"])["ECE"] <= 1
+
+
+# --- reliability ---
+
+
+@settings(deadline=None, max_examples=60)
+@given(pairs=predicted)
+def test_points_are_those_of_a_loop_over_bins_and_sum_up_to_the_ece(pairs):
+    labels, logits = apart(pairs)
+    p = expit(logits)
+    got = reliability(labels, p)
+    want = []
+    for k in range(BINS):
+        at = [i for i in range(len(p)) if k == min(int(p[i] * BINS), BINS - 1)]
+        if at:
+            fakes = int(labels[at].sum())
+            wilson = binomtest(fakes, len(at)).proportion_ci(method="wilson")
+            want.append((p[at].mean(), fakes / len(at), *wilson, len(at)))
+    assert list(got) == ["probability", "share", "low", "high", "n"]
+    np.testing.assert_allclose(got, want, atol=1e-9)
+    assert got["low"].min() >= 0
+    assert got["high"].max() <= 1
+    error = (got["n"] * (got["probability"] - got["share"]).abs()).sum() / got["n"].sum()
+    assert error == pytest.approx(detection(labels, p, names=["ECE"])["ECE"], abs=1e-12)
+
+
+def test_points_are_those_of_scikit_learn():
+    rng = np.random.default_rng(1)
+    p = rng.random(500)
+    labels = (rng.random(500) < p**2).astype(int)
+    share, mean = calibration_curve(labels, p, n_bins=BINS)
+    got = reliability(labels, p)
+    np.testing.assert_allclose(got[["share", "probability"]], np.column_stack([share, mean]))
+    assert got["n"].sum() == 500
+
+
+def test_images_of_a_group_count_as_many_only_as_far_as_they_differ():
+    wilson = [tuple(binomtest(k, 10).proportion_ci(method="wilson")) for k in (3, 10)]
+    # Ten groups of four images that are all alike are ten images ...
+    alike = np.array([4] * 3 + [0] * 7)
+    low, high = share_interval(alike, np.full(10, 4))
+    assert low < 0.3 < high
+    assert (low, high) == pytest.approx(wilson[0], abs=1e-9)
+    # ... so are those of one class; ...
+    assert share_interval(np.full(10, 4), np.full(10, 4)) == pytest.approx(wilson[1], abs=1e-9)
+    # ... those of groups that agree with each other are forty, and one group says little.
+    want = tuple(binomtest(20, 40).proportion_ci(method="wilson"))
+    assert share_interval(np.full(10, 2), np.full(10, 4)) == pytest.approx(want, abs=1e-9)
+    one = tuple(binomtest(1, 1).proportion_ci(method="wilson"))
+    assert share_interval(np.array([9]), np.array([9])) == pytest.approx(one, abs=1e-9)
+
+
+def test_groups_that_differ_somewhat_count_by_the_variance_of_their_shares():
+    fakes, size = np.array([0, 2, 3, 3, 5, 5, 6, 8]), 8
+    share = fakes.mean() / size
+    effective = share * (1 - share) / (np.var(fakes / size, ddof=1) / 8)
+    assert 8 < effective < 64
+    # Wilson's ends are where the share's distance is 1.96 of the standard errors that it would have there.
+    for end in share_interval(fakes, np.full(8, size)):
+        assert abs(share - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / effective), rel=1e-6)
+
+
+@pytest.mark.parametrize(("groups", "share"), [(3, 0.1), (5, 0.5), (26, 0.02), (26, 0.3)])
+def test_intervals_hold_the_truth(groups, share):
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        images = rng.integers(1, 15, groups)
+        fakes = rng.binomial(images, rng.beta(20 * share, 20 * (1 - share), groups))  # groups differ
+        low, high = share_interval(fakes, images)
+        held += low <= share <= high
+    assert held >= 0.9 * 400
+
+
+def test_groups_reach_the_interval():
+    labels, p = np.array([1, 1, 1, 0]), np.full(4, 0.7)
+    got = reliability(labels, p, np.array(["x", "x", "y", "y"]))
+    assert (got["low"][0], got["high"][0]) == pytest.approx(share_interval(np.array([2, 1]), np.array([2, 2])))
+
+
+@pytest.mark.parametrize(
+    ("labels", "p", "words"),
+    [
+        ([0, 1], [0.5], r"labels have shape \(2,\) and probability \(1,\); needed: \(N,\) both"),
+        ([0, 1, 1], [0.5, np.nan, 1.5], "2 of 3 values of probability are not between 0 and 1"),
+    ],
+)
+def test_what_is_no_probability_is_refused(labels, p, words):
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        reliability(np.array(labels), np.array(p))
+
+
+def test_no_images_have_no_points():
+    got = reliability(np.array([], int), np.array([]))
+    assert list(got) == ["probability", "share", "low", "high", "n"]
+    assert got.empty
+
+
+def test_bins_have_the_same_width():
+    edges = np.arange(BINS + 1) / BINS
+    assert bins_of(edges[:-1] + 1e-9).tolist() == list(range(BINS))
+    assert bins_of(np.array([0.0, 1.0])).tolist() == [0, BINS - 1]
+
+
+# --- errors ---
+
+
+@settings(deadline=None, max_examples=40)
+@given(pairs=predicted, data=st.data())
+def test_the_nll_is_scikit_learns(pairs, data):
+    labels, logits = apart(pairs)
+    weights = np.array(data.draw(st.lists(st.integers(1, 3), min_size=len(pairs), max_size=len(pairs))))
+    got = float(Scored(labels, expit(logits)).measured(weights[None], ["NLL"])["NLL"][0])
+    want = sk.log_loss(labels, expit(logits), sample_weight=weights, labels=[0, 1])
+    assert got == pytest.approx(want, rel=1e-6, abs=1e-9)
+    assert got == pytest.approx(np.average(np.log1p(np.exp(np.where(labels, -logits, logits))), weights=weights))
+
+
+def test_a_certain_mistake_has_a_large_nll_and_none_is_infinite():
+    assert detection(np.array([0]), np.array([1.0]), names=["NLL"])["NLL"] == pytest.approx(36.04, abs=0.01)
+
+
+def test_errors_are_those_of_the_calibrated_scores():
+    scores = table()
+    got = errors(scores, STREAM)
+    assert list(got) == ["agent", "step", "domain", "seen", "when", "metric", "value", "low", "high"]
+    assert len(got) == 2 * 2 * (3 + 1) * (2 * 3 + 1)
+    tables = {"before": scores, "after": calibrated(scores, STREAM)}
+    for (agent, when, metric), own in got[got["when"] != "change"].groupby(["agent", "when", "metric"]):
+        want = matrix(tables[when].query("agent == @agent"), metric)
+        values = own.pivot(index="step", columns="domain", values="value")
+        np.testing.assert_allclose(values[want.columns], want, atol=1e-12)
+        for step in (1, 2):
+            known = list(trained_on(agent, STREAM, step))
+            assert values.loc[step, SEEN] == pytest.approx(want.loc[step, known].mean())
+            assert set(own.query("step == @step and seen")["domain"]) == {*known, SEEN}
+    wide = got.pivot(index=["agent", "step", "domain", "metric"], columns="when", values="value")
+    accuracy, nll, ece = (wide.xs(metric, level="metric") for metric in ("accuracy", "NLL", "ECE"))
+    pd.testing.assert_series_equal(accuracy["before"], accuracy["after"], check_names=False)
+    # These logits are too large everywhere, but differently so: what helps one domain may harm another.
+    for domain in (SEEN, "new"):
+        assert (nll["after"] < nll["before"]).xs(domain, level="domain").all()
+    assert (ece["after"] < ece["before"]).xs(SEEN, level="domain").all()
+    np.testing.assert_allclose(nll["change"], nll["after"] - nll["before"])
+    assert (got["low"] <= got["high"]).all()
+    points = got[got["metric"] != "ECE"]
+    assert points["value"].between(points["low"], points["high"]).all()
+
+
+def test_the_points_of_every_cell_sum_up_to_its_ece():
+    scores = table()
+    points, want = reliabilities(scores, STREAM), errors(scores, STREAM)
+    keys = ["agent", "step", "domain", "when"]
+    assert list(points) == [*keys[:3], "seen", "when", "probability", "share", "low", "high", "n"]
+    gaps = points["n"] * (points["probability"] - points["share"]).abs()
+    both = points.assign(gap=gaps).groupby([*keys, "seen"])[["gap", "n"]].sum()
+    got = (both["gap"] / both["n"]).rename("got")
+    cells = want[(want["metric"] == "ECE") & (want["domain"] != SEEN)].set_index([*keys, "seen"])["value"]
+    joined = pd.concat([got, cells], axis=1)
+    assert len(joined) == 24
+    assert joined["got"].to_numpy() == pytest.approx(joined["value"].to_numpy())
+    assert (points.groupby(keys)["n"].sum() == IMAGES).all()
+
+
+# --- figures ---
+
+
+def test_diagrams_have_a_panel_for_each_step_and_domain():
+    points = reliabilities(table(), STREAM).query("agent == 'er'")
+    figure = figures.reliability_diagrams(points)
+    axes = figure.axes
+    assert len(axes) == 6
+    assert axes[0].get_title().startswith("a\nECE ")
+    grey = [ax.get_facecolor() != (1, 1, 1, 1) for ax in axes]
+    assert grey == [False, True, True, False, False, True]
+    own = points.query("step == 2 and domain == 'b' and when == 'after'")
+    drawn = axes[4].collections[-1].get_offsets()
+    np.testing.assert_allclose(sorted(drawn.tolist()), sorted(own[["probability", "share"]].to_numpy().tolist()))
+    assert len(figures.reliability_diagrams(points, steps=[2]).axes) == 3
+    plt.close("all")
+
+
+def test_errors_are_drawn_before_and_after_for_seen_and_never_seen_domains():
+    measured = errors(table(), STREAM)
+    figure = figures.calibration_errors(measured)
+    assert [ax.get_title() for ax in figure.axes] == ["domains trained on, mean", "new (never trained on)"]
+    for ax, domain in zip(figure.axes, (SEEN, "new"), strict=True):
+        dots = {line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"}
+        want = measured[(measured["step"] == 2) & (measured["metric"] == "ECE") & (measured["domain"] == domain)]
+        assert dots == set(want["value"])
+    plt.close("all")

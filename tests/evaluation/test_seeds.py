@@ -1,0 +1,100 @@
+"""Means over seeds, paired t tests and Holm's correction against SciPy and against hand computation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from cldf_core.evaluation.seeds import holm, over_seeds, paired_t_tests
+
+
+def tidy(**agents: dict[int, float]) -> pd.DataFrame:
+    rows = [(agent, seed, value) for agent, values in agents.items() for seed, value in values.items()]
+    return pd.DataFrame(rows, columns=["agent", "seed", "value"])
+
+
+@settings(deadline=None, max_examples=30)
+@given(values=st.lists(st.floats(-5, 5), min_size=2, max_size=9))
+def test_over_seeds_is_scipys_t_interval(values):
+    mean, low, high = over_seeds(np.array(values))
+    assert mean == pytest.approx(np.mean(values))
+    spread = stats.sem(values)
+    if spread > 1e-9:
+        assert (low, high) == pytest.approx(stats.t.interval(0.95, len(values) - 1, np.mean(values), spread))
+    else:
+        assert high - low < 1e-6
+
+
+def test_one_seed_has_no_interval():
+    mean, low, high = over_seeds(np.array([0.7]))
+    assert mean == 0.7
+    assert np.isnan([low, high]).all()
+
+
+def test_paired_t_tests_are_scipys():
+    rng = np.random.default_rng(0)
+    values = {name: dict(enumerate(rng.normal(k, 1, 6))) for k, name in enumerate(("er", "mir", "lwf"))}
+    got = paired_t_tests(tidy(**values))
+    assert list(got.columns) == ["first", "second", "difference", "low", "high", "p", "p_holm", "n"]
+    assert list(zip(got["first"], got["second"], strict=True)) == [("er", "mir"), ("er", "lwf"), ("mir", "lwf")]
+    for row in got.itertuples():
+        one, other = (np.array(list(values[name].values())) for name in (row.first, row.second))
+        want = stats.ttest_rel(one, other)
+        assert row.difference == pytest.approx((one - other).mean())
+        assert row.p == pytest.approx(want.pvalue)
+        assert (row.low, row.high) == pytest.approx(tuple(want.confidence_interval(0.95)))
+        assert row.n == 6
+
+
+def test_a_paired_t_test_by_hand():
+    # Differences 1, 2, 3: mean 2, deviation 1, t = 2 sqrt 3 with 2 degrees of freedom; there the distribution
+    # function is 1/2 + t / (2 sqrt(2 + t^2)).
+    got = paired_t_tests(tidy(a={0: 1, 1: 4, 2: 9}, b={0: 0, 1: 2, 2: 6})).iloc[0]
+    t = 2 * 3**0.5
+    assert got["difference"] == 2
+    assert got["p"] == pytest.approx(1 - t / (2 + t**2) ** 0.5)
+    assert got["p_holm"] == got["p"]
+    assert (got["low"], got["high"]) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+
+
+def test_only_common_seeds_are_paired_and_what_is_missing_stays_missing():
+    got = paired_t_tests(tidy(a={0: 1.0, 1: 2.0, 2: 4.0}, b={1: 1.0, 2: 2.0, 3: 9.0}, c={7: 1.0}, d={2: 3.0}))
+    got = got.set_index(["first", "second"])
+    assert got.loc[("a", "b"), ["difference", "n"]].tolist() == [1.5, 2]
+    assert got.loc[("a", "b"), "p"] == pytest.approx(stats.ttest_rel([2, 4], [1, 2]).pvalue)
+    assert got.loc[("a", "c"), "n"] == 0
+    assert np.isnan(got.loc[("a", "c"), ["difference", "low", "high", "p", "p_holm"]].to_numpy(float)).all()
+    assert got.loc[("a", "d"), ["difference", "n"]].tolist() == [1, 1]
+    assert np.isnan(got.loc[("a", "d"), ["low", "high", "p", "p_holm"]].to_numpy(float)).all()
+    assert got.loc[("a", "b"), "p_holm"] == got.loc[("a", "b"), "p"]  # the only one that could be tested
+
+
+def test_differences_that_do_not_vary_have_no_p():
+    got = paired_t_tests(tidy(a={0: 0.3, 1: 0.4, 2: 0.5}, b={0: 0.2, 1: 0.3, 2: 0.4})).iloc[0]
+    assert got["difference"] == pytest.approx(0.1)
+    assert np.isnan(got["p"])
+    assert (got["low"], got["high"]) == pytest.approx((0.1, 0.1))
+
+
+def test_holm_by_hand():
+    # Sorted: 0.005 * 4 = 0.02; 0.01 * 3 = 0.03; 0.03 * 2 = 0.06; 0.04 * 1 = 0.04, but no less than before.
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([0.5, 0.9])) == pytest.approx([1, 1])
+    np.testing.assert_allclose(holm(np.array([np.nan, 0.02, 0.01])), [np.nan, 0.02, 0.02])
+    assert len(holm(np.array([]))) == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(p=st.lists(st.floats(0, 1), min_size=1, max_size=8), level=st.floats(0.001, 0.3))
+def test_holm_rejects_what_the_step_down_procedure_rejects(p, level):
+    corrected = holm(np.array(p))
+    rejected, m = set(), len(p)
+    for k, at in enumerate(sorted(range(m), key=lambda i: p[i])):
+        if p[at] * (m - k) > level:
+            break
+        rejected.add(at)
+    assert {k for k in range(m) if corrected[k] <= level} == rejected

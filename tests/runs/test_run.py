@@ -1,0 +1,802 @@
+"""A run from options to files: the same bytes each time, after a kill as well; read, not made, the second time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from samples import make_data, tiny_options
+from filelock import FileLock, Timeout
+
+from cldf_core import options as known
+from cldf_core.agents import AGENTS, Agent, register
+from cldf_core.data.domains import DataError
+from cldf_core.data.files import whole_file
+from cldf_core.data.runtime import thread_count
+from cldf_core.detection.detector import load_detector
+from cldf_core.evaluation.metrics import detection
+from cldf_core.options import UserError, relevant
+from cldf_core.protocol import train_and_test
+from cldf_core.resnet import build_network
+from cldf_core.runs import run as run_module
+from cldf_core.runs.checkpoints import load_network, load_state, save_state
+from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.run import collect_scores, find_run, load_spectra, make_run, run_key, training_samples
+
+ALL = tuple(AGENTS)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and p.suffix != ".lock"
+    }
+
+
+def in_root(monkeypatch, root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("CLDF_ROOT", str(root))
+
+
+# --- the same bytes ---
+
+# The subprocess kills itself (as kill -9 does) in the middle of a step: at the observe call after the first in it.
+KILLED = """
+    import os, signal, sys
+    import torch
+    from cldf_core.agents.base import Agent
+    from cldf_core.agents import AGENTS
+    from cldf_core.options import checked
+    from cldf_core.runs.run import make_run
+    import json
+    step, calls = 0, 0
+    for kind in set(AGENTS.values()):
+        def wrap(kind):
+            begin, observe = kind.begin_step, kind.observe
+            def begin_step(self, s):
+                global step, calls
+                if type(self) is kind:
+                    step, calls = step + 1, 0
+                return begin(self, s)
+            def observed(self, batch):
+                global calls
+                if type(self) is kind:
+                    calls += 1
+                    if (step, calls) == (int(sys.argv[2]), 2):
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return observe(self, batch)
+            kind.begin_step, kind.observe = begin_step, observed
+        wrap(kind)
+    make_run(checked(json.loads(sys.argv[1])))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("agent", ALL)
+def test_a_killed_run_goes_on_to_the_same_bytes_as_one_left_alone(agent, tmp_path, monkeypatch, small_data):
+    check_that_a_killed_run_goes_on(tiny_options(agent, small_data), 3, ["third"], tmp_path, monkeypatch)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("agent", ["lwf", "er"])
+def test_a_killed_run_of_the_variant_seed_goes_on_from_its_chunk(agent, tmp_path, monkeypatch, small_data):
+    # 4 chunks of 4 images: one batch of 3 in each epoch, the fourth image is dropped.
+    opts = tiny_options(agent, small_data, variant="seed", network="slim", chunks=4, batch=3)
+    assert (opts.drop_last, opts.schedule, opts.precision, opts.plane) == (True, "constant", "float32", "full")
+    missing = ["second"] * 2 + ["third"] * 4
+    check_that_a_killed_run_goes_on(opts, 7, missing, tmp_path, monkeypatch)
+
+
+def check_that_a_killed_run_goes_on(opts, step: int, missing: list[str], tmp_path, monkeypatch) -> None:
+    """Kills the run in the middle of a step; the names of the steps from there on are `missing`."""
+    in_root(monkeypatch, tmp_path / "alone")
+    alone = make_run(opts)
+    in_root(monkeypatch, tmp_path / "killed")
+    shutil.copytree(tmp_path / "alone" / "data", tmp_path / "killed" / "data")
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), json.dumps(opts.model_dump()), str(step)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    folder = RunFolder(tmp_path / "killed" / "runs" / alone.path.name)
+    assert not folder.finished
+    assert len(folder.manifest["steps"]) == step - 1
+    assert not (folder.path / "scores.parquet").exists()
+    trained: list[str] = []
+    begin = AGENTS[opts.agent].begin_step
+    monkeypatch.setattr(AGENTS[opts.agent], "begin_step", lambda self, s: trained.append(s.name) or begin(self, s))
+    resumed = make_run(opts)
+    assert trained == missing
+    assert resumed.path == folder.path
+    assert (resumed.path / "scores.parquet").read_bytes() == (alone.path / "scores.parquet").read_bytes()
+    assert (resumed.path / "metrics.parquet").read_bytes() == (alone.path / "metrics.parquet").read_bytes()
+    for domain in (1, 2, 3):
+        name = f"model-step{domain}.safetensors"
+        assert (resumed.path / name).read_bytes() == (alone.path / name).read_bytes()
+    assert [s["step"] for s in resumed.manifest["steps"]] == [s["step"] for s in alone.manifest["steps"]]
+    assert resumed.manifest["resumed"] == 1
+    assert resumed.manifest["images"] == alone.manifest["images"]
+    assert not (resumed.path / "state").exists()
+
+
+def test_a_run_killed_between_chunks_goes_on(tmp_path, monkeypatch, small_data):
+    opts = tiny_options("er", small_data, chunks=2, stream=["first", "second"], unseen=[])
+    in_root(monkeypatch, tmp_path / "alone")
+    alone = make_run(opts)
+    in_root(monkeypatch, tmp_path / "stopped")
+    begin, count = AGENTS["er"].begin_step, []
+
+    def stop(self, step):
+        count.append(step)
+        if len(count) == 4:  # the second domain's second chunk
+            raise KeyboardInterrupt
+        return begin(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AGENTS["er"], "begin_step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            make_run(opts)
+    assert (make_run(opts).path / "scores.parquet").read_bytes() == (alone.path / "scores.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("agent", ["sequential", "icarl", "mir"])
+def test_the_same_options_twice_give_the_same_bytes(agent, tmp_path, monkeypatch, small_data):
+    written = []
+    for name in ("one", "two"):
+        in_root(monkeypatch, tmp_path / name)
+        torch.manual_seed(len(name) + len(written))
+        np.random.seed(len(written))
+        folder = make_run(tiny_options(agent, small_data))
+        written.append({k: v for k, v in files(folder.path).items() if k != "manifest.json"})
+    assert written[0] == written[1]
+    assert {"scores.parquet", "metrics.parquet", "model-step3.safetensors"} <= set(written[0])
+
+
+# --- one run ---
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, small_data):
+    """A root with a finished run of ER."""
+    root = tmp_path_factory.mktemp("finished")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("CLDF_ROOT", str(root))
+    opts = tiny_options("er", small_data)
+    yield opts, make_run(opts), root
+    patch.undo()
+
+
+def test_scores_hold_one_row_per_step_split_and_image(finished, small_data):
+    _, folder, _ = finished
+    scores = folder.scores()
+    assert list(scores.columns) == ["step", "domain", "split", "image", "group", "label", "logit", "score"]
+    assert len(scores) == 3 * 4 * 12
+    assert not scores.duplicated(["step", "domain", "split", "image"]).any()
+    np.testing.assert_allclose(scores["score"], 1 / (1 + np.exp(-scores["logit"])), atol=1e-12)
+    for _, row in scores.iterrows():
+        assert (small_data / row["image"]).is_file()
+        assert row["label"] == row["image"].startswith("fake")
+        assert f"/{row['domain']}/test" in row["image"]
+    assert list(dict.fromkeys(scores["domain"])) == ["first", "second", "third", "unseen"]
+
+
+def test_the_stored_network_gives_the_stored_scores(finished):
+    opts, folder, _ = finished
+    network, read = load_network(folder.path / "model-step3.safetensors")
+    assert relevant(read) == relevant(opts)
+    assert not network.training
+    spectra = load_spectra(opts)["second"]
+    rows = spectra.table.query("split == 'test'")
+    with torch.no_grad():
+        logits = network(torch.from_numpy(spectra.array[rows["row"]].astype(np.float32)))
+    want = folder.scores().query("step == 3 and domain == 'second'")
+    assert want["image"].tolist() == rows["image"].tolist()
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], want["logit"], atol=1e-4)
+
+
+def test_metrics_are_those_of_the_scores(finished):
+    _, folder, _ = finished
+    scores, metrics = folder.scores(), folder.metrics()
+    assert len(metrics) == 3 * 4 * 9
+    for _, row in metrics.iterrows():
+        cell = scores[(scores["step"] == row["step"]) & (scores["domain"] == row["domain"])]
+        want = detection(cell["label"].to_numpy(), cell["score"].to_numpy())[row["metric"]]
+        assert row["value"] == want
+
+
+def test_the_manifest_tells_what_was_done(finished):
+    opts, folder, _ = finished
+    manifest = folder.manifest
+    assert manifest["status"] == "finished"
+    assert manifest["options"] == relevant(opts)
+    assert manifest["threads"] == 1
+    assert folder.path.name == f"er-{manifest['key']}"
+    assert set(manifest["data"]) == {"first", "second", "third", "unseen"}
+    assert manifest["data"] == {n: s.fingerprint for n, s in load_spectra(opts).items()}
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert manifest["notes"] == []
+    assert [s["domain"] for s in manifest["steps"]] == ["first", "second", "third"]
+    for step in manifest["steps"]:
+        # 2 epochs of 16 images; from the second domain on, each of 2 * 3 batches brings 3 replayed ones.
+        assert step["images"] == 2 * 16 + (2 * 3 * 3 if step["step"] > 1 else 0)
+        assert len(step["losses"]) == 2
+        assert step["memory_bytes"] == 12 * 3 * 32 * 17 * 2
+    assert manifest["images"] == 32 + 50 + 50
+    assert manifest["seconds"] == pytest.approx(sum(s["seconds"] for s in manifest["steps"]), abs=0.01)
+    assert 50e6 < manifest["peak_memory_bytes"] < 50e9
+    assert "git" in manifest
+    assert "started" in manifest
+
+
+def test_a_finished_run_is_read_and_not_made_again(finished, monkeypatch):
+    opts, folder, _ = finished
+
+    def no(*args, **kwargs):
+        raise AssertionError("nothing may be trained")
+
+    before = files(folder.path)
+    monkeypatch.setattr(run_module, "build_agent", no)
+    assert make_run(opts).path == folder.path
+    assert find_run(opts).path == folder.path
+    assert files(folder.path) == before
+    with pytest.raises(AssertionError):
+        make_run(tiny_options("er", Path(opts.data), seed=1))
+
+
+def test_again_makes_a_finished_run_again(root, small_data):
+    opts = tiny_options("sequential", small_data, stream=["first"], unseen=[], epochs=1)
+    first = make_run(opts)
+    scores, started = files(first.path)["scores.parquet"], first.manifest["seconds"]
+    (first.path / "scores.parquet").write_bytes(b"spoilt")
+    assert make_run(opts).path == first.path  # not asked for: taken as it is
+    assert files(first.path)["scores.parquet"] == b"spoilt"
+    second = make_run(opts, again=True)
+    assert second.path == first.path
+    assert files(second.path)["scores.parquet"] == scores
+    assert second.manifest["seconds"] != started or second.finished
+
+
+def test_find_tells_what_is_missing(root, small_data):
+    with pytest.raises(UserError, match="no finished run of 'lwf' with these options"):
+        find_run(tiny_options("lwf", small_data))
+
+
+def test_the_key_is_what_the_result_depends_on(root, small_data, tmp_path, monkeypatch):
+    def key(agent: str, data: Path = small_data, **changes) -> str:
+        opts = tiny_options(agent, data, **changes)
+        return run_key(opts, load_spectra(opts))
+
+    base = key("er")
+    assert key("er") == base
+    for change in ({"replay": 4}, {"memory": 13}, {"seed": 1}, {"threads": 2}, {"lr": 0.1}, {"stream": ["second"]}):
+        assert key("er", **change) != base, change
+    for change in ({"candidates": 7}, {"temperature": 3.0}, {"memory_epochs": 8}, {"clip": 1.0}):
+        assert key("er", **change) == base, change
+    assert key("mir", candidates=7) != key("mir")
+    assert key("sequential", memory=13) == key("sequential") != key("separate")
+    opts = tiny_options("er", small_data)
+    domains = load_spectra(opts)
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert run_key(opts, domains) != base
+
+
+def test_the_key_hangs_on_the_contents_of_the_images(root, tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=4, test=4)
+    opts = tiny_options("sequential", data, stream=["first"], unseen=[])
+    before = run_key(opts, load_spectra(opts))
+    image = data / "real" / "first" / "testA" / "image00.png"
+    shutil.copyfile(data / "fake" / "first" / "testA" / "image03.png", image)
+    assert run_key(opts, load_spectra(opts)) != before
+
+
+def test_domains_without_validation_images_are_noted(root, tmp_path, capsys):
+    data = make_data(tmp_path / "set", ("first", "second"), train=4, test=4)
+    make_data(data, ("second",), train=4, test=4, validation=2)
+    opts = tiny_options(
+        "sequential", data, stream=["first"], unseen=["second"], splits=["validation", "test"], epochs=1
+    )
+    folder = make_run(opts)
+    assert folder.manifest["notes"] == ["first has no validation images, so none are scored"]
+    assert "note: first has no validation images" in capsys.readouterr().err
+    scores = folder.scores()
+    assert set(zip(scores["domain"], scores["split"], strict=True)) == {
+        ("first", "test"),
+        ("second", "validation"),
+        ("second", "test"),
+    }
+
+
+def test_images_set_aside_are_noted(root, tmp_path, capsys):
+    data = make_data(tmp_path / "set", ("first",), train=4, test=4)
+    (data / "real" / "first" / "testA" / "image01.png").write_bytes(b"no image")
+    folder = make_run(tiny_options("sequential", data, stream=["first"], unseen=[], epochs=1))
+    (note,) = folder.manifest["notes"]
+    assert note.startswith("first: 1 images set aside, the first is real/first/testA/image01.png: unreadable")
+    assert len(folder.scores()) == 7
+
+
+def test_a_domain_without_what_it_needs_is_refused(root, tmp_path):
+    data = make_data(tmp_path / "set", ("first", "second"), train=4, test=4)
+    shutil.rmtree(data / "real" / "second" / "trainA")
+    shutil.rmtree(data / "fake" / "second" / "trainA")
+    with pytest.raises(UserError, match="'second' .* has no usable training image"):
+        load_spectra(tiny_options("sequential", data, stream=["first", "second"], unseen=[]))
+    load_spectra(tiny_options("sequential", data, stream=["first"], unseen=["second"]))
+    with pytest.raises(UserError, match="'first' .* has no usable image of split validation"):
+        load_spectra(tiny_options("sequential", data, stream=["first"], unseen=[], splits=["validation"]))
+
+
+def test_limit_takes_as_many_of_each_class(root, small_data):
+    opts = tiny_options("sequential", small_data, limit=3)
+    stream = training_samples(opts, load_spectra(opts))
+    for _, samples in stream:
+        assert np.bincount(samples.labels).tolist() == [3, 3]
+    numbers = np.concatenate([samples.numbers for _, samples in stream])
+    assert len(set(numbers)) == 18
+    other = tiny_options("sequential", small_data, limit=3, seed=1)
+    rows = [s.where[:, 1].tolist() for _, s in stream]
+    assert rows != [s.where[:, 1].tolist() for _, s in training_samples(other, load_spectra(other))]
+
+
+def test_training_images_are_never_tested(root, small_data):
+    opts = tiny_options("sequential", small_data)
+    domains = load_spectra(opts)
+    for (name, samples), domain in zip(training_samples(opts, domains), domains.values(), strict=False):
+        rows = set(samples.where[:, 1])
+        assert name == domain.name
+        assert not rows & set(domain.table.query("split == 'test'")["row"])
+        assert rows == set(domain.table.query("split == 'train'")["row"])
+
+
+# --- options of the data ---
+
+
+def test_chunk_after_chunk_sees_its_shift_and_test_images_none(root, small_data, monkeypatch):
+    made = []
+    shifted = run_module.shifted
+    monkeypatch.setattr(run_module, "shifted", lambda *a: made.append(a[2]) or shifted(*a))
+    changes = {"stream": ["first"], "chunks": 5, "epochs": 1, "limit": 5}
+    opts = tiny_options("er", small_data, shift="noise", shift_factors=[0.0, 2.0, 1.0, 2.0], **changes)
+    domains = load_spectra(opts)
+    ((_, versions),) = training_samples(opts, domains)
+    assert made == [0.0, 2.0, 1.0]  # 2.0 once
+    assert len(versions) == 4
+    (plain,) = (s for _, s in training_samples(tiny_options("er", small_data, **changes), domains))
+    for version in versions:
+        for name in ("labels", "domains", "numbers", "where"):
+            np.testing.assert_array_equal(getattr(version, name), getattr(plain, name))
+    assert torch.equal(versions[0].read(), plain.read())
+    assert torch.equal(versions[1].read(), versions[3].read())
+    # 2 sigma of noise takes a spectrum further away than 1 sigma, and every image somewhere.
+    far, near = ((versions[k].read() - plain.read()).abs().mean((1, 2, 3)) for k in (1, 2))
+    assert (near > 0.01).all()
+    assert far.mean() > near.mean()
+    seen = {}
+    observe = AGENTS["er"].observe
+
+    def observed(self, batch):
+        seen[batch.numbers[0].item()] = batch
+        return observe(self, batch)
+
+    monkeypatch.setattr(AGENTS["er"], "observe", observed)
+    folder = make_run(opts)
+    chunks = [set(part) for part in np.array_split(np.random.default_rng([0, 0]).permutation(10), 5)]
+    assert len(seen) == 5
+    for batch in seen.values():
+        numbers = batch.numbers.numpy()
+        (chunk,) = (c for c, part in enumerate(chunks) if set(numbers) == part)
+        assert torch.equal(batch.spectra, versions[(0, 1, 2, 3, 0)[chunk]].read(numbers))
+    scores = folder.scores()
+    assert set(scores["domain"]) == {"first", "unseen"}
+
+
+def test_versions_that_no_chunk_sees_are_not_made(root, small_data):
+    opts = tiny_options("sequential", small_data, stream=["first"], chunks=2, shift="blur", shift_factors=[0, 1, 2])
+    ((_, versions),) = training_samples(opts, load_spectra(opts))
+    assert len(versions) == 2
+    assert len(list((root / "data" / "spectra").glob("first-*.npy"))) == 2
+
+
+def test_what_is_tested_is_the_same_with_and_without_a_shift(root, small_data, monkeypatch):
+    tested = []
+    score = AGENTS["sequential"].score_samples
+    monkeypatch.setattr(
+        AGENTS["sequential"], "score_samples", lambda self, s: tested.append(s.read()) or score(self, s)
+    )
+    for shift in ("none", "occlusion"):
+        make_run(tiny_options("sequential", small_data, stream=["first"], epochs=1, shift=shift, shift_factors=[0.5]))
+    plain, shifted = tested[:2], tested[2:]
+    assert len(plain) == len(shifted) == 2
+    assert all(torch.equal(a, b) for a, b in zip(plain, shifted, strict=True))
+
+
+def test_joint_training_takes_the_version_of_each_domains_chunk(root, small_data):
+    opts = tiny_options(
+        "joint", small_data, stream=["first", "second"], chunks=2, epochs=1, shift="noise", shift_factors=[0.0, 1.0]
+    )
+    assert make_run(opts).finished
+
+
+def test_validation_groups_are_drawn_from_the_training_images_and_scored(root, small_data):
+    opts = tiny_options(
+        "sequential", small_data, validation_share=0.3, splits=["validation", "test"], epochs=1, stream=["first"]
+    )
+    domains = load_spectra(opts)
+    table = domains["first"].table
+    groups = {split: set(table.loc[table["split"] == split, "group"]) for split in ("train", "validation")}
+    assert (len(groups["train"]), len(groups["validation"])) == (6, 2)  # 8 pairs of a real and a fake image
+    assert not groups["train"] & groups["validation"]
+    # Nothing is drawn from a domain that is not trained on.
+    assert set(domains["unseen"].table.query("split == 'validation'")["image"]) == set()
+    ((_, samples),) = training_samples(opts, domains)
+    assert set(samples.where[:, 1]) == set(table.loc[table["split"] == "train", "row"])
+    folder = make_run(opts)
+    scores = folder.scores()
+    assert set(scores.loc[scores["split"] == "validation", "image"]) == set(
+        table.loc[table["split"] == "validation", "image"]
+    )
+    assert folder.manifest["notes"] == ["unseen has no validation images, so none are scored"]
+    keys = [
+        run_key(o, load_spectra(o))
+        for o in (opts, tiny_options("sequential", small_data, stream=["first"], splits=["validation", "test"]))
+    ]
+    assert len(set(keys)) == 2
+
+
+def test_a_validation_share_of_no_group_is_noted(root, small_data, capsys):
+    opts = tiny_options("sequential", small_data, validation_share=0.1, epochs=1, stream=["first"], unseen=[])
+    notes = make_run(opts).manifest["notes"]
+    assert notes == ["first: validation_share 0.1 of its 8 training groups comes to none"]
+    assert f"note: {notes[0]}" in capsys.readouterr().err
+
+
+def test_an_untested_domain_is_trained_on_and_not_scored(root, tmp_path):
+    data = make_data(tmp_path / "set", ("first", "second"), train=4, test=4)
+    shutil.rmtree(data / "real" / "second" / "testA")
+    shutil.rmtree(data / "fake" / "second" / "testA")
+    both = {"stream": ["first", "second"], "unseen": [], "epochs": 1, "splits": ["validation", "test"]}
+    with pytest.raises(DataError, match="'second' in .* has no usable image of split validation or test"):
+        load_spectra(tiny_options("sequential", data, **both))
+    folder = make_run(tiny_options("sequential", data, untested=["second"], **both))
+    assert set(folder.scores()["domain"]) == {"first"}
+    assert sorted(folder.scores()["step"].unique()) == [1, 2]
+    assert [s["domain"] for s in folder.manifest["steps"]] == ["first", "second"]
+    assert folder.manifest["notes"] == ["first has no validation images, so none are scored"]
+    # With images it is not scored either.
+    folder = make_run(tiny_options("sequential", data, **{**both, "stream": ["second", "first"]}, untested=["second"]))
+    assert set(folder.scores()["domain"]) == {"first"}
+    make_data(data, ("second",), train=4, test=4)
+    folder = make_run(tiny_options("sequential", data, **both, untested=["second"]))
+    assert set(folder.scores()["domain"]) == {"first"}
+
+
+def test_a_run_that_could_score_nothing_is_refused(root, small_data):
+    opts = tiny_options("sequential", small_data, stream=["first"], unseen=[], untested=["first"])
+    with pytest.raises(DataError, match=r"untested is \['first'\], and there is no other domain"):
+        make_run(opts)
+
+
+@pytest.mark.parametrize(
+    ("agent", "changes", "notes"),
+    [
+        ("sequential", {"batch": 8}, []),
+        ("sequential", {"batch": 6, "drop_last": False}, []),
+        (
+            "sequential",
+            {"batch": 17},
+            ["it holds 16 images, less than a batch of 17, {}: no image of it is trained on"],
+        ),
+        (
+            "sequential",
+            {"batch": 10, "chunks": 6},
+            ["its 6 chunks hold 2 or 3 images, less than a batch of 10, {}: no image of it is trained on"],
+        ),
+        (
+            "sequential",
+            {"batch": 6},
+            [
+                "it holds 16 images, and drop_last drops batches of less than 6: 4 of 16 images are left out of every "
+                "epoch"
+            ],
+        ),
+        (
+            "sequential",
+            {"batch": 6, "order": "fixed"},
+            ["it holds 16 images, and drop_last drops batches of less than 6: 4 of 16 images are never trained on"],
+        ),
+        (
+            "gdumb",
+            {"batch": 3, "chunks": 6},
+            [
+                "its 6 chunks hold 2 or 3 images, and drop_last drops batches of less than 3: 4 of 16 images are left "
+                "out of every epoch, and 2 chunks are not trained on at all"
+            ],
+        ),
+        (
+            "icarl",
+            {"batch": 17},
+            [
+                "it holds 16 images, less than a batch of 17, {}: no image of it is trained on, but for batches that "
+                "exemplars fill up"
+            ],
+        ),
+    ],
+)
+def test_images_that_drop_last_leaves_out_are_noted(agent, changes, notes, root, small_data, capsys):
+    opts = tiny_options(agent, small_data, **{"drop_last": True, "stream": ["first"], "epochs": 1, **changes})
+    folder = make_run(opts)
+    want = [f"first: {note.format('and drop_last drops incomplete batches')}" for note in notes]
+    assert folder.manifest["notes"] == want
+    assert [line for line in capsys.readouterr().err.splitlines() if "drop_last" in line] == [
+        f"note: {n}" for n in want
+    ]
+    if agent == "sequential":
+        chunks = [len(part) for part in np.array_split(np.arange(16), opts.chunks)]
+        trained = sum(n - n % opts.batch if opts.drop_last else n for n in chunks)
+        assert folder.manifest["images"] == trained
+
+
+@pytest.mark.parametrize("order", ["fixed", "shuffled"])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_order_and_drop_last_reach_the_batches(root, small_data, monkeypatch, order, drop_last):
+    seen: dict[int, list[list[int]]] = {0: [], 1: []}
+    observe = AGENTS["sequential"].observe
+
+    def observed(self, batch):
+        seen[batch.epoch].append(batch.numbers.tolist())
+        return observe(self, batch)
+
+    monkeypatch.setattr(AGENTS["sequential"], "observe", observed)
+    make_run(tiny_options("sequential", small_data, stream=["first"], unseen=[], order=order, drop_last=drop_last))
+    assert (seen[0] == seen[1]) == (order == "fixed")
+    assert [len(batch) for batch in seen[0]] == ([6, 6] if drop_last else [6, 6, 4])
+
+
+def test_more_chunks_than_images_are_an_error_of_the_data(root, small_data):
+    opts = tiny_options("sequential", small_data, chunks=17)
+    with pytest.raises(DataError, match=r"'first' has 16 training images; needed: at least 17, one for each chunk"):
+        make_run(opts)
+
+
+@pytest.mark.parametrize(
+    "missing", ["real/second/trainA", "fake/second/trainA", "real/first/testA", "fake/first/testA"]
+)
+@pytest.mark.parametrize("agent", ALL)
+def test_a_domain_of_one_class_goes_through(agent, missing, root, tmp_path):
+    data = make_data(tmp_path / "set", ("first", "second"), train=4, test=3)
+    shutil.rmtree(data / missing)
+    folder = make_run(tiny_options(agent, data, stream=["first", "second"], unseen=[], epochs=1, memory_epochs=1))
+    scores, metrics = folder.scores(), folder.metrics().set_index(["step", "domain", "metric"])["value"]
+    assert np.isfinite(scores["logit"]).all()
+    kind, domain, part = missing.split("/")
+    assert not np.isnan(metrics[2, domain, "accuracy"])
+    undefined = {name for name, value in metrics[2, domain].items() if np.isnan(value)}
+    assert undefined == (
+        {f"accuracy on {kind}", "balanced accuracy", "AUC", "AP", "EER", "TPR at 5 % FPR"} if part == "testA" else set()
+    )
+
+
+@pytest.mark.parametrize("kind", ["real", "fake"])
+@pytest.mark.parametrize("agent", ["separate", "icarl", "gdumb", "lwf", "mir"])
+def test_a_stream_that_begins_with_one_class_only_goes_through_in_both_variants(agent, kind, root, tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=4, test=3)
+    shutil.rmtree(data / kind)
+    for changes in ({}, {"variant": "seed", "network": "slim", "chunks": 2, "batch": 2}):
+        folder = make_run(tiny_options(agent, data, stream=["first"], unseen=[], **changes))
+        assert np.isfinite(folder.scores()["logit"]).all()
+        assert np.isnan(folder.metrics().set_index("metric")["value"]["AUC"])
+
+
+def test_two_processes_share_one_run(tmp_path, small_data):
+    opts = tiny_options("sequential", small_data, epochs=1)
+    code = "import json, sys; from cldf_core.options import checked; from cldf_core.runs.run import run\n"
+    code += "folder = make_run(checked(json.loads(sys.argv[1]))); manifest = folder.manifest\n"
+    code += "print(folder.path, manifest['started'], manifest['seconds'])"
+    command = [sys.executable, "-c", code, json.dumps(opts.model_dump())]
+    env = os.environ | {"CLDF_ROOT": str(tmp_path)}
+    both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert printed[0] == printed[1]  # one made it, the other read it
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_run_in_the_making_is_locked(root, small_data, monkeypatch):
+    opts = tiny_options("sequential", small_data, stream=["first"], unseen=[], epochs=1)
+    begin, refused = AGENTS["sequential"].begin_step, []
+
+    def locked(self, step):
+        (folder,) = (root / "runs").iterdir()
+        try:
+            FileLock(folder / ".lock", is_singleton=False).acquire(timeout=0)
+        except Timeout:
+            refused.append(folder)
+        return begin(self, step)
+
+    monkeypatch.setattr(AGENTS["sequential"], "begin_step", locked)
+    make_run(opts)
+    assert len(refused) == 1
+
+
+# --- the protocol ---
+
+
+def test_the_protocol_tests_after_the_last_chunk_only_and_reports_losses(small_data, root):
+    opts = tiny_options("er", small_data, chunks=2, epochs=3)
+    from cldf_core.agents import build_agent
+    from cldf_core.stream import make_steps
+
+    domains = load_spectra(opts)
+    steps = make_steps(training_samples(opts, domains), epochs=3, batch_size=6, chunks=2)
+    tests = {"here": steps[0].samples[np.arange(3)]}
+    done = list(train_and_test(build_agent(opts), steps, tests, seed=0, progress=False))
+    assert [d.step for d in done] == steps
+    assert [bool(d.logits) for d in done] == [False, True] * 3
+    assert all(len(d.losses) == 3 and np.isfinite(d.losses).all() for d in done)
+    assert [d.images for d in done[:2]] == [3 * 8, 3 * 8]
+    assert all(d.images > 3 * 8 for d in done[2:])  # replayed images count
+    assert done[1].logits["here"].shape == (3,)
+
+
+def test_the_protocol_goes_on_after_what_is_done(small_data, root):
+    opts = tiny_options("sequential", small_data)
+    seen: list[str] = []
+
+    class Deaf(Agent):
+        def observe(self, batch):
+            seen.append(int(batch.domains[0]))
+            return 0.0
+
+    from cldf_core.stream import make_steps
+
+    steps = make_steps(training_samples(opts, load_spectra(opts)), epochs=1, batch_size=100)
+    assert len(list(train_and_test(Deaf(opts), steps, {}, seed=0, after=2, progress=False))) == 1
+    assert seen == [2]
+
+
+def test_the_thread_count_is_set_and_restored():
+    before = torch.get_num_threads()
+    with thread_count(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+# --- files ---
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "result.txt"
+    with whole_file(path) as partial:
+        partial.write_text("old")
+        assert not path.exists()
+    assert path.read_text() == "old"
+    with pytest.raises(RuntimeError), whole_file(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    with pytest.raises(RuntimeError), whole_file(tmp_path / "other") as partial:
+        raise RuntimeError
+    assert [p.name for p in tmp_path.rglob("*")] == ["deep", "result.txt"]
+
+
+def test_the_state_holds_no_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "pwned"),))
+
+    save_state({"agent": {"x": torch.arange(3)}, "done": 1}, tmp_path / "state.pt")
+    assert load_state(tmp_path / "state.pt")["agent"]["x"].tolist() == [0, 1, 2]
+    torch.save({"agent": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(Exception, match="(?i)weights.only"):
+        load_state(tmp_path / "evil.pt")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["slim", "resnet18"])
+def test_checkpoints_bring_back_the_network(tmp_path, name):
+    from cldf_core.runs.checkpoints import save_network
+
+    opts = tiny_options("icarl", tmp_path, network=name)
+    network = build_network(name, outputs=6, width=8).eval()
+    save_network(network, opts, tmp_path / "m.safetensors")
+    read, options = load_network(tmp_path / "m.safetensors")
+    assert options.network == name
+    x = torch.randn(2, 3, 32, 17)
+    assert torch.equal(read(x), network(x))
+
+
+def test_collect_joins_runs_under_their_agents_names(finished):
+    _, folder, _ = finished
+    table = collect_scores([folder, folder])
+    assert set(table["agent"]) == {"er"}
+    assert len(table) == 2 * len(folder.scores())
+    assert isinstance(table, pd.DataFrame)
+
+
+# --- an agent of one's own ---
+
+
+class Lazy(Agent):
+    """Learns from every batch as if it were the first thing it saw."""
+
+    strength = 0.5
+
+    def loss(self, batch):
+        return self.strength * super().loss(batch)
+
+
+class Eager(Agent):
+    strength = 2.0
+
+    def loss(self, batch):
+        return self.strength * super().loss(batch)
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """`register`; after the test everything is forgotten."""
+    ours = dict(AGENTS), dict(known.AGENTS)
+    yield register
+    for registry, before in zip((AGENTS, known.AGENTS), ours, strict=True):
+        registry.clear()
+        registry.update(before)
+
+
+def test_a_registered_agent_runs_and_is_found(root, small_data, registered):
+    registered("lazy", Lazy, ("memory",))
+    opts = tiny_options("lazy", small_data)
+    folder = make_run(opts)
+    assert folder.path.name.startswith("lazy-")
+    assert folder.manifest["options"]["memory"] == opts.memory
+    assert "candidates" not in folder.manifest["options"]
+    assert find_run(opts).path == folder.path
+    assert set(folder.scores()["step"]) == {1, 2, 3}
+
+
+def test_the_key_hangs_on_the_source_of_a_registered_agent(root, small_data, registered, monkeypatch):
+    domains = load_spectra(tiny_options("sequential", small_data))
+    registered("mine", Lazy)
+    opts = tiny_options("mine", small_data)
+    keys = [run_key(opts, domains)]
+    assert run_key(opts, domains) == keys[0]
+    registered("mine", Eager)
+    keys.append(run_key(opts, domains))
+    monkeypatch.setattr(Eager, "strength", 3.0)
+    keys.append(run_key(opts, domains))
+    monkeypatch.setattr(Eager, "observe", lambda self, batch: 0.0, raising=False)
+    keys.append(run_key(opts, domains))
+    assert len(set(keys)) == 4
+
+
+def test_its_network_can_be_used_where_nobody_has_registered_it(root, small_data, registered):
+    registered("lazy", Lazy, ("memory",))
+    folder = make_run(tiny_options("lazy", small_data))
+    del AGENTS["lazy"], known.AGENTS["lazy"]
+    detector = load_detector(str(folder.path))
+    assert detector.options.agent == "lazy"
+    assert relevant(detector.options) == folder.manifest["options"]
+    with pytest.raises(UserError, match="agent is 'lazy'; allowed: separate, sequential"):
+        tiny_options("lazy", small_data)
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "sentence"),
+    [
+        ("mir", (), "the agent's name is 'mir'; allowed"),
+        ("two words", (), "the agent's name is 'two words'; allowed"),
+        ("mine", ("memery",), "there is no option 'memery'; allowed: .*memory"),
+    ],
+)
+def test_a_registration_that_cannot_be_is_refused(registered, name, own, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        registered(name, Lazy, own)
+    assert name not in known.AGENTS or name == "mir"

@@ -1,0 +1,117 @@
+"""Small data sets, options and tables that several test files make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from cldf_core.options import Options, checked
+from cldf_core.stream import Batch, Samples
+
+DOMAINS = ("first", "second", "third", "unseen")
+
+
+def texture(rng: np.random.Generator, period: int, side: int = 32) -> np.ndarray:
+    """Smooth random colours, shape (side, side, 3); with a period above 0 a faint grid lies on them."""
+    coarse = rng.integers(0, 200, (side // 8, side // 8, 3))
+    pixels = coarse.repeat(8, 0).repeat(8, 1) + rng.integers(0, 30, (side, side, 3))
+    if period:
+        pixels[::period] += 25
+        pixels[:, ::period] += 25
+    return pixels.astype(np.uint8)
+
+
+def make_data(
+    folder: Path,
+    domains: tuple[str, ...] = DOMAINS,
+    *,
+    train: int = 8,
+    test: int = 6,
+    validation: int = 0,
+    seed: int = 0,
+) -> Path:
+    """Real textures and fake ones (a grid of another period in each domain), `train` images a class."""
+    rng = np.random.default_rng(seed)
+    for place, domain in enumerate(domains):
+        for kind, period in (("real", 0), ("fake", place + 2)):
+            for part, count in (("trainA", train), ("valA", validation), ("testA", test)):
+                for k in range(count):
+                    path = folder / kind / domain / part / f"image{k:02d}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(texture(rng, period)).save(path)
+    return folder
+
+
+def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
+    values: dict[str, Any] = {
+        "agent": agent,
+        "data": str(data),
+        "stream": ["first", "second", "third"],
+        "unseen": ["unseen"],
+        "splits": ["test"],
+        "size": 32,
+        "width": 8,
+        "epochs": 2,
+        "batch": 6,
+        "threads": 1,
+        "memory": 12,
+        "memory_epochs": 4,
+        "memory_batch": 5,
+        "replay": 3,
+        "candidates": 6,
+    }
+    return checked({**values, **changes})
+
+
+def random_samples(
+    count: int, domain: int = 0, *, seed: int = 0, shape: tuple[int, ...] = (3, 32, 17), first_number: int = 0
+) -> Samples:
+    """Samples of one domain, labels 0 and 1 in turn; fakes are brighter in one corner of the plane."""
+    rng = np.random.default_rng([seed, domain])
+    spectra = rng.uniform(-1, 1, (count, *shape)).astype(np.float16)
+    labels = np.arange(count) % 2
+    spectra[labels == 1, :, :4, :4] += 1 + domain
+    return Samples.of(spectra, labels, domain, first_number)
+
+
+def random_scores(
+    seed: int = 0, steps: int = 3, images: int = 24, domains: tuple[str, ...] = ("b", "a", "c", "new")
+) -> pd.DataFrame:
+    """A table of random scores; a real image and its fake share a group, and the groups appear in every domain."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (step, domain, split, f"{domain}/{k}", f"group{k // 3:02d}", k % 2, round(rng.random(), 2))
+        for step in range(1, steps + 1)
+        for domain in domains
+        for split in ("validation", "test")
+        for k in range(images)
+    ]
+    frame = pd.DataFrame(rows, columns=["step", "domain", "split", "image", "group", "label", "score"])
+    return frame.assign(logit=0.0)
+
+
+def as_batch(samples: Samples, epoch: int = 0) -> Batch:
+    """All samples in one batch."""
+    return Batch(
+        samples.read(),
+        torch.from_numpy(samples.labels),
+        torch.from_numpy(samples.domains),
+        torch.from_numpy(samples.numbers),
+        epoch,
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two nested states are equal bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)

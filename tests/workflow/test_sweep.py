@@ -1,0 +1,464 @@
+"""`cldf sweep`: grids and their mistakes, a real tiny sweep with its tables, failures, ranks, and who reads it."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import cldf_core
+from cldf_core import figures
+from cldf_core.cli import main
+from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, continual, detection, matrix
+from cldf_core.options import AGENTS, Options, UserError, checked, for_agent, relevant
+from cldf_core.results.grid import Grid, distinct, read_grid
+from cldf_core.runs import run as run_module
+from cldf_core.runs.folder import RunFolder
+from cldf_core.workflow import notebooks, sweep
+from cldf_core.workflow.notebooks import LAST, NEEDS, notebook_options
+from cldf_core.workflow.sweep import over_seeds_of, results, sweep_folder
+from samples import tiny_options
+
+PROJECT = Path(cldf_core.__file__).parents[1]
+MEMORY = {"agent": ["sequential", "er", "gdumb"], "memory": [8, 12], "seed": [0, 1]}
+PAIR = {"agent": ["sequential", "er"], "seed": [0, 1]}  # with the base's memory, 12: made by the grid above
+CHUNKS = {"agent": ["sequential"], "chunks": [100, 1], "seed": [0, 1]}  # 100 are more than there are images
+
+
+def make_project(root: Path, data: Path) -> Path:
+    """A root in which notebook 08 has options that train in a second, in every profile, and with three grids."""
+    values = tiny_options("sequential", data).model_dump(exclude_unset=True)
+    del values["agent"]
+    for profile in notebooks.PROFILES:
+        path = root / "params" / profile / f"{LAST}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(values))
+    for name, grid in {"tiny": MEMORY, "pair": PAIR, "chunky": CHUNKS}.items():
+        write_grid(root, yaml.safe_dump(grid, sort_keys=False), name)
+    return root
+
+
+def write_grid(root: Path, text: str, name: str = "own") -> None:
+    path = root / "params" / "grids" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def project(root, small_data):
+    return make_project(root, small_data)
+
+
+# --- grids ---
+
+
+@pytest.mark.parametrize(("name", "count"), [("seeds", 40), ("memory", 36), ("orders", 45)])
+def test_the_projects_grids(name, count):
+    grid = read_grid(name)
+    assert grid.path == PROJECT / "params" / "grids" / f"{name}.yaml"
+    assert grid.path.read_text().startswith("# ")
+    assert len(distinct(grid.combinations(checked({})))) == count
+
+
+def test_the_quick_sweep_asks_for_the_runs_of_the_notebooks():
+    base = notebook_options(LAST, "quick", {})
+    points = [o for o in distinct(read_grid("seeds").combinations(base)) if o.seed == 0]
+    assert [o.agent for o in points] == list(AGENTS)
+    own = {a: [n for n in NEEDS[LAST] if a in n.split("_")] or ["03_without_continual_learning"] for a in AGENTS}
+    for options in points:
+        (notebook,) = own[options.agent]
+        theirs = for_agent(notebook_options(notebook, "quick", {}), options.agent)
+        assert relevant(options) == relevant(theirs)
+    # And in the seed's variant each agent keeps its own defaults.
+    base = notebook_options(LAST, "seed", {})
+    gdumb = next(o for o in read_grid("seeds").combinations(base) if o.agent == "gdumb")
+    assert relevant(gdumb) == relevant(for_agent(base, "gdumb"))
+    assert gdumb.memory == 3000
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    agents=st.lists(st.sampled_from(list(AGENTS)), min_size=1, max_size=4, unique=True),
+    memory=st.lists(st.integers(8, 900), min_size=1, max_size=3, unique=True),
+    temperature=st.lists(st.floats(0.5, 9), min_size=1, max_size=3, unique=True),
+    seed=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
+)
+def test_what_an_agent_does_not_read_makes_no_second_run(agents, memory, temperature, seed):
+    values = {"agent": agents, "memory": memory, "temperature": temperature, "seed": seed}
+    combinations = Grid("g", Path("g.yaml"), values).combinations(checked({"epochs": 3}))
+    assert len(combinations) == len(agents) * len(memory) * len(temperature) * len(seed)
+    points = distinct(combinations)
+    keys = [
+        (a, m if "memory" in AGENTS[a] else None, t if "temperature" in AGENTS[a] else None, s)
+        for a, m, t, s in itertools.product(agents, memory, temperature, seed)
+    ]
+    assert len(points) == len(set(keys))
+    found = [relevant(o) for o in points]
+    assert [(o["agent"], o.get("memory"), o.get("temperature"), o["seed"]) for o in found] == list(dict.fromkeys(keys))
+    assert {o["epochs"] for o in found} == {3}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("sed: [1]", "params/grids/own.yaml: there is no option 'sed' (its value is 1); did you mean 'seed'?"),
+        ("1: [1]", "params/grids/own.yaml: there is no option 1"),
+        ("seed: [0, one]", "params/grids/own.yaml: seed is 'one'; allowed: a whole number from 0"),
+        ("agent: [er, magic]", "agent is 'magic'; allowed: separate, sequential"),
+        ("stream: [first, second]", "stream is 'first'; allowed: a list of names"),
+        ("agent: [er, icarl]\nmemory: [4]", "memory is 4; allowed for iCaRL"),
+        ("seed: 3", "own.yaml: seed is 3; needed: a list of values, such as [0, 1, 2]"),
+        ("seed: []", "own.yaml: seed is []; needed: a list of values"),
+        ("", "own.yaml holds no names with values; needed: lines such as seed: [0, 1, 2]"),
+        ("- seed", "own.yaml holds no names with values"),
+        ("seed: [1", "own.yaml is not readable YAML"),
+        ("seed: !!python/object/apply:os.system ['touch pwned']", "own.yaml is not readable YAML"),
+        ("data: [nowhere]", "data is 'nowhere': there is no such folder"),
+        ("stream: [[first, fifth]]", "fifth"),
+        ("splits: [[test], [validation]]", "the runs of this grid have no scored split in common"),
+    ],
+)
+def test_a_faulty_grid_is_told_in_a_sentence_before_anything_is_run(project, capsys, monkeypatch, text, sentence):
+    monkeypatch.chdir(project)
+    write_grid(project, text)
+    assert main(["sweep", "own"]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("cldf: ")
+    assert sentence in told.err
+    assert told.err.count("\n") == 1
+    assert told.out == ""
+    assert not (project / "runs").exists()
+    assert not (project / "pwned").exists()
+
+
+def test_unknown_grids_and_profiles_are_told(project, capsys):
+    assert main(["sweep", "sedes"]) == 2
+    allowed = "allowed: chunky, memory, orders, pair, passes, seeds, tiny"
+    assert capsys.readouterr().err == f"cldf: there is no grid 'sedes' in params/grids; {allowed}\n"
+    assert main(["sweep", "../quick/04_icarl"]) == 2
+    assert main(["sweep", "tiny", "--profile", "slow"]) == 2
+    assert "there is no profile 'slow'; allowed: quick" in capsys.readouterr().err
+
+
+# --- a real sweep ---
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, small_data):
+    """A project with the sweep of MEMORY in the smoke profile."""
+    patch = pytest.MonkeyPatch()
+    root = make_project(tmp_path_factory.mktemp("swept"), small_data)
+    patch.setenv("CLDF_ROOT", str(root))
+    assert main(["sweep", "tiny", "--profile", "smoke"]) == 0
+    yield root
+    patch.undo()
+
+
+def scores_of(run: str) -> pd.DataFrame:
+    return RunFolder(sweep.project_root() / "runs" / run).scores()
+
+
+def smoke() -> Options:
+    return notebook_options(LAST, "smoke", {})
+
+
+def tables(name: str = "tiny") -> Path:
+    return sweep_folder(name, smoke()).figures / "tables"
+
+
+def test_every_combination_is_run_once(swept):
+    frame = results("tiny", smoke())
+    assert list(frame.columns) == ["run", "agent", "memory", "seed", "metric", "domain", "value"]
+    assert frame["run"].nunique() == 10
+    assert len([p for p in (swept / "runs").iterdir() if not p.name.startswith("sweep_")]) == 10
+    for run, own in frame.groupby("run"):
+        options = RunFolder(swept / "runs" / run).manifest["options"]
+        row = own.iloc[0]
+        assert (row["agent"], row["seed"]) == (options["agent"], options["seed"])
+        assert pd.isna(row["memory"]) if row["agent"] == "sequential" else row["memory"] == options["memory"]
+    assert frame["seed"].dtype == "int64"
+    assert frame["memory"].dtype == "Int64"
+    assert set(frame["domain"]) == {"", "unseen"}
+    assert not (swept / "figures").exists()  # only the quick profile publishes
+
+
+def test_the_values_are_those_of_the_metric_functions(swept):
+    frame = results("tiny", smoke()).set_index("metric")
+    for run, own in frame.groupby("run"):
+        scores = scores_of(run)
+        for measure in ("accuracy", "AUC"):
+            R = matrix(scores, measure)
+            want = continual(R[["first", "second", "third"]].to_numpy())
+            for name in CONTINUAL:
+                assert own.loc[f"{measure}: {name}", "value"] == pytest.approx(float(want[name]), rel=1e-5, abs=1e-6)
+            assert own.loc[f"{measure}: unseen", "value"] == pytest.approx(R["unseen"].iloc[-1], rel=1e-5)
+        manifest = RunFolder(swept / "runs" / run).manifest
+        assert own.loc["images trained on", "value"] == manifest["images"]
+        assert own.loc["seconds", "value"] == pytest.approx(manifest["seconds"], rel=1e-5)
+    assert "peak memory (bytes)" not in frame.index  # of a process that has made several runs
+
+
+def test_means_over_seeds_with_their_t_interval(swept):
+    means = pd.read_csv(tables() / "sweep_tiny.csv", keep_default_na=False, na_values={"memory": [""], "step": [""]})
+    assert list(means.columns) == ["agent", "memory", "step", "domain", "metric", "value", "low", "high", "n"]
+    frame = results("tiny", smoke())
+    own = frame.query("agent == 'er' and memory == 8 and metric == 'AUC: average'")["value"]
+    row = means.query("agent == 'er' and memory == 8 and metric == 'AUC: average'").iloc[0]
+    interval = stats.t.interval(0.95, 1, own.mean(), stats.sem(own))
+    assert (row["value"], row["n"]) == (pytest.approx(own.mean(), rel=1e-5), 2)
+    assert (float(row["low"]), float(row["high"])) == pytest.approx(interval, abs=1e-5)
+    # Detection metrics: after the last step, for every domain.
+    images = means[means["metric"].isin(DETECTION)]
+    assert set(images["step"]) == {3}
+    assert set(images["domain"]) == {"first", "second", "third", "unseen"}
+    runs = frame.query("agent == 'sequential'")["run"].unique()
+    cells = [scores_of(run).query("step == 3 and domain == 'first'") for run in runs]
+    want = np.mean([detection(c["label"].to_numpy(), c["score"].to_numpy())["EER"] for c in cells])
+    got = images.query("agent == 'sequential' and domain == 'first' and metric == 'EER'")
+    assert got["value"].item() == pytest.approx(want, rel=1e-5)
+    assert got["memory"].isna().item()
+
+
+def test_agents_are_compared_in_each_setting(swept):
+    tests = pd.read_csv(tables() / "sweep_tiny_tests.csv")
+    frame = results("tiny", smoke())
+    for memory in (8, 12):
+        own = tests[(tests["memory"] == memory) & (tests["metric"] == "AUC: average")]
+        pairs = set(zip(own["first"], own["second"], strict=True))
+        assert pairs == {("sequential", "er"), ("sequential", "gdumb"), ("er", "gdumb")}
+        assert set(own["n"]) == {2}
+        values = frame[frame["metric"] == "AUC: average"]
+        values = values[values["memory"].isna() | (values["memory"] == memory)]
+        wide = values.pivot(index="seed", columns="agent", values="value")
+        row = own.query("first == 'er' and second == 'gdumb'").iloc[0]
+        assert row["difference"] == pytest.approx((wide["er"] - wide["gdumb"]).mean(), abs=1e-5)
+        known = own["p"].notna().sum()
+        assert own["p_holm"].min() == pytest.approx(min(known * own["p"].min(), 1), rel=1e-4)
+    assert not (tables().parent / "sweep_tiny_ranks.png").exists()  # there are two settings
+
+
+def test_a_second_call_trains_nothing_and_writes_the_same(swept, capsys, monkeypatch):
+    before = {p.name: p.read_bytes() for p in tables().iterdir()}
+    assert set(before) == {"sweep_tiny.csv", "sweep_tiny_runs.csv", "sweep_tiny_tests.csv"}
+    monkeypatch.setattr(run_module, "_execute", lambda *a: pytest.fail("something was trained"))
+    assert main(["sweep", "tiny", "--profile", "smoke"]) == 0
+    told = capsys.readouterr()
+    assert told.err.splitlines()[0] == "1 of 10: sequential, seed 0 … done before"
+    assert told.err.splitlines()[9] == "10 of 10: gdumb, memory 12, seed 1 … done before"
+    assert "10 of 10 runs are in the tables" in told.out
+    assert {p.name: p.read_bytes() for p in tables().iterdir()} == before
+    # The printed table: a row for each agent and setting.
+    lines = told.out.splitlines()
+    assert lines[0].split()[:3] == ["agent", "memory", "seeds"]
+    assert "accuracy: unseen unseen" in lines[0]
+    rows = [line.split() for line in lines[1:6]]
+    assert [row[:3] for row in rows[1:3]] == [["er", "8", "2"], ["er", "12", "2"]]
+    assert rows[0][:2] == ["sequential", "2"]
+    value = results("tiny", smoke()).query("agent == 'sequential' and metric == 'accuracy: average'")["value"]
+    assert rows[0][2] == f"{value.mean():.3f}"
+
+
+def test_a_dry_run_tells_what_is_done_and_makes_nothing(swept, capsys, monkeypatch):
+    monkeypatch.setattr(run_module, "_execute", lambda *a: pytest.fail("something was trained"))
+    before = sorted((swept / "runs").iterdir())
+    write_grid(swept, "agent: [er]\nmemory: [12, 16]\n", "dry")
+    assert main(["sweep", "dry", "--profile", "smoke", "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines() == ["1 of 2: er, memory 12 … done before", "2 of 2: er, memory 16 … to be run"]
+    assert sorted((swept / "runs").iterdir()) == before
+    (swept / "params" / "grids" / "dry.yaml").unlink()
+
+
+def test_one_setting_gives_ranks_and_the_quick_profile_is_published(swept, capsys):
+    assert main(["sweep", "pair"]) == 0
+    assert capsys.readouterr().err.count("done before") == 4
+    published = {p.relative_to(swept / "figures").as_posix() for p in (swept / "figures").rglob("*") if p.is_file()}
+    pictures = {"sweep_pair_ranks.png", "sweep_pair_ranks.pdf"}
+    assert published == pictures | {f"tables/sweep_pair{end}.csv" for end in ("", "_runs", "_tests")}
+    # The committed table is read where runs/ has none, but only with the options that it was made with.
+    options = notebook_options(LAST, "quick", {})
+    frame = results("pair", options)
+    assert frame["run"].nunique() == 4
+    (tables("pair") / "sweep_pair_runs.csv").unlink()
+    pd.testing.assert_frame_equal(results("pair", options), frame)
+    other = results("pair", notebook_options(LAST, "quick", {"epochs": 1}))
+    assert list(other.columns) == list(frame.columns) == ["run", "agent", "seed", "metric", "domain", "value"]
+    assert other.empty
+    assert list(over_seeds_of(other, ["agent", "metric"])) == ["agent", "metric", "value", "low", "high", "n"]
+
+
+def test_a_failing_run_is_told_and_the_others_are_made(swept, capsys):
+    assert main(["sweep", "chunky"]) == 1
+    told = capsys.readouterr()
+    assert "2 of 4 runs are in the tables" in told.out
+    assert "1 of 4: sequential, chunks 100, seed 0 … failed" in told.err
+    failed = [line for line in told.err.splitlines() if line.startswith("failed: ")]
+    assert [line.split(": ")[1] for line in failed] == [f"sequential, chunks 100, seed {seed}" for seed in (0, 1)]
+    assert failed[0].endswith("domain 'first' has 16 training images; needed: at least 100, one for each chunk")
+    frame = results("chunky", smoke())
+    assert set(frame["chunks"]) == {1}
+    assert set(frame["seed"]) == {0, 1}
+    assert not (swept / "figures" / "tables" / "sweep_chunky.csv").exists()  # an incomplete table is not published
+
+
+def raising(error: BaseException):
+    def run(options, **how):
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (RuntimeError("CUDA out of memory.\nTried"), "RuntimeError: CUDA out of memory. Tried"),
+        (MemoryError(), "MemoryError"),
+        (UserError("device is 'cuda'"), "device is 'cuda'"),
+    ],
+)
+def test_faults_of_the_machine_are_told(project, capsys, monkeypatch, error, sentence):
+    write_grid(project, "agent: [er]\nseed: [8, 9]\n")
+    monkeypatch.setattr(run_module, "run", raising(error))
+    assert main(["sweep", "own"]) == 1
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-2:] == [f"failed: er, seed {seed}: {sentence}" for seed in (8, 9)]
+    assert told.out == "0 of 2 runs are in the tables\n"
+
+
+def test_faults_of_the_program_and_interruptions_end_the_sweep(project, capsys, monkeypatch):
+    monkeypatch.setattr(run_module, "run", raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        main(["sweep", "pair"])
+    monkeypatch.setattr(run_module, "run", raising(KeyboardInterrupt()))
+    assert main(["sweep", "pair"]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_what_is_left_out_and_other_kinds_of_values(swept, capsys):
+    """One seed has no interval and no test; options that are lists, or nothing, are texts."""
+    write_grid(swept, "limit: [null, 4]\nunseen: [[unseen], []]\nagent: [sequential, er]\n", "kinds")
+    assert main(["sweep", "kinds", "--profile", "smoke"]) == 0
+    told = capsys.readouterr()
+    assert "4 of 8: er, limit null, unseen " in told.err
+    assert {p.name for p in tables("kinds").iterdir()} == {"sweep_kinds.csv", "sweep_kinds_runs.csv"}
+    frame = results("kinds", smoke())
+    assert set(frame["limit"]) == {"null", "4"}
+    means = over_seeds_of(frame[frame["domain"] == ""], ["agent", "limit", "unseen", "metric"])
+    assert set(means["n"]) == {1}
+    assert means[["low", "high"]].isna().all().all()
+    assert len(told.out.splitlines()) == 1 + 8 + 3
+    assert "[" not in told.out
+
+
+# --- means, ranks ---
+
+
+def test_means_of_a_hand_made_frame():
+    rows = [("er", 50, s, v) for s, v in ((0, 1.0), (1, 2.0), (2, 3.0))] + [("er", 100, 0, 5.0), ("lwf", None, 1, 4.0)]
+    frame = pd.DataFrame(rows, columns=["agent", "memory", "seed", "value"]).astype({"memory": "Int64"})
+    means = over_seeds_of(frame, by=["agent", "memory"])
+    assert means[["agent", "value", "n"]].to_numpy().tolist() == [["er", 2.0, 3], ["er", 5.0, 1], ["lwf", 4.0, 1]]
+    half = stats.t.ppf(0.975, 2) / 3**0.5
+    assert means.loc[0, ["low", "high"]].tolist() == pytest.approx([2 - half, 2 + half])
+    assert means.loc[1:, ["low", "high"]].isna().all().all()
+    with pytest.raises(ValueError, match=r"by is \['agent'\], and with \('er',\) some seed is there twice"):
+        over_seeds_of(frame, by=["agent"])
+
+
+def test_ranks_are_of_the_seeds_that_all_have(tmp_path):
+    values = {  # a tie in seed 0; seed 2 is not shared; `alone` has no forgetting
+        "average": {"er": [0.9, 0.8, 0.1], "mir": [0.9, 0.7], "mine": [0.5, 0.9]},
+        "forgetting": {"er": [0.1, 0.1], "mir": [0.2, 0.3], "mine": [np.nan, np.nan]},
+    }
+    rows = [(a, s, m, v) for m, of in values.items() for a, own in of.items() for s, v in enumerate(own)]
+    table = pd.DataFrame(rows, columns=["agent", "seed", "metric", "value"])
+    figure = figures.ranks(table, ["average", "forgetting"], small=["forgetting"])
+
+    def drawn(ax) -> dict[str, tuple[list[float], float]]:
+        """Of each agent, by its colour: the ranks in single seeds, and their mean."""
+        of: dict[str, list[np.ndarray]] = {}
+        for line in ax.lines:
+            of.setdefault(line.get_color(), []).append(line.get_xdata())
+        return {colour: (list(seeds), float(mean[0])) for colour, (mean, seeds) in of.items()}
+
+    er, mir, mine = "#56B4E9", "#009E73", "#882255"
+    assert drawn(figure.axes[0]) == {er: ([1.5, 2], 1.75), mine: ([3, 1], 2), mir: ([1.5, 3], 2.25)}
+    assert drawn(figure.axes[1]) == {er: ([1, 1], 1), mir: ([2, 2], 2)}
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["ER (random)", "mine", "MIR"]
+    assert figure.axes[0].yaxis_inverted()  # the best at the top
+    assert [ax.get_title() for ax in figure.axes] == ["average", "forgetting"]
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim() == (0.5, 3.5)
+    figure.savefig(tmp_path / "drawn.png")
+    empty = figures.ranks(table, ["nothing"])
+    assert not empty.axes[0].lines
+    plt.close("all")
+
+
+@settings(deadline=None, max_examples=25)
+@given(values=st.lists(st.integers(0, 4), min_size=2, max_size=7))
+def test_ranks_are_scipys(values):
+    agents = [f"agent{k}" for k in range(len(values))]
+    table = pd.DataFrame({"agent": agents, "seed": 0, "metric": "average", "value": values})
+    for small, sign in (([], -1), (["average"], 1)):
+        ax = figures.ranks(table, ["average"], small=small).axes[0]
+        names = [text.get_text() for text in ax.get_yticklabels()]
+        means = [line for line in ax.lines if line.get_markersize() == 6]
+        got = {names[round(line.get_ydata()[0])]: line.get_xdata()[0] for line in means}
+        assert got == dict(zip(agents, stats.rankdata(sign * np.array(values)), strict=True))
+        plt.close("all")
+
+
+# --- who reads it ---
+
+
+def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypatch):
+    monkeypatch.setattr(notebooks, "_papermill", lambda *a: "")
+    (project / "notebooks").mkdir()
+    own = {LAST: notebook_options(LAST, "smoke", {})}
+    own["04_icarl"] = checked({"data": own[LAST].data})
+    for name in own:
+        (project / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
+
+    def status(name: str = LAST, **changes) -> str:
+        options = checked({**own[name].model_dump(exclude_unset=True), **changes})
+        return notebooks.execute(name, options).status
+
+    def write(path: Path, text: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    names = (LAST, "04_icarl")
+    assert [status(name) for name in names * 2] == ["done", "done", "already done", "already done"]
+    in_runs = sweep_folder("seeds", own[LAST]).figures / "tables" / "sweep_seeds_runs.csv"
+    for path in (in_runs, project / "figures" / "tables" / "sweep_seeds_runs.csv"):
+        for text in ("one", "two"):
+            write(path, text)
+            assert [status(name) for name in names * 2] == ["done", "already done", "already done", "already done"]
+    write(path, "two")  # the same content at another time
+    write(project / "figures" / "tables" / "03_summary.csv", "not a sweep's")
+    write(sweep_folder("seeds", checked({})).figures / "tables" / "sweep_seeds_runs.csv", "of other options")
+    assert status() == "already done"
+
+
+def test_neither_help_nor_mistakes_nor_results_wait_for_torch(project):
+    code = (
+        "import sys; from cldf_core.cli import main; from cldf_core.options import checked\n"
+        "try: main(['sweep', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "main(['sweep', 'sedes'])\n"
+        "from cldf_core.workflow.sweep import results; rows = len(results('tiny', checked({})))\n"
+        "print(heavy, rows, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--dry-run" in done.stdout
+    assert done.stdout.splitlines()[-1] == "set() 0 False"
