@@ -23,19 +23,19 @@ ALLOWED = 2 << 30  # bytes of anonymous pages, all processes together
 COUNTS = (5_000, 20_000)
 TRAIN = """
 from cldf_core.options import checked
-from cldf_core.runs import experiment
+from cldf_core.runs.run import load_spectra, make_run
 
 options = checked({{"data": "{name}", "stream": ["first"], "unseen": [], "splits": ["test"], "size": 256, "epochs": 1,
                     "agent": "sequential"}})
-experiment.run(options)
+make_run(options)
 """
 READ = """
 import time
 start = time.perf_counter()
 from cldf_core.options import checked
-from cldf_core.runs import experiment
+from cldf_core.runs.run import load_spectra, make_run
 options = checked({{"data": "{name}", "stream": ["first"], "unseen": [], "splits": ["test"], "size": 256}})
-experiment.load_spectra(options)
+load_spectra(options)
 print(time.perf_counter() - start)
 """
 

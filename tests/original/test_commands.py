@@ -421,7 +421,7 @@ def test_validation_images_are_scored_and_test_images_printed(here, capsys):
     ids=lambda value: value if isinstance(value, str) and value.startswith("--") else "",
 )
 def test_a_mistake_is_told_in_a_sentence_and_nothing_is_written(command, line, sentence, here, capsys, monkeypatch):
-    monkeypatch.setattr(run_module, "run", lambda *a, **k: pytest.fail("a run was begun"))
+    monkeypatch.setattr(run_module, "make_run", lambda *a, **k: pytest.fail("a run was begun"))
     monkeypatch.setattr("cldf_core.resnet.build_network", lambda *a, **k: pytest.fail("weights were asked for"))
     before = sorted(here.rglob("*"))
     assert call(command, line) == 2
@@ -562,7 +562,7 @@ def test_imagenet_weights_are_what_training_starts_from_in_the_original_order(he
 @pytest.mark.parametrize("line", [ONE, ONE + " --variant paper"])
 def test_weights_that_were_asked_for_have_to_be_there(line, here, capsys, monkeypatch):
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", no_internet)
-    monkeypatch.setattr(run_module, "run", lambda *a, **k: pytest.fail("a run was begun"))
+    monkeypatch.setattr(run_module, "make_run", lambda *a, **k: pytest.fail("a run was begun"))
     (here / "text.pth").write_text("no weights")
     torch.save({"state_dict": build_network("slim").state_dict()}, here / "other.pth")
     torch.save([1, 2], here / "list.pth")

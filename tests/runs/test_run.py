@@ -598,7 +598,7 @@ def test_a_stream_that_begins_with_one_class_only_goes_through_in_both_variants(
 
 def test_two_processes_share_one_run(tmp_path, small_data):
     opts = tiny_options("sequential", small_data, epochs=1)
-    code = "import json, sys; from cldf_core.options import checked; from cldf_core.runs.run import run\n"
+    code = "import json, sys; from cldf_core.options import checked; from cldf_core.runs.run import make_run\n"
     code += "folder = make_run(checked(json.loads(sys.argv[1]))); manifest = folder.manifest\n"
     code += "print(folder.path, manifest['started'], manifest['seconds'])"
     command = [sys.executable, "-c", code, json.dumps(opts.model_dump())]
@@ -638,7 +638,7 @@ def test_the_protocol_tests_after_the_last_chunk_only_and_reports_losses(small_d
     domains = load_spectra(opts)
     steps = make_steps(training_samples(opts, domains), epochs=3, batch_size=6, chunks=2)
     tests = {"here": steps[0].samples[np.arange(3)]}
-    done = list(train_and_test(build_agent(opts), steps, tests, seed=0, progress=False))
+    done = list(train_and_test(build_agent(opts), steps, tests, seed=0))
     assert [d.step for d in done] == steps
     assert [bool(d.logits) for d in done] == [False, True] * 3
     assert all(len(d.losses) == 3 and np.isfinite(d.losses).all() for d in done)
@@ -659,7 +659,7 @@ def test_the_protocol_goes_on_after_what_is_done(small_data, root):
     from cldf_core.stream import make_steps
 
     steps = make_steps(training_samples(opts, load_spectra(opts)), epochs=1, batch_size=100)
-    assert len(list(train_and_test(Deaf(opts), steps, {}, seed=0, after=2, progress=False))) == 1
+    assert len(list(train_and_test(Deaf(opts), steps, {}, seed=0, after=2))) == 1
     assert seen == [2]
 
 

@@ -328,7 +328,7 @@ def raising(error: BaseException):
 )
 def test_faults_of_the_machine_are_told(project, capsys, monkeypatch, error, sentence):
     write_grid(project, "agent: [er]\nseed: [8, 9]\n")
-    monkeypatch.setattr(run_module, "run", raising(error))
+    monkeypatch.setattr(run_module, "make_run", raising(error))
     assert main(["sweep", "own"]) == 1
     told = capsys.readouterr()
     assert told.err.splitlines()[-2:] == [f"failed: er, seed {seed}: {sentence}" for seed in (8, 9)]
@@ -336,10 +336,10 @@ def test_faults_of_the_machine_are_told(project, capsys, monkeypatch, error, sen
 
 
 def test_faults_of_the_program_and_interruptions_end_the_sweep(project, capsys, monkeypatch):
-    monkeypatch.setattr(run_module, "run", raising(ZeroDivisionError()))
+    monkeypatch.setattr(run_module, "make_run", raising(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         main(["sweep", "pair"])
-    monkeypatch.setattr(run_module, "run", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(run_module, "make_run", raising(KeyboardInterrupt()))
     assert main(["sweep", "pair"]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
 
