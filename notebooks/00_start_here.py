@@ -175,11 +175,12 @@ scores = pd.concat(
     if name in tests
 )
 R = bootstrap.matrices(scores, ["accuracy"], seed=options.seed)
-low, high = R.of["accuracy"].interval()
+accuracy = R.metrics["accuracy"]
+low, high = accuracy.interval()
 
 # %%
 rows = [
-    (" then ".join(ends[: t + 1]), name, R.of["accuracy"].value[t, i], low[t, i], high[t, i], name in ends[: t + 1])
+    (" then ".join(ends[: t + 1]), name, accuracy.value[t, i], low[t, i], high[t, i], name in ends[: t + 1])
     for t in range(len(steps))
     for i, name in enumerate(R.domains)
 ]

@@ -243,10 +243,10 @@ cues = [column for column in numbers if column.startswith("mean") or column == "
 as_scores = numbers.melt(["domain", "image", "group", "label", "split"], cues, "cue", "score")
 as_scores["step"] = as_scores["cue"].map(cues.index)
 R = bootstrap.matrices(as_scores, ["AUC"], split="train", seed=options.seed)
-low, high = R.of["AUC"].interval()
+low, high = R.metrics["AUC"].interval()
 cheats = pd.DataFrame(
     [
-        (cue, name, R.of["AUC"].value[k, i], low[k, i], high[k, i])
+        (cue, name, R.metrics["AUC"].value[k, i], low[k, i], high[k, i])
         for k, cue in enumerate(cues)
         for i, name in enumerate(R.domains)
     ],

@@ -45,7 +45,7 @@ from cldf_core import figures
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts.read import data_folder
-from cldf_core.evaluation.seeds import over_seeds
+from cldf_core.evaluation.seeds import t_interval
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 from cldf_core.runs.run import load_spectra
 from cldf_core.spectrum import band_mask, line_ratio, log_magnitude, log_spectrum, mirror, radial_profile
@@ -201,7 +201,7 @@ save_figure(fig, out.figures, "02_mean_spectra")
 # %%
 def with_interval(values):
     """Mean over photographs and its 95 % t interval (the formula that serves for several seeds, too)."""
-    return pd.Series(over_seeds(values.dropna().to_numpy()), ["value", "low", "high"])
+    return pd.Series(t_interval(values.dropna().to_numpy()), ["value", "low", "high"])
 
 
 def minus_real(table):

@@ -77,7 +77,7 @@ from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.evaluation import bootstrap, calibration
-from cldf_core.evaluation.seeds import paired_t_tests
+from cldf_core.evaluation.seeds import means_over_seeds, paired_t_tests
 from cldf_core.results.metric_table import metric_card
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 from cldf_core.runs.run import collect_scores, find_run
@@ -246,8 +246,8 @@ together = scores[scores["agent"] != "separate"]
 fitted = "validation" in options.splits and split == "test"
 if fitted:
     calibrated = calibration.calibrated(together, options.stream)
-    points = calibration.reliabilities(together[together["agent"].isin(["sequential", "icarl"])], options.stream)
-    save_table(points, out.figures, "08_reliability")
+    points = calibration.reliability_table(together[together["agent"].isin(["sequential", "icarl"])], options.stream)
+    save_table(points.drop(columns="ECE"), out.figures, "08_reliability")
     figure = figures.reliability_diagrams(points[points["agent"] == "sequential"])
     save_figure(figure, out.figures, "08_reliability_sequential")
     figure = figures.reliability_diagrams(points[points["agent"] == "icarl"], steps=[len(options.stream)])
@@ -331,7 +331,7 @@ save_figure(figure, out.figures, "08_differences")
 
 # %%
 seeds = with_domain(sweep.results("seeds", options))
-over_seeds = sweep.over_seeds_of(seeds, by=["agent", "metric"])
+over_seeds = means_over_seeds(seeds, by=["agent", "metric"])
 ends = ["accuracy: average", "accuracy: forgetting (max-last)", "AUC: average"]
 unseen = [f"{m}: {name}" for name in unseen_names[:1] for m in ("accuracy", "AUC")]
 figures.as_text(over_seeds, [*ends, *unseen]) if len(seeds) else "Not run: cldf sweep seeds"
@@ -400,13 +400,13 @@ save_figure(figures.trade_offs(shown, pairs, points=points), out.figures, "08_tr
 # %%
 sizes = with_domain(sweep.results("memory", options))
 if len(sizes):
-    table = sweep.over_seeds_of(sizes, by=["agent", "memory", "metric"])
+    table = means_over_seeds(sizes, by=["agent", "memory", "metric"])
     names = ["accuracy: average", "accuracy: forgetting (max-last)", *unseen[:1]]
     save_figure(figures.by_setting(table, "memory", names, label="images in the memory"), out.figures, "08_memory")
 orders = with_domain(sweep.results("orders", options))
 if len(orders):
     orders["order"] = orders["stream"].map(figures.short_name).str.replace(", ", "\n")
-    table = sweep.over_seeds_of(orders, by=["agent", "order", "metric"])
+    table = means_over_seeds(orders, by=["agent", "order", "metric"])
     save_figure(figures.by_setting(table, "order", names, label="order of the domains"), out.figures, "08_orders")
 print(*(f"Not run: cldf sweep {name}" for name, t in (("memory", sizes), ("orders", orders)) if t.empty))
 

@@ -75,6 +75,7 @@ from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.seeds import seed_noise_margin
 from cldf_core.original import ablations, differences
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 from cldf_core.runs.run import make_run
@@ -212,7 +213,7 @@ def known(run):
 
 
 bases = pd.concat([known(run) for run in (*base.values(), *(other for _, other in luck.values()))])
-margins = ablations.luck_margins(bases)
+margins = seed_noise_margin(bases)
 display(figures.as_text(bases[bases["seed"] == options.seed], names))
 luck_table = margins.loc[names, ["sequential", agents[-1]]].set_axis(
     ["sequential fine-tuning", "the five agents"], axis=1

@@ -1,6 +1,6 @@
-"""What a network looks at: Grad-CAM on the spectrum, in frequency coordinates, and what a band's loss does to it.
+"""What a network looks at: Grad-CAM in frequency coordinates, and spectra without a band of frequencies.
 
-Source: Selvaraju et al., "Grad-CAM", ICCV 2017; computed by the library captum.
+Source: Selvaraju et al., "Grad-CAM", ICCV 2017; the library captum computes it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch.nn import functional as F
 from cldf_core.resnet import Network, frozen
 from cldf_core.spectrum import Band, Plane, band_mask
 
-BATCH = 64  # spectra that are best explained at once: activations of more do not stay in the processor's cache
-LAYER = "layer2"  # maps of an eighth of the plane: later ones are too coarse to name a frequency
+BATCH = 64  # spectra to explain at once: the activations of more do not fit the processor's cache
+LAYER = "layer2"  # its maps have an eighth of the plane's size; later ones are too coarse to name a frequency
 
 
 def grad_cam(network: Network, spectra: Tensor, *, layer: str = LAYER) -> Tensor:
-    """Which frequencies speak for "fake", and which for "real".
+    """Computes which frequencies speak for "fake" and which for "real".
 
-    The maps of a layer, each weighted by the mean gradient of the logit of fake, are added up. Their sign is kept:
-    above 0 speaks for fake, below 0 for real. The sum is enlarged (bilinear) to the spectrum's shape.
+    The maps of a layer are summed, each weighted by the mean gradient of the logit of fake. The sum keeps its sign:
+    above 0 speaks for fake, below 0 for real. It is enlarged (bilinear) to the spectrum's shape.
 
     Args:
-        network: whose verdict is explained; it is looked at in evaluation mode and left as it was.
+        network: the network to explain; it is used in evaluation mode and left as it was.
         spectra: float32, shape (N, 3, H, W).
         layer: a stage of the residual network, "layer1" to "layer4".
 
@@ -36,7 +36,7 @@ def grad_cam(network: Network, spectra: Tensor, *, layer: str = LAYER) -> Tensor
     Source: Selvaraju et al., ICCV 2017, equations (1) and (2), without the ReLU of (2).
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # captum's imports warn of what is not used here
+        warnings.simplefilter("ignore")  # importing captum warns of parts that are not used here
         from captum.attr import LayerGradCam
     cam = LayerGradCam(network.fake_logits, network.body.get_submodule(layer))
     with frozen(network), torch.enable_grad():
@@ -45,7 +45,7 @@ def grad_cam(network: Network, spectra: Tensor, *, layer: str = LAYER) -> Tensor
 
 
 def without_band(spectra: np.ndarray, band: Band, plane: Plane = "half") -> np.ndarray:
-    """A copy of spectra in which one band of frequencies is 0, the middle of their range.
+    """Returns a copy of spectra in which a band of frequencies is 0, the middle of their range.
 
     Args:
         spectra: shape (..., H, W/2 + 1) or (..., H, W).

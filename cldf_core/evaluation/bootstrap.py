@@ -1,7 +1,6 @@
-"""How far what was measured in one run may be off: resamples of the groups that it was tested on.
+"""Confidence intervals of what one run has shown: a bootstrap over the groups of its test images.
 
-A single number without a spread is not a result. The spread over seeds is in comparison.py. Formulas: methods.md
-section 5.
+The spread over several seeds is in seeds.py. The formulas are in methods.md section 5.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from cldf_core.evaluation.metrics import CONTINUAL, THRESHOLD, Scored, continual
 
-BLOCK = 1 << 20  # weights that are in memory at once
-PARTS = 200  # of the groups, at most, for measuring their influence
+BLOCK = 1 << 20  # the largest number of weights in memory at once
+PARTS = 200  # the largest number of parts that are left out in turn, to measure the influence of groups
 ROUNDING = 1e-12
 
 Statistic = Callable[[np.ndarray, list[int], list[str]], np.ndarray]
@@ -25,14 +24,14 @@ Statistic = Callable[[np.ndarray, list[int], list[str]], np.ndarray]
 
 @dataclass(frozen=True)
 class Estimate:
-    """Numbers computed from scored images, and again from every resample of the images' groups.
+    """Numbers computed from scored images, and computed again from every resample of the images' groups.
 
     Attributes:
         value: from all images, any shape.
         draws: from each resample, shape (resamples, *value.shape).
         left_out: without each group, or without each of PARTS parts of the groups, shape (parts, *value.shape).
-        groups: how many there are; a number, or of value's shape.
-        reflected: whether the interval is turned over, see `interval`.
+        groups: the number of groups; one number, or an array of value's shape.
+        reflected: whether the interval is reflected at the value, see `interval`.
     """
 
     value: np.ndarray
@@ -42,31 +41,31 @@ class Estimate:
     reflected: bool = False
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """The difference, resample by resample; both must come from the same groups and the same seed."""
+        """Takes the difference resample by resample; both must come from the same groups and the same seed."""
         value, draws, left_out = (getattr(self, part) - getattr(other, part) for part in ("value", "draws", "left_out"))
         return Estimate(value, draws, left_out, self.groups)
 
     def interval(self, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """The bootstrap's interval: percentiles, corrected for bias and skewness (BCa) and for few groups.
+        """Computes percentiles of the resamples, corrected for bias and skewness (BCa) and for few groups.
 
-        Plain percentiles are too narrow for few groups: of a mean they are those of a normal distribution, with the
+        Plain percentiles are too narrow for few groups. For a mean they are those of a normal distribution with the
         divisor n, where a t distribution with n - 1 belongs. The level is raised until the two agree.
 
         In simulations of 30 groups of 12 correlated images (2,000 cases each; detectors from weak to good) plain
-        percentiles hold the truth in 85 to 97 of 100 cases, these in 91 to 96 (AP and TPR at 5 % FPR are the low
-        ones); of the worst case, where several domains are equally bad, in 79.
+        percentiles hold the truth in 85 to 97 of 100 cases, and these in 91 to 96. AP and TPR at 5 % FPR are the low
+        ones. The interval of the worst case, where several domains are equally bad, holds it in 79.
 
-        The ECE of few images is too high, that of their resamples even more: its interval reaches as far below the
-        value as the percentiles reach above it, and the other way round, so the value may lie above its interval. It
-        holds the truth in 85 to 92 of 100 cases, percentiles often in none.
+        The ECE of few images is too high, and that of their resamples even more. Its interval is therefore reflected:
+        it reaches as far below the value as the percentiles reach above it, and vice versa, so the value may lie above
+        its interval. It holds the truth in 85 to 92 of 100 cases; percentiles often hold it in none.
 
         Returns:
-            The lower and the upper ends, each of value's shape. Resamples without a value are left aside. NaN where
-            the value is NaN or where there is one group only. A point where no resample differs from the value, such
-            as where every verdict is right: how far off that is cannot be told from these images.
+            The lower and the upper ends, each of value's shape. Resamples without a value do not count. The ends are
+            NaN where the value is NaN or where there is only one group. They are equal where no resample differs from
+            the value, such as where every verdict is right: these images cannot tell how large the error is.
 
         Source: Efron, JASA 1987 (BCa); Hesterberg, The American Statistician 2015 (the raised level); Davison &
-        Hinkley 1997, sections 3.8 (groups) and 5.2 (turned over).
+        Hinkley 1997, sections 3.8 (groups) and 5.2 (the reflected interval).
         """
         groups = np.broadcast_to(self.groups, self.value.shape)
         count = (~np.isnan(self.draws)).sum(0)
@@ -87,7 +86,7 @@ class Estimate:
         return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
     def _acceleration(self) -> np.ndarray:
-        """How the spread changes with the value: a sixth of the skewness of the groups' influences."""
+        """Computes how the spread changes with the value: a sixth of the skewness of the groups' influences."""
         mean = np.nansum(self.left_out, axis=0) / np.maximum((~np.isnan(self.left_out)).sum(0), 1)
         influence = np.nan_to_num(mean - self.left_out)
         squares = (influence**2).sum(0)
@@ -99,22 +98,27 @@ class Matrices:
     """R[t, i] of several metrics.
 
     Attributes:
-        of: for each metric the estimates, shape (steps, domains); NaN where nothing was tested.
-        steps: sorted.
-        domains: in the order they were tested.
-        images: how many were tested, shape (steps, domains).
-        groups: how many there are in all.
+        metrics: for each metric its estimates, shape (steps, domains). They are NaN where there was no test.
+        steps: the tested steps, sorted.
+        domains: the tested domains, in the order of their tests.
+        images: the number of tested images, shape (steps, domains).
+        groups: the number of groups in all domains together.
     """
 
-    of: dict[str, Estimate]
+    metrics: dict[str, Estimate]
     steps: list[int]
     domains: list[str]
     images: np.ndarray
     groups: int
 
     def statistic(self, metric: str, statistic: Statistic) -> Estimate:
-        """What is computed from R of shape (B, steps, domains), the steps and the domains; of shape (B, …)."""
-        R = self.of[metric]
+        """Applies a function to R of one metric, for all images and for every resample.
+
+        Args:
+            metric: a key of metrics.
+            statistic: gets R of shape (B, steps, domains), the steps and the domains; returns shape (B, …).
+        """
+        R = self.metrics[metric]
         parts = (statistic(values, self.steps, self.domains) for values in (R.value[None], R.draws, R.left_out))
         value, draws, left_out = parts
         return Estimate(value[0], draws, left_out, self.groups, R.reflected)
@@ -129,54 +133,55 @@ def matrices(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Matrices:
-    """R[t, i] of a run, with resamples of groups (photographs, videos), not of images.
+    """Computes R[t, i] of a run, with resamples of groups (photographs, videos) instead of images.
 
-    A real image and the fakes made from it share a group, and a group may be tested in several domains:
-    it is drawn, or not, in all of them at once. Two runs with the same seed over the same images are
-    paired, so their difference can be taken resample by resample. The memory that it takes does not
-    grow with the number of resamples, but for their results.
+    A real image and the fakes made from it share a group. A group may be tested in several domains, and a resample
+    then draws it in all of them at once. Two runs with the same seed over the same images are paired, so their
+    difference can be taken resample by resample. The memory in use does not grow with the number of resamples,
+    except for their results.
 
     Args:
         scores: the table of scores of one run.
-        metrics: which of MEASURED.
-        threshold: the verdict is "fake" from here up; one for all steps, or one for each.
-        resamples: how many.
-        seed: of the resamples.
+        metrics: names in `metrics.WITH_NLL`.
+        split: the split whose scores count.
+        threshold: a score from here up is the verdict "fake"; one number, or one for each step.
+        resamples: the number of resamples.
+        seed: the random seed of the resamples.
 
     Raises:
-        ValueError: no scores of this split, or an unknown metric.
+        ValueError: there are no scores of this split, or a metric is unknown.
 
     Source: Efron & Tibshirani 1993, chapter 8; Davison & Hinkley 1997, section 3.8 (clusters).
     """
     chosen = scores[scores["split"] == split]
     if chosen.empty:
         raise ValueError(f"no scores of split {split!r}; there are: {', '.join(scores['split'].unique())}")
-    group, known = pd.factorize(chosen["group"].astype(str).to_numpy(), sort=True)
+    group, names = pd.factorize(chosen["group"].astype(str).to_numpy(), sort=True)
     labels, score = chosen["label"].to_numpy(), chosen["score"].to_numpy()
     steps, domains = sorted(int(step) for step in chosen["step"].unique()), list(chosen["domain"].unique())
     images, groups = np.zeros((2, len(steps), len(domains)), int)
     cells = {}
     for (step, domain), at in chosen.groupby(["step", "domain"], sort=False).indices.items():
         place = steps.index(step), domains.index(domain)
-        used, own = np.unique(group[at], return_inverse=True)
+        used, number = np.unique(group[at], return_inverse=True)
         declared = threshold[int(step)] if isinstance(threshold, Mapping) else threshold
-        cells[place] = used, Scored(labels[at], score[at], own, threshold=declared)
+        cells[place] = used, Scored(labels[at], score[at], number, threshold=declared)
         images[place], groups[place] = len(at), len(used)
-    parts = min(len(known), PARTS)
+    parts = min(len(names), PARTS)
     values = {name: np.full((1 + parts + resamples, *images.shape), np.nan) for name in metrics}
     done = 0
-    for weights in _weights(len(known), parts, resamples, seed, rows=max(1, BLOCK // max(len(known), images.max()))):
+    for weights in _weights(len(names), parts, resamples, seed, rows=max(1, BLOCK // max(len(names), images.max()))):
         for (t, i), (used, scored) in cells.items():
-            own_weights = weights if len(used) == len(known) else weights[:, used]
-            for name, measured in scored.measured(own_weights, metrics).items():
-                values[name][done : done + len(weights), t, i] = measured
+            cell_weights = weights if len(used) == len(names) else weights[:, used]
+            for name, results in scored.metrics(cell_weights, metrics).items():
+                values[name][done : done + len(weights), t, i] = results
         done += len(weights)
     ends = 1, 1 + parts
-    of = {n: Estimate(v[0], v[ends[1] :], v[ends[0] : ends[1]], groups, n == "ECE") for n, v in values.items()}
-    return Matrices(of, steps, domains, images, len(known))
+    estimates = {n: Estimate(v[0], v[ends[1] :], v[ends[0] : ends[1]], groups, n == "ECE") for n, v in values.items()}
+    return Matrices(estimates, steps, domains, images, len(names))
 
 
-def bootstrap(
+def estimate(
     scores: pd.DataFrame,
     statistic: Statistic | None = None,
     metric: str = "accuracy",
@@ -185,9 +190,25 @@ def bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Estimate:
-    """A statistic of R of one metric, see `Matrices.statistic`; without a statistic R itself. Arguments: `matrices`."""
+    """Estimates a statistic of R of one metric (see `Matrices.statistic`), or R itself if there is no statistic.
+
+    The other arguments are those of `matrices`.
+    """
     R = matrices(scores, [metric], split=split, resamples=resamples, seed=seed)
-    return R.statistic(metric, statistic) if statistic else R.of[metric]
+    return R.statistic(metric, statistic) if statistic else R.metrics[metric]
+
+
+def side_by_side(*estimates: Estimate) -> np.ndarray:
+    """Puts the columns of estimates beside each other.
+
+    Args:
+        estimates: each of shape (steps, columns) or (steps,).
+
+    Returns:
+        The values, the lower and the upper ends of their 95 % intervals, shape (3, steps, columns).
+    """
+    parts = zip(*((e.value, *e.interval()) for e in estimates), strict=True)
+    return np.stack([np.column_stack(part) for part in parts])
 
 
 def summary(
@@ -199,21 +220,21 @@ def summary(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Every continual metric of a run, and the last accuracy on each unseen domain, with 95 % intervals.
+    """Computes every continual metric of a run, and the last value on each unseen domain, with 95 % intervals.
 
     Args:
         scores: the table of scores of one run.
-        stream: the trained domains, in their order; the other domains count as unseen.
-        metric: one of DETECTION; the continual metrics are meant for "accuracy" and "AUC".
+        stream: the trained domains in their order; all other domains count as unseen.
+        metric: a metric in DETECTION. The continual metrics are meant for "accuracy" and "AUC".
 
     Returns:
-        Columns metric, value, low, high; NaN where a value that is needed is missing or undefined.
+        Columns metric, value, low, high. They are NaN where a value of R that is needed is missing or undefined.
 
     Raises:
         ValueError: as `matrices`, or there are more steps than domains in the stream.
     """
-    estimate = bootstrap(scores, continual_and_unseen(stream), metric, split=split, resamples=resamples, seed=seed)
-    return _rows(estimate, continual_names(scores, stream, split))
+    whole = estimate(scores, continual_and_unseen(stream), metric, split=split, resamples=resamples, seed=seed)
+    return _rows(whole, continual_names(scores, stream, split))
 
 
 def paired_difference(
@@ -226,35 +247,35 @@ def paired_difference(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """`summary` of first minus second, from the same resamples of the groups both were tested on.
+    """Computes the `summary` of first minus second, from the same resamples of the groups that both share.
 
     Raises:
-        ValueError: the two were not tested on the same images.
+        ValueError: the two tables have scores of different images.
     """
     keys = ["domain", "split", "image"]
-    one, other = (t[keys].drop_duplicates().sort_values(keys, ignore_index=True) for t in (first, second))
-    if not one.equals(other):
+    images = [table[keys].drop_duplicates().sort_values(keys, ignore_index=True) for table in (first, second)]
+    if not images[0].equals(images[1]):
         raise ValueError("the two runs were tested on different images, so they cannot be paired")
-    of = continual_and_unseen(stream)
+    statistic = continual_and_unseen(stream)
     ours, theirs = (
-        bootstrap(scores, of, metric, split=split, resamples=resamples, seed=seed) for scores in (first, second)
+        estimate(scores, statistic, metric, split=split, resamples=resamples, seed=seed) for scores in (first, second)
     )
     return _rows(ours - theirs, continual_names(first, stream, split))
 
 
 def continual_names(scores: pd.DataFrame, stream: Sequence[str], split: str = "test") -> list[str]:
-    """What `continual_and_unseen` gives, name by name."""
+    """Returns the names of the values that `continual_and_unseen` computes."""
     domains = dict.fromkeys(scores.loc[scores["split"] == split, "domain"])
     return [*CONTINUAL, *(f"unseen: {name}" for name in domains if name not in stream)]
 
 
 def continual_and_unseen(stream: Sequence[str]) -> Statistic:
-    """The statistic that computes every continual metric, and after them the last value of each unseen domain."""
+    """Makes the statistic of every continual metric, followed by the last value on each unseen domain."""
 
     def statistic(values: np.ndarray, steps: list[int], domains: list[str]) -> np.ndarray:
         if steps[-1] > len(stream):
             raise ValueError(f"there is a step {steps[-1]}; needed: 1 to {len(stream)}, one for each of the stream")
-        R = np.full((len(values), len(stream), len(stream)), np.nan)  # what was not tested stays NaN
+        R = np.full((len(values), len(stream), len(stream)), np.nan)  # cells without a test stay NaN
         for (t, step), (i, name) in itertools.product(enumerate(steps), enumerate(stream)):
             if name in domains:
                 R[:, step - 1, i] = values[:, t, domains.index(name)]
@@ -266,13 +287,16 @@ def continual_and_unseen(stream: Sequence[str]) -> Statistic:
     return statistic
 
 
-def _rows(estimate: Estimate, names: Sequence[str]) -> pd.DataFrame:
-    low, high = estimate.interval()
-    return pd.DataFrame({"metric": names, "value": estimate.value, "low": low, "high": high})
+def _rows(estimates: Estimate, names: Sequence[str]) -> pd.DataFrame:
+    low, high = estimates.interval()
+    return pd.DataFrame({"metric": names, "value": estimates.value, "low": low, "high": high})
 
 
 def _weights(groups: int, parts: int, resamples: int, seed: int, *, rows: int) -> Iterator[np.ndarray]:
-    """How often each group counts: in all images, without each part, in each resample; at most `rows` at once."""
+    """Yields how often each group counts, in blocks of at most `rows` rows.
+
+    The first row has all groups once. Then comes a row without each part, then a row for each resample.
+    """
     part = np.arange(groups) % parts
     for start in range(0, 1 + parts, rows):
         without = np.arange(start, min(start + rows, 1 + parts)) - 1
@@ -285,17 +309,17 @@ def _weights(groups: int, parts: int, resamples: int, seed: int, *, rows: int) -
 
 
 def _quantiles(values: np.ndarray, count: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Quantiles of the values that are not NaN, linearly interpolated, each column's own.
+    """Computes quantiles of the values that are not NaN, column by column, with linear interpolation.
 
     Args:
         values: shape (B, …).
-        count: how many of them are not NaN, shape (…).
-        at: from 0 to 1, shape (K, …).
+        count: how many of the B values are not NaN, shape (…).
+        at: the quantiles' levels from 0 to 1, shape (K, …).
 
     Returns:
         Shape (K, …).
     """
-    ordered = np.sort(values, axis=0)  # NaN last
+    ordered = np.sort(values, axis=0)  # puts NaN last
     place = np.nan_to_num(at) * np.maximum(count - 1, 0)
     below = np.floor(place).astype(int)
     above = np.minimum(below + 1, np.maximum(count - 1, 0))

@@ -1,7 +1,7 @@
-"""Calibration: of the images to which a detector gives P(fake) = 0.8, are eight in ten fakes?
+"""Calibration: are eight in ten images fakes, of those to which a detector gives P(fake) = 0.8?
 
-Everything is computed from tables of scores, see metrics.py; score is the sigmoid of logit for every agent, iCaRL
-included.
+Everything here is computed from tables of scores, see metrics.py. The score is the sigmoid of the logit for every
+agent, including iCaRL.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, ndtri
 
-from cldf_core.evaluation.bootstrap import matrices
+from cldf_core.evaluation.bootstrap import matrices, side_by_side
 from cldf_core.evaluation.metrics import bins_of
 from cldf_core.options import UserError
 
-COLDEST, HOTTEST = 0.01, 100.0  # temperatures
+COLDEST, HOTTEST = 0.01, 100.0  # bounds of the temperature
 METRICS = ("ECE", "NLL", "accuracy")
-SEEN = "mean of seen"  # in place of a domain
+SEEN = "mean of seen"  # stands in the column domain for the mean over the domains trained on
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
-    """The temperature T, from 0.01 to 100, for which sigmoid(logit / T) makes the labels most likely.
+    """Finds the temperature T, from 0.01 to 100, for which sigmoid(logit / T) makes the labels most likely.
 
     Args:
         logits: of fake, shape (N,).
         labels: 0 or 1, shape (N,).
 
     Returns:
-        None where no T is best: there is one class only, all signs are right (T goes to 0), or most of the logits'
-        sum is wrong (to infinity). Where the best T lies outside of its bounds, the bound.
+        T, or the bound that is nearest to it. None where no T is best: there is only one class, all logits have the
+        right sign (T goes to 0), or the wrong ones outweigh the others (T goes to infinity).
 
     Raises:
-        UserError: logits that are not finite.
+        UserError: a logit is not finite.
 
     Source: Guo, Pleiss, Sun & Weinberger, ICML 2017, section 4.2.
     """
@@ -46,58 +46,64 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
     if len(np.unique(labels)) < 2 or (right >= 0).all() or right.sum() <= 0:
         return None
     edges = (np.log(COLDEST), np.log(HOTTEST))
-    found = minimize_scalar(lambda log_t: np.logaddexp(0, -right / np.exp(log_t)).sum(), bounds=edges, method="bounded")
-    return float(np.exp(found.x))
+    best = minimize_scalar(lambda log_t: np.logaddexp(0, -right / np.exp(log_t)).sum(), bounds=edges, method="bounded")
+    return float(np.exp(best.x))
 
 
 def trained_on(agent: str, stream: Sequence[str], step: int) -> Sequence[str]:
-    """The domains that the network of a step, from 1, was trained on: so far, or of separate models its own."""
+    """Returns the domains that the network of a step was trained on; a separate model knows only the step's own.
+
+    Args:
+        agent: the agent's name.
+        stream: the trained domains, in their order.
+        step: the step, counted from 1.
+    """
     return stream[step - 1 : step] if agent == "separate" else stream[:step]
 
 
 def calibrated(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
-    """The scores with the temperature of each step, fitted on the validation scores of the domains trained on so far.
+    """Applies to each step the temperature fitted on its validation scores of the domains trained on so far.
 
     A positive temperature keeps the order of the images and the verdicts at 0.5. All splits and domains of a step
-    get the same one, those that it was not fitted on too.
+    get the same temperature, including those that it was not fitted on.
 
     Args:
         scores: the table of scores of one or several runs, with a column agent.
         stream: the trained domains, in their order.
 
     Returns:
-        The same rows, with logit / T for logit, its sigmoid for score, and a column temperature; it is NaN, and the
-        scores stay as they are, where `fit_temperature` finds none.
+        The same rows with logit / T as logit, its sigmoid as score, and a column temperature. Where `fit_temperature`
+        finds none, the temperature is NaN and the scores stay as they are.
 
     Raises:
-        ValueError: no validation scores.
+        ValueError: there are no validation scores.
     """
     if "validation" not in set(scores["split"]):
         raise ValueError(f"no scores of split 'validation'; there are: {', '.join(scores['split'].unique())}")
     temperature = np.full(len(scores), np.nan)
-    for (agent, step), own in scores.reset_index(drop=True).groupby(["agent", "step"]):
-        seen = own[(own["split"] == "validation") & own["domain"].isin(trained_on(agent, stream, step))]
-        found = fit_temperature(seen["logit"].to_numpy(), seen["label"].to_numpy())
-        temperature[own.index] = np.nan if found is None else found
+    for (agent, step), part in scores.reset_index(drop=True).groupby(["agent", "step"]):
+        seen = part[(part["split"] == "validation") & part["domain"].isin(trained_on(agent, stream, step))]
+        best = fit_temperature(seen["logit"].to_numpy(), seen["label"].to_numpy())
+        temperature[part.index] = np.nan if best is None else best
     logit = scores["logit"] / np.where(np.isnan(temperature), 1, temperature)
     return scores.assign(logit=logit, score=expit(logit), temperature=temperature)
 
 
 def reliability(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray | None = None) -> pd.DataFrame:
-    """The points of a reliability diagram: how often images with a similar P(fake) are fakes.
+    """Computes the points of a reliability diagram: how often images with a similar P(fake) are fakes.
 
     The bins are those of the ECE, which is the mean of |probability - share|, weighted by n.
 
     Args:
         labels: 0 or 1, shape (N,).
         probability: P(fake), shape (N,).
-        groups: name or number of each image's group, shape (N,); None has a group for each image.
+        groups: name or number of each image's group, shape (N,). With None each image is its own group.
 
     Returns:
-        A row for each bin with images: probability (their mean), share of fakes, low, high (`share_interval`), n.
+        A row for each bin with images: probability (their mean), share of fakes, low and high (`share_interval`), n.
 
     Raises:
-        ValueError: shapes that do not fit, or a probability that is none.
+        ValueError: the shapes do not fit each other, or a probability is not between 0 and 1.
 
     Source: Guo et al., ICML 2017, section 2.
     """
@@ -117,15 +123,16 @@ def reliability(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray 
 
 
 def share_interval(fakes: np.ndarray, images: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of the share of fakes: Wilson's, for as many images as the spread over groups amounts to.
+    """Computes the 95 % interval of a share of fakes: Wilson's, for the effective number of images.
 
-    These are at most all images (independent ones), at least as many as if those of a group were all alike, which is
-    also taken where the spread does not tell: with one group or one class. In simulations of 1 to 26 groups of 1 to 14
-    images it holds the truth in 85 to 100 of 100 cases, a bootstrap of few groups often in fewer than 50.
+    This number follows from the spread over groups. It is at most the number of images, as if they were independent.
+    It is at least what it would be if the images of a group were all alike; this is also used where the spread is
+    unknown: with one group or one class. In simulations of 1 to 26 groups of 1 to 14 images the interval holds the
+    truth in 85 to 100 of 100 cases. A bootstrap of few groups often holds it in fewer than 50.
 
     Args:
-        fakes: of each group, shape (groups,).
-        images: likewise, fakes among them; none is 0.
+        fakes: the number of fakes in each group, shape (groups,).
+        images: the number of images in each group, at least 1, shape (groups,).
 
     Source: Wilson, JASA 1927; Kish 1965 (images all alike); Dean & Pagano, Journal of Survey Statistics and Methodology
     2015 (groups).
@@ -142,42 +149,46 @@ def share_interval(fakes: np.ndarray, images: np.ndarray) -> tuple[float, float]
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
 
 
-def reliabilities(scores: pd.DataFrame, stream: Sequence[str], *, split: str = "test") -> pd.DataFrame:
-    """`reliability` of every cell, before and after the temperature: first the columns agent, step, domain, seen, when.
+def reliability_table(scores: pd.DataFrame, stream: Sequence[str], *, split: str = "test") -> pd.DataFrame:
+    """Computes the `reliability` of every cell before and after the temperature.
 
-    Arguments and columns: `errors`.
+    Args: as `errors`.
+
+    Returns:
+        Columns agent, step, domain, seen, when (see `errors`), those of `reliability`, and the cell's ECE.
     """
     both = pd.concat([scores.assign(when="before"), calibrated(scores, stream).assign(when="after")])
     cells = both[both["split"] == split].groupby(["agent", "step", "domain", "when"], sort=False)
     tables = []
-    for (agent, step, domain, when), own in cells:
-        points = reliability(*(own[name].to_numpy() for name in ("label", "score", "group")))
-        known = domain in trained_on(agent, stream, step)
-        tables.append(points.assign(agent=agent, step=step, domain=domain, seen=known, when=when))
+    for (agent, step, domain, when), cell in cells:
+        points = reliability(*(cell[name].to_numpy() for name in ("label", "score", "group")))
+        ece = (points["n"] * (points["probability"] - points["share"]).abs()).sum() / points["n"].sum()
+        seen = domain in trained_on(agent, stream, step)
+        tables.append(points.assign(agent=agent, step=step, domain=domain, seen=seen, when=when, ECE=ece))
     table = pd.concat(tables, ignore_index=True)
-    return table[[*table.columns[5:], *table.columns[:5]]]
+    return table[[*table.columns[5:10], *table.columns[:5], "ECE"]]
 
 
 def errors(scores: pd.DataFrame, stream: Sequence[str], *, split: str = "test") -> pd.DataFrame:
-    """How well P(fake) is calibrated, before and after the temperature.
+    """Measures how well P(fake) is calibrated, before and after the temperature.
 
-    The NLL, in nats per image, is what the temperature minimises; of it there is also the change, after minus before,
-    from the same resamples. The ECE of few images is too high, see `spread.Estimate.interval`, and before and after it
-    is so by different amounts. The accuracy at 0.5 is there to show that it stays.
+    The temperature minimises the NLL, in nats per image. Its change, after minus before, comes from the same
+    resamples. The ECE of few images is too high (see `Estimate.interval`), and by different amounts before and after.
+    The accuracy at 0.5 is there to show that it stays.
 
     Args:
         scores: the table of scores of one or several runs, with a column agent.
         stream: the trained domains, in their order.
-        split: whose scores are measured; those of "validation" are what the temperature was fitted to.
+        split: the split whose scores are measured. The temperature is always fitted on "validation".
 
     Returns:
-        Columns agent, step, domain, seen (whether that network was trained on it), when, metric, value, low, high
-        (95 %). Of the domains seen there is the mean, too.
+        Columns agent, step, domain, seen (whether the step's network was trained on it), when ("before", "after" or
+        "change"), metric, value, low, high (95 %). The mean over the domains seen has the domain SEEN.
     """
     rows = []
-    for agent, own in scores.groupby("agent", sort=False):
-        R = {"before": matrices(own, METRICS, split=split)}
-        R["after"] = matrices(calibrated(own, stream), METRICS, split=split)
+    for agent, table in scores.groupby("agent", sort=False):
+        R = {"before": matrices(table, METRICS, split=split)}
+        R["after"] = matrices(calibrated(table, stream), METRICS, split=split)
         steps, domains = R["before"].steps, R["before"].domains
         seen = np.array([[name in trained_on(str(agent), stream, step) for name in domains] for step in steps])
 
@@ -185,14 +196,12 @@ def errors(scores: pd.DataFrame, stream: Sequence[str], *, split: str = "test") 
             return np.where(seen, values, 0).sum(-1) / seen.sum(-1)
 
         for metric in METRICS:
-            found = {when: (of.of[metric], of.statistic(metric, mean)) for when, of in R.items()}
+            estimates = {when: (of.metrics[metric], of.statistic(metric, mean)) for when, of in R.items()}
             if metric == "NLL":
-                cells, means = zip(*found.values(), strict=True)
-                found["change"] = cells[1] - cells[0], means[1] - means[0]
-            for when, both in found.items():
-                values = np.column_stack([estimate.value for estimate in both])
-                low, high = (np.column_stack(ends) for ends in zip(*(e.interval() for e in both), strict=True))
+                cells, means = zip(*estimates.values(), strict=True)
+                estimates["change"] = cells[1] - cells[0], means[1] - means[0]
+            for when, both in estimates.items():
+                numbers = side_by_side(*both)
                 for (t, step), (i, name) in itertools.product(enumerate(steps), enumerate([*domains, SEEN])):
-                    known = i == len(domains) or seen[t, i]
-                    rows.append((agent, step, name, known, when, metric, values[t, i], low[t, i], high[t, i]))
+                    rows.append((agent, step, name, name == SEEN or seen[t, i], when, metric, *numbers[:, t, i]))
     return pd.DataFrame(rows, columns=["agent", "step", "domain", "seen", "when", "metric", "value", "low", "high"])

@@ -1,7 +1,7 @@
-"""Detection and continual metrics, computed from stored per-image scores; their spread is in spread.py.
+"""Detection metrics and continual metrics, computed from the scores of single images.
 
-The table of scores has one row per step, split and image: step, domain, split, image, group, label,
-logit, score. R[t, i] is a metric after step t on domain i. Formulas: methods.md section 5.
+A table of scores has a row for each step, split and image, and the columns step, domain, split, image, group, label,
+logit and score. R[t, i] is a metric after step t on domain i. The formulas are in methods.md section 5.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ DETECTION = (
     "TPR at 5 % FPR",
     "ECE",
 )
-MEASURED = (*DETECTION, "NLL")  # which only calibration looks at
-SMALLEST = np.finfo(float).eps  # probability of what happened, in the NLL
+WITH_NLL = (*DETECTION, "NLL")  # the negative log-likelihood, for calibration alone
+SMALLEST = np.finfo(float).eps  # the NLL takes no probability to be less than this
 CONTINUAL = (
     "average",
     "learning",
@@ -40,19 +40,18 @@ CONTINUAL = (
 
 
 class Scored:
-    """Scored images, sorted once, so that thousands of resamples of them can be measured together.
+    """Images with their scores, sorted once so that the metrics of thousands of resamples can be computed together.
 
-    A resample is a vector of whole numbers that says how often each group, and so each image of it, counts. The
-    metrics are those of the images repeated that often.
+    A resample is a vector of whole numbers. They state how often each group counts, and with it each of its images.
 
     Args:
         labels: 0 (real) or 1 (fake), shape (N,).
         scores: P(fake), shape (N,).
-        groups: the number of each image's group, from 0, shape (N,); None has a group for each image.
-        threshold: the verdict is "fake" from here up.
+        groups: the number of each image's group, counted from 0, shape (N,). With None each image is its own group.
+        threshold: a score from here up is the verdict "fake".
 
     Raises:
-        ValueError: shapes that do not fit, or a label that is neither 0 nor 1.
+        ValueError: the shapes do not fit each other, or a label is neither 0 nor 1.
     """
 
     def __init__(
@@ -68,44 +67,44 @@ class Scored:
             raise ValueError(f"labels have shape {labels.shape} and scores {scores.shape}; needed: (N,) both")
         if wrong := set(np.unique(labels)) - {0, 1}:
             raise ValueError(f"labels hold {wrong.pop()}; allowed: 0 (real) and 1 (fake)")
-        # Of a network that has diverged nothing is known: a verdict on some of the images would be a wrong number.
+        # After divergence all metrics are NaN: those of the images that still have a score would be wrong.
         self._known = not np.isnan(scores).any()
         scores = np.nan_to_num(scores)
         groups = np.arange(len(scores)) if groups is None else np.asarray(groups)
         self.groups = int(groups.max(initial=-1)) + 1
         gaps = np.bincount(groups * BINS + bins_of(scores), scores - labels, self.groups * BINS)
-        self._gaps = gaps.reshape(self.groups, BINS)  # P(fake) minus fakes, summed per group and bin
-        happened = np.maximum(np.where(labels == 1, scores, 1 - scores), SMALLEST)
-        self._surprise = np.bincount(groups, -np.log(happened), self.groups)  # nats, summed per group
+        self._gaps = gaps.reshape(self.groups, BINS)  # P(fake) minus label, summed in each group and bin
+        likelihood = np.maximum(np.where(labels == 1, scores, 1 - scores), SMALLEST)
+        self._surprise = np.bincount(groups, -np.log(likelihood), self.groups)  # nats, summed in each group
         order = np.argsort(scores, kind="stable")
         labels, scores, groups = labels[order], scores[order], groups[order]
         self._real_groups, self._fake_groups = groups[labels == 0], groups[labels == 1]
         real, fake = scores[labels == 0], scores[labels == 1]
-        # How many reals, and how many fakes, lie below the threshold; and below each point of the ROC.
+        # The numbers of reals and of fakes below the threshold, and below each point of the ROC curve.
         self._below = np.searchsorted(real, threshold), np.searchsorted(fake, threshold)
         points = np.unique(scores)
-        self._roc = tuple(np.append(np.searchsorted(of, points), len(of)) for of in (real, fake))
-        # For each fake: the reals below it, those not above it, and the fakes below it.
+        self._roc = tuple(np.append(np.searchsorted(part, points), len(part)) for part in (real, fake))
+        # For each fake the numbers of reals below it, of reals not above it, and of fakes below it.
         self._ranks = np.searchsorted(real, fake), np.searchsorted(real, fake, "right"), np.searchsorted(fake, fake)
 
-    def measured(self, weights: np.ndarray, names: Sequence[str] = DETECTION) -> dict[str, np.ndarray]:
-        """Metrics of resamples.
+    def metrics(self, weights: np.ndarray, names: Sequence[str] = DETECTION) -> dict[str, np.ndarray]:
+        """Computes metrics of resamples: those of the images repeated as often as they count.
 
         Args:
-            weights: whole numbers from 0, shape (B, groups).
-            names: which of MEASURED.
+            weights: how often each group counts, whole numbers from 0, shape (B, groups).
+            names: metrics in WITH_NLL.
 
         Returns:
-            For each name shape (B,); NaN where a resample lacks a class that the metric needs, and everywhere if a
-            score is NaN.
+            An array of shape (B,) for each name. It is NaN where a resample lacks a class that the metric needs, and
+            everywhere if a score is NaN.
 
         Raises:
-            ValueError: an unknown name.
+            ValueError: a name is unknown.
 
         Source: Fawcett, Pattern Recognition Letters 2006 (ROC, AUC); Naeini, Cooper & Hauskrecht, AAAI 2015 (ECE).
         """
-        if unknown := set(names) - set(MEASURED):
-            raise ValueError(f"metric is {unknown.pop()!r}; allowed: {', '.join(MEASURED)}")
+        if unknown := set(names) - set(WITH_NLL):
+            raise ValueError(f"metric is {unknown.pop()!r}; allowed: {', '.join(WITH_NLL)}")
         if not self._known:
             return {name: np.full(len(weights), np.nan) for name in names}
         of_fake = weights[:, self._fake_groups]
@@ -113,7 +112,7 @@ class Scored:
         n_real, n_fake = reals[:, -1].astype(float), fakes[:, -1].astype(float)
         real_right, fake_right = reals[:, self._below[0]], n_fake - fakes[:, self._below[1]]
         values: dict[str, np.ndarray] = {}
-        with np.errstate(invalid="ignore", divide="ignore"):  # without one class there is no value: NaN
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 gives NaN where a class is missing
             values["accuracy"] = (real_right + fake_right) / (n_real + n_fake)
             values["accuracy on real"], values["accuracy on fake"] = real_right / n_real, fake_right / n_fake
             values["balanced accuracy"] = (values["accuracy on real"] + values["accuracy on fake"]) / 2
@@ -123,106 +122,110 @@ class Scored:
             if {"AUC", "AP"} & set(names):
                 low, high, first = self._ranks
                 lower = reals[:, low].astype(float)
-                if "AUC" in names:  # a real with the same score is half below
+                if "AUC" in names:  # a real with the same score counts as half below
                     wins = lower if np.array_equal(low, high) else (lower + reals[:, high]) / 2
                     values["AUC"] = np.einsum("bn,bn->b", of_fake, wins) / (n_real * n_fake)
                 if "AP" in names:
-                    found = n_fake[:, None] - fakes[:, first]
-                    called = np.maximum(found + n_real[:, None] - lower, 1)  # 0 only where the fake does not count
-                    values["AP"] = np.einsum("bn,bn->b", of_fake, found / called) / n_fake
+                    true = n_fake[:, None] - fakes[:, first]
+                    positive = np.maximum(true + n_real[:, None] - lower, 1)  # 0 only where the fake does not count
+                    values["AP"] = np.einsum("bn,bn->b", of_fake, true / positive) / n_fake
                     values["AP"][n_real == 0] = np.nan
             if {"EER", "TPR at 5 % FPR"} & set(names):
-                values |= self._of_roc(reals, fakes, n_real, n_fake)
+                values |= self._roc_metrics(reals, fakes, n_real, n_fake)
         return {name: values[name] for name in names}
 
-    def _of_roc(
+    def _roc_metrics(
         self, reals: np.ndarray, fakes: np.ndarray, n_real: np.ndarray, n_fake: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """EER and TPR at 5 % FPR; their points on the ROC are found by bisection."""
+        """Computes EER and TPR at 5 % FPR; bisection finds their points on the ROC curve."""
         rows = np.arange(len(reals))
 
-        def point(k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # false and true positives from the k-th score up
+        def positives(k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # false and true ones from the k-th score up
             return n_real - reals[rows, self._roc[0][k]], n_fake - fakes[rows, self._roc[1][k]]
 
-        def last(holds: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        def last_point(condition: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
             low, high = np.zeros(len(reals), int), np.full(len(reals), len(self._roc[0]) - 1)
             while (high - low > 1).any():
                 middle = (low + high) // 2
-                there = holds(*point(middle))
-                low, high = np.where(there, middle, low), np.where(there, high, middle)
+                holds = condition(*positives(middle))
+                low, high = np.where(holds, middle, low), np.where(holds, high, middle)
             return low
 
         if len(self._roc[0]) < 2:
             return dict.fromkeys(("EER", "TPR at 5 % FPR"), np.full(len(reals), np.nan))
-        # FPR - FNR falls from 1 to -1 as the threshold rises; the EER is where the line between two points is 0.
-        at = last(lambda false, true: false * n_fake + true * n_real >= n_real * n_fake)
-        (false, true), (next_false, next_true) = point(at), point(at + 1)
+        # FPR - FNR falls from 1 to -1 as the threshold rises. At the EER the line between two points crosses 0.
+        at = last_point(lambda false, true: false * n_fake + true * n_real >= n_real * n_fake)
+        (false, true), (next_false, next_true) = positives(at), positives(at + 1)
         gap, next_gap = false / n_real - 1 + true / n_fake, next_false / n_real - 1 + next_true / n_fake
         eer = (next_false - next_gap / (gap - next_gap) * (false - next_false)) / n_real
-        at = last(lambda false, true: false / n_real > 0.05) + 1
-        return {"EER": eer, "TPR at 5 % FPR": np.where(n_real > 0, point(at)[1] / n_fake, np.nan)}
+        at = last_point(lambda false, true: false / n_real > 0.05) + 1
+        return {"EER": eer, "TPR at 5 % FPR": np.where(n_real > 0, positives(at)[1] / n_fake, np.nan)}
 
 
 def bins_of(scores: np.ndarray) -> np.ndarray:
-    """The bin of each P(fake), from 0 to BINS - 1, all of the same width, shape as given."""
+    """Returns the bin of each P(fake), from 0 to BINS - 1, in the shape of scores; all bins have the same width."""
     return np.clip((scores * BINS).astype(int), 0, BINS - 1)
 
 
 def detection(
     labels: np.ndarray, scores: np.ndarray, *, threshold: float = THRESHOLD, names: Sequence[str] = DETECTION
 ) -> dict[str, float]:
-    """Detection metrics; fake (label 1) is the positive class.
+    """Computes detection metrics; fake (label 1) is the positive class.
 
     Args:
         labels: 0 or 1, shape (N,).
         scores: P(fake), shape (N,).
-        threshold: the verdict is "fake" from here up.
-        names: which of MEASURED.
+        threshold: a score from here up is the verdict "fake".
+        names: metrics in WITH_NLL.
 
     Returns:
-        A value for each name; NaN where a class that it needs is missing, or a score is NaN.
+        A value for each name. It is NaN where a class that the metric needs is missing, or a score is NaN.
 
     Raises:
-        ValueError: shapes that do not fit, or an unknown name.
+        ValueError: the shapes do not fit each other, or a name is unknown.
     """
     images = Scored(labels, scores, threshold=threshold)
-    return {name: float(v[0]) for name, v in images.measured(np.ones((1, images.groups), int), names).items()}
+    return {name: float(v[0]) for name, v in images.metrics(np.ones((1, images.groups), int), names).items()}
 
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The threshold with the best balanced accuracy, of several the nearest to 0.5; and that accuracy.
+    """Finds the threshold with the best balanced accuracy.
 
-    Tried are 0.5 and the middles between neighbouring scores, 0 and 1 being their last neighbours.
+    The candidates are 0.5 and the middles between neighbouring scores, with 0 and 1 as outermost neighbours. Of several
+    best ones the nearest to 0.5 is taken.
 
     Args:
         scores: P(fake), shape (N,).
         labels: 0 or 1, shape (N,), both classes.
 
+    Returns:
+        The threshold, and its balanced accuracy.
+
     Raises:
-        ValueError: there is one class only, or a score that is NaN.
+        ValueError: there is only one class, or a score is NaN.
     """
     if len(np.unique(labels)) < 2 or np.isnan(scores).any():
         raise ValueError(f"labels hold {np.unique(labels).tolist()}; needed: both classes, and no score that is NaN")
     edges = np.unique([0.0, *scores, 1.0])
-    tried = np.append((edges[1:] + edges[:-1]) / 2, 0.5)
-    tried = tried[(tried > 0) & (tried < 1)]
+    candidates = np.append((edges[1:] + edges[:-1]) / 2, 0.5)
+    candidates = candidates[(candidates > 0) & (candidates < 1)]
     real, fake = (np.sort(scores[labels == label]) for label in (0, 1))
-    accuracy = (np.searchsorted(real, tried) / len(real) + 1 - np.searchsorted(fake, tried) / len(fake)) / 2
+    accuracy = (np.searchsorted(real, candidates) / len(real) + 1 - np.searchsorted(fake, candidates) / len(fake)) / 2
     best = np.flatnonzero(accuracy > accuracy.max() - 1e-9)
-    at = best[np.abs(tried[best] - 0.5).argmin()]
-    return float(tried[at]), float(accuracy[at])
+    at = best[np.abs(candidates[best] - 0.5).argmin()]
+    return float(candidates[at]), float(accuracy[at])
 
 
 def video_scores(scores: pd.DataFrame, video: str = "video") -> pd.DataFrame:
-    """The table of scores with videos for images: the score of a video is the mean of its frames' scores.
+    """Makes the table of scores of videos: the score of a video is the mean of its frames' scores.
 
     Args:
         scores: the table of scores of one run.
-        video: the column that names each frame's video; frames without a name are left out. Where reals and fakes
-            share a name, as in the column group, those of each label are a video of their own.
+        video: the column that names each frame's video. Frames without a name are left out. Where reals and fakes
+            share a name, as in the column group, each label makes a separate video.
 
     Returns:
-        The columns step, domain, split, image (the video's name), group, label, score.
+        Columns step, domain, split, image (the video's name), group, label, score.
     """
     named = scores.assign(image=scores[video].fillna("").astype(str))
     named = named[named["image"] != ""]
@@ -233,11 +236,16 @@ def video_scores(scores: pd.DataFrame, video: str = "video") -> pd.DataFrame:
 def matrix(
     scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test", threshold: float = THRESHOLD
 ) -> pd.DataFrame:
-    """R[t, i] of a run: a row for each step, a column for each domain, in the order they were tested.
+    """Computes R[t, i] of a run: a row for each step and a column for each domain, in the order of their tests.
 
     Args:
         scores: the table of scores of one run.
-        metric: one of DETECTION.
+        metric: a metric in DETECTION.
+        split: the split whose scores count.
+        threshold: a score from here up is the verdict "fake".
+
+    Raises:
+        ValueError: there are no scores of this split, or the metric is unknown.
     """
     chosen = scores[scores["split"] == split]
     if chosen.empty:
@@ -251,16 +259,19 @@ def matrix(
 
 
 def continual(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Every continual metric of matrices over the trained domains.
+    """Computes every continual metric of matrices over the trained domains.
 
     Args:
-        values: R[t, i], shape (..., T, T): step t, domain i, both in the stream's order.
+        values: R[t, i], shape (..., T, T), with steps t and domains i in the stream's order.
 
     Returns:
-        For each name in CONTINUAL an array of shape (...); NaN where a single domain leaves it undefined.
+        An array of shape (...) for each name in CONTINUAL. With a single domain the metrics of change are NaN.
 
-    Source: methods.md section 5; Lopez-Paz & Ranzato, NeurIPS 2017 (average, backward and forward
-    transfer); Chaudhry et al., ECCV 2018 (forgetting).
+    Raises:
+        ValueError: the shape is not (..., T, T) with T at least 1.
+
+    Source: methods.md section 5; Lopez-Paz & Ranzato, NeurIPS 2017 (average, backward and forward transfer);
+    Chaudhry et al., ECCV 2018 (forgetting).
     """
     R = np.asarray(values, float)
     T = R.shape[-1] if R.ndim else 0
@@ -288,7 +299,7 @@ def continual(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _cumulated(weights: np.ndarray) -> np.ndarray:
-    """Sums of the first 0, 1, …, N weights, shape (B, N + 1)."""
+    """Returns the sums of the first 0, 1, …, N weights, shape (B, N + 1)."""
     sums = np.zeros((len(weights), weights.shape[1] + 1), weights.dtype)
     np.cumsum(weights, axis=1, out=sums[:, 1:])
     return sums

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cldf_core.data.corruptions import NONE, STORED, STRENGTHS
-from cldf_core.evaluation.bootstrap import matrices
-from cldf_core.evaluation.seeds import over_seeds
+from cldf_core.evaluation.bootstrap import matrices, side_by_side
+from cldf_core.evaluation.seeds import t_interval
 
 METRICS = ("accuracy", "balanced accuracy", "AUC")
 COLUMNS = ("agent", "domain", "processing", "strength", "metric", "value", "low", "high", "n")
@@ -40,9 +40,7 @@ def curves(scores: pd.DataFrame, stream: Sequence[str], *, resamples: int = 1000
         R = matrices(own.assign(step=step, split="test"), METRICS, resamples=resamples)
         n = np.column_stack([R.images, R.images[:, [name in stream for name in R.domains]].sum(1)])
         for metric in METRICS:
-            both = R.of[metric], R.statistic(metric, over_trained)
-            value = np.column_stack([estimate.value for estimate in both])
-            low, high = map(np.column_stack, zip(*(estimate.interval() for estimate in both), strict=True))
+            value, low, high = side_by_side(R.metrics[metric], R.statistic(metric, over_trained))
             for k, name in enumerate([*R.domains, AVERAGE]):
                 measured = {"value": value[:, k], "low": low[:, k], "high": high[:, k], "n": n[:, k]}
                 parts.append(versions.assign(agent=agent, domain=name, metric=metric, **measured))
@@ -70,7 +68,7 @@ def trace_curves(traces: pd.DataFrame) -> pd.DataFrame:
         for kind, values in (("real", real), ("fake", fake), (DIFFERENCE, fake - real.fillna(real.mean()))):
             known = values.dropna().to_numpy()
             if len(known):
-                rows.append((*key, kind, *over_seeds(known), len(known)))
+                rows.append((*key, kind, *t_interval(known), len(known)))
     return pd.DataFrame(rows, columns=[*by, "class", "value", "low", "high", "n"])
 
 

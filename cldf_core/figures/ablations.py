@@ -34,7 +34,7 @@ def cell_changes(
         Columns step, domain, value, low, high.
     """
     R, other = (bootstrap.matrices(scores, [metric], split=split) for scores in (first, second))
-    difference = R.of[metric] - other.of[metric]  # of the same resamples of the groups
+    difference = R.metrics[metric] - other.metrics[metric]  # of the same resamples of the groups
     low, high = difference.interval()
     rows = []
     for (t, step), (i, domain) in itertools.product(enumerate(R.steps), enumerate(R.domains)):

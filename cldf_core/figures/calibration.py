@@ -24,7 +24,7 @@ def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> F
     Panels of domains that the step's network was not trained on are grey.
 
     Args:
-        table: of one agent, from `calibration.reliabilities`. The area of a point grows with its images.
+        table: of one agent, from `calibration.reliability_table`. The area of a point grows with its images.
         steps: the rows; all by default.
     """
     steps, domains = steps or sorted(table["step"].unique()), list(dict.fromkeys(table["domain"]))
@@ -33,16 +33,15 @@ def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> F
     for row, step in zip(axes, steps, strict=True):
         for ax, domain, marker in zip(row, domains, itertools.cycle(MARKERS), strict=False):
             own = table[(table["step"] == step) & (table["domain"] == domain)]
-            error = {}
             ax.plot([0, 1], [0, 1], color="0.4", lw=0.8, ls=":", zorder=1)
             for when, part in own.groupby("when", sort=False):
                 p, share, n, colour = part["probability"], part["share"], part["n"], WHEN[str(when)]
-                error[when] = float((n * (p - share).abs()).sum() / n.sum())
                 ax.vlines(p, part["low"], part["high"], color=colour, lw=0.8, alpha=0.45)
                 face, area = (colour, 4) if when == "after" else ("white", 11)  # a ring around what has not moved
                 ax.scatter(p, share, area + 50 * n / n.sum(), face, marker=marker, lw=0.8, edgecolor=colour, zorder=3)
             name = f"{short_name(domain)}\n" if step == steps[0] else ""
-            ax.set_title(name + "ECE {before:.2f} → {after:.2f}".format(**error), fontsize="small")
+            error = own.groupby("when")["ECE"].first()
+            ax.set_title(f"{name}ECE {error['before']:.2f} → {error['after']:.2f}", fontsize="small")
             ax.set_facecolor("white" if own["seen"].all() else "0.94")
             ax.set_box_aspect(1)
         row[0].set_ylabel(f"step {step}", fontsize="medium")

@@ -32,9 +32,9 @@ def cells(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test"
     rows = []
     for agent, own in scores.groupby("agent", sort=False):
         R = bootstrap.matrices(own, [metric], split=split)
-        low, high = R.of[metric].interval()
+        low, high = R.metrics[metric].interval()
         for (t, step), (i, domain) in itertools.product(enumerate(R.steps), enumerate(R.domains)):
-            rows.append((agent, step, domain, R.of[metric].value[t, i], low[t, i], high[t, i]))
+            rows.append((agent, step, domain, R.metrics[metric].value[t, i], low[t, i], high[t, i]))
     return pd.DataFrame(rows, columns=["agent", "step", "domain", "value", "low", "high"])
 
 

@@ -6,33 +6,10 @@ from statistics import NormalDist
 
 import pandas as pd
 
+from cldf_core.evaluation.seeds import seed_noise_margin
+
 RANKED_BY, ALSO = "average", "forgetting (max-last)"
 ROUNDING = 1e-9  # an end of an interval this near to 0 is 0
-
-
-def luck_margins(values: pd.DataFrame, *, comparisons: int = 1) -> pd.DataFrame:
-    """How far apart two runs lie that differ by their random seed alone: 95 of 100 such differences are within.
-
-    Sequential fine-tuning, which nothing holds where it was, is measured by itself; the spread of all other agents
-    is pooled.
-
-    Args:
-        values: columns agent, seed, metric, value; each agent trained with several seeds.
-        comparisons: how many such differences shall all be within at once (Bonferroni).
-
-    Returns:
-        A row per metric, a column per agent: t * sqrt(2) * s, where s is the spread over seeds within agents.
-    """
-    from scipy import stats
-
-    columns: dict[str, pd.Series] = {}
-    for _, own in values.groupby(values["agent"] == "sequential"):
-        free = int((own.groupby("agent")["seed"].nunique() - 1).sum())
-        centred = own["value"] - own.groupby(["metric", "agent"])["value"].transform("mean")
-        variance = centred.pow(2).groupby(own["metric"]).sum() / free
-        t = float(stats.t.ppf(1 - 0.025 / comparisons, free))
-        columns |= dict.fromkeys(own["agent"], t * (2 * variance) ** 0.5)  # a difference varies twice as much
-    return pd.DataFrame(columns)
 
 
 def ranked(differences: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
@@ -40,7 +17,7 @@ def ranked(differences: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         differences: columns agent, switch, paper, seed, metric, value, low, high; a row per trap and metric.
-        values: of runs that differ by their seed only, see `luck_margins`.
+        values: of runs that differ by their seed only, see `seed_noise_margin`.
 
     Returns:
         A row per trap: its change of average accuracy and of forgetting with their intervals; whether the former
@@ -56,7 +33,7 @@ def ranked(differences: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     factor = normal.inv_cdf(1 - 0.025 / count) / normal.inv_cdf(0.975)
     table["leaves 0 out"] = size > towards_0 + ROUNDING
     table["leaves 0 out (all)"] = size > factor * towards_0 + ROUNDING
-    one, every = (luck_margins(values, comparisons=n).loc[RANKED_BY] for n in (1, count))
+    one, every = (seed_noise_margin(values, comparisons=n).loc[RANKED_BY] for n in (1, count))
     table["beyond luck"] = size > table["agent"].map(one)
     table["beyond luck (all)"] = size > table["agent"].map(every)
     table["verdict"] = "not shown"
@@ -70,7 +47,7 @@ def shown(differences: pd.DataFrame, margins: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         differences: columns agent, metric, value, low, high.
-        margins: from `luck_margins`.
+        margins: from `seed_noise_margin`.
     """
     away = (differences["low"] > ROUNDING) | (differences["high"] < -ROUNDING)
     reach = [margins.loc[metric, agent] for agent, metric in differences[["agent", "metric"]].to_numpy()]

@@ -141,12 +141,12 @@ def _line(name: str, values: dict[str, float]) -> str:
 def _print_spread(tables: Sequence[pd.DataFrame]) -> None:
     import numpy as np
 
-    from cldf_core.evaluation.seeds import over_seeds
+    from cldf_core.evaluation.seeds import t_interval
 
     print(f"\n{len(tables)} runs, after the last step: mean accuracy and 95 % t interval")
     for name in tables[0]["domain"].unique():
         last = [t[(t["domain"] == name) & (t["step"] == t["step"].max())]["accuracy"].item() for t in tables]
-        mean, low, high = over_seeds(np.array(last))
+        mean, low, high = t_interval(np.array(last))
         print(f"Test set: {name} - accuracy {mean:.4f} [{low:.4f}, {high:.4f}]")
 
 

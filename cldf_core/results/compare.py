@@ -135,7 +135,7 @@ def _detection(
     names = [name for name in DETECTION if name in wanted]
     first, second = (matrices(table, names, threshold=own, **how) for table, own in zip(last, at, strict=True))
     for name in names:
-        difference = first.of[name] - second.of[name]
+        difference = first.metrics[name] - second.metrics[name]
         low, high = difference.interval()
         for i, domain in enumerate(first.domains):
             step = first.steps[0] if first.steps == second.steps else None

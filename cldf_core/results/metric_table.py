@@ -13,7 +13,7 @@ import pandas as pd
 from cldf_core.evaluation.bootstrap import continual_and_unseen, continual_names, matrices
 from cldf_core.evaluation.calibration import trained_on
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, THRESHOLD, best_threshold, video_scores
-from cldf_core.evaluation.seeds import over_seeds
+from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import UserError
 from cldf_core.results.score_tables import Scores, read_scores
 from cldf_core.runs.folder import RunFolder
@@ -185,11 +185,11 @@ def _measured(
     if not detection and not continual:
         return
     R = matrices(table, list({*detection, *continual}), split=split, threshold=threshold, **how)
-    ends = {name: R.of[name].interval() for name in detection}
+    ends = {name: R.metrics[name].interval() for name in detection}
     for t, i in np.argwhere(R.images > 0):
         place = {"step": R.steps[t], "domain": R.domains[i], "n": R.images[t, i]}
         for name, (low, high) in ends.items():
-            row = {**place, "metric": name, "value": R.of[name].value[t, i], "low": low[t, i], "high": high[t, i]}
+            row = {**place, "metric": name, "value": R.metrics[name].value[t, i], "low": low[t, i], "high": high[t, i]}
             yield row | ({"threshold": threshold[R.steps[t]]} if name in _THRESHOLDED else {})
     common = set(threshold.values())
     for measure in continual:
@@ -222,7 +222,7 @@ def _over_seeds(card: pd.DataFrame) -> Iterator[dict[str, Any]]:
     keys = ["agent", "step", "domain", "metric"]
     for key, part in card[card["seed"].notna()].groupby(keys, sort=False, dropna=False):
         if len(part) > 1:
-            ends = dict(zip(("value", "low", "high"), over_seeds(part["value"].to_numpy(float)), strict=True))
+            ends = dict(zip(("value", "low", "high"), t_interval(part["value"].to_numpy(float)), strict=True))
             common = ("threshold", "threshold_from", "split")
             same = {name: part[name].iloc[0] for name in common if part[name].nunique(dropna=False) == 1}
             yield {"run": "", **dict(zip(keys, key, strict=True)), **ends, "n": len(part), **same}

@@ -20,7 +20,7 @@ from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.mini.build import EMBEDDED, build
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.metrics import continual, matrix
-from cldf_core.evaluation.seeds import over_seeds
+from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import Options, checked
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import save_table
@@ -75,7 +75,7 @@ def _matrix(values: Mapping[str, object], domains: Sequence[str]) -> np.ndarray:
 
 
 def _row(statement: str, what: str, values: np.ndarray, low: float, high: float) -> tuple[object, ...]:
-    mean, *interval = over_seeds(values)
+    mean, *interval = t_interval(values)
     needed = f"≥ {low}" if high == 1 else f"≤ {high}" if low == 0 else f"{low} to {high}"
     return statement, what, mean, *interval, needed, bool(low <= mean <= high)
 
@@ -113,7 +113,7 @@ def _differ(R: dict[str, np.ndarray], o: Options) -> list[tuple[object, ...]]:
     for i, j in off:
         limit = 0.7 if j == len(o.stream) and "DeepFake" not in names[i] else 1
         what = f"accuracy of {names[i]} on {names[j]}"
-        mean, *interval = over_seeds(trained[:, i, j])
+        mean, *interval = t_interval(trained[:, i, j])
         needed = f"≤ {limit}" if limit < 1 else "shown"
         rows.append(("2 the domains differ", what, mean, *interval, needed, bool(mean <= limit)))
     return rows
@@ -157,7 +157,7 @@ def _anew(forgers: Path, split: str, seeds: int) -> list[tuple[object, ...]]:
                 right = (logits.argmax(1).numpy() == samples.labels).mean()
                 changes[k].append(float(right - before.loc[k + 1, name]))
         for name, change in zip(names, changes, strict=True):
-            mean, *interval = over_seeds(np.array(change))
+            mean, *interval = t_interval(np.array(change))
             rows.append(
                 (
                     "6 forgers trained anew behave alike",
@@ -257,6 +257,6 @@ def _peaks(paths: Sequence[Path], groups: pd.Series) -> dict[int, tuple[float, f
     found = {}
     for period in (2, 4, 8):
         of_group = pd.Series(line_ratio(planes, period)).groupby(groups.to_numpy()).mean()
-        mean, low, high = over_seeds(of_group.to_numpy())
+        mean, low, high = t_interval(of_group.to_numpy())
         found[period] = (float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)))
     return found

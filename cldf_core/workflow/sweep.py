@@ -16,7 +16,7 @@ import pandas as pd
 
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.runtime import project_root
-from cldf_core.evaluation.seeds import over_seeds
+from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.options import Options, UserError
 from cldf_core.results.compare import COMPARISON, compared
 from cldf_core.results.grid import Grid, as_cell, distinct, read_grid
@@ -101,29 +101,6 @@ def results(name: str, options: Options) -> pd.DataFrame:
     return _typed(frame)
 
 
-def over_seeds_of(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Means over seeds, with their 95 % t intervals.
-
-    Args:
-        frame: columns seed and value, and those in `by`, such as from `results`.
-        by: what the values of one mean have in common.
-
-    Returns:
-        The columns `by`, value, low, high (NaN with a single seed) and n, the number of seeds.
-
-    Raises:
-        ValueError: a seed is there twice in what would be one mean.
-    """
-    rows = []
-    for key, part in frame.groupby(list(by), sort=False, dropna=False):
-        if part["seed"].duplicated().any():
-            raise ValueError(
-                f"by is {list(by)}, and with {key} some seed is there twice; needed: what tells them apart"
-            )
-        rows.append((*key, *over_seeds(part["value"].to_numpy(float)), len(part)))
-    return pd.DataFrame(rows, columns=[*by, "value", "low", "high", "n"]).astype(frame.dtypes[list(by)])
-
-
 def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tuple[Options, RunFolder]], list[str]]:
     """The runs that are there in the end, and a sentence for each that failed; in a dry one those that are done."""
     from cldf_core.runs.run import make_run
@@ -164,7 +141,7 @@ def _write(
 ) -> str:
     """Writes the tables and the figure of the ranks; returns the table to be read."""
     card = _measured(grid, finished)
-    means = over_seeds_of(card, ["agent", *grid.settings, "step", "domain", "metric"])
+    means = means_over_seeds(card, ["agent", *grid.settings, "step", "domain", "metric"])
     runs = card[card["metric"].str.contains(": ") | card["metric"].isin(COST)][_run_columns(grid)]
     settings = list(dict.fromkeys(tuple(as_cell(getattr(o, name)) for name in grid.settings) for o in combinations))
     tests = _tests(grid, card, settings)

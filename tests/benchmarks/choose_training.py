@@ -12,7 +12,7 @@ import pandas as pd
 
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.metrics import continual, matrix
-from cldf_core.evaluation.seeds import over_seeds
+from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import checked
 from cldf_core.runs.folder import save_table
 from cldf_core.runs.run import make_run
@@ -30,7 +30,7 @@ def measured(lr: float, epochs: int) -> dict[str, float]:
         R = matrix(make_run(options).scores(), split="validation")[options.stream].to_numpy()
         metrics.append({name: float(value) for name, value in continual(R).items()})
     table = pd.DataFrame(metrics)
-    average, low, high = over_seeds(table["average"].to_numpy())
+    average, low, high = t_interval(table["average"].to_numpy())
     error = table["average"].std() / len(SEEDS) ** 0.5
     others = table[["learning", "forgetting (max-last)"]].mean().to_dict()
     return {

@@ -302,7 +302,7 @@ def test_a_thousand_resamples_of_a_hundred_thousand_scores(groups):
     scores = pd.DataFrame({**columns, "score": 1 / (1 + np.exp(1 - 2 * labels - rng.normal(size=100_000)))})
     start = time.process_time()
     R = bootstrap.matrices(scores, metrics.DETECTION)
-    assert all(np.isfinite(R.of[name].interval()).all() for name in metrics.DETECTION)
+    assert all(np.isfinite(R.metrics[name].interval()).all() for name in metrics.DETECTION)
     seconds = time.process_time() - start
     print(f"\n1000 resamples of 100,000 scores in {groups} groups, 9 metrics: {seconds:.1f} s (needed at most 10)")
     assert seconds <= 10

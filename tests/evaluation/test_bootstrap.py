@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cldf_core.evaluation import bootstrap as bootstrap_module
-from cldf_core.evaluation.bootstrap import Estimate, bootstrap, matrices, paired_difference, summary
+from cldf_core.evaluation.bootstrap import Estimate, estimate, matrices, paired_difference, summary
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, detection, matrix
 from evaluation.test_metrics import by_hand
 from samples import random_scores
@@ -47,11 +47,11 @@ def test_metrics_of_resamples_equal_those_of_physically_repeated_rows():
             want = detection(cell["label"].to_numpy(), cell["score"].to_numpy(), threshold={1: 0.5, 2: 0.3}[step])
             place = R.steps.index(step), R.domains.index(domain)
             for name in DETECTION:
-                got = R.of[name].draws[draw] if part is None else R.of[name].left_out[part]
+                got = R.metrics[name].draws[draw] if part is None else R.metrics[name].left_out[part]
                 assert got[place] == pytest.approx(want[name], abs=1e-9, nan_ok=True), name
     for name in DETECTION:
         two = matrices(scores, [name], resamples=1, threshold=0.3)
-        np.testing.assert_allclose(two.of[name].value, matrix(scores, name, threshold=0.3), atol=1e-12)
+        np.testing.assert_allclose(two.metrics[name].value, matrix(scores, name, threshold=0.3), atol=1e-12)
 
 
 def test_resamples_draw_as_many_groups_as_there_are_each_equally_often():
@@ -69,8 +69,8 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch):
     monkeypatch.setattr(bootstrap_module, "BLOCK", 50)
     parts = matrices(scores, DETECTION, resamples=50, seed=1)
     for name in DETECTION:
-        np.testing.assert_allclose(whole.of[name].draws, parts.of[name].draws, atol=1e-12)
-        np.testing.assert_allclose(whole.of[name].left_out, parts.of[name].left_out, atol=1e-12)
+        np.testing.assert_allclose(whole.metrics[name].draws, parts.metrics[name].draws, atol=1e-12)
+        np.testing.assert_allclose(whole.metrics[name].left_out, parts.metrics[name].left_out, atol=1e-12)
 
 
 def test_no_more_than_a_block_is_in_memory(monkeypatch):
@@ -82,7 +82,7 @@ def test_no_more_than_a_block_is_in_memory(monkeypatch):
     n = 3000
     scores = one_cell(np.arange(n) % 2, np.arange(n) / n, np.arange(n))
     monkeypatch.setattr(bootstrap_module, "BLOCK", 10 * n)
-    assert bootstrap(scores, resamples=100).draws.shape == (100, 1, 1)
+    assert estimate(scores, resamples=100).draws.shape == (100, 1, 1)
     assert max(seen) == 10 * n
     assert sum(seen) == n * (1 + bootstrap_module.PARTS + 100)
 
@@ -91,7 +91,7 @@ def test_groups_are_drawn_in_all_domains_at_once():
     # Two domains with the same images and scores: their resampled values agree draw by draw.
     one = random_scores(domains=("a",), steps=1)
     both = pd.concat([one, one.assign(domain="b")], ignore_index=True)
-    R = bootstrap(both, resamples=50).draws
+    R = estimate(both, resamples=50).draws
     np.testing.assert_array_equal(R[:, 0, 0], R[:, 0, 1])
     assert len(np.unique(R)) > 3
 
@@ -107,14 +107,14 @@ def test_the_order_of_the_rows_changes_nothing():
     mixed = scores.sample(frac=1, random_state=0)
     one, other = (matrices(table, ["AUC"], resamples=20) for table in (scores, mixed))
     columns = [other.domains.index(name) for name in one.domains]
-    np.testing.assert_allclose(one.of["AUC"].draws, other.of["AUC"].draws[:, :, columns], atol=1e-12)
+    np.testing.assert_allclose(one.metrics["AUC"].draws, other.metrics["AUC"].draws[:, :, columns], atol=1e-12)
 
 
 def test_wrong_splits_and_metrics_are_refused():
     with pytest.raises(ValueError, match="no scores of split 'train'; there are: validation, test"):
         matrices(random_scores(steps=1), ["AUC"], split="train")
     with pytest.raises(ValueError, match="metric is 'acuracy'; allowed: accuracy, balanced accuracy"):
-        bootstrap(random_scores(steps=1), metric="acuracy", resamples=2)
+        estimate(random_scores(steps=1), metric="acuracy", resamples=2)
 
 
 # --- intervals ---
@@ -139,7 +139,7 @@ def test_intervals_of_groups_hold_the_truth_and_those_of_images_do_not():
         for held, grouped in ((of_groups, groups), (of_images, np.arange(len(labels)))):
             if case < len(held):
                 R = matrices(one_cell(labels, scores, grouped), list(truth), resamples=400, seed=case)
-                ends = {name: R.of[name].interval() for name in truth}
+                ends = {name: R.metrics[name].interval() for name in truth}
                 held[case] = [low.item() <= truth[name] <= high.item() for name, (low, high) in ends.items()]
     for name, share, without in zip(truth, of_groups.mean(0), of_images.mean(0), strict=True):
         assert 0.92 <= share <= 0.97, (name, share)
@@ -193,7 +193,7 @@ def test_the_interval_of_the_ece_is_turned_over():
     draws = np.linspace(0.05, 0.15, 1001)
     assert of_draws(draws, 0.08, reflected=True) == pytest.approx((0.16 - 0.1475, 0.16 - 0.0525), abs=1e-4)
     assert of_draws(draws, 0.06, reflected=True)[0] == 0  # never below
-    R = matrices(random_scores(steps=1), DETECTION, resamples=5).of
+    R = matrices(random_scores(steps=1), DETECTION, resamples=5).metrics
     assert [name for name in DETECTION if R[name].reflected] == ["ECE"]
 
 
@@ -210,14 +210,14 @@ def test_an_interval_stays_within_the_draws_and_around_no_value_there_is_none():
 
 
 def test_a_single_group_has_no_interval():
-    low, high = bootstrap(random_scores(steps=1).assign(group="all"), resamples=20).interval()
+    low, high = estimate(random_scores(steps=1).assign(group="all"), resamples=20).interval()
     assert np.isnan([low, high]).all()
 
 
 def test_a_resample_without_one_class_has_no_auc_and_breaks_nothing():
     frame = random_scores(images=6, steps=1, domains=("a",))
     frame["group"] = frame["label"].map({0: "reals", 1: "fakes"})
-    R = bootstrap(frame, metric="AUC", resamples=60)
+    R = estimate(frame, metric="AUC", resamples=60)
     assert np.isnan(R.draws).any()
     assert not np.isnan(R.draws).all()
     low, high = R.interval()
@@ -230,7 +230,7 @@ def test_intervals_of_groups_are_wider_than_those_of_images():
     label = np.tile([0, 1], 200)
     frame = one_cell(label, np.where(right == 1, 0.1 + 0.8 * label, 0.9 - 0.8 * label), np.arange(400) // 10)
     share = right.mean()
-    assert bootstrap(frame, resamples=400).draws.std() == pytest.approx((share * (1 - share) / 40) ** 0.5, rel=0.15)
+    assert estimate(frame, resamples=400).draws.std() == pytest.approx((share * (1 - share) / 40) ** 0.5, rel=0.15)
 
 
 # --- continual metrics ---
@@ -246,7 +246,7 @@ def test_summary_is_the_continual_metrics_with_intervals(metric):
     for name in CONTINUAL:
         assert got.loc[name, "value"] == pytest.approx(want[name], abs=1e-12)
     assert got.loc["unseen: new", "value"] == pytest.approx(R.loc[3, "new"])
-    R = bootstrap(scores, metric=metric, resamples=200, seed=1)
+    R = estimate(scores, metric=metric, resamples=200, seed=1)
     of_draws, of_left_out = (
         pd.DataFrame([by_hand(r) for r in values[:, :, [1, 0, 2]]]) for values in (R.draws, R.left_out)
     )
@@ -302,7 +302,7 @@ def test_paired_difference_takes_the_same_resamples_of_both():
     first, second = random_scores(1), random_scores(2)
     got = paired_difference(first, second, ["b", "a", "c"], resamples=100, seed=5).set_index("metric")
     one, other = (
-        bootstrap(s, lambda R, steps, domains: R[:, -1, :3].mean(1), resamples=100, seed=5) for s in (first, second)
+        estimate(s, lambda R, steps, domains: R[:, -1, :3].mean(1), resamples=100, seed=5) for s in (first, second)
     )
     want = Estimate(one.value - other.value, one.draws - other.draws, one.left_out - other.left_out, one.groups)
     assert got.loc["average", ["low", "high"]].tolist() == pytest.approx([float(x) for x in want.interval()])

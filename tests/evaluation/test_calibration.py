@@ -19,8 +19,8 @@ from cldf_core.evaluation.calibration import (
     calibrated,
     errors,
     fit_temperature,
-    reliabilities,
     reliability,
+    reliability_table,
     share_interval,
     trained_on,
 )
@@ -264,7 +264,7 @@ def test_bins_have_the_same_width():
 def test_the_nll_is_scikit_learns(pairs, data):
     labels, logits = apart(pairs)
     weights = np.array(data.draw(st.lists(st.integers(1, 3), min_size=len(pairs), max_size=len(pairs))))
-    got = float(Scored(labels, expit(logits)).measured(weights[None], ["NLL"])["NLL"][0])
+    got = float(Scored(labels, expit(logits)).metrics(weights[None], ["NLL"])["NLL"][0])
     want = sk.log_loss(labels, expit(logits), sample_weight=weights, labels=[0, 1])
     assert got == pytest.approx(want, rel=1e-6, abs=1e-9)
     assert got == pytest.approx(np.average(np.log1p(np.exp(np.where(labels, -logits, logits))), weights=weights))
@@ -303,9 +303,9 @@ def test_errors_are_those_of_the_calibrated_scores():
 
 def test_the_points_of_every_cell_sum_up_to_its_ece():
     scores = table()
-    points, want = reliabilities(scores, STREAM), errors(scores, STREAM)
+    points, want = reliability_table(scores, STREAM), errors(scores, STREAM)
     keys = ["agent", "step", "domain", "when"]
-    assert list(points) == [*keys[:3], "seen", "when", "probability", "share", "low", "high", "n"]
+    assert list(points) == [*keys[:3], "seen", "when", "probability", "share", "low", "high", "n", "ECE"]
     gaps = points["n"] * (points["probability"] - points["share"]).abs()
     both = points.assign(gap=gaps).groupby([*keys, "seen"])[["gap", "n"]].sum()
     got = (both["gap"] / both["n"]).rename("got")
@@ -320,7 +320,7 @@ def test_the_points_of_every_cell_sum_up_to_its_ece():
 
 
 def test_diagrams_have_a_panel_for_each_step_and_domain():
-    points = reliabilities(table(), STREAM).query("agent == 'er'")
+    points = reliability_table(table(), STREAM).query("agent == 'er'")
     figure = figures.reliability_diagrams(points)
     axes = figure.axes
     assert len(axes) == 6

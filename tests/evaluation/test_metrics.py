@@ -157,7 +157,7 @@ def test_weighted_metrics_are_those_of_repeated_images(data, pairs, threshold):
             )
         )
     )
-    got = images.measured(weights)
+    got = images.metrics(weights)
     for draw, of_group in enumerate(weights):
         rows = np.repeat(np.arange(len(labels)), of_group[groups])
         want = detection(labels[rows], scores[rows], threshold=threshold)
@@ -171,7 +171,7 @@ def test_weighted_metrics_equal_scikit_learn_with_sample_weights(data, pairs):
     labels, scores = apart(pairs)
     weights = np.array(data.draw(st.lists(st.integers(0, 4), min_size=len(pairs), max_size=len(pairs))))
     assume(weights[labels == 0].sum() and weights[labels == 1].sum())
-    got = {name: float(v[0]) for name, v in Scored(labels, scores).measured(weights[None]).items()}
+    got = {name: float(v[0]) for name, v in Scored(labels, scores).metrics(weights[None]).items()}
     verdicts, how = (scores >= 0.5).astype(int), {"sample_weight": weights}
     assert got["accuracy"] == pytest.approx(sk.accuracy_score(labels, verdicts, **how), abs=1e-9)
     assert got["balanced accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, verdicts, **how), abs=1e-9)
@@ -188,7 +188,7 @@ def test_weighted_metrics_equal_scikit_learn_with_sample_weights(data, pairs):
 
 def test_a_resample_without_a_class_has_nan_where_it_is_needed():
     images = Scored(np.array([0, 1]), np.array([0.2, 0.9]))
-    got = images.measured(np.array([[2, 0], [0, 2], [0, 0], [1, 1]]))
+    got = images.metrics(np.array([[2, 0], [0, 2], [0, 0], [1, 1]]))
     np.testing.assert_array_equal(got["accuracy"], [1, 1, np.nan, 1])
     np.testing.assert_array_equal(got["accuracy on real"], [1, np.nan, np.nan, 1])
     np.testing.assert_array_equal(got["accuracy on fake"], [np.nan, 1, np.nan, 1])

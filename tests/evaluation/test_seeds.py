@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cldf_core.evaluation.seeds import holm, over_seeds, paired_t_tests
+from cldf_core.evaluation.seeds import holm, means_over_seeds, paired_t_tests, seed_noise_margin, t_interval
 
 
 def tidy(**agents: dict[int, float]) -> pd.DataFrame:
@@ -19,8 +19,8 @@ def tidy(**agents: dict[int, float]) -> pd.DataFrame:
 
 @settings(deadline=None, max_examples=30)
 @given(values=st.lists(st.floats(-5, 5), min_size=2, max_size=9))
-def test_over_seeds_is_scipys_t_interval(values):
-    mean, low, high = over_seeds(np.array(values))
+def test_the_t_interval_is_scipys(values):
+    mean, low, high = t_interval(np.array(values))
     assert mean == pytest.approx(np.mean(values))
     spread = stats.sem(values)
     if spread > 1e-9:
@@ -30,7 +30,7 @@ def test_over_seeds_is_scipys_t_interval(values):
 
 
 def test_one_seed_has_no_interval():
-    mean, low, high = over_seeds(np.array([0.7]))
+    mean, low, high = t_interval(np.array([0.7]))
     assert mean == 0.7
     assert np.isnan([low, high]).all()
 
@@ -98,3 +98,45 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p, level):
             break
         rejected.add(at)
     assert {k for k in range(m) if corrected[k] <= level} == rejected
+
+
+def test_means_over_seeds_keep_what_they_have_in_common():
+    rows = [("er", 50, s, v) for s, v in ((0, 1.0), (1, 2.0), (2, 3.0))] + [("er", 100, 0, 5.0), ("lwf", None, 1, 4.0)]
+    table = pd.DataFrame(rows, columns=["agent", "memory", "seed", "value"]).astype({"memory": "Int64"})
+    means = means_over_seeds(table, by=["agent", "memory"])
+    assert means[["agent", "value", "n"]].to_numpy().tolist() == [["er", 2.0, 3], ["er", 5.0, 1], ["lwf", 4.0, 1]]
+    half = stats.t.ppf(0.975, 2) / 3**0.5
+    assert means.loc[0, ["low", "high"]].tolist() == pytest.approx([2 - half, 2 + half])
+    assert means.loc[1:, ["low", "high"]].isna().all().all()
+    with pytest.raises(ValueError, match=r"by is \['agent'\], but \('er',\) has several values for one seed"):
+        means_over_seeds(table, by=["agent"])
+
+
+# --- the noise of a seed ---
+
+
+def averages(**values: list[float]) -> pd.DataFrame:
+    rows = [(agent, seed, "average", v) for agent, series in values.items() for seed, v in enumerate(series)]
+    return pd.DataFrame(rows, columns=["agent", "seed", "metric", "value"])
+
+
+def test_the_margin_is_the_pooled_spread_of_differences_of_two_seeds():
+    values = averages(er=[0.80, 0.82, 0.84], mir=[0.5, 0.5, 0.56])  # variances 0.0004 and 0.0012, pooled 0.0008
+    margin = seed_noise_margin(values).loc["average", "er"]
+    assert margin == pytest.approx(2.7764 * np.sqrt(2 * 0.0008), rel=1e-4)  # t of 4
+    wider = stats.t.ppf(1 - 0.05 / 2 / 7, 4) * 0.04
+    assert seed_noise_margin(values, comparisons=7).loc["average", "mir"] == pytest.approx(wider)
+    # Sequential fine-tuning has its own: variance 0.02, t of 1.
+    margins = seed_noise_margin(pd.concat([values, averages(sequential=[0.5, 0.7])])).loc["average"]
+    assert margins["sequential"] == pytest.approx(12.7062 * np.sqrt(2 * 0.02), rel=1e-4)
+    assert margins["er"] == margin
+
+
+def test_changes_of_the_seed_stay_within_the_margin_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(300):
+        values = rng.normal(0, 1, (6, 3)) + rng.normal(0, 5, (6, 1))  # agents differ, their spread is the same
+        margins = seed_noise_margin(averages(**{f"agent{k}": list(series) for k, series in enumerate(values)}))
+        inside.append(abs(rng.normal(0, 1) - rng.normal(0, 1)) <= margins.loc["average", "agent0"])
+    assert np.mean(inside) == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / 300))

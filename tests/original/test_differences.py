@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
-from scipy import stats
 
 from cldf_core import figures
 from cldf_core.evaluation import metrics
+from cldf_core.evaluation.seeds import seed_noise_margin
 from cldf_core.options import AGENTS, Options, checked, relevant
 from cldf_core.original import ablations, differences
 from cldf_core.original.differences import TRAPS, Trap
@@ -138,32 +138,6 @@ def seeds_of(**values: list[float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["agent", "seed", "metric", "value"])
 
 
-def test_luck_is_the_pooled_spread_of_differences_of_two_seeds():
-    values = seeds_of(er=[0.80, 0.82, 0.84], mir=[0.5, 0.5, 0.56])  # variances 0.0004 and 0.0012, pooled 0.0008
-    assert ablations.luck_margins(values).loc["average", "er"] == pytest.approx(
-        2.7764 * np.sqrt(2 * 0.0008), rel=1e-4
-    )  # t of 4
-    wider = stats.t.ppf(1 - 0.05 / 2 / 7, 4) * 0.04
-    assert ablations.luck_margins(values, comparisons=7).loc["average", "mir"] == pytest.approx(wider)
-    # Sequential fine-tuning has its own: variance 0.02, t of 1.
-    more = pd.concat([values, seeds_of(sequential=[0.5, 0.7])])
-    margins = ablations.luck_margins(more)
-    assert margins.loc["average", "sequential"] == pytest.approx(12.7062 * np.sqrt(2 * 0.02), rel=1e-4)
-    assert margins.loc["average", "er"] == ablations.luck_margins(values).loc["average", "er"]
-
-
-def test_changes_of_the_seed_stay_within_the_margin_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    inside = []
-    for _ in range(300):
-        values = rng.normal(0, 1, (6, 3)) + rng.normal(0, 5, (6, 1))  # agents differ, their spread is the same
-        table = seeds_of(**{f"agent{k}": list(own) for k, own in enumerate(values)})
-        inside.append(
-            abs(rng.normal(0, 1) - rng.normal(0, 1)) <= ablations.luck_margins(table).loc["average", "agent0"]
-        )
-    assert np.mean(inside) == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / 300))
-
-
 def test_the_ranking_follows_the_size_of_the_change_and_widens_the_intervals():
     # Five comparisons: 95 % for all is 99 % each, half-widths times 2.5758 / 1.9600 = 1.3142.
     assert NormalDist().inv_cdf(1 - 0.025 / 5) == pytest.approx(2.5758, abs=1e-4)
@@ -175,7 +149,7 @@ def test_the_ranking_follows_the_size_of_the_change_and_widens_the_intervals():
         ("nothing", 0.0, 0.0, 0.0),
     )
     values = seeds_of(er=[0.80, 0.82, 0.84], mir=[0.70, 0.72, 0.74])
-    margins = [ablations.luck_margins(values, comparisons=n).loc["average", "er"] for n in (1, 5)]
+    margins = [seed_noise_margin(values, comparisons=n).loc["average", "er"] for n in (1, 5)]
     assert 0.05 < margins[0] < 0.10 < margins[1] < 0.20
     ranked = ablations.ranked(table, values).set_index("switch")
     assert list(ranked.index) == ["harm", "some", "lucky", "small", "nothing"]

@@ -87,7 +87,7 @@ def test_detection_rows_are_the_metrics_of_the_stored_scores(trained):
     for split in ("test", "validation"):
         card = metric_card([trained["er", 0]], split=split, **FEW)
         rows = card[card["metric"].isin(DETECTION)]
-        R = matrices(scores, DETECTION, split=split, resamples=60).of
+        R = matrices(scores, DETECTION, split=split, resamples=60).metrics
         for row in rows.itertuples():
             cell = scores.query("step == @row.step and domain == @row.domain and split == @split")
             want = detection(cell["label"].to_numpy(), cell["score"].to_numpy())[row.metric]

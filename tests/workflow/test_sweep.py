@@ -20,13 +20,14 @@ import cldf_core
 from cldf_core import figures
 from cldf_core.cli import main
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, continual, detection, matrix
+from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.options import AGENTS, Options, UserError, checked, for_agent, relevant
 from cldf_core.results.grid import Grid, distinct, read_grid
 from cldf_core.runs import run as run_module
 from cldf_core.runs.folder import RunFolder
 from cldf_core.workflow import notebooks, sweep
 from cldf_core.workflow.notebooks import LAST, NEEDS, notebook_options
-from cldf_core.workflow.sweep import over_seeds_of, results, sweep_folder
+from cldf_core.workflow.sweep import results, sweep_folder
 from samples import tiny_options
 
 PROJECT = Path(cldf_core.__file__).parents[1]
@@ -294,7 +295,7 @@ def test_one_setting_gives_ranks_and_the_quick_profile_is_published(swept, capsy
     other = results("pair", notebook_options(LAST, "quick", {"epochs": 1}))
     assert list(other.columns) == list(frame.columns) == ["run", "agent", "seed", "metric", "domain", "value"]
     assert other.empty
-    assert list(over_seeds_of(other, ["agent", "metric"])) == ["agent", "metric", "value", "low", "high", "n"]
+    assert list(means_over_seeds(other, ["agent", "metric"])) == ["agent", "metric", "value", "low", "high", "n"]
 
 
 def test_a_failing_run_is_told_and_the_others_are_made(swept, capsys):
@@ -353,26 +354,14 @@ def test_what_is_left_out_and_other_kinds_of_values(swept, capsys):
     assert {p.name for p in tables("kinds").iterdir()} == {"sweep_kinds.csv", "sweep_kinds_runs.csv"}
     frame = results("kinds", smoke())
     assert set(frame["limit"]) == {"null", "4"}
-    means = over_seeds_of(frame[frame["domain"] == ""], ["agent", "limit", "unseen", "metric"])
+    means = means_over_seeds(frame[frame["domain"] == ""], ["agent", "limit", "unseen", "metric"])
     assert set(means["n"]) == {1}
     assert means[["low", "high"]].isna().all().all()
     assert len(told.out.splitlines()) == 1 + 8 + 3
     assert "[" not in told.out
 
 
-# --- means, ranks ---
-
-
-def test_means_of_a_hand_made_frame():
-    rows = [("er", 50, s, v) for s, v in ((0, 1.0), (1, 2.0), (2, 3.0))] + [("er", 100, 0, 5.0), ("lwf", None, 1, 4.0)]
-    frame = pd.DataFrame(rows, columns=["agent", "memory", "seed", "value"]).astype({"memory": "Int64"})
-    means = over_seeds_of(frame, by=["agent", "memory"])
-    assert means[["agent", "value", "n"]].to_numpy().tolist() == [["er", 2.0, 3], ["er", 5.0, 1], ["lwf", 4.0, 1]]
-    half = stats.t.ppf(0.975, 2) / 3**0.5
-    assert means.loc[0, ["low", "high"]].tolist() == pytest.approx([2 - half, 2 + half])
-    assert means.loc[1:, ["low", "high"]].isna().all().all()
-    with pytest.raises(ValueError, match=r"by is \['agent'\], and with \('er',\) some seed is there twice"):
-        over_seeds_of(frame, by=["agent"])
+# --- ranks ---
 
 
 def test_ranks_are_of_the_seeds_that_all_have(tmp_path):
