@@ -17,7 +17,7 @@ ROUNDING = 1e-12  # differences whose spread is smaller do not vary
 def t_interval(values: np.ndarray) -> tuple[float, float, float]:
     """Returns the mean of independent values, such as one for each seed, and the ends of its 95 % t interval.
 
-    With a single value the ends are NaN.
+    With a single value the ends are NaN, and where the values do not vary they are the mean.
     """
     from scipy import stats
 
@@ -25,8 +25,9 @@ def t_interval(values: np.ndarray) -> tuple[float, float, float]:
     mean, n = float(values.mean()), len(values)
     if n < 2:
         return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
-    return mean, mean - half, mean + half
+    error = stats.sem(values)
+    low, high = (mean, mean) if error == 0 else stats.t.interval(0.95, n - 1, mean, error)
+    return mean, float(low), float(high)
 
 
 def means_over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -71,8 +72,8 @@ def paired_t_tests(values: pd.DataFrame) -> pd.DataFrame:
         differences = (wide[first] - wide[second]).dropna().to_numpy()
         n, p = len(differences), float("nan")
         mean, low, high = t_interval(differences) if n else (p, p, p)
-        if n > 1 and (deviation := differences.std(ddof=1)) > ROUNDING:
-            p = float(2 * stats.t.sf(abs(mean) / deviation * np.sqrt(n), n - 1))
+        if n > 1 and differences.std(ddof=1) > ROUNDING:
+            p = float(stats.ttest_rel(wide[first], wide[second], nan_policy="omit").pvalue)
         rows.append((first, second, mean, low, high, p, n))
     table = pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high", "p", "n"])
     table.insert(6, "p_holm", holm(table["p"].to_numpy(float)))
