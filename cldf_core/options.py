@@ -1,7 +1,13 @@
 """Every option of the project: its default, its range and its meaning. No default stands anywhere else.
 
-A notebook's `parameters` cell, a file in params/ and the command line all name these options, and all
-are checked here, before anything is computed. Importing this module does not import torch.
+`Options` holds what every run has, a small model for each agent adds that agent's own options, and AGENTS joins them by
+the agent's name: the fields of AGENTS["er"] are exactly what a run of ER depends on. A notebook's `parameters` cell, a
+file in params/ and the command line name these options, and `checked` checks all of them before anything is computed.
+Importing this module does not import torch.
+
+The variant "paper" takes the defaults of the fields, the variant "original" those of ORIGINAL: what the code of
+*Towards generalizable DeepFake detection with continual learning on limited data* (2022) computes, mistakes included.
+Each difference is an option of its own. Source: methods.md sections 2 to 4 and 6.
 """
 
 from __future__ import annotations
@@ -9,12 +15,10 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
-
-from cldf_core.variants import SWITCHES, Real, Switches, variant_defaults
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 
 class UserError(ValueError):
@@ -28,20 +32,27 @@ class OptionError(UserError):
     """An option that does not exist, or a value that it does not allow."""
 
 
+def _number(value: object) -> object:
+    """YAML reads 1e-3 as text; an option that is a number takes it as one."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
 Names = Annotated[list[str], Field(min_length=1)]
-Network = Literal["slim", "resnet18", "resnet34", "resnet50"]
 
 
-class Options(Switches):
-    """All options of a run. Agents read their own (see AGENTS), everyone reads the others.
-
-    The switches between the variants "paper" and "seed", with both defaults, are in variants.py.
-    """
+class Options(BaseModel):
+    """The options that every run has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     agent: str = Field("sequential", description="who learns: a baseline or a continual-learning agent")
-    variant: Literal["paper", "seed"] = Field("paper", description="whose defaults: the papers' or the seed's code's")
+    variant: Literal["paper", "original"] = Field("paper", description="whose defaults: the papers' or the original's")
 
     # data
     data: str = Field("mini", min_length=1, description="mini, mini-smoke, a data set of `cldf data`, or a folder")
@@ -56,29 +67,34 @@ class Options(Switches):
         ["validation", "test"], min_length=1, description="the splits that are scored after every step"
     )
     untested: list[str] = Field([], description="domains of the stream that are only trained on")
-    validation_share: Real = Field(0.0, ge=0, lt=1, description="of the training groups, to be validation images")
-    shift: Literal["none", "noise", "blur", "occlusion"] = Field("none", description="what is done to training images")
-    shift_factors: list[Real] = Field([0.0], min_length=1, description="how much of it, chunk after chunk")
+    validation_share: Number = Field(0.0, ge=0, lt=1, description="share of the training groups used for validation")
+    corruption: Literal["none", "noise", "blur", "occlusion"] = Field("none", description="changes training images")
+    severities: list[Number] = Field([0.0], min_length=1, description="of the corruption, chunk after chunk")
     test_jpeg: int | None = Field(None, ge=1, le=100, description="JPEG quality that scored images go through")
     test_resize: int | None = Field(None, ge=8, le=8192, description="pixels of the shorter side, there and back")
+    drop_last: bool = Field(False, description="leaves a last, incomplete batch out")
+    order: Literal["shuffled", "fixed"] = Field("shuffled", description="of a step's images: anew each epoch, or once")
 
     # from image to network
     size: int = Field(128, ge=16, le=4096, multiple_of=2, description="pixels a side after the centre crop")
+    crop: Literal["centre", "top-left"] = Field("centre", description="which part of a larger image is kept")
     feature: Literal["spectrum", "image"] = Field("spectrum", description="what the network reads")
     plane: Literal["half", "full"] = Field("half", description="half of the spectrum holds all of it")
     band: Literal["full", "low", "mid", "high"] = Field("full", description="the frequencies that are kept")
     precision: Literal["float16", "float32"] = Field("float16", description="number format of stored spectra")
-    network: Network = Field("slim", description="the residual network")
+    channels: Literal["RGB", "BGR"] = Field("RGB", description="the order that the first weights were made for")
+    network: Literal["slim", "resnet18", "resnet34", "resnet50"] = Field("slim", description="the residual network")
     # From 8: torch 2.14's CPU convolutions break the heap with 2, 4 or 6 channels of full planes.
     width: int = Field(24, ge=8, le=512, description="channels in the slim network's first stage")
     weights: str | None = Field(None, description="imagenet, or a file with a torchvision state dict")
 
     # training
     optimiser: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
-    lr: Real = Field(2e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
-    lr_decay: Real = Field(0.0, ge=0, lt=1, description="share that a constant learning rate loses each epoch")
-    momentum: Real = Field(0.9, ge=0, lt=1, description="of SGD")
-    weight_decay: Real = Field(1e-4, ge=0, le=1, description="pull of the weights towards zero")
+    lr: Number = Field(2e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
+    lr_decay: Number = Field(0.0, ge=0, lt=1, description="share that a constant learning rate loses each epoch")
+    momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
+    dampening: Number = Field(0.0, ge=0, le=1, description="of SGD's momentum")
+    weight_decay: Number = Field(1e-4, ge=0, le=1, description="pull of the weights towards zero")
     schedule: Literal["one-cycle", "constant", "restarted"] = Field(
         "one-cycle", description="one-cycle: a new optimiser and cycle each step; constant: one for the whole stream"
     )  # restarted: a new optimiser each step, at a constant rate
@@ -89,83 +105,207 @@ class Options(Switches):
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the network is trained")
     mixed_precision: bool = Field(False, description="forward passes in bfloat16")
 
-    # agents
+    def problems(self) -> Iterator[str]:
+        """A sentence for each rule about several options, or the shape of one, that is broken."""
+        for name in ("stream", "unseen", "splits"):
+            if len(set(values := getattr(self, name))) < len(values):
+                yield f"{name} is {values!r}; allowed: each name once"
+        if both := ", ".join(sorted(set(self.stream) & set(self.unseen))):
+            yield f"unseen is {self.unseen!r}; allowed: domains that are not in stream (found in both: {both})"
+        if extra := sorted(set(self.untested) - set(self.stream)):
+            yield f"untested is {self.untested!r}; allowed: domains of the stream, which {extra[0]!r} is not"
+        if any(not 0 <= severity < float("inf") for severity in self.severities):
+            yield f"severities is {self.severities!r}; allowed: {allowed('severities')}"
+        if self.network == "slim" and self.weights:
+            yield f"weights is {self.weights!r}; allowed for the slim network: nothing (null), there are none for it"
+        # torch 2.14 on a CPU: gradients of 16-bit convolutions over maps of one column are arbitrary.
+        if self.mixed_precision and self.size < 64:
+            yield f"mixed_precision is True; allowed for size {self.size}: False, it needs a size of at least 64"
+
+
+class ReservoirOptions(Options):
+    """Of agents that keep a random sample of what they have seen."""
+
     memory: int = Field(400, ge=1, le=10_000_000, description="images that may be remembered")
+    offers: Literal["first-epoch", "every-epoch"] = Field("first-epoch", description="when the reservoir sees an image")
+    reservoir_count: Literal["image", "batch"] = Field("image", description="how the reservoir's n_seen goes up")
+
+
+class ICaRLOptions(ReservoirOptions):
+    """iCaRL's; the reservoir is the original's way."""
+
+    icarl_heads: Literal["grown", "shared"] = Field("grown", description="iCaRL: two outputs a domain, or two for all")
+    distil: bool = Field(True, description="iCaRL: the old network's outputs are targets")
+    rehearsal: Literal["all", "batch"] = Field("all", description="iCaRL: all exemplars, or a batch of them each time")
+    exemplars: Literal["herding", "reservoir"] = Field("herding", description="iCaRL: how exemplars are chosen")
+    verdict: Literal["nearest-mean", "linear"] = Field("nearest-mean", description="iCaRL: what gives the verdict")
+
+    def problems(self) -> Iterator[str]:
+        """As of all options, and iCaRL's own rules."""
+        yield from super().problems()
+        if self.icarl_heads == "shared" and self.distil:
+            yield (
+                "distil is True; allowed with shared heads: False, since the old network's outputs would leave none "
+                "for the labels"
+            )
+        if self.exemplars == "reservoir" and self.rehearsal == "all":
+            yield "rehearsal is 'all'; allowed with exemplars from a reservoir: batch"
+        if self.memory < (least := 2 * len(self.stream)):
+            yield (
+                f"memory is {self.memory}; allowed for iCaRL: at least one image for each class, {least} for a stream "
+                f"of {len(self.stream)} domains"
+            )
+
+
+class GDumbOptions(Options):
+    """GDumb's."""
+
+    memory: int = Field(400, ge=1, le=10_000_000, description="images that may be remembered")
+    gdumb_groups: Literal["domain-and-class", "class"] = Field("domain-and-class", description="GDumb: balances what")
+    refit: Literal["fresh", "continued"] = Field("fresh", description="GDumb: the network that the memory trains")
+    refit_after: Literal["domain", "chunk"] = Field("domain", description="GDumb: when it is trained")
     memory_epochs: int = Field(16, ge=1, le=65_536, description="GDumb: passes over the memory, a power of two")
-    memory_lr: Real = Field(0.05, gt=0, le=10, description="GDumb: highest learning rate on the memory")
-    memory_lr_min: Real = Field(0.0005, gt=0, le=10, description="GDumb: lowest learning rate on the memory")
+    memory_schedule: Literal["warm-restarts", "constant"] = Field("warm-restarts", description="GDumb: rate over time")
+    memory_lr: Number = Field(0.05, gt=0, le=10, description="GDumb: highest learning rate on the memory")
+    memory_lr_min: Number = Field(0.0005, gt=0, le=10, description="GDumb: lowest learning rate on the memory")
     memory_batch: int = Field(16, ge=1, le=100_000, description="GDumb: images per update on the memory")
-    clip: Real = Field(10.0, gt=0, le=1e6, description="GDumb: largest norm of a gradient")
-    distillation: Real = Field(1.0, ge=0, le=1000, description="LwF: weight of the distillation loss")
-    temperature: Real = Field(2.0, gt=0, le=1000, description="LwF: softening of the outputs")
+    memory_momentum: Number = Field(0.9, ge=0, lt=1, description="GDumb: of SGD on the memory")
+    memory_weight_decay: Number = Field(1e-4, ge=0, le=1, description="GDumb: of SGD on the memory")
+    clip: Number = Field(10.0, gt=0, le=1e6, description="GDumb: largest norm of a gradient")
+
+    def problems(self) -> Iterator[str]:
+        """As of all options, and GDumb's own rules."""
+        yield from super().problems()
+        if self.memory_schedule == "warm-restarts" and self.memory_epochs & (self.memory_epochs - 1):
+            yield f"memory_epochs is {self.memory_epochs}; allowed: a power of two (whole cycles of warm restarts)"
+        if self.memory_lr_min > self.memory_lr:
+            yield f"memory_lr_min is {self.memory_lr_min}; allowed: at most memory_lr, which is {self.memory_lr}"
+
+
+class LwFOptions(Options):
+    """LwF's."""
+
+    distillation: Number = Field(1.0, ge=0, le=1000, description="LwF: weight of the distillation loss")
+    temperature: Number = Field(2.0, gt=0, le=1000, description="LwF: softening of the outputs")
+    kd_weight: Literal["constant", "chunks"] = Field(
+        "constant", description="LwF: `distillation`, or n/(n+1) after n chunks"
+    )
+    teacher_after: Literal["domain", "chunk"] = Field("domain", description="LwF: when the teacher is replaced")
+    teacher_mode: Literal["eval", "train"] = Field("eval", description="LwF: train moves the teacher's statistics")
+
+
+Passes = Literal["joined", "averaged", "separate"]
+_PASSES = "one mean loss, of one pass (ER's default) or of two (MIR's), or two losses added up"
+
+
+class EROptions(ReservoirOptions):
+    """Experience replay's."""
+
     replay: int = Field(32, ge=1, le=100_000, description="ER, MIR: remembered images in each update")
+    replay_passes: Passes = Field("joined", description=f"ER, MIR: {_PASSES}")
+    replay_from: Literal["earlier-domains", "all"] = Field("earlier-domains", description="ER, MIR: what is replayed")
+
+
+class MIROptions(EROptions):
+    """MIR's. In two passes, the incoming batch's own gradient serves the virtual step and the update."""
+
+    replay_passes: Passes = Field("averaged", description=f"ER, MIR: {_PASSES}")
     candidates: int = Field(50, ge=1, le=1_000_000, description="MIR: remembered images to choose from")
+    virtual_lr: Number | None = Field(None, gt=0, le=10, description="MIR: of the virtual step; None: the optimiser's")
+    mir_statistics: Literal["frozen", "moving"] = Field("frozen", description="MIR: BatchNorm's, scoring candidates")
 
 
-# The options of each agent alone; `agents.register` adds more agents.
-AGENTS: dict[str, tuple[str, ...]] = {
-    "separate": (),
-    "sequential": (),
-    "joint": (),
-    "icarl": ("memory",),
-    "gdumb": ("memory", "memory_epochs", "memory_lr", "memory_lr_min", "memory_batch", "clip"),
-    "lwf": ("distillation", "temperature"),
-    "er": ("memory", "replay"),
-    "mir": ("memory", "replay", "candidates"),
+# The options of each agent; `agents.register` adds more agents.
+AGENTS: dict[str, type[Options]] = {
+    "separate": Options,
+    "sequential": Options,
+    "joint": Options,
+    "icarl": ICaRLOptions,
+    "gdumb": GDumbOptions,
+    "lwf": LwFOptions,
+    "er": EROptions,
+    "mir": MIROptions,
 }
-_OWN = {name for own in (AGENTS, SWITCHES) for agent, names in own.items() if agent for name in names}
+FIELDS = {
+    name: field for kind in AGENTS.values() for name, field in kind.model_fields.items()
+}  # by name, of all agents
 
+_STREAM: dict[str, Any] = {
+    **{"size": 224, "plane": "full", "precision": "float32", "crop": "top-left", "channels": "BGR"},
+    **{"network": "resnet34", "splits": ["test"], "epochs": 10, "batch": 10},
+    **{"optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "dampening": 0.9, "weight_decay": 1e-4},
+}
+# NoCL and Normal: whole domains, in the order they were loaded in, a new optimiser for each.
+_BASELINE = {**_STREAM, "schedule": "restarted", "order": "fixed"}
+_CONTINUAL = {**_STREAM, "schedule": "constant", "chunks": 10, "drop_last": True}
+_RESERVOIR = {**_CONTINUAL, "memory": 5000, "offers": "every-epoch", "reservoir_count": "batch"}
+_REPLAY = {**_RESERVOIR, "replay": 10, "replay_passes": "separate", "replay_from": "all"}
+# What the original's code takes for the options that are not given, agent by agent.
+ORIGINAL: dict[str, dict[str, Any]] = {
+    "separate": _BASELINE,
+    "sequential": _BASELINE,
+    "joint": _BASELINE,
+    "icarl": {
+        **{**_RESERVOIR, "icarl_heads": "shared", "distil": False},
+        **{"rehearsal": "batch", "exemplars": "reservoir", "verdict": "linear"},
+    },
+    "gdumb": {
+        **{**_CONTINUAL, "memory": 3000, "memory_epochs": 10, "memory_lr": 0.1, "memory_batch": 10},
+        **{"gdumb_groups": "class", "refit": "continued", "refit_after": "chunk"},
+        **{"memory_schedule": "constant", "memory_momentum": 0.0, "memory_weight_decay": 0.0},
+    },
+    "lwf": {**_CONTINUAL, "kd_weight": "chunks", "teacher_after": "chunk", "teacher_mode": "train"},
+    "er": _REPLAY,
+    "mir": {**_REPLAY, "candidates": 50, "virtual_lr": 0.1, "mir_statistics": "moving"},
+}
 
-def relevant(options: Options) -> dict[str, Any]:
-    """The options that this run's result depends on: all but the other agents' own."""
-    # Of a registered agent, whose run is read where nobody has registered it, what was written down.
-    own = (*AGENTS.get(options.agent, options.model_fields_set), *SWITCHES.get(options.agent, ()))
-    return {k: v for k, v in options.model_dump().items() if k not in _OWN or k in own}
+# Earlier versions' names; whoever uses one is told today's.
+RENAMED = {
+    **{"statistics": "mir_statistics", "counted": "reservoir_count", "groups": "gdumb_groups"},
+    **{"heads": "icarl_heads", "passes": "replay_passes", "shift": "corruption", "shift_factors": "severities"},
+}
 
 
 def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where: str = "options") -> Options:
-    """Options made from values, each checked against its type and range.
+    """The options of the agent that the values name, each checked against its type and range.
 
     Args:
-        values: option names and their values; what is not given keeps its default.
+        values: option names and their values; what is not given keeps the variant's default. Options that only
+            other agents have are checked and left out.
         names: the options that are allowed here; None allows all.
         where: what the values came from, for the message.
 
     Raises:
         OptionError: says the name, the value and what is allowed.
     """
-    allowed_names = list(names) if names is not None else list(Options.model_fields)
+    names = list(FIELDS if names is None else names)
     for name in values:
-        if name not in allowed_names:
-            raise OptionError(
-                f"{where}: there is no option {name!r} (its value is {values[name]!r}); "
-                + _instead(str(name), allowed_names)
-            )
+        if name not in names:
+            raise OptionError(f"{where}: {_unknown(name, values[name], names)}")
+    if values.get("variant") == "seed":
+        raise OptionError(f"{where}: variant is 'seed', which is called 'original' now; allowed: {allowed('variant')}")
+    agent = values.get("agent", "sequential")
+    if not isinstance(agent, str) or agent not in AGENTS:
+        raise OptionError(f"{where}: agent is {agent!r}; allowed: {allowed('agent')}")
     try:
-        options = Options(**{**variant_defaults(values), **values})
+        for kind in AGENTS.values():  # the other agents' options, for their range alone
+            kind(**{name: value for name, value in values.items() if name in kind.model_fields})
+        defaults = ORIGINAL.get(agent, {}) if values.get("variant") == "original" else {}
+        kind = AGENTS[agent]
+        options = kind(**{**defaults, **{name: value for name, value in values.items() if name in kind.model_fields}})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
+        name = str(error.errors()[0]["loc"][0])
         raise OptionError(f"{where}: {name} is {values[name]!r}; allowed: {allowed(name)}") from None
-    _check_together(options, where)
-    options.model_fields_set.intersection_update(values)  # so that `for_agent` can tell what was asked for
+    for problem in options.problems():
+        raise OptionError(f"{where}: {problem}")
     return options
-
-
-def for_agent(options: Options, agent: str) -> Options:
-    """The same options for another agent, checked again: some rules concern one agent only.
-
-    Raises:
-        OptionError: as `checked`.
-    """
-    return checked({**options.model_dump(exclude_unset=True), "agent": agent}, where=f"agent {agent}")
 
 
 def from_text(name: str, text: str) -> Any:
     """The value that a text on the command line stands for, by the option's type; unchecked."""
     import yaml
 
-    field = Options.model_fields.get(name)
+    field = FIELDS.get(name)
     if field is None or (field.annotation is str and text):
         return text
     try:
@@ -179,84 +319,32 @@ def from_text(name: str, text: str) -> Any:
 
 def allowed(name: str) -> str:
     """What an option allows, in words: "a whole number from 1 to 10000"."""
-    field = Options.model_fields[name]
-    kind, none = field.annotation, False
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        none = True
-        kind = next(part for part in typing.get_args(kind) if part is not type(None))
-    limits = {
-        key: getattr(rule, key)
-        for rule in field.metadata
-        for key in ("ge", "gt", "le", "lt", "multiple_of")
-        if hasattr(rule, key)
-    }
     if name == "agent":
-        text = ", ".join(AGENTS)
-    elif typing.get_origin(kind) is Literal:
+        return ", ".join(AGENTS)
+    kind, none = FIELDS[name].annotation, ""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        kind, none = next(part for part in typing.get_args(kind) if part is not type(None)), ", or nothing (null)"
+    rules = {key: getattr(rule, key) for rule in FIELDS[name].metadata for key in _LIMITS if hasattr(rule, key)}
+    if typing.get_origin(kind) is Literal:
         text = ", ".join(map(str, typing.get_args(kind)))
     elif typing.get_origin(kind) is list:
         inner = typing.get_args(kind)[0]
-        text = "a list of " + (
-            " or ".join(typing.get_args(inner))
-            if typing.get_origin(inner) is Literal
-            else ("names" if inner is str else "numbers from 0 up")
-        )
-    elif kind is bool:
-        text = "true or false"
-    elif kind is str:
-        text = field.description or "text"
+        choices = " or ".join(typing.get_args(inner)) if typing.get_origin(inner) is Literal else ""
+        text = "a list of " + (choices or ("names" if inner is str else "numbers from 0 up"))
+    elif kind in (bool, str):
+        text = "true or false" if kind is bool else FIELDS[name].description or "text"
     else:
-        text = "an even whole number" if "multiple_of" in limits else "a whole number" if kind is int else "a number"
-        text += f" from {limits['ge']}" if "ge" in limits else f" above {limits['gt']}" if "gt" in limits else ""
-        text += f" to {limits['le']}" if "le" in limits else f" and below {limits['lt']}" if "lt" in limits else ""
-    return text + (", or nothing (null)" if none else "")
+        text = "an even whole number" if "multiple_of" in rules else "a whole number" if kind is int else "a number"
+        text += "".join(words.format(rules[key]) for key, words in _LIMITS.items() if key in rules and words)
+    return text + none
 
 
-def _check_together(options: Options, where: str) -> None:
-    """Rules that concern two options or the shape of one."""
-    o = options
-    both = ", ".join(sorted(set(o.stream) & set(o.unseen)))
-    extra = sorted(set(o.untested) - set(o.stream))
-    icarl = o.agent == "icarl"
-    lists = {name: getattr(o, name) for name in ("stream", "unseen", "splits")}
-    problems = (
-        o.agent not in AGENTS and f"agent is {o.agent!r}; allowed: {allowed('agent')}",
-        *(f"{k} is {v!r}; allowed: each name once" for k, v in lists.items() if len(set(v)) < len(v)),
-        both and f"unseen is {o.unseen!r}; allowed: domains that are not in stream (found in both: {both})",
-        extra and f"untested is {o.untested!r}; allowed: domains of the stream, which {extra[0]!r} is not",
-        any(not 0 <= f < float("inf") for f in o.shift_factors)
-        and f"shift_factors is {o.shift_factors!r}; allowed: {allowed('shift_factors')}",
-        icarl
-        and o.heads == "shared"
-        and o.distil
-        and "distil is True; allowed with shared heads: False, since the old network's outputs would leave none for "
-        "the labels",
-        icarl
-        and o.exemplars == "reservoir"
-        and o.rehearsal == "all"
-        and "rehearsal is 'all'; allowed with exemplars from a reservoir: batch",
-        o.memory_schedule == "warm-restarts"
-        and o.memory_epochs & (o.memory_epochs - 1)
-        and f"memory_epochs is {o.memory_epochs}; allowed: a power of two (whole cycles of warm restarts)",
-        o.network == "slim"
-        and o.weights
-        and f"weights is {o.weights!r}; allowed for the slim network: nothing (null), there are none for it",
-        icarl
-        and o.memory < 2 * len(o.stream)
-        and f"memory is {o.memory}; allowed for iCaRL: at least one image for each class, {2 * len(o.stream)} for a "
-        f"stream of {len(o.stream)} domains",
-        o.memory_lr_min > o.memory_lr
-        and f"memory_lr_min is {o.memory_lr_min}; allowed: at most memory_lr, which is {o.memory_lr}",
-        # torch 2.14 on a CPU: gradients of 16-bit convolutions over maps of one column are arbitrary.
-        o.mixed_precision
-        and o.size < 64
-        and f"mixed_precision is True; allowed for size {o.size}: False, it needs a size of at least 64",
-    )
-    for problem in filter(None, problems):
-        raise OptionError(f"{where}: {problem}")
+_LIMITS = {"ge": " from {}", "gt": " above {}", "le": " to {}", "lt": " and below {}", "multiple_of": ""}
 
 
-def _instead(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+def _unknown(name: str, value: Any, names: list[str]) -> str:
+    if name in RENAMED:
+        return f"there is no option {name!r} any more; it is called {RENAMED[name]!r} now"
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     meant = f"did you mean {close[0]!r}? " if close else ""
-    return f"{meant}Allowed: {', '.join(names)}"
+    return f"there is no option {name!r} (its value is {value!r}); {meant}Allowed: {', '.join(names)}"

@@ -46,7 +46,8 @@ batch: int = 32  # images per update
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("00_start_here", globals())
+parameters = from_notebook("00_start_here", globals())
+options = parameters.options()
 
 # %% [markdown]
 # ## The project in a page
@@ -81,12 +82,12 @@ from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.runtime import thread_count
 from cldf_core.evaluation import bootstrap
 from cldf_core.protocol import train_and_test
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import load_spectra, training_samples
 from cldf_core.stream import Samples, make_steps
 
 figures.theme()
-out = notebook_folder("00_start_here", options)
+out = parameters.folder
 
 # %% [markdown]
 # ## The data

@@ -34,7 +34,8 @@ seed: int = 0  # of everything random
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("01_data_exploration", globals())
+parameters = from_notebook("01_data_exploration", globals())
+options = parameters.options()
 
 # %%
 from pathlib import PurePosixPath
@@ -50,11 +51,11 @@ from cldf_core.data.intake import audit
 from cldf_core.data.intake.scan import survey
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.evaluation import bootstrap
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import load_spectra
 
 figures.theme()
-out = notebook_folder("01_data_exploration", options)
+out = parameters.folder
 
 # %% [markdown]
 # ## What is there?

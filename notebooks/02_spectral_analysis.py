@@ -35,7 +35,8 @@ seed: int = 0  # of everything random
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("02_spectral_analysis", globals())
+parameters = from_notebook("02_spectral_analysis", globals())
+options = parameters.options()
 
 # %%
 import numpy as np
@@ -46,12 +47,12 @@ from cldf_core.data.domains import SPLITS
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.evaluation.seeds import t_interval
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import load_spectra
 from cldf_core.spectrum import band_mask, line_ratio, log_magnitude, log_spectrum, mirror, radial_profile
 
 figures.theme()
-out = notebook_folder("02_spectral_analysis", options)
+out = parameters.folder
 
 # %% [markdown]
 # ## What is a spectrum?

@@ -27,7 +27,7 @@
 # **Time**: about four minutes on two cores; seconds when the runs exist already.
 
 # %% tags=["parameters"]
-variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -55,10 +55,10 @@ device: str = "cpu"  # where the network is trained
 mixed_precision: bool = False  # forward passes in bfloat16
 
 # %%
-from cldf_core.options import for_agent
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("03_without_continual_learning", globals())
+parameters = from_notebook("03_without_continual_learning", globals())
+options = parameters.options()
 
 # %%
 import inspect
@@ -68,11 +68,11 @@ import pandas as pd
 from cldf_core import figures
 from cldf_core.agents.finetune import Separate, Sequential
 from cldf_core.evaluation import bootstrap, metrics
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()
-out = notebook_folder("03_without_continual_learning", options)
+out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 
 # %% [markdown]
@@ -106,7 +106,7 @@ print(inspect.getsource(Separate))
 # The next cell trains the three, or reads the runs if they were made before with the same options.
 
 # %%
-runs = {agent: make_run(for_agent(options, agent)) for agent in ("separate", "sequential", "joint")}
+runs = {agent: make_run(parameters.options(agent)) for agent in ("separate", "sequential", "joint")}
 scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest

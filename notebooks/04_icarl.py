@@ -27,7 +27,7 @@
 # **Time**: about two minutes on two cores; seconds when the run exists already.
 
 # %% tags=["parameters"]
-variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -56,10 +56,10 @@ mixed_precision: bool = False  # forward passes in bfloat16
 memory: int = 400  # images that may be remembered
 
 # %%
-from cldf_core.options import for_agent
 from cldf_core.workflow.parameters import from_notebook
 
-options = for_agent(from_notebook("04_icarl", globals()), "icarl")
+parameters = from_notebook("04_icarl", globals())
+options = parameters.options()
 
 # %%
 import inspect
@@ -72,11 +72,11 @@ from cldf_core import figures
 from cldf_core.agents.icarl import ICaRL, icarl_loss
 from cldf_core.buffers import herding
 from cldf_core.evaluation import bootstrap
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()
-out = notebook_folder("04_icarl", options)
+out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 
 # %% [markdown]

@@ -26,7 +26,7 @@
 # **Time**: about two minutes on two cores; seconds when the run exists already.
 
 # %% tags=["parameters"]
-variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -60,10 +60,10 @@ memory_batch: int = 16  # GDumb: images per update on the memory
 clip: float = 10.0  # GDumb: largest norm of a gradient
 
 # %%
-from cldf_core.options import for_agent
 from cldf_core.workflow.parameters import from_notebook
 
-options = for_agent(from_notebook("05_gdumb", globals()), "gdumb")
+parameters = from_notebook("05_gdumb", globals())
+options = parameters.options()
 
 # %%
 import inspect
@@ -76,12 +76,12 @@ from cldf_core import figures
 from cldf_core.agents import gdumb
 from cldf_core.buffers import Balanced
 from cldf_core.evaluation import bootstrap
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
 
 figures.theme()
-out = notebook_folder("05_gdumb", options)
+out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 
 # %% [markdown]

@@ -26,7 +26,7 @@
 # **Time**: about a minute and a half on two cores; seconds when the run exists already.
 
 # %% tags=["parameters"]
-variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -56,10 +56,10 @@ distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
 
 # %%
-from cldf_core.options import for_agent
 from cldf_core.workflow.parameters import from_notebook
 
-options = for_agent(from_notebook("06_lwf", globals()), "lwf")
+parameters = from_notebook("06_lwf", globals())
+options = parameters.options()
 
 # %%
 import inspect
@@ -73,11 +73,11 @@ from cldf_core import figures
 from cldf_core.agents.lwf import LwF, distillation_loss
 from cldf_core.evaluation import bootstrap
 from cldf_core.runs.checkpoints import load_network
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 
 figures.theme()
-out = notebook_folder("06_lwf", options)
+out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 
 # %% [markdown]

@@ -27,7 +27,7 @@
 # **Time**: about four minutes on two cores; seconds when the runs exist already.
 
 # %% tags=["parameters"]
-variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -58,10 +58,10 @@ replay: int = 32  # ER, MIR: remembered images in each update
 candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
-from cldf_core.options import for_agent
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("07_er_and_mir", globals())
+parameters = from_notebook("07_er_and_mir", globals())
+options = parameters.options("mir")
 
 # %%
 import copy
@@ -76,12 +76,12 @@ from cldf_core import buffers, figures
 from cldf_core.agents.replay import ER, MIR
 from cldf_core.evaluation import bootstrap
 from cldf_core.runs.checkpoints import load_network
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Batch
 
 figures.theme()
-out = notebook_folder("07_er_and_mir", options)
+out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 
 # %% [markdown]
@@ -194,7 +194,7 @@ print(inspect.getsource(ER._two_passes))
 # same options.
 
 # %%
-runs = {agent: make_run(for_agent(options, agent)) for agent in ("er", "mir")}
+runs = {agent: make_run(parameters.options(agent)) for agent in ("er", "mir")}
 scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest

@@ -27,7 +27,7 @@
 # **Time**: about a minute on two cores.
 
 # %% tags=["parameters"]
-variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -65,11 +65,12 @@ replay: int = 32  # ER, MIR: remembered images in each update
 candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
-from cldf_core.options import AGENTS, for_agent
+from cldf_core.options import AGENTS
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("08_cross_data_set_evaluation", globals())
-all_options = {agent: for_agent(options, agent) for agent in AGENTS}
+parameters = from_notebook("08_cross_data_set_evaluation", globals())
+options = parameters.options()
+all_options = {agent: parameters.options(agent) for agent in AGENTS}
 
 # %%
 import pandas as pd
@@ -79,12 +80,12 @@ from cldf_core import figures
 from cldf_core.evaluation import bootstrap, calibration
 from cldf_core.evaluation.seeds import means_over_seeds, paired_t_tests
 from cldf_core.results.metric_table import metric_card
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, find_run
 from cldf_core.workflow import sweep
 
 figures.theme()
-out = notebook_folder("08_cross_data_set_evaluation", options)
+out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 
 # %% [markdown]
@@ -330,7 +331,7 @@ save_figure(figure, out.figures, "08_differences")
 # What was not run is not in the table.
 
 # %%
-seeds = with_domain(sweep.results("seeds", options))
+seeds = with_domain(sweep.results("seeds", parameters))
 over_seeds = means_over_seeds(seeds, by=["agent", "metric"])
 ends = ["accuracy: average", "accuracy: forgetting (max-last)", "AUC: average"]
 unseen = [f"{m}: {name}" for name in unseen_names[:1] for m in ("accuracy", "AUC")]
@@ -398,12 +399,12 @@ save_figure(figures.trade_offs(shown, pairs, points=points), out.figures, "08_tr
 # agents on the same domains in other orders; three seeds each. MIR is left out of both, for its time.
 
 # %%
-sizes = with_domain(sweep.results("memory", options))
+sizes = with_domain(sweep.results("memory", parameters))
 if len(sizes):
     table = means_over_seeds(sizes, by=["agent", "memory", "metric"])
     names = ["accuracy: average", "accuracy: forgetting (max-last)", *unseen[:1]]
     save_figure(figures.by_setting(table, "memory", names, label="images in the memory"), out.figures, "08_memory")
-orders = with_domain(sweep.results("orders", options))
+orders = with_domain(sweep.results("orders", parameters))
 if len(orders):
     orders["order"] = orders["stream"].map(figures.short_name).str.replace(", ", "\n")
     table = means_over_seeds(orders, by=["agent", "order", "metric"])

@@ -27,7 +27,7 @@
 # **Time**: about two minutes on two cores; half a minute when the scores exist already.
 
 # %% tags=["parameters"]
-variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -65,11 +65,12 @@ replay: int = 32  # ER, MIR: remembered images in each update
 candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
-from cldf_core.options import AGENTS, for_agent
+from cldf_core.options import AGENTS
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("09_robustness", globals())
-all_options = {agent: for_agent(options, agent) for agent in AGENTS}
+parameters = from_notebook("09_robustness", globals())
+options = parameters.options()
+all_options = {agent: parameters.options(agent) for agent in AGENTS}
 
 # %%
 import numpy as np
@@ -80,12 +81,12 @@ from cldf_core import figures
 from cldf_core.data.corruptions import STRENGTHS, VERSIONS
 from cldf_core.detection import robustness
 from cldf_core.evaluation.robustness import AVERAGE, GUESSING, curves, halved, survival, trace_curves
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import find_run, load_spectra
 from cldf_core.spectrum import log_magnitude
 
 figures.theme()
-out = notebook_folder("09_robustness", options)
+out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 
 # %% [markdown]

@@ -27,7 +27,7 @@
 # **Time**: about six minutes on two cores; one when the runs exist already.
 
 # %% tags=["parameters"]
-variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -65,12 +65,12 @@ replay: int = 32  # ER, MIR: remembered images in each update
 candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
-from cldf_core.options import checked, for_agent
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("10_bands_and_explanations", globals())
+parameters = from_notebook("10_bands_and_explanations", globals())
+options = parameters.options()
 agents = ("separate", "sequential", "joint", "mir")
-all_options = {agent: for_agent(options, agent) for agent in agents}
+all_options = {agent: parameters.options(agent) for agent in agents}
 
 # %%
 import numpy as np
@@ -83,11 +83,11 @@ from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation import attribution, bootstrap
 from cldf_core.resnet import build_network
 from cldf_core.runs.checkpoints import load_network
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import find_run, load_spectra, make_run
 
 figures.theme()
-out = notebook_folder("10_bands_and_explanations", options)
+out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 BANDS = ("low", "mid", "high")
 
@@ -108,9 +108,8 @@ BANDS = ("low", "mid", "high")
 # %%
 runs = {agent: find_run(own) for agent, own in all_options.items()}
 banded = {
-    (agent, band): make_run(checked({**own.model_dump(exclude_unset=True), "band": band}))
-    for agent, own in all_options.items()
-    if agent in ("separate", "sequential")
+    (agent, band): make_run(parameters.options(agent, band=band))
+    for agent in ("separate", "sequential")
     for band in BANDS
 }
 banded |= {(agent, "full"): runs[agent] for agent in ("separate", "sequential")}

@@ -46,7 +46,8 @@ replay: int = 32  # ER, MIR: remembered images in each update
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("12_your_own_data_your_own_agent", globals())
+parameters = from_notebook("12_your_own_data_your_own_agent", globals())
+options = parameters.options("er")
 
 # %%
 import shutil
@@ -64,12 +65,12 @@ from cldf_core.data.intake import add
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation import bootstrap
-from cldf_core.options import checked, for_agent
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.options import EROptions
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()
-out = notebook_folder("12_your_own_data_your_own_agent", options)
+out = parameters.folder
 
 # %% [markdown]
 # ## Part one: your own data
@@ -129,8 +130,8 @@ else:
 # From here on it is like any other data set. Sequential fine-tuning and experience replay (ER, notebook 07):
 
 # %%
-options = checked({**options.model_dump(exclude_unset=True), "data": name, "splits": ["test"]})
-runs = {agent: make_run(for_agent(options, agent)) for agent in ("sequential", "er")}
+parameters = parameters.changed(data=name, splits=["test"])
+runs = {agent: make_run(parameters.options(agent)) for agent in ("sequential", "er")}
 scores = collect_scores(list(runs.values()))
 cells = figures.cells(scores)
 save_figure(figures.matrices(cells, options.stream), out.figures, "12_matrices")
@@ -210,9 +211,9 @@ class DERpp(Agent):
 # are not tuned here.
 
 # %%
-register("derpp", DERpp, options=("memory", "replay"))
+register("derpp", DERpp, EROptions)
 figures.AGENTS["derpp"] = ("DER++", "#882255")
-runs["derpp"] = make_run(for_agent(options, "derpp"))
+runs["derpp"] = make_run(parameters.options("derpp"))
 scores = collect_scores(list(runs.values()))
 cells = figures.cells(scores)
 save_table(cells, out.figures, "12_cells")

@@ -27,7 +27,7 @@
 # notebook as a page, without its code.
 
 # %% tags=["parameters"]
-variant: str = "paper"  # whose defaults: the papers' or the seed's code's
+variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
@@ -58,10 +58,10 @@ replay: int = 32  # ER, MIR: remembered images in each update
 candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
-from cldf_core.options import for_agent
 from cldf_core.workflow.parameters import from_notebook
 
-options = for_agent(from_notebook("13_detector", globals()), "mir")
+parameters = from_notebook("13_detector", globals())
+options = parameters.options("mir")
 
 # %%
 import tempfile
@@ -77,12 +77,12 @@ from cldf_core.data.images import crop, open_image
 from cldf_core.detection.detector import load_detector, share_of_fakes
 from cldf_core.detection.score import score
 from cldf_core.evaluation.attribution import grad_cam
-from cldf_core.runs.folder import notebook_folder, save_figure
+from cldf_core.runs.folder import save_figure
 from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.spectrum import network_input
 
 figures.theme()
-out = notebook_folder("13_detector", options)
+out = parameters.folder
 
 # %% [markdown]
 # ## The detector

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from cldf_core.variants import PAPER, SEED, SWITCHES, Switches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,6 @@ from cldf_core.options import (
     from_text,
     relevant,
 )
-from cldf_core.variants import PAPER, SEED, SWITCHES, Switches
 from cldf_core.workflow.parameters import NOTEBOOKS, asked_for, from_notebook, switches
 
 NAN, INF = float("nan"), float("inf")

@@ -24,7 +24,7 @@ AGENTS: dict[str, type[Agent]] = {
     "er": ER,
     "mir": MIR,
 }
-_OURS = tuple(AGENTS)
+_BUILT_IN = tuple(AGENTS)
 
 
 def build_agent(options: Options) -> Agent:
@@ -32,22 +32,21 @@ def build_agent(options: Options) -> Agent:
     return AGENTS[options.agent](options)
 
 
-def register(name: str, agent: type[Agent], options: tuple[str, ...] = ()) -> None:
+def register(name: str, agent: type[Agent], options: type[Options] = Options) -> None:
     """Makes an agent of one's own known under a name, until this Python ends; again under the same name replaces it.
 
     Args:
         name: for the option `agent`.
         agent: the class.
-        options: the options of other agents that it reads, such as ("memory", "replay").
+        options: the model of its options: one of `cldf_core.options`, such as EROptions, or a subclass with more.
 
     Raises:
-        ValueError: the name is that of one of our agents or no name, or there is no such option.
+        ValueError: the name is that of one of our agents, or no name.
     """
-    if name in _OURS or not name.isidentifier():
+    if name in _BUILT_IN or not name.isidentifier():
         raise ValueError(f"the agent's name is {name!r}; allowed: a word of letters, digits and _ that is not in use")
-    if odd := set(options) - set(Options.model_fields):
-        raise ValueError(f"there is no option {min(odd)!r}; allowed: {', '.join(Options.model_fields)}")
     known.AGENTS[name] = options
+    known.FIELDS.update({field: value for field, value in options.model_fields.items() if field not in known.FIELDS})
     AGENTS[name] = agent
 
 

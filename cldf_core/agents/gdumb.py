@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from cldf_core.agents.base import Agent
 from cldf_core.buffers import Balanced, packing_of
-from cldf_core.options import Options
+from cldf_core.options import GDumbOptions
 from cldf_core.resnet import Network
 from cldf_core.stream import Batch, Step
 
@@ -42,13 +42,15 @@ class GDumb(Agent):
     (`memory_lr`), clipped gradients. The paper's CutMix is left out, since spectra do not mix: a patch of
     one plane pasted into another is no spectrum of any image.
 
-    Seed: balanced over the two classes only, so that nothing comes in once the memory is full; after each
+    Original: balanced over the two classes only, so that nothing comes in once the memory is full; after each
     chunk the current network is trained on, at a constant learning rate.
     """
 
-    def __init__(self, options: Options) -> None:
+    options: GDumbOptions
+
+    def __init__(self, options: GDumbOptions) -> None:
         super().__init__(options)
-        self.memory = Balanced(options.memory, packing_of(options), options.groups)
+        self.memory = Balanced(options.memory, packing_of(options), options.gdumb_groups)
 
     def begin_step(self, step: Step) -> Step:
         """The images are only looked at once; training comes at the end."""
@@ -60,7 +62,7 @@ class GDumb(Agent):
         return float("nan")
 
     def end_step(self, step: Step) -> None:
-        """After a domain's last chunk (seed: after every chunk): a network, trained on the memory."""
+        """After a domain's last chunk (original: after every chunk): a network, trained on the memory."""
         if step.last or self.options.refit_after == "chunk":
             if self.options.refit == "fresh":
                 self.network = self.fresh_network()

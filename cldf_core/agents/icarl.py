@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from cldf_core.agents.base import SCORE_BATCH, Agent
 from cldf_core.buffers import Exemplars, Reservoir, packing_of, retrieve_random
-from cldf_core.options import Options
+from cldf_core.options import ICaRLOptions
 from cldf_core.resnet import Network, frozen
 from cldf_core.stream import Batch, Samples, Step
 
@@ -44,17 +44,19 @@ class ICaRL(Agent):
     exemplars per class, chosen by herding on L2-normalised features. The verdict is the class of the
     nearest mean; the logit of fake is min d² over real means - min d² over fake means.
 
-    Seed: two outputs for all domains, no distillation, exemplars from a reservoir, of which a random batch
+    Original: two outputs for all domains, no distillation, exemplars from a reservoir, of which a random batch
     joins every new one (none that this chunk has written), and the verdict of the linear head.
     """
 
-    def __init__(self, options: Options) -> None:
+    options: ICaRLOptions
+
+    def __init__(self, options: ICaRLOptions) -> None:
         super().__init__(options)
         packing = packing_of(options)
         self.memory: Exemplars | Reservoir = (
             Exemplars(options.memory, packing)
             if options.exemplars == "herding"
-            else Reservoir(options.memory, packing, options.counted)
+            else Reservoir(options.memory, packing, options.reservoir_count)
         )
         self.old: Network | None = None
         self.written: set[int] = set()  # slots that this chunk has filled
@@ -62,7 +64,7 @@ class ICaRL(Agent):
     def begin_step(self, step: Step) -> Step:
         """Grows the head for a new domain, and adds the exemplars to what is gone through."""
         new_domain = step.index > 0 and step.chunk == 0
-        grown = new_domain and self.options.heads == "grown"
+        grown = new_domain and self.options.icarl_heads == "grown"
         if new_domain and self.options.distil:
             self.old = copy.deepcopy(self.network).eval()
         if grown:
@@ -87,7 +89,7 @@ class ICaRL(Agent):
             slots = retrieve_random(self.memory, self.options.batch, self.generator, exclude_slots=self.written)
             batch = batch + self.memory.take(slots) if len(slots) else batch
         old = self.evaluate(batch.spectra, self.old) if self.old is not None else None
-        classes = batch.labels + 2 * batch.domains * (self.options.heads == "grown")
+        classes = batch.labels + 2 * batch.domains * (self.options.icarl_heads == "grown")
         return icarl_loss(self.logits(batch.spectra), classes.to(self.device), old)
 
     def end_step(self, step: Step) -> None:

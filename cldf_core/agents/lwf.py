@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cldf_core.agents.base import Agent
-from cldf_core.inference import QuickInference
-from cldf_core.options import Options
+from cldf_core.options import LwFOptions
 from cldf_core.resnet import Network
 from cldf_core.stream import Batch, Step
 
@@ -37,11 +36,13 @@ class LwF(Agent):
     No image is remembered. While a new domain is learned, the outputs on its images are also pulled
     towards those of the teacher, the network as it was after the previous domain, in evaluation mode.
 
-    Seed: L = CE / (n + 1) + n / (n + 1) KD after n chunks; the teacher is the network after the previous
+    Original: L = CE / (n + 1) + n / (n + 1) KD after n chunks; the teacher is the network after the previous
     chunk, in training mode, so its BatchNorm statistics drift.
     """
 
-    def __init__(self, options: Options) -> None:
+    options: LwFOptions
+
+    def __init__(self, options: LwFOptions) -> None:
         super().__init__(options)
         self.teacher: Network | None = None
         self.chunks = 0  # finished so far
@@ -58,13 +59,13 @@ class LwF(Agent):
         return loss + self.options.distillation * distillation
 
     def _taught(self, spectra: Tensor, teacher: Network) -> Tensor:
-        with torch.no_grad(), QuickInference():
+        with torch.no_grad():
             if self.options.teacher_mode == "eval":
                 return self.evaluate(spectra, teacher)
             return self.logits(spectra, teacher.train())
 
     def end_step(self, step: Step) -> None:
-        """After a domain's last chunk (seed: after every chunk) the network becomes the teacher."""
+        """After a domain's last chunk (original: after every chunk) the network becomes the teacher."""
         self.chunks += 1
         if step.last or self.options.teacher_after == "chunk":
             self.teacher = copy.deepcopy(self.network).eval()

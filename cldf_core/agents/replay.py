@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cldf_core.agents.base import Agent
 from cldf_core.buffers import Reservoir, mir_ranking, packing_of, retrieve_random
-from cldf_core.options import Options
+from cldf_core.options import EROptions, MIROptions
 from cldf_core.stream import Batch, Step
 
 
@@ -19,13 +19,15 @@ class ER(Agent):
     Each incoming batch is joined with as many as `replay` random images of earlier domains, and one
     mean loss is descended. Each image is offered to the reservoir once, in the first epoch.
 
-    Seed: incoming and replayed images in two passes, whose gradients add up; the current chunk is replayed
+    Original: incoming and replayed images in two passes, whose gradients add up; the current chunk is replayed
     too; an image is offered in every epoch; the reservoir counts by batches.
     """
 
-    def __init__(self, options: Options) -> None:
+    options: EROptions
+
+    def __init__(self, options: EROptions) -> None:
         super().__init__(options)
-        self.memory = Reservoir(options.memory, packing_of(options), options.counted)
+        self.memory = Reservoir(options.memory, packing_of(options), options.reservoir_count)
         self.excluded: int | None = None  # the domain whose images are not replayed
 
     def begin_step(self, step: Step) -> Step:
@@ -35,7 +37,7 @@ class ER(Agent):
 
     def observe(self, batch: Batch) -> float:
         """One update with the batch and what is retrieved for it; then the batch is remembered."""
-        value = super().observe(batch) if self.options.passes == "joined" else self._two_passes(batch)
+        value = super().observe(batch) if self.options.replay_passes == "joined" else self._two_passes(batch)
         if batch.epoch == 0 or self.options.offers == "every-epoch":
             self.memory.offer(batch, self.generator)
         return value
@@ -54,7 +56,7 @@ class ER(Agent):
         slots = self.retrieve(batch)
         if len(slots):
             replayed = self.cross_entropy(self.memory.take(slots))
-            if self.options.passes == "averaged":  # the mean over the images of both
+            if self.options.replay_passes == "averaged":  # the mean over the images of both
                 share = len(batch.labels) / (len(batch.labels) + len(slots))
                 for parameter in self.network.parameters():
                     if parameter.grad is not None:
@@ -91,20 +93,22 @@ class MIR(ER):
     passes, as in the authors' code (which adds two losses up): the gradient of the incoming batch serves the
     virtual step and the update. So BatchNorm normalises the incoming and the replayed images by themselves.
 
-    Seed: as ER's, and the virtual step has a learning rate of its own; candidates are scored in training
+    Original: as ER's, and the virtual step has a learning rate of its own; candidates are scored in training
     mode, which moves BatchNorm's statistics.
     """
+
+    options: MIROptions
 
     def retrieve(self, batch: Batch) -> Tensor:
         """The `replay` most interfered of the candidates."""
         o = self.options
-        moving = o.statistics == "moving"
+        moving = o.mir_statistics == "moving"
         slots = self.random_slots(o.candidates)
         if not len(slots) or (len(slots) <= o.replay and not moving):
             return slots  # nothing to choose from
         candidates = self.memory.take(slots)
         # In two passes, the incoming one has left its gradients behind.
-        known = [p.grad for p in self.network.parameters() if p.grad is not None] if o.passes != "joined" else None
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         with self.precision:
             ranking = mir_ranking(
                 self.network,
@@ -114,6 +118,6 @@ class MIR(ER):
                 candidates.labels.to(self.device),
                 o.virtual_lr or self.lr,
                 moving=moving,
-                gradients=known,
+                gradients=gradients if o.replay_passes != "joined" else None,
             )
         return slots[ranking[: o.replay].cpu()]

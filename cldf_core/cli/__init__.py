@@ -159,9 +159,7 @@ def _run(parsed: argparse.Namespace) -> int:
             raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
         changes[name] = from_text(name, text)
     notebook = notebooks.notebook_name(parsed.notebook)
-    outcome = notebooks.execute(
-        notebook, notebooks.notebook_options(notebook, parsed.profile, changes), again=parsed.again
-    )
+    outcome = notebooks.execute(notebooks.notebook_parameters(notebook, parsed.profile, changes), again=parsed.again)
     print(notebooks.table([outcome]))
     return int(outcome.status == "failed")
 

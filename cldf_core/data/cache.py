@@ -104,23 +104,23 @@ def spectra(
 
 
 def shifted(domain: Spectra, options: Options, factor: float, folder: Path) -> np.ndarray:
-    """A domain's array once more, its training images changed as `shift` and the factor say.
+    """A domain's array once more, its training images changed as `corruption` and the factor say.
 
     The crop is changed, which is what the network sees. An image's noise, or the place of its occlusion,
     depends on the seed and its path alone.
 
     Args:
         domain: as `spectra` gives it.
-        options: as of `spectra`, and shift and seed.
+        options: as of `spectra`, and corruption and seed.
         factor: how much; 0 gives the domain's own array.
         folder: of the cache.
 
     Returns:
         Memory-mapped, the domain's shape and row numbers; all rows but the training images' are 0.
     """
-    if options.shift == "none" or factor == 0:
+    if options.corruption == "none" or factor == 0:
         return domain.array
-    path = _place(folder, domain.name, [domain.fingerprint, options.shift, factor, options.seed], options)
+    path = _place(folder, domain.name, [domain.fingerprint, options.corruption, factor, options.seed], options)
     with _locked(path):
         if not _is_whole(path, False):
             training = domain.table[domain.table["split"] == "train"]
@@ -242,7 +242,7 @@ def _fill(
             continue
         if factor:
             rng = _rng(options, image)
-            pixels[row] = perturb(pixels[row], options.shift, factor, rng)  # type: ignore[arg-type]
+            pixels[row] = perturb(pixels[row], options.corruption, factor, rng)  # type: ignore[arg-type]
     out = np.load(path, mmap_mode="r+")
     if pixels:
         out[list(pixels)] = network_input(

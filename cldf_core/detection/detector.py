@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from cldf_core.evaluation.calibration import fit_temperature, trained_on
 from cldf_core.evaluation.metrics import best_threshold
-from cldf_core.options import Options, UserError, for_agent, relevant
+from cldf_core.options import Options, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +163,7 @@ def _loaded(model: str | None, step: int | None) -> tuple[Detector, pd.DataFrame
             "model-step<k>.safetensors, or a .pth file"
         )
     detector = _detector(path)
-    by_means = detector.options.agent == "icarl" and detector.options.verdict == "nearest-mean"
+    by_means = getattr(detector.options, "verdict", "") == "nearest-mean"
     if by_means and detector.network.means is None:
         raise UserError(
             f"{detector.name} gives its verdict by the means of exemplars, which its file does not hold; allowed: a "
@@ -176,10 +176,10 @@ def _default_run() -> Path:
     """The folder of the newest run that notebook 07 makes of MIR in the quick profile; computes nothing."""
     from cldf_core.data.runtime import project_root
     from cldf_core.runs.folder import SCORES, RunFolder
-    from cldf_core.workflow.notebooks import notebook_options
+    from cldf_core.workflow.notebooks import notebook_parameters
 
     try:
-        wanted = relevant(for_agent(notebook_options("07_er_and_mir", "quick", {}), "mir"))
+        wanted = notebook_parameters("07_er_and_mir", "quick").options("mir").model_dump()
     except UserError as error:  # outside the project's folder
         raise UserError(f"there is no default model ({error}); allowed: --model with a run or a file") from None
     runs = [RunFolder(path) for path in (project_root() / "runs").glob("mir-*")]
@@ -217,14 +217,13 @@ def _detector(path: Path) -> Detector:
 
     from cldf_core.data.mini.build import EMBEDDED
     from cldf_core.data.runtime import project_root
-    from cldf_core.runs.checkpoints import load_network, read_seed_checkpoint
+    from cldf_core.runs.checkpoints import load_network, read_original_checkpoint
 
     if path.suffix == ".pth":
-        network, options = read_seed_checkpoint(path)
+        network, options, known = read_original_checkpoint(path)
         # `cldf train` names its files after the domain; those of others do not hold our options.
         names = [k for k, name in enumerate(options.stream, start=1) if f"_{name}_" in path.name]
         step = max(names, default=0, key=lambda k: len(options.stream[k - 1]))
-        known = "stream" in options.model_fields_set
     else:
         try:
             network, options = load_network(path)
@@ -258,7 +257,8 @@ def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
     from cldf_core.runs.folder import RunFolder
 
     run = RunFolder(path.parent)
-    if not run.finished or run.manifest.get("options") != relevant(detector.options):
+    options = run.manifest.get("options", {})
+    if not run.finished or any(options.get(name) != value for name, value in detector.options.model_dump().items()):
         return None
     scores = run.scores()
     chosen = (scores["step"] == _step_of(path)) & (scores["split"] == "validation")

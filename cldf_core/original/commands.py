@@ -75,7 +75,7 @@ def _train(given: argparse.Namespace) -> int:
     _, untested = _domains(given, given.training_set)
     options, scratch = _with_weights(options_of(given))
     notes = untested + scratch
-    if (unused := len(options.shift_factors) - options.chunks) > 0 and options.shift != "none":
+    if (unused := len(options.severities) - options.chunks) > 0 and options.corruption != "none":
         notes.append(f"a domain is seen in {options.chunks} chunks, so the last {unused} of --ns_factor are not used")
     for note in notes:
         _note(note)
@@ -152,17 +152,17 @@ def _print_spread(tables: Sequence[pd.DataFrame]) -> None:
 
 def _write_checkpoints(folder: RunFolder, options: Options, given: argparse.Namespace) -> None:
     """A .pth for every domain, named as the seed's; MIR, variant "paper" and further seeds have names of their own."""
-    from cldf_core.runs.checkpoints import load_network, write_seed_checkpoint
+    from cldf_core.runs.checkpoints import load_network, write_original_checkpoint
 
     kind = given.continual_learning + ("" if given.continual_learning in BASELINES else f"_{options.agent.upper()}")
     input_ = f"{'fft' if options.feature == 'spectrum' else 'image'}_{BANDS.index(options.band)}"
     model = "resnet" if options.network == "resnet34" else options.network
-    more = ("" if options.variant == "seed" else "_paper") + (f"_seed{options.seed}" if given.num_runs > 1 else "")
+    more = ("" if options.variant == "original" else "_paper") + (f"_seed{options.seed}" if given.num_runs > 1 else "")
     if options.variant == "paper" and options.agent == "icarl":
         return _note("no .pth is written: the paper's iCaRL decides by means of exemplars, which it cannot hold")
     for step, name in enumerate(options.stream, start=1):
         path = given.model_dir / f"{kind}_{name}_{input_}_{model}{more}_checkpoint_latest.pth"
-        write_seed_checkpoint(load_network(folder.path / f"model-step{step}.safetensors")[0], options, path)
+        write_original_checkpoint(load_network(folder.path / f"model-step{step}.safetensors")[0], options, path)
         print(f"checkpoint: {path}")
     return None
 
@@ -195,7 +195,7 @@ def _event_writer() -> Any:
 
 def _test(given: argparse.Namespace) -> int:
     """Tests one checkpoint, or all in a folder; of these, one that cannot be read does not stop the others."""
-    from cldf_core.runs.checkpoints import checkpoints_in, read_seed_checkpoint
+    from cldf_core.runs.checkpoints import checkpoints_in, read_original_checkpoint
 
     paths = [given.loadmodel] if getattr(given, "loadmodel", None) else []
     if given.runtestall:
@@ -209,7 +209,7 @@ def _test(given: argparse.Namespace) -> int:
     failed = 0
     for path in paths:
         try:
-            network, options = read_seed_checkpoint(path)
+            network, options, _ = read_original_checkpoint(path)
         except UserError as error:
             if not given.runtestall:
                 raise
@@ -284,7 +284,7 @@ def _domains(given: argparse.Namespace, training: Sequence[str] = ()) -> tuple[l
 
 
 def _with_weights(options: Options) -> tuple[Options, list[str]]:
-    """The options with ImageNet weights in the variant seed, which starts from them; and what is to be noted.
+    """The options with ImageNet weights in the variant original, which starts from them; and what is to be noted.
 
     Where there are none, training starts from scratch. Weights that were asked for have to be there.
 
@@ -294,7 +294,7 @@ def _with_weights(options: Options) -> tuple[Options, list[str]]:
     from cldf_core.resnet import build_network
 
     asked = options.weights
-    wanted = "imagenet" if asked is None and options.network != "slim" and options.variant == "seed" else asked
+    wanted = "imagenet" if asked is None and options.network != "slim" and options.variant == "original" else asked
     if not wanted:
         return options, []
     try:

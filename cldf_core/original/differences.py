@@ -6,7 +6,6 @@ does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 import cldf_core
-from cldf_core.options import Options, checked
-from cldf_core.variants import SEED, SWITCHES
+from cldf_core.options import AGENTS, ORIGINAL, Options
+from cldf_core.workflow.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -45,32 +44,33 @@ class Trap:
     @property
     def paper(self) -> str:
         """The papers' values."""
-        return ", ".join(_said(Options.model_fields[name].default) for name in self.switches)
+        return ", ".join(_said(AGENTS[self.agent].model_fields[name].default) for name in self.switches)
 
     @property
-    def seed(self) -> str:
+    def original(self) -> str:
         """The research code's values."""
-        return ", ".join(_said(seed_value(self.agent, name)) for name in self.switches)
+        return ", ".join(_said(original_value(self.agent, name)) for name in self.switches)
 
     @property
     def beside(self) -> str:
         """The run that it is compared with, in words."""
         if self.switches == ("chunks",):
             return "chunks = " + self.paper
-        return ", ".join(f"{name} = {_said(seed_value(self.agent, name))}" for name in self.base) or "the paper's"
+        return ", ".join(f"{name} = {_said(original_value(self.agent, name))}" for name in self.base) or "the paper's"
 
-    def turned(self, options: Options) -> str:
+    def turned(self, parameters: Parameters) -> str:
         """The research code's values, and what the run in the trap has instead."""
-        here = ", ".join(_said(getattr(self.pair(options)[1], name)) for name in self.switches)
-        return self.seed if here == self.seed else f"{self.seed} (here {here})"
+        here = ", ".join(_said(getattr(self.pair(parameters)[1], name)) for name in self.switches)
+        return self.original if here == self.original else f"{self.original} (here {here})"
 
-    def pair(self, options: Options) -> tuple[Options, Options]:
+    def pair(self, parameters: Parameters) -> tuple[Options, Options]:
         """The options of the run that it is compared with, and of the same run in the trap."""
-        before = {name: seed_value(self.agent, name) for name in self.base}
-        after = {name: seed_value(self.agent, name) for name in self.switches}
+        before = {name: original_value(self.agent, name) for name in self.base}
+        after = {name: original_value(self.agent, name) for name in self.switches}
         if self.switches == ("chunks",):  # the research code's ten suit its many images: here the notebook's number
-            before, after = {"chunks": Options.model_fields["chunks"].default}, {"chunks": options.chunks}
-        return changed(options, self.agent, before), changed(options, self.agent, {**before, **after})
+            before = {"chunks": Options.model_fields["chunks"].default}
+            after = {"chunks": parameters.options(self.agent).chunks}
+        return parameters.options(self.agent, **before), parameters.options(self.agent, **{**before, **after})
 
     def code(self) -> str:
         """The line that explains it: file, number, text.
@@ -86,26 +86,24 @@ class Trap:
         return f"cldf_core/{file}:{found[0] + 1}\n    {lines[found[0]].strip()}"
 
 
-def seed_value(agent: str, name: str) -> Any:
+def original_value(agent: str, name: str) -> Any:
     """What the research code takes for an option; the baselines had neither chunks nor dropped batches, agents do."""
-    return (SEED[agent] if name in SEED[agent] else SEED["lwf"])[name]
+    return (ORIGINAL[agent] if name in ORIGINAL[agent] else ORIGINAL["lwf"])[name]
 
 
-def changed(options: Options, agent: str, changes: Mapping[str, Any]) -> Options:
-    """The same options for an agent, with some changed, checked again."""
-    return checked({**options.model_dump(exclude_unset=True), "agent": agent, **changes}, where=f"agent {agent}")
-
-
-def all_at_once(options: Options, agent: str) -> Options:
+def all_at_once(parameters: Parameters, agent: str) -> Options:
     """The agent with all of its own switches as the research code has them, everything else the same."""
-    names = {*SWITCHES[agent], *(name for trap in TRAPS if trap.agent == agent for name in trap.switches)}
-    return changed(options, agent, {name: SEED[agent][name] for name in sorted(names) if name in SEED[agent]})
+    agents = {agent, "er"} if agent == "mir" else {agent}  # what the two share is shown with ER
+    names = sorted({name for trap in TRAPS if trap.agent in agents for name in trap.switches})
+    return parameters.options(agent, **{name: ORIGINAL[agent][name] for name in names})
 
 
 def as_table(agent: str) -> pd.DataFrame:
     """An agent's traps, to be read."""
-    rows = [(t.name.split(" [")[0], t.paper, t.seed, t.beside, t.meaning) for t in TRAPS if t.agent == agent]
-    return pd.DataFrame(rows, columns=["switch", "paper", "seed", "compared with", "what it does"]).set_index("switch")
+    rows = [(t.name.split(" [")[0], t.paper, t.original, t.beside, t.meaning) for t in TRAPS if t.agent == agent]
+    return pd.DataFrame(rows, columns=["switch", "paper", "original", "compared with", "what it does"]).set_index(
+        "switch"
+    )
 
 
 def code_lines(agent: str) -> str:
@@ -187,8 +185,8 @@ TRAPS: tuple[Trap, ...] = (
         "The last layer gives the verdict, not the nearest mean of the exemplars' features.",
     ),
     _icarl(
-        ("heads",),
-        ("agents/icarl.py", 'batch.domains * (self.options.heads == "grown")'),
+        ("icarl_heads",),
+        ("agents/icarl.py", 'batch.domains * (self.options.icarl_heads == "grown")'),
         "All domains share two outputs, instead of having two of their own.",
         base=("distil",),
     ),
@@ -205,14 +203,14 @@ TRAPS: tuple[Trap, ...] = (
         base=("rehearsal", "exemplars"),
     ),
     _icarl(
-        ("counted",),
+        ("reservoir_count",),
         ("buffers.py", 'if self.counted == "batch" else None'),
         "The chance of a whole batch to be kept is that from before it: a little too high.",
         base=("rehearsal", "exemplars"),
     ),
     # GDumb
     _gdumb(
-        ("groups",),
+        ("gdumb_groups",),
         ("buffers.py", 'if self.by == "domain-and-class"'),
         "The memory is balanced over real and fake alone. Once it is full, nothing comes in any more: it holds the "
         "first domain, for ever.",
@@ -263,8 +261,8 @@ TRAPS: tuple[Trap, ...] = (
     ),
     # ER
     _er(
-        ("passes",),
-        (_REPLAY, 'if self.options.passes == "joined"'),
+        ("replay_passes",),
+        (_REPLAY, 'if self.options.replay_passes == "joined"'),
         "New and replayed images go through the network separately, so BatchNorm never sees them together, and "
         "their gradients are added up instead of averaged.",
     ),
@@ -279,7 +277,7 @@ TRAPS: tuple[Trap, ...] = (
         "The memory is offered each image once in every epoch, so it holds the same one several times.",
     ),
     _er(
-        ("counted",),
+        ("reservoir_count",),
         ("buffers.py", 'if self.counted == "batch" else None'),
         "The chance of a whole batch to be kept is that from before it: a little too high.",
     ),
@@ -291,7 +289,7 @@ TRAPS: tuple[Trap, ...] = (
         "optimiser's is.",
     ),
     _mir(
-        ("statistics",),
+        ("mir_statistics",),
         ("buffers.py", "contextlib.nullcontext() if moving else frozen(network)"),
         "Candidates are scored in training mode: looking at them moves the network's BatchNorm statistics.",
     ),

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cldf_core.options import OptionError, Options, allowed, checked
-from cldf_core.variants import SEED
+from cldf_core.options import AGENTS as AGENT_OPTIONS
+from cldf_core.options import ORIGINAL, OptionError, Options, allowed, checked
 
 AGENTS = {"ICARL": "icarl", "GDUMB": "gdumb", "LWF": "lwf", "ER": "er"}
 BASELINES = {"NoCL": "separate", "Normal": "sequential"}
@@ -74,8 +74,8 @@ FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "threads": ("threads", int, "CPU threads"),
     "num_tasks": ("chunks", int, "parts that a domain is cut into"),
     "val_size": ("validation_share", float, "share of the training images that become validation images"),
-    "ns_type": ("shift", str, "noise, blur or occlusion of training images"),
-    "ns_factor": ("shift_factors", float, "how much of it, one number for each chunk"),
+    "ns_type": ("corruption", str, "noise, blur or occlusion of training images"),
+    "ns_factor": ("severities", float, "how much of it, one number for each chunk"),
     "feature": ("feature", _word({"fft": "spectrum", "image": "image"}), "fft or image"),
     "mode": ("band", _word({str(n): band for n, band in enumerate(BANDS)}), "frequencies: 0 all, 1 low, 2 mid, 3 high"),
     "jpg_level": ("test_jpeg", int, "JPEG quality that test images go through"),
@@ -118,7 +118,7 @@ def options_of(given: argparse.Namespace) -> Options:
         agent = "mir"
     values: dict[str, Any] = {"agent": agent, "variant": given.variant, "data": given.data}
     if given.variant == "paper":
-        values |= {name: value for name, value in SEED[agent].items() if name in _SETTINGS}
+        values |= {name: value for name, value in ORIGINAL[agent].items() if name in _SETTINGS}
     values["stream"] = given.training_set
     values["unseen"] = [name for name in given.test_set if name not in given.training_set]
     values["untested"] = [name for name in given.training_set if name not in given.test_set]
@@ -128,7 +128,7 @@ def options_of(given: argparse.Namespace) -> Options:
     if len(getattr(given, "ns_factor", ())) > 1 and agent not in BASELINES.values():
         values["chunks"] = len(given.ns_factor)  # the seed's way to say how many
     if any(getattr(given, "ns_factor", ())):
-        values["shift"] = "noise"
+        values["corruption"] = "noise"
     for flag, (names, _, _) in FLAGS.items():
         if hasattr(given, flag):
             values |= {name: getattr(given, flag) for name in names.split()}
@@ -170,7 +170,7 @@ def _parser(command: str) -> _Parser:
     flag("retrieve", "ER: random or MIR", default="random")
     flag("update", "random: a reservoir", default="random")
     flag("cl_type", "ni: new images", default="ni")
-    flag("variant", "seed: what the original code computes; paper: what the papers define", default="seed")
+    flag("variant", "original: what the original code computes; paper: what the papers define", default="original")
     flag("data", "folder with real/ and fake/ in it", default="data", metavar="FOLDER")
     parser.add_argument("--dataroot", dest="data", help="the same", metavar="FOLDER")
     flag("model_dir", "folder of the checkpoints", type=Path, default=Path("model"), metavar="FOLDER")
@@ -199,8 +199,8 @@ def _reader(option: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
             value = kind(text)
-            values: dict[str, Any] = {option: [value] if option == "shift_factors" else value}
-            Options(**values)
+            values: dict[str, Any] = {option: [value] if option == "severities" else value}
+            next(kind for kind in AGENT_OPTIONS.values() if option in kind.model_fields)(**values)
         except ValueError:  # pydantic's is one, too
             raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {allowed(option)}") from None
         return value
@@ -215,7 +215,7 @@ def _refuse(given: argparse.Namespace) -> None:
         "agent": tuple(AGENTS),
         "retrieve": ("random", "MIR"),
         "update": ("random",),
-        "variant": ("seed", "paper"),
+        "variant": ("original", "paper"),
     }
     if given.cl_type == "nc":
         raise OptionError(
@@ -224,6 +224,8 @@ def _refuse(given: argparse.Namespace) -> None:
         )
     if given.cl_type != "ni":
         raise OptionError(f"--cl_type is {given.cl_type!r}; allowed: ni")
+    if given.variant == "seed":
+        raise OptionError("--variant is 'seed', which is called 'original' now; allowed: original, paper")
     for name, words in choices.items():
         if (value := getattr(given, name)) not in words:
             raise OptionError(f"--{name} is {value!r}, which is not here; allowed: {', '.join(words)}")
@@ -231,7 +233,7 @@ def _refuse(given: argparse.Namespace) -> None:
         if getattr(given, name):
             raise OptionError(
                 f"--{name} is not here, nor are the original code's other tricks; here are the agents "
-                f"{', '.join(AGENTS)}, retrieval random and MIR, and the variants seed and paper"
+                f"{', '.join(AGENTS)}, retrieval random and MIR, and the variants original and paper"
             )
     if given.num_runs < 1:
         raise OptionError(f"--num_runs is {given.num_runs}; allowed: a whole number from 1")

@@ -16,7 +16,7 @@ import yaml
 
 import cldf_core
 from cldf_core.data.runtime import project_root
-from cldf_core.options import Options, UserError, checked, relevant
+from cldf_core.options import Options, UserError, checked
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,20 @@ class Grid:
         """The options that are varied besides the agent and the seed: columns of the tables."""
         return [name for name in self.values if name not in ("agent", "seed")]
 
-    def combinations(self, base: Options) -> list[Options]:
+    def combinations(self, base: Mapping[str, Any]) -> list[Options]:
         """The checked options of every combination, the last name changing fastest; all others are `base`'s.
 
         Raises:
             OptionError: the file has a name or a value that is not allowed.
         """
-        given = base.model_dump(exclude_unset=True)
         return [
-            checked({**given, **dict(zip(self.values, chosen, strict=True))}, where=f"params/grids/{self.path.name}")
+            checked({**base, **dict(zip(self.values, chosen, strict=True))}, where=f"params/grids/{self.path.name}")
             for chosen in itertools.product(*self.values.values())
         ]
 
     def cells(self, options: Options) -> dict[str, Any]:
         """The grid's options that a run depends on, each as a number or a text."""
-        own = relevant(options)
+        own = options.model_dump()
         return {name: as_cell(own[name]) for name in self.values if name in own}
 
     def told(self, options: Options) -> str:
@@ -89,7 +88,7 @@ def distinct(combinations: Sequence[Options]) -> list[Options]:
     """Without those that differ from an earlier one only in options that their agent does not read."""
     found: dict[str, Options] = {}
     for options in combinations:
-        found.setdefault(json.dumps(relevant(options), sort_keys=True), options)
+        found.setdefault(options.model_dump_json(), options)
     return list(found.values())
 
 

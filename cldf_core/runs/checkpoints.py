@@ -11,14 +11,14 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cldf_core.data.files import whole_file
-from cldf_core.options import Options, UserError, checked, relevant
+from cldf_core.options import AGENTS, RENAMED, Options, UserError, checked
 from cldf_core.resnet import Network, build_network
 
 
@@ -31,19 +31,31 @@ def save_network(network: Network, options: Options, path: Path) -> None:
     if network.means is not None:
         state["means"] = network.means
     with whole_file(path) as partial:
-        save_file(state, partial, metadata={"options": json.dumps(relevant(options))})
+        save_file(state, partial, metadata={"options": options.model_dump_json()})
 
 
 def load_network(path: Path) -> tuple[Network, Options]:
     """The network in evaluation mode, and the options of the run that it comes from."""
     with safe_open(path, "pt") as file:
-        options = Options(**json.loads(file.metadata()["options"]))
+        options = stored_options(json.loads(file.metadata()["options"]))
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     means = state.pop("means", None)
     network = build_network(options.network, outputs=len(state["head.bias"]), width=options.width)
     network.load_state_dict(state)
     network.means = means
     return network.eval(), options
+
+
+def stored_options(values: Mapping[str, Any]) -> Options:
+    """The options that a file holds, which an earlier version may have written under other names.
+
+    Of an agent that nobody has registered here, those that every run has.
+    """
+    values = {RENAMED.get(name, name): value for name, value in values.items()}
+    if values.get("variant") == "seed":
+        values["variant"] = "original"
+    kind = AGENTS.get(str(values.get("agent")), Options)
+    return kind(**{name: value for name, value in values.items() if name in kind.model_fields})
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
@@ -57,7 +69,7 @@ def load_state(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def write_seed_checkpoint(network: Network, options: Options, path: Path) -> None:
+def write_original_checkpoint(network: Network, options: Options, path: Path) -> None:
     """Writes a network of two outputs so that the seed's code can load it (if it is a ResNet-34).
 
     Raises:
@@ -71,13 +83,19 @@ def write_seed_checkpoint(network: Network, options: Options, path: Path) -> Non
     state = {key.replace("head.", "fc."): value for key, value in state.items()}
     with whole_file(path) as partial:
         # The seed's code reads "state_dict" alone; "options" tells us what the network's input is.
-        torch.save({"state_dict": _converted(state), "options": json.dumps(relevant(options))}, partial)
+        torch.save({"state_dict": _converted(state), "options": options.model_dump_json()}, partial)
 
 
-def read_seed_checkpoint(path: Path) -> tuple[Network, Options]:
-    """The network of a .pth file, in evaluation mode, and options that prepare its input.
+class Checkpoint(NamedTuple):
+    """A network in evaluation mode, the options that prepare its input, and whether its file held these options."""
 
-    Files that tell nothing about their input (the seed's own) get the seed's: its crop, full planes.
+    network: Network
+    options: Options
+    has_options: bool
+
+
+def read_original_checkpoint(path: Path) -> Checkpoint:
+    """The content of a .pth file; one without options, such as the original's own, gets the original's.
 
     Raises:
         UserError: no such file, or not a network of this kind; one sentence says what it is.
@@ -93,7 +111,9 @@ def read_seed_checkpoint(path: Path) -> tuple[Network, Options]:
         raise UserError(f"{path} holds no state_dict of tensors, which a checkpoint needs")
     state = {key.removeprefix("module."): value for key, value in state.items()}
     name, width = _architecture(state, path)
-    options = checked({**_written_options(content), "network": name, "width": width, "weights": None}, where=str(path))
+    written = _written_options(content)
+    values = {**({"variant": "original"} if written is None else written.model_dump()), "network": name}
+    options = checked({**values, "width": width, "weights": None}, where=str(path))
     network = build_network(name, width=width)
     ours = {key if key.startswith("fc.") else f"body.{key}": value for key, value in _converted(state).items()}
     try:
@@ -101,7 +121,7 @@ def read_seed_checkpoint(path: Path) -> tuple[Network, Options]:
     except RuntimeError as error:
         why = str(error).splitlines()[-1].strip().replace("body.", "").replace("head.", "fc.")
         raise UserError(f"{path} does not fit a {name}: {why}") from None
-    return network.eval(), options
+    return Checkpoint(network.eval(), options, written is not None)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -125,13 +145,12 @@ def _content(path: Path) -> Any:
     raise UserError(f"{path} is no checkpoint, or a damaged one: torch cannot read it to its end")
 
 
-def _written_options(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that `write_seed_checkpoint` put into the file; the seed's where it was written by another."""
+def _written_options(content: Mapping[str, Any]) -> Options | None:
+    """The options that `write_original_checkpoint` put into the file; None where another program wrote it."""
     try:
-        written = json.loads(content.get("options", ""))
-    except (TypeError, ValueError):
-        written = None
-    return written if isinstance(written, dict) else {"variant": "seed"}
+        return stored_options(json.loads(content.get("options", "")))
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def _converted(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -9,7 +9,6 @@ runs/<name>-<key>/manifest.json           options, versions, threads, data, seco
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -19,9 +18,6 @@ from typing import Any
 import pandas as pd
 
 from cldf_core.data.files import whole_file
-from cldf_core.data.runtime import project_root
-from cldf_core.options import Options
-from cldf_core.workflow.parameters import asked_for
 
 MANIFEST, SCORES, METRICS, STATE = "manifest.json", "scores.parquet", "metrics.parquet", "state"
 
@@ -73,12 +69,6 @@ class RunFolder:
     def forget_state(self) -> None:
         """Removes what only an unfinished run needs."""
         shutil.rmtree(self.path / STATE, ignore_errors=True)
-
-
-def notebook_folder(notebook: str, options: Options) -> RunFolder:
-    """Where a notebook with these options keeps its figures, tables and executed copy."""
-    key = hashlib.sha256(json.dumps(asked_for(notebook, options), sort_keys=True).encode()).hexdigest()[:12]
-    return RunFolder(project_root() / "runs" / f"{notebook}-{key}")
 
 
 def save_figure(figure: Any, folder: Path, name: str) -> None:

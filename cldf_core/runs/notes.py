@@ -52,6 +52,6 @@ def dropped_notes(options: Options, steps: Sequence[Step]) -> list[str]:
             note += "are never trained on" if options.order == "fixed" else "are left out of every epoch"
             note += f", and {idle} chunks are not trained on at all" if idle else ""
         # iCaRL may go through its exemplars together with these images, which fills more batches.
-        joined = options.agent == "icarl" and options.rehearsal == "all"
+        joined = getattr(options, "rehearsal", "") == "all"
         notes.append(note + (", but for batches that exemplars fill up" if joined else ""))
     return notes

@@ -25,7 +25,7 @@ from cldf_core.data.files import source_hash
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.runtime import progress_wanted, project_root, thread_count
 from cldf_core.evaluation.metrics import detection
-from cldf_core.options import Options, UserError, relevant
+from cldf_core.options import Options, UserError
 from cldf_core.protocol import Tested, train_and_test
 from cldf_core.runs.checkpoints import load_state, save_network, save_state
 from cldf_core.runs.folder import MANIFEST, METRICS, SCORES, STATE, RunFolder
@@ -119,15 +119,15 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
 def run_key(options: Options, domains: dict[str, Spectra]) -> str:
     """Hash of all that the result depends on: options, data, the method's source, torch, threads."""
     data, source = {n: d.fingerprint for n, d in domains.items()}, source_hash(*_METHOD) + source_of(options.agent)
-    what = [relevant(options), data, source, torch.__version__]
+    what = [options.model_dump(), data, source, torch.__version__]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tuple[str, Samples | list[Samples]]]:
     """Name and training images of each domain of the stream; `limit` takes the first of a seeded order.
 
-    With a `shift` the images are a list of versions, of which chunk c sees version c (and again the first
-    after the last): one for each place in `shift_factors`, as far as there are chunks.
+    With a `corruption` the images are a list of versions, of which chunk c sees version c (and again the first
+    after the last): one for each place in `severities`, as far as there are chunks.
     """
     stream: list[tuple[str, Samples | list[Samples]]] = []
     number = 0
@@ -145,10 +145,10 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
                 ]
             )
         labels, rows = table["label"].to_numpy(), table["row"].to_numpy()
-        factors = options.shift_factors[: options.chunks] if options.shift != "none" else [0.0]
+        factors = options.severities[: options.chunks] if options.corruption != "none" else [0.0]
         arrays = {factor: shifted(domains[name], options, factor, _cache()) for factor in dict.fromkeys(factors)}
         versions = [Samples.of(arrays[factor], labels, place, number, rows) for factor in factors]
-        stream.append((name, versions if options.shift != "none" else versions[0]))
+        stream.append((name, versions if options.corruption != "none" else versions[0]))
         number += len(rows)
     return stream
 
@@ -294,7 +294,7 @@ def _manifest(options: Options, domains: dict[str, Spectra], key: str, notes: li
     return {
         "status": "running",
         "key": key,
-        "options": relevant(options),
+        "options": options.model_dump(),
         "data": {name: d.fingerprint for name, d in domains.items()},
         "notes": notes,
         "versions": versions(),

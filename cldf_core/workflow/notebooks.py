@@ -22,11 +22,11 @@ from cldf_core.data.layouts.description import described_files, is_described
 from cldf_core.data.layouts.original import CLASSES, SPLITS_FILE
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.runtime import project_root
-from cldf_core.options import AGENTS, Options, UserError, checked, for_agent
-from cldf_core.runs.folder import RunFolder, notebook_folder
-from cldf_core.workflow.parameters import NOTEBOOKS, asked_for, switches
+from cldf_core.options import UserError
+from cldf_core.runs.folder import RunFolder
+from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, given_parameters
 
-PROFILES = ("quick", "smoke", "seed")
+PROFILES = ("quick", "smoke", "original")
 LAST = "08_cross_data_set_evaluation"  # of those that are run when nothing else is said
 # These read the runs that others write.
 _TRAINED = ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir")
@@ -67,6 +67,8 @@ def profile_values(notebook: str, profile: str) -> dict[str, Any]:
     Raises:
         UserError: an unknown profile, or a file that holds something else than names and values.
     """
+    if profile == "seed":
+        raise UserError("the profile 'seed' is called 'original' now")
     if profile not in PROFILES:
         raise UserError(f"there is no profile {profile!r}; allowed: {', '.join(PROFILES)}")
     path = project_root() / "params" / profile / f"{notebook}.yaml"
@@ -81,36 +83,30 @@ def profile_values(notebook: str, profile: str) -> dict[str, Any]:
     return values
 
 
-def notebook_options(notebook: str, profile: str, changes: Mapping[str, Any]) -> Options:
-    """The checked options of a notebook in a profile, with some changed."""
+def notebook_parameters(notebook: str, profile: str, changes: Mapping[str, Any] | None = None) -> Parameters:
+    """The checked parameters of a notebook in a profile, with some changed."""
     where = project_root() / "params" / profile / f"{notebook}.yaml"
     values = profile_values(notebook, profile)
-    names = (*NOTEBOOKS[notebook], *switches(notebook))
-    checked(values, names, where=str(where.relative_to(project_root())))
-    options = checked({**values, **changes}, names, where=notebook)
-    for agent in AGENTS:  # some rules concern one agent only; 08 and 09 read the runs of all
-        if agent in notebook.split("_") or notebook in NEEDS:
-            for_agent(options, agent)
-    return options
+    parameters = given_parameters(notebook, values, where=str(where.relative_to(project_root())))
+    return given_parameters(notebook, {**values, **changes}) if changes else parameters
 
 
-def execute(notebook: str, options: Options, *, again: bool = False) -> Outcome:
+def execute(parameters: Parameters, *, again: bool = False) -> Outcome:
     """Runs one notebook through papermill, unless that was done with the same inputs.
 
     The executed copy is notebook.ipynb in the notebook's folder, beside the figures that it drew.
     """
-    folder = notebook_folder(notebook, options)
+    notebook, folder = parameters.notebook, parameters.folder
     source = project_root() / "notebooks" / f"{notebook}.ipynb"
     if not source.is_file():
         raise UserError(f"{source} is missing; run this in the project's folder")
-    inputs = _inputs(source, notebook, options)
+    inputs = _inputs(source, parameters)
     manifest = folder.manifest
     if not again and folder.finished and manifest.get("inputs") == inputs:
         return Outcome(notebook, "already done", 0.0, folder.path)
-    parameters = asked_for(notebook, options)
     started, since = time.perf_counter(), time.time()
     try:
-        why = _papermill(source, folder.path / "notebook.ipynb", parameters)
+        why = _papermill(source, folder.path / "notebook.ipynb", parameters.for_papermill())
     except Exception as error:  # it could not even be started, for example for want of its kernel
         why = f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - started
@@ -123,7 +119,7 @@ def execute(notebook: str, options: Options, *, again: bool = False) -> Outcome:
         {
             "notebook": notebook,
             "status": status,
-            "options": {name: getattr(options, name) for name in NOTEBOOKS[notebook]} | parameters,
+            "options": dict(parameters.values),
             "inputs": inputs,
             "seconds": round(seconds, 1),
             "error": why,
@@ -148,8 +144,8 @@ def reproduce(
     wanted = {notebook_name(o) for o in only} or {n for n in NOTEBOOKS if everything or n <= LAST}
     chosen = [n for n in NOTEBOOKS if n in wanted]
     # All parameters are checked before the first kernel starts.
-    options = {notebook: notebook_options(notebook, profile, {}) for notebook in chosen}
-    for data in sorted({o.data for o in options.values()}):
+    parameters = {notebook: notebook_parameters(notebook, profile) for notebook in chosen}
+    for data in sorted({own.options().data for own in parameters.values()}):
         data_folder(data)
     outcomes: list[Outcome] = []
     for notebook in chosen:
@@ -161,7 +157,7 @@ def reproduce(
             continue
         print(f"{notebook} …", end=" ", flush=True, file=sys.stderr)
         try:
-            outcome = execute(notebook, options[notebook], again=again)
+            outcome = execute(parameters[notebook], again=again)
         except UserError as error:  # its file is missing or unreadable
             outcome = Outcome(notebook, "failed", 0.0, None, str(error))
         print(f"{outcome.status} ({outcome.seconds:.0f} s)", file=sys.stderr)
@@ -240,7 +236,7 @@ def _surroundings() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _inputs(source: Path, notebook: str, options: Options) -> str:
+def _inputs(source: Path, parameters: Parameters) -> str:
     """Hash of what a notebook's outcome depends on: its cells, the package, its data, the sweeps that it reads."""
     from importlib.metadata import version
 
@@ -249,8 +245,8 @@ def _inputs(source: Path, notebook: str, options: Options) -> str:
         cells = [[c["cell_type"], "".join(c["source"])] for c in content["cells"]]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{source} is not a readable notebook; make it anew from its .py with: make sync") from None
-    what = [cells, options.model_dump(), source_hash(), version("torch"), _data_identity(options.data)]
-    what += _sweep_tables(options) if notebook == LAST else []
+    what = [cells, dict(parameters.values), source_hash(), version("torch"), _data_identity(parameters.options().data)]
+    what += _sweep_tables(parameters) if parameters.notebook == LAST else []
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
@@ -265,8 +261,8 @@ def _data_identity(data: str) -> list[Any]:
     return sorted([os.path.relpath(p, folder), p.stat().st_size, p.stat().st_mtime_ns] for p in files)
 
 
-def _sweep_tables(options: Options) -> list[list[str]]:
+def _sweep_tables(parameters: Parameters) -> list[list[str]]:
     """Names and contents of what sweeps have left: with these options of notebook 08, and what is published."""
-    root, key = project_root(), notebook_folder(LAST, options).path.name.removeprefix(LAST)
+    root, key = project_root(), parameters.folder.path.name.removeprefix(LAST)
     files = [*root.glob(f"runs/sweep_*{key}/figures/tables/*.csv"), *root.glob("figures/tables/sweep_*.csv")]
     return sorted([path.relative_to(root).as_posix(), file_hash(path)] for path in files)

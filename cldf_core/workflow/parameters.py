@@ -1,20 +1,26 @@
-"""The parameters of the notebooks: which options each has, and the checked options made from them; no torch."""
+"""The parameters of the notebooks: which options each has, and what somebody has set of them; no torch."""
 
 from __future__ import annotations
 
-import ast
-from collections import Counter
+import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from cldf_core.options import AGENTS, Options, checked
-from cldf_core.variants import SWITCHES
+from cldf_core.data.runtime import project_root
+from cldf_core.options import AGENTS, FIELDS, Options, checked, from_text
+from cldf_core.runs.folder import RunFolder
 
 # For the command line alone.
-_COMMAND = ("agent", "untested", "validation_share", "shift", "shift_factors", "test_jpeg", "test_resize")
-_SWITCHES = {name for names in SWITCHES.values() for name in names}
-_ANY = tuple(name for name in Options.model_fields if any(name in names for names in AGENTS.values()))
-_RUN = tuple(name for name in Options.model_fields if name not in {*_COMMAND, *_SWITCHES, *_ANY})
+_COMMAND = ("agent", "untested", "validation_share", "corruption", "severities", "test_jpeg", "test_resize")
+# Of every run, but too special for a cell.
+_UNLISTED = ("drop_last", "order", "crop", "channels", "lr_decay", "dampening")
+_RUN = tuple(name for name in Options.model_fields if name not in (*_COMMAND, *_UNLISTED))
+_GDUMB = ("memory", "memory_epochs", "memory_lr", "memory_lr_min", "memory_batch", "clip")
+_LWF = ("distillation", "temperature")
+_MIR = ("memory", "replay", "candidates")
+_ANY = (*_GDUMB, *_LWF, *_MIR[1:])
 _IMAGES = ("data", "stream", "unseen", "limit", "size", "seed")
 _TRAINING = ("network", "width", "lr", "epochs", "batch", "seed", "threads")
 _SPECTRA = (*_IMAGES, "band", "precision", "threads")
@@ -25,25 +31,88 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "01_data_exploration": _IMAGES,
     "02_spectral_analysis": _IMAGES,
     "03_without_continual_learning": _RUN,
-    "04_icarl": (*_RUN, *AGENTS["icarl"]),
-    "05_gdumb": (*_RUN, *AGENTS["gdumb"]),
-    "06_lwf": (*_RUN, *AGENTS["lwf"]),
-    "07_er_and_mir": (*_RUN, *AGENTS["mir"]),
+    "04_icarl": (*_RUN, "memory"),
+    "05_gdumb": (*_RUN, *_GDUMB),
+    "06_lwf": (*_RUN, *_LWF),
+    "07_er_and_mir": (*_RUN, *_MIR),
     "08_cross_data_set_evaluation": (*_RUN, *_ANY),
     "09_robustness": (*_RUN, *_ANY),
     "10_bands_and_explanations": (*_RUN, *_ANY),
-    # It goes through the switches itself, so it takes neither them nor the variant.
-    "11_seed_versus_paper": tuple(name for name in (*_RUN, *_ANY) if name != "variant"),
+    # It goes through the differences itself, so it takes neither them nor the variant.
+    "11_original_versus_papers": tuple(name for name in (*_RUN, *_ANY) if name != "variant"),
     "12_your_own_data_your_own_agent": (*_IMAGES[:-1], *_TRAINING, "memory", "replay"),
-    "13_detector": (*_RUN, *AGENTS["mir"]),
+    "13_detector": (*_RUN, *_MIR),
 }
+_CHECKED = "_cldf_parameters_of"  # in a notebook's namespace: its parameters were checked before
 
 
-def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Options:
-    """The checked options of a notebook, read from the names its `parameters` cell assigned.
+@dataclass(frozen=True)
+class Parameters:
+    """What somebody has set of a notebook's options; everything else keeps the variant's default.
 
-    With variant "seed", whatever the cell leaves at the papers' default takes the seed's. Also finds misspelt
-    names: those that the cells just before this call assigned and no option has.
+    Attributes:
+        notebook: its name, for example "04_icarl".
+        values: option names and values.
+    """
+
+    notebook: str
+    values: Mapping[str, Any]
+
+    def options(self, agent: str | None = None, **changes: Any) -> Options:
+        """The checked options of an agent, by default the first that the notebook is about.
+
+        Raises:
+            OptionError: as `checked`.
+        """
+        agent = agent or agents_of(self.notebook)[0]
+        return checked({**self.values, "agent": agent, **changes}, where=f"{self.notebook}, agent {agent}")
+
+    def changed(self, **changes: Any) -> Parameters:
+        """The same parameters with some changed."""
+        return replace(self, values={**self.values, **changes})
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the notebook keeps its figures, tables and executed copy with these parameters."""
+        key = hashlib.sha256(json.dumps(dict(self.values), sort_keys=True).encode()).hexdigest()[:12]
+        return RunFolder(project_root() / "runs" / f"{self.notebook}-{key}")
+
+    def for_papermill(self) -> dict[str, Any]:
+        """The parameters that a papermill execution is given.
+
+        With the variant "original" a value that equals the paper's default is written as JSON text, since a plain one
+        would be taken for what the cell holds anyway, and so for not given; `from_notebook` reads it back.
+        """
+        if self.values.get("variant", "paper") == "paper":
+            return dict(self.values)
+        listed = NOTEBOOKS[self.notebook]
+        return {n: json.dumps(v) if n in listed and _is_default(n, v) else v for n, v in self.values.items()}
+
+
+def given_parameters(notebook: str, values: Mapping[str, Any], where: str = "") -> Parameters:
+    """The checked parameters of a notebook; with the papers' variant, without those that are the default anyway.
+
+    Args:
+        notebook: its name.
+        values: option names and values.
+        where: what the values came from, for the message; by default the notebook.
+
+    Raises:
+        OptionError: as `checked`, for any agent that the notebook trains or whose runs it reads.
+    """
+    checked(values, allowed_names(notebook), where or notebook)
+    for agent in agents_of(notebook):  # some rules concern one agent only
+        checked({**values, "agent": agent}, where=f"{where or notebook}, agent {agent}")
+    listed = NOTEBOOKS[notebook] if values.get("variant", "paper") == "paper" else ()
+    return Parameters(notebook, {n: v for n, v in values.items() if n not in listed or not _is_default(n, v)})
+
+
+def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
+    """The checked parameters of a notebook, read from the names that its `parameters` cell assigned.
+
+    Names that no option has are mistakes: in a fresh kernel all names with a plain value, since nothing else was
+    executed yet; later those that were assigned with a type annotation, as in the cell. With the variant "original",
+    a value that is still the paper's default counts as not given.
 
     Args:
         notebook: its name, for example "04_icarl".
@@ -52,53 +121,38 @@ def from_notebook(notebook: str, namespace: Mapping[str, Any]) -> Options:
     Raises:
         OptionError: as `checked`.
     """
-    names = (*NOTEBOOKS[notebook], *switches(notebook))
-    assigned = _assigned_before(namespace.get("In", []))
-    values = {name: namespace[name] for name in (*names, *sorted(assigned)) if name in namespace}
-    options = checked(values, names, where=notebook)
-    if options.variant == "paper":
-        return options
-    # The cell writes out the papers' defaults; those that nobody changed, or said again after it, are the seed's.
-    listed, defaults = NOTEBOOKS[notebook], checked({})
-    unsaid = {n for n in listed if values.get(n) == getattr(defaults, n) and assigned[n] < 2}
-    return checked({n: v for n, v in values.items() if n not in unsaid}, where=notebook)
+    names = set(namespace.get("__annotations__", {}))
+    if namespace.get(_CHECKED) != notebook:
+        names |= {n for n, v in namespace.items() if n not in ("In", "Out") and not n.startswith("_") and _is_plain(v)}
+    names = {name for name in (*allowed_names(notebook), *names) if name in namespace}
+    kept = {name for name in NOTEBOOKS[notebook] if name in names and _is_default(name, namespace[name])}
+    values = {name: _read(name, namespace[name]) for name in sorted(names - kept)}
+    parameters = given_parameters(notebook, values)
+    namespace[_CHECKED] = notebook
+    return parameters
 
 
-def asked_for(notebook: str, options: Options) -> dict[str, Any]:
-    """The notebook's options that somebody has set: what papermill needs to be told."""
-    names, defaults = (*NOTEBOOKS[notebook], *switches(notebook)), checked({})
-    values = {name: getattr(options, name) for name in names if name in options.model_fields_set}
-    return {n: v for n, v in values.items() if options.variant == "seed" or v != getattr(defaults, n)}
+def agents_of(notebook: str) -> list[str]:
+    """The agents that a notebook is named after; of others, all."""
+    return [agent for agent in AGENTS if agent in notebook.split("_")] or ["sequential", *AGENTS]
 
 
-def switches(notebook: str) -> tuple[str, ...]:
-    """The options that a notebook takes though its `parameters` cell does not list them."""
-    if "variant" not in NOTEBOOKS[notebook]:
-        return ()
-    own = [a for a in AGENTS if a in notebook.split("_")] or list(AGENTS)
-    names = [name for agent in ("", *own) for name in SWITCHES.get(agent, ())]
-    return tuple(dict.fromkeys(names))
+def allowed_names(notebook: str) -> list[str]:
+    """The options that a notebook takes: those of its cell and, where it has a variant, all others of its agents."""
+    listed = NOTEBOOKS[notebook]
+    names = [name for agent in agents_of(notebook) for name in AGENTS[agent].model_fields if name not in _COMMAND]
+    return list(dict.fromkeys((*listed, *(names if "variant" in listed else ()))))
 
 
-def _assigned_before(history: list[str]) -> Counter[str]:
-    """How often a name was assigned in the run of pure-assignment cells just before the cell that is running.
-
-    These are the parameters cell and the one that papermill injects after it. Names from later
-    cells of an explored notebook do not count, so the check can be run again at any time.
-    """
-    names: Counter[str] = Counter()
-    for source in reversed(history[:-1]):
-        try:
-            body = ast.parse(source).body
-        except SyntaxError:
-            break
-        targets = [t for node in body for t in _targets(node)]
-        if not targets or not all(isinstance(node, (ast.Assign, ast.AnnAssign)) for node in body):
-            break
-        names.update(targets)
-    return names
+def _is_default(name: str, value: Any) -> bool:
+    """Whether a value is what a notebook's cell holds: the paper's default."""
+    return name in FIELDS and type(value) is type(FIELDS[name].default) and value == FIELDS[name].default
 
 
-def _targets(node: ast.stmt) -> list[str]:
-    nodes = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [target.id for target in nodes if isinstance(target, ast.Name)]
+def _read(name: str, value: Any) -> Any:
+    """A value, or what its text stands for where the option is no text."""
+    return from_text(name, value) if isinstance(value, str) and name in FIELDS else value
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, list, tuple, dict))

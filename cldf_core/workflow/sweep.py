@@ -17,13 +17,13 @@ import pandas as pd
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.seeds import means_over_seeds
-from cldf_core.options import Options, UserError
+from cldf_core.options import FIELDS, Options, UserError
 from cldf_core.results.compare import COMPARISON, compared
 from cldf_core.results.grid import Grid, as_cell, distinct, read_grid
 from cldf_core.results.metric_table import COST, metric_card
-from cldf_core.runs.folder import RunFolder, notebook_folder, save_figure, save_table
-from cldf_core.workflow.notebooks import LAST, notebook_options, publish
-from cldf_core.workflow.parameters import asked_for
+from cldf_core.runs.folder import RunFolder, save_figure, save_table
+from cldf_core.workflow.notebooks import LAST, notebook_parameters, publish
+from cldf_core.workflow.parameters import Parameters
 
 FORGETTING = "forgetting (max-last)"
 PRINTED = ("accuracy: average", "accuracy: learning", f"accuracy: {FORGETTING}", "accuracy: unseen", "AUC: average")
@@ -46,9 +46,9 @@ def command(name: str, profile: str = "quick", *, dry: bool = False) -> int:
     Raises:
         UserError: before anything is run: the grid or the profile is faulty, or data are missing.
     """
-    base = notebook_options(LAST, profile, {})
+    base = notebook_parameters(LAST, profile)
     grid = read_grid(name)
-    combinations = grid.combinations(base)
+    combinations = grid.combinations(base.values)
     points = distinct(combinations)
     for data, *domains in dict.fromkeys((o.data, *o.stream, *o.unseen) for o in points):
         read_domains(data_folder(data), domains)
@@ -68,32 +68,32 @@ def command(name: str, profile: str = "quick", *, dry: bool = False) -> int:
     return int(bool(failed))
 
 
-def sweep_folder(name: str, options: Options) -> RunFolder:
-    """Where the sweep of a grid keeps its tables, beside the folder of notebook 08 with the same options."""
-    path = notebook_folder(LAST, options).path
+def sweep_folder(name: str, parameters: Parameters) -> RunFolder:
+    """Where the sweep of a grid keeps its tables, beside the folder of notebook 08 with the same parameters."""
+    path = parameters.folder.path
     return RunFolder(path.with_name(path.name.replace(LAST, f"sweep_{name}")))
 
 
-def results(name: str, options: Options) -> pd.DataFrame:
+def results(name: str, parameters: Parameters) -> pd.DataFrame:
     """What the runs of a sweep have given, read from its table; nothing is run.
 
     Args:
         name: of the grid.
-        options: those of notebook 08.
+        parameters: those of notebook 08.
 
     Returns:
         run, agent, a column for each other option of the grid, seed, metric, domain, value: continual metrics, those
         on unseen domains, and cost. An option that an agent does not read is missing. From runs/; where there is
-        nothing and the options are those of the quick profile, from the committed table; else without rows.
+        nothing and the parameters are those of the quick profile, from the committed table; else without rows.
 
     Raises:
         UserError: there is no such grid.
     """
     grid, file = read_grid(name), f"tables/sweep_{name}_runs.csv"
-    own, committed = sweep_folder(name, options).figures / file, project_root() / "figures" / file
+    own, committed = sweep_folder(name, parameters).figures / file, project_root() / "figures" / file
     if own.is_file():
         path = own
-    elif committed.is_file() and asked_for(LAST, options) == asked_for(LAST, notebook_options(LAST, "quick", {})):
+    elif committed.is_file() and parameters == notebook_parameters(LAST, "quick"):
         path = committed
     else:
         return pd.DataFrame(columns=_run_columns(grid))
@@ -231,5 +231,5 @@ def _run_columns(grid: Grid) -> list[str]:
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     """With whole numbers for the options that are, also where some are missing."""
-    whole = [name for name in frame if name in Options.model_fields and Options.model_fields[name].annotation is int]
+    whole = [name for name in frame if name in FIELDS and FIELDS[name].annotation is int]
     return frame.astype({name: "Int64" if frame[name].isna().any() else "int64" for name in whole})

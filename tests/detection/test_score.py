@@ -29,7 +29,7 @@ from cldf_core.evaluation.calibration import fit_temperature
 from cldf_core.evaluation.metrics import best_threshold, detection
 from cldf_core.options import Options, UserError, for_agent
 from cldf_core.resnet import build_network
-from cldf_core.runs.checkpoints import load_network, save_network, write_seed_checkpoint
+from cldf_core.runs.checkpoints import load_network, save_network, write_original_checkpoint
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.workflow.notebooks import notebook_options
@@ -348,7 +348,7 @@ def test_icarl_without_its_means_is_refused(trained, tmp_path):
 def test_checkpoints_of_the_original_kind_are_read(trained, tmp_path):
     folder, data, _ = trained
     network, options = load_network(folder.path / "model-step2.safetensors")
-    write_seed_checkpoint(network, options, tmp_path / "CL_ER_second_fft_0_slim_paper_checkpoint_latest.pth")
+    write_original_checkpoint(network, options, tmp_path / "CL_ER_second_fft_0_slim_paper_checkpoint_latest.pth")
     detector = load_detector(str(next(tmp_path.glob("*.pth"))))
     assert detector.trained_on == tuple(STREAM)
     assert detector.temperature is None

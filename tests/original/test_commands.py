@@ -29,7 +29,7 @@ from cldf_core.options import Options, UserError, checked
 from cldf_core.original import commands, flags
 from cldf_core.resnet import Network, build_network
 from cldf_core.runs import run as run_module
-from cldf_core.runs.checkpoints import load_network, read_seed_checkpoint, write_seed_checkpoint
+from cldf_core.runs.checkpoints import load_network, read_original_checkpoint, write_original_checkpoint
 from cldf_core.runs.folder import RunFolder
 from samples import same, texture
 
@@ -713,21 +713,21 @@ def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(trained
     shares = [f"{share.mean():.4f}" for share in (right, right[:25], right[25:])]
     assert printed(capsys.readouterr().out) == [("Many", *shares)]
     # Written and read back it is the same, bit for bit.
-    network, opts = read_seed_checkpoint(root / "model" / "Many_fft_0_resnet_checkpoint.pth")
+    network, opts = read_original_checkpoint(root / "model" / "Many_fft_0_resnet_checkpoint.pth")
     assert (opts.network, opts.size, opts.plane, opts.crop, opts.variant) == (
         *("resnet34", 224, "full", "top-left", "seed"),
     )
-    write_seed_checkpoint(network, opts, tmp_path / "again.pth")
+    write_original_checkpoint(network, opts, tmp_path / "again.pth")
     content = torch.load(tmp_path / "again.pth", weights_only=True)
     assert same(content["state_dict"], dict(net.state_dict()))
-    again, read = read_seed_checkpoint(tmp_path / "again.pth")
+    again, read = read_original_checkpoint(tmp_path / "again.pth")
     assert same(dict(again.state_dict()), dict(network.state_dict()))
     assert read == opts
 
 
 def test_the_original_code_can_load_ours(tmp_path):
     network = moved(build_network("resnet34"), seed=1)
-    write_seed_checkpoint(network, checked({"variant": "seed"}), tmp_path / "ours.pth")
+    write_original_checkpoint(network, checked({"variant": "seed"}), tmp_path / "ours.pth")
     plain = models.resnet34()
     plain.fc = nn.Linear(512, 2)
     plain.load_state_dict(torch.load(tmp_path / "ours.pth", weights_only=True)["state_dict"], strict=True)
@@ -753,14 +753,14 @@ def test_a_checkpoint_of_any_network_is_read_with_the_options_of_its_run(name, t
         {"agent": "er", "network": name, "width": 16, "size": 64, "band": "high", "seed": 3, "data": "x", "memory": 7}
     )
     network = moved(build_network(name, width=16), seed=1)
-    write_seed_checkpoint(network, opts, tmp_path / "ours.pth")
-    read, found = read_seed_checkpoint(tmp_path / "ours.pth")
+    write_original_checkpoint(network, opts, tmp_path / "ours.pth")
+    read, found = read_original_checkpoint(tmp_path / "ours.pth")
     assert same(dict(read.state_dict()), dict(network.state_dict()))
     assert not read.training
     wanted = {"network": name, "size": 64, "band": "high", "plane": "half", "crop": "centre", "seed": 3}
     assert {k: getattr(found, k) for k in wanted} == wanted
     with pytest.raises(UserError, match="this network has 4 outputs; the seed's files hold two"):
-        write_seed_checkpoint(build_network(name, outputs=4), opts, tmp_path / "four.pth")
+        write_original_checkpoint(build_network(name, outputs=4), opts, tmp_path / "four.pth")
     assert [p.name for p in tmp_path.iterdir()] == ["ours.pth"]
 
 
@@ -779,7 +779,7 @@ def test_several_forms_of_a_checkpoint_are_the_same(tmp_path):
         torch.save(content, tmp_path / f"{name}.pth")
     torch.save(forms["wrapped"], tmp_path / "old format.pth", _use_new_zipfile_serialization=False)
     for name in (*forms, "old format"):
-        network, opts = read_seed_checkpoint(tmp_path / f"{name}.pth")
+        network, opts = read_original_checkpoint(tmp_path / f"{name}.pth")
         assert (opts.network, opts.size, opts.plane, opts.precision) == ("resnet18", 224, "full", "float32"), name
         torch.testing.assert_close(
             network.head.weight, state["fc.weight"].flip(0), atol=1e-3 if name == "half" else 0, rtol=0
@@ -850,7 +850,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_file_that_is_no_checkpoint_is_told_in_a_sentence(name, faulty):
     with pytest.raises(UserError) as told:
-        read_seed_checkpoint(faulty / name)
+        read_original_checkpoint(faulty / name)
     text = str(told.value)
     assert text.startswith(f"{faulty / name}")
     assert FAULTS[name].format(mkdir=f"{os.mkdir.__module__}.mkdir") in text
@@ -864,7 +864,7 @@ def test_a_missing_file_lists_what_its_folder_holds(faulty, here, capsys):
     with pytest.raises(
         UserError, match=re.escape(f"there is no checkpoint {faulty / 'x.pth'}; in its folder: {names}")
     ):
-        read_seed_checkpoint(faulty / "x.pth")
+        read_original_checkpoint(faulty / "x.pth")
     assert call("test", f"--loadmodel '{faulty / 'text.pth'}' --test_set GAN-S") == 2
     assert "is no checkpoint, or a damaged one" in capsys.readouterr().err
 
@@ -901,7 +901,7 @@ def test_every_checkpoint_of_a_folder_is_tested_and_one_that_cannot_be_read_left
     opts = checked({"variant": "seed", "agent": "er", "network": "slim", "data": "elsewhere", "stream": ["gone"]})
     for number in (1, 2):
         network = moved(build_network("slim"), seed=number)
-        write_seed_checkpoint(network, opts, here / "model" / f"CL_ER_n{number}_fft_0_slim_checkpoint_latest.pth")
+        write_original_checkpoint(network, opts, here / "model" / f"CL_ER_n{number}_fft_0_slim_checkpoint_latest.pth")
     # What a process that was killed while writing leaves behind.
     (here / "model" / ".CL_ER_n3.pth.x1y2.pth").write_bytes(b"half of")
     (here / "model" / "notes.txt").write_text("not asked for")
@@ -996,6 +996,6 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_checkpoints_test_says_what_it_could_not_use(here, mixed, capsys):
     opts = checked({"variant": "seed", "agent": "er", "network": "slim"})
-    write_seed_checkpoint(moved(build_network("slim"), seed=1), opts, here / "model" / "n.pth")
+    write_original_checkpoint(moved(build_network("slim"), seed=1), opts, here / "model" / "n.pth")
     assert call("test", f"--data {mixed} --loadmodel model/n.pth --test_set Mixed --threads 1") == 0
     assert "note: Mixed: 8 images set aside, the first is real/Mixed/testA/" in capsys.readouterr().err

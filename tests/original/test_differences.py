@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 import pytest
+from cldf_core.variants import SEED, SWITCHES
 from matplotlib import pyplot as plt
 
 from cldf_core import figures
@@ -17,7 +18,6 @@ from cldf_core.evaluation.seeds import seed_noise_margin
 from cldf_core.options import AGENTS, Options, checked, relevant
 from cldf_core.original import ablations, differences
 from cldf_core.original.differences import TRAPS, Trap
-from cldf_core.variants import SEED, SWITCHES
 
 OPTIONS = checked({"chunks": 3, "seed": 4, "epochs": 2})
 LISTED = {name for trap in TRAPS for name in trap.switches}

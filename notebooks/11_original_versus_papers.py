@@ -23,7 +23,7 @@
 #
 # **Reads** the data set named by `data` below. **Writes** about fifty runs to `runs/<agent>-…`, spectra to
 # `data/spectra/` (about 1.3 GB in the quick profile, since some switches change the spectra themselves), and
-# this notebook's figures and tables to `runs/11_seed_versus_paper-…/figures/`.
+# this notebook's figures and tables to `runs/11_original_versus_papers-…/figures/`.
 #
 # **Time**: about eleven minutes on two cores; a minute when the runs exist already.
 
@@ -67,7 +67,8 @@ candidates: int = 50  # MIR: remembered images to choose from
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-options = from_notebook("11_seed_versus_paper", globals())
+parameters = from_notebook("11_original_versus_papers", globals())
+options = parameters.options()
 
 # %%
 import pandas as pd
@@ -77,12 +78,12 @@ from cldf_core import figures
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.seeds import seed_noise_margin
 from cldf_core.original import ablations, differences
-from cldf_core.runs.folder import notebook_folder, save_figure, save_table
+from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import make_run
 
 figures.theme()
 pd.set_option("display.max_colwidth", None)
-out = notebook_folder("11_seed_versus_paper", options)
+out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 agents = list(dict.fromkeys(trap.agent for trap in differences.TRAPS))
 more_seeds = {agent: 4 if agent == "sequential" else 2 for agent in agents}
@@ -172,14 +173,14 @@ print(differences.code_lines("er"), differences.code_lines("mir"), sep="\n")
 # comparisons need is made once.
 
 # %%
-pairs = {(trap.agent, trap.name): trap.pair(options) for trap in differences.TRAPS}
-base = {agent: differences.changed(options, agent, {}) for agent in agents}
+pairs = {(trap.agent, trap.name): trap.pair(parameters) for trap in differences.TRAPS}
+base = {agent: parameters.options(agent) for agent in agents}
 luck = {
-    (a, f"random seed {options.seed + k}"): (base[a], differences.changed(options, a, {"seed": options.seed + k}))
+    (a, f"random seed {options.seed + k}"): (base[a], parameters.options(a, seed=options.seed + k))
     for a in agents
     for k in range(1, more_seeds[a] + 1)
 }
-whole = {a: (base[a], differences.all_at_once(options, a)) for a in agents if a != "sequential"}
+whole = {a: (base[a], differences.all_at_once(parameters, a)) for a in agents if a != "sequential"}
 
 wanted = [run for pair in (*pairs.values(), *luck.values(), *whole.values()) for run in pair]
 wanted = {run.model_dump_json(): run for run in wanted}
@@ -328,7 +329,7 @@ for row in together[together["metric"] == "average"].itertuples():
 # two.
 
 # %%
-about = {(t.agent, t.name): (t.paper, t.turned(options)) for t in differences.TRAPS}
+about = {(t.agent, t.name): (t.paper, t.turned(parameters)) for t in differences.TRAPS}
 keys = list(effect[["agent", "switch"]].itertuples(index=False, name=None))
 effect[["paper", "seed"]] = [about[key] for key in keys]
 ranked = ablations.ranked(effect, bases)
