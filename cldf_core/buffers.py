@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from cldf_core.options import Options
-from cldf_core.resnet import frozen
+from cldf_core.resnet import evaluating
 from cldf_core.spectrum import mirror
 from cldf_core.stream import Batch, Samples
 
@@ -328,7 +328,7 @@ def mir_ranking(
         statistics = {name: b.clone() for name, b in network.named_buffers()}
         loss = F.cross_entropy(functional_call(network, (parameters, statistics), (incoming,)), labels)
         gradients = torch.autograd.grad(loss, list(parameters.values()))
-    with torch.no_grad(), contextlib.nullcontext() if moving else frozen(network):
+    with torch.no_grad(), contextlib.nullcontext() if moving else evaluating(network):
         virtual = {name: p - lr * g for (name, p), g in zip(parameters.items(), gradients, strict=True)}
         parts = candidates.split(len(candidates) if moving else 50)  # in training mode a batch is one whole
         before = torch.cat([network(part) for part in parts])

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from cldf_core.agents import Agent
 from cldf_core.stream import Samples, Step
 
 
 @dataclass(frozen=True)
-class Tested:
+class StepResult:
     """What one step gave.
 
     Attributes:
@@ -35,6 +36,19 @@ class Tested:
     images: int
 
 
+def score_samples(score: Callable[[Tensor], np.ndarray], samples: Samples) -> np.ndarray:
+    """Logits of fake of samples of any number, which are read part by part.
+
+    Args:
+        score: turns spectra into logits, such as `Agent.score`.
+        samples: whose labels do not matter.
+
+    Returns:
+        float64, shape (N,).
+    """
+    return np.concatenate([np.empty(0), *map(score, samples.parts())])
+
+
 def train_and_test(
     agent: Agent,
     steps: Sequence[Step],
@@ -43,7 +57,7 @@ def train_and_test(
     seed: int,
     after: int = 0,
     advance: Callable[[str], None] | None = None,
-) -> Iterator[Tested]:
+) -> Iterator[StepResult]:
     """Trains the agent step by step; tests it on every set after the last chunk of each domain.
 
     Args:
@@ -55,7 +69,7 @@ def train_and_test(
         advance: called after each batch with the agent, domain and epoch in words, to move a progress bar.
 
     Yields:
-        One `Tested` per step; `logits` is empty after a chunk that is not its domain's last.
+        One `StepResult` per step; `logits` is empty after a chunk that is not its domain's last.
     """
     todo = steps[after:]
     for step in todo:
@@ -67,8 +81,8 @@ def train_and_test(
             if advance:
                 advance(f"{agent.options.agent}: {step.name}, epoch {batch.epoch + 1}")
         agent.end_step(step)
-        logits = {name: agent.score_samples(samples) for name, samples in tests.items()} if step.last else {}
-        yield Tested(
+        logits = {name: score_samples(agent.score, samples) for name, samples in tests.items()} if step.last else {}
+        yield StepResult(
             step,
             logits,
             [float(np.mean(epoch)) if epoch else float("nan") for epoch in losses],

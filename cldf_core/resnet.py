@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -91,6 +92,12 @@ class Network(nn.Module):
             nearest.append(torch.cdist(features, there).square().min(1).values if len(there) else far)
         return nearest[0] - nearest[1]
 
+    def score(self, spectra: Tensor, *, mixed_precision: bool = False) -> np.ndarray:
+        """`fake_logits` in evaluation mode, without gradients, wherever the network is; float64, shape (N,)."""
+        device = self.head.weight.device
+        with torch.no_grad(), evaluating(self), torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
+            return self.fake_logits(spectra.to(device, memory_format=torch.channels_last)).numpy()
+
     def unit_features(self, spectra: Tensor) -> Tensor:
         """L2-normalised features, float64, shape (N, feature_size), on the CPU."""
         return F.normalize(self.features(spectra).double().cpu(), dim=1)
@@ -119,8 +126,9 @@ def build_network(
     outputs: int = 2,
     width: int = 24,
     weights: str | None = None,
+    generator: torch.Generator | None = None,
 ) -> Network:
-    """A network for spectra or images of 3 channels, its random weights drawn from torch's generator.
+    """A network for spectra or images of 3 channels.
 
     Args:
         name: "slim", "resnet18", "resnet34" or "resnet50".
@@ -129,11 +137,16 @@ def build_network(
             twice as wide as the one before.
         weights: None for random weights, "imagenet" for torchvision's, or the path of a
             .safetensors, .pt or .pth file with a torchvision state dict. The head stays random.
+        generator: draws the seed of the random weights; without one they come from torch's global generator.
 
     Raises:
         ValueError: an unknown name, weights for the slim network, or weights that do not fit.
         NoWeights: there is no such file, or torchvision cannot get the ImageNet weights.
     """
+    if generator is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            return build_network(name, outputs=outputs, width=width, weights=weights)
     if name not in NETWORKS:
         raise ValueError(f"network is {name!r}; allowed: {', '.join(NETWORKS)}")
     # Imported here and below: notebooks that train nothing need not wait for it.
@@ -153,7 +166,7 @@ def build_network(
 
 
 @contextmanager
-def frozen(network: nn.Module) -> Iterator[nn.Module]:
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
     """Evaluation mode for a while: BatchNorm uses its running statistics and does not move them."""
     training = network.training
     network.eval()

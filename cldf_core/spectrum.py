@@ -7,12 +7,15 @@ of the real FFT; the full plane is mirrored from them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 import scipy.fft
 import torch
 from torch import Tensor
+
+from cldf_core.options import Options
 
 Plane = Literal["half", "full"]
 Band = Literal["full", "low", "mid", "high"]
@@ -140,70 +143,44 @@ def log_spectrum(
     return torch.from_numpy(result) if isinstance(images, Tensor) else result
 
 
-def network_input(
-    images: np.ndarray,
-    *,
-    feature: str = "spectrum",
-    plane: Plane = "half",
-    band: Band = "full",
-    precision: str = "float16",
-) -> np.ndarray:
-    """What the network reads: the spectrum, or with feature="image" pixels scaled to [-1, 1].
+@dataclass(frozen=True)
+class InputSpec:
+    """How an image becomes what the network reads: the options of the same names."""
 
-    Computed in float64 for precision "float32", else in float32: single-precision FFTs are 1e-4 and more off
-    the formula, which only float16's own rounding hides.
-    """
-    dtype = np.float64 if precision == "float32" else np.float32
-    if feature == "image":
-        return (_checked(images) / np.asarray(127.5, dtype) - 1).astype(dtype)
-    return np.asarray(log_spectrum(images, plane=plane, band=band, dtype=dtype))
+    size: int
+    crop: Literal["centre", "top-left"]
+    feature: Literal["spectrum", "image"]
+    plane: Plane
+    band: Band
+    precision: Literal["float16", "float32"]
 
+    @classmethod
+    def from_options(cls, options: Options) -> InputSpec:
+        """The part of a run's options that concerns its input."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
 
-def radial_profile(plane_values: np.ndarray, *, bins: int = 48) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over rings of equal distance from the zero frequency: a plane becomes a curve.
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image's input: channels, rows, columns."""
+        half = self.feature == "spectrum" and self.plane == "half"
+        return 3, self.size, self.size // 2 + 1 if half else self.size
 
-    Args:
-        plane_values: shape (..., H, W/2 + 1), half planes.
-        bins: rings between r = 0 and r = 1 (Euclidean distance, fractions of Nyquist; corners left out).
+    def network_input(self, crops: np.ndarray) -> np.ndarray:
+        """What the network reads: the spectrum, or with feature "image" pixels scaled to [-1, 1].
 
-    Returns:
-        Ring centres, shape (bins,), and means, shape (..., bins).
-    """
-    height, columns = plane_values.shape[-2:]
-    fy = np.fft.fftfreq(height)[:, None] * 2
-    fx = np.fft.rfftfreq(2 * (columns - 1))[None, :] * 2
-    ring = np.minimum((np.hypot(fx, fy) * bins).astype(int), bins).ravel()
-    # The inner columns stand for their mirror image as well.
-    weight = np.full((height, columns), 2.0)
-    weight[:, [0, -1]] = 1.0
-    membership = np.zeros((ring.size, bins + 1))
-    membership[np.arange(ring.size), ring] = weight.ravel()
-    membership = membership[:, :bins] / np.maximum(membership[:, :bins].sum(0), 1)
-    means = plane_values.reshape(*plane_values.shape[:-2], -1) @ membership
-    return (np.arange(bins) + 0.5) / bins, means
+        Computed in float64 for precision "float32", else in float32: single-precision FFTs are 1e-4 and more off
+        the formula, which only the rounding to float16 hides.
 
+        Args:
+            crops: uint8, shape (N, 3, size, size).
 
-def line_ratio(planes: np.ndarray, period: int) -> np.ndarray:
-    """How far a grid of this period stands out: its lines of the spectrum over the lines beside them.
-
-    A pattern that repeats every so many pixels shows on one row and one column of the plane. Their ends,
-    near the axes, are left out.
-
-    Args:
-        planes: log magnitudes, shape (..., H, W/2 + 1), half planes.
-        period: in pixels, at least 2; H and W are multiples of it.
-
-    Returns:
-        Difference of the means of log magnitude, shape (...); exp of it is the ratio, and 0 is no grid.
-    """
-    height, width = planes.shape[-2], 2 * (planes.shape[-1] - 1)
-    # Beyond Nyquist there is nothing: its line has neighbours on one side only.
-    steps = np.array([0, -2, -1] if period == 2 else [0, -2, -1, 1, 2])
-    rows = planes[..., height // period + steps, 4 : width // 2 - 4].mean(-1)
-    columns = planes[..., 4 : height // 2 - 4, width // period + steps].mean(-2)
-    lines = (rows + columns) / 2
-    ratio: np.ndarray = lines[..., 0] - lines[..., 1:].mean(-1)
-    return ratio
+        Returns:
+            float16 or float32, shape (N, *shape).
+        """
+        dtype = np.float64 if self.precision == "float32" else np.float32
+        if self.feature == "image":
+            return (_checked(crops) / np.asarray(127.5, dtype) - 1).astype(dtype).astype(self.precision)
+        return np.asarray(log_spectrum(crops, plane=self.plane, band=self.band, dtype=dtype)).astype(self.precision)
 
 
 def _checked(images: np.ndarray | Tensor) -> np.ndarray:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+PART = 64  # spectra scored at once: activations of more do not stay in the processor's cache
+
 
 class Rows(Protocol):
     """Anything that gives spectra by their rows: an array, a memory-mapped file, a packed memory."""
@@ -44,7 +46,7 @@ class Samples:
     numbers: np.ndarray
 
     @classmethod
-    def of(
+    def from_array(
         cls,
         spectra: np.ndarray,
         labels: Sequence[int] | np.ndarray,
@@ -76,6 +78,10 @@ class Samples:
         """Indices of each class 2 * domain + label that occurs, in the samples' order."""
         classes = 2 * self.domains + self.labels
         return {int(c): np.flatnonzero(classes == c) for c in np.unique(classes)}
+
+    def parts(self, size: int = PART) -> Iterator[Tensor]:
+        """Reads all spectra in their order, part by part."""
+        return (self.read(slice(start, start + size)) for start in range(0, len(self), size))
 
     def read(self, chosen: np.ndarray | slice = slice(None)) -> Tensor:
         """Reads the chosen spectra as float32, shape (n, C, H, W)."""

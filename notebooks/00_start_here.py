@@ -118,7 +118,7 @@ learnt = [(name, samples) for name, samples in training_samples(options, domains
 steps = make_steps(learnt, epochs=options.epochs, batch_size=options.batch, seed=options.seed)
 tables = {name: spectra.table.query("split == 'test'") for name, spectra in domains.items()}
 tests = {
-    name: Samples.of(domains[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
+    name: Samples.from_array(domains[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
     for name, table in tables.items()
     if len(table)
 }

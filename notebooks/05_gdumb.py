@@ -119,7 +119,7 @@ print(inspect.getsource(Balanced.offer))
 # %%
 images = training_samples(options, load_spectra(options))
 tiny = [
-    (name, Samples.of(np.zeros((len(samples), 1, 1, 1), np.float16), samples.labels, place))
+    (name, Samples.from_array(np.zeros((len(samples), 1, 1, 1), np.float16), samples.labels, place))
     for place, (name, samples) in enumerate(images)
 ]
 steps = make_steps(tiny, epochs=1, batch_size=options.batch, chunks=options.chunks, seed=options.seed)

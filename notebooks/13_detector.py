@@ -79,7 +79,7 @@ from cldf_core.detection.score import score
 from cldf_core.evaluation.attribution import grad_cam
 from cldf_core.runs.folder import save_figure
 from cldf_core.runs.run import load_spectra, make_run
-from cldf_core.spectrum import network_input
+from cldf_core.spectrum import InputSpec
 
 figures.theme()
 out = parameters.folder
@@ -109,7 +109,7 @@ Markdown(
 
 # %%
 o = detector.options
-how = {"feature": o.feature, "plane": o.plane, "band": o.band, "precision": o.precision}
+spec = InputSpec.from_options(o)
 
 
 def examine(path: Path) -> plt.Figure | None:
@@ -122,7 +122,7 @@ def examine(path: Path) -> plt.Figure | None:
     near = share_of_fakes(detector, validation["logit"], validation["label"], said["probability"])
     print(near or "There are too few validation images with a P(fake) like this to tell how often it is right.")
     pixels = crop(open_image(path), o.size, o.crop)
-    read = torch.from_numpy(network_input(pixels[None], **how)).float()
+    read = torch.from_numpy(spec.network_input(pixels[None])).float()
     evidence = grad_cam(detector.network, read.to(o.device))[0].cpu().numpy()
     return figures.explained(
         pixels,
@@ -131,7 +131,7 @@ def examine(path: Path) -> plt.Figure | None:
         said["probability"],
         threshold=detector.threshold,
         band=detector.band,
-        frequencies=o.feature == "spectrum",
+        frequencies=spec.feature == "spectrum",
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from cldf_core.options import Options, checked
+from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Batch, Samples
 
 DOMAINS = ("first", "second", "third", "unseen")
@@ -68,6 +69,11 @@ def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
     return checked({**values, **changes})
 
 
+def input_spec(**changes: Any) -> InputSpec:
+    """The default way from image to network, with some of it changed."""
+    return InputSpec.from_options(checked(changes))
+
+
 def random_samples(
     count: int, domain: int = 0, *, seed: int = 0, shape: tuple[int, ...] = (3, 32, 17), first_number: int = 0
 ) -> Samples:
@@ -76,7 +82,7 @@ def random_samples(
     spectra = rng.uniform(-1, 1, (count, *shape)).astype(np.float16)
     labels = np.arange(count) % 2
     spectra[labels == 1, :, :4, :4] += 1 + domain
-    return Samples.of(spectra, labels, domain, first_number)
+    return Samples.from_array(spectra, labels, domain, first_number)
 
 
 def random_scores(

@@ -588,7 +588,7 @@ def of_packing(count: int, packing: str, side: int = 6, first_number: int = 0) -
     half = planes(count, side, side, seed=count)
     pixels = np.random.default_rng(count).integers(0, 256, (count, 3, side, side)) / np.float32(127.5) - 1
     arrays = {"half": half, "full": mirror(half), "image": pixels.astype(np.float32)}
-    return Samples.of(arrays[packing], np.arange(count) % 2, 1, first_number)
+    return Samples.from_array(arrays[packing], np.arange(count) % 2, 1, first_number)
 
 
 PACKINGS = ("half", "full", "image")

@@ -10,7 +10,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from cldf_core.resnet import NETWORKS, build_network, frozen
+from cldf_core.resnet import NETWORKS, build_network, evaluating
 
 
 def spectra(count: int = 3, height: int = 32, width: int = 17) -> torch.Tensor:
@@ -212,14 +212,14 @@ def test_an_unknown_network_is_refused():
 def test_frozen_leaves_statistics_and_restores_the_mode():
     network = build_network("slim", width=8).train()
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    with frozen(network) as inside:
+    with evaluating(network) as inside:
         assert not any(m.training for m in inside.modules())
         network(spectra(4))
     assert all(m.training for m in network.modules())
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
-    with pytest.raises(KeyError), frozen(network):  # even when something goes wrong inside
+    with pytest.raises(KeyError), evaluating(network):  # even when something goes wrong inside
         raise KeyError
     assert network.training
-    with frozen(network.eval()):
+    with evaluating(network.eval()):
         pass
     assert not network.training

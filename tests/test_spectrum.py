@@ -8,16 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cldf_core.spectrum import (
-    band_mask,
-    frequency_radius,
-    line_ratio,
-    log_magnitude,
-    log_spectrum,
-    mirror,
-    network_input,
-    radial_profile,
-)
+from cldf_core.evaluation.traces import line_ratio, radial_profile
+from cldf_core.spectrum import band_mask, frequency_radius, log_magnitude, log_spectrum, mirror
+from samples import input_spec
 
 TOLERANCE = {np.float32: 2e-3, np.float64: 1e-6}
 
@@ -71,7 +64,7 @@ def test_full_plane_equals_the_formula(make, size, dtype):
 def test_double_precision_rounded_to_float32_is_within_a_millionth_of_the_formula(make):
     # What a cache of precision float32 holds, at the seed's size.
     images = make(1, 2, 3, 224, 224)
-    stored = network_input(images, plane="full", precision="float32").astype(np.float32)
+    stored = input_spec(plane="full", precision="float32").network_input(images).astype(np.float32)
     for image, plane in zip(images, stored, strict=True):
         np.testing.assert_allclose(plane, formula(image), rtol=0, atol=1e-6)
 
@@ -145,11 +138,13 @@ def test_the_bands_share_out_the_plane():
 
 def test_feature_image_scales_pixels_to_minus_one_to_one():
     images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
-    got = network_input(images, feature="image")
+    got = input_spec(feature="image", precision="float32").network_input(images)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, images / 255.0 * 2 - 1, atol=1e-6)
     assert (got.min(), got.max()) == (-1, 1)
-    np.testing.assert_array_equal(network_input(images, feature="spectrum"), log_spectrum(images))
+    np.testing.assert_array_equal(
+        input_spec(precision="float16").network_input(images), log_spectrum(images).astype(np.float16)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -231,7 +226,7 @@ def test_wrong_images_are_refused_with_what_came(images, words):
         for word in words:
             assert word in str(caught.value)
     with pytest.raises(ValueError, match="allowed: uint8"):
-        network_input(images, feature="image")
+        input_spec(feature="image").network_input(images)
 
 
 def test_unknown_plane_and_band_are_refused():

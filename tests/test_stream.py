@@ -84,7 +84,7 @@ def test_a_fixed_order_gives_the_same_batches_in_every_epoch_and_for_every_seed(
 
 
 def test_chunk_after_chunk_sees_another_version_of_the_images():
-    versions = [Samples.of(np.full((12, 3, 4, 3), v, np.float16), np.arange(12) % 2, 0, 5) for v in range(3)]
+    versions = [Samples.from_array(np.full((12, 3, 4, 3), v, np.float16), np.arange(12) % 2, 0, 5) for v in range(3)]
     plain, shifted = (make_steps([("d", given)], epochs=1, batch_size=4, chunks=5) for given in (versions[0], versions))
     for chunk, (before, after) in enumerate(zip(plain, shifted, strict=True)):
         assert after.samples.numbers.tolist() == before.samples.numbers.tolist()  # the same images
@@ -94,7 +94,10 @@ def test_chunk_after_chunk_sees_another_version_of_the_images():
 
 def test_joint_steps_unite_each_version():
     domains = [
-        (f"d{d}", [Samples.of(np.full((4, 3, 4, 3), 10 * d + v, np.float16), [0, 1] * 2, d, 4 * d) for v in range(2)])
+        (
+            f"d{d}",
+            [Samples.from_array(np.full((4, 3, 4, 3), 10 * d + v, np.float16), [0, 1] * 2, d, 4 * d) for v in range(2)],
+        )
         for d in range(2)
     ]
     steps = make_steps(domains, epochs=1, batch_size=4, chunks=2, joint=True)
@@ -156,7 +159,7 @@ def test_chunks_share_out_a_domain(counts, chunks, seed):
 
 def test_chunks_mix_the_classes():
     # Real images come first in a folder: cut without a shuffle, a chunk would hold one class.
-    samples = Samples.of(np.zeros((40, 3, 4, 3), np.float16), [0] * 20 + [1] * 20)
+    samples = Samples.from_array(np.zeros((40, 3, 4, 3), np.float16), [0] * 20 + [1] * 20)
     for step in make_steps([("d", samples)], epochs=1, batch_size=4, chunks=4):
         assert 0 < step.samples.labels.sum() < 10
 
@@ -190,7 +193,7 @@ def test_samples_of_several_arrays_read_in_the_asked_order():
 
 def test_samples_check_their_lengths():
     with pytest.raises(ValueError, match="3 labels for 2 spectra"):
-        Samples.of(np.zeros((2, 3, 4, 3)), [0, 1, 0])
+        Samples.from_array(np.zeros((2, 3, 4, 3)), [0, 1, 0])
 
 
 def test_batches_add_up_in_their_order():

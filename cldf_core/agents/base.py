@@ -10,23 +10,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cldf_core.agents.optimisers import new_optimiser, new_schedule
+from cldf_core.agents.optimisers import GradientDescent, new_optimiser
+from cldf_core.buffers import Memory
 from cldf_core.options import Options
-from cldf_core.resnet import Network, build_network, frozen
-from cldf_core.stream import Batch, Samples, Step
-
-SCORE_BATCH = 64  # activations of larger batches do not stay in the processor's cache
+from cldf_core.resnet import Network, build_network, evaluating
+from cldf_core.stream import Batch, Step
 
 
-class Agent:
+class Agent(GradientDescent):
     """Learns from a stream of steps and scores spectra; by itself, plain training with cross-entropy.
 
-    A new agent overrides `begin_step`, `loss` (or `observe`) and `end_step`, and adds what it keeps
+    A new agent overrides `begin_step`, `loss` (or `observe`) and `end_step`, and adds what it keeps besides a `memory`
     to `state_dict` and `load_state_dict`.
 
     Args:
         options: the checked options of the run.
     """
+
+    memory: Memory | None = None
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -34,18 +35,12 @@ class Agent:
         self.generator = torch.Generator().manual_seed(options.seed)
         self.network = self.fresh_network()
         self.images = 0  # that training's forward passes have seen so far, replayed ones and repeats counted
-        self.optimiser: torch.optim.Optimizer | None = None
-        self.schedule: torch.optim.lr_scheduler.LRScheduler | None = None
 
     def fresh_network(self, *, outputs: int = 2) -> Network:
         """A network with new weights, drawn from the agent's own generator."""
-        seed = int(torch.randint(2**31, (), generator=self.generator))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = build_network(
-                self.options.network, outputs=outputs, width=self.options.width, weights=self.options.weights
-            )
-        if self.options.channels == "BGR":  # reading BGR is reading RGB with these weights the other way round
+        o = self.options
+        network = build_network(o.network, outputs=outputs, width=o.width, weights=o.weights, generator=self.generator)
+        if o.channels == "BGR":  # reading BGR is reading RGB with these weights the other way round
             network.reverse_channels()
         return network.to(self.device)
 
@@ -74,20 +69,12 @@ class Agent:
 
     def score(self, spectra: Tensor) -> np.ndarray:
         """Logit of fake for each spectrum, float32 (N, C, H, W) to float64 (N,); see `Network.fake_logits`."""
-        with torch.no_grad(), frozen(self.network), self.precision:
-            return self.network.fake_logits(self.to_device(spectra)).numpy()
-
-    def score_samples(self, samples: Samples) -> np.ndarray:
-        """`score` of samples of any number, read batch by batch; float64, shape (N,)."""
-        starts = range(0, len(samples), SCORE_BATCH)
-        parts = [self.score(samples.read(slice(start, start + SCORE_BATCH))) for start in starts]
-        return np.concatenate(parts) if parts else np.empty(0)
+        return self.network.score(spectra, mixed_precision=self.options.mixed_precision)
 
     @property
     def memory_bytes(self) -> int:
         """Bytes of remembered spectra."""
-        memory = getattr(self, "memory", None)
-        return memory.nbytes if memory is not None else 0
+        return self.memory.nbytes if self.memory is not None else 0
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the agent's future depends on, as tensors, numbers and containers of them."""
@@ -97,6 +84,7 @@ class Agent:
             "network": self.network.state_dict(),
             "optimiser": lasting.state_dict() if lasting else None,
             "generator": self.generator.get_state(),
+            "memory": self.memory.state_dict() if self.memory is not None else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -106,33 +94,8 @@ class Agent:
             self.optimiser = new_optimiser(self.options, self.network)
             self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
-
-    # The parts that agents are made of.
-
-    def start_optimiser(self, step: Step, *, anew: bool = False) -> None:
-        """A new optimiser and schedule for this step; with schedule "constant" the optimiser lasts, unless `anew`."""
-        if self.options.schedule != "constant" or self.optimiser is None or anew:
-            self.optimiser = new_optimiser(self.options, self.network)
-        self.schedule = new_schedule(self.options, self.optimiser, step)
-
-    @property
-    def lr(self) -> float:
-        """The optimiser's learning rate at this moment."""
-        assert self.optimiser is not None
-        return float(self.optimiser.param_groups[0]["lr"])
-
-    def update(self, loss: Tensor) -> None:
-        """Backward pass and one step of optimiser and schedule."""
-        self.network.zero_grad(set_to_none=True)
-        loss.backward()
-        self.step_optimiser()
-
-    def step_optimiser(self) -> None:
-        """One step with the gradients that there are."""
-        assert self.optimiser is not None
-        self.optimiser.step()
-        if self.schedule is not None:
-            self.schedule.step()
+        if self.memory is not None:
+            self.memory.load_state_dict(state["memory"])
 
     def to_device(self, spectra: Tensor) -> Tensor:
         """Spectra where the network is, channels last (faster convolutions)."""
@@ -152,5 +115,5 @@ class Agent:
 
     def evaluate(self, spectra: Tensor, network: Network) -> Tensor:
         """Forward pass in evaluation mode, without gradients; shape (N, outputs)."""
-        with torch.no_grad(), frozen(network):
+        with torch.no_grad(), evaluating(network):
             return self.logits(spectra, network)

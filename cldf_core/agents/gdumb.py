@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +45,7 @@ class GDumb(Agent):
     """
 
     options: GDumbOptions
+    memory: Balanced
 
     def __init__(self, options: GDumbOptions) -> None:
         super().__init__(options)
@@ -90,12 +89,3 @@ class GDumb(Agent):
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), o.clip)
             optimiser.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The base's, and the memory."""
-        return {**super().state_dict(), "memory": self.memory.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
-        super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])

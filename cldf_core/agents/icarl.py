@@ -11,17 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cldf_core.agents.base import SCORE_BATCH, Agent
+from cldf_core.agents.base import Agent
 from cldf_core.buffers import Exemplars, Reservoir, packing_of, retrieve_random
 from cldf_core.options import ICaRLOptions
-from cldf_core.resnet import Network, frozen
+from cldf_core.resnet import Network, evaluating
 from cldf_core.stream import Batch, Samples, Step
 
 
 def icarl_loss(logits: Tensor, classes: Tensor, old_logits: Tensor | None) -> Tensor:
-    """Sigmoid binary cross-entropy, summed over outputs, mean over the batch.
-
-    Old outputs are trained towards the old network's sigmoids, new ones towards the one-hot classes.
+    """Sigmoid binary cross-entropy, summed over outputs, mean over the batch; the old network teaches old outputs.
 
     Args:
         logits: shape (N, outputs).
@@ -40,24 +38,22 @@ class ICaRL(Agent):
     """iCaRL (Rebuffi et al., CVPR 2017), with two classes per domain.
 
     Output 2d is "real of domain d", 2d + 1 "fake of domain d": the head grows by two outputs a domain.
-    New images and all exemplars are trained on together. The memory K is shared out evenly, K / (2t)
-    exemplars per class, chosen by herding on L2-normalised features. The verdict is the class of the
-    nearest mean; the logit of fake is min d² over real means - min d² over fake means.
+    It trains on new images and all exemplars together. Each class has K / (2t) exemplars of the memory of K, chosen by
+    herding on L2-normalised features. The verdict is the class of the nearest mean.
 
     Original: two outputs for all domains, no distillation, exemplars from a reservoir, of which a random batch
     joins every new one (none that this chunk has written), and the verdict of the linear head.
     """
 
     options: ICaRLOptions
+    memory: Exemplars | Reservoir
 
     def __init__(self, options: ICaRLOptions) -> None:
         super().__init__(options)
-        packing = packing_of(options)
-        self.memory: Exemplars | Reservoir = (
-            Exemplars(options.memory, packing)
-            if options.exemplars == "herding"
-            else Reservoir(options.memory, packing, options.reservoir_count)
-        )
+        if options.exemplars == "herding":
+            self.memory = Exemplars(options.memory, packing_of(options))
+        else:
+            self.memory = Reservoir(options.memory, packing_of(options), options.reservoir_count)
         self.old: Network | None = None
         self.written: set[int] = set()  # slots that this chunk has filled
 
@@ -73,7 +69,7 @@ class ICaRL(Agent):
             step = replace(step, samples=step.samples + self.memory.samples())
         self.written = set()
         # A grown head has new parameters, which a lasting optimiser would not know.
-        self.start_optimiser(step, anew=grown)
+        self.start_optimiser(step, again=grown)
         return step
 
     def observe(self, batch: Batch) -> float:
@@ -105,31 +101,19 @@ class ICaRL(Agent):
 
     def unit_features(self, samples: Samples) -> Tensor:
         """L2-normalised features of samples, float64, shape (N, D), on the CPU."""
-        starts = range(0, len(samples), SCORE_BATCH)
-        with torch.no_grad(), frozen(self.network), self.precision:
-            batches = (samples.read(slice(s, s + SCORE_BATCH)) for s in starts)
-            return torch.cat([self.network.unit_features(self.to_device(batch)) for batch in batches])
+        with torch.no_grad(), evaluating(self.network), self.precision:
+            return torch.cat([self.network.unit_features(self.to_device(part)) for part in samples.parts()])
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, the exemplars, the means and the old network."""
-        return {
-            **super().state_dict(),
-            "memory": self.memory.state_dict(),
-            "means": self.network.means,
-            "old": self.old.state_dict() if self.old else None,
-        }
+        """The base's, the means and the old network."""
+        old = self.old.state_dict() if self.old else None
+        return {**super().state_dict(), "means": self.network.means, "old": old}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave; the head first grows to the size it had."""
-        outputs = len(state["network"]["head.bias"])
-        if outputs > self.network.head.out_features:
-            self.network.grow_head(outputs - self.network.head.out_features, self.generator)
-        super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])
-        self.network.means = state["means"]
+        """Takes over what `state_dict` gave, into networks with heads of the size they had."""
         if state["old"] is not None:
-            self.old = copy.deepcopy(self.network).eval()
-            self.old.head = torch.nn.Linear(self.network.head.in_features, len(state["old"]["head.bias"])).to(
-                self.device
-            )
+            self.old = self.fresh_network(outputs=len(state["old"]["head.bias"])).eval()
             self.old.load_state_dict(state["old"])
+        self.network = self.fresh_network(outputs=len(state["network"]["head.bias"]))
+        super().load_state_dict(state)
+        self.network.means = state["means"]

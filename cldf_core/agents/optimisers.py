@@ -2,10 +2,45 @@
 
 from __future__ import annotations
 
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from cldf_core.options import Options
+from cldf_core.resnet import Network
 from cldf_core.stream import Step
+
+
+class GradientDescent:
+    """What trains a network: an optimiser, and a schedule of its learning rate."""
+
+    options: Options
+    network: Network
+    optimiser: optim.Optimizer | None = None
+    schedule: optim.lr_scheduler.LRScheduler | None = None
+
+    def start_optimiser(self, step: Step, *, again: bool = False) -> None:
+        """A new optimiser and schedule for this step; with schedule "constant" the optimiser lasts, unless `again`."""
+        if self.options.schedule != "constant" or self.optimiser is None or again:
+            self.optimiser = new_optimiser(self.options, self.network)
+        self.schedule = new_schedule(self.options, self.optimiser, step)
+
+    @property
+    def lr(self) -> float:
+        """The optimiser's learning rate at this moment."""
+        assert self.optimiser is not None
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def update(self, loss: Tensor) -> None:
+        """Backward pass and one step of optimiser and schedule."""
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()
+        self.step_optimiser()
+
+    def step_optimiser(self) -> None:
+        """One step with the gradients that there are."""
+        assert self.optimiser is not None
+        self.optimiser.step()
+        if self.schedule is not None:
+            self.schedule.step()
 
 
 def new_optimiser(options: Options, network: nn.Module) -> optim.Optimizer:

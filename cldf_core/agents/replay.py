@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor
 
 from cldf_core.agents.base import Agent
@@ -24,6 +21,7 @@ class ER(Agent):
     """
 
     options: EROptions
+    memory: Reservoir
 
     def __init__(self, options: EROptions) -> None:
         super().__init__(options)
@@ -74,15 +72,6 @@ class ER(Agent):
     def random_slots(self, count: int) -> Tensor:
         """Up to `count` slots at random that may be replayed."""
         return retrieve_random(self.memory, count, self.generator, exclude_domain=self.excluded)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The base's, and the memory."""
-        return {**super().state_dict(), "memory": self.memory.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
-        super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])
 
 
 class MIR(ER):

@@ -29,7 +29,7 @@ from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import content_hashes, source_hash, whole_file
 from cldf_core.data.images import ImageProblem, crop, open_image, perturb, reencode
 from cldf_core.options import Options, UserError
-from cldf_core.spectrum import network_input
+from cldf_core.spectrum import InputSpec
 
 BLOCK = 64  # images decoded and transformed at once
 PARALLEL_FROM = 1024  # images; fewer are done before other processes have started
@@ -191,8 +191,7 @@ def _written(
         options, factor, workers: as of `spectra` and `shifted`.
     """
     name, root, rows, images = what
-    columns = options.size // 2 + 1 if options.feature == "spectrum" and options.plane == "half" else options.size
-    shape, dtype = (rows, 3, options.size, columns), np.dtype(options.precision)
+    shape, dtype = (rows, *InputSpec.from_options(options).shape), np.dtype(options.precision)
     _make_room(path.parent, int(np.prod(shape)) * dtype.itemsize, name)
     blocks: dict[int, list[tuple[int, str, str]]] = {}
     for row, image, split in images:
@@ -245,13 +244,7 @@ def _fill(
             pixels[row] = perturb(pixels[row], options.corruption, factor, rng)  # type: ignore[arg-type]
     out = np.load(path, mmap_mode="r+")
     if pixels:
-        out[list(pixels)] = network_input(
-            np.stack(list(pixels.values())),
-            feature=options.feature,
-            plane=options.plane,
-            band=options.band,
-            precision=options.precision,
-        )
+        out[list(pixels)] = InputSpec.from_options(options).network_input(np.stack(list(pixels.values())))
     return list(pixels), aside, _checksum(out, images[0][0] // BLOCK)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
+from cldf_core.spectrum import InputSpec
+
 Place = Literal["centre", "top-left"]
 Shift = Literal["noise", "blur", "occlusion"]
 
@@ -80,6 +82,15 @@ def crop(pixels: np.ndarray, size: int, place: Place = "centre") -> np.ndarray:
     else:
         top, left = min(SEED_OFFSET, height - size), min(SEED_OFFSET, width - size)
     return pixels[:, top : top + size, left : left + size]
+
+
+def prepare(path: Path, spec: InputSpec) -> np.ndarray:
+    """What the network reads of an image file, shape `spec.shape`.
+
+    Raises:
+        ImageProblem: the image cannot be read, or is smaller than the crop.
+    """
+    return spec.network_input(crop(open_image(path), spec.size, spec.crop)[None])[0]
 
 
 def reencode(pixels: np.ndarray, *, resize: int | None = None, jpeg: int | None = None) -> np.ndarray:

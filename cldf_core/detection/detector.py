@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -267,26 +268,18 @@ def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
 
 
 def logits_of(network: Network, options: Options, inputs: np.ndarray) -> np.ndarray:
-    """Logits of fake, batch by batch, as the agent that trained the network gives them after a step.
+    """Logits of fake, part by part, as the agent that trained the network gives them after a step.
 
     Args:
         network: is looked at in evaluation mode and left as it was.
-        options: of its run: precision, in which inputs are stored, and mixed_precision.
-        inputs: what the network reads, shape (N, 3, H, W).
+        options: of its run: mixed_precision.
+        inputs: what the network reads, shape (N, 3, H, W), from `InputSpec.network_input`.
 
     Returns:
         float64, shape (N,).
     """
-    import torch
+    from cldf_core.protocol import score_samples
+    from cldf_core.stream import Samples
 
-    from cldf_core.agents.base import SCORE_BATCH
-    from cldf_core.resnet import frozen
-
-    device = next(network.parameters()).device
-    logits = np.empty(len(inputs))
-    with torch.no_grad(), frozen(network), torch.autocast(device.type, torch.bfloat16, enabled=options.mixed_precision):
-        for part in (slice(start, start + SCORE_BATCH) for start in range(0, len(inputs), SCORE_BATCH)):
-            stored = torch.from_numpy(np.array(inputs[part], options.precision))  # as the cache rounds it
-            spectra = stored.to(device, torch.float32, memory_format=torch.channels_last)
-            logits[part] = network.fake_logits(spectra).numpy()
-    return logits
+    score = partial(network.score, mixed_precision=options.mixed_precision)
+    return score_samples(score, Samples.from_array(inputs, np.zeros(len(inputs))))

@@ -32,10 +32,11 @@ from cldf_core.data.files import file_hash, source_hash, whole_file
 from cldf_core.data.images import ImageProblem, open_image
 from cldf_core.data.runtime import progress_wanted, thread_count
 from cldf_core.detection.detector import Detector, logits_of
+from cldf_core.evaluation.traces import line_ratio
 from cldf_core.options import Options, UserError
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import RunFolder
-from cldf_core.spectrum import Band, band_mask, line_ratio, log_magnitude, network_input
+from cldf_core.spectrum import Band, InputSpec, band_mask, log_magnitude
 
 BLOCK = 64  # images decoded, processed and scored at once, and the networks' batch
 PARALLEL_FROM = 4 * BLOCK  # images; fewer are done before other processes have started
@@ -255,13 +256,7 @@ def _block(task: tuple[Path, Sequence[Detector], Sequence[str]]) -> _Found:
         for place in range(len(VERSIONS) if cut else 0):
             pixels = np.stack([of_image[place] for of_image in cut])
             traces[:, place] = traces_of(pixels)
-            inputs = network_input(
-                pixels,
-                feature=options.feature,
-                plane=options.plane,
-                band=options.band,
-                precision=options.precision,
-            )
+            inputs = InputSpec.from_options(options).network_input(pixels)
             logits[:, place] = [logits_of(d.network, d.options, inputs) for d in detectors]
     return logits, traces, aside
 

@@ -185,23 +185,15 @@ def _in_order(pool: ThreadPoolExecutor, files: Sequence[Path], options: Options)
 def _input(path: Path, options: Options) -> np.ndarray | str:
     """What the network reads of an image, float32 or float64; or why there is nothing."""
 
-    from cldf_core.data.images import ImageProblem, crop, open_image
-    from cldf_core.spectrum import network_input
+    from cldf_core.data.images import ImageProblem, prepare
+    from cldf_core.spectrum import InputSpec
 
     try:
-        pixels = crop(open_image(path), options.size, options.crop)
+        return prepare(path, InputSpec.from_options(options))
     except ImageProblem as problem:
         if not path.is_file():
             return "is a folder that cannot be read" if path.is_dir() else "no such file"
         return str(problem) if os.access(path, os.R_OK) else "no permission to read it"
-    read = network_input(
-        pixels[None],
-        feature=options.feature,
-        plane=options.plane,
-        band=options.band,
-        precision=options.precision,
-    )
-    return read[0]
 
 
 def _below(folder: Path) -> list[Path]:

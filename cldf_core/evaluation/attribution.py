@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cldf_core.resnet import Network, frozen
+from cldf_core.resnet import Network, evaluating
 from cldf_core.spectrum import Band, Plane, band_mask
 
 BATCH = 64  # spectra to explain at once: the activations of more do not fit the processor's cache
@@ -39,7 +39,7 @@ def grad_cam(network: Network, spectra: Tensor, *, layer: str = LAYER) -> Tensor
         warnings.simplefilter("ignore")  # importing captum warns of parts that are not used here
         from captum.attr import LayerGradCam
     cam = LayerGradCam(network.fake_logits, network.body.get_submodule(layer))
-    with frozen(network), torch.enable_grad():
+    with evaluating(network), torch.enable_grad():
         maps = cam.attribute(spectra, relu_attributions=False).detach()
     return F.interpolate(maps.float(), spectra.shape[-2:], mode="bilinear")[:, 0]
 

@@ -230,8 +230,9 @@ def _scored(network: Network, options: Options, domain: Domain, given: argparse.
     from cldf_core.data.cache import spectra
     from cldf_core.data.runtime import project_root, thread_count
     from cldf_core.evaluation.metrics import detection
+    from cldf_core.protocol import score_samples
     from cldf_core.runs.notes import data_notes
-    from cldf_core.stream import Samples
+    from cldf_core.runs.run import domain_samples
 
     if getattr(given, "model", options.network) != options.network:
         _note(f"the file holds a {options.network}, so --model {given.model} is left aside")
@@ -247,7 +248,7 @@ def _scored(network: Network, options: Options, domain: Domain, given: argparse.
         _note(note)
     labels = read.table["label"].to_numpy()
     with thread_count(options.threads):
-        logits = agent.score_samples(Samples.of(read.array, labels, rows=read.table["row"].to_numpy()))
+        logits = score_samples(agent.score, domain_samples(read, read.table))
     # The verdict is "fake" from logit 0 up, that is from P(fake) = 0.5.
     return detection(labels, logits, threshold=0.0, names=list(WORDS))
 

@@ -290,7 +290,7 @@ TRAPS: tuple[Trap, ...] = (
     ),
     _mir(
         ("mir_statistics",),
-        ("buffers.py", "contextlib.nullcontext() if moving else frozen(network)"),
+        ("buffers.py", "contextlib.nullcontext() if moving else evaluating(network)"),
         "Candidates are scored in training mode: looking at them moves the network's BatchNorm statistics.",
     ),
 )

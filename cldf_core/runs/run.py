@@ -26,7 +26,7 @@ from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.runtime import progress_wanted, project_root, thread_count
 from cldf_core.evaluation.metrics import detection
 from cldf_core.options import Options, UserError
-from cldf_core.protocol import Tested, train_and_test
+from cldf_core.protocol import StepResult, train_and_test
 from cldf_core.runs.checkpoints import load_state, save_network, save_state
 from cldf_core.runs.folder import MANIFEST, METRICS, SCORES, STATE, RunFolder
 from cldf_core.runs.notes import data_notes, dropped_notes
@@ -123,6 +123,11 @@ def run_key(options: Options, domains: dict[str, Spectra]) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def domain_samples(domain: Spectra, table: pd.DataFrame) -> Samples:
+    """The images of a domain that are in the table, such as those of one split."""
+    return Samples.from_array(domain.array, table["label"].to_numpy(), rows=table["row"].to_numpy())
+
+
 def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tuple[str, Samples | list[Samples]]]:
     """Name and training images of each domain of the stream; `limit` takes the first of a seeded order.
 
@@ -147,7 +152,7 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
         labels, rows = table["label"].to_numpy(), table["row"].to_numpy()
         factors = options.severities[: options.chunks] if options.corruption != "none" else [0.0]
         arrays = {factor: shifted(domains[name], options, factor, _cache()) for factor in dict.fromkeys(factors)}
-        versions = [Samples.of(arrays[factor], labels, place, number, rows) for factor in factors]
+        versions = [Samples.from_array(arrays[factor], labels, place, number, rows) for factor in factors]
         stream.append((name, versions if options.corruption != "none" else versions[0]))
         number += len(rows)
     return stream
@@ -180,7 +185,9 @@ def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, k
     }
     tables = {at: table for at, table in tables.items() if len(table)}
     tests = {
-        f"{name}/{split}": Samples.of(domains[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
+        f"{name}/{split}": Samples.from_array(
+            domains[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy()
+        )
         for (name, split), table in tables.items()
     }
     agent = build_agent(options)
@@ -229,7 +236,7 @@ def _restore(agent: Agent, folder: RunFolder, manifest: dict[str, Any], steps: i
 
 
 def _keep(
-    tested: Tested,
+    tested: StepResult,
     done: int,
     agent: Agent,
     folder: RunFolder,

@@ -21,11 +21,12 @@ from cldf_core.data.mini.build import EMBEDDED, build
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.metrics import continual, matrix
 from cldf_core.evaluation.seeds import t_interval
+from cldf_core.evaluation.traces import line_ratio
 from cldf_core.options import Options, checked
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import save_table
 from cldf_core.runs.run import load_spectra, make_run
-from cldf_core.spectrum import line_ratio, log_magnitude
+from cldf_core.spectrum import log_magnitude
 from cldf_core.stream import Samples
 
 LOSSLESS_SIZE = "in the lossless domains file size is a trace of the forger itself"
@@ -151,7 +152,7 @@ def _anew(forgers: Path, split: str, seeds: int) -> list[tuple[object, ...]]:
             for k, name in enumerate(names):
                 network, _ = load_network(run.path / f"model-step{k + 1}.safetensors")
                 table = anew[name].table[anew[name].table["split"] == split]
-                samples = Samples.of(anew[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
+                samples = Samples.from_array(anew[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
                 with torch.no_grad():
                     logits = torch.cat([network(samples.read(slice(i, i + 256))) for i in range(0, len(samples), 256)])
                 right = (logits.argmax(1).numpy() == samples.labels).mean()

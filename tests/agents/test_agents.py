@@ -542,7 +542,7 @@ def test_in_two_passes_the_update_is_that_of_the_formula(agent, passes, monkeypa
     first, second = steps_of(opts, 12, 10)
     train(learner, [first])
     learner.begin_step(second)
-    learner.start_optimiser(second, anew=True)  # no momentum from before
+    learner.start_optimiser(second, again=True)  # no momentum from before
     learner.optimiser.param_groups[0].update(momentum=0.0, weight_decay=0.0)
     taken: list[torch.Tensor] = []
     retrieve = learner.retrieve

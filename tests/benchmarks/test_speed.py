@@ -20,7 +20,7 @@ from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.options import AGENTS, Options, checked
 from cldf_core.resnet import build_network
 from cldf_core.runs.run import make_run
-from cldf_core.spectrum import network_input
+from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Batch, Samples, make_steps
 
 
@@ -133,7 +133,7 @@ def domains(count=96, side=128):
     made = []
     for place in range(2):
         spectra = rng.normal(size=(count, 3, side, side // 2 + 1)).astype(np.float16)
-        made.append((f"domain {place}", Samples.of(spectra, np.arange(count) % 2, place, place * count)))
+        made.append((f"domain {place}", Samples.from_array(spectra, np.arange(count) % 2, place, place * count)))
     return made
 
 
@@ -274,6 +274,7 @@ def test_scoring_against_the_bare_loop(tmp_path):
     for number, file in enumerate(files):
         pictures[number % 100].save(file, quality=90)
     options = checked({"threads": 1})
+    spec = InputSpec.from_options(options)
     network = build_network("slim").eval()
     detector = Detector(network, options, "untrained", ())
 
@@ -284,7 +285,7 @@ def test_scoring_against_the_bare_loop(tmp_path):
                 for file in files[start : start + 64]:
                     with Image.open(file) as image:
                         opened.append(np.asarray(image).transpose(2, 0, 1)[:, 64:192, 64:192])
-                spectra = torch.from_numpy(network_input(np.stack(opened)))
+                spectra = torch.from_numpy(spec.network_input(np.stack(opened))).float()
                 network(spectra.to(memory_format=torch.channels_last))
 
     with thread_count(1):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from samples import make_data, texture, tiny_options
+from samples import input_spec, make_data, texture, tiny_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,7 +27,7 @@ from cldf_core.data.images import ImageProblem, crop, open_image, perturb, reenc
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
-from cldf_core.spectrum import log_spectrum, network_input
+from cldf_core.spectrum import InputSpec, log_spectrum
 
 
 def photo(seed: int = 0, side: int = 32) -> np.ndarray:
@@ -456,7 +456,7 @@ def test_a_share_that_comes_to_no_group_is_noted():
 
 def expected(domain: Domain, images: list[str], size: int = 32, **how) -> np.ndarray:
     crops = [crop(open_image(domain.root / image), size) for image in images]
-    return network_input(np.stack(crops), **how)
+    return input_spec(**how).network_input(np.stack(crops))
 
 
 @pytest.mark.parametrize(
@@ -518,7 +518,7 @@ def test_the_crop_is_the_one_that_is_asked_for(tmp_path):
     for place, size, at in (("centre", 32, 16), ("centre", 16, 24), ("top-left", 32, 16), ("top-left", 56, 8)):
         got = spectra(one(data), tiny_options("sequential", data, size=size, crop=place), tmp_path / "cache")
         image = open_image(data / got.table["image"].iloc[0])[:, at : at + size, at : at + size]
-        np.testing.assert_array_equal(got.array[0], network_input(image[None])[0].astype(np.float16))
+        np.testing.assert_array_equal(got.array[0], input_spec().network_input(image[None])[0])
 
 
 @pytest.mark.parametrize("how", [{"test_jpeg": 30}, {"test_resize": 20}, {"test_jpeg": 30, "test_resize": 20}], ids=str)
@@ -535,7 +535,7 @@ def test_only_scored_images_are_reencoded_and_both_classes_alike(tmp_path, how):
         pixels = open_image(data / row.image)
         if row.split != "train":
             pixels = reencode(pixels, resize=how.get("test_resize"), jpeg=how.get("test_jpeg"))
-        want = network_input(crop(pixels, 32)[None])[0].astype(np.float16)
+        want = input_spec().network_input(crop(pixels, 32)[None])[0]
         np.testing.assert_array_equal(got.array[row.row], want)
         assert np.array_equal(plain.array[row.row], want) == (row.split == "train")
     assert hashes(data) == before
@@ -585,7 +585,7 @@ def test_a_shift_changes_the_crops_of_training_images_and_computes_no_others(tmp
         pixels = crop(open_image(data / row.image), 32)
         changed = perturb(pixels, shift, 0.5, np.random.default_rng([7, zlib.crc32(row.image.encode())]))
         assert not np.array_equal(changed, pixels)
-        np.testing.assert_array_equal(array[row.row], network_input(changed[None])[0].astype(np.float16))
+        np.testing.assert_array_equal(array[row.row], input_spec().network_input(changed[None])[0])
     assert not np.delete(array, training["row"], axis=0).any()
     assert shifted(domain, opts, 0.0, tmp_path / "cache") is domain.array
 
@@ -668,7 +668,7 @@ def test_spectra_are_computed_once_and_again_when_a_file_changes(tmp_path, monke
 def test_a_computation_that_breaks_leaves_no_cache(small_data, tmp_path, monkeypatch):
     opts = tiny_options("sequential", small_data)
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "network_input", lambda *a, **k: 1 / 0)
+        patch.setattr(InputSpec, "network_input", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             spectra(one(small_data), opts, tmp_path)
     assert list(tmp_path.glob("*.npy")) == []

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cldf_core.variants import SEED
 from torch import Tensor, nn
 from torch.autograd import grad
 
@@ -26,7 +27,6 @@ from cldf_core.options import Options, checked
 from cldf_core.resnet import Network, build_network
 from cldf_core.spectrum import mirror
 from cldf_core.stream import Samples, Step, make_steps
-from cldf_core.variants import SEED
 from samples import random_samples, same
 
 CONTINUAL = ("icarl", "gdumb", "lwf", "er", "mir")
@@ -57,7 +57,7 @@ def options(agent: str, **changes: Any) -> Options:
 def samples_of(count: int, domain: int, first_number: int) -> Samples:
     """Full planes (the seed's) whose halves and numbers float16 holds exactly, so a memory loses nothing."""
     half = random_samples(count, domain, first_number=first_number)
-    return Samples.of(mirror(half.arrays[0]), half.labels, domain, first_number)
+    return Samples.from_array(mirror(half.arrays[0]), half.labels, domain, first_number)
 
 
 def steps_of(opts: Options, *counts: int) -> list[Step]:
