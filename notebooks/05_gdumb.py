@@ -71,6 +71,7 @@ import inspect
 import numpy as np
 import pandas as pd
 import torch
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from cldf_core import figures
 from cldf_core.agents import gdumb
@@ -160,18 +161,20 @@ final.loc[options.stream, ["real", "fake"]]
 # $$ \eta(s) \;=\; \eta_{\min} + \tfrac{1}{2} (\eta_{\max} - \eta_{\min}) (1 + \cos \pi s) $$
 
 # %%
-print(inspect.getsource(gdumb.memory_lr))
+print(inspect.getsource(gdumb.set_memory_lr))
 
 # %% [markdown]
 # What does this look like over the epochs?
 
 # %%
 updates = 16  # in an epoch of this drawing
+optimiser = torch.optim.SGD([torch.zeros(1)], lr=options.memory_lr)
+restarts = CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=options.memory_lr_min)
 at = [(epoch, update) for epoch in range(options.memory_epochs) for update in range(updates)]
 rates = pd.DataFrame(
     {
         "epoch": [epoch + update / updates for epoch, update in at],
-        "lr": [gdumb.memory_lr(*place, updates, options.memory_lr, options.memory_lr_min) for place in at],
+        "lr": [gdumb.set_memory_lr(restarts, epoch + update / updates) for epoch, update in at],
     }
 )
 save_figure(figures.learning_rate(rates), out.figures, "05_learning_rate")

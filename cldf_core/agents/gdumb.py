@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from cldf_core.agents.base import Agent
 from cldf_core.buffers import Balanced, packing_of
@@ -15,21 +15,22 @@ from cldf_core.resnet import Network
 from cldf_core.stream import Batch, Step
 
 
-def memory_lr(epoch: int, batch: int, batches: int, highest: float, lowest: float) -> float:
-    """GDumb's learning rate: one warm-up epoch at a tenth, then cosine cycles of 1, 2, 4, … epochs.
+def set_memory_lr(restarts: CosineAnnealingWarmRestarts, epoch: float) -> float:
+    """Sets GDumb's learning rate: one warm-up epoch at a tenth, then cosine cycles of 1, 2, 4, … epochs.
 
     Args:
-        epoch: from 0, the warm-up epoch.
-        batch, batches: place in the epoch, and how many there are.
-        highest, lowest: the ends of each cosine cycle.
+        restarts: torch's schedule, with T_0 = 1 and T_mult = 2.
+        epoch: the epochs done so far, with fractions; the warm-up epoch is the one from 0 to 1.
+
+    Returns:
+        The rate that was set.
 
     Source: Prabhu, Torr & Dokania, ECCV 2020, section 4; Loshchilov & Hutter, "SGDR", ICLR 2017, equation (5).
     """
-    if epoch == 0:
-        return 0.1 * highest
-    cycle = int(np.log2(epoch))  # cycles begin at epochs 1, 2, 4, 8, …
-    done = (epoch - 2**cycle + batch / batches) / 2**cycle
-    return lowest + 0.5 * (highest - lowest) * (1 + np.cos(np.pi * done))
+    restarts.step(max(epoch - 1, 0))
+    (group,) = restarts.optimizer.param_groups
+    group["lr"] *= 0.1 if epoch < 1 else 1
+    return float(group["lr"])
 
 
 class GDumb(Agent):
@@ -37,7 +38,7 @@ class GDumb(Agent):
 
     While images arrive, only the greedy balanced sampler over (domain, class) works. After each domain
     a new network is trained on the memory alone: SGD with momentum 0.9, cosine warm restarts
-    (`memory_lr`), clipped gradients. The paper's CutMix is left out, since spectra do not mix: a patch of
+    (`set_memory_lr`), clipped gradients. The paper's CutMix is left out, since spectra do not mix: a patch of
     one plane pasted into another is no spectrum of any image.
 
     Original: balanced over the two classes only, so that nothing comes in once the memory is full; after each
@@ -73,6 +74,7 @@ class GDumb(Agent):
         optimiser = torch.optim.SGD(
             network.parameters(), lr=o.memory_lr, momentum=o.memory_momentum, weight_decay=o.memory_weight_decay
         )
+        restarts = CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=o.memory_lr_min)
         if not len(self.memory):
             return  # every batch was incomplete, and dropped
         samples = self.memory.samples()
@@ -81,9 +83,7 @@ class GDumb(Agent):
         network.train()
         for at, batch in enumerate(fitting.batches(seed)):
             if o.memory_schedule == "warm-restarts":
-                optimiser.param_groups[0]["lr"] = memory_lr(
-                    batch.epoch, at % batches, batches, o.memory_lr, o.memory_lr_min
-                )
+                set_memory_lr(restarts, batch.epoch + at % batches / batches)
             loss = F.cross_entropy(self.logits(batch.spectra, network), batch.labels.to(self.device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from cldf_core.agents import AGENTS, build_agent
-from cldf_core.agents.gdumb import memory_lr
+from cldf_core.agents.gdumb import set_memory_lr
 from cldf_core.agents.icarl import icarl_loss
 from cldf_core.agents.lwf import distillation_loss
 from cldf_core.options import Options
@@ -668,17 +668,16 @@ def test_mir_replays_the_most_interfered_candidates(passes):
 
 
 @pytest.mark.parametrize(("batches", "cycles"), [(1, 5), (7, 3), (3, 1)])
-def test_gdumbs_rate_is_torchs_cosine_with_warm_restarts_after_one_warm_up_epoch(batches, cycles):
-    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=0.0005)
-    for batch in range(batches):
-        assert memory_lr(0, batch, batches, 0.05, 0.0005) == pytest.approx(0.005)
-    optimiser.step()
-    for epoch in range(1, 2**cycles):
+def test_gdumbs_rate_is_a_cosine_with_warm_restarts_after_one_warm_up_epoch(batches, cycles):
+    optimiser = torch.optim.SGD([torch.zeros(1)], lr=0.05)
+    restarts = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=0.0005)
+    for epoch in range(2**cycles):
         for batch in range(batches):
-            schedule.step(epoch - 1 + batch / batches)
-            want = optimiser.param_groups[0]["lr"]
-            assert memory_lr(epoch, batch, batches, 0.05, 0.0005) == pytest.approx(want, rel=1e-9)
+            begin = 2 ** int(math.log2(max(epoch, 1)))  # cycles begin at epochs 1, 2, 4, 8 and are as long
+            share = (epoch - begin + batch / batches) / begin
+            want = 0.0005 + 0.5 * (0.05 - 0.0005) * (1 + math.cos(math.pi * share)) if epoch else 0.005
+            assert set_memory_lr(restarts, epoch + batch / batches) == pytest.approx(want, rel=1e-9)
+            assert optimiser.param_groups[0]["lr"] == pytest.approx(want, rel=1e-9)
 
 
 def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
