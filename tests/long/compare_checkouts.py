@@ -114,9 +114,11 @@ def train(plan: Path) -> None:
 
 def options_of(values: dict[str, Any]) -> Any:
     """Checked options under the names that this checkout knows."""
-    from cldf_core.options import Options, checked
+    from cldf_core import options
+    from cldf_core.options import checked
 
-    known = {NEW_NAMES.get(k, k) if NEW_NAMES.get(k) in Options.model_fields else k: v for k, v in values.items()}
+    names = getattr(options, "FIELDS", options.Options.model_fields)  # of all agents
+    known = {NEW_NAMES.get(k, k) if NEW_NAMES.get(k) in names else k: v for k, v in values.items()}
     if known["variant"] == "original":
         try:
             checked({"variant": "original"})
