@@ -1,7 +1,7 @@
-"""Memories of replayed images: what to keep (reservoir, balanced, herding) and what to take (random, MIR).
+"""Memories of images to replay: what to keep (reservoir, balanced, herding) and what to retrieve (random, MIR).
 
-A memory keeps 5000 images of 224 x 224 in 0.76 GB, whatever the network reads. All randomness comes
-from the generator that is passed in.
+A memory keeps 5000 images of 224 x 224 in 0.76 GB, whatever the network reads. All randomness comes from the
+generator that is passed in.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ BLOCK = 64  # images read at once
 
 
 def packing_of(options: Options) -> Packing:
-    """How a memory keeps what the network reads: half planes, full planes, or pixels."""
+    """How a memory keeps what the network reads: as half planes, full planes, or pixels."""
     return options.plane if options.feature == "spectrum" else "image"
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Remembered images that are unpacked when they are read: half planes in float16, full planes as their
-    halves, pixels in 8 bits. Shape (N, C, H, columns), like the array that they came from.
+    """Remembered images, unpacked when they are read.
+
+    Half planes are kept in float16, full planes as their halves, pixels in 8 bits. The shape is that of the array that
+    they came from, (N, C, H, columns).
     """
 
     stored: np.ndarray
@@ -43,19 +45,19 @@ class Packed:
 
     @staticmethod
     def pack(spectra: Tensor, packing: Packing) -> Tensor:
-        """What is stored of spectra (or pixels in [-1, 1]) of shape (..., H, columns)."""
+        """Packs spectra (or pixels in [-1, 1]) of shape (..., H, columns)."""
         if packing == "image":
             return ((spectra + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return (spectra[..., : spectra.shape[-1] // 2 + 1] if packing == "full" else spectra).half()
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of all images, unpacked."""
+        """The shape of all images, unpacked."""
         *rest, columns = self.stored.shape
         return (*rest, 2 * (columns - 1) if self.packing == "full" else columns)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """The images of some rows, float32."""
+        """Unpacks the images of some rows, float32."""
         stored = self.stored[rows].astype(np.float32)
         if self.packing == "image":
             return stored / np.float32(127.5) - 1
@@ -89,7 +91,7 @@ class Memory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the remembered spectra occupy."""
+        """The bytes that the remembered spectra occupy."""
         return self.spectra[: self.size].nbytes
 
     def put(self, slot: int, batch: Batch, row: int) -> None:
@@ -102,18 +104,18 @@ class Memory:
     def _write(self, slots: slice, spectra: Tensor) -> None:
         packed = Packed.pack(spectra, self.packing)
         if not len(self.spectra):
-            # numpy's zeros take no room until they are written to.
+            # numpy's zeros take no memory until they are written to.
             shape = (self.capacity, *packed.shape[1:])
             self.spectra = torch.from_numpy(np.zeros(shape, packed.numpy().dtype))
         self.spectra[slots] = packed
 
     def take(self, slots: Tensor, epoch: int = 0) -> Batch:
-        """The images in the slots, spectra as float32."""
+        """Reads the images in the slots, spectra as float32."""
         spectra = torch.from_numpy(Packed(self.spectra.numpy(), self.packing)[slots.numpy()])
         return Batch(spectra, self.labels[slots], self.domains[slots], self.numbers[slots], epoch)
 
     def samples(self) -> Samples:
-        """All remembered images, as samples to train on."""
+        """All remembered images as samples to train on."""
         where = np.stack([np.zeros(self.size, np.int64), np.arange(self.size)], axis=1)
         what = [part[: self.size].numpy().copy() for part in (self.labels, self.domains, self.numbers)]
         return Samples((Packed(self.spectra.numpy(), self.packing),), where, *what)
@@ -128,12 +130,12 @@ class Memory:
             getattr(self, name)[: self.size] = torch.from_numpy(getattr(samples, name))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as tensors and numbers; of the spectra the slots in use."""
+        """Everything as tensors and numbers; of the spectra only the slots in use."""
         state = {**vars(self), "spectra": self.spectra[: self.size]}
         return {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores what `state_dict` returned."""
         for name in vars(self):
             setattr(self, name, state[name])
         if len(state["spectra"]):
@@ -143,22 +145,22 @@ class Memory:
 
 
 class Exemplars(Memory):
-    """iCaRL's memory: an even share of the slots for every class, filled by herding."""
+    """iCaRL's memory: every class has an even share of the slots, filled by herding."""
 
     def choose(self, new: Samples, domain: int, features: Callable[[Samples], Tensor]) -> None:
-        """Shortens the exemplars of earlier domains and chooses this domain's among new images and its old ones.
+        """Shortens the exemplars of earlier domains, and chooses this domain's from new images and its old exemplars.
 
         Args:
             new: a chunk of the domain.
             domain: its place in the stream; capacity / (2 (domain + 1)) exemplars are kept per class.
-            features: of samples, L2-normalised, shape (N, D).
+            features: returns the L2-normalised features of samples, shape (N, D).
 
         Source: Rebuffi et al., CVPR 2017, algorithms 4 and 5.
         """
         quota = self.capacity // (2 * (domain + 1))
         old = self.samples() if len(self) else None
         parts = [old[at[:quota]] for at in old.by_class().values() if old.domains[at[0]] != domain] if old else []
-        # Exemplars of earlier chunks of this domain stand for them in the new choice.
+        # This domain's exemplars stand for its earlier chunks in the new choice.
         candidates = new + old[old.domains == domain] if old else new
         for at in candidates.by_class().values():
             parts.append(candidates[at[herding(features(candidates[at]), quota).numpy()]])
@@ -173,27 +175,27 @@ class Reservoir(Memory):
 
     Args:
         capacity, packing: as `Memory`.
-        counted: "image" is algorithm R. "batch" is what the seed does: all slots of a batch are drawn with the
+        counting: "image" is algorithm R. With "batch", as in the original, all slots of a batch are drawn with the
             n_seen from before it, so its images stay with too high a probability.
 
     Source: Vitter, "Random sampling with a reservoir", ACM TOMS 1985, algorithm R.
     """
 
-    def __init__(self, capacity: int, packing: Packing = "half", counted: str = "image") -> None:
+    def __init__(self, capacity: int, packing: Packing = "half", counting: str = "image") -> None:
         super().__init__(capacity, packing)
-        self.counted = counted
+        self.counting = counting
         self.n_seen = 0
 
     def offer(self, batch: Batch, generator: torch.Generator) -> set[int]:
-        """Offers each image of the batch; to be called once per image, not once per epoch.
+        """Offers each image of the batch; call it once for each image, not once in each epoch.
 
         Returns:
             The slots that were written.
         """
         written = set()
         count = len(batch.labels)
-        before = max(self.n_seen, self.capacity)  # in the seed, those of the batch that still fit are counted
-        drawn = (torch.rand(count, generator=generator) * before).long() if self.counted == "batch" else None
+        before = max(self.n_seen, self.capacity)  # the original counts those of the batch that still fit
+        drawn = (torch.rand(count, generator=generator) * before).long() if self.counting == "batch" else None
         for row in range(count):
             slot = self.n_seen
             if slot >= self.capacity:
@@ -208,12 +210,12 @@ class Reservoir(Memory):
 class Balanced(Memory):
     """GDumb's greedy balanced sampler over the groups (domain, class).
 
-    An image is taken while its group holds fewer than capacity / number of groups; when the memory is
-    full, a random image of the largest group makes room.
+    It takes an image while the image's group holds fewer than capacity / number of groups; when the memory is full, a
+    random image of the largest group makes room.
 
     Args:
         capacity, packing: as `Memory`.
-        by: "domain-and-class", or "class" as in the seed, where two groups of half the slots are full soon and
+        by: "domain-and-class", or "class" as in the original, where two groups of half the slots are soon full and
             nothing comes in any more.
 
     Source: Prabhu, Torr & Dokania, "GDumb", ECCV 2020, algorithm 1.
@@ -230,7 +232,7 @@ class Balanced(Memory):
         counts = Counter(groups)
         for row, group in enumerate((factor * batch.domains + batch.labels).tolist()):
             quota = self.capacity / len(counts.keys() | {group})
-            if counts[group] >= (quota if factor else max(1, int(quota))):  # the seed rounds down
+            if counts[group] >= (quota if factor else max(1, int(quota))):  # the original rounds down
                 continue
             slot = self.size
             if slot == self.capacity:
@@ -244,11 +246,11 @@ class Balanced(Memory):
 
 
 def herding(features: Tensor, count: int) -> Tensor:
-    """The order in which exemplars are chosen so that their mean stays closest to the mean of all.
+    """Chooses exemplars one by one, so that their mean stays as close as possible to the mean of all.
 
     Args:
         features: L2-normalised, shape (N, D).
-        count: how many to choose, at most N are.
+        count: how many to choose; at most N are chosen.
 
     Returns:
         int64 indices, shape (min(count, N),), the most important first.
@@ -277,7 +279,7 @@ def retrieve_random(
     exclude_domain: int | None = None,
     exclude_slots: Collection[int] = (),
 ) -> Tensor:
-    """Up to `count` different slots drawn at random, none of the excluded ones or of images of that domain.
+    """Draws up to `count` different slots at random, except excluded slots and those of an excluded domain.
 
     Returns:
         int64 slots, shape (n,) with n = 0 when nothing is eligible.
@@ -302,19 +304,19 @@ def mir_ranking(
     moving: bool = False,
     gradients: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Candidates ordered by how much a virtual step on the incoming batch would raise their loss.
+    """Orders candidates by how much a virtual step on the incoming batch would raise their loss.
 
-    The virtual step is plain SGD, theta' = theta - lr * gradient of the incoming mean loss. The incoming
-    gradient is that of training mode; candidates are scored with BatchNorm's running statistics. Neither
-    the network nor its statistics change, unless `moving`.
+    The virtual step is plain SGD, theta' = theta - lr * gradient of the incoming mean loss. The gradient is computed in
+    training mode; candidates are scored with BatchNorm's running statistics. Neither the network nor its statistics
+    change, unless `moving`.
 
     Args:
         network: in training mode.
         incoming, candidates: spectra, shapes (n, C, H, W) and (c, C, H, W).
         labels, candidate_labels: int64, shapes (n,) and (c,).
-        lr: the optimiser's learning rate.
-        moving: what the seed does: candidates are scored in training mode, which moves the network's statistics.
-        gradients: of the incoming mean loss, one for each parameter, where they are known already.
+        lr: the learning rate of the virtual step.
+        moving: scores candidates in training mode, as the original does, which moves the network's statistics.
+        gradients: of the incoming mean loss, one for each parameter; None computes them.
 
     Returns:
         int64, shape (c,), the candidate whose loss rises most first.
@@ -324,13 +326,13 @@ def mir_ranking(
     """
     parameters = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
     if gradients is None:
-        # Training mode moves the statistics it is given, so it gets copies.
+        # Training mode moves the statistics, so it gets copies.
         statistics = {name: b.clone() for name, b in network.named_buffers()}
         loss = F.cross_entropy(functional_call(network, (parameters, statistics), (incoming,)), labels)
         gradients = torch.autograd.grad(loss, list(parameters.values()))
     with torch.no_grad(), contextlib.nullcontext() if moving else evaluating(network):
         virtual = {name: p - lr * g for (name, p), g in zip(parameters.items(), gradients, strict=True)}
-        parts = candidates.split(len(candidates) if moving else 50)  # in training mode a batch is one whole
+        parts = candidates.split(len(candidates) if moving else 50)  # training mode normalises all candidates together
         before = torch.cat([network(part) for part in parts])
         virtual |= {name: b.clone() for name, b in network.named_buffers()} if moving else {}
         after = torch.cat([functional_call(network, virtual, (part,)) for part in parts])

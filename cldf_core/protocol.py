@@ -1,7 +1,7 @@
 """The experiment's protocol: train a step, then test on every domain, trained or not.
 
-Writes nothing: it yields what happened, and `runs` keeps it. A generator that is started from a later
-step, with an agent whose state was restored, goes on as if it had never stopped.
+It writes nothing: it yields what happened, and `runs` keeps it. Started from a later step, with an agent whose state
+was restored, it goes on as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from cldf_core.stream import Samples, Step
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step gave.
+    """What one step resulted in.
 
     Attributes:
         step: the step that was trained.
         logits: for each test set, the logit of fake of each image, float64 (N,).
         losses: mean training loss of each epoch; NaN where an agent has none.
-        seconds: training and testing.
-        images: how many images the network was trained on, replayed ones and repeats counted.
+        seconds: of training and testing.
+        images: how many images the network was trained on, counting replayed ones and repeats.
     """
 
     step: Step
@@ -61,11 +61,11 @@ def train_and_test(
     """Trains the agent step by step; tests it on every set after the last chunk of each domain.
 
     Args:
-        agent: what learns.
+        agent: the learner.
         steps: from `stream.make_steps`.
         tests: name and images of each test set.
         seed: of the order of images.
-        after: how many steps were already done; the agent's state is the one after them.
+        after: how many steps were done before; the agent's state is the one after them.
         advance: called after each batch with the agent, domain and epoch in words, to move a progress bar.
 
     Yields:
@@ -74,9 +74,9 @@ def train_and_test(
     todo = steps[after:]
     for step in todo:
         started, images = time.perf_counter(), agent.images
-        gone_through = agent.begin_step(step)
-        losses: list[list[float]] = [[] for _ in range(gone_through.epochs)]
-        for batch in gone_through.batches(seed):
+        training = agent.begin_step(step)
+        losses: list[list[float]] = [[] for _ in range(training.epochs)]
+        for batch in training.batches(seed):
             losses[batch.epoch].append(agent.observe(batch))
             if advance:
                 advance(f"{agent.options.agent}: {step.name}, epoch {batch.epoch + 1}")

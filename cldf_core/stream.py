@@ -1,7 +1,7 @@
 """Domains → steps → chunks → batches: the order in which an agent sees the images.
 
-Everything here is seeded by numbers that are passed in, so step 3 sees the same batches whether or
-not steps 1 and 2 ran in this process.
+Every order is seeded by numbers that are passed in, so step 3 sees the same batches whether or not steps 1 and 2 ran in
+this process.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Rows(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of all rows."""
+        """The shape of all rows."""
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Labelled spectra that may lie in several arrays (files, memories), read only when taken.
+    """Labelled spectra that lie in one or several arrays (files, memories) and are read only when they are needed.
 
     Attributes:
         arrays: each of shape (n_i, C, H, W), for example memory-mapped files, or packed memories.
@@ -54,7 +54,7 @@ class Samples:
         first_number: int = 0,
         rows: np.ndarray | None = None,
     ) -> Samples:
-        """Samples of one domain: the given rows of one array (all rows by default)."""
+        """Samples of one domain: some rows of one array, by default all."""
         rows = np.arange(len(spectra)) if rows is None else np.asarray(rows, np.int64)
         labels = np.asarray(labels, np.int64)
         if len(labels) != len(rows):
@@ -105,7 +105,7 @@ class Batch:
     epoch: int
 
     def __add__(self, other: Batch) -> Batch:
-        """Both together, in this order."""
+        """Both batches as one, in this order."""
         names = ("spectra", "labels", "domains", "numbers")
         spectra, labels, domains, numbers = (torch.cat([getattr(self, n), getattr(other, n)]) for n in names)
         return Batch(spectra, labels, domains, numbers, self.epoch)
@@ -117,13 +117,13 @@ class Step:
 
     Attributes:
         index: place of the domain in the stream, from 0.
-        name: of the domain (joint training: of the newest one).
+        name: of the domain; in joint training, of the newest one.
         chunk: place of the chunk in the domain, from 0.
-        last: whether it is the domain's last chunk; after it, everything is tested.
-        samples: the images.
-        epochs, batch_size: how they are gone through.
+        last: whether it is the domain's last chunk, after which everything is tested.
+        samples: the training images.
+        epochs, batch_size: of the training.
         drop_last: leaves a last, incomplete batch out of every epoch.
-        fixed_order: goes through the samples as they lie, in every epoch.
+        fixed_order: takes the samples as they lie, in every epoch.
     """
 
     index: int
@@ -138,12 +138,12 @@ class Step:
 
     @property
     def updates(self) -> int:
-        """Batches in all epochs together; a short last batch counts, unless it is dropped."""
+        """The number of batches in all epochs together; a short last batch counts, unless it is dropped."""
         short = 0 if self.drop_last else self.batch_size - 1
         return self.epochs * ((len(self.samples) + short) // self.batch_size)
 
     def batches(self, seed: int) -> Iterator[Batch]:
-        """All batches of all epochs, in an order that depends on the seed, domain and chunk only."""
+        """Yields all batches of all epochs, in an order that depends on seed, domain and chunk alone."""
         rng = np.random.default_rng([seed, self.index, self.chunk])
         for epoch in range(self.epochs):
             order = np.arange(len(self.samples)) if self.fixed_order else rng.permutation(len(self.samples))
@@ -170,15 +170,15 @@ def make_steps(
     drop_last: bool = False,
     fixed_order: bool = False,
 ) -> list[Step]:
-    """The steps of a stream.
+    """Cuts the domains of a stream into steps.
 
     Args:
         domains: name and training images of each domain, in the stream's order; or several versions of the
-            same images, of which chunk c sees version c (and again the first after the last).
+            same images, of which chunk c sees version c (and the first again after the last).
         epochs, batch_size, drop_last, fixed_order: of every step.
         chunks: parts of (nearly) equal size that each domain is cut into, after a seeded shuffle.
         seed: of that shuffle.
-        joint: step t holds the union of domains 1..t (the upper bound) instead of domain t alone.
+        joint: step t holds the union of domains 1..t instead of domain t alone.
 
     Raises:
         ValueError: a domain has no images, or fewer images than chunks; the message names it.

@@ -118,7 +118,7 @@ def seeds_reservoir(batches: list[list[int]], capacity: int, random: torch.Gener
 @settings(deadline=None, max_examples=60)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12), capacity=st.integers(1, 20), seed=st.integers(0, 99))
 def test_the_reservoir_counted_by_batches_equals_the_seeds(sizes, capacity, seed):
-    memory, random = Reservoir(capacity, counted="batch"), generator(seed)
+    memory, random = Reservoir(capacity, counting="batch"), generator(seed)
     firsts = np.cumsum([0, *sizes]).tolist()
     batches = [list(range(first, first + size)) for first, size in zip(firsts, sizes, strict=False)]
     slots, written = seeds_reservoir(batches, capacity, generator(seed))
@@ -135,7 +135,7 @@ def test_counted_by_batches_the_newest_images_stay_too_often():
     for counted, counts in kept.items():
         random = generator(2)
         for _ in range(400):
-            memory = Reservoir(10, counted=counted)
+            memory = Reservoir(10, counting=counted)
             for start in (0, 10):
                 memory.offer(images([0] * 10, [0] * 10, start), random)
             counts[memory.numbers.numpy()] += 1
@@ -147,7 +147,7 @@ def test_counted_by_batches_the_newest_images_stay_too_often():
 
 def test_a_reservoir_says_which_slots_it_wrote():
     for counted in ("image", "batch"):
-        memory, random = Reservoir(6, counted=counted), generator(0)
+        memory, random = Reservoir(6, counting=counted), generator(0)
         assert memory.offer(images([0] * 4, [0] * 4), random) == {0, 1, 2, 3}
         for start in range(4, 60, 7):
             before = memory.numbers.clone()

@@ -34,7 +34,7 @@ class Agent(GradientDescent):
         self.device = torch.device(options.device)
         self.generator = torch.Generator().manual_seed(options.seed)
         self.network = self.fresh_network()
-        self.images = 0  # that training's forward passes have seen so far, replayed ones and repeats counted
+        self.images = 0  # trained on so far, counting replayed ones and repeats
 
     def fresh_network(self, *, outputs: int = 2) -> Network:
         """A network with new weights, drawn from the agent's own generator."""
@@ -45,12 +45,12 @@ class Agent(GradientDescent):
         return network.to(self.device)
 
     def begin_step(self, step: Step) -> Step:
-        """Prepares for a step and returns what is to be gone through: by default the step itself."""
+        """Prepares for a step and returns the step to train on, by default the same."""
         self.start_optimiser(step)
         return step
 
     def observe(self, batch: Batch) -> float:
-        """One update with one batch; returns its loss."""
+        """Makes one update with a batch and returns its loss."""
         self.network.train()
         value = self.loss(batch)
         self.update(value)
@@ -65,7 +65,7 @@ class Agent(GradientDescent):
         return self.cross_entropy(batch)
 
     def end_step(self, step: Step) -> None:
-        """What is done when a step's batches are through; by default nothing."""
+        """Concludes a step when all its batches were observed; by default does nothing."""
 
     def score(self, spectra: Tensor) -> np.ndarray:
         """Logit of fake for each spectrum, float32 (N, C, H, W) to float64 (N,); see `Network.fake_logits`."""
@@ -73,12 +73,12 @@ class Agent(GradientDescent):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of remembered spectra."""
+        """The bytes of remembered spectra."""
         return self.memory.nbytes if self.memory is not None else 0
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the agent's future depends on, as tensors, numbers and containers of them."""
-        # With one cycle per step the optimiser is made anew; only the lasting one is worth keeping.
+        # With one cycle a step the optimiser is a new one each time; only a lasting one is worth keeping.
         lasting = self.optimiser if self.options.schedule == "constant" else None
         return {
             "network": self.network.state_dict(),
@@ -88,7 +88,7 @@ class Agent(GradientDescent):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave, of an agent made with the same options."""
+        """Restores what `state_dict` returned, of an agent made with the same options."""
         self.network.load_state_dict(state["network"])
         if state["optimiser"] is not None:
             self.optimiser = new_optimiser(self.options, self.network)

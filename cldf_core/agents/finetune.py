@@ -9,19 +9,19 @@ from cldf_core.stream import Step
 class Sequential(Agent):
     """One network, trained on each domain in turn, with nothing against forgetting.
 
-    The lower bound that every continual-learning agent is compared with (the seed calls it Normal).
+    Every continual-learning agent is compared with it. The original calls it Normal.
     """
 
 
 class Separate(Agent):
-    """A new network for every domain, that knows this domain only (the seed calls it NoCL).
+    """A new network for every domain, which sees this domain only. The original calls it NoCL.
 
-    Its matrix shows what carries over from one domain to another. On the joint stream, whose step t
-    is the union of domains 1..t, the same agent is joint training, the upper bound.
+    Its matrix shows what carries over from one domain to another. On the joint stream, whose step t is the union of
+    domains 1..t, the same agent is joint training.
     """
 
     def begin_step(self, step: Step) -> Step:
-        """Forgets everything when a new domain begins."""
+        """Begins each new domain with a new network."""
         if step.chunk == 0 and step.index > 0:
             self.network = self.fresh_network()
             self.optimiser = None

@@ -110,7 +110,7 @@ class ICaRL(Agent):
         return {**super().state_dict(), "means": self.network.means, "old": old}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave, into networks with heads of the size they had."""
+        """Restores what `state_dict` returned, in networks whose heads have the size they had."""
         if state["old"] is not None:
             self.old = self.fresh_network(outputs=len(state["old"]["head.bias"])).eval()
             self.old.load_state_dict(state["old"])

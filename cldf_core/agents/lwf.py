@@ -76,7 +76,7 @@ class LwF(Agent):
         return {**super().state_dict(), "teacher": teacher, "chunks": self.chunks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores what `state_dict` returned."""
         super().load_state_dict(state)
         self.chunks = state["chunks"]
         if state["teacher"] is not None:

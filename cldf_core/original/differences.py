@@ -204,7 +204,7 @@ TRAPS: tuple[Trap, ...] = (
     ),
     _icarl(
         ("reservoir_count",),
-        ("buffers.py", 'if self.counted == "batch" else None'),
+        ("buffers.py", 'if self.counting == "batch" else None'),
         "The chance of a whole batch to be kept is that from before it: a little too high.",
         base=("rehearsal", "exemplars"),
     ),
@@ -278,7 +278,7 @@ TRAPS: tuple[Trap, ...] = (
     ),
     _er(
         ("reservoir_count",),
-        ("buffers.py", 'if self.counted == "batch" else None'),
+        ("buffers.py", 'if self.counting == "batch" else None'),
         "The chance of a whole batch to be kept is that from before it: a little too high.",
     ),
     # MIR; what it shares with ER is shown there
