@@ -48,9 +48,9 @@ def make_data(
     return folder
 
 
-def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
-    values: dict[str, Any] = {
-        "agent": agent,
+def tiny_values(data: Path) -> dict[str, Any]:
+    """Values of options with which a run takes about a second."""
+    return {
         "data": str(data),
         "stream": ["first", "second", "third"],
         "unseen": ["unseen"],
@@ -66,7 +66,11 @@ def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
         "replay": 3,
         "candidates": 6,
     }
-    return checked({**values, **changes})
+
+
+def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
+    """The checked options of an agent's run that takes about a second; keywords change them."""
+    return checked({**tiny_values(data), "agent": agent, **changes})
 
 
 def input_spec(**changes: Any) -> InputSpec:

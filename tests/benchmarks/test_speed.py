@@ -239,7 +239,7 @@ class SeedsWay:
     [
         ("lwf", {}, 0.5),
         ("mir", {}, 0.4),
-        ("mir", {"passes": "separate", "statistics": "moving", "virtual_lr": 0.1}, 0.4),
+        ("mir", {"replay_passes": "separate", "mir_statistics": "moving", "virtual_lr": 0.1}, 0.4),
     ],
 )
 def test_a_step_against_the_seeds_way(agent, own, needed):

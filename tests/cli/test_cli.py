@@ -13,7 +13,7 @@ import cldf_core
 from cldf_core.cli import main
 from cldf_core.options import UserError
 from cldf_core.workflow import notebooks
-from cldf_core.workflow.notebooks import Outcome, notebook_name, notebook_options, profile_values
+from cldf_core.workflow.notebooks import Outcome, notebook_name, notebook_parameters, profile_values
 from cldf_core.workflow.parameters import NOTEBOOKS
 
 PROJECT = Path(cldf_core.__file__).parents[1]
@@ -104,7 +104,7 @@ def test_missing_files_of_the_project_are_told(root, capsys):
 
 def test_a_number_in_yamls_text_form_is_taken(project):
     (project / "params" / "quick" / "04_icarl.yaml").write_text("lr: 1e-3\nepochs: 3\n")
-    options = notebook_options("04_icarl", "quick", {"epochs": 4})
+    options = notebook_parameters("04_icarl", "quick", {"epochs": 4}).options()
     assert (options.lr, options.epochs) == (0.001, 4)
     assert profile_values("04_icarl", "quick") == {"lr": "1e-3", "epochs": 3}
 

@@ -557,13 +557,13 @@ def test_arrays_that_differ_have_files_of_their_own(small_data, tmp_path):
     for count, change in enumerate(changes, start=1):
         assert files(**change) == files(**change) == count, change
     count = len(changes)
-    for same in ({"shift": "noise", "shift_factors": [1.0]}, {"seed": 3}, {"drop_last": True}, {"channels": "BGR"}):
+    for same in ({"corruption": "noise", "severities": [1.0]}, {"seed": 3}, {"drop_last": True}, {"channels": "BGR"}):
         assert files(**same) == count, same
     domain = spectra(one(small_data), tiny_options("sequential", small_data), tmp_path)
     for more, (factor, change) in enumerate(
-        [(0.5, {}), (0.25, {}), (0.5, {"shift": "blur"}), (0.5, {"seed": 1}), (0.5, {"plane": "full"})], start=1
+        [(0.5, {}), (0.25, {}), (0.5, {"corruption": "blur"}), (0.5, {"seed": 1}), (0.5, {"plane": "full"})], start=1
     ):
-        opts = tiny_options("sequential", small_data, **{"shift": "noise", **change})
+        opts = tiny_options("sequential", small_data, **{"corruption": "noise", **change})
         shifted(domain, opts, factor, tmp_path)
         shifted(domain, opts, factor, tmp_path)
         assert len(list(tmp_path.glob("*.npy"))) == count + more, change
@@ -575,7 +575,7 @@ def test_a_shift_changes_the_crops_of_training_images_and_computes_no_others(tmp
     (data / "real" / "first" / "trainA" / "image01.png").write_bytes(b"")  # set aside: its row stays empty
     for k, path in enumerate(sorted((data / "fake").rglob("*.png"))):
         Image.fromarray(photo(k, side=40)).save(path)
-    opts = tiny_options("sequential", data, shift=shift, seed=7, test_jpeg=20)
+    opts = tiny_options("sequential", data, corruption=shift, seed=7, test_jpeg=20)
     domain = spectra(one(data), opts, tmp_path / "cache")
     array = shifted(domain, opts, 0.5, tmp_path / "cache")
     training = domain.table[domain.table["split"] == "train"]
@@ -595,7 +595,7 @@ def test_the_noise_of_an_image_hangs_on_the_seed_and_its_path_alone(tmp_path):
         return cache._rng(tiny_options("sequential", tmp_path, **changes), image).random(3).tolist()
 
     first = draw("real/first/trainA/a.png")
-    assert draw("real/first/trainA/a.png", lr=0.1, shift="blur", batch=3) == first
+    assert draw("real/first/trainA/a.png", lr=0.1, corruption="blur", batch=3) == first
     # On every machine and in every process: CRC-32 of "123456789" is 0xCBF43926 by its definition.
     assert draw("123456789", seed=5) == np.random.default_rng([5, 0xCBF43926]).random(3).tolist()
     assert draw("real/first/trainA/b.png") != first

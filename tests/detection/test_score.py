@@ -27,12 +27,12 @@ from cldf_core.detection.detector import Detector, load_detector, share_of_fakes
 from cldf_core.detection.score import files_of, score
 from cldf_core.evaluation.calibration import fit_temperature
 from cldf_core.evaluation.metrics import best_threshold, detection
-from cldf_core.options import Options, UserError, for_agent
+from cldf_core.options import Options, UserError
 from cldf_core.resnet import build_network
 from cldf_core.runs.checkpoints import load_network, save_network, write_original_checkpoint
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import load_spectra, make_run
-from cldf_core.workflow.notebooks import notebook_options
+from cldf_core.workflow.notebooks import notebook_parameters
 from samples import make_data, texture, tiny_options
 
 STREAM = ["first", "second"]
@@ -389,8 +389,8 @@ def test_the_default_is_the_newest_run_that_reproduce_makes(trained, tmp_path, m
     names = ("data", "stream", "unseen", "splits", "size", "width", "epochs", "batch", "threads", "memory", "replay")
     values = {name: getattr(tiny_options("mir", data, **SHORT), name) for name in (*names, "candidates")}
     (root / "params" / "quick" / "07_er_and_mir.yaml").write_text(yaml.safe_dump(values))
-    options = for_agent(notebook_options("07_er_and_mir", "quick", {}), "mir")
-    make_run(for_agent(notebook_options("07_er_and_mir", "quick", {"seed": 1}), "mir"))  # not what reproduce makes
+    options = notebook_parameters("07_er_and_mir", "quick").options("mir")
+    make_run(notebook_parameters("07_er_and_mir", "quick", {"seed": 1}).options("mir"))  # not what reproduce makes
     with pytest.raises(UserError, match="there is no default model in .*; cldf reproduce --only 07 makes it"):
         load_detector(None)
     older = make_run(options)

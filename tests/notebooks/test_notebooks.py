@@ -18,10 +18,10 @@ import pytest
 import yaml
 
 import cldf_core
-from cldf_core.options import AGENTS, Options, checked, for_agent, relevant
+from cldf_core.options import AGENTS, FIELDS
 from cldf_core.original.differences import TRAPS
-from cldf_core.workflow.notebooks import PROFILES, notebook_options
-from cldf_core.workflow.parameters import NOTEBOOKS
+from cldf_core.workflow.notebooks import PROFILES, notebook_parameters
+from cldf_core.workflow.parameters import NOTEBOOKS, given_parameters
 
 PROJECT = Path(cldf_core.__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
@@ -103,16 +103,15 @@ def test_the_parameters_cell_is_the_options_with_their_defaults(name):
     assert all(isinstance(node, ast.AnnAssign) and "#" in line for node, line in zip(body, lines, strict=True))
     values = {node.target.id: ast.literal_eval(node.value) for node in body}
     assert tuple(values) == NOTEBOOKS[name]
-    defaults = Options()
     for key, value in values.items():
-        default = getattr(defaults, key)
+        default = FIELDS[key].default
         assert value == default, key
         assert type(value) is type(default), key
     annotations = {node.target.id: ast.unparse(node.annotation) for node in body}
     for key, annotation in annotations.items():
         kind = type(values[key]).__name__
         assert kind in annotation or (kind == "NoneType" and "None" in annotation), key
-    checked(values)
+    given_parameters(name, values)
 
 
 @pytest.mark.parametrize("name", STEMS)
@@ -133,9 +132,9 @@ def test_the_cell_after_the_parameters_checks_them(name):
 def test_a_profile_holds_only_what_differs_and_is_allowed(profile, name):
     path = PROJECT / "params" / profile / f"{name}.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    options = checked(values, NOTEBOOKS[name], where=str(path))
-    for key in values:
-        assert getattr(options, key) != getattr(Options(), key), f"{path}: {key} is the default anyway"
+    given_parameters(name, values, where=str(path))
+    for key, value in values.items():
+        assert value != FIELDS[key].default, f"{path}: {key} is the default anyway"
 
 
 def test_profiles_have_no_other_files():
@@ -228,9 +227,9 @@ def test_every_agent_leaves_a_run_with_scores_of_every_image(reproduced):
 
 def test_notebook_11_ranks_every_trap(reproduced):
     root, _ = reproduced
-    (folder,) = (root / "runs").glob("11_seed_versus_paper-*")
+    (folder,) = (root / "runs").glob("11_original_versus_papers-*")
     table = pd.read_csv(folder / "figures" / "tables" / "11_traps.csv")
-    assert list(table.columns) == ["agent", "switch", "paper", "seed", "metric", "value", "low", "high"]
+    assert list(table.columns) == ["agent", "switch", "paper", "original", "metric", "value", "low", "high"]
     average = table[table["metric"] == "average"]
     assert set(zip(average["agent"], average["switch"], strict=True)) == {(t.agent, t.name) for t in TRAPS}
     assert len(average) == len(TRAPS)
@@ -240,12 +239,13 @@ def test_notebook_11_ranks_every_trap(reproduced):
         json.dumps(json.loads((p / "manifest.json").read_text())["options"]): p / "scores.parquet"
         for p in (root / "runs").glob("lwf-*")
     }
-    given = notebook_options("11_seed_versus_paper", "smoke", {})
+    given = notebook_parameters("11_original_versus_papers", "smoke")
+    stream = given.options().stream
     (trap,) = [t for t in TRAPS if t.name == "teacher_mode"]
     accuracies = []
     for options in trap.pair(given):
-        own = pd.read_parquet(scores[json.dumps(relevant(options))])
-        last = own[(own["step"] == len(given.stream)) & own["domain"].isin(given.stream)]
+        own = pd.read_parquet(scores[json.dumps(options.model_dump())])
+        last = own[(own["step"] == len(stream)) & own["domain"].isin(stream)]
         right = (last["score"] >= 0.5) == (last["label"] == 1)
         accuracies.append(right.groupby(last["domain"]).mean().mean())
     assert average.set_index("switch").loc["teacher_mode", "value"] == pytest.approx(
@@ -272,9 +272,9 @@ def test_a_second_call_executes_nothing(reproduced):
 
 def test_plain_papermill_gives_the_same_scores(reproduced):
     root, _ = reproduced
-    given = notebook_options("04_icarl", "smoke", {})
+    options = notebook_parameters("04_icarl", "smoke").options().model_dump()
     made = {p: json.loads((p / "manifest.json").read_text())["options"] for p in (root / "runs").glob("icarl-*")}
-    (run,) = (p for p, options in made.items() if options == relevant(for_agent(given, "icarl")))
+    (run,) = (p for p, own in made.items() if own == options)
     scores = (run / "scores.parquet").read_bytes()
     shutil.rmtree(run)
     arguments = ["notebooks/04_icarl.ipynb", "out.ipynb", "-f", "params/smoke/04_icarl.yaml"]
@@ -310,9 +310,7 @@ def test_a_wrong_parameter_fails_in_the_check_cell(reproduced, tmp_path, paramet
 # --- failures ---
 
 GOOD = """from cldf_core.workflow.parameters import from_notebook
-options = from_notebook(NAME, globals())
-from cldf_core.runs.folder import notebook_folder
-folder = notebook_folder(NAME, options).figures
+folder = from_notebook(NAME, globals()).folder.figures
 folder.mkdir(parents=True, exist_ok=True)
 _ = (folder / f"{NAME}.png").write_text("old")"""
 RAISING = "raise ValueError('the answer is not 42')"
@@ -321,7 +319,7 @@ DYING = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
 
 def write_notebook(root: Path, name: str, *cells: str, kernel_language: str | None = "python") -> None:
     """A small notebook: the parameters with their defaults, and the given cells."""
-    parameters = "\n".join(f"{key} = {getattr(Options(), key)!r}" for key in NOTEBOOKS[name])
+    parameters = "\n".join(f"{key} = {FIELDS[key].default!r}" for key in NOTEBOOKS[name])
     kernel = {"name": "python3", "display_name": "Python 3"}
     if kernel_language:
         kernel["language"] = kernel_language

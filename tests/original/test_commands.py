@@ -225,7 +225,7 @@ def test_the_resnet_is_called_as_the_original_calls_it(here, monkeypatch):
 
 def test_the_readmes_lines_are_the_original_codes_settings():
     data = {"data": "data", "stream": STREAM, "unseen": ["VFHQ-F", "NeuralTextures"], "untested": ["VFHQ"]}
-    common = {**data, "variant": "seed", "device": options("").device}
+    common = {**data, "variant": "original", "device": options("").device}
     gdumb = {"memory": 3000, "memory_epochs": 10, "memory_lr_min": 0.0005, "clip": 10.0}
     assert options(ICARL) == checked({**common, "agent": "icarl", "memory": 5000})
     assert options(GDUMB) == checked({**common, "agent": "gdumb", **gdumb})
@@ -253,11 +253,11 @@ def test_the_readmes_lines_are_the_original_codes_settings():
         ("--lr-decay 0.1 --continual_learning NoCL", {"lr_decay": 0.1, "schedule": "restarted"}),
         ("--val_size 0.1", {"validation_share": 0.1, "splits": ["validation", "test"]}),
         ("--val-size 0", {"validation_share": 0.0, "splits": ["test"]}),
-        ("--ns_type blur --ns_factor 0.5 1 2", {"shift": "blur", "shift_factors": [0.5, 1.0, 2.0], "chunks": 3}),
-        ("--ns-factor 0 0.4", {"shift": "noise", "shift_factors": [0.0, 0.4], "chunks": 2}),
-        ("--ns-factor 0.4", {"shift": "noise", "shift_factors": [0.4], "chunks": 10}),
-        ("--ns_factor 0 1 2 --num_tasks 6", {"shift_factors": [0.0, 1.0, 2.0], "chunks": 6}),
-        ("--ns_type occlusion --ns_factor 1 --continual_learning Normal", {"shift": "occlusion", "chunks": 1}),
+        ("--ns_type blur --ns_factor 0.5 1 2", {"corruption": "blur", "severities": [0.5, 1.0, 2.0], "chunks": 3}),
+        ("--ns-factor 0 0.4", {"corruption": "noise", "severities": [0.0, 0.4], "chunks": 2}),
+        ("--ns-factor 0.4", {"corruption": "noise", "severities": [0.4], "chunks": 10}),
+        ("--ns_factor 0 1 2 --num_tasks 6", {"severities": [0.0, 1.0, 2.0], "chunks": 6}),
+        ("--ns_type occlusion --ns_factor 1 --continual_learning Normal", {"corruption": "occlusion", "chunks": 1}),
         ("--mode 0", {"band": "full"}),
         ("--mode 1", {"band": "low"}),
         ("--mode=2", {"band": "mid"}),
@@ -270,7 +270,10 @@ def test_the_readmes_lines_are_the_original_codes_settings():
         ("--dataroot ./elsewhere", {"data": "./elsewhere"}),
         ("--training-set A B --test-set B C", {"stream": ["A", "B"], "unseen": ["C"], "untested": ["A"]}),
         ("--no-cuda", {"device": "cpu"}),
-        ("--variant paper --agent ICARL", {"heads": "grown", "size": 224, "network": "resnet34", "crop": "centre"}),
+        (
+            "--variant paper --agent ICARL",
+            {"icarl_heads": "grown", "size": 224, "network": "resnet34", "crop": "centre"},
+        ),
         ("--cl-type ni --labels_trick False --kd-trick False", {"agent": "er"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -715,7 +718,7 @@ def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(trained
     # Written and read back it is the same, bit for bit.
     network, opts = read_original_checkpoint(root / "model" / "Many_fft_0_resnet_checkpoint.pth")
     assert (opts.network, opts.size, opts.plane, opts.crop, opts.variant) == (
-        *("resnet34", 224, "full", "top-left", "seed"),
+        *("resnet34", 224, "full", "top-left", "original"),
     )
     write_original_checkpoint(network, opts, tmp_path / "again.pth")
     content = torch.load(tmp_path / "again.pth", weights_only=True)
@@ -727,7 +730,7 @@ def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(trained
 
 def test_the_original_code_can_load_ours(tmp_path):
     network = moved(build_network("resnet34"), seed=1)
-    write_original_checkpoint(network, checked({"variant": "seed"}), tmp_path / "ours.pth")
+    write_original_checkpoint(network, checked({"variant": "original"}), tmp_path / "ours.pth")
     plain = models.resnet34()
     plain.fc = nn.Linear(512, 2)
     plain.load_state_dict(torch.load(tmp_path / "ours.pth", weights_only=True)["state_dict"], strict=True)
@@ -898,7 +901,7 @@ def test_the_readmes_test_line_runs_on_what_has_test_images(here, capsys):
 
 
 def test_every_checkpoint_of_a_folder_is_tested_and_one_that_cannot_be_read_left_aside(here, capsys, monkeypatch):
-    opts = checked({"variant": "seed", "agent": "er", "network": "slim", "data": "elsewhere", "stream": ["gone"]})
+    opts = checked({"variant": "original", "agent": "er", "network": "slim", "data": "elsewhere", "stream": ["gone"]})
     for number in (1, 2):
         network = moved(build_network("slim"), seed=number)
         write_original_checkpoint(network, opts, here / "model" / f"CL_ER_n{number}_fft_0_slim_checkpoint_latest.pth")
@@ -995,7 +998,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_checkpoints_test_says_what_it_could_not_use(here, mixed, capsys):
-    opts = checked({"variant": "seed", "agent": "er", "network": "slim"})
+    opts = checked({"variant": "original", "agent": "er", "network": "slim"})
     write_original_checkpoint(moved(build_network("slim"), seed=1), opts, here / "model" / "n.pth")
     assert call("test", f"--data {mixed} --loadmodel model/n.pth --test_set Mixed --threads 1") == 0
     assert "note: Mixed: 8 images set aside, the first is real/Mixed/testA/" in capsys.readouterr().err

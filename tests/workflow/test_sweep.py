@@ -21,14 +21,15 @@ from cldf_core import figures
 from cldf_core.cli import main
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, continual, detection, matrix
 from cldf_core.evaluation.seeds import means_over_seeds
-from cldf_core.options import AGENTS, Options, UserError, checked, for_agent, relevant
+from cldf_core.options import AGENTS, UserError
 from cldf_core.results.grid import Grid, distinct, read_grid
 from cldf_core.runs import run as run_module
 from cldf_core.runs.folder import RunFolder
 from cldf_core.workflow import notebooks, sweep
-from cldf_core.workflow.notebooks import LAST, NEEDS, notebook_options
+from cldf_core.workflow.notebooks import LAST, NEEDS, notebook_parameters
+from cldf_core.workflow.parameters import Parameters, given_parameters
 from cldf_core.workflow.sweep import results, sweep_folder
-from samples import tiny_options
+from samples import tiny_values
 
 PROJECT = Path(cldf_core.__file__).parents[1]
 MEMORY = {"agent": ["sequential", "er", "gdumb"], "memory": [8, 12], "seed": [0, 1]}
@@ -38,8 +39,7 @@ CHUNKS = {"agent": ["sequential"], "chunks": [100, 1], "seed": [0, 1]}  # 100 ar
 
 def make_project(root: Path, data: Path) -> Path:
     """A root in which notebook 08 has options that train in a second, in every profile, and with three grids."""
-    values = tiny_options("sequential", data).model_dump(exclude_unset=True)
-    del values["agent"]
+    values = tiny_values(data)
     for profile in notebooks.PROFILES:
         path = root / "params" / profile / f"{LAST}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,22 +68,21 @@ def test_the_projects_grids(name, count):
     grid = read_grid(name)
     assert grid.path == PROJECT / "params" / "grids" / f"{name}.yaml"
     assert grid.path.read_text().startswith("# ")
-    assert len(distinct(grid.combinations(checked({})))) == count
+    assert len(distinct(grid.combinations({}))) == count
 
 
 def test_the_quick_sweep_asks_for_the_runs_of_the_notebooks():
-    base = notebook_options(LAST, "quick", {})
-    points = [o for o in distinct(read_grid("seeds").combinations(base)) if o.seed == 0]
+    base = notebook_parameters(LAST, "quick")
+    points = [o for o in distinct(read_grid("seeds").combinations(base.values)) if o.seed == 0]
     assert [o.agent for o in points] == list(AGENTS)
     own = {a: [n for n in NEEDS[LAST] if a in n.split("_")] or ["03_without_continual_learning"] for a in AGENTS}
     for options in points:
         (notebook,) = own[options.agent]
-        theirs = for_agent(notebook_options(notebook, "quick", {}), options.agent)
-        assert relevant(options) == relevant(theirs)
-    # And in the seed's variant each agent keeps its own defaults.
-    base = notebook_options(LAST, "seed", {})
-    gdumb = next(o for o in read_grid("seeds").combinations(base) if o.agent == "gdumb")
-    assert relevant(gdumb) == relevant(for_agent(base, "gdumb"))
+        assert options == notebook_parameters(notebook, "quick").options(options.agent)
+    # And in the original's variant each agent keeps its own defaults.
+    base = notebook_parameters(LAST, "original")
+    gdumb = next(o for o in read_grid("seeds").combinations(base.values) if o.agent == "gdumb")
+    assert gdumb == base.options("gdumb")
     assert gdumb.memory == 3000
 
 
@@ -96,15 +95,15 @@ def test_the_quick_sweep_asks_for_the_runs_of_the_notebooks():
 )
 def test_what_an_agent_does_not_read_makes_no_second_run(agents, memory, temperature, seed):
     values = {"agent": agents, "memory": memory, "temperature": temperature, "seed": seed}
-    combinations = Grid("g", Path("g.yaml"), values).combinations(checked({"epochs": 3}))
+    combinations = Grid("g", Path("g.yaml"), values).combinations({"epochs": 3})
     assert len(combinations) == len(agents) * len(memory) * len(temperature) * len(seed)
     points = distinct(combinations)
     keys = [
-        (a, m if "memory" in AGENTS[a] else None, t if "temperature" in AGENTS[a] else None, s)
+        (a, *(v if name in AGENTS[a].model_fields else None for name, v in (("memory", m), ("temperature", t))), s)
         for a, m, t, s in itertools.product(agents, memory, temperature, seed)
     ]
     assert len(points) == len(set(keys))
-    found = [relevant(o) for o in points]
+    found = [o.model_dump() for o in points]
     assert [(o["agent"], o.get("memory"), o.get("temperature"), o["seed"]) for o in found] == list(dict.fromkeys(keys))
     assert {o["epochs"] for o in found} == {3}
 
@@ -169,8 +168,8 @@ def scores_of(run: str) -> pd.DataFrame:
     return RunFolder(sweep.project_root() / "runs" / run).scores()
 
 
-def smoke() -> Options:
-    return notebook_options(LAST, "smoke", {})
+def smoke() -> Parameters:
+    return notebook_parameters(LAST, "smoke")
 
 
 def tables(name: str = "tiny") -> Path:
@@ -287,12 +286,12 @@ def test_one_setting_gives_ranks_and_the_quick_profile_is_published(swept, capsy
     pictures = {"sweep_pair_ranks.png", "sweep_pair_ranks.pdf"}
     assert published == pictures | {f"tables/sweep_pair{end}.csv" for end in ("", "_runs", "_tests")}
     # The committed table is read where runs/ has none, but only with the options that it was made with.
-    options = notebook_options(LAST, "quick", {})
-    frame = results("pair", options)
+    parameters = notebook_parameters(LAST, "quick")
+    frame = results("pair", parameters)
     assert frame["run"].nunique() == 4
     (tables("pair") / "sweep_pair_runs.csv").unlink()
-    pd.testing.assert_frame_equal(results("pair", options), frame)
-    other = results("pair", notebook_options(LAST, "quick", {"epochs": 1}))
+    pd.testing.assert_frame_equal(results("pair", parameters), frame)
+    other = results("pair", notebook_parameters(LAST, "quick", {"epochs": 1}))
     assert list(other.columns) == list(frame.columns) == ["run", "agent", "seed", "metric", "domain", "value"]
     assert other.empty
     assert list(means_over_seeds(other, ["agent", "metric"])) == ["agent", "metric", "value", "low", "high", "n"]
@@ -413,14 +412,13 @@ def test_ranks_are_scipys(values):
 def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypatch):
     monkeypatch.setattr(notebooks, "_papermill", lambda *a: "")
     (project / "notebooks").mkdir()
-    own = {LAST: notebook_options(LAST, "smoke", {})}
-    own["04_icarl"] = checked({"data": own[LAST].data})
+    own = {LAST: notebook_parameters(LAST, "smoke")}
+    own["04_icarl"] = given_parameters("04_icarl", {"data": own[LAST].values["data"]})
     for name in own:
         (project / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
 
     def status(name: str = LAST, **changes) -> str:
-        options = checked({**own[name].model_dump(exclude_unset=True), **changes})
-        return notebooks.execute(name, options).status
+        return notebooks.execute(own[name].changed(**changes)).status
 
     def write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -435,7 +433,10 @@ def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypa
             assert [status(name) for name in names * 2] == ["done", "already done", "already done", "already done"]
     write(path, "two")  # the same content at another time
     write(project / "figures" / "tables" / "03_summary.csv", "not a sweep's")
-    write(sweep_folder("seeds", checked({})).figures / "tables" / "sweep_seeds_runs.csv", "of other options")
+    write(
+        sweep_folder("seeds", given_parameters(LAST, {})).figures / "tables" / "sweep_seeds_runs.csv",
+        "of other options",
+    )
     assert status() == "already done"
 
 
