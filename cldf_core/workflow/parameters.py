@@ -150,8 +150,11 @@ def _is_default(name: str, value: Any) -> bool:
 
 
 def _read(name: str, value: Any) -> Any:
-    """A value, or what its text stands for where the option is no text."""
-    return from_text(name, value) if isinstance(value, str) and name in FIELDS else value
+    """A value, or what its text stands for, by the option's type or as `for_papermill` has written a default."""
+    if not isinstance(value, str) or name not in FIELDS:
+        return value
+    default = FIELDS[name].default
+    return default if value == json.dumps(default) else from_text(name, value)
 
 
 def _is_plain(value: Any) -> bool:

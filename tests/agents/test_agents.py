@@ -75,7 +75,7 @@ def parameters(network: torch.nn.Module) -> dict[str, torch.Tensor]:
         {"drop_last": True, "order": "fixed", "channels": "BGR"},
         {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},
         {"schedule": "constant", "lr_decay": 0.1},
-        {"variant": "seed", "network": "slim", "plane": "half", "chunks": 2},
+        {"variant": "original", "network": "slim", "plane": "half", "chunks": 2},
     ],
     ids=str,
 )
@@ -511,7 +511,7 @@ def test_lwf_starts_as_plain_training():
 
 @pytest.mark.parametrize("agent", REPLAY)
 def test_joined_the_loss_is_one_mean_over_incoming_and_replayed_images(agent, monkeypatch):
-    opts = options(agent, replay=3, candidates=6, memory=10, passes="joined")
+    opts = options(agent, replay=3, candidates=6, memory=10, replay_passes="joined")
     learner = build_agent(opts)
     first, second = steps_of(opts, 12, 9)
     train(learner, [first])
@@ -536,7 +536,15 @@ def test_joined_the_loss_is_one_mean_over_incoming_and_replayed_images(agent, mo
 def test_in_two_passes_the_update_is_that_of_the_formula(agent, passes, monkeypatch):
     """Each batch normalised by itself; the mean over all images, or the sum of two means, descended by plain SGD."""
     opts = options(
-        agent, replay=3, candidates=6, memory=10, batch=7, passes=passes, optimiser="sgd", lr=0.01, schedule="constant"
+        agent,
+        replay=3,
+        candidates=6,
+        memory=10,
+        batch=7,
+        replay_passes=passes,
+        optimiser="sgd",
+        lr=0.01,
+        schedule="constant",
     )
     learner = build_agent(opts)
     first, second = steps_of(opts, 12, 10)
@@ -569,7 +577,7 @@ def test_in_two_passes_the_update_is_that_of_the_formula(agent, passes, monkeypa
 
 
 def test_mir_goes_in_two_passes_of_one_mean_loss_and_er_in_one():
-    assert (options("er").passes, options("mir").passes) == ("joined", "averaged")
+    assert (options("er").replay_passes, options("mir").replay_passes) == ("joined", "averaged")
 
 
 @pytest.mark.parametrize("agent", REPLAY)
@@ -607,7 +615,7 @@ def test_er_in_the_first_domain_is_plain_training():
 @pytest.mark.parametrize(("passes", "moved"), [("joined", 1), ("averaged", 2)])
 @pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
 def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(schedule, passes, moved, monkeypatch):
-    opts = options("mir", schedule=schedule, candidates=8, replay=2, memory=10, epochs=2, passes=passes)
+    opts = options("mir", schedule=schedule, candidates=8, replay=2, memory=10, epochs=2, replay_passes=passes)
     learner = build_agent(opts)
     first, second = steps_of(opts, 12, 9)
     train(learner, [first])
@@ -637,7 +645,7 @@ def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(sche
 @pytest.mark.parametrize("passes", ["joined", "averaged", "separate"])
 def test_mir_replays_the_most_interfered_candidates(passes):
     sgd: dict[str, Any] = {"schedule": "constant", "optimiser": "sgd", "lr": 0.01, "seed": 1}
-    opts = options("mir", candidates=100, replay=2, memory=10, passes=passes, **sgd)
+    opts = options("mir", candidates=100, replay=2, memory=10, replay_passes=passes, **sgd)
     learner = build_agent(opts)
     first, second = steps_of(opts, 12, 9)
     train(learner, [first])

@@ -23,7 +23,7 @@ from torch.autograd import grad
 
 from cldf_core.agents import build_agent, replay
 from cldf_core.agents.base import Agent
-from cldf_core.options import Options, checked
+from cldf_core.options import ORIGINAL, Options, checked
 from cldf_core.resnet import Network, build_network
 from cldf_core.spectrum import mirror
 from cldf_core.stream import Samples, Step, make_steps
@@ -51,7 +51,7 @@ TOLERANCE = 1e-5
 
 def options(agent: str, **changes: Any) -> Options:
     sizes = SIZES | ({} if agent in BASELINES else {"epochs": 3, "chunks": 2}) | OWN[agent]
-    return checked({"variant": "seed", "agent": agent, **sizes, **changes})
+    return checked({"variant": "original", "agent": agent, **sizes, **changes})
 
 
 def samples_of(count: int, domain: int, first_number: int) -> Samples:
@@ -441,28 +441,28 @@ FLIPS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     *[
         (agent, {}, flip)
         for agent in ("icarl", "er", "mir")
-        for flip in ({"offers": "first-epoch"}, {"counted": "image"})
+        for flip in ({"offers": "first-epoch"}, {"reservoir_count": "image"})
     ],
     *[
         (agent, {}, flip)
         for agent in ("er", "mir")
-        for flip in ({"passes": "joined"}, {"replay_from": "earlier-domains"})
+        for flip in ({"replay_passes": "joined"}, {"replay_from": "earlier-domains"})
     ],
     ("mir", {}, {"virtual_lr": None}),
-    ("mir", {}, {"statistics": "frozen"}),
+    ("mir", {}, {"mir_statistics": "frozen"}),
     ("lwf", {}, {"kd_weight": "constant"}),
     ("lwf", {}, {"teacher_after": "domain"}),
     ("lwf", {}, {"teacher_mode": "eval"}),
     ("gdumb", {}, {"channels": "RGB"}),
-    ("gdumb", {}, {"groups": "domain-and-class"}),
+    ("gdumb", {}, {"gdumb_groups": "domain-and-class"}),
     ("gdumb", {}, {"refit": "fresh"}),
     ("gdumb", {}, {"refit_after": "domain"}),
     ("gdumb", {}, {"memory_schedule": "warm-restarts"}),
     ("gdumb", {}, {"memory_momentum": 0.9}),
     ("gdumb", {}, {"memory_weight_decay": 0.01}),
     ("gdumb", {}, {"clip": 1e6}),
-    ("icarl", {}, {"heads": "grown"}),
-    ("icarl", {"heads": "grown"}, {"distil": True}),
+    ("icarl", {}, {"icarl_heads": "grown"}),
+    ("icarl", {"icarl_heads": "grown"}, {"distil": True}),
     ("icarl", {}, {"exemplars": "herding"}),
     ("icarl", {"exemplars": "herding"}, {"rehearsal": "all"}),
 ]
@@ -473,31 +473,35 @@ TOWARDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     *[(agent, SGD, {"dampening": 0.9}) for agent in ("sequential", "er")],
     *[(agent, {}, {"drop_last": True}) for agent in ("sequential", "icarl", "gdumb", "er")],
     *[(agent, {}, {"order": "fixed"}) for agent in ("sequential", "icarl", "gdumb", "er")],
-    *[(agent, {}, flip) for agent in ("er", "mir") for flip in ({"offers": "every-epoch"}, {"counted": "batch"})],
-    *[(agent, {}, flip) for agent in ("er", "mir") for flip in ({"passes": "separate"}, {"replay_from": "all"})],
+    *[
+        (agent, {}, flip)
+        for agent in ("er", "mir")
+        for flip in ({"offers": "every-epoch"}, {"reservoir_count": "batch"})
+    ],
+    *[(agent, {}, flip) for agent in ("er", "mir") for flip in ({"replay_passes": "separate"}, {"replay_from": "all"})],
     ("mir", {}, {"virtual_lr": 0.1}),
-    ("mir", {}, {"statistics": "moving"}),
+    ("mir", {}, {"mir_statistics": "moving"}),
     ("lwf", {}, {"kd_weight": "chunks"}),
     ("lwf", {}, {"teacher_after": "chunk"}),
     ("lwf", {}, {"teacher_mode": "train"}),
-    ("gdumb", {}, {"groups": "class"}),
+    ("gdumb", {}, {"gdumb_groups": "class"}),
     ("gdumb", {}, {"refit": "continued"}),
     ("gdumb", {}, {"refit_after": "chunk"}),
     ("gdumb", {}, {"memory_schedule": "constant"}),
     ("gdumb", {}, {"memory_momentum": 0.0}),
     ("gdumb", {}, {"memory_weight_decay": 0.0}),
-    ("icarl", {"distil": False}, {"heads": "shared"}),
+    ("icarl", {"distil": False}, {"icarl_heads": "shared"}),
     ("icarl", {}, {"distil": False}),
     ("icarl", {}, {"rehearsal": "batch"}),
     ("icarl", {"rehearsal": "batch"}, {"exemplars": "reservoir"}),
     ("icarl", {"rehearsal": "batch", "exemplars": "reservoir"}, {"offers": "every-epoch"}),
-    ("icarl", {"rehearsal": "batch", "exemplars": "reservoir"}, {"counted": "batch"}),
+    ("icarl", {"rehearsal": "batch", "exemplars": "reservoir"}, {"reservoir_count": "batch"}),
 ]
 FLIPS += [(agent, PAPER | base, flip) for agent, base, flip in TOWARDS]
 
 
 @pytest.mark.parametrize(
-    ("agent", "base", "flip"), FLIPS, ids=[f"{a}-{b.get('variant', 'seed')}-{f}" for a, b, f in FLIPS]
+    ("agent", "base", "flip"), FLIPS, ids=[f"{a}-{b.get('variant', 'original')}-{f}" for a, b, f in FLIPS]
 )
 def test_every_switch_alone_makes_a_difference(agent, base, flip):
     with_it, without = trained(agent, **base, **flip), trained(agent, **base)
@@ -507,7 +511,7 @@ def test_every_switch_alone_makes_a_difference(agent, base, flip):
     assert apart > 10 * TOLERANCE or remembered(with_it) != remembered(without)
 
 
-@pytest.mark.parametrize("base", [{}, PAPER], ids=["seed", "paper"])
+@pytest.mark.parametrize("base", [{}, PAPER], ids=["original", "paper"])
 def test_icarls_verdict_alone_makes_a_difference(base):
     verdicts = ("linear", "nearest-mean")
     linear, nearest = (trained("icarl", **base, verdict=verdict) for verdict in verdicts)
@@ -526,7 +530,7 @@ def numbers_of(agent: Agent) -> list[int]:
 
 @pytest.mark.parametrize("groups", ["class", "domain-and-class"])
 def test_gdumbs_memory_is_frozen_once_full_when_two_classes_are_balanced(groups):
-    opts = options("gdumb", groups=groups, memory_epochs=1)
+    opts = options("gdumb", gdumb_groups=groups, memory_epochs=1)
     learner, seen = build_agent(opts), []
     for step in steps_of(opts, 27, 27, 27):
         train(learner, [step])
@@ -573,7 +577,7 @@ def test_images_of_dropped_batches_are_lost_to_the_memory():
 @pytest.mark.parametrize("agent", CONTINUAL)
 def test_fewer_images_than_a_batch_in_each_chunk_mean_no_update_at_all(agent):
     # The seed's own batch and chunks: 90 images are 10 chunks of 9.
-    sizes = {"batch": SEED[agent]["batch"], "chunks": SEED[agent]["chunks"], "epochs": 1, "memory_epochs": 1}
+    sizes = {"batch": ORIGINAL[agent]["batch"], "chunks": ORIGINAL[agent]["chunks"], "epochs": 1, "memory_epochs": 1}
     for drop_last in (True, False):
         opts = options(agent, **sizes, drop_last=drop_last, memory_batch=10)
         learner, steps = build_agent(opts), steps_of(opts, 90)
@@ -626,7 +630,7 @@ def test_the_seeds_icarl_never_distils():
         train(learner, [step])
         assert learner.old is None
         assert learner.network.head.out_features == 2
-    grown = options("icarl", heads="grown", distil=True)
+    grown = options("icarl", icarl_heads="grown", distil=True)
     learner = build_agent(grown)
     train(learner, steps)
     assert learner.old is not None
@@ -672,7 +676,7 @@ def test_mirs_virtual_step_has_a_rate_of_its_own(rate, want, monkeypatch):
 
 @pytest.mark.parametrize("statistics", ["moving", "frozen"])
 def test_mir_moves_the_networks_statistics_only_when_they_are_to_move(statistics):
-    opts = options("mir", statistics=statistics)
+    opts = options("mir", mir_statistics=statistics)
     learner, steps = build_agent(opts), steps_of(opts, *COUNTS)
     train(learner, steps[:1])
     learner.begin_step(steps[1])
@@ -758,5 +762,5 @@ def test_the_sizes_above_are_all_that_differs_from_the_seed():
     assert not sizes & {"lr", "momentum", "dampening", "weight_decay", "clip", "temperature", "drop_last", "order"}
     for agent in ALL:
         opts = options(agent)
-        for name, value in SEED[agent].items():
+        for name, value in ORIGINAL[agent].items():
             assert name in sizes or getattr(opts, name) == value, (agent, name)

@@ -1,0 +1,215 @@
+"""Parameters of the notebooks: what somebody has set, read from a kernel's names, and through papermill and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cldf_core.options import AGENTS, FIELDS, OptionError, checked
+from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, allowed_names, from_notebook, given_parameters
+
+
+def kernel(notebook: str, **names: Any) -> dict[str, Any]:
+    """The names of a fresh kernel after the `parameters` cell, and what else it assigned."""
+    cell = {name: FIELDS[name].default for name in NOTEBOOKS[notebook]}
+    ipython = {"In": ["", "…"], "Out": {}, "_ih": ["", "…"], "_i1": "…", "__name__": "__main__", "get_ipython": kernel}
+    return {**ipython, "__annotations__": dict.fromkeys(cell, "Any"), **cell, **names}
+
+
+def annotated(namespace: dict[str, Any], **names: Any) -> dict[str, Any]:
+    """More names, assigned with a type annotation."""
+    return namespace | names | {"__annotations__": namespace["__annotations__"] | dict.fromkeys(names, "Any")}
+
+
+# --- which options a notebook has ---
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_a_notebook_lists_options_once_and_takes_those_of_its_agents(notebook):
+    listed, names = NOTEBOOKS[notebook], allowed_names(notebook)
+    assert len(set(listed)) == len(listed)
+    assert len(set(names)) == len(names)
+    assert set(listed) <= set(names) <= set(FIELDS) - {"agent", "untested", "corruption", "severities", "test_jpeg"}
+    assert "variant" in listed or names == list(listed)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "agents"), [("04_icarl", ["icarl"]), ("07_er_and_mir", ["er", "mir"]), ("09_robustness", list(AGENTS))]
+)
+def test_what_the_cell_does_not_list_may_be_given_where_the_variant_is_read(notebook, agents):
+    fields = {name for agent in agents for name in AGENTS[agent].model_fields}
+    command = {"agent", "untested", "validation_share", "corruption", "severities", "test_jpeg", "test_resize"}
+    assert set(allowed_names(notebook)) == fields - command
+    more = {"drop_last": True, "dampening": 0.5, "offers": "every-epoch"}
+    assert not set(more) & set(NOTEBOOKS[notebook])
+    parameters = from_notebook(notebook, kernel(notebook, **more))
+    assert parameters.values == more
+    options = parameters.options("icarl")
+    assert {name: getattr(options, name) for name in more} == more
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name", "value"),
+    [
+        ("04_icarl", "replay_passes", "separate"),
+        ("04_icarl", "kd_weight", "chunks"),
+        ("00_start_here", "order", "x"),
+    ],
+)
+def test_an_option_that_a_notebook_does_not_take_is_refused(notebook, name, value):
+    for read in (lambda: from_notebook(notebook, kernel(notebook, **{name: value})),) + (
+        lambda: given_parameters(notebook, {name: value}),
+    ):
+        with pytest.raises(OptionError, match=f"{notebook}: there is no option '{name}'"):
+            read()
+
+
+# --- what somebody has set ---
+
+
+def test_only_what_differs_from_the_papers_defaults_is_a_parameter():
+    assert from_notebook("04_icarl", kernel("04_icarl")).values == {}
+    parameters = from_notebook("04_icarl", kernel("04_icarl", seed=5, lr=0.002, epochs=3))
+    assert parameters == given_parameters("04_icarl", {"seed": 5, "lr": 0.002, "epochs": 3})
+    assert parameters.values == {"seed": 5, "epochs": 3}
+    assert parameters.options() == checked({"agent": "icarl", "seed": 5, "epochs": 3})  # of the notebook's agent
+    assert parameters.options("er", epochs=4) == checked({"agent": "er", "seed": 5, "epochs": 4})
+    assert parameters.changed(lr=0.1) == Parameters("04_icarl", {"seed": 5, "epochs": 3, "lr": 0.1})
+    assert parameters.values == {"seed": 5, "epochs": 3}
+
+
+def test_parameters_are_checked_for_every_agent_of_the_notebook():
+    with pytest.raises(OptionError, match="04_icarl, agent icarl: memory is 7; allowed for iCaRL"):
+        from_notebook("04_icarl", kernel("04_icarl", memory=7))
+    with pytest.raises(OptionError, match="params/x.yaml, agent icarl: memory is 7"):
+        given_parameters("09_robustness", {"memory": 7}, where="params/x.yaml")
+    parameters = given_parameters("07_er_and_mir", {"memory": 7})
+    with pytest.raises(OptionError, match="07_er_and_mir, agent icarl: memory is 7"):
+        parameters.options("icarl")
+    with pytest.raises(OptionError, match="agent is 'ewc'; allowed: separate"):
+        parameters.options("ewc")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "want"),
+    [
+        ("epochs", "3", 3),
+        ("lr", "1e-2", "1e-2"),  # as YAML has it; the option makes it a number
+        ("stream", "mini-VFHQ, mini-GAN-S", ["mini-VFHQ", "mini-GAN-S"]),
+        ("unseen", "[]", []),
+        ("limit", "5", 5),
+        ("mixed_precision", "true", True),
+        ("plane", "full", "full"),
+        ("data", "123", "123"),
+        ("weights", "null", None),
+    ],
+)
+def test_a_text_is_read_by_the_options_type(name, text, want):
+    parameters = from_notebook("04_icarl", kernel("04_icarl", **{name: text}))
+    assert parameters.values == ({} if want is None else {name: want})
+    assert getattr(parameters.options(), name) == (0.01 if name == "lr" else want)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("epochs", "ten", "epochs is 'ten'; allowed: a whole number from 1 to 10000"),
+        ("lr", 11, "lr is 11; allowed: a number above 0 to 10"),
+        ("epochs", 10.0, "epochs is 10.0; allowed: a whole number"),  # equal to the default, but no whole number
+        ("variant", "seed", "variant is 'seed', which is called 'original' now"),
+        ("heads", "shared", "there is no option 'heads' any more; it is called 'icarl_heads' now"),
+    ],
+)
+def test_a_wrong_value_is_told_with_the_notebook(name, value, sentence):
+    with pytest.raises(OptionError, match=f"^04_icarl: {sentence}"):
+        from_notebook("04_icarl", kernel("04_icarl", **{name: value}))
+
+
+# --- names that no option has ---
+
+
+@pytest.mark.parametrize("value", [3, 0.5, True, None, "x", [1], (1,), {"a": 1}], ids=repr)
+def test_a_fresh_kernel_holds_no_plain_name_that_is_no_option(value):
+    with pytest.raises(OptionError, match=r"04_icarl: there is no option 'sed' .*did you mean 'seed'"):
+        from_notebook("04_icarl", kernel("04_icarl", sed=value))
+
+
+def test_other_names_of_a_fresh_kernel_are_no_parameters():
+    names = {"json": json, "np": np, "check": kernel, "array": np.ones(2), "_private": 3}
+    assert from_notebook("04_icarl", kernel("04_icarl", **names)).values == {}
+
+
+def test_a_later_call_in_the_same_kernel_refuses_annotated_names_alone():
+    namespace = kernel("04_icarl")
+    from_notebook("04_icarl", namespace)
+    namespace |= {"answer": 42, "epochs": 3}
+    assert from_notebook("04_icarl", namespace).values == {"epochs": 3}
+    with pytest.raises(OptionError, match="there is no option 'momentun' .*did you mean 'momentum'"):
+        from_notebook("04_icarl", annotated(namespace, momentun=0.5))
+    with pytest.raises(OptionError, match="05_gdumb: there is no option 'answer'"):  # another notebook's kernel
+        from_notebook("05_gdumb", namespace)
+
+
+def test_a_call_that_was_refused_does_not_count_as_the_first():
+    namespace = kernel("04_icarl", sed=3)
+    for _ in range(2):
+        with pytest.raises(OptionError, match="'sed'"):
+            from_notebook("04_icarl", namespace)
+    del namespace["sed"]
+    assert from_notebook("04_icarl", namespace).values == {}
+
+
+def test_an_annotation_without_a_value_is_no_parameter():
+    assert from_notebook("04_icarl", kernel("04_icarl", __annotations__={"sed": int})).values == {}
+
+
+# --- the original's variant ---
+
+
+def test_the_originals_defaults_stand_where_the_cell_still_holds_the_papers():
+    parameters = from_notebook("07_er_and_mir", kernel("07_er_and_mir", variant="original", epochs=3))
+    assert parameters.values == {"variant": "original", "epochs": 3}
+    for agent in AGENTS:
+        assert parameters.options(agent) == checked({"variant": "original", "agent": agent, "epochs": 3})
+    assert (parameters.options().lr, parameters.options().replay_passes) == (0.01, "separate")
+    assert (parameters.options("mir").virtual_lr, parameters.options("separate").chunks) == (0.1, 1)
+
+
+def test_a_papers_default_that_comes_as_text_is_given():
+    texts = {"batch": "32", "plane": '"half"', "network": '"slim"', "limit": "null", "data": '"mini"'}
+    parameters = from_notebook("06_lwf", kernel("06_lwf", variant="original", **texts))
+    want = {"variant": "original", "batch": 32, "plane": "half", "network": "slim", "limit": None, "data": "mini"}
+    assert parameters.values == want
+    assert parameters.options() == checked(want | {"agent": "lwf"})
+
+
+SOME: dict[str, Any] = {
+    **{"lr": 0.5, "chunks": 1, "epochs": 10, "batch": 32, "network": "slim", "seed": 3, "drop_last": True},
+    **{"plane": "half", "data": "mini", "limit": None, "splits": ["validation", "test"], "weight_decay": 1e-4},
+    **{"mixed_precision": False, "distillation": 1.0, "kd_weight": "constant", "weights": None, "order": "shuffled"},
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    variant=st.sampled_from(["paper", "original"]),
+    names=st.lists(st.sampled_from(sorted(SOME)), unique=True),
+)
+def test_what_goes_through_papermill_comes_back_the_same(variant, names):
+    parameters = given_parameters("06_lwf", {"variant": variant, **{name: SOME[name] for name in names}})
+    back = from_notebook("06_lwf", kernel("06_lwf", **json.loads(json.dumps(parameters.for_papermill()))))
+    assert back == parameters
+    assert back.folder == parameters.folder
+    assert back.options() == checked({"variant": variant, "agent": "lwf", **{name: SOME[name] for name in names}})
+
+
+def test_a_folder_is_named_after_the_values(root):
+    folders = [given_parameters("06_lwf", values).folder.path for values in ({}, {"lr": 0.002}, {"lr": 0.1})]
+    assert folders[0] == folders[1] != folders[2]
+    assert folders[0].parent == root / "runs"
+    assert folders[0].name.startswith("06_lwf-")
