@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cldf_core.data.files import whole_file
-from cldf_core.options import AGENTS, RENAMED, Options, UserError, checked
+from cldf_core.options import AGENTS, FIELDS, RENAMED, Options, UserError, checked
 from cldf_core.resnet import Network, build_network
 
 
@@ -47,15 +47,17 @@ def load_network(path: Path) -> tuple[Network, Options]:
 
 
 def stored_options(values: Mapping[str, Any]) -> Options:
-    """The options that a file holds, which an earlier version may have written under other names.
+    """The options that a file holds; of an agent that nobody has registered here, those that every run has."""
+    values, kind = renamed(values), AGENTS.get(str(values.get("agent")))
+    if kind is None:
+        return Options(**{name: value for name, value in values.items() if name in Options.model_fields})
+    return kind(**{name: value for name, value in values.items() if name in kind.model_fields or name not in FIELDS})
 
-    Of an agent that nobody has registered here, those that every run has.
-    """
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Stored options under today's names; an earlier version may have written them."""
     values = {RENAMED.get(name, name): value for name, value in values.items()}
-    if values.get("variant") == "seed":
-        values["variant"] = "original"
-    kind = AGENTS.get(str(values.get("agent")), Options)
-    return kind(**{name: value for name, value in values.items() if name in kind.model_fields})
+    return {**values, "variant": "original"} if values.get("variant") == "seed" else values
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
@@ -112,8 +114,8 @@ def read_original_checkpoint(path: Path) -> Checkpoint:
     state = {key.removeprefix("module."): value for key, value in state.items()}
     name, width = _architecture(state, path)
     written = _written_options(content)
-    values = {**({"variant": "original"} if written is None else written.model_dump()), "network": name}
-    options = checked({**values, "width": width, "weights": None}, where=str(path))
+    values = {"variant": "original"} if written is None else renamed(written)
+    options = checked({**values, "network": name, "width": width, "weights": None}, where=str(path))
     network = build_network(name, width=width)
     ours = {key if key.startswith("fc.") else f"body.{key}": value for key, value in _converted(state).items()}
     try:
@@ -145,12 +147,13 @@ def _content(path: Path) -> Any:
     raise UserError(f"{path} is no checkpoint, or a damaged one: torch cannot read it to its end")
 
 
-def _written_options(content: Mapping[str, Any]) -> Options | None:
+def _written_options(content: Mapping[str, Any]) -> dict[str, Any] | None:
     """The options that `write_original_checkpoint` put into the file; None where another program wrote it."""
     try:
-        return stored_options(json.loads(content.get("options", "")))
-    except (AttributeError, TypeError, ValueError):
+        written = json.loads(content.get("options", ""))
+    except (TypeError, ValueError):
         return None
+    return written if isinstance(written, dict) else None
 
 
 def _converted(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

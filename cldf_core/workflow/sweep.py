@@ -5,6 +5,7 @@ What was not run is missing from the tables, not zero.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 import time
@@ -19,7 +20,7 @@ from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.options import FIELDS, Options, UserError
 from cldf_core.results.compare import COMPARISON, compared
-from cldf_core.results.grid import Grid, as_cell, distinct, read_grid
+from cldf_core.results.grid import Grid, distinct, read_grid
 from cldf_core.results.metric_table import COST, metric_card
 from cldf_core.runs.folder import RunFolder, save_figure, save_table
 from cldf_core.workflow.notebooks import LAST, notebook_parameters, publish
@@ -143,7 +144,9 @@ def _write(
     card = _measured(grid, finished)
     means = means_over_seeds(card, ["agent", *grid.settings, "step", "domain", "metric"])
     runs = card[card["metric"].str.contains(": ") | card["metric"].isin(COST)][_run_columns(grid)]
-    settings = list(dict.fromkeys(tuple(as_cell(getattr(o, name)) for name in grid.settings) for o in combinations))
+    cells = [grid.cells(options) for options in combinations]
+    values = [dict.fromkeys(cell[name] for cell in cells if name in cell) for name in grid.settings]
+    settings = list(itertools.product(*values))
     tests = _tests(grid, card, settings)
     shutil.rmtree(out, ignore_errors=True)  # what an earlier sweep wrote and this one does not
     save_table(means, out, f"sweep_{grid.name}")

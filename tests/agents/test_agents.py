@@ -17,6 +17,7 @@ from cldf_core.agents.gdumb import set_memory_lr
 from cldf_core.agents.icarl import icarl_loss
 from cldf_core.agents.lwf import distillation_loss
 from cldf_core.options import Options
+from cldf_core.protocol import score_samples
 from cldf_core.stream import Batch, Samples, Step, make_steps
 from samples import as_batch, random_samples, same, tiny_options
 
@@ -183,9 +184,9 @@ def test_samples_are_scored_alike_in_any_portions(agent, monkeypatch):
     train(learner, steps_of(learner.options, 9))
     samples = random_samples(11, 1)
     whole = learner.score(samples.read())
-    monkeypatch.setattr("cldf_core.agents.base.SCORE_BATCH", 4)
-    np.testing.assert_allclose(learner.score_samples(samples), whole, atol=1e-5)
-    assert learner.score_samples(samples[np.array([], int)]).shape == (0,)
+    monkeypatch.setattr(Samples.parts, "__defaults__", (4,))
+    np.testing.assert_allclose(score_samples(learner.score, samples), whole, atol=1e-5)
+    assert score_samples(learner.score, samples[np.array([], int)]).shape == (0,)
 
 
 @pytest.mark.parametrize("updates", [1, 2, 3, 20])

@@ -173,7 +173,9 @@ def test_the_exit_status_tells_whether_all_went_well(project, capsys, monkeypatc
 def test_which_notebooks_are_reproduced(project, capsys, monkeypatch, words, numbers):
     called = []
     monkeypatch.setattr(notebooks, "data_folder", lambda data: None)
-    monkeypatch.setattr(notebooks, "execute", lambda n, *a, **k: called.append(n) or Outcome(n, "done", 0.0, None))
+    monkeypatch.setattr(
+        notebooks, "execute", lambda p, **k: called.append(p.notebook) or Outcome(p.notebook, "done", 0.0, None)
+    )
     assert main(["reproduce", *words]) == 0
     assert [name.split("_")[0] for name in called] == numbers.split()
     assert set(called) <= set(NOTEBOOKS)

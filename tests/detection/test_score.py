@@ -32,6 +32,7 @@ from cldf_core.resnet import build_network
 from cldf_core.runs.checkpoints import load_network, save_network, write_original_checkpoint
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import load_spectra, make_run
+from cldf_core.stream import Samples
 from cldf_core.workflow.notebooks import notebook_parameters
 from samples import make_data, texture, tiny_options
 
@@ -156,7 +157,7 @@ def test_logits_of_stored_spectra_are_those_of_the_run(agent, changes, trained, 
 def test_logits_are_the_networks_however_they_are_cut(count, monkeypatch):
     torch.manual_seed(0)
     network = build_network("slim", width=8).eval()
-    monkeypatch.setattr("cldf_core.agents.base.SCORE_BATCH", 3)
+    monkeypatch.setattr(Samples.parts, "__defaults__", (3,))
     spectra = np.random.default_rng(0).normal(size=(count, 3, 32, 17))
     got = detectors.logits_of(network, Options(precision="float16"), spectra)
     with torch.no_grad():

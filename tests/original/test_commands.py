@@ -23,7 +23,7 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
-from cldf_core.agents import Agent
+from cldf_core import protocol
 from cldf_core.cli import main
 from cldf_core.options import Options, UserError, checked
 from cldf_core.original import commands, flags
@@ -706,8 +706,8 @@ def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(trained
     want = np.array([seeds_logit(net, path) for path in images])
     assert 5 <= (want >= 0).sum() <= 45  # both verdicts occur
     taken = []
-    score = Agent.score_samples
-    monkeypatch.setattr(Agent, "score_samples", lambda *a: taken.append(score(*a)) or taken[-1])
+    score = protocol.score_samples
+    monkeypatch.setattr(protocol, "score_samples", lambda *a: taken.append(score(*a)) or taken[-1])
     line = "--runtest True --loadmodel model/Many_fft_0_resnet_checkpoint.pth --test_set Many --threads 1"
     assert call("train", line) == 0
     np.testing.assert_allclose(taken[0], want, atol=1e-3)
@@ -716,14 +716,14 @@ def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(trained
     shares = [f"{share.mean():.4f}" for share in (right, right[:25], right[25:])]
     assert printed(capsys.readouterr().out) == [("Many", *shares)]
     # Written and read back it is the same, bit for bit.
-    network, opts = read_original_checkpoint(root / "model" / "Many_fft_0_resnet_checkpoint.pth")
+    network, opts, _ = read_original_checkpoint(root / "model" / "Many_fft_0_resnet_checkpoint.pth")
     assert (opts.network, opts.size, opts.plane, opts.crop, opts.variant) == (
         *("resnet34", 224, "full", "top-left", "original"),
     )
     write_original_checkpoint(network, opts, tmp_path / "again.pth")
     content = torch.load(tmp_path / "again.pth", weights_only=True)
     assert same(content["state_dict"], dict(net.state_dict()))
-    again, read = read_original_checkpoint(tmp_path / "again.pth")
+    again, read, _ = read_original_checkpoint(tmp_path / "again.pth")
     assert same(dict(again.state_dict()), dict(network.state_dict()))
     assert read == opts
 
@@ -757,7 +757,7 @@ def test_a_checkpoint_of_any_network_is_read_with_the_options_of_its_run(name, t
     )
     network = moved(build_network(name, width=16), seed=1)
     write_original_checkpoint(network, opts, tmp_path / "ours.pth")
-    read, found = read_original_checkpoint(tmp_path / "ours.pth")
+    read, found, _ = read_original_checkpoint(tmp_path / "ours.pth")
     assert same(dict(read.state_dict()), dict(network.state_dict()))
     assert not read.training
     wanted = {"network": name, "size": 64, "band": "high", "plane": "half", "crop": "centre", "seed": 3}
@@ -782,7 +782,7 @@ def test_several_forms_of_a_checkpoint_are_the_same(tmp_path):
         torch.save(content, tmp_path / f"{name}.pth")
     torch.save(forms["wrapped"], tmp_path / "old format.pth", _use_new_zipfile_serialization=False)
     for name in (*forms, "old format"):
-        network, opts = read_original_checkpoint(tmp_path / f"{name}.pth")
+        network, opts, _ = read_original_checkpoint(tmp_path / f"{name}.pth")
         assert (opts.network, opts.size, opts.plane, opts.precision) == ("resnet18", 224, "full", "float32"), name
         torch.testing.assert_close(
             network.head.weight, state["fc.weight"].flip(0), atol=1e-3 if name == "half" else 0, rtol=0
@@ -928,9 +928,9 @@ def test_what_training_printed_a_test_of_its_checkpoint_prints_again(here, capsy
     assert trained == [shares_right(the_run(here).scores(), name) for name in ("GAN-S", "DeepFake", "NeuralTextures")]
     path = "model/Normal_GAN-S_fft_1_slim_checkpoint_latest.pth"
     taken = []
-    score = Agent.score_samples
+    score = protocol.score_samples
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Agent, "score_samples", lambda *a: taken.append(score(*a)) or taken[-1])
+        patch.setattr(protocol, "score_samples", lambda *a: taken.append(score(*a)) or taken[-1])
         assert call("test", f"--loadmodel {path} --test_set GAN-S DeepFake NeuralTextures --threads 1") == 0
         assert printed(capsys.readouterr().out) == trained
         want = the_run(here).scores()["logit"]

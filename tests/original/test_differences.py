@@ -9,7 +9,6 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 import pytest
-from cldf_core.variants import SEED, SWITCHES
 from matplotlib import pyplot as plt
 
 from cldf_core import figures

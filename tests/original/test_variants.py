@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cldf_core.variants import SEED
 from torch import Tensor, nn
 from torch.autograd import grad
 

@@ -25,6 +25,7 @@ from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import load_detector
 from cldf_core.evaluation.metrics import detection
 from cldf_core.options import Options, ReservoirOptions, UserError
+from cldf_core import protocol
 from cldf_core.protocol import train_and_test
 from cldf_core.resnet import build_network
 from cldf_core.runs import run as run_module
@@ -408,9 +409,9 @@ def test_versions_that_no_chunk_sees_are_not_made(root, small_data):
 
 def test_what_is_tested_is_the_same_with_and_without_a_shift(root, small_data, monkeypatch):
     tested = []
-    score = AGENTS["sequential"].score_samples
+    score = protocol.score_samples
     monkeypatch.setattr(
-        AGENTS["sequential"], "score_samples", lambda self, s: tested.append(s.read()) or score(self, s)
+        protocol, "score_samples", lambda of, s: tested.append(s.read()) or score(of, s)
     )
     for shift in ("none", "occlusion"):
         make_run(tiny_options("sequential", small_data, stream=["first"], epochs=1, corruption=shift, severities=[0.5]))
