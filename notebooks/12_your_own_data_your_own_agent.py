@@ -64,6 +64,7 @@ from cldf_core.data.intake import add
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.cells import AGENT_NAMES, as_text, cell_values
 from cldf_core.options import checked, for_agent
 from cldf_core.runs.folder import notebook_folder, save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
@@ -132,7 +133,7 @@ else:
 options = checked({**options.model_dump(exclude_unset=True), "data": name, "splits": ["test"]})
 runs = {agent: make_run(for_agent(options, agent)) for agent in ("sequential", "er")}
 scores = collect_scores(list(runs.values()))
-cells = figures.cells(scores)
+cells = cell_values(scores)
 save_figure(figures.matrices(cells, options.stream), out.figures, "12_matrices")
 
 # %% [markdown]
@@ -211,10 +212,10 @@ class DERpp(Agent):
 
 # %%
 register("derpp", DERpp, options=("memory", "replay"))
-figures.AGENTS["derpp"] = ("DER++", "#882255")
+AGENT_NAMES["derpp"] = "DER++"
 runs["derpp"] = make_run(for_agent(options, "derpp"))
 scores = collect_scores(list(runs.values()))
-cells = figures.cells(scores)
+cells = cell_values(scores)
 save_table(cells, out.figures, "12_cells")
 save_figure(figures.over_time(cells, options.stream), out.figures, "12_over_time")
 
@@ -227,7 +228,7 @@ by_agent = {agent: scores[scores["agent"] == agent] for agent in runs}
 summary = pd.concat([bootstrap.summary(table, options.stream).assign(agent=agent) for agent, table in by_agent.items()])
 chosen = ["average", "forgetting (max-last)", *(f"unseen: {name}" for name in options.unseen[:1])]
 save_table(summary[["agent", "metric", "value", "low", "high"]], out.figures, "12_summary")
-figures.as_text(summary, chosen)
+as_text(summary, chosen)
 
 # %%
 difference = bootstrap.paired_difference(by_agent["derpp"], by_agent["er"], options.stream).set_index("metric")
