@@ -229,7 +229,7 @@ luck_table.rename_axis("two runs that differ by their seed lie within").round(3)
 
 
 # %%
-def differences(these):
+def changes_of(these):
     parts = []
     for (agent, switch), (before, after) in these.items():
         first, second = scores[after.model_dump_json()], scores[before.model_dump_json()]
@@ -238,9 +238,9 @@ def differences(these):
     return pd.concat(parts, ignore_index=True)
 
 
-effect = differences(pairs)
-lucky = differences(luck)
-together = differences({(agent, "all at once"): pair for agent, pair in whole.items()})
+effect = changes_of(pairs)
+lucky = changes_of(luck)
+together = changes_of({(agent, "all at once"): pair for agent, pair in whole.items()})
 rows = pd.concat([pd.concat([effect[effect["agent"] == a], lucky[lucky["agent"] == a]]) for a in agents])
 chosen, label = ["average", "forgetting (max-last)"], "change of accuracy: in the trap minus base"
 figure = figures.forest(rows, chosen, seed_noise=set(lucky["switch"]), margins=margins, label=label)
