@@ -177,7 +177,7 @@ names, kinds = index.get_level_values("domain"), index.get_level_values("class")
 real, fake = (
     np.stack([planes[(names == name) & (kinds == kind)].mean(0) for name in domains]) for kind in ("real", "fake")
 )
-fig = figures.mean_spectra(real, fake, list(domains))
+fig = figures.mean_spectra({"real": real, "fake": fake, "fake − real": fake - real}, list(domains))
 save_figure(fig, out.figures, "02_mean_spectra")
 
 # %% [markdown]

@@ -68,6 +68,7 @@ import pandas as pd
 from cldf_core import figures
 from cldf_core.agents.finetune import Separate, Sequential
 from cldf_core.evaluation import bootstrap, metrics
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table
 from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
 
@@ -119,7 +120,7 @@ for agent, run in runs.items():
 # A network that guesses has a loss of $\ln 2 \approx 0.69$.
 
 # %%
-losses = pd.concat([figures.loss_table(agent, run.manifest["steps"]) for agent, run in runs.items()])
+losses = pd.concat([loss_table(agent, run.manifest["steps"]) for agent, run in runs.items()])
 save_figure(figures.losses(losses), out.figures, "03_losses")
 
 # %% [markdown]
@@ -137,7 +138,7 @@ save_figure(figures.losses(losses), out.figures, "03_losses")
 # seed.
 
 # %%
-cells = figures.cells(scores, split=split)
+cells = cell_values(scores, split=split)
 figure = figures.matrices(cells, options.stream, panels=["separate"], rows="trained on this domain only")
 save_figure(figure, out.figures, "03_transfer")
 save_table(cells, out.figures, "03_cells")
@@ -231,7 +232,7 @@ save_figure(figures.over_time(both, options.stream), out.figures, "03_over_time"
 
 # %%
 names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
-figures.as_text(summary, names)
+as_text(summary, names)
 
 # %% [markdown]
 # How to read the table: *average* is the mean accuracy over the trained domains after the last step, *learning*

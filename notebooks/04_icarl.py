@@ -72,6 +72,7 @@ from cldf_core import figures
 from cldf_core.agents.icarl import ICaRL, icarl_loss
 from cldf_core.buffers import herding
 from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table
 from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
 
@@ -137,7 +138,7 @@ off = np.linalg.norm(means - cloud.mean(0), axis=2)  # a row for each choice, he
 low, high = np.quantile(off[1:], [0.025, 0.975], axis=0)
 herded = pd.DataFrame({"choice": "herding", "count": count, "value": off[0], "low": off[0], "high": off[0]})
 random = pd.DataFrame({"choice": "random", "count": count, "value": off[1:].mean(0), "low": low, "high": high})
-figure = figures.herding_choice(points, pd.concat([herded, random]))
+figure = figures.herding_choice(points, pd.concat([herded, random]), mean=cloud.mean(0))
 save_figure(figure, out.figures, "04_herding")
 
 # %% [markdown]
@@ -215,7 +216,7 @@ print(f"memory at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB;
 # Did it learn? This is the training loss of each step.
 
 # %%
-losses = figures.loss_table("icarl", manifest["steps"])
+losses = loss_table("icarl", manifest["steps"])
 figure = figures.losses(losses, label="mean loss, summed over\noutputs (nats)")
 save_figure(figure, out.figures, "04_losses")
 
@@ -229,7 +230,7 @@ save_figure(figure, out.figures, "04_losses")
 # % interval, from a bootstrap over test photographs.
 
 # %%
-cells = figures.cells(scores, split=split)
+cells = cell_values(scores, split=split)
 save_figure(figures.matrices(cells, options.stream), out.figures, "04_matrix")
 save_table(cells, out.figures, "04_cells")
 
@@ -241,7 +242,7 @@ save_table(cells, out.figures, "04_cells")
 # %%
 summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="icarl")
 save_table(summary, out.figures, "04_summary")
-figures.as_text(summary).T
+as_text(summary).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.

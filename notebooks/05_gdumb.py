@@ -77,6 +77,7 @@ from cldf_core import figures
 from cldf_core.agents import gdumb
 from cldf_core.buffers import Balanced
 from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.cells import as_text, cell_values
 from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
@@ -135,7 +136,8 @@ for step in steps:
         count = torch.bincount(kept, minlength=2 * len(options.stream)).tolist()
         rows += [(offered, options.stream[g // 2], ("real", "fake")[g % 2], n) for g, n in enumerate(count)]
 counts = pd.DataFrame(rows, columns=["offered", "domain", "class", "count"])
-save_figure(figures.memory_content(counts, capacity=options.memory), out.figures, "05_memory")
+held = counts.groupby(["offered", "domain"], sort=False, as_index=False)["count"].sum()
+save_figure(figures.memory_content(held, capacity=options.memory), out.figures, "05_memory")
 
 # %% [markdown]
 # Each colour is a domain. As long as there is one domain, it may fill the memory; when the next one comes, it
@@ -212,7 +214,7 @@ print(f"memory at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB;
 # % interval, from a bootstrap over test photographs.
 
 # %%
-cells = figures.cells(scores, split=split)
+cells = cell_values(scores, split=split)
 save_figure(figures.matrices(cells, options.stream), out.figures, "05_matrix")
 save_table(cells, out.figures, "05_cells")
 
@@ -224,7 +226,7 @@ save_table(cells, out.figures, "05_cells")
 # %%
 summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="gdumb")
 save_table(summary, out.figures, "05_summary")
-figures.as_text(summary).T
+as_text(summary).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment when each was

@@ -72,6 +72,7 @@ from torch.nn import functional as F
 from cldf_core import figures
 from cldf_core.agents.lwf import LwF, distillation_loss
 from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
@@ -146,7 +147,7 @@ print(f"images remembered: {manifest['steps'][-1]['memory_bytes']} bytes; but th
 # Did it learn?
 
 # %%
-losses = figures.loss_table("lwf", manifest["steps"])
+losses = loss_table("lwf", manifest["steps"])
 save_figure(figures.losses(losses, label="mean loss of an epoch,\nCE + λ KD (nats)"), out.figures, "06_losses")
 
 # %% [markdown]
@@ -213,7 +214,7 @@ against_label.round(2)
 # % interval, from a bootstrap over test photographs.
 
 # %%
-cells = figures.cells(scores, split=split)
+cells = cell_values(scores, split=split)
 save_figure(figures.matrices(cells, options.stream), out.figures, "06_matrix")
 save_table(cells, out.figures, "06_cells")
 
@@ -224,7 +225,7 @@ save_table(cells, out.figures, "06_cells")
 # %%
 summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="lwf")
 save_table(summary, out.figures, "06_summary")
-figures.as_text(summary).T
+as_text(summary).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.

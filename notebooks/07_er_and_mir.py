@@ -75,6 +75,7 @@ from torch.nn import functional as F
 from cldf_core import buffers, figures
 from cldf_core.agents.replay import ER, MIR
 from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
@@ -205,7 +206,7 @@ for agent, run in runs.items():
 # Did they learn?
 
 # %%
-losses = pd.concat([figures.loss_table(agent, run.manifest["steps"]) for agent, run in runs.items()])
+losses = pd.concat([loss_table(agent, run.manifest["steps"]) for agent, run in runs.items()])
 save_figure(figures.losses(losses), out.figures, "07_losses")
 
 # %% [markdown]
@@ -282,7 +283,7 @@ if count == len(old):
 # % interval, from a bootstrap over test photographs.
 
 # %%
-cells = figures.cells(scores, split=split)
+cells = cell_values(scores, split=split)
 save_figure(figures.matrices(cells, options.stream), out.figures, "07_matrices")
 save_table(cells, out.figures, "07_cells")
 
@@ -299,7 +300,7 @@ summary = pd.concat(
     ]
 )
 save_table(summary, out.figures, "07_summary")
-figures.as_text(summary).T
+as_text(summary).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.

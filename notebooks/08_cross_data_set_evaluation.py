@@ -78,6 +78,7 @@ from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.evaluation import bootstrap, calibration
+from cldf_core.evaluation.cells import as_text
 from cldf_core.evaluation.seeds import means_over_seeds, paired_t_tests
 from cldf_core.results.metric_table import metric_card
 from cldf_core.runs.folder import save_figure, save_table
@@ -201,7 +202,7 @@ one_network = accuracy[accuracy["agent"] != "separate"]
 unseen_names = [f"unseen: {name}" for name in options.unseen]
 figure = figures.estimates(one_network, ["average", *unseen_names[:2]], line=0.5, label="accuracy after the last step")
 save_figure(figure, out.figures, "08_average")
-figures.as_text(accuracy, ["average", "learning", "forgetting (max-last)", "backward transfer", *unseen_names])
+as_text(accuracy, ["average", "learning", "forgetting (max-last)", "backward transfer", *unseen_names])
 
 # %% [markdown]
 # Left: joint training shows what can be had with all images; how near does each agent come? Right: the dotted
@@ -222,7 +223,7 @@ if split == "test" and "validation" in options.splits:
 ends = pd.concat(parts)
 label = {"declared": ", threshold 0.5", "validation": ", threshold fitted", "": ""}
 ends["metric"] = ends["metric"] + ends["threshold_from"].map(label)
-figures.as_text(ends[ends["domain"].isin(["", *options.unseen[:1]])])
+as_text(ends[ends["domain"].isin(["", *options.unseen[:1]])])
 
 # %% [markdown]
 # A high AUC beside a low accuracy means a threshold that is off. For unseen fakes nothing can be fitted: nobody
@@ -283,12 +284,12 @@ if fitted:
     last = wrong[(wrong["step"] == len(options.stream)) & wrong["domain"].isin([calibration.SEEN, *options.unseen])]
     for name, own in last[last["when"] == "change"].groupby("domain", sort=False):
         lower, higher = (own[own["high"] < 0], own[own["low"] > 0])
-        print(f"{figures.short_name(name)}: the temperature lowers the NLL of", end=" ")
+        print(f"{name}: the temperature lowers the NLL of", end=" ")
         print(", ".join(map(figures.agent_name, lower["agent"])) or "no agent", end="; it raises that of ")
         print(", ".join(map(figures.agent_name, higher["agent"])) or "no agent")
     wanted = last[(last["metric"] != "accuracy") & (last["when"] != "change")]
-    names = wanted["domain"].map(figures.short_name) + ", " + wanted["metric"] + " " + wanted["when"]
-    display(figures.as_text(wanted.assign(metric=names)))
+    names = wanted["domain"] + ", " + wanted["metric"] + " " + wanted["when"]
+    display(as_text(wanted.assign(metric=names)))
 
 # %% [markdown]
 # Left: the mean over the domains trained on. Right: the fakes never seen. Open: before the temperature; filled:
@@ -335,7 +336,7 @@ seeds = with_domain(sweep.results("seeds", parameters))
 over_seeds = means_over_seeds(seeds, by=["agent", "metric"])
 ends = ["accuracy: average", "accuracy: forgetting (max-last)", "AUC: average"]
 unseen = [f"{m}: {name}" for name in unseen_names[:1] for m in ("accuracy", "AUC")]
-figures.as_text(over_seeds, [*ends, *unseen]) if len(seeds) else "Not run: cldf sweep seeds"
+as_text(over_seeds, [*ends, *unseen]) if len(seeds) else "Not run: cldf sweep seeds"
 
 # %% [markdown]
 # Two agents with the same seed start from the same weights. So they are compared in pairs, by a t test over the
@@ -406,7 +407,7 @@ if len(sizes):
     save_figure(figures.by_setting(table, "memory", names, label="images in the memory"), out.figures, "08_memory")
 orders = with_domain(sweep.results("orders", parameters))
 if len(orders):
-    orders["order"] = orders["stream"].map(figures.short_name).str.replace(", ", "\n")
+    orders["order"] = orders["stream"].str.replace(", ", "\n")
     table = means_over_seeds(orders, by=["agent", "order", "metric"])
     save_figure(figures.by_setting(table, "order", names, label="order of the domains"), out.figures, "08_orders")
 print(*(f"Not run: cldf sweep {name}" for name, t in (("memory", sizes), ("orders", orders)) if t.empty))
@@ -464,8 +465,8 @@ for agent in ("icarl", "gdumb", "lwf", "er", "mir"):
     g = gain.loc[agent]
     less = bool(lost[agent] < lost["sequential"] / 2)
     higher = bool(g.value >= 0.03 and g.low > 0)
-    helping += [figures.AGENTS[agent][0]] if less and higher else []
-    print(f"{figures.AGENTS[agent][0]}: {'helps' if less and higher else 'does NOT help'}")
+    helping += [figures.agent_name(agent)] if less and higher else []
+    print(f"{figures.agent_name(agent)}: {'helps' if less and higher else 'does NOT help'}")
     print(f"   forgets {lost[agent]:.2f}, {'less than half' if less else 'NOT less than half'} of that;")
     print(f"   average {g.value:+.2f} [{g.low:+.2f}, {g.high:+.2f}], {'enough' if higher else 'NOT enough'}")
 print(f"\n{len(helping)} of 5 agents help: {', '.join(helping) or 'none'}")
@@ -473,8 +474,8 @@ for name in unseen_names:
     unseen_values = accuracy[accuracy["metric"] == name]
     above = unseen_values[unseen_values["low"] > 0.5]["agent"]
     better = difference[(difference["metric"] == name) & (difference["low"] > 0)]["agent"]
-    print(f"{name}: better than guessing: {', '.join(figures.AGENTS[a][0] for a in above) or 'no agent'};")
-    print(f"   better than sequential fine-tuning: {', '.join(figures.AGENTS[a][0] for a in better) or 'no agent'}")
+    print(f"{name}: better than guessing: {', '.join(figures.agent_name(a) for a in above) or 'no agent'};")
+    print(f"   better than sequential fine-tuning: {', '.join(figures.agent_name(a) for a in better) or 'no agent'}")
 
 # %% [markdown]
 # ## Limits

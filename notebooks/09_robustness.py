@@ -122,7 +122,7 @@ split = "test" if "test" in options.splits else "validation"
 # %%
 runs = {agent: find_run(own) for agent, own in all_options.items()}
 domains = load_spectra(options)
-pd.DataFrame({figures.AGENTS[a][0]: {"run": r.path.name, "started": r.manifest["started"]} for a, r in runs.items()}).T
+pd.DataFrame({figures.agent_name(a): {"run": r.path.name, "started": r.manifest["started"]} for a, r in runs.items()}).T
 
 # %% [markdown]
 # ## What does it look like?
@@ -305,7 +305,7 @@ surviving = survival(traces)
 save_table(surviving, out.figures, "09_survival")
 marks = surviving["strength"].map("{:g}".format).mask(surviving["processing"] == "none", "gone")
 text = surviving.assign(strength=marks.mask(surviving["strength"].isna(), "–"))
-text["domain"] = pd.Categorical(text["domain"].map(figures.short_name), [figures.short_name(d) for d in domains])
+text["domain"] = pd.Categorical(text["domain"], list(domains))
 wide = text.pivot(index=["domain", "trace", "value"], columns="processing", values="strength").fillna("")
 wide = wide.reindex(columns=["none", *STRENGTHS]).reset_index("value").sort_index().round(2)
 display(wide.rename(columns={"value": "fake − real", "none": "saved once"}).rename_axis(columns=None))

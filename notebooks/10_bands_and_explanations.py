@@ -81,6 +81,7 @@ from cldf_core import figures
 from cldf_core.data.images import crop, open_image
 from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation import attribution, bootstrap
+from cldf_core.evaluation.cells import as_text, cell_values
 from cldf_core.resnet import build_network
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import save_figure, save_table
@@ -118,7 +119,7 @@ banded |= {(agent, "full"): runs[agent] for agent in ("separate", "sequential")}
 order = ("full", *BANDS)
 rows = []
 for band in order:
-    cells = figures.cells(banded["separate", band].scores().assign(agent=band), split=split)
+    cells = cell_values(banded["separate", band].scores().assign(agent=band), split=split)
     for step, domain in enumerate(options.stream, start=1):
         rows.append(cells[(cells["step"] == step) & (cells["domain"] == domain)])
 alone = pd.concat(rows).rename(columns={"agent": "band"})
@@ -144,7 +145,7 @@ parts = [
 remembered = pd.concat(parts, ignore_index=True)
 chosen = ["average", "learning", "forgetting (max-last)", *(f"unseen: {name}" for name in options.unseen[:1])]
 save_table(remembered[["agent", "metric", "value", "low", "high"]], out.figures, "10_bands_sequential")
-figures.as_text(remembered, chosen)
+as_text(remembered, chosen)
 
 # %%
 lost = remembered[remembered["metric"] == "forgetting (max-last)"].set_index("agent")
@@ -210,7 +211,7 @@ for agent, own in ablated.groupby("agent", sort=False):
         part = own[own["domain"] == domain].pivot(index="band", columns="step", values="value")
         first, last = part[learned[domain]], part[len(options.stream)]
         most = first.idxmax()
-        who = f"{figures.agent_name(agent)}, {figures.short_name(domain)}"
+        who = f"{figures.agent_name(agent)}, {domain}"
         print(f"{who}: when learnt, most of all the {most} band is used (accuracy {-first[most]:+.2f} without it);")
         print(f"   in the end {-last[most]:+.2f} without it, and the most used one is the {last.idxmax()} band")
 

@@ -76,6 +76,7 @@ from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.cells import as_text, cell_changes
 from cldf_core.evaluation.seeds import seed_noise_margin
 from cldf_core.original import ablations, differences
 from cldf_core.runs.folder import save_figure, save_table
@@ -215,7 +216,7 @@ def known(run):
 
 bases = pd.concat([known(run) for run in (*base.values(), *(other for _, other in luck.values()))])
 margins = seed_noise_margin(bases)
-display(figures.as_text(bases[bases["seed"] == options.seed], names))
+display(as_text(bases[bases["seed"] == options.seed], names))
 luck_table = margins.loc[names, ["sequential", agents[-1]]].set_axis(
     ["sequential fine-tuning", "the five agents"], axis=1
 )
@@ -229,7 +230,7 @@ luck_table.rename_axis("two runs that differ by their seed lie within").round(3)
 
 
 # %%
-def differences(these):
+def changes_of(these):
     parts = []
     for (agent, switch), (before, after) in these.items():
         first, second = scores[after.model_dump_json()], scores[before.model_dump_json()]
@@ -238,12 +239,12 @@ def differences(these):
     return pd.concat(parts, ignore_index=True)
 
 
-effect = differences(pairs)
-lucky = differences(luck)
-together = differences({(agent, "all at once"): pair for agent, pair in whole.items()})
+effect = changes_of(pairs)
+lucky = changes_of(luck)
+together = changes_of({(agent, "all at once"): pair for agent, pair in whole.items()})
 rows = pd.concat([pd.concat([effect[effect["agent"] == a], lucky[lucky["agent"] == a]]) for a in agents])
 chosen, label = ["average", "forgetting (max-last)"], "change of accuracy: in the trap minus base"
-figure = figures.forest(rows, chosen, luck=set(lucky["switch"]), margins=margins, label=label)
+figure = figures.forest(rows, chosen, seed_noise=set(lucky["switch"]), margins=margins, label=label)
 save_figure(figure, out.figures, "11_forest")
 
 # %% [markdown]
@@ -262,7 +263,7 @@ save_figure(figure, out.figures, "11_forest")
 
 # %%
 more = ["learning", *(f"unseen: {name}" for name in options.unseen[:1])]
-figure = figures.forest(rows, more, luck=set(lucky["switch"]), margins=margins, label=label)
+figure = figures.forest(rows, more, seed_noise=set(lucky["switch"]), margins=margins, label=label)
 save_figure(figure, out.figures, "11_forest_more")
 
 # %% [markdown]
@@ -279,7 +280,7 @@ largest = effect[effect["metric"] == "average"].sort_values("value", key=abs, as
 cells = []
 for agent, switch in largest[["agent", "switch"]].itertuples(index=False):
     before, after = (scores[run.model_dump_json()] for run in pairs[agent, switch])
-    cells.append(figures.cell_changes(after, before, split=split).assign(agent=agent, switch=switch))
+    cells.append(cell_changes(after, before, split=split).assign(agent=agent, switch=switch))
 cells = pd.concat(cells, ignore_index=True)
 save_table(cells[["agent", "switch", "step", "domain", "value", "low", "high"]], out.figures, "11_cells")
 save_figure(figures.matrix_changes(cells, options.stream), out.figures, "11_matrices")

@@ -65,6 +65,7 @@ from cldf_core.data.intake import add
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.cells import AGENT_NAMES, as_text, cell_values
 from cldf_core.options import EROptions
 from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
@@ -133,7 +134,7 @@ else:
 parameters = parameters.changed(data=name, splits=["test"])
 runs = {agent: make_run(parameters.options(agent)) for agent in ("sequential", "er")}
 scores = collect_scores(list(runs.values()))
-cells = figures.cells(scores)
+cells = cell_values(scores)
 save_figure(figures.matrices(cells, options.stream), out.figures, "12_matrices")
 
 # %% [markdown]
@@ -212,10 +213,10 @@ class DERpp(Agent):
 
 # %%
 register("derpp", DERpp, EROptions)
-figures.AGENTS["derpp"] = ("DER++", "#882255")
+AGENT_NAMES["derpp"] = "DER++"
 runs["derpp"] = make_run(parameters.options("derpp"))
 scores = collect_scores(list(runs.values()))
-cells = figures.cells(scores)
+cells = cell_values(scores)
 save_table(cells, out.figures, "12_cells")
 save_figure(figures.over_time(cells, options.stream), out.figures, "12_over_time")
 
@@ -228,7 +229,7 @@ by_agent = {agent: scores[scores["agent"] == agent] for agent in runs}
 summary = pd.concat([bootstrap.summary(table, options.stream).assign(agent=agent) for agent, table in by_agent.items()])
 chosen = ["average", "forgetting (max-last)", *(f"unseen: {name}" for name in options.unseen[:1])]
 save_table(summary[["agent", "metric", "value", "low", "high"]], out.figures, "12_summary")
-figures.as_text(summary, chosen)
+as_text(summary, chosen)
 
 # %%
 difference = bootstrap.paired_difference(by_agent["derpp"], by_agent["er"], options.stream).set_index("metric")

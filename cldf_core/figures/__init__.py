@@ -1,38 +1,10 @@
-"""Tidy table in, seaborn figure out. Every figure of the project is drawn by one function here."""
+"""Every figure of the project is drawn by a function here: tidy table in, seaborn figure out."""
 
-from cldf_core.figures.ablations import cell_changes, forest, matrix_changes
+from cldf_core.evaluation.cells import agent_name
+from cldf_core.figures.ablations import forest, matrix_changes
+from cldf_core.figures.attribution import band_losses, evidence, explained
 from cldf_core.figures.calibration import calibration_errors, reliability_diagrams
-from cldf_core.figures.demonstrations import (
-    herding_choice,
-    inclusion,
-    interference,
-    learning_rate,
-    memory_content,
-    soft_targets,
-)
-from cldf_core.figures.explanations import band_losses, evidence, explained
-from cldf_core.figures.look import AGENTS, CLASS_COLOURS, MARKERS, WIDTH, agent_name, short_name, theme
-from cldf_core.figures.ranks import ranks
-from cldf_core.figures.results import (
-    as_text,
-    by_setting,
-    cells,
-    costs,
-    estimates,
-    loss_table,
-    losses,
-    matrices,
-    over_time,
-    trade_offs,
-)
-from cldf_core.figures.robustness import (
-    against_strength,
-    common_step,
-    differences_left,
-    processed_examples,
-    verdicts_and_traces,
-)
-from cldf_core.figures.spectra import (
+from cldf_core.figures.exploration import (
     after_each_step,
     by_band,
     grid_peaks,
@@ -43,22 +15,44 @@ from cldf_core.figures.spectra import (
     single_numbers,
     spectrum_steps,
 )
+from cldf_core.figures.mechanisms import (
+    herding_choice,
+    inclusion,
+    interference,
+    learning_rate,
+    memory_content,
+    soft_targets,
+)
+from cldf_core.figures.performance import (
+    by_setting,
+    costs,
+    estimates,
+    losses,
+    matrices,
+    over_time,
+    ranks,
+    trade_offs,
+)
+from cldf_core.figures.robustness import (
+    against_strength,
+    common_step,
+    differences_left,
+    processed_examples,
+    verdicts_and_traces,
+)
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, theme
 
 __all__ = [
-    "AGENTS",
     "CLASS_COLOURS",
     "MARKERS",
     "WIDTH",
     "after_each_step",
     "against_strength",
     "agent_name",
-    "as_text",
     "band_losses",
     "by_band",
     "by_setting",
     "calibration_errors",
-    "cell_changes",
-    "cells",
     "common_step",
     "costs",
     "differences_left",
@@ -71,7 +65,6 @@ __all__ = [
     "inclusion",
     "interference",
     "learning_rate",
-    "loss_table",
     "losses",
     "matrices",
     "matrix_changes",
@@ -84,7 +77,6 @@ __all__ = [
     "ranks",
     "reliability_diagrams",
     "sample_pairs",
-    "short_name",
     "single_numbers",
     "soft_targets",
     "spectrum_steps",

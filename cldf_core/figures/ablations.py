@@ -1,9 +1,7 @@
-"""Figures of what single switches change (notebook 11): differences of two runs with their intervals."""
+"""Figures of what single differences from the papers change (notebook 11), with their intervals."""
 
 from __future__ import annotations
 
-import itertools
-import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -15,49 +13,28 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core.evaluation import bootstrap
-from cldf_core.figures.look import WIDTH, agent_colour, agent_name, short_name
+from cldf_core.evaluation.cells import agent_name
+from cldf_core.figures.style import WIDTH, agent_colour, two_lines, wrapped
 
-ROUNDING = 1e-9  # an end of an interval this near to 0 is 0
-
-
-def cell_changes(
-    first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy", *, split: str = "test"
-) -> pd.DataFrame:
-    """R[t, i] of the first run minus that of the second, with paired 95 % intervals, as a tidy table.
-
-    Args:
-        first, second: the tables of scores of two runs that were tested on the same images.
-        metric: a detection metric.
-
-    Returns:
-        Columns step, domain, value, low, high.
-    """
-    R, other = (bootstrap.matrices(scores, [metric], split=split) for scores in (first, second))
-    difference = R.metrics[metric] - other.metrics[metric]  # of the same resamples of the groups
-    low, high = difference.interval()
-    rows = []
-    for (t, step), (i, domain) in itertools.product(enumerate(R.steps), enumerate(R.domains)):
-        rows.append((step, domain, difference.value[t, i], low[t, i], high[t, i]))
-    return pd.DataFrame(rows, columns=["step", "domain", "value", "low", "high"])
+ROUNDING = 1e-9  # an interval's end that is this near to 0 counts as 0
 
 
 def forest(
-    table: pd.DataFrame, names: Sequence[str], *, luck: Collection[str], margins: pd.DataFrame, label: str
+    table: pd.DataFrame, names: Sequence[str], *, seed_noise: Collection[str], margins: pd.DataFrame, label: str
 ) -> Figure:
-    """A panel per metric, a row per switch: what it changes, with its 95 % interval; grouped by agent.
+    """Draws a panel for each metric and a row for each switch: what it changes, with its 95 % interval.
 
     Args:
-        table: columns agent, switch, metric, value, low, high.
-        names: the metrics that are drawn.
-        luck: the switches that change nothing but the random seed: they are drawn in grey.
-        margins: how far luck reaches, a row per metric and a column per agent: grey bands.
+        table: columns agent, switch, metric, value, low, high. The rows are grouped by agent.
+        names: the metrics to draw.
+        seed_noise: the switches that change nothing but the random seed; they are drawn in grey.
+        margins: the widths of the grey bands: a row for each metric, a column for each agent (`seed_noise_margin`).
         label: what the values are.
     """
     rows = table[["agent", "switch"]].drop_duplicates()
     agents = list(dict.fromkeys(rows["agent"]))
     places: dict[tuple[str, str], int] = {}
-    headings: dict[int, str] = {}  # a free line above each agent, for its name
+    headings: dict[int, str] = {}  # a line above each agent's rows, for its name
     for agent in agents:
         headings[len(places) + len(headings)] = agent_name(agent)
         for switch in rows.loc[rows["agent"] == agent, "switch"]:
@@ -66,20 +43,20 @@ def forest(
     size = (WIDTH, 0.17 * (last + 1) + 1.0)
     figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False)
     for ax, name in zip(axes.flat, names, strict=True):
-        own = table[table["metric"] == name]
-        ends = 1.08 * own[["low", "high"]].to_numpy()
-        ax.set_xlim(min(ends.min(), -0.01), max(ends.max(), 0.01))  # bands may reach further
+        panel = table[table["metric"] == name]
+        ends = 1.08 * panel[["low", "high"]].to_numpy()
+        ax.set_xlim(min(ends.min(), -0.01), max(ends.max(), 0.01))  # the bands may reach further
         for agent in agents:
             at = [place for (a, _), place in places.items() if a == agent]
             reach = margins.loc[name, agent]
             ax.fill_betweenx([min(at) - 0.5, max(at) + 0.5], -reach, reach, color="0.91", lw=0, zorder=0)
         ax.axvline(0, color="0.4", lw=0.8, ls=":", zorder=1)
-        for row in own.itertuples():
-            place, lucky = places[row.agent, row.switch], row.switch in luck
-            colour = "0.5" if lucky else agent_colour(row.agent)
+        for row in panel.itertuples():
+            place, noise = places[row.agent, row.switch], row.switch in seed_noise
+            colour = "0.5" if noise else agent_colour(row.agent)
             ax.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
-            ax.plot(row.value, place, "o", color=colour, ms=4, mfc="white" if lucky else colour)
-        ax.set_title(name, fontsize="medium")
+            ax.plot(row.value, place, "o", color=colour, ms=4, mfc="white" if noise else colour)
+        ax.set_title(wrapped(name, 24), fontsize="medium")
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.grid(axis="x", color="0.9")
         ax.set_axisbelow(True)
@@ -100,18 +77,20 @@ def forest(
 
 
 def matrix_changes(cells: pd.DataFrame, stream: Sequence[str], *, columns: int = 4) -> Figure:
-    """A panel per switch: how the matrix changes; bold, with a dot, where the interval of a cell leaves 0 out.
+    """Draws a panel for each switch: how the matrix changes, cell by cell.
+
+    A cell is bold, with a dot, where its interval leaves 0 out.
 
     Args:
-        cells: from `cell_changes`, with columns agent and switch in front.
-        stream: the trained domains, whose cell at the step that trains on them has a frame; the others stand right
-            of a gap.
-        columns: panels beside each other.
+        cells: from `cells.cell_changes`, with columns agent and switch besides.
+        stream: the trained domains. A frame marks the cell at the step that trains on its domain. The other domains
+            are right of a gap.
+        columns: the largest number of panels side by side.
     """
     panels = list(cells[["agent", "switch"]].drop_duplicates().itertuples(index=False))
     columns = min(columns, len(panels))
     height = -(-len(panels) // columns)
-    size = (min(WIDTH, 1.5 * columns + 1.5), 1.75 * height + 0.9)
+    size = (min(WIDTH, 1.5 * columns + 1.5), 1.75 * height + 1.1)
     figure, axes = plt.subplots(height, columns, figsize=size, squeeze=False)
     domains = list(dict.fromkeys(cells["domain"]))
     reach = max(10.0, 10 * float(np.ceil(10 * cells["value"].abs().max())))
@@ -120,28 +99,26 @@ def matrix_changes(cells: pd.DataFrame, stream: Sequence[str], *, columns: int =
             ax.set_axis_off()
             continue
         agent, switch = panels[place]
-        own = cells[(cells["agent"] == agent) & (cells["switch"] == switch)]
+        panel = cells[(cells["agent"] == agent) & (cells["switch"] == switch)]
         table, low, high = (
-            100 * own.pivot(index="step", columns="domain", values=v)[domains].to_numpy()
+            100 * panel.pivot(index="step", columns="domain", values=v)[domains].to_numpy()
             for v in ("value", "low", "high")
         )
         image = ax.imshow(table, vmin=-reach, vmax=reach, cmap="RdBu", aspect="auto")
         for t, i in np.ndindex(*table.shape):
-            sure = low[t, i] > ROUNDING or high[t, i] < -ROUNDING
-            colour = "white" if abs(table[t, i]) > 0.55 * reach else "black" if sure else "0.35"
-            x = i + 0.05 * (domains[i] not in stream)  # the gap takes a little of the column
-            text = _signed(table[t, i]) + ("\n•" if sure else "")
+            significant = low[t, i] > ROUNDING or high[t, i] < -ROUNDING
+            colour = "white" if abs(table[t, i]) > 0.55 * reach else "black" if significant else "0.35"
+            x = i + 0.05 * (domains[i] not in stream)  # the gap covers a part of the column
+            text = _signed(table[t, i]) + ("\n•" if significant else "")
             style: dict[str, Any] = {"fontsize": 7, "linespacing": 0.75, "color": colour}
-            ax.text(x, t, text, ha="center", va="center", fontweight="bold" if sure else "normal", **style)
+            ax.text(x, t, text, ha="center", va="center", fontweight="bold" if significant else "normal", **style)
         for t, name in enumerate(stream):
             corner = (domains.index(name) - 0.5, t - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, color="black", lw=1.0, zorder=3))
         ax.axvspan(len(stream) - 0.5, len(stream) - 0.4, color="white")
-        ax.set_title(f"{agent_name(agent)}\n" + textwrap.fill(switch, 24), color="black", fontsize=7.5)
-        ax.set_xticks(
-            range(len(domains)), [short_name(d) for d in domains], rotation=40, ha="right", rotation_mode="anchor"
-        )
-        ax.set_yticks(range(len(table)), [short_name(d) for d in stream])
+        ax.set_title(f"{agent_name(agent)}\n" + wrapped(switch, 24), color="black", fontsize=7.5)
+        ax.set_xticks(range(len(domains)), domains, rotation=90)
+        ax.set_yticks(range(len(table)), map(two_lines, stream))
         ax.tick_params(length=0, labelsize=7)
         ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(panels))
         sns.despine(ax=ax, left=True, bottom=True)

@@ -1,4 +1,4 @@
-"""Figures of calibration (notebook 08): tables of `calibration`, before and after the temperature."""
+"""Figures of calibration (notebook 08), before and after the temperature."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core.evaluation.calibration import SEEN
-from cldf_core.figures.look import MARKERS, WIDTH, agent_colour, agent_name, short_name
+from cldf_core.evaluation.cells import agent_name
+from cldf_core.figures.style import MARKERS, WIDTH, agent_colour
 
-# Light and dark, so that they differ in grey, too; no agent has these.
+# A light and a dark colour that differ in print without colours, too; no agent has them.
 WHEN = {"before": "#B59A1F", "after": "#332288"}
 
 
 def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> Figure:
-    """How often images with a similar P(fake) are fakes: a row for each step of an agent, a column for each domain.
+    """Draws a row for each step and a column for each domain: how often images with a similar P(fake) are fakes.
 
-    Panels of domains that the step's network was not trained on are grey.
+    Panels of domains that the step's network was not trained on are grey. A point's area grows with its images.
 
     Args:
-        table: of one agent, from `calibration.reliability_table`. The area of a point grows with its images.
-        steps: the rows; all by default.
+        table: from `calibration.reliability_table`, of one agent.
+        steps: the steps to draw; all by default.
     """
     steps, domains = steps or sorted(table["step"].unique()), list(dict.fromkeys(table["domain"]))
     size = (WIDTH, 1.45 * len(steps) + 0.8)
     figure, axes = plt.subplots(len(steps), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
     for row, step in zip(axes, steps, strict=True):
         for ax, domain, marker in zip(row, domains, itertools.cycle(MARKERS), strict=False):
-            own = table[(table["step"] == step) & (table["domain"] == domain)]
+            panel = table[(table["step"] == step) & (table["domain"] == domain)]
             ax.plot([0, 1], [0, 1], color="0.4", lw=0.8, ls=":", zorder=1)
-            for when, part in own.groupby("when", sort=False):
+            for when, part in panel.groupby("when", sort=False):
                 p, share, n, colour = part["probability"], part["share"], part["n"], WHEN[str(when)]
                 ax.vlines(p, part["low"], part["high"], color=colour, lw=0.8, alpha=0.45)
-                face, area = (colour, 4) if when == "after" else ("white", 11)  # a ring around what has not moved
+                face, area = (
+                    (colour, 4) if when == "after" else ("white", 11)
+                )  # a ring stays visible around an unmoved point
                 ax.scatter(p, share, area + 50 * n / n.sum(), face, marker=marker, lw=0.8, edgecolor=colour, zorder=3)
-            name = f"{short_name(domain)}\n" if step == steps[0] else ""
-            error = own.groupby("when")["ECE"].first()
+            name = f"{domain}\n" if step == steps[0] else ""
+            error = panel.groupby("when")["ECE"].first()
             ax.set_title(f"{name}ECE {error['before']:.2f} → {error['after']:.2f}", fontsize="small")
-            ax.set_facecolor("white" if own["seen"].all() else "0.94")
+            ax.set_facecolor("white" if panel["seen"].all() else "0.94")
             ax.set_box_aspect(1)
         row[0].set_ylabel(f"step {step}", fontsize="medium")
     ticks = [0, 0.5, 1]
@@ -57,10 +60,12 @@ def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> F
 
 
 def calibration_errors(table: pd.DataFrame) -> Figure:
-    """Each agent's ECE after the last step: the mean of the domains trained on, and a panel for each of the others.
+    """Draws each agent's ECE after the last step: the mean over the domains trained on, and each unseen domain.
+
+    A dot may lie outside of its interval, which allows for the bias of the ECE.
 
     Args:
-        table: from `calibration.errors`. A dot may lie outside of its interval, which allows for the bias of the ECE.
+        table: from `calibration.errors`.
     """
     agents = list(dict.fromkeys(table["agent"]))
     known = table.groupby("domain", sort=False)["seen"].any()
@@ -73,7 +78,7 @@ def calibration_errors(table: pd.DataFrame) -> Figure:
             place, colour = agents.index(r.agent) + (0.17 if r.when == "after" else -0.17), agent_colour(r.agent)
             ax.plot([r.low, r.high], [place, place], color=colour, lw=2, solid_capstyle="butt")
             ax.plot(r.value, place, "o", color=colour, mfc=colour if r.when == "after" else "white", ms=5)
-        ax.set_title("domains trained on, mean" if domain == SEEN else f"{short_name(domain)} (never trained on)")
+        ax.set_title("domains trained on, mean" if domain == SEEN else f"{domain}\n(never trained on)")
         ax.set_yticks(range(len(agents)), [agent_name(a) for a in agents])
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(axis="x", color="0.9")
@@ -85,6 +90,6 @@ def calibration_errors(table: pd.DataFrame) -> Figure:
 
 
 def _handle(when: str, colour: str) -> Line2D:
-    """What the legend shows: open before, filled after."""
+    """Makes the legend's mark: an open one for before, a filled one for after."""
     fill = colour if when == "after" else "white"
     return Line2D([], [], color=colour, marker="o", mfc=fill, lw=1.2, ms=5, label=f"{when} the temperature")

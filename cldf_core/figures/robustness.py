@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core.figures.look import CLASS_COLOURS, MARKERS, WIDTH, agent_colour, agent_name, short_name
-from cldf_core.figures.spectra import FREQUENCY, PLANE, picture, shifted
+from cldf_core.evaluation.cells import agent_name
+from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, agent_colour
 
 # What stands below each processing's axis.
 AXES = {"JPEG": "JPEG quality", "resize": "resize factor", "blur": "blur σ (pixels)", "noise": "noise (factor)"}
@@ -226,4 +227,4 @@ def _strength(done: str, strength: float, processing: str) -> str:
 
 
 def _title(domain: str, stream: Sequence[str]) -> str:
-    return short_name(domain) + ("" if domain in stream else "\n(never trained on)")
+    return domain + ("" if domain in stream else "\n(never trained on)")

@@ -196,14 +196,15 @@ def _draw_ranks(runs: pd.DataFrame, out: Path, name: str) -> None:
 
     matplotlib.use("agg")  # a command opens no window
     from cldf_core import figures
+    from cldf_core.evaluation.cells import rank_table
 
     accuracy = runs[runs["metric"].str.startswith("accuracy: ")]
     metric = accuracy["metric"].str.removeprefix("accuracy: ")
     table = accuracy.assign(metric=metric.where(accuracy["domain"] == "", metric + ": " + accuracy["domain"]))
     unseen = [m for m in dict.fromkeys(table["metric"]) if m.startswith("unseen")]
     figures.theme()
-    figure = figures.ranks(table, ["average", *unseen[:2], FORGETTING], small=[FORGETTING], label="rank by accuracy")
-    save_figure(figure, out, name)
+    ranked = rank_table(table, ["average", *unseen[:2], FORGETTING], small=[FORGETTING])
+    save_figure(figures.ranks(ranked, label="rank by accuracy"), out, name)
 
 
 def _table(grid: Grid, means: pd.DataFrame) -> str:

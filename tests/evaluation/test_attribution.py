@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
 
-from cldf_core import figures
 from cldf_core.evaluation.attribution import grad_cam, without_band
 from cldf_core.resnet import build_network
 
@@ -64,23 +62,6 @@ def test_the_frequencies_that_alone_make_the_verdict_are_found():
     assert around.sum() / more.sum() > 2 * around.numel() / more.numel()
 
 
-@pytest.mark.parametrize("band", [None, (0.4, 0.6), (-0.05, 0.15)])
-@pytest.mark.parametrize("frequencies", [True, False])
-def test_the_picture_of_a_verdict_is_drawn(band, frequencies, tmp_path):
-    rng = np.random.default_rng(0)
-    columns = 17 if frequencies else 32
-    read, evidence = rng.uniform(-1, 1, (3, 32, columns)), rng.normal(size=(32, columns))
-    pixels = rng.integers(0, 256, (3, 32, 32), dtype=np.uint8)
-    figure = figures.explained(pixels, read, evidence, 0.7, band=band, frequencies=frequencies)
-    whole, marked = (figure.axes[k].images for k in (1, 2))
-    drawn = np.fft.ifftshift(whole[0].get_array()) if frequencies else whole[0].get_array()
-    np.testing.assert_allclose(drawn[:, :columns], read.mean(0))
-    # Red, the upper end of the colours, is above 0.
-    assert marked[1].cmap(1.0)[0] > marked[1].cmap(1.0)[2]
-    assert marked[1].get_clim()[0] == -marked[1].get_clim()[1]
-    figure.savefig(tmp_path / "drawn.png")
-
-
 def test_without_band_takes_that_band_alone():
     rng = np.random.default_rng(0)
     for plane, columns in (("half", 17), ("full", 32)):
@@ -98,24 +79,3 @@ def test_without_band_takes_that_band_alone():
             taken += spectra - left
         np.testing.assert_array_equal(taken, spectra)
         assert not without_band(spectra, "full", plane).any()
-
-
-def test_every_panel_of_the_figures_says_what_it_is(tmp_path):
-    domains, rng = ["mini-one", "two"], np.random.default_rng(0)
-    maps = {kind: {d: rng.normal(size=(16, 9)) for d in domains} for kind in ("trained", "random weights")}
-    figure = figures.evidence(maps)
-    assert [ax.get_title() for ax in figure.axes[:2]] == ["one", "two"]
-    assert [ax.get_ylabel() for ax in (figure.axes[0], figure.axes[2])] == list(maps)
-    np.testing.assert_allclose(np.fft.ifftshift(figure.axes[1].images[0].get_array())[:, :9], maps["trained"]["two"])
-    rows = [
-        (agent, step, domain, band, step / 10, step / 10 - 0.05, step / 10 + 0.05)
-        for agent in ("sequential", "mir")
-        for step in (1, 2)
-        for domain in domains
-        for band in ("low", "mid", "high")
-    ]
-    table = pd.DataFrame(rows, columns=["agent", "step", "domain", "band", "value", "low", "high"])
-    figure = figures.band_losses(table, ["mini-one"])
-    assert [ax.get_title() for ax in figure.axes] == ["one", "two", "", ""]
-    assert [ax.get_ylabel() for ax in figure.axes] == ["sequential fine-tuning", "", "MIR", ""]
-    figure.savefig(tmp_path / "drawn.png")

@@ -7,13 +7,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib import pyplot as plt
 from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from cldf_core import figures
 from cldf_core.evaluation.calibration import (
     SEEN,
     calibrated,
@@ -314,32 +312,3 @@ def test_the_points_of_every_cell_sum_up_to_its_ece():
     assert len(joined) == 24
     assert joined["got"].to_numpy() == pytest.approx(joined["value"].to_numpy())
     assert (points.groupby(keys)["n"].sum() == IMAGES).all()
-
-
-# --- figures ---
-
-
-def test_diagrams_have_a_panel_for_each_step_and_domain():
-    points = reliability_table(table(), STREAM).query("agent == 'er'")
-    figure = figures.reliability_diagrams(points)
-    axes = figure.axes
-    assert len(axes) == 6
-    assert axes[0].get_title().startswith("a\nECE ")
-    grey = [ax.get_facecolor() != (1, 1, 1, 1) for ax in axes]
-    assert grey == [False, True, True, False, False, True]
-    own = points.query("step == 2 and domain == 'b' and when == 'after'")
-    drawn = axes[4].collections[-1].get_offsets()
-    np.testing.assert_allclose(sorted(drawn.tolist()), sorted(own[["probability", "share"]].to_numpy().tolist()))
-    assert len(figures.reliability_diagrams(points, steps=[2]).axes) == 3
-    plt.close("all")
-
-
-def test_errors_are_drawn_before_and_after_for_seen_and_never_seen_domains():
-    measured = errors(table(), STREAM)
-    figure = figures.calibration_errors(measured)
-    assert [ax.get_title() for ax in figure.axes] == ["domains trained on, mean", "new (never trained on)"]
-    for ax, domain in zip(figure.axes, (SEEN, "new"), strict=True):
-        dots = {line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"}
-        want = measured[(measured["step"] == 2) & (measured["metric"] == "ECE") & (measured["domain"] == domain)]
-        assert dots == set(want["value"])
-    plt.close("all")

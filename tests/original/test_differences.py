@@ -6,13 +6,9 @@ import subprocess
 import sys
 from statistics import NormalDist
 
-import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
-from cldf_core import figures
-from cldf_core.evaluation import metrics
 from cldf_core.evaluation.seeds import seed_noise_margin
 from cldf_core.options import AGENTS, ORIGINAL, Options
 from cldf_core.original import ablations, differences
@@ -161,55 +157,3 @@ def test_what_is_shown_leaves_0_out_and_is_beyond_luck():
     table = table_of(("yes", -0.2, -0.3, -0.1), ("touches 0", 0.2, 1e-17, 0.4), ("lucky", 0.05, 0.03, 0.07))
     margins = pd.DataFrame({"er": {"average": 0.06, "forgetting (max-last)": 0.1}})
     assert ablations.shown(table, margins)[["switch", "metric"]].to_numpy().tolist() == [["yes", "average"]]
-
-
-# --- the figures' tables, and what is drawn ---
-
-
-def scores_of(seed: int, shift: float = 0.0) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    rows = [
-        (step, domain, "test", f"{domain}{k}", f"group{k // 2}", k % 2)
-        for step in (1, 2)
-        for domain in ("one", "two", "other")
-        for k in range(24)
-    ]
-    table = pd.DataFrame(rows, columns=["step", "domain", "split", "image", "group", "label"])
-    return table.assign(score=np.clip(table["label"] * 0.3 + 0.35 + rng.normal(shift, 0.3, len(table)), 0, 1))
-
-
-def test_changes_of_cells_are_differences_of_the_matrices_with_paired_intervals():
-    first, second = scores_of(0), scores_of(1, 0.2)
-    cells = figures.cell_changes(first, second)
-    table = metrics.matrix(first) - metrics.matrix(second)
-    for row in cells.itertuples():
-        assert row.value == table.loc[row.step, row.domain]
-        assert row.low <= row.value <= row.high
-    nothing = figures.cell_changes(first, first)
-    assert (nothing[["value", "low", "high"]] == 0).all(axis=None)  # paired: no spread where nothing differs
-
-
-def test_the_forest_has_a_row_for_each_difference_and_a_band_for_luck():
-    rows = [("er", "replay_passes", 0.1), ("er", "luck", -0.04), ("mir", "mir_statistics", 0.2), ("mir", "luck", 0.03)]
-    table = pd.DataFrame([(a, s, "average", v, v - 0.1, v + 0.1) for a, s, v in rows])
-    table.columns = ["agent", "switch", "metric", "value", "low", "high"]
-    margins = pd.DataFrame({"er": {"average": 0.05}, "mir": {"average": 0.02}})
-    figure = figures.forest(table, ["average"], luck=["luck"], margins=margins, label="change")
-    (ax,) = figure.axes
-    labels = {round(t.get_position()[1]): t.get_text() for t in ax.get_yticklabels()}
-    wanted = ["ER (random)", "replay_passes", "luck", "MIR", "mir_statistics", "luck"]
-    assert [labels[place] for place in sorted(labels)] == wanted
-    dots = {float(line.get_ydata()[0]): float(line.get_xdata()[0]) for line in ax.lines if line.get_marker() == "o"}
-    assert dots == {1: 0.1, 2: -0.04, 4: 0.2, 5: 0.03}
-    bands = [c.get_paths()[0].get_extents() for c in ax.collections]
-    assert [(b.x0, b.x1) for b in bands] == [(-0.05, 0.05), (-0.02, 0.02)]
-    plt.close(figure)
-
-
-def test_the_matrices_mark_the_cells_whose_interval_leaves_0_out():
-    rows = [("er", "replay_passes", 1, "one", -0.2, -0.3, -0.1), ("er", "replay_passes", 1, "other", 0.004, -0.1, 0.1)]
-    cells = pd.DataFrame(rows, columns=["agent", "switch", "step", "domain", "value", "low", "high"])
-    figure = figures.matrix_changes(cells, ["one"])
-    texts = [(t.get_text(), t.get_fontweight()) for t in figure.axes[0].texts]
-    assert texts == [("−20\n•", "bold"), ("0", "normal")]
-    plt.close(figure)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import cldf_core
-from cldf_core import figures
 from cldf_core.cli import main
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, continual, detection, matrix
 from cldf_core.evaluation.seeds import means_over_seeds
@@ -358,52 +356,6 @@ def test_what_is_left_out_and_other_kinds_of_values(swept, capsys):
     assert means[["low", "high"]].isna().all().all()
     assert len(told.out.splitlines()) == 1 + 8 + 3
     assert "[" not in told.out
-
-
-# --- ranks ---
-
-
-def test_ranks_are_of_the_seeds_that_all_have(tmp_path):
-    values = {  # a tie in seed 0; seed 2 is not shared; `alone` has no forgetting
-        "average": {"er": [0.9, 0.8, 0.1], "mir": [0.9, 0.7], "mine": [0.5, 0.9]},
-        "forgetting": {"er": [0.1, 0.1], "mir": [0.2, 0.3], "mine": [np.nan, np.nan]},
-    }
-    rows = [(a, s, m, v) for m, of in values.items() for a, own in of.items() for s, v in enumerate(own)]
-    table = pd.DataFrame(rows, columns=["agent", "seed", "metric", "value"])
-    figure = figures.ranks(table, ["average", "forgetting"], small=["forgetting"])
-
-    def drawn(ax) -> dict[str, tuple[list[float], float]]:
-        """Of each agent, by its colour: the ranks in single seeds, and their mean."""
-        of: dict[str, list[np.ndarray]] = {}
-        for line in ax.lines:
-            of.setdefault(line.get_color(), []).append(line.get_xdata())
-        return {colour: (list(seeds), float(mean[0])) for colour, (mean, seeds) in of.items()}
-
-    er, mir, mine = "#56B4E9", "#009E73", "#882255"
-    assert drawn(figure.axes[0]) == {er: ([1.5, 2], 1.75), mine: ([3, 1], 2), mir: ([1.5, 3], 2.25)}
-    assert drawn(figure.axes[1]) == {er: ([1, 1], 1), mir: ([2, 2], 2)}
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["ER (random)", "mine", "MIR"]
-    assert figure.axes[0].yaxis_inverted()  # the best at the top
-    assert [ax.get_title() for ax in figure.axes] == ["average", "forgetting"]
-    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim() == (0.5, 3.5)
-    figure.savefig(tmp_path / "drawn.png")
-    empty = figures.ranks(table, ["nothing"])
-    assert not empty.axes[0].lines
-    plt.close("all")
-
-
-@settings(deadline=None, max_examples=25)
-@given(values=st.lists(st.integers(0, 4), min_size=2, max_size=7))
-def test_ranks_are_scipys(values):
-    agents = [f"agent{k}" for k in range(len(values))]
-    table = pd.DataFrame({"agent": agents, "seed": 0, "metric": "average", "value": values})
-    for small, sign in (([], -1), (["average"], 1)):
-        ax = figures.ranks(table, ["average"], small=small).axes[0]
-        names = [text.get_text() for text in ax.get_yticklabels()]
-        means = [line for line in ax.lines if line.get_markersize() == 6]
-        got = {names[round(line.get_ydata()[0])]: line.get_xdata()[0] for line in means}
-        assert got == dict(zip(agents, stats.rankdata(sign * np.array(values)), strict=True))
-        plt.close("all")
 
 
 # --- who reads it ---

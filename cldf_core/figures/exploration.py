@@ -1,4 +1,4 @@
-"""Figures of images and spectra (notebooks 00 to 02)."""
+"""Figures of images, spectra and single numbers (notebooks 00 to 02)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core.figures.look import CLASS_COLOURS, MARKERS, WIDTH, short_name
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, two_lines
 from cldf_core.spectrum import mirror
 
 FREQUENCY = "frequency / Nyquist"
-PLANE = (-1, 1, 1, -1)  # extent of a shifted spectrum, in fractions of Nyquist
+PLANE = (-1, 1, 1, -1)  # the extent of a shifted spectrum, in fractions of Nyquist
 
 
 def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[float]) -> Figure:
-    """A real image and its fake, each with its spectrum and the network's P(fake).
+    """Draws a real image and its fake, each with its spectrum and the network's P(fake).
 
     Args:
-        images: uint8, shape (2, 3, H, W), the real one first.
-        spectra: what the network reads of them, shape (2, 3, H, W/2 + 1) or (2, 3, H, W).
+        images: uint8, shape (2, 3, H, W), the real image first.
+        spectra: their spectra, shape (2, 3, H, W/2 + 1) or (2, 3, H, W).
         scores: P(fake) of both.
     """
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 3.9), width_ratios=(1, 1, 1.1))
@@ -48,11 +48,11 @@ def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[
 
 
 def after_each_step(table: pd.DataFrame) -> Figure:
-    """Accuracy on every domain after each step, with intervals; the domains trained so far are filled.
+    """Draws a panel for each step: the accuracy on every domain, filled if the network was trained on it by then.
 
     Args:
-        table: one row per step and domain: after (what was learnt, in words), domain, value, low,
-            high, trained (whether the domain was trained on by then).
+        table: columns after (the domains learnt so far, in words), domain, value, low, high, trained (whether the
+            domain is one of them).
     """
     stages, domains = list(dict.fromkeys(table["after"])), list(dict.fromkeys(table["domain"]))
     figure, axes = plt.subplots(1, len(stages), figsize=(WIDTH, 0.8 + 0.3 * len(domains)), sharey=True)
@@ -66,11 +66,11 @@ def after_each_step(table: pd.DataFrame) -> Figure:
 
 
 def sample_pairs(pairs: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], *, gain: int = 8) -> Figure:
-    """Real and fake squares of each domain, with their difference enlarged around mid grey.
+    """Draws pairs of real and fake crops of each domain, with their difference enlarged around mid grey.
 
     Args:
-        pairs: for each domain as many (real, fake), uint8 of shape (3, H, W).
-        gain: what differences are multiplied with.
+        pairs: for each domain its pairs (real, fake), uint8 of shape (3, H, W).
+        gain: the factor that enlarges differences.
     """
     count = max(len(of_domain) for of_domain in pairs.values())
     size = WIDTH / (3 * count + 0.4)
@@ -89,10 +89,10 @@ def sample_pairs(pairs: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], *
 
 
 def single_numbers(table: pd.DataFrame) -> Figure:
-    """How well single numbers tell fake from real, by domain, with intervals.
+    """Draws a panel for each cue: how well this single number tells fake from real in each domain.
 
     Args:
-        table: cue, domain, value (AUC), low, high.
+        table: columns cue, domain, value (AUC), low, high.
     """
     cues, domains = list(dict.fromkeys(table["cue"])), list(dict.fromkeys(table["domain"]))
     figure, axes = plt.subplots(1, len(cues), figsize=(WIDTH, 0.8 + 0.3 * len(domains)), sharey=True)
@@ -105,40 +105,40 @@ def single_numbers(table: pd.DataFrame) -> Figure:
 
 
 def spectrum_steps(steps: Mapping[str, np.ndarray]) -> Figure:
-    """One image on its way to the network, a panel for each step.
+    """Draws the steps that turn an image into the network's input, a panel for each.
 
     Args:
-        steps: title and array: a colour image (H, W, 3), or a plane (H, columns) drawn with a colour bar.
+        steps: for each title an array: a colour image (H, W, 3), or a plane (H, columns), which gets a colour bar.
     """
     figure, axes = plt.subplots(2, -(-len(steps) // 2), figsize=(WIDTH, 4.7))
     for axis, (title, values) in zip(axes.flat, steps.items(), strict=False):
         drawn = axis.imshow(values, cmap="gray" if values.dtype == np.uint8 else None)
         height, columns = values.shape[:2]
-        # Half a plane is drawn in the left half of a whole one's place.
+        # A half plane covers the left half of its panel.
         axis.set(xlim=(-0.5, max(height, columns) - 0.5), xticks=[0, columns - 1], yticks=[0, height - 1])
         axis.set_title(title, fontsize="medium")
         bar = figure.colorbar(drawn, ax=axis, location="bottom", shrink=0.8, aspect=16, ticks=MaxNLocator(2))
         if values.ndim == 3:
-            bar.ax.set_visible(False)  # keeps its place, so that the panels stay in line
+            bar.ax.set_visible(False)  # the empty place keeps the panels aligned
     for axis in axes.flat[len(steps) :]:
         axis.set_visible(False)
     return figure
 
 
-def mean_spectra(real: np.ndarray, fake: np.ndarray, names: Sequence[str]) -> Figure:
-    """Mean log-magnitude spectra of each domain: real, fake, and fake minus real; zero in the middle.
+def mean_spectra(planes: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
+    """Draws the mean log-magnitude spectra of each domain, with the zero frequency in the middle.
 
     Args:
-        real, fake: half planes, shape (domains, H, W/2 + 1).
-        names: of the domains.
+        planes: half planes, shape (domains, H, W/2 + 1), for the rows "real", "fake" and "fake − real".
+        names: the domains.
     """
-    difference = fake - real
+    real, fake, difference = planes.values()
     low, high = np.quantile([real, fake], [0.005, 0.995])
     most = np.quantile(np.abs(difference), 0.995)
     figure, axes = plt.subplots(3, len(names), figsize=(WIDTH, 3.9), sharex=True, sharey=True, squeeze=False)
-    for row, (kind, planes) in enumerate({"real": real, "fake": fake, "fake − real": difference}.items()):
+    for row, (kind, of_kind) in enumerate(planes.items()):
         look = {"vmin": -most, "vmax": most, "cmap": "RdBu_r"} if row == 2 else {"vmin": low, "vmax": high}
-        for column, plane in enumerate(planes):
+        for column, plane in enumerate(of_kind):
             drawn = axes[row, column].imshow(shifted(plane), extent=PLANE, **look)
             axes[row, column].set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
         axes[row, 0].set_ylabel(kind)
@@ -146,17 +146,17 @@ def mean_spectra(real: np.ndarray, fake: np.ndarray, names: Sequence[str]) -> Fi
             bar = figure.colorbar(drawn, ax=axes[2] if row == 2 else axes[:2], aspect=12 * (3 - row), pad=0.02)
             bar.set_label("ln |F|")
     for column, name in enumerate(names):
-        axes[0, column].set_title(short_name(name), fontsize="medium")
+        axes[0, column].set_title(two_lines(name), fontsize="medium")
     figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
     return figure
 
 
 def radial_profiles(profiles: pd.DataFrame, differences: pd.DataFrame) -> Figure:
-    """Log magnitude against frequency for each domain: real and fake above, their difference below.
+    """Draws the log magnitude against frequency for each domain: real and fake, and their difference below.
 
     Args:
-        profiles: domain, class ("real", "fake"), r, value, low, high.
-        differences: domain, r, value, low, high.
+        profiles: columns domain, class ("real", "fake"), r, value, low, high.
+        differences: columns domain, r, value, low, high.
     """
     names = list(dict.fromkeys(profiles["domain"]))
     figure, axes = plt.subplots(2, len(names), figsize=(WIDTH, 3.4), sharex=True, sharey="row", squeeze=False)
@@ -168,7 +168,7 @@ def radial_profiles(profiles: pd.DataFrame, differences: pd.DataFrame) -> Figure
         _band(lower, differences[differences["domain"] == name], "0.15")
         lower.axhline(0, color="0.4", linestyle=":", linewidth=0.8)
         lower.set(xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
-        upper.set_title(short_name(name), fontsize="medium")
+        upper.set_title(two_lines(name), fontsize="medium")
     axes[0, 0].set_ylabel("ln |F|")
     axes[1, 0].set_ylabel("fake − real (ln |F|)")
     axes[0, -1].legend(frameon=False, fontsize=7, loc="upper right")
@@ -177,10 +177,10 @@ def radial_profiles(profiles: pd.DataFrame, differences: pd.DataFrame) -> Figure
 
 
 def grid_peaks(table: pd.DataFrame) -> Figure:
-    """Magnitude on the lines of a grid's period over that beside them, real and fake, by domain.
+    """Draws a panel for each period of a grid: the magnitude on its lines, relative to that beside them.
 
     Args:
-        table: period, domain, class ("real", "fake"), value, low, high (ratios).
+        table: columns period, domain, class ("real", "fake"), value, low, high (ratios).
     """
     periods, domains = sorted(table["period"].unique()), list(dict.fromkeys(table["domain"]))
     figure, axes = plt.subplots(
@@ -201,10 +201,10 @@ def grid_peaks(table: pd.DataFrame) -> Figure:
 
 
 def by_band(table: pd.DataFrame, *, label: str, line: float = 0) -> Figure:
-    """A panel for each band: a value for each domain, with its interval.
+    """Draws a panel for each band: a value with its interval for each domain.
 
     Args:
-        table: band, domain, value, low, high.
+        table: columns band, domain, value, low, high.
         label: what the values are.
         line: a value to compare with.
     """
@@ -229,7 +229,7 @@ def _domain_points(
     shift: float = 0.0,
     filled: Sequence[bool] | np.ndarray | None = None,
 ) -> None:
-    """A point with its interval for each domain, one below the other, with the domain's marker."""
+    """Draws a point with its interval for each domain, one below the other, with the domain's marker."""
     places = [domains.index(name) for name in table["domain"]]
     for k, (value, low, high) in enumerate(table[["value", "low", "high"]].to_numpy(float)):
         face = colour if filled is None or filled[k] else "white"
@@ -245,13 +245,13 @@ def _band(axis: Axes, table: pd.DataFrame, colour: str, *, label: str = "", line
 
 
 def picture(axis: Axes, pixels: np.ndarray) -> None:
-    """An image of shape (3, H, W), without ticks or frame."""
+    """Draws an image of shape (3, H, W), without ticks or frame."""
     axis.imshow(pixels.transpose(1, 2, 0))
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
 
 
 def shifted(plane: np.ndarray) -> np.ndarray:
-    """The whole plane with the zero frequency in the middle, from a half or a full one."""
+    """Returns the full plane with the zero frequency in the middle, made from a half or a full one."""
     full = plane if plane.shape[0] == plane.shape[1] else mirror(plane)
     return np.fft.fftshift(full)

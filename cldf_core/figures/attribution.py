@@ -1,4 +1,4 @@
-"""Figures of what a network looks at: one image's evidence, a domain's, and what a band's loss does (10 and 13)."""
+"""Figures of what a network looks at (notebooks 10 and 13): evidence in images and domains, accuracy without a band."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cldf_core.figures.look import CLASS_COLOURS, MARKERS, WIDTH, agent_name, short_name
-from cldf_core.figures.spectra import FREQUENCY, PLANE, picture, shifted
+from cldf_core.evaluation.cells import agent_name
+from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, two_lines
 
-# Light to dark with the frequency; no agent has these.
+# Darker for higher frequencies; no agent has these colours.
 BAND_COLOURS = {"low": "#C7A6D8", "mid": "#8E5AA8", "high": "#43205A"}
 
 
@@ -26,16 +27,16 @@ def explained(
     band: tuple[float, float] | None = None,
     frequencies: bool = True,
 ) -> Figure:
-    """One image: its pixels, what the network reads, where it finds evidence, and P(fake).
+    """Draws an image, the network's input, the evidence that the network finds there, and P(fake).
 
     Args:
         pixels: uint8, shape (3, H, W).
         read: the network's input, shape (3, H, W/2 + 1) or (3, H, W).
-        evidence: signed, likewise without channels (`explain.grad_cam`): above 0 speaks for fake.
-        probability: P(fake), NaN where there is none.
-        threshold: from which the verdict is "fake".
-        band: between these two P(fake) there is none.
-        frequencies: whether the input is a spectrum; it is drawn with the zero frequency in the middle.
+        evidence: from `attribution.grad_cam`, in the input's shape without channels; above 0 speaks for fake.
+        probability: P(fake); NaN if it is unknown.
+        threshold: a P(fake) from here up is the verdict "fake".
+        band: the P(fake) between which there is no verdict.
+        frequencies: whether the input is a spectrum. Its zero frequency is drawn in the middle.
     """
     figure = plt.figure(figsize=(WIDTH, 2.9))
     axes = figure.subplot_mosaic([list("pse"), list("bbb")], height_ratios=(1, 0.13))
@@ -46,8 +47,8 @@ def explained(
     for name, values in (("s", None), ("e", arrange(evidence))):
         axes[name].imshow(grey, cmap="gray", vmin=-1, vmax=1, extent=place)
         if values is not None:
-            strength = 0.75 * np.abs(values) / most  # no evidence, no colour
-            axes[name].imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, alpha=strength, extent=place)
+            opacity = 0.75 * np.abs(values) / most
+            axes[name].imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, alpha=opacity, extent=place)
         axes[name].set(xticks=[-1, 0, 1] if frequencies else [], yticks=[-1, 0, 1] if frequencies else [])
         axes[name].set_xlabel(FREQUENCY if frequencies else "")
     titles = ("pixels", "what the network reads", "evidence: red fake, blue real")
@@ -66,11 +67,13 @@ def explained(
 
 
 def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Mean evidence of each domain in frequency coordinates: a row for each network, a column for each domain.
+    """Draws the mean evidence in frequency coordinates: a row for each network, a column for each domain.
+
+    Each row has a range and a colour bar of its own.
 
     Args:
-        maps: of each network, named as its row; of each domain a signed half plane, shape (H, W/2 + 1), or a full
-            one. Each row has its own range, which its colour bar tells.
+        maps: for each network, by the label of its row, and for each domain a signed plane, shape (H, W/2 + 1) or
+            (H, W).
     """
     domains = list(dict.fromkeys(name for row in maps.values() for name in row))
     size = (WIDTH, 1.45 * len(maps) + 0.6)
@@ -81,7 +84,7 @@ def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
             drawn = ax.imshow(shifted(of_domain[domain]), cmap="RdBu_r", vmin=-most, vmax=most, extent=PLANE)
             ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
             if not place:
-                ax.set_title(short_name(domain), fontsize="medium")
+                ax.set_title(two_lines(domain), fontsize="medium")
         row[0].set_ylabel(name)
         bar = figure.colorbar(drawn, ax=row, pad=0.02, aspect=12, ticks=[-most, 0, most], format="%.2g")
         bar.outline.set_visible(False)
@@ -90,27 +93,27 @@ def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 
 
 def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
-    """What the accuracy loses without a band, after every step: a row for each agent, a column for each domain.
+    """Draws the accuracy that is lost without a band, after every step: a row for each agent, a column for each domain.
 
     Args:
         table: columns agent, step, domain, band, value, low, high.
-        stream: the trained domains; a grey bar marks the step that trains on the panel's.
+        stream: the trained domains. A grey bar marks the step that trains on the panel's domain.
     """
     agents, domains = list(dict.fromkeys(table["agent"])), list(dict.fromkeys(table["domain"]))
     size = (WIDTH, 1.5 * len(agents) + 0.8)
     figure, axes = plt.subplots(len(agents), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
     for place, (row, agent) in enumerate(zip(axes, agents, strict=True)):
         for ax, domain in zip(row, domains, strict=True):
-            own = table[(table["agent"] == agent) & (table["domain"] == domain)]
+            panel = table[(table["agent"] == agent) & (table["domain"] == domain)]
             if domain in stream:
                 ax.axvspan(stream.index(domain) + 0.8, stream.index(domain) + 1.2, color="0.9", zorder=0)
             ax.axhline(0, color="0.4", lw=0.8, ls=":")
-            for marker, (band, part) in zip(MARKERS, own.groupby("band", sort=False), strict=False):
+            for marker, (band, part) in zip(MARKERS, panel.groupby("band", sort=False), strict=False):
                 ax.fill_between(part["step"], part["low"], part["high"], color=BAND_COLOURS[band], alpha=0.2, lw=0)
                 ax.plot(part["step"], part["value"], color=BAND_COLOURS[band], marker=marker, ms=4, lw=1.2, label=band)
             ax.set_xticks(range(1, len(stream) + 1))
             if not place:
-                ax.set_title(short_name(domain), fontsize="medium")
+                ax.set_title(two_lines(domain), fontsize="medium")
         row[0].set_ylabel(agent_name(agent), fontsize="small")
     handles = axes.flat[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper right", ncols=3, frameon=False, title="without the band")

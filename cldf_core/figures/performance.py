@@ -1,11 +1,9 @@
-"""Figures of what runs gave (notebooks 03 to 08): tidy tables of estimates with their intervals."""
+"""Figures of the performance of agents (notebooks 03 to 08): estimates with intervals, losses, ranks and costs."""
 
 from __future__ import annotations
 
 import itertools
-import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,43 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core.evaluation import bootstrap
-from cldf_core.figures.look import MARKERS, WIDTH, agent_colour, agent_name, short_name
-
-
-def cells(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test") -> pd.DataFrame:
-    """R[t, i] of every agent with its 95 % interval over groups, as a tidy table.
-
-    Args:
-        scores: of one or several runs, with a column agent.
-        metric: a detection metric.
-
-    Returns:
-        Columns agent, step, domain, value, low, high.
-    """
-    rows = []
-    for agent, own in scores.groupby("agent", sort=False):
-        R = bootstrap.matrices(own, [metric], split=split)
-        low, high = R.metrics[metric].interval()
-        for (t, step), (i, domain) in itertools.product(enumerate(R.steps), enumerate(R.domains)):
-            rows.append((agent, step, domain, R.metrics[metric].value[t, i], low[t, i], high[t, i]))
-    return pd.DataFrame(rows, columns=["agent", "step", "domain", "value", "low", "high"])
-
-
-def loss_table(agent: str, steps: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The training losses in a manifest's steps as a tidy table: agent, step, domain, epoch, loss."""
-    rows = [(agent, s["step"], s["domain"], loss) for s in steps for loss in s["losses"] if loss is not None]
-    table = pd.DataFrame(rows, columns=["agent", "step", "domain", "loss"])
-    return table.assign(epoch=table.groupby("step").cumcount() + 1)  # chunks follow one another
-
-
-def as_text(table: pd.DataFrame, names: Sequence[str] = ()) -> pd.DataFrame:
-    """Estimates to be read: one row per agent, one column per metric, each "value [low, high]"."""
-    text = [f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in table.itertuples()]
-    columns = list(names) or list(dict.fromkeys(table["metric"]))
-    wide = table.assign(text=text).pivot(index="agent", columns="metric", values="text")
-    wide = wide.loc[list(dict.fromkeys(table["agent"])), columns]
-    return wide.rename(index=agent_name).rename_axis(index=None, columns=None)
+from cldf_core.evaluation.cells import agent_name
+from cldf_core.figures.style import MARKERS, WIDTH, agent_colour, two_lines, wrapped
 
 
 def matrices(
@@ -63,20 +26,23 @@ def matrices(
     metric: str = "accuracy",
     rows: str = "after training on",
 ) -> Figure:
-    """The matrix after every step, a panel per agent; every cell with its value and half its interval.
+    """Draws a panel for each agent: R[t, i] with its value and half of its interval in every cell.
 
     Args:
-        cells: from `cells`.
-        stream: the trained domains; the cell of the domain just trained has a frame.
-        panels: agents in their order, repeats allowed; all by default.
-        columns: panels beside each other.
-        metric: name of the value, for the colour bar.
-        rows: what a row stands for.
+        cells: columns agent, step, domain, value, low, high (`cells.cell_values`).
+        stream: the trained domains. A frame marks the cell at the step that trains on its domain.
+        panels: agents in the order of their panels, repeats allowed; all by default.
+        columns: the largest number of panels side by side.
+        metric: the name of the value, for the colour bar.
+        rows: the label of the rows.
     """
     panels = list(panels) or list(dict.fromkeys(cells["agent"]))
     columns = min(columns, len(panels))
     height, side = -(-len(panels) // columns), {1: 3.2, 2: 2.9}.get(columns, 1.5)
-    size = (min(WIDTH, side * columns + 1.3), height * (side * (0.86 if columns < 3 else 1) + 0.3) + 0.7)
+    size = (
+        min(WIDTH, side * columns + 1.3),
+        height * (side * (0.86 if columns < 3 else 1) + 0.3) + (0.7 if columns < 3 else 1.0),
+    )
     domains = list(dict.fromkeys(cells["domain"]))
     figure, axes = plt.subplots(height, columns, figsize=size, squeeze=False)
     small = 7 if columns < 3 else 5.5
@@ -84,14 +50,14 @@ def matrices(
         if agent is None:
             ax.set_axis_off()
             continue
-        own = cells[cells["agent"] == agent]
-        table = own.pivot(index="step", columns="domain", values="value")[domains]
-        half = own.assign(half=(own["high"] - own["low"]) / 2).pivot(index="step", columns="domain", values="half")
+        part = cells[cells["agent"] == agent]
+        part = part.assign(half=(part["high"] - part["low"]) / 2)
+        table, half = (part.pivot(index="step", columns="domain", values=v)[domains] for v in ("value", "half"))
         image = ax.imshow(table, vmin=0.4, vmax=1, aspect="auto")
         for t, i in itertools.product(range(len(table)), range(len(domains))):
-            value, spread = table.iloc[t, i], half[domains].iloc[t, i]
+            value, spread = table.iloc[t, i], half.iloc[t, i]
             colour = "black" if value > 0.75 else "white"
-            x = i + 0.05 * (domains[i] not in stream)  # the gap takes a little of the column
+            x = i + 0.05 * (domains[i] not in stream)  # the gap covers a part of the column
             ax.text(x, t + 0.05, _short_number(value), ha="center", va="bottom", color=colour, fontsize=small + 2)
             ax.text(x, t + 0.1, "±" + _short_number(spread), ha="center", va="top", color=colour, fontsize=small)
         for t, name in enumerate(stream):
@@ -99,9 +65,12 @@ def matrices(
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, color="black", lw=1.3, zorder=3))
         ax.axvspan(len(stream) - 0.5, len(stream) - 0.4, color="white")
         ax.set_title(agent_name(agent))
-        names = [short_name(d) for d in domains]
-        ax.set_xticks(range(len(domains)), names, rotation=40, ha="right", rotation_mode="anchor")
-        ax.set_yticks(range(len(table)), [short_name(d) for d in stream])
+        if columns < 3:
+            ax.set_xticks(range(len(domains)), domains, rotation=40, ha="right", rotation_mode="anchor")
+            ax.set_yticks(range(len(table)), stream)
+        else:
+            ax.set_xticks(range(len(domains)), domains, rotation=90)
+            ax.set_yticks(range(len(table)), map(two_lines, stream))
         ax.tick_params(length=0, labelsize=9 if columns < 3 else 7)
         ax.label_outer()
         sns.despine(ax=ax, left=True, bottom=True)
@@ -113,19 +82,25 @@ def matrices(
 
 
 def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accuracy") -> Figure:
-    """A panel per domain: the metric after every step, a line with its 95 % band per agent."""
+    """Draws a panel for each domain: the metric after every step, a line with its 95 % band for each agent.
+
+    Args:
+        cells: columns agent, step, domain, value, low, high.
+        stream: the trained domains. A grey bar marks the step that trains on the panel's domain.
+        metric: the name of the value.
+    """
     domains = list(dict.fromkeys(cells["domain"]))
     height = -(-(len(domains) + 1) // 3)
     figure, axes = plt.subplots(height, 3, figsize=(WIDTH, 1.9 * height + 0.3), sharex=True, sharey=True)
     for place, (ax, domain) in enumerate(zip(axes.flat, domains, strict=False)):
-        for agent, own in cells[cells["domain"] == domain].groupby("agent", sort=False):
+        for agent, line in cells[cells["domain"] == domain].groupby("agent", sort=False):
             colour, marker = agent_colour(agent), MARKERS[place % len(MARKERS)]
-            ax.fill_between(own["step"], own["low"], own["high"], color=colour, alpha=0.13, lw=0)
-            ax.plot(own["step"], own["value"], color=colour, marker=marker, ms=4, lw=1.2, label=agent_name(agent))
+            ax.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.13, lw=0)
+            ax.plot(line["step"], line["value"], color=colour, marker=marker, ms=4, lw=1.2, label=agent_name(agent))
         if domain in stream:
             ax.axvspan(stream.index(domain) + 0.8, stream.index(domain) + 1.2, color="0.9", zorder=0)
         ax.axhline(0.5, color="0.4", lw=0.8, ls=":")
-        ax.set_title(short_name(domain) + ("" if domain in stream else " (never trained on)"))
+        ax.set_title(wrapped(domain + ("" if domain in stream else " (never trained on)"), 24))
         ax.set_xticks(range(1, len(stream) + 1))
     for ax in axes.flat[len(domains) :]:
         ax.set_axis_off()
@@ -138,7 +113,12 @@ def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accu
 
 
 def losses(table: pd.DataFrame, *, label: str = "mean loss of an epoch (nats)") -> Figure:
-    """A panel per step: the training loss against the epoch, a line per agent (`loss_table`)."""
+    """Draws a panel for each step: the training loss against the epoch, a line for each agent.
+
+    Args:
+        table: from `cells.loss_table`, of one or several agents.
+        label: the name of the loss, with its unit.
+    """
     steps = table[["step", "domain"]].drop_duplicates("step")
     columns = min(4, len(steps))
     height = -(-len(steps) // columns)
@@ -146,9 +126,9 @@ def losses(table: pd.DataFrame, *, label: str = "mean loss of an epoch (nats)") 
         height, columns, figsize=(WIDTH, 1.8 * height + 0.5), sharex=True, sharey=True, squeeze=False
     )
     for ax, (step, domain) in zip(axes.flat, steps.itertuples(index=False), strict=False):
-        for agent, own in table[table["step"] == step].groupby("agent", sort=False):
-            ax.plot(own["epoch"], own["loss"], color=agent_colour(agent), marker=".", lw=1.2, label=agent_name(agent))
-        ax.set_title(f"step {step}: {short_name(domain)}", fontsize="medium")
+        for agent, line in table[table["step"] == step].groupby("agent", sort=False):
+            ax.plot(line["epoch"], line["loss"], color=agent_colour(agent), marker=".", lw=1.2, label=agent_name(agent))
+        ax.set_title(wrapped(f"step {step}: {domain}", 20), fontsize="medium")
     axes.flat[0].xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     axes.flat[0].set(xlim=(0.5, table["epoch"].max() + 0.5), ylim=(0, 1.05 * table["loss"].max()))
     for ax in axes.flat[len(steps) :]:
@@ -163,27 +143,27 @@ def losses(table: pd.DataFrame, *, label: str = "mean loss of an epoch (nats)") 
 def estimates(
     table: pd.DataFrame, names: Sequence[str], *, line: float | None = None, same_range: bool = True, label: str = ""
 ) -> Figure:
-    """A panel per metric: each agent's value with its 95 % interval.
+    """Draws a panel for each metric: each agent's value with its 95 % interval.
 
     Args:
         table: columns agent, metric, value, low, high.
-        names: the metrics that are drawn.
+        names: the metrics to draw.
         line: a value to compare with, such as 0.
         same_range: whether the panels share their range.
-        label: what the values are; the panel's title says of which metric.
+        label: what the values are; the panels' titles name the metrics.
     """
     agents = list(dict.fromkeys(table["agent"]))
     size = (min(WIDTH, 2.0 * len(names) + 1.4), 0.24 * len(agents) + 1.1)
     figure, axes = plt.subplots(1, len(names), figsize=size, sharex=same_range, sharey=True, squeeze=False)
     for ax, name in zip(axes.flat, names, strict=True):
-        own = table[table["metric"] == name].set_index("agent")
+        values = table[table["metric"] == name].set_index("agent")
         for place, agent in enumerate(agents):
-            value, low, high = own.loc[agent, ["value", "low", "high"]]
+            value, low, high = values.loc[agent, ["value", "low", "high"]]
             ax.plot([low, high], [place, place], color=agent_colour(agent), lw=2, solid_capstyle="butt")
             ax.plot(value, place, "o", color=agent_colour(agent), ms=5)
         if line is not None:
             ax.axvline(line, color="0.4", lw=0.8, ls=":")
-        ax.set_title(short_name(name), fontsize="medium")
+        ax.set_title(wrapped(name, 22), fontsize="medium")
         ax.set_yticks(range(len(agents)), [agent_name(a) for a in agents])
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(axis="x", color="0.9")
@@ -193,46 +173,44 @@ def estimates(
 
 
 def costs(table: pd.DataFrame) -> Figure:
-    """A panel per cost: a bar for each agent. Columns agent, cost (with its unit), value."""
+    """Draws a panel for each cost, with a bar for each agent.
+
+    Args:
+        table: columns agent, cost (its name with the unit), value.
+    """
     names, agents = list(dict.fromkeys(table["cost"])), list(dict.fromkeys(table["agent"]))
     figure, axes = plt.subplots(1, len(names), figsize=(WIDTH, 0.24 * len(agents) + 0.9), sharey=True, squeeze=False)
     for ax, name in zip(axes.flat, names, strict=True):
-        own = table[table["cost"] == name].set_index("agent")["value"]
-        ax.barh([agent_name(a) for a in agents], own[agents], color=[agent_colour(a) for a in agents], height=0.7)
-        ax.set_xlabel(textwrap.fill(name, 12))
+        values = table[table["cost"] == name].set_index("agent")["value"]
+        ax.barh([agent_name(a) for a in agents], values[agents], color=[agent_colour(a) for a in agents], height=0.7)
+        ax.set_xlabel(wrapped(name, 12))
         ax.xaxis.set_major_locator(MaxNLocator(3))
     axes.flat[0].invert_yaxis()
     return figure
 
 
-def _short_number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.2f}".removeprefix("0")
-
-
 def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points: pd.DataFrame | None = None) -> Figure:
-    """A panel per pair of metrics: one across, one upwards, each agent a dot with both its intervals.
+    """Draws a panel for each pair of metrics: each agent is a dot with the intervals of both.
 
     Args:
-        table: columns agent, metric, value, low, high; an interval that is not known is NaN.
-        pairs: the metric across and the one upwards, as they are called in the table and on the axes.
-        points: columns agent, seed, metric, value: single runs, drawn small.
+        table: columns agent, metric, value, low, high; an unknown interval is NaN.
+        pairs: the metrics on the horizontal and on the vertical axis, by their names in the table.
+        points: single runs, drawn small: columns agent, seed, metric, value.
     """
     agents = list(dict.fromkeys(table["agent"]))
     figure, axes = plt.subplots(1, len(pairs), figsize=(min(WIDTH, 3.4 * len(pairs)), 3.1), squeeze=False)
     for ax, (across, upwards) in zip(axes.flat, pairs, strict=True):
         for agent in agents:
-            colour, own = agent_colour(agent), table[table["agent"] == agent].set_index("metric")
-            if not {across, upwards} <= set(own.index):
+            colour, of = agent_colour(agent), table[table["agent"] == agent].set_index("metric")
+            if not {across, upwards} <= set(of.index):
                 continue
-            (x, *x_ends), (y, *y_ends) = (own.loc[m, ["value", "low", "high"]].astype(float) for m in (across, upwards))
+            (x, *x_ends), (y, *y_ends) = (of.loc[m, ["value", "low", "high"]].astype(float) for m in (across, upwards))
             ax.plot(x_ends, [y, y], [x, x], y_ends, color=colour, lw=1.3, solid_capstyle="butt")
             ax.plot(x, y, "o", color=colour, ms=6, mec="white", mew=0.6, zorder=3)
             if points is not None and agent in set(points["agent"]):
                 single = points[points["agent"] == agent].pivot(index="seed", columns="metric", values="value")
                 ax.plot(single[across], single[upwards], "o", color=colour, ms=2.5, alpha=0.5, lw=0)
-        ax.set(
-            xlabel=textwrap.fill(short_name(across), 72 // len(pairs)), ylabel=textwrap.fill(short_name(upwards), 26)
-        )
+        ax.set(xlabel=wrapped(across, 72 // len(pairs)), ylabel=wrapped(upwards, 26))
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(color="0.93")
     marks = [plt.Line2D([], [], marker="o", lw=0, ms=6, color=agent_colour(a), label=agent_name(a)) for a in agents]
@@ -243,33 +221,68 @@ def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points:
 def by_setting(
     table: pd.DataFrame, option: str, names: Sequence[str], *, label: str = "", line: float | None = None
 ) -> Figure:
-    """A panel per metric: each agent's value with its interval, at every value that an option was given.
+    """Draws a panel for each metric: each agent's value with its interval, for every setting of an option.
 
     Args:
-        table: columns agent, option, metric, value, low, high; what was not run is not in it.
-        option: numbers, which are joined by lines, or text. They stand side by side at equal distances.
-        names: the metrics that are drawn.
-        label: of the axis across; the option's name by default.
+        table: columns agent, metric, value, low, high, and the option's. Settings without a run are missing.
+        option: a column with numbers, whose values are joined by lines, or with text. The settings are drawn at equal
+            distances.
+        names: the metrics to draw.
+        label: the label of the horizontal axis; the option's name by default.
         line: a value to compare with.
     """
     numbers = pd.api.types.is_numeric_dtype(table[option])
     settings = sorted(table[option].unique()) if numbers else list(dict.fromkeys(table[option]))
     agents = list(dict.fromkeys(table["agent"]))
-    figure, axes = plt.subplots(1, len(names), figsize=(min(WIDTH, 3.4 * len(names)), 2.9), squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(min(WIDTH, 3.4 * len(names)), 2.9 if numbers else 3.4), squeeze=False
+    )
     for ax, name in zip(axes.flat, names, strict=True):
         for place, agent in enumerate(agents):
-            own = table[(table["agent"] == agent) & (table["metric"] == name)].set_index(option)
-            own = own.loc[[s for s in settings if s in own.index]]
-            x = np.array([settings.index(s) for s in own.index]) + 0.09 * (place - (len(agents) - 1) / 2)
+            runs = table[(table["agent"] == agent) & (table["metric"] == name)].set_index(option)
+            runs = runs.loc[[s for s in settings if s in runs.index]]
+            x = np.array([settings.index(s) for s in runs.index]) + 0.09 * (place - (len(agents) - 1) / 2)
             colour = agent_colour(agent)
-            ax.vlines(x, own["low"], own["high"], color=colour, lw=1.3)
-            ax.plot(x, own["value"], "o", ls="-" if numbers else "", color=colour, ms=4, lw=1, label=agent_name(agent))
+            ax.vlines(x, runs["low"], runs["high"], color=colour, lw=1.3)
+            ax.plot(x, runs["value"], "o", ls="-" if numbers else "", color=colour, ms=4, lw=1, label=agent_name(agent))
         if line is not None:
             ax.axhline(line, color="0.4", lw=0.8, ls=":")
-        ax.set(title=textwrap.fill(short_name(name), 24, break_on_hyphens=False), xlim=(-0.5, len(settings) - 0.5))
-        ax.set_xticks(range(len(settings)), [str(s) for s in settings], fontsize="small" if numbers else 6.5)
+        ax.set(title=wrapped(name, 24), xlim=(-0.5, len(settings) - 0.5))
+        ticks = {"fontsize": "small"} if numbers else {"fontsize": 6.5, "rotation": 90, "va": "top", "linespacing": 1.1}
+        ax.set_xticks(range(len(settings)), [str(s) for s in settings], **ticks)
         ax.grid(axis="y", color="0.93")
     handles = axes.flat[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=min(6, len(agents)), frameon=False)
     figure.supxlabel(label or option, fontsize="medium")
     return figure
+
+
+def ranks(table: pd.DataFrame, *, label: str = "rank among the agents") -> Figure:
+    """Draws a panel for each metric: each agent's rank (1 is the best), a small point per seed and a dot for the mean.
+
+    Args:
+        table: from `cells.rank_table`, which orders the agents from top to bottom.
+        label: what the ranks are of.
+    """
+    names, agents = list(dict.fromkeys(table["metric"])), list(dict.fromkeys(table["agent"]))
+    size = (min(WIDTH, 1.9 * len(names) + 1.4), 0.26 * len(agents) + 1.1)
+    figure, axes = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, name in zip(axes.flat, names, strict=True):
+        panel = table[(table["metric"] == name) & table["rank"].notna()]
+        lanes = np.linspace(-0.25, 0.25, seeds) if (seeds := panel["seed"].nunique()) > 1 else 0.0  # one for each seed
+        for agent, points in panel.groupby("agent", sort=False):
+            colour, place = agent_colour(str(agent)), agents.index(agent)
+            ax.plot(points["mean"].iloc[0], place, "o", color=colour, ms=6)
+            ax.plot(points["rank"], place + lanes, "o", color=colour, ms=3, mec="white", mew=0.4)
+        ax.set_title(wrapped(name, 22), fontsize="medium")
+        ax.set_yticks(range(len(agents)), [agent_name(agent) for agent in agents])
+        ax.set_xlim(0.5, len(agents) + 0.5)
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        ax.grid(axis="x", color="0.9")
+    axes.flat[0].invert_yaxis()
+    figure.supxlabel(f"{label} (1: the best; small: one seed, large: mean)", fontsize="medium")
+    return figure
+
+
+def _short_number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}".removeprefix("0")

@@ -1,7 +1,8 @@
-"""Figures that show how a method works inside (notebooks 04 to 07)."""
+"""Figures of how agents work inside (notebooks 04 to 07): herding, memories, schedules, teachers, replay."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,15 +12,16 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from cldf_core.figures.look import CLASS_COLOURS, MARKERS, WIDTH, agent_colour, short_name
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, agent_colour
 
 
-def herding_choice(points: pd.DataFrame, distances: pd.DataFrame) -> Figure:
-    """Left: points of a plane, the chosen ones numbered; right: how far the chosen ones' mean is off.
+def herding_choice(points: pd.DataFrame, distances: pd.DataFrame, *, mean: Sequence[float] | np.ndarray) -> Figure:
+    """Draws points of a plane with the chosen ones numbered, and beside it how far the mean of the choice is off.
 
     Args:
-        points: columns x, y, rank (0 for a point that is not chosen).
+        points: columns x, y, rank (0 where a point is not chosen).
         distances: columns choice, count, value, low, high.
+        mean: x and y of the mean of all points.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
     chosen = points[points["rank"] > 0]
@@ -27,21 +29,26 @@ def herding_choice(points: pd.DataFrame, distances: pd.DataFrame) -> Figure:
     left.scatter(chosen["x"], chosen["y"], s=70, color=agent_colour("icarl"), label="chosen, in this order")
     for row in chosen.itertuples():
         left.text(row.x, row.y, str(row.rank), ha="center", va="center_baseline", color="white", fontsize=6.5)
-    left.plot(points["x"].mean(), points["y"].mean(), "x", ms=9, mew=2, color="black", label="mean of all")
+    left.plot(*mean, "x", ms=9, mew=2, color="black", label="mean of all")
     left.set(xlabel="feature 1 (no unit)", ylabel="feature 2 (no unit)", aspect="equal")
     figure.legend(loc="outside upper left", fontsize="small", ncols=3, frameon=False)
     choices = distances.groupby("choice", sort=False)
-    for (choice, own), colour in zip(choices, (agent_colour("icarl"), "0.45"), strict=True):
-        right.fill_between(own["count"], own["low"], own["high"], color=colour, alpha=0.2, lw=0)
-        right.plot(own["count"], own["value"], color=colour, marker=".", label=choice)
+    for (choice, line), colour in zip(choices, (agent_colour("icarl"), "0.45"), strict=True):
+        right.fill_between(line["count"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
+        right.plot(line["count"], line["value"], color=colour, marker=".", label=choice)
     right.set(xlabel="exemplars chosen", ylabel="their mean's distance\nfrom the mean of all", ylim=(0, None))
     right.legend(frameon=False)
     return figure
 
 
 def memory_content(counts: pd.DataFrame, *, capacity: int) -> Figure:
-    """What a memory holds while images arrive: stacked by domain. Columns offered, domain, count."""
-    table = counts.groupby(["offered", "domain"], sort=False)["count"].sum().unstack(fill_value=0)
+    """Draws what a memory holds while images arrive, stacked by domain.
+
+    Args:
+        counts: columns offered (the number of images so far), domain, count.
+        capacity: the memory's size.
+    """
+    table = counts.pivot(index="offered", columns="domain", values="count")
     table.loc[0] = 0
     table = table[list(dict.fromkeys(counts["domain"]))].sort_index()
     colours = sns.color_palette("cividis", len(table.columns))
@@ -49,24 +56,24 @@ def memory_content(counts: pd.DataFrame, *, capacity: int) -> Figure:
     areas = ax.stackplot(table.index, table.to_numpy().T, colors=colours, edgecolor="white", lw=0.6)
     ax.axhline(capacity, color="black", lw=0.8, ls=":")
     ax.set(xlabel="images offered so far", ylabel="images in the memory", xlim=(0, table.index.max()))
-    names = [short_name(name) for name in table.columns]
+    names = list(table.columns)
     figure.legend(areas[::-1], names[::-1], loc="outside right center", frameon=False)
     return figure
 
 
 def inclusion(table: pd.DataFrame, *, expected: float) -> Figure:
-    """How often an image is in the memory at the end, against its place in the stream.
+    """Draws a panel for each rule: how often an image is in the memory at the end, against its place in the stream.
 
     Args:
         table: columns rule, place, value, low, high.
-        expected: the share that would be the same for all.
+        expected: the share if all images had the same chance.
     """
     rules = list(dict.fromkeys(table["rule"]))
     figure, axes = plt.subplots(1, len(rules), figsize=(WIDTH, 2.3), sharex=True, sharey=True)
     for ax, rule in zip(axes.flat, rules, strict=True):
-        own = table[table["rule"] == rule]
-        ax.vlines(own["place"], own["low"], own["high"], color=agent_colour("er"), lw=1.5)
-        ax.plot(own["place"], own["value"], ".", color=agent_colour("er"))
+        panel = table[table["rule"] == rule]
+        ax.vlines(panel["place"], panel["low"], panel["high"], color=agent_colour("er"), lw=1.5)
+        ax.plot(panel["place"], panel["value"], ".", color=agent_colour("er"))
         ax.axhline(expected, color="black", lw=0.8, ls=":")
         ax.set_title(rule, fontsize="medium")
     figure.supxlabel("place of the image in the stream (dotted: memory size / images offered)", fontsize="medium")
@@ -75,7 +82,7 @@ def inclusion(table: pd.DataFrame, *, expected: float) -> Figure:
 
 
 def learning_rate(table: pd.DataFrame) -> Figure:
-    """Learning rate against the epoch. Columns epoch, lr."""
+    """Draws the learning rate against the epoch; columns epoch, lr."""
     figure, ax = plt.subplots(figsize=(4.2, 2.3))
     ax.plot(table["epoch"], table["lr"], color=agent_colour("gdumb"), lw=1.2)
     ax.set(xlabel="epoch on the memory", ylabel="learning rate (per update)", ylim=(0, None))
@@ -83,14 +90,14 @@ def learning_rate(table: pd.DataFrame) -> Figure:
 
 
 def soft_targets(table: pd.DataFrame) -> Figure:
-    """A panel per temperature: the teacher's softened P(fake). Columns temperature, class, value."""
+    """Draws a panel for each temperature: the teacher's softened P(fake); columns temperature, class, value."""
     temperatures = sorted(table["temperature"].unique())
     figure, axes = plt.subplots(1, len(temperatures), figsize=(WIDTH, 2.3), sharex=True, sharey=True)
     for ax, temperature in zip(axes.flat, temperatures, strict=True):
         for kind, colour in CLASS_COLOURS.items():
-            own = table[(table["temperature"] == temperature) & (table["class"] == kind)]["value"]
-            ax.hist(own, np.linspace(0, 1, 21), color=colour, histtype="stepfilled", alpha=0.35, label=kind)
-            ax.hist(own, np.linspace(0, 1, 21), color=colour, histtype="step")
+            values = table[(table["temperature"] == temperature) & (table["class"] == kind)]["value"]
+            ax.hist(values, np.linspace(0, 1, 21), color=colour, histtype="stepfilled", alpha=0.35, label=kind)
+            ax.hist(values, np.linspace(0, 1, 21), color=colour, histtype="step")
         ax.set_title(f"T = {temperature:g}", fontsize="medium")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.supxlabel("the teacher's softened P(fake)", fontsize="medium")
@@ -99,14 +106,13 @@ def soft_targets(table: pd.DataFrame) -> Figure:
 
 
 def interference(table: pd.DataFrame) -> Figure:
-    """Candidates for replay: how their loss would change. Columns domain, before, rise, chosen (bool)."""
+    """Draws how the loss of each candidate for replay would change; columns domain, before, rise, chosen (bool)."""
     figure, ax = plt.subplots(figsize=(5.6, 2.8))
-    for place, (domain, own) in enumerate(table.groupby("domain", sort=False)):
-        for chosen, part in own.groupby("chosen"):
+    for place, (domain, candidates) in enumerate(table.groupby("domain", sort=False)):
+        for chosen, part in candidates.groupby("chosen"):
             face = agent_colour("mir") if chosen else "none"
             style: dict[str, Any] = {"marker": MARKERS[place % len(MARKERS)], "edgecolor": agent_colour("mir"), "s": 26}
-            who = "replayed by MIR" if chosen else "left out"
-            name = f"{short_name(str(domain))}, {who}"
+            name = f"{domain}, {'replayed by MIR' if chosen else 'left out'}"
             ax.scatter(part["before"].clip(lower=1e-6), part["rise"], facecolor=face, label=name, **style)
     ax.axhline(0, color="0.4", lw=0.8, ls=":")
     ax.set(xlabel="loss before the virtual step (nats)", ylabel="rise of the loss (nats)", xscale="log")

@@ -1,8 +1,7 @@
-"""Figures of results: what is drawn is what the table holds."""
+"""Figures of performance: what is drawn is what the tables hold."""
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,12 +9,6 @@ import pytest
 from cldf_core import figures
 
 PAIR = ("accuracy: learning", "accuracy: backward transfer")
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def estimates_of(**values: tuple[float, float]) -> pd.DataFrame:
@@ -47,7 +40,7 @@ def test_trade_offs_leave_out_agents_without_a_value():
 
 
 def settings_of(option: str, **values: dict) -> pd.DataFrame:
-    rows = [(agent, s, "average", v, v - 0.05, v + 0.05) for agent, own in values.items() for s, v in own.items()]
+    rows = [(agent, s, "average", v, v - 0.05, v + 0.05) for agent, runs in values.items() for s, v in runs.items()]
     return pd.DataFrame(rows, columns=["agent", option, "metric", "value", "low", "high"])
 
 
@@ -69,3 +62,20 @@ def test_text_is_not_joined():
     axis = figures.by_setting(table, "order", ["average"]).axes[0]
     assert {line.get_linestyle() for line in axis.lines} == {"None"}
     assert [label.get_text() for label in axis.get_xticklabels()] == ["A\nB", "B\nA"]
+
+
+def test_ranks_show_single_seeds_and_their_mean():
+    rows = [
+        *[("average", "er", 0, 1.5, 1.75), ("average", "er", 1, 2.0, 1.75)],
+        *[("average", "mine", 0, 1.5, 1.25), ("average", "mine", 1, 1.0, 1.25)],
+        *[("forgetting", "er", 0, 1.0, 1.0), ("forgetting", "mine", 0, np.nan, np.nan)],
+    ]
+    axes = figures.ranks(pd.DataFrame(rows, columns=["metric", "agent", "seed", "rank", "mean"])).axes
+    drawn = [[(line.get_color(), list(line.get_xdata())) for line in ax.lines] for ax in axes]
+    er, mine = "#56B4E9", "#882255"
+    assert drawn[0] == [(er, [1.75]), (er, [1.5, 2]), (mine, [1.25]), (mine, [1.5, 1])]
+    assert drawn[1] == [(er, [1]), (er, [1])]
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["ER (random)", "mine"]
+    assert axes[0].yaxis_inverted()  # the best is at the top
+    assert [ax.get_title() for ax in axes] == ["average", "forgetting"]
+    assert axes[0].get_xlim() == axes[1].get_xlim() == (0.5, 2.5)

@@ -1,0 +1,125 @@
+"""Tidy tables for figures and for reading: cells of matrices, losses, ranks, and estimates as text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices
+
+# An agent's name in figures and tables. A notebook may add its own agent.
+AGENT_NAMES = {
+    "separate": "separate models",
+    "sequential": "sequential fine-tuning",
+    "joint": "joint training",
+    "icarl": "iCaRL",
+    "gdumb": "GDumb",
+    "lwf": "LwF",
+    "er": "ER (random)",
+    "mir": "MIR",
+}
+
+
+def agent_name(agent: str) -> str:
+    """Returns an agent's name in figures and tables; an agent of another origin keeps its name."""
+    return AGENT_NAMES.get(agent, agent)
+
+
+def cell_values(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test") -> pd.DataFrame:
+    """Computes R[t, i] of every agent with its 95 % interval over groups.
+
+    Args:
+        scores: the table of scores of one or several runs, with a column agent.
+        metric: a detection metric.
+        split: the split whose scores count.
+
+    Returns:
+        Columns agent, step, domain, value, low, high.
+    """
+    tables = []
+    for agent, table in scores.groupby("agent", sort=False):
+        R = matrices(table, [metric], split=split)
+        tables.append(_tidy(R, R.metrics[metric]).assign(agent=agent))
+    return pd.concat(tables, ignore_index=True)[["agent", "step", "domain", "value", "low", "high"]]
+
+
+def cell_changes(
+    first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy", *, split: str = "test"
+) -> pd.DataFrame:
+    """Computes R[t, i] of the first run minus that of the second, with paired 95 % intervals.
+
+    Args:
+        first, second: the tables of scores of two runs that were tested on the same images.
+        metric: a detection metric.
+        split: the split whose scores count.
+
+    Returns:
+        Columns step, domain, value, low, high.
+    """
+    R, other = (matrices(scores, [metric], split=split) for scores in (first, second))
+    return _tidy(R, R.metrics[metric] - other.metrics[metric])
+
+
+def _tidy(R: Matrices, estimate: Estimate) -> pd.DataFrame:
+    low, high = estimate.interval()
+    cells = itertools.product(enumerate(R.steps), enumerate(R.domains))
+    rows = [(step, domain, estimate.value[t, i], low[t, i], high[t, i]) for (t, step), (i, domain) in cells]
+    return pd.DataFrame(rows, columns=["step", "domain", "value", "low", "high"])
+
+
+def loss_table(agent: str, steps: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Lists the training losses in a manifest's steps: columns agent, step, domain, loss, epoch."""
+    rows = [(agent, s["step"], s["domain"], loss) for s in steps for loss in s["losses"] if loss is not None]
+    table = pd.DataFrame(rows, columns=["agent", "step", "domain", "loss"])
+    return table.assign(epoch=table.groupby("step").cumcount() + 1)  # the epochs of all chunks are counted on
+
+
+def rank_table(table: pd.DataFrame, metrics: Sequence[str], *, small: Collection[str] = ()) -> pd.DataFrame:
+    """Ranks agents within each seed that all of them have; 1 is the best.
+
+    Equal values share the mean of their ranks. An agent without any value of a metric is not ranked by it.
+
+    Args:
+        table: columns agent, seed, metric, value; each agent, seed and metric once.
+        metrics: the metrics to rank by.
+        small: those of them whose small values are good.
+
+    Returns:
+        Columns metric, agent, seed, rank, mean (the agent's mean rank by this metric). The ranks are NaN where an agent
+        is not ranked. Agents are ordered by their mean rank by the first metric.
+    """
+    ranks = {metric: _ranks(table[table["metric"] == metric], ascending=metric in small) for metric in metrics}
+    first = ranks[metrics[0]].mean()
+    agents = sorted(dict.fromkeys(table["agent"]), key=lambda agent: first.get(agent, np.inf))
+    tables = [
+        wide.reindex(columns=agents).melt(var_name="agent", value_name="rank", ignore_index=False).assign(metric=metric)
+        for metric, wide in ranks.items()
+    ]
+    ranked = pd.concat(tables).reset_index()
+    mean = ranked.groupby(["metric", "agent"])["rank"].transform("mean")
+    return ranked.assign(mean=mean)[["metric", "agent", "seed", "rank", "mean"]]
+
+
+def _ranks(values: pd.DataFrame, *, ascending: bool) -> pd.DataFrame:
+    """Makes a row for each seed that all agents have, and a column for each agent that has any value."""
+    wide = values.pivot(index="seed", columns="agent", values="value").dropna(axis=1, how="all").dropna()
+    # Equal means of accuracies may differ in their last bits, hence the rounding.
+    return wide.round(9).rank(axis=1, method="average", ascending=ascending)
+
+
+def as_text(table: pd.DataFrame, metrics: Sequence[str] = ()) -> pd.DataFrame:
+    """Writes estimates as "value [low, high]": a row for each agent, a column for each metric.
+
+    Args:
+        table: columns agent, metric, value, low, high; each agent and metric once.
+        metrics: the columns; all metrics by default.
+    """
+    text = [f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in table.itertuples()]
+    columns = list(metrics) or list(dict.fromkeys(table["metric"]))
+    wide = table.assign(text=text).pivot(index="agent", columns="metric", values="text")
+    wide = wide.loc[list(dict.fromkeys(table["agent"])), columns]
+    return wide.rename(index=agent_name).rename_axis(index=None, columns=None)

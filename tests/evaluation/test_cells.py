@@ -1,0 +1,83 @@
+"""Tidy tables against the matrices that they come from, ranks against SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from cldf_core.evaluation.bootstrap import matrices
+from cldf_core.evaluation.cells import as_text, cell_changes, cell_values, loss_table, rank_table
+from cldf_core.evaluation.metrics import matrix
+from samples import random_scores
+
+FIRST, SECOND = random_scores(1), random_scores(2)
+
+
+def test_cell_values_are_the_matrix_of_each_agent_with_its_intervals():
+    cells = cell_values(pd.concat([FIRST.assign(agent="mir"), SECOND.assign(agent="er")]), "AUC")
+    assert list(cells) == ["agent", "step", "domain", "value", "low", "high"]
+    assert list(dict.fromkeys(cells["agent"])) == ["mir", "er"]
+    R = matrices(SECOND, ["AUC"])
+    low, high = R.metrics["AUC"].interval()
+    table = matrix(SECOND, "AUC")
+    for cell in cells[cells["agent"] == "er"].itertuples():
+        at = R.steps.index(cell.step), R.domains.index(cell.domain)
+        assert (cell.value, cell.low, cell.high) == (table.loc[cell.step, cell.domain], low[at], high[at])
+
+
+def test_cell_changes_are_differences_of_the_matrices_with_paired_intervals():
+    table = matrix(FIRST) - matrix(SECOND)
+    for cell in cell_changes(FIRST, SECOND).itertuples():
+        assert cell.value == table.loc[cell.step, cell.domain]
+        assert cell.low <= cell.value <= cell.high
+    nothing = cell_changes(FIRST, FIRST)
+    assert (nothing[["value", "low", "high"]] == 0).all(axis=None)  # paired: no spread where nothing differs
+
+
+def test_losses_are_counted_on_through_the_chunks_of_a_step():
+    steps = [{"step": 1, "domain": "a", "losses": [0.5, None, 0.25]}, {"step": 2, "domain": "b", "losses": [0.125]}]
+    want = [("er", 1, "a", 0.5, 1), ("er", 1, "a", 0.25, 2), ("er", 2, "b", 0.125, 1)]
+    assert list(loss_table("er", steps).itertuples(index=False, name=None)) == want
+
+
+def test_ranks_are_of_the_seeds_that_all_have():
+    values = {  # a tie in seed 0; seed 2 is not shared; `mine` has no forgetting
+        "average": {"er": [0.9, 0.8, 0.1], "mir": [0.9, 0.7], "mine": [0.5, 0.9]},
+        "forgetting": {"er": [0.1, 0.1], "mir": [0.2, 0.3], "mine": [np.nan, np.nan]},
+    }
+    rows = [(a, s, m, v) for m, of in values.items() for a, series in of.items() for s, v in enumerate(series)]
+    table = pd.DataFrame(rows, columns=["agent", "seed", "metric", "value"])
+    ranked = rank_table(table, ["average", "forgetting"], small=["forgetting"])
+    assert list(ranked) == ["metric", "agent", "seed", "rank", "mean"]
+    assert list(dict.fromkeys(ranked["agent"])) == ["er", "mine", "mir"]  # the best by the first metric comes first
+    ranks = {key: (part["rank"].tolist(), part["mean"].iloc[0]) for key, part in ranked.groupby(["metric", "agent"])}
+    assert ranks["average", "er"] == ([1.5, 2], 1.75)
+    assert ranks["average", "mine"] == ([3, 1], 2)
+    assert ranks["average", "mir"] == ([1.5, 3], 2.25)
+    assert (ranks["forgetting", "er"], ranks["forgetting", "mir"]) == (([1, 1], 1), ([2, 2], 2))
+    assert np.isnan(ranks["forgetting", "mine"][0]).all()
+    assert rank_table(table, ["nothing"]).empty
+
+
+@settings(deadline=None, max_examples=25)
+@given(values=st.lists(st.integers(0, 4), min_size=2, max_size=7))
+@pytest.mark.parametrize(("small", "sign"), [([], -1), (["average"], 1)])
+def test_ranks_are_scipys(values, small, sign):
+    table = pd.DataFrame({"agent": list("abcdefg")[: len(values)], "seed": 0, "metric": "average", "value": values})
+    got = rank_table(table, ["average"], small=small).set_index("agent")["rank"]
+    np.testing.assert_array_equal(got[table["agent"]], stats.rankdata(sign * np.array(values)))
+    assert got.is_monotonic_increasing
+
+
+def test_estimates_are_written_with_their_intervals():
+    rows = [("er", "average", 0.9, 0.85, 0.954), ("mine", "average", -0.1, np.nan, np.nan), ("er", "AUC", 1, 1, 1)]
+    table = pd.DataFrame(rows, columns=["agent", "metric", "value", "low", "high"])
+    text = as_text(table)
+    assert list(text) == ["average", "AUC"]
+    assert text["average"].to_dict() == {"ER (random)": "0.90 [0.85, 0.95]", "mine": "-0.10 [nan, nan]"}
+    assert text.loc["ER (random)", "AUC"] == "1.00 [1.00, 1.00]"
+    assert list(as_text(table, ["AUC"])) == ["AUC"]
