@@ -146,7 +146,7 @@ TRAPS: tuple[Trap, ...] = (
     ),
     _stream(
         ("channels",),
-        ("agents/base.py", 'options.channels == "BGR"'),
+        ("agents/base.py", 'o.channels == "BGR"'),
         "Red and blue change places. This matters for weights that were trained on RGB; without such weights it "
         "only is another draw of the first ones.",
     ),
@@ -157,7 +157,7 @@ TRAPS: tuple[Trap, ...] = (
     ),
     _stream(
         ("precision",),
-        ("spectrum.py", 'np.float64 if precision == "float32"'),
+        ("spectrum.py", 'np.float64 if self.precision == "float32"'),
         "Spectra are kept with 32 instead of 16 bits: not a mistake, but a difference.",
     ),
     _stream(
