@@ -80,7 +80,7 @@ from cldf_core import figures
 from cldf_core.evaluation import bootstrap, calibration
 from cldf_core.evaluation.cells import as_text
 from cldf_core.evaluation.seeds import means_over_seeds, paired_t_tests
-from cldf_core.results.metric_table import metric_card
+from cldf_core.results.metric_table import metric_table
 from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, find_run
 from cldf_core.workflow import sweep
@@ -110,7 +110,7 @@ split = "test" if "test" in options.splits else "validation"
 # The question of this notebook: **what is gained over sequential fine-tuning, and at what price?** The runs are
 # found by their options. If one is missing, the next cell says which.
 #
-# All that is said below comes from one table, the **metric card**: nine metrics of detection for every step and
+# All that is said below comes from one table, the **metric table**: nine metrics of detection for every step and
 # domain, nine of continual learning for every run, and the cost. (`cldf metrics` prints it for any runs, and for
 # files with scores of other programs.) `low` and `high` are the ends of a 95 % interval: the test photographs are
 # drawn again, with repetition, 1000 times, each real image together with the fakes made from it.
@@ -120,10 +120,10 @@ split = "test" if "test" in options.splits else "validation"
 runs = {agent: find_run(own) for agent, own in all_options.items()}
 scores = collect_scores(list(runs.values()))
 by_agent = {agent: scores[scores["agent"] == agent] for agent in runs}
-card = metric_card(list(runs.values()), split=split)
-save_table(card, out.figures, "08_card")
-print(*card.attrs["notes"], sep="\n")
-card.iloc[[0, 4, 8, -20, -1]]
+metrics = metric_table(list(runs.values()), split=split)
+save_table(metrics, out.figures, "08_metrics")
+print(*metrics.attrs["notes"], sep="\n")
+metrics.iloc[[0, 4, 8, -20, -1]]
 
 # %% [markdown]
 # ## What does each know, after every step?
@@ -133,7 +133,7 @@ card.iloc[[0, 4, 8, -20, -1]]
 # Separate models are not here: they have no "after every step". Their matrix is in notebook 03.
 
 # %%
-cells = card[card["metric"] == "accuracy"]
+cells = metrics[metrics["metric"] == "accuracy"]
 panels = ["sequential", "icarl", "gdumb", "lwf", "sequential", "er", "mir", "joint"]
 save_figure(figures.matrices(cells, options.stream, panels=panels), out.figures, "08_matrices")
 
@@ -150,7 +150,7 @@ save_figure(figures.matrices(cells, options.stream, panels=panels), out.figures,
 
 # %%
 for measure in ("accuracy", "AUC"):
-    own = card[(card["metric"] == measure) & (card["agent"] != "separate")]
+    own = metrics[(metrics["metric"] == measure) & (metrics["agent"] != "separate")]
     figure = figures.over_time(own, options.stream, metric=measure)
     save_figure(figure, out.figures, f"08_over_time_{measure.lower()}")
 
@@ -178,7 +178,7 @@ def with_domain(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(metric=table["metric"] + (": " + table["domain"]).where(table["domain"] != "", ""))
 
 
-whole = with_domain(card[card["metric"].str.contains(": ")])
+whole = with_domain(metrics[metrics["metric"].str.contains(": ")])
 measure = whole["metric"].str.split(": ", n=1, expand=True)
 summary = whole.assign(measure=measure[0], metric=measure[1])
 accuracy = summary[summary["measure"] == "accuracy"]
@@ -216,10 +216,10 @@ as_text(accuracy, ["average", "learning", "forgetting (max-last)", "backward tra
 # balanced accuracy there. Does that help?
 
 # %%
-parts = [card[card["metric"].isin(["accuracy: average", "accuracy: unseen", "AUC: average", "AUC: unseen"])]]
+parts = [metrics[metrics["metric"].isin(["accuracy: average", "accuracy: unseen", "AUC: average", "AUC: unseen"])]]
 if split == "test" and "validation" in options.splits:
     fitted = ["accuracy: average", "accuracy: unseen"]
-    parts.append(metric_card(list(runs.values()), threshold="validation", metrics=fitted))
+    parts.append(metric_table(list(runs.values()), threshold="validation", metrics=fitted))
 ends = pd.concat(parts)
 label = {"declared": ", threshold 0.5", "validation": ", threshold fitted", "": ""}
 ends["metric"] = ends["metric"] + ends["threshold_from"].map(label)
@@ -434,7 +434,7 @@ print(*(f"Not run: cldf sweep {name}" for name, t in (("memory", sizes), ("order
 # %%
 units = {"seconds": 1, "peak memory (bytes)": 1e6, "memory buffer (bytes)": 1e6, "images trained on": 1e3}
 names = ["seconds", "peak memory (MB)", "remembered (MB)", "thousand images trained on"]
-cost = card[card["metric"].isin(units)][["agent", "metric", "value"]]
+cost = metrics[metrics["metric"].isin(units)][["agent", "metric", "value"]]
 cost["value"] /= cost["metric"].map(units)
 cost["cost"] = cost["metric"].map(dict(zip(units, names, strict=True)))
 save_table(cost.pivot(index="agent", columns="cost", values="value").reset_index(), out.figures, "08_cost")

@@ -188,7 +188,8 @@ for agent in ("sequential", "mir"):
         network = load_network(runs[agent].path / f"model-step{step}.safetensors")[0]
         whole = bootstrap.matrices(scored(network, step), ["accuracy"], split=split)
         for band in BANDS:
-            less = whole.metrics["accuracy"] - bootstrap.estimate(scored(network, step, band), split=split)
+            without = bootstrap.matrices(scored(network, step, band), ["accuracy"], split=split)
+            less = whole.metrics["accuracy"] - without.metrics["accuracy"]
             low, high = less.interval()
             for i, domain in enumerate(whole.domains):
                 rows.append((agent, step, domain, band, less.value[0, i], low[0, i], high[0, i]))

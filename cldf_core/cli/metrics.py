@@ -1,4 +1,4 @@
-"""`cldf metrics`: the metric card of runs and score files, printed or written."""
+"""`cldf metrics`: prints or writes the metrics of runs and score files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from cldf_core.options import UserError
 if TYPE_CHECKING:  # `cldf metrics --help` does not wait for it
     import pandas as pd
 
+DESCRIPTION = "Every metric of runs and of score files, with 95 % intervals."
 FORMATS = ("table", "csv", "json", "parquet")
-_WORDS = ("run", "agent", "seed", "step", "domain", "metric", "first", "second")
+_TEXT_COLUMNS = ("run", "agent", "seed", "step", "domain", "metric", "first", "second")
 _WITH_INTERVAL = ("value", "difference")
 
 
-def command(words: Sequence[str]) -> int:
-    """`cldf metrics` with these words."""
-    parser = argparse.ArgumentParser(
-        prog="cldf metrics", description="Every metric of runs and of score files, with 95 % intervals."
-    )
+def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the subcommand and its flags."""
+    _add_flags(subparsers.add_parser("metrics", help="every metric of runs and score files", description=DESCRIPTION))
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "runs",
@@ -50,27 +52,34 @@ def command(words: Sequence[str]) -> int:
     add("--resamples", type=int, default=1000, help="of the bootstrap over groups (default: 1000)")
     add("--format", choices=FORMATS, help="default: what --out ends with, else table")
     add("--out", type=Path, help="file for the result; with --compare a second one ends with -compare")
-    return main(parser.parse_args(words))
+    parser.set_defaults(call=run)
 
 
-def main(parsed: argparse.Namespace) -> int:
-    """Measures what the command line names; returns 0.
+def command(words: Sequence[str]) -> int:
+    """Runs `cldf metrics` with these words."""
+    parser = argparse.ArgumentParser(prog="cldf metrics", description=DESCRIPTION)
+    _add_flags(parser)
+    return run(parser.parse_args(words))
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Computes and writes the metrics that the command line names; returns 0.
 
     Raises:
-        UserError: as `metric_card`, `compared` and `paired`; or --resamples or --out cannot be what they are.
+        UserError: as `metric_table` and `compare`; or --resamples, --format or --out cannot be what they are.
     """
-    from cldf_core.results.compare import compared, paired, several_seeds
-    from cldf_core.results.metric_table import metric_card
+    from cldf_core.results.compare import compare
+    from cldf_core.results.metric_table import metric_table
 
     ending = parsed.out.suffix[1:].lower() if parsed.out else ""
-    how = parsed.format or (ending if ending in FORMATS else "table")
+    style = parsed.format or (ending if ending in FORMATS else "table")
     if parsed.resamples < 1:
         raise UserError(f"--resamples is {parsed.resamples}; allowed: a whole number from 1")
     if parsed.out:
         _check_out(parsed.out)
-    if how == "parquet" and not parsed.out:
+    if style == "parquet" and not parsed.out:
         raise UserError("--format is 'parquet'; needed besides: --out with a file")
-    runs = [name for given in parsed.runs for name in sorted(glob.glob(given)) or [given]]  # not every shell does it
+    runs = [name for word in parsed.runs for name in sorted(glob.glob(word)) or [word]]  # not every shell does it
     settings: dict[str, Any] = {
         "split": parsed.split,
         "threshold": parsed.threshold,
@@ -78,35 +87,32 @@ def main(parsed: argparse.Namespace) -> int:
         "stream": None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")],
         "resamples": parsed.resamples,
     }
-    card = metric_card(runs, video_from=parsed.video_from, **settings)
-    comparison = None
+    tables = {"metrics": metric_table(runs, video_from=parsed.video_from, **settings)}
     if parsed.compare:
-        comparison = compared(card) if several_seeds(card) else paired(runs, **settings)
+        tables["comparisons"] = compare(tables["metrics"], runs, **settings)
     for console in (sys.stdout, sys.stderr):
-        if isinstance(console, io.TextIOWrapper):  # it may lack letters of a name
+        if isinstance(console, io.TextIOWrapper):  # its encoding may lack letters of a name
             console.reconfigure(errors="backslashreplace")
-    notes = [*card.attrs["notes"], *(() if comparison is None else comparison.attrs["notes"])]
+    notes = [note for table in tables.values() for note in table.attrs["notes"]]
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    if how == "json":
-        parts = {"metrics": card} | ({} if comparison is None else {"comparisons": comparison})
-        values = {name: json.loads(part.to_json(orient="records", double_precision=15)) for name, part in parts.items()}
-        _give(json.dumps({**values, "notes": notes}, indent=1) + "\n", parsed.out)
-        return 0
-    tables = [card] if comparison is None else [card, comparison]
-    if how == "table":
-        _give("\n".join(_aligned(table) for table in tables), parsed.out)
-        return 0
-    for number, table in enumerate(tables):
-        out = parsed.out.with_stem(parsed.out.stem + "-compare") if parsed.out and number else parsed.out
-        if number and not out:
-            print()
-        _give(_undefined_told(table).to_csv(index=False, lineterminator="\n") if how == "csv" else table, out)
+    if style == "json":
+        texts = {name: table.to_json(orient="records", double_precision=15) for name, table in tables.items()}
+        values = {name: json.loads(text) for name, text in texts.items()}
+        _write(json.dumps({**values, "notes": notes}, indent=1) + "\n", parsed.out)
+    elif style == "table":
+        _write("\n".join(_aligned(table) for table in tables.values()), parsed.out)
+    else:
+        for number, table in enumerate(tables.values()):
+            out = parsed.out.with_stem(parsed.out.stem + "-compare") if parsed.out and number else parsed.out
+            if number and not out:
+                print()
+            _write(_nan_written(table).to_csv(index=False, lineterminator="\n") if style == "csv" else table, out)
     return 0
 
 
 def _check_out(out: Path) -> None:
-    """Finds out whether a file can be written there, before the work and not after it."""
+    """Checks before the work, not after it, that a file can be written there."""
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; needed: a file")
     try:
@@ -115,8 +121,8 @@ def _check_out(out: Path) -> None:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
 
 
-def _give(result: str | pd.DataFrame, out: Path | None) -> None:
-    """Prints a text, or writes text or parquet."""
+def _write(result: str | pd.DataFrame, out: Path | None) -> None:
+    """Prints a text, or writes a text or a table to a file."""
     from cldf_core.data.files import whole_file
 
     if out is None:
@@ -132,32 +138,26 @@ def _give(result: str | pd.DataFrame, out: Path | None) -> None:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
 
 
-def _undefined_told(table: pd.DataFrame) -> pd.DataFrame:
-    """With "NaN" for the values that are not defined, which are not to be taken for missing."""
-    told = {
-        name: table[name].astype(object).where(table[name].notna(), "NaN") for name in _WITH_INTERVAL if name in table
-    }
-    return table.assign(**told)
+def _nan_written(table: pd.DataFrame) -> pd.DataFrame:
+    """Writes "NaN" for undefined values, so that they are not taken for missing ones."""
+    names = [name for name in _WITH_INTERVAL if name in table]
+    return table.assign(**{name: table[name].astype(object).where(table[name].notna(), "NaN") for name in names})
 
 
 def _aligned(table: pd.DataFrame) -> str:
-    """A table to be read: numbers with four places, an interval in brackets, nothing for what is missing."""
-    unasked = ("low", "high", "threshold_from", "split", "spread")
-    names = [
-        str(name)
-        for name in table
-        if name not in unasked and not (name in ("p", "p_holm") and table[name].isna().all())
-    ]
+    """Writes a table to be read: numbers with four decimals, intervals in brackets, nothing for missing values."""
+    left_out = {"low", "high", "threshold_from", "split", "spread"}
+    left_out |= {name for name in ("p", "p_holm") if name in table and table[name].isna().all()}
+    names = [str(name) for name in table if name not in left_out]
     lines = [[f"{name} [95 % interval]" if name in _WITH_INTERVAL else name for name in names]]
-    told = _undefined_told(table).astype(object)
-    given = told.where(told.notna(), None)
-    for row in given.to_dict("records"):
-        cells = {name: _text(row[name]) for name in names}
+    values = _nan_written(table).astype(object)
+    for row in values.where(values.notna(), None).to_dict("records"):
+        cells = {name: _cell(row[name]) for name in names}
         for name in set(_WITH_INTERVAL) & set(names):
             if row["low"] is not None:
-                cells[name] += f" [{_text(row['low'])}, {_text(row['high'])}]"
+                cells[name] += f" [{_cell(row['low'])}, {_cell(row['high'])}]"
         lines.append(list(cells.values()))
-    left = [name in _WORDS for name in names]
+    left = [name in _TEXT_COLUMNS for name in names]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
         [cell.ljust(width) if to_left else cell.rjust(width) for cell, width, to_left in zip(*row, strict=True)]
@@ -166,7 +166,7 @@ def _aligned(table: pd.DataFrame) -> str:
     return "".join("  ".join(cells).rstrip() + "\n" for cells in padded)
 
 
-def _text(value: Any) -> str:
+def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) < 100 else f"{value:.0f}"
     return "" if value is None else str(value)

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 import psutil
 from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import content_hashes, source_hash, whole_file
 from cldf_core.data.images import ImageProblem, crop, open_image, perturb, reencode
+from cldf_core.data.runtime import in_processes
 from cldf_core.options import Options, UserError
 from cldf_core.spectrum import InputSpec
 
@@ -199,32 +199,16 @@ def _written(
     kept, aside, checksums = [], [], {}
     with whole_file(path) as partial:
         np.lib.format.open_memmap(partial, "w+", dtype, shape)  # zeros, which take no room yet
-        one = functools.partial(_fill, partial, root, options, factor)
-        many = len(images) >= PARALLEL_FROM
-        done = _each(one, list(blocks.values()), workers or ((os.cpu_count() or 1) if many else 1))
-        for block, (filled, bad, checksum) in zip(
-            blocks, tqdm(done, name, len(blocks), disable=None if many else True, leave=False), strict=True
-        ):
+        fill = functools.partial(_fill, partial, root, options, factor)
+        done = in_processes(
+            fill, list(blocks.values()), workers=workers, parallel_from=PARALLEL_FROM, size=len, label=name
+        )
+        for block, (filled, bad, checksum) in zip(blocks, done, strict=True):
             kept += filled
             aside += bad
             checksums[str(block)] = checksum
         yield kept, aside
     _write_facts(path, checksums)
-
-
-def _each(one: Any, blocks: Iterable[Any], workers: int) -> Iterator[Any]:
-    """Results in the blocks' order, computed here or by so many other processes."""
-    if workers == 1:
-        yield from map(one, blocks)
-        return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-
-    try:
-        # joblib's own processes do not import the main script again, so it needs no guard.
-        yield from Parallel(n_jobs=workers, return_as="generator", batch_size=1)(delayed(one)(b) for b in blocks)
-    finally:
-        get_reusable_executor().shutdown(wait=True)  # else they keep their memory for some minutes
 
 
 def _fill(

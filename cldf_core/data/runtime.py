@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import cldf_core
 
@@ -69,40 +69,52 @@ def in_processes(
     tasks: Sequence[T],
     *,
     workers: int | None = None,
-    parallel_from: int = 2,
-    size: Callable[[Any], int] = len,
-    unit: str = "image",
+    parallel_from: int = 0,
+    size: Callable[[T], int],
+    label: str | None = None,
     progress: bool | None = None,
 ) -> Iterator[R]:
-    """Computes `work` of every task, here or in other processes, and yields the results in the tasks' order.
+    """Yields `work(task)` for every task, in the order of the tasks, computed here or in other processes.
 
-    The processes are spawned by loky, which does not import the main script again, so a script needs no guard.
+    The processes are spawned by loky, which does not import the main script again, so a script needs no guard. They
+    end with the iteration, however it ends, and give their memory back.
 
     Args:
-        work: a function that can be sent to another process.
+        work: a function that can be pickled.
         tasks: its arguments, one for each call.
-        workers: number of processes; 1 stays in this one, None takes one for each processor if there is enough to do.
-        parallel_from: with `workers` None, the total size from which other processes are started.
-        size: how much a task counts on the progress bar.
-        unit: what it counts.
-        progress: shows a bar; None decides as `progress_wanted` does.
+        workers: number of processes; 1 computes here, None takes one for each processor if there is enough to do.
+        parallel_from: images from which that is enough.
+        size: the number of images in a task.
+        label: stands before the progress bar.
+        progress: shows the bar; None asks `progress_wanted`.
 
     Raises:
-        BrokenProcessPool: a process died, as it does when the memory runs out.
+        ValueError: workers is below 1.
+        UserError: a process died.
     """
     from tqdm.auto import tqdm
 
     total = sum(map(size, tasks))
     if workers is None:
         workers = (os.cpu_count() or 1) if total >= parallel_from else 1
-    workers = min(workers, len(tasks))
-    with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=total, unit=unit, leave=False, disable=not progress_wanted(progress)))
-        results = map(work, tasks)
-        if workers > 1:
-            from joblib.externals.loky import ProcessPoolExecutor
-
-            results = stack.enter_context(ProcessPoolExecutor(workers)).map(work, tasks)
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; allowed: 1 or more")
+    results = _pooled(work, tasks, workers) if min(workers, len(tasks)) > 1 else map(work, tasks)
+    with tqdm(desc=label, total=total, unit="image", leave=False, disable=not progress_wanted(progress)) as bar:
         for task, result in zip(tasks, results, strict=True):
             yield result
             bar.update(size(task))
+
+
+def _pooled(work: Callable[[T], R], tasks: Sequence[T], workers: int) -> Iterator[R]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    from cldf_core.options import UserError
+
+    try:
+        with ProcessPoolExecutor(min(workers, len(tasks))) as pool:
+            yield from pool.map(work, tasks)
+    except BrokenProcessPool:
+        raise UserError("a worker process died, perhaps for want of memory; fewer workers need less of it") from None

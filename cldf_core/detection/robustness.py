@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,13 +23,12 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import expit
-from tqdm.auto import tqdm
 
 from cldf_core.data.cache import Spectra
 from cldf_core.data.corruptions import VERSIONS, versions
 from cldf_core.data.files import file_hash, source_hash, whole_file
 from cldf_core.data.images import ImageProblem, open_image
-from cldf_core.data.runtime import progress_wanted, thread_count
+from cldf_core.data.runtime import in_processes, thread_count
 from cldf_core.detection.detector import Detector, logits_of
 from cldf_core.evaluation.traces import line_ratio
 from cldf_core.options import Options, UserError
@@ -212,14 +210,14 @@ def _measured(
         for start in range(0, len(table) if own[name] else 0, BLOCK)
     ]
     tasks = [(domains[name].root, [d for _, d in own[name]], images) for name, images in work]
-    count, gpu = sum(len(images) for _, images in work), any(next(d.network.parameters()).is_cuda for _, d in detectors)
-    if workers is None:
-        workers = (os.cpu_count() or 1) if count >= PARALLEL_FROM and not gpu else 1
+    if workers is None and any(next(d.network.parameters()).is_cuda for _, d in detectors):
+        workers = 1
+    done = in_processes(
+        _block, tasks, workers=workers, parallel_from=PARALLEL_FROM, size=lambda task: len(task[2]), progress=progress
+    )
     found: dict[str, list[_Found]] = {name: [] for name, _ in work}
-    with tqdm(total=count, unit="image", leave=False, disable=not progress_wanted(progress)) as bar:
-        for (name, images), of_block in zip(work, _each(_block, tasks, workers), strict=True):
-            found[name].append(of_block)
-            bar.update(len(images))
+    for (name, _), of_block in zip(work, done, strict=True):
+        found[name].append(of_block)
     scores, traces = [], []
     for name, blocks in found.items():
         logits, values, unusable = zip(*blocks, strict=True)
@@ -259,18 +257,6 @@ def _block(task: tuple[Path, Sequence[Detector], Sequence[str]]) -> _Found:
             inputs = InputSpec.from_options(options).network_input(pixels)
             logits[:, place] = [logits_of(d.network, d.options, inputs) for d in detectors]
     return logits, traces, aside
-
-
-def _each(one: Callable[[Any], Any], blocks: Sequence[Any], workers: int) -> Iterator[Any]:
-    """Results in the blocks' order, computed here or by so many other processes."""
-    if workers == 1 or len(blocks) < 2:
-        yield from map(one, blocks)
-        return
-    # joblib's own processes do not import the main script again, so it needs no guard.
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    with ProcessPoolExecutor(min(workers, len(blocks))) as pool:
-        yield from pool.map(one, blocks)
 
 
 def _tidy(kind: str, names: Sequence[str], what: str, parts: Sequence[np.ndarray], table: pd.DataFrame) -> pd.DataFrame:

@@ -181,23 +181,6 @@ def matrices(
     return Matrices(estimates, steps, domains, images, len(names))
 
 
-def estimate(
-    scores: pd.DataFrame,
-    statistic: Statistic | None = None,
-    metric: str = "accuracy",
-    *,
-    split: str = "test",
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Estimate:
-    """Estimates a statistic of R of one metric (see `Matrices.statistic`), or R itself if there is no statistic.
-
-    The other arguments are those of `matrices`.
-    """
-    R = matrices(scores, [metric], split=split, resamples=resamples, seed=seed)
-    return R.statistic(metric, statistic) if statistic else R.metrics[metric]
-
-
 def side_by_side(*estimates: Estimate) -> np.ndarray:
     """Puts the columns of estimates beside each other.
 
@@ -233,8 +216,8 @@ def summary(
     Raises:
         ValueError: as `matrices`, or there are more steps than domains in the stream.
     """
-    whole = estimate(scores, continual_and_unseen(stream), metric, split=split, resamples=resamples, seed=seed)
-    return _rows(whole, continual_names(scores, stream, split))
+    R = matrices(scores, [metric], split=split, resamples=resamples, seed=seed)
+    return _rows(R.statistic(metric, continual_and_unseen(stream)), continual_names(R.domains, stream))
 
 
 def paired_difference(
@@ -258,14 +241,14 @@ def paired_difference(
         raise ValueError("the two runs were tested on different images, so they cannot be paired")
     statistic = continual_and_unseen(stream)
     ours, theirs = (
-        estimate(scores, statistic, metric, split=split, resamples=resamples, seed=seed) for scores in (first, second)
+        matrices(scores, [metric], split=split, resamples=resamples, seed=seed) for scores in (first, second)
     )
-    return _rows(ours - theirs, continual_names(first, stream, split))
+    difference = ours.statistic(metric, statistic) - theirs.statistic(metric, statistic)
+    return _rows(difference, continual_names(ours.domains, stream))
 
 
-def continual_names(scores: pd.DataFrame, stream: Sequence[str], split: str = "test") -> list[str]:
-    """Returns the names of the values that `continual_and_unseen` computes."""
-    domains = dict.fromkeys(scores.loc[scores["split"] == split, "domain"])
+def continual_names(domains: Sequence[str], stream: Sequence[str]) -> list[str]:
+    """Returns the names of the values that `continual_and_unseen` computes for these tested domains."""
     return [*CONTINUAL, *(f"unseen: {name}" for name in domains if name not in stream)]
 
 

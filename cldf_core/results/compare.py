@@ -1,19 +1,28 @@
-"""Two agents side by side: over the seeds that both were trained with, or on the images that both were tested on."""
+"""Agents compared in pairs: over the seeds that both were trained with, or on the images that both were tested on."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cldf_core.evaluation.bootstrap import continual_and_unseen, continual_names, matrices
+from cldf_core.evaluation.bootstrap import Matrices, matrices
 from cldf_core.evaluation.metrics import DETECTION, THRESHOLD
 from cldf_core.evaluation.seeds import paired_t_tests
 from cldf_core.options import UserError
-from cldf_core.results.metric_table import COST, MEASURES, agent_names, declared_threshold, metrics_of, thresholds
+from cldf_core.results.metric_table import (
+    COST,
+    agent_names,
+    continual_measures,
+    continual_rows,
+    declared_threshold,
+    detection_rows,
+    metric_names,
+    thresholds,
+)
 from cldf_core.results.score_tables import Scores, read_scores
 from cldf_core.runs.folder import RunFolder
 
@@ -22,43 +31,46 @@ COMPARISON = (
 )
 
 
-def several_seeds(card: pd.DataFrame) -> bool:
-    """Whether a metric card holds two agents that share two seeds."""
-    seeds = card[(card["run"] != "") & card["seed"].notna()].groupby("agent")["seed"].agg(set)
-    return any(len(a & b) > 1 for a, b in itertools.combinations(seeds, 2))
+def compare(table: pd.DataFrame, runs: Sequence[str | Path | RunFolder], **settings: Any) -> pd.DataFrame:
+    """Compares over seeds where two agents of a metric table share two of them, else on the images of the runs."""
+    seeds = table[(table["run"] != "") & table["seed"].notna()].groupby("agent")["seed"].agg(set)
+    if any(len(a & b) > 1 for a, b in itertools.combinations(seeds, 2)):
+        return compare_over_seeds(table)
+    return compare_on_images(runs, **settings)
 
 
-def compared(card: pd.DataFrame) -> pd.DataFrame:
-    """Every two agents of a metric card compared by paired t tests over the seeds that both were trained with.
+def compare_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Compares every two agents of a metric table by paired t tests over the seeds that both were trained with.
 
     Args:
-        card: from `metric_card`.
+        table: from `metric_table`.
 
     Returns:
-        COMPARISON, spread "seeds": of each continual metric, and of each detection metric after the last step, the
-        mean difference of first minus second with its 95 % t interval; p, and p_holm, which is corrected for all
-        pairs of agents within the same metric and domain; n seeds.
+        COMPARISON with spread "seeds", for each continual metric and for each detection metric after the last step:
+        the mean difference of first minus second with its 95 % t interval; p, and p_holm, which is corrected for all
+        pairs of agents within the same metric and domain; n counts seeds. attrs["notes"] names the agents without seed.
 
     Raises:
         UserError: there are fewer than two agents.
     """
-    own = card[(card["run"] != "") & ~card["metric"].isin(COST) & card["seed"].notna()]
-    if own["agent"].nunique() < 2:
+    runs = table[table["run"] != ""]
+    seeded = runs[~runs["metric"].isin(COST) & runs["seed"].notna()]
+    if seeded["agent"].nunique() < 2:
         raise UserError(
-            f"--compare needs two agents with a seed; there: {', '.join(map(repr, own['agent'].unique())) or 'none'}"
+            f"--compare needs two agents with a seed; there: {', '.join(map(repr, seeded['agent'].unique())) or 'none'}"
         )
-    own = own[own["step"].isna() | (own["step"] == own.groupby("run")["step"].transform("max"))]
-    tables = []
-    for (metric, step, domain), part in own.groupby(["metric", "step", "domain"], sort=False, dropna=False):
-        tests = paired_t_tests(part[["agent", "seed", "value"]])
-        tables.append(tests.assign(metric=metric, step=step, domain=domain))
-    table = _typed(pd.concat(tables, ignore_index=True).assign(spread="seeds"))
-    without = card[(card["run"] != "") & card["seed"].isna()]["agent"].unique()
-    table.attrs["notes"] = [f"{agent} has no seed, so it is not compared with the others" for agent in without]
-    return table
+    last = seeded["step"].isna() | (seeded["step"] == seeded.groupby("run")["step"].transform("max"))
+    tests = [
+        paired_t_tests(part[["agent", "seed", "value"]]).assign(metric=metric, step=step, domain=domain)
+        for (metric, step, domain), part in seeded[last].groupby(["metric", "step", "domain"], sort=False, dropna=False)
+    ]
+    comparison = _typed(pd.concat(tests, ignore_index=True).assign(spread="seeds"))
+    without = runs.loc[runs["seed"].isna(), "agent"].unique()
+    comparison.attrs["notes"] = [f"{agent} has no seed, so it is not compared with the others" for agent in without]
+    return comparison
 
 
-def paired(
+def compare_on_images(
     runs: Sequence[str | Path | RunFolder],
     *,
     split: str = "test",
@@ -68,126 +80,91 @@ def paired(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Every two runs or score files compared on the images that both were tested on.
+    """Compares every two runs or score files on the images that both were tested on.
 
-    Args: as `metric_card`.
+    Args: as `metric_table`.
 
     Returns:
-        COMPARISON, spread "groups": of each detection metric after the last step (missing where the two have not the
-        same one), in every domain in which both were tested on the same images, and of each continual metric where
-        both have the same stream and images, the difference of first minus second with a 95 % interval, from the same
-        resamples of the groups for both. There is no p. n images, or groups for the continual metrics. Runs of one
-        agent have their seed in the name. attrs["notes"] says what could not be compared.
+        COMPARISON with spread "groups": the difference of first minus second with a 95 % interval, from the same
+        resamples of the groups for both, without p. Detection metrics are compared after the last step (missing where
+        the two have different ones), in every domain where both were tested on the same images; n counts images.
+        Continual metrics are compared where both have the same stream and images; n counts groups. Names of agents
+        with several runs include the seed. attrs["notes"] holds sentences on what could not be compared.
 
     Raises:
-        UserError: as `read_scores`; there is one run only; or two have no domain with the same images.
+        UserError: as `read_scores`; there is only one run; or two of them have no domain with the same images.
 
     Source: Efron & Tibshirani 1993, chapter 8.
     """
-    scores = read_scores(runs, stream)
-    if len(scores) < 2:
-        raise UserError(f"--compare needs two runs or files; there: {scores[0].run}")
-    names = _distinct(agent_names(scores), scores)
-    declared, wanted = declared_threshold(threshold), metrics_of(metrics)
-    at = [thresholds(one, one.table, split, declared) for one in scores]
+    sources = read_scores(runs, stream)
+    if len(sources) < 2:
+        raise UserError(f"--compare needs two runs or files; there: {sources[0].run}")
+    names, wanted, declared = _distinct_names(sources), metric_names(metrics), declared_threshold(threshold)
+    detection, continual = [name for name in DETECTION if name in wanted], continual_measures(wanted)
+    at = [thresholds(source, source.table, split, declared) for source in sources]
     how = {"split": split, "resamples": resamples, "seed": seed}
     rows: list[dict[str, Any]] = []
-    notes = []
-    for i, k in itertools.combinations(range(len(scores)), 2):
-        two = f"{names[i]} and {names[k]}"
-        last = [_last(scores[j].table, split, max(at[j])) for j in (i, k)]
-        both = _same_images(last)
-        if not both:
+    notes: list[str] = []
+    for i, k in itertools.combinations(range(len(sources)), 2):
+        two, steps = f"{names[i]} and {names[k]}", [max(at[i]), max(at[k])]
+        tested = [source.table[source.table["split"] == split] for source in (sources[i], sources[k])]
+        last = [table[table["step"] == step] for table, step in zip(tested, steps, strict=True)]
+        ours, theirs = (_images(table, "domain") for table in last)
+        shared = [domain for domain, images in ours.items() if theirs.get(domain) == images]
+        if not shared:
             raise UserError(f"--compare: {two} have no domain with the same images and labels after their last steps")
-        if left := sorted(set().union(*(set(table["domain"]) for table in last)) - set(both)):
+        if left := sorted({*ours, *theirs} - set(shared)):
             notes.append(f"{two} are not compared on {', '.join(left)}: there they were not tested on the same images")
-        if max(at[i]) != max(at[k]):
-            notes.append(f"{two} are compared after steps {max(at[i])} and {max(at[k])}, their last ones")
-        place = {"first": names[i], "second": names[k]}
-        last = _grouped_alike([table[table["domain"].isin(both)] for table in last])
-        rows += [place | row for row in _detection(last, (at[i], at[k]), wanted, how)]
-        whole = [one.table[one.table["split"] == split] for one in (scores[i], scores[k])]
-        known = scores[i].stream
-        if known is not None and scores[k].stream == known and _same_cells(whole):
-            rows += [place | row for row in _continual(_grouped_alike(whole), (at[i], at[k]), known, wanted, how)]
-    table = _typed(pd.DataFrame(rows).assign(spread="groups"))
-    table.attrs["notes"] = notes
-    return table
+        if steps[0] != steps[1]:
+            notes.append(f"{two} are compared after steps {steps[0]} and {steps[1]}, their last ones")
+        pair = {"first": names[i], "second": names[k]}
+        parts = _matrices([table[table["domain"].isin(shared)] for table in last], [at[i], at[k]], detection, how)
+        step = {"step": steps[0] if steps[0] == steps[1] else None}
+        by_metric = sorted(detection_rows(parts, detection), key=lambda row: detection.index(row["metric"]))
+        rows += [pair | row | step for row in by_metric]
+        trained, cells = sources[i].stream, [_images(table, ["step", "domain"]) for table in tested]
+        if trained is not None and sources[k].stream == trained and cells[0] == cells[1]:
+            parts = _matrices(tested, [at[i], at[k]], continual, how)
+            rows += [pair | row for measure in continual for row in continual_rows(parts, trained, wanted, measure)]
+    comparison = _typed(pd.DataFrame(rows).rename(columns={"value": "difference"}).assign(spread="groups"))
+    comparison.attrs["notes"] = notes
+    return comparison
 
 
-def _distinct(names: Sequence[str], scores: Sequence[Scores]) -> list[str]:
-    """Names of agents; those of several runs get the seed, and if that does not tell them apart, the run."""
-    seeds = [
-        f"{n}, seed {one.seed}" if names.count(n) > 1 and one.seed is not None else n
-        for n, one in zip(names, scores, strict=True)
+def _distinct_names(sources: Sequence[Scores]) -> list[str]:
+    """Returns the agents' names; those of several runs get the seed and, if they are still equal, the run."""
+    names = agent_names(sources)
+    seeded = [
+        f"{name}, seed {source.seed}" if names.count(name) > 1 and source.seed is not None else name
+        for name, source in zip(names, sources, strict=True)
     ]
-    return [f"{n} of {one.run}" if seeds.count(n) > 1 else n for n, one in zip(seeds, scores, strict=True)]
+    return [
+        f"{name} of {source.run}" if seeded.count(name) > 1 else name
+        for name, source in zip(seeded, sources, strict=True)
+    ]
 
 
-def _last(table: pd.DataFrame, split: str, step: int) -> pd.DataFrame:
-    return table[(table["split"] == split) & (table["step"] == step)]
+def _matrices(
+    tables: Sequence[pd.DataFrame], at: Sequence[dict[int, float]], metrics: Sequence[str], how: Mapping[str, Any]
+) -> list[Matrices]:
+    """Computes the matrices of two tables of the same images, with the same resamples."""
+    alike = zip(_grouped_alike(tables), at, strict=True)
+    return [matrices(table, metrics, threshold=threshold, **how) for table, threshold in alike]
 
 
-def _detection(
-    last: Sequence[pd.DataFrame], at: Sequence[dict[int, float]], wanted: Sequence[str], how: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """The detection metrics of two tables with the same images, each of one step."""
-    names = [name for name in DETECTION if name in wanted]
-    first, second = (matrices(table, names, threshold=own, **how) for table, own in zip(last, at, strict=True))
-    for name in names:
-        difference = first.metrics[name] - second.metrics[name]
-        low, high = difference.interval()
-        for i, domain in enumerate(first.domains):
-            step = first.steps[0] if first.steps == second.steps else None
-            row = {"metric": name, "step": step, "domain": domain, "n": first.images[0, i]}
-            yield row | {"difference": difference.value[0, i], "low": low[0, i], "high": high[0, i]}
-
-
-def _continual(
-    whole: Sequence[pd.DataFrame],
-    at: Sequence[dict[int, float]],
-    stream: Sequence[str],
-    wanted: Sequence[str],
-    how: Mapping[str, Any],
-) -> Iterator[dict[str, Any]]:
-    """The continual metrics of two tables with the same images after every step."""
-    statistic = continual_and_unseen(stream)
-    for measure in (m for m in MEASURES if any(name.startswith(f"{m}: ") for name in wanted)):
-        first, second = (matrices(table, [measure], threshold=own, **how) for table, own in zip(whole, at, strict=True))
-        difference = first.statistic(measure, statistic) - second.statistic(measure, statistic)
-        low, high = difference.interval()
-        for i, name in enumerate(continual_names(whole[0], stream, how["split"])):
-            kind, _, domain = name.partition(": ")
-            if f"{measure}: {kind}" in wanted:
-                row = {"metric": f"{measure}: {kind}", "domain": domain, "n": first.groups}
-                row |= {"step": len(stream) if domain else None, "difference": difference.value[i]}
-                yield row | {"low": low[i], "high": high[i]}
-
-
-def _same_images(tables: Sequence[pd.DataFrame]) -> list[str]:
-    """The domains in which two tables, each of one step, have the same images with the same labels."""
-    first, second = (
-        {domain: frozenset(zip(own["image"], own["label"], strict=True)) for domain, own in table.groupby("domain")}
-        for table in tables
-    )
-    return [str(domain) for domain, images in first.items() if second.get(domain) == images]
-
-
-def _same_cells(tables: Sequence[pd.DataFrame]) -> bool:
-    """Whether two tables have the same images with the same labels, in every step and domain."""
-    columns = ["step", "domain", "image", "label"]
-    first, second = (table[columns].sort_values(columns, ignore_index=True) for table in tables)
-    return first.equals(second)
+def _images(table: pd.DataFrame, by: str | list[str]) -> dict[Any, frozenset[tuple[str, int]]]:
+    """Returns the images with their labels, for each domain or for each step and domain."""
+    return {key: frozenset(zip(part["image"], part["label"], strict=True)) for key, part in table.groupby(by)}
 
 
 def _grouped_alike(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Two tables of the same images, sorted, with the groups of the one that knows more of what belongs together."""
-    known = min(tables, key=lambda table: table["group"].nunique())
-    group = known.drop_duplicates(["domain", "image"]).set_index(["domain", "image"])["group"]
+    """Sorts two tables of the same images and gives both the groups of the table that has fewer of them."""
+    coarse = min(tables, key=lambda table: table["group"].nunique())
+    group = coarse.drop_duplicates(["domain", "image"]).set_index(["domain", "image"])["group"]
     ordered = (table.sort_values(["step", "domain", "image"], ignore_index=True) for table in tables)
     return [t.assign(group=group.loc[list(zip(t["domain"], t["image"], strict=True))].array) for t in ordered]
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """COMPARISON, with whole numbers that may be missing."""
+    """Puts the columns of COMPARISON in order and gives them their types; whole numbers may be missing."""
     return table.reindex(columns=list(COMPARISON)).astype({"step": "Int64", "n": "Int64", "p": float, "p_holm": float})

@@ -1,6 +1,7 @@
-"""Grids of options: files in params/grids/ with option names, each with a list of its values; no torch.
+"""Grids of options, and what their sweeps have left.
 
-Every combination is a run of `cldf sweep`.
+A grid is a file in params/grids/ with names of options, each with a list of values. Every combination is a run of
+`cldf sweep`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 import cldf_core
 from cldf_core.data.runtime import project_root
-from cldf_core.options import Options, UserError, checked
+from cldf_core.options import FIELDS, Options, UserError, checked
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class Grid:
     """The values that options take in turn.
 
     Attributes:
-        name: of the file, without its suffix.
-        path: of the file.
-        values: for each option a list; unchecked.
+        name: the file's name without its suffix.
+        path: the file.
+        values: a list of unchecked values for each option.
     """
 
     name: str
@@ -35,11 +37,19 @@ class Grid:
 
     @property
     def settings(self) -> list[str]:
-        """The options that are varied besides the agent and the seed: columns of the tables."""
+        """The options that vary besides agent and seed: they become columns of tables."""
         return [name for name in self.values if name not in ("agent", "seed")]
 
+    @property
+    def run_columns(self) -> list[str]:
+        """The columns of the table of single runs."""
+        return ["run", "agent", *self.settings, "seed", "metric", "domain", "value"]
+
     def combinations(self, base: Mapping[str, Any]) -> list[Options]:
-        """The checked options of every combination, the last name changing fastest; all others are `base`'s.
+        """Returns the checked options of every combination, in which the last name changes fastest.
+
+        Args:
+            base: values of options that the grid does not name.
 
         Raises:
             OptionError: the file has a name or a value that is not allowed.
@@ -50,28 +60,28 @@ class Grid:
         ]
 
     def cells(self, options: Options) -> dict[str, Any]:
-        """The grid's options that a run depends on, each as a number or a text."""
-        own = options.model_dump()
-        return {name: as_cell(own[name]) for name in self.values if name in own}
+        """Returns the grid's options that a run depends on, as cells of a table."""
+        values = options.model_dump()
+        return {name: as_cell(values[name]) for name in self.values if name in values}
 
-    def told(self, options: Options) -> str:
-        """A run in a few words: "er, memory 50, seed 2"."""
+    def label(self, options: Options) -> str:
+        """Describes a run in a few words: "er, memory 50, seed 2"."""
         cells = {name: cell for name, cell in self.cells(options).items() if name != "agent"}
         return ", ".join([options.agent, *(f"{name} {cell}" for name, cell in cells.items())])
 
 
 def read_grid(name: str) -> Grid:
-    """A grid of the project.
+    """Reads a grid of the project.
 
     Raises:
-        UserError: there is no such grid, or it is not names with lists of values.
+        UserError: there is no such grid, or its file does not hold names with lists of values.
     """
-    # CLDF_ROOT may be a folder of results alone: then these are the grids beside the package.
+    # CLDF_ROOT may be a folder of results alone; then the grids beside the package are read.
     roots = (Path(cldf_core.__file__).parents[1], project_root())
-    there = {path.stem: path for root in roots for path in sorted(root.glob("params/grids/*.yaml"))}
-    if name not in there or not there[name].is_file():
-        raise UserError(f"there is no grid {name!r} in params/grids; allowed: {', '.join(sorted(there)) or 'none'}")
-    path = there[name]
+    paths = {path.stem: path for root in roots for path in sorted(root.glob("params/grids/*.yaml"))}
+    if name not in paths or not paths[name].is_file():
+        raise UserError(f"there is no grid {name!r} in params/grids; allowed: {', '.join(sorted(paths)) or 'none'}")
+    path = paths[name]
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -85,16 +95,36 @@ def read_grid(name: str) -> Grid:
 
 
 def distinct(combinations: Sequence[Options]) -> list[Options]:
-    """Without those that differ from an earlier one only in options that their agent does not read."""
-    found: dict[str, Options] = {}
+    """Leaves out combinations that differ from an earlier one only in options that their agent does not read."""
+    runs: dict[str, Options] = {}
     for options in combinations:
-        found.setdefault(options.model_dump_json(), options)
-    return list(found.values())
+        runs.setdefault(options.model_dump_json(), options)
+    return list(runs.values())
 
 
 def as_cell(value: Any) -> Any:
-    """An option's value in a table: a number, or a text."""
+    """Returns an option's value as a cell of a table: a number or a text."""
     if isinstance(value, list):
         return ", ".join(map(str, value))
     is_kept = isinstance(value, (int, float, str)) and not isinstance(value, bool)
-    return value if is_kept else json.dumps(value)  # true, null: as in the grid
+    return value if is_kept else json.dumps(value)  # true and null, as in the grid
+
+
+def read_sweep(grid: Grid, folder: Path) -> pd.DataFrame:
+    """Reads the values that the runs of a grid's sweep have given, from a folder with figures and tables.
+
+    Returns:
+        `Grid.run_columns`: continual metrics, those on unseen domains, and cost. An option that an agent does not read
+        is missing. Without a table there are no rows.
+    """
+    path = folder / "tables" / f"sweep_{grid.name}_runs.csv"
+    if not path.is_file():
+        return pd.DataFrame(columns=grid.run_columns)
+    missing = {name: [""] for name in ("value", *grid.settings)}
+    return with_whole_numbers(pd.read_csv(path, keep_default_na=False, na_values=missing))
+
+
+def with_whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Gives the columns of integer options the type of whole numbers, also where some are missing."""
+    whole = [name for name in table if name in FIELDS and FIELDS[name].annotation is int]
+    return table.astype({name: "Int64" if table[name].isna().any() else "int64" for name in whole})

@@ -1,8 +1,8 @@
-"""What there is to be measured: the scores of a run, or of a file that any program may have written.
+"""Tables of scores: those of a run, and those of a file that any program may have written.
 
-Such a file is CSV or parquet, a row per image and step, with the columns image, domain, label (0 or real, 1 or fake)
-and score (P(fake)); optional are step (else 1), split (else test), group (else the video, else the image), agent
-(else the file's name), seed, video and logit.
+Such a file is CSV or parquet and has a row for each image and step. It needs the columns image, domain, label (0 or
+real, 1 or fake) and score (P(fake)). Optional are step (else 1), split (else test), group (else the video, else the
+image), agent (else the file's name), seed, video and logit.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one agent, trained once.
+    """The scores of one agent that was trained once.
 
     Attributes:
-        run: the name of the run's folder, or the file.
-        agent: who was trained.
-        seed: of the training; None where that is not known.
-        table: step, domain, split, image, group, label, score; video where that is known.
-        stream: the trained domains, in their order; None where that is not known.
-        settings: the run's options but for agent and seed; none of a file's.
-        manifest: of the run; empty of a file.
+        run: the name of the run's folder, or of the file.
+        agent: the agent's name.
+        seed: the training's random seed; None if it is unknown.
+        table: columns step, domain, split, image, group, label, score, and video where videos are known.
+        stream: the trained domains, in their order; None if they are unknown.
+        settings: the run's options without agent and seed; empty for a file.
+        manifest: the run's manifest; empty for a file.
     """
 
     run: str
@@ -49,42 +49,42 @@ class Scores:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_scores(what: Sequence[str | Path | RunFolder], stream: Sequence[str] | None = None) -> list[Scores]:
-    """The scores that runs and files hold; a file may hold those of several agents and seeds.
+def read_scores(sources: Sequence[str | Path | RunFolder], stream: Sequence[str] | None = None) -> list[Scores]:
+    """Reads the scores of runs and files; a file may hold those of several agents and seeds.
 
     Args:
-        what: runs, their folders or their names in runs/, and files; each counts once.
+        sources: runs, their folders or their names in runs/, and files. A repeated one counts once.
         stream: the trained domains of the files, in their order. A run knows its own.
 
     Raises:
-        UserError: there is no such run or file, a run is not finished, or a file is not as it should be; the
-            sentence names file, row and column.
+        UserError: there is no such run or file, a run is not finished, or a file is malformed; the sentence names
+            file, row and column.
     """
-    if not what:
+    if not sources:
         raise UserError("no run and no file is named; needed: at least one")
-    found: dict[Path, list[Scores]] = {}
-    for given in what:
-        path = given.path if isinstance(given, RunFolder) else Path(given)
-        if not os.path.exists(path):  # unlike Path's, it says no to a name that is too long
+    scores: dict[Path, list[Scores]] = {}
+    for source in sources:
+        path = source.path if isinstance(source, RunFolder) else Path(source)
+        if not os.path.exists(path):  # Path.exists would fail with a name that is too long
             path = project_root() / "runs" / path
-        if path.absolute() in found:
+        if path.absolute() in scores:
             continue
         if os.path.isdir(path):
-            found[path.absolute()] = [_of_run(RunFolder(path))]
+            scores[path.absolute()] = [_run_scores(RunFolder(path))]
         elif os.path.isfile(path) and path.suffix.lower() in tables.SUFFIXES:
-            found[path.absolute()] = _of_file(path, str(given), stream)
+            scores[path.absolute()] = _file_scores(path, str(source), stream)
         else:
             raise UserError(
-                f"{str(given)!r} is no run and no table of scores; allowed: a finished run's folder, its name in "
+                f"{str(source)!r} is no run and no table of scores; allowed: a finished run's folder, its name in "
                 f"{project_root() / 'runs'}, or a file that ends with {' or '.join(tables.SUFFIXES)}"
             )
-    scores = [one for several in found.values() for one in several]
-    if stream is not None and all(one.manifest for one in scores):
+    found = [part for parts in scores.values() for part in parts]
+    if stream is not None and all(part.manifest for part in found):
         raise UserError("--stream is given, but there are only runs, which know theirs; allowed with a file of scores")
-    return scores
+    return found
 
 
-def _of_run(folder: RunFolder) -> Scores:
+def _run_scores(folder: RunFolder) -> Scores:
     manifest = folder.manifest
     if not folder.finished or "agent" not in manifest.get("options", {}):
         raise UserError(f"{folder.path} is no folder of a finished run; allowed: one that cldf reproduce or train made")
@@ -94,7 +94,7 @@ def _of_run(folder: RunFolder) -> Scores:
     return Scores(folder.path.name, options["agent"], options["seed"], folder.scores(), stream, settings, manifest)
 
 
-def _of_file(path: Path, name: str, stream: Sequence[str] | None) -> list[Scores]:
+def _file_scores(path: Path, name: str, stream: Sequence[str] | None) -> list[Scores]:
     table = _checked(path, tables.read_text(path))
     if stream is not None:
         domains = table["domain"].unique()
@@ -107,31 +107,30 @@ def _of_file(path: Path, name: str, stream: Sequence[str] | None) -> list[Scores
             raise UserError(
                 f"{path} has a step {last}; allowed with a --stream of {len(stream)} domains: 1 to {len(stream)}"
             )
-    known = None if stream is None else tuple(stream)
-    found = []
+    scores, known = [], None if stream is None else tuple(stream)
     for agent, of_agent in table.groupby("agent", sort=False):
-        for _, own in of_agent.groupby("seed", sort=False):
-            number = int(own["seed"].iloc[0])
-            own = own.drop(columns=["agent", "seed"])
-            found.append(Scores(name, str(agent), None if number < 0 else number, own, known))
-    return found
+        for _, part in of_agent.groupby("seed", sort=False):
+            seed = int(part["seed"].iloc[0])
+            part = part.drop(columns=["agent", "seed"])
+            scores.append(Scores(name, str(agent), None if seed < 0 else seed, part, known))
+    return scores
 
 
-def _checked(path: Path, given: pd.DataFrame) -> pd.DataFrame:
-    """The table with numbers for labels, scores, steps and seeds (-1: not known), and nothing missing."""
-    if absent := [name for name in NEEDED if name not in given]:
+def _checked(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table with numbers as labels, scores, steps and seeds (-1: unknown), and without missing values."""
+    if absent := [name for name in NEEDED if name not in raw]:
         raise UserError(
-            f"{path} has no column {absent[0]!r}, only {', '.join(given.columns)}; needed: {', '.join(NEEDED)}; "
+            f"{path} has no column {absent[0]!r}, only {', '.join(raw.columns)}; needed: {', '.join(NEEDED)}; "
             f"allowed besides: {', '.join(OPTIONAL)}"
         )
-    if given.empty:
+    if raw.empty:
         raise UserError(f"{path} has no row; needed: one for each image that was scored")
-    text = given.reindex(columns=[*NEEDED, *OPTIONAL], fill_value="").apply(lambda column: column.str.strip())
+    text = raw.reindex(columns=[*NEEDED, *OPTIONAL], fill_value="").apply(lambda column: column.str.strip())
 
     def check(column: str, good: Iterable[bool], allowed: str) -> None:
         bad = text.index[~pd.Series(good, text.index)]
         if len(bad):
-            raise UserError(f"{path}, row {bad[0]} has {column} {given.loc[bad[0], column]!r}; allowed: {allowed}")
+            raise UserError(f"{path}, row {bad[0]} has {column} {raw.loc[bad[0], column]!r}; allowed: {allowed}")
 
     def number(column: str, low: float, high: float, allowed: str, empty: float | None = None) -> pd.Series:
         values = pd.to_numeric(text[column], errors="coerce")
@@ -167,30 +166,19 @@ def _checked(path: Path, given: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check_together(path: Path, table: pd.DataFrame) -> None:
-    """Rules that concern several rows."""
-
-    def check(bad: pd.Series, what: str, needed: str) -> None:
-        if bad.any():
-            row = table[bad].iloc[0]
-            raise UserError(f"{path}, row {bad.idxmax()} has {what.format(**row)}; needed: {needed}")
-
-    keys = ["agent", "seed", "step", "domain", "split", "image"]
-    check(
-        table.duplicated(keys),
-        "image {image!r} of domain {domain!r} once more",
-        "each once for each agent, seed, step and split",
-    )
+    """Checks the rules that concern several rows."""
 
     def differs(column: str, by: list[str]) -> pd.Series:
         return table[column] != table.groupby(by, sort=False)[column].transform("first")
 
-    check(
-        differs("label", ["domain", "image"]),
-        "image {image!r} of domain {domain!r} with another label than before",
-        "one label for an image",
-    )
-    check(
-        (table["video"] != "") & differs("group", ["domain", "video", "label"]),
-        "video {video!r} of domain {domain!r} in another group than before",
-        "one group for a video",
-    )
+    image, video = "image {image!r} of domain {domain!r}", "video {video!r} of domain {domain!r}"
+    twice = table.duplicated(["agent", "seed", "step", "domain", "split", "image"])
+    relabelled = differs("label", ["domain", "image"])
+    torn = (table["video"] != "") & differs("group", ["domain", "video", "label"])
+    for bad, problem in (
+        (twice, f"{image} once more; needed: each once for each agent, seed, step and split"),
+        (relabelled, f"{image} with another label than before; needed: one label for an image"),
+        (torn, f"{video} in another group than before; needed: one group for a video"),
+    ):
+        if bad.any():
+            raise UserError(f"{path}, row {bad.idxmax()} has {problem.format(**table[bad].iloc[0])}")

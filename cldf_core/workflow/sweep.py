@@ -18,10 +18,10 @@ import pandas as pd
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.seeds import means_over_seeds
-from cldf_core.options import FIELDS, Options, UserError
-from cldf_core.results.compare import COMPARISON, compared
-from cldf_core.results.grid import Grid, distinct, read_grid
-from cldf_core.results.metric_table import COST, metric_card
+from cldf_core.options import Options, UserError
+from cldf_core.results.compare import COMPARISON, compare_over_seeds
+from cldf_core.results.grid import Grid, distinct, read_grid, read_sweep, with_whole_numbers
+from cldf_core.results.metric_table import COST, metric_table
 from cldf_core.runs.folder import RunFolder, save_figure, save_table
 from cldf_core.workflow.notebooks import LAST, notebook_parameters, publish
 from cldf_core.workflow.parameters import Parameters
@@ -76,30 +76,23 @@ def sweep_folder(name: str, parameters: Parameters) -> RunFolder:
 
 
 def results(name: str, parameters: Parameters) -> pd.DataFrame:
-    """What the runs of a sweep have given, read from its table; nothing is run.
+    """Reads what the runs of a sweep have given (see `read_sweep`); nothing is run.
+
+    The table is that in runs/ or, if there is none and the parameters are those of the quick profile, the committed one.
 
     Args:
-        name: of the grid.
+        name: the grid's name.
         parameters: those of notebook 08.
-
-    Returns:
-        run, agent, a column for each other option of the grid, seed, metric, domain, value: continual metrics, those
-        on unseen domains, and cost. An option that an agent does not read is missing. From runs/; where there is
-        nothing and the parameters are those of the quick profile, from the committed table; else without rows.
 
     Raises:
         UserError: there is no such grid.
     """
-    grid, file = read_grid(name), f"tables/sweep_{name}_runs.csv"
-    own, committed = sweep_folder(name, parameters).figures / file, project_root() / "figures" / file
-    if own.is_file():
-        path = own
-    elif committed.is_file() and parameters == notebook_parameters(LAST, "quick"):
-        path = committed
-    else:
-        return pd.DataFrame(columns=_run_columns(grid))
-    frame = pd.read_csv(path, keep_default_na=False, na_values={n: [""] for n in ("value", *grid.settings)})
-    return _typed(frame)
+    grid = read_grid(name)
+    table = read_sweep(grid, sweep_folder(name, parameters).figures)
+    committed = read_sweep(grid, project_root() / "figures")
+    if table.empty and len(committed):
+        return committed if parameters == notebook_parameters(LAST, "quick") else table
+    return table
 
 
 def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tuple[Options, RunFolder]], list[str]]:
@@ -108,8 +101,8 @@ def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tup
 
     finished, failed = [], []
     for number, options in enumerate(points, start=1):
-        told = grid.told(options)
-        print(f"{number} of {len(points)}: {told} …", end=" ", flush=True, file=sys.stdout if dry else sys.stderr)
+        label = grid.label(options)
+        print(f"{number} of {len(points)}: {label} …", end=" ", flush=True, file=sys.stdout if dry else sys.stderr)
         since = time.perf_counter()
         try:
             folder, status = _found(options), "done before"
@@ -122,7 +115,7 @@ def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tup
             finished.append((options, folder))
         except (UserError, MemoryError, RuntimeError) as error:
             why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            failed.append(f"{told}: {' '.join(why.split()).removesuffix(':')}")
+            failed.append(f"{label}: {' '.join(why.split()).removesuffix(':')}")
             status = "failed"
         print(status, file=sys.stderr)
     return finished, failed
@@ -141,13 +134,13 @@ def _write(
     grid: Grid, finished: Sequence[tuple[Options, RunFolder]], combinations: Sequence[Options], out: Path
 ) -> str:
     """Writes the tables and the figure of the ranks; returns the table to be read."""
-    card = _measured(grid, finished)
-    means = means_over_seeds(card, ["agent", *grid.settings, "step", "domain", "metric"])
-    runs = card[card["metric"].str.contains(": ") | card["metric"].isin(COST)][_run_columns(grid)]
+    table = _measured(grid, finished)
+    means = means_over_seeds(table, ["agent", *grid.settings, "step", "domain", "metric"])
+    runs = table[table["metric"].str.contains(": ") | table["metric"].isin(COST)][grid.run_columns]
     cells = [grid.cells(options) for options in combinations]
     values = [dict.fromkeys(cell[name] for cell in cells if name in cell) for name in grid.settings]
     settings = list(itertools.product(*values))
-    tests = _tests(grid, card, settings)
+    tests = _tests(grid, table, settings)
     shutil.rmtree(out, ignore_errors=True)  # what an earlier sweep wrote and this one does not
     save_table(means, out, f"sweep_{grid.name}")
     save_table(runs, out, f"sweep_{grid.name}_runs")
@@ -160,33 +153,33 @@ def _write(
 
 
 def _measured(grid: Grid, finished: Sequence[tuple[Options, RunFolder]]) -> pd.DataFrame:
-    """The metric card's rows of the last step and of the whole stream, with the grid's settings as columns."""
+    """The metric table's rows of the last step and of the whole stream, with the grid's settings as columns."""
     of_run = {folder.path.name: options for options, folder in finished}
     # One resample, since the spread here is that over seeds.
-    card = metric_card([folder for _, folder in finished], split=_split(list(of_run.values())), resamples=1)
-    for note in card.attrs["notes"]:
+    table = metric_table([folder for _, folder in finished], split=_split(list(of_run.values())), resamples=1)
+    for note in table.attrs["notes"]:
         print(f"note: {note}", file=sys.stderr)
-    card = card[card["run"] != ""]
-    last = card["step"].isna() | (card["step"] == card.groupby("run")["step"].transform("max"))
+    table = table[table["run"] != ""]
+    last = table["step"].isna() | (table["step"] == table.groupby("run")["step"].transform("max"))
     # All runs are made in one process, whose peak memory is that of its largest run.
-    card = card[last & (card["metric"] != "peak memory (bytes)")]
+    table = table[last & (table["metric"] != "peak memory (bytes)")]
     cells = {run: grid.cells(options) for run, options in of_run.items()}
-    columns = {"agent": card["run"].map({run: options.agent for run, options in of_run.items()})}
+    columns = {"agent": table["run"].map({run: options.agent for run, options in of_run.items()})}
     for name in grid.settings:
-        columns[name] = card["run"].map({run: own[name] for run, own in cells.items() if name in own})
-    return _typed(card.assign(**columns))
+        columns[name] = table["run"].map({run: own[name] for run, own in cells.items() if name in own})
+    return with_whole_numbers(table.assign(**columns))
 
 
-def _tests(grid: Grid, card: pd.DataFrame, settings: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+def _tests(grid: Grid, table: pd.DataFrame, settings: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     """Agents compared by continual metrics, setting by setting; one that does not read an option is in all of them."""
     columns = [*grid.settings, *COMPARISON]
     tables = []
     for setting in settings:
-        own = card[card["metric"].str.contains(": ")]
+        own = table[table["metric"].str.contains(": ")]
         values = dict(zip(grid.settings, setting, strict=True))
         for name, value in values.items():
             own = own[own[name].isna() | (own[name] == value)]
-        if own["agent"].nunique() > 1 and len(found := compared(own).query("n > 1")):
+        if own["agent"].nunique() > 1 and len(found := compare_over_seeds(own).query("n > 1")):
             tables.append(found.assign(**values)[columns])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
@@ -227,13 +220,3 @@ def _split(points: Sequence[Options]) -> str:
         if all(split in options.splits for options in points):
             return split
     raise UserError("the runs of this grid have no scored split in common; needed: test, or validation, in all splits")
-
-
-def _run_columns(grid: Grid) -> list[str]:
-    return ["run", "agent", *grid.settings, "seed", "metric", "domain", "value"]
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """With whole numbers for the options that are, also where some are missing."""
-    whole = [name for name in frame if name in FIELDS and FIELDS[name].annotation is int]
-    return frame.astype({name: "Int64" if frame[name].isna().any() else "int64" for name in whole})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cldf_core.evaluation import bootstrap as bootstrap_module
-from cldf_core.evaluation.bootstrap import Estimate, estimate, matrices, paired_difference, summary
+from cldf_core.evaluation.bootstrap import Estimate, matrices, paired_difference, summary
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, detection, matrix
 from evaluation.test_metrics import by_hand
 from samples import random_scores
@@ -21,6 +21,10 @@ STREAM = ["a", "b", "c"]  # another order than in the table
 def one_cell(labels, scores, groups) -> pd.DataFrame:
     columns = {"step": 1, "domain": "a", "split": "test", "image": np.arange(len(labels)).astype(str)}
     return pd.DataFrame({**columns, "group": groups, "label": labels, "score": scores})
+
+
+def estimate(scores: pd.DataFrame, metric: str = "accuracy", **how) -> Estimate:
+    return matrices(scores, [metric], **how).metrics[metric]
 
 
 def weights_of(groups: int, resamples: int, seed: int) -> np.ndarray:
@@ -302,7 +306,8 @@ def test_paired_difference_takes_the_same_resamples_of_both():
     first, second = random_scores(1), random_scores(2)
     got = paired_difference(first, second, ["b", "a", "c"], resamples=100, seed=5).set_index("metric")
     one, other = (
-        estimate(s, lambda R, steps, domains: R[:, -1, :3].mean(1), resamples=100, seed=5) for s in (first, second)
+        matrices(s, ["accuracy"], resamples=100, seed=5).statistic("accuracy", lambda R, *_: R[:, -1, :3].mean(1))
+        for s in (first, second)
     )
     want = Estimate(one.value - other.value, one.draws - other.draws, one.left_out - other.left_out, one.groups)
     assert got.loc["average", ["low", "high"]].tolist() == pytest.approx([float(x) for x in want.interval()])

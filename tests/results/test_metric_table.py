@@ -18,8 +18,8 @@ from cldf_core.cli import main
 from cldf_core.evaluation.bootstrap import matrices, paired_difference, summary
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, best_threshold, detection, matrix
 from cldf_core.options import UserError
-from cldf_core.results.compare import COMPARISON, compared, paired, several_seeds
-from cldf_core.results.metric_table import COLUMNS, COST, metric_card
+from cldf_core.results.compare import COMPARISON, compare_on_images, compare_over_seeds
+from cldf_core.results.metric_table import COLUMNS, COST, metric_table
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
 from samples import make_data, tiny_options
@@ -66,7 +66,7 @@ def as_file(scores: pd.DataFrame, path):
 
 def test_the_card_of_a_run_is_tidy_and_complete(trained):
     folder = trained["er", 0]
-    card = metric_card([folder], **FEW)
+    card = metric_table([folder], **FEW)
     assert tuple(card.columns) == COLUMNS
     assert COLUMNS[:10] == ("run", "agent", "seed", "step", "domain", "metric", "value", "low", "high", "n")
     assert set(card["run"]) == {folder.path.name}
@@ -78,14 +78,14 @@ def test_the_card_of_a_run_is_tidy_and_complete(trained):
     assert set(card["metric"]) == {*DETECTION, *continual, *COST}
     assert len(card) == 2 * 3 * len(DETECTION) + len(continual) + len(COST)
     assert card.attrs["notes"] == []
-    pd.testing.assert_frame_equal(card, metric_card([str(folder.path)], **FEW))
-    pd.testing.assert_frame_equal(card, metric_card([folder.path.name], **FEW))
+    pd.testing.assert_frame_equal(card, metric_table([str(folder.path)], **FEW))
+    pd.testing.assert_frame_equal(card, metric_table([folder.path.name], **FEW))
 
 
 def test_detection_rows_are_the_metrics_of_the_stored_scores(trained):
     scores = trained["er", 0].scores()
     for split in ("test", "validation"):
-        card = metric_card([trained["er", 0]], split=split, **FEW)
+        card = metric_table([trained["er", 0]], split=split, **FEW)
         rows = card[card["metric"].isin(DETECTION)]
         R = matrices(scores, DETECTION, split=split, resamples=60).metrics
         for row in rows.itertuples():
@@ -103,7 +103,7 @@ def test_detection_rows_are_the_metrics_of_the_stored_scores(trained):
 
 def test_continual_rows_are_the_summary(trained):
     folder = trained["er", 0]
-    card = metric_card([folder], **FEW).set_index("metric")
+    card = metric_table([folder], **FEW).set_index("metric")
     for measure in ("accuracy", "AUC"):
         want = summary(folder.scores(), STREAM, measure, resamples=60).set_index("metric")
         for name in CONTINUAL:
@@ -118,7 +118,7 @@ def test_continual_rows_are_the_summary(trained):
 
 def test_cost_rows_are_the_manifests_and_what_is_missing_has_no_row(trained, copied):
     manifest = trained["er", 0].manifest
-    card = metric_card([trained["er", 0]], metrics=COST).set_index("metric")
+    card = metric_table([trained["er", 0]], metrics=COST).set_index("metric")
     assert list(card.index) == list(COST)
     memory = max(step["memory_bytes"] for step in manifest["steps"])
     want = [manifest["seconds"], manifest["peak_memory_bytes"], memory, manifest["images"]]
@@ -130,7 +130,7 @@ def test_cost_rows_are_the_manifests_and_what_is_missing_has_no_row(trained, cop
     del older["seconds"]
     folder = copied()
     folder.write_manifest(older)
-    assert metric_card([folder], metrics=COST).set_index("metric")["value"].to_dict() == {
+    assert metric_table([folder], metrics=COST).set_index("metric")["value"].to_dict() == {
         "peak memory (bytes)": manifest["peak_memory_bytes"],
         "images trained on": 5,
     }
@@ -138,7 +138,7 @@ def test_cost_rows_are_the_manifests_and_what_is_missing_has_no_row(trained, cop
 
 def test_metrics_can_be_chosen_by_name(trained):
     def names(*metrics: str) -> list[str]:
-        return list(dict.fromkeys(metric_card([trained["er", 0]], metrics=metrics, resamples=5)["metric"]))
+        return list(dict.fromkeys(metric_table([trained["er", 0]], metrics=metrics, resamples=5)["metric"]))
 
     assert names("AUC") == ["AUC"]
     assert names("eer", "seconds") == ["EER", "seconds"]
@@ -153,7 +153,7 @@ def test_metrics_can_be_chosen_by_name(trained):
 
 def test_a_declared_threshold_is_told_where_it_counts(trained):
     scores = trained["er", 0].scores()
-    card = metric_card([trained["er", 0]], threshold="0.3", **FEW)
+    card = metric_table([trained["er", 0]], threshold="0.3", **FEW)
     with_threshold = card["metric"].str.startswith(("accuracy", "balanced"))
     assert (card.loc[with_threshold, "threshold"] == 0.3).all()
     assert set(card.loc[with_threshold, "threshold_from"]) == {"declared"}
@@ -161,7 +161,7 @@ def test_a_declared_threshold_is_told_where_it_counts(trained):
     assert set(card.loc[~with_threshold, "threshold_from"]) == {""}
     got = card[card["metric"] == "accuracy"].pivot(index="step", columns="domain", values="value")
     np.testing.assert_allclose(got, matrix(scores, threshold=0.3)[list(got)])
-    assert metric_card([trained["er", 0]], metrics=["accuracy"], **FEW)["threshold"].unique().tolist() == [0.5]
+    assert metric_table([trained["er", 0]], metrics=["accuracy"], **FEW)["threshold"].unique().tolist() == [0.5]
 
 
 def test_a_threshold_is_fitted_on_validation_scores_of_the_same_step_and_the_domains_trained_on(copied):
@@ -174,7 +174,7 @@ def test_a_threshold_is_fitted_on_validation_scores_of_the_same_step_and_the_dom
 
     folder = copied(moved)
     scores = folder.scores()
-    card = metric_card([folder], threshold="validation", **FEW)
+    card = metric_table([folder], threshold="validation", **FEW)
     for step in (1, 2):
         seen = scores.query("split == 'validation' and step == @step and domain in @STREAM[:@step]")
         want, _ = best_threshold(seen["score"].to_numpy(), seen["label"].to_numpy())
@@ -190,7 +190,7 @@ def test_a_threshold_is_fitted_on_validation_scores_of_the_same_step_and_the_dom
     assert average["threshold_from"] == "validation"
     # Other test scores change no threshold.
     other = copied(lambda s: moved(s).assign(score=lambda t: t["score"].where(t["split"] != "test", 0.01)), "other")
-    again = metric_card([other], threshold="validation", metrics=["accuracy"], **FEW)
+    again = metric_table([other], threshold="validation", metrics=["accuracy"], **FEW)
     assert again["threshold"].tolist() == card.loc[card["metric"] == "accuracy", "threshold"].tolist()
 
 
@@ -198,7 +198,7 @@ def test_separate_models_get_a_threshold_from_their_own_domain(copied):
     manifest = copied(name="first").manifest
     folder = copied(name="second", options={**manifest["options"], "agent": "separate"})
     scores = folder.scores()
-    card = metric_card([folder], threshold="validation", metrics=["accuracy"], **FEW)
+    card = metric_table([folder], threshold="validation", metrics=["accuracy"], **FEW)
     own = scores.query("split == 'validation' and step == 2 and domain == 'second'")
     want, _ = best_threshold(own["score"].to_numpy(), own["label"].to_numpy())
     assert set(card.loc[card["step"] == 2, "threshold"]) == {want}
@@ -206,20 +206,20 @@ def test_separate_models_get_a_threshold_from_their_own_domain(copied):
 
 def test_thresholds_that_cannot_be_had_are_told(trained, copied, tmp_path):
     with pytest.raises(UserError, match="--threshold is 'high'; allowed: a number, or validation"):
-        metric_card([trained["er", 0]], threshold="high")
+        metric_table([trained["er", 0]], threshold="high")
     with pytest.raises(UserError, match="--threshold is nan; allowed: a number, or validation"):
-        metric_card([trained["er", 0]], threshold=float("nan"))
+        metric_table([trained["er", 0]], threshold=float("nan"))
     with pytest.raises(UserError, match="what a threshold is fitted on cannot judge it"):
-        metric_card([trained["er", 0]], threshold="validation", split="validation")
+        metric_table([trained["er", 0]], threshold="validation", split="validation")
     without = copied(lambda scores: scores[scores["split"] == "test"])
     with pytest.raises(UserError, match="copy has no validation scores of both classes in step 1, of the domains"):
-        metric_card([without], threshold="validation")
+        metric_table([without], threshold="validation")
     reals = copied(lambda scores: scores[(scores["split"] == "test") | (scores["label"] == 0)], "reals")
     with pytest.raises(UserError, match="reals has no validation scores of both classes in step 1"):
-        metric_card([reals], threshold="validation")
+        metric_table([reals], threshold="validation")
     path = as_file(trained["er", 0].scores().query("split == 'test'"), tmp_path / "s.csv")
     with pytest.raises(UserError, match=r"s.csv has no validation scores of both classes in step 1; allowed: a number"):
-        metric_card([path], threshold="validation")
+        metric_table([path], threshold="validation")
 
 
 # --- files, videos ---
@@ -228,8 +228,8 @@ def test_thresholds_that_cannot_be_had_are_told(trained, copied, tmp_path):
 def test_a_file_with_the_scores_of_a_run_gives_the_same_numbers(trained, tmp_path):
     scores = trained["er", 0].scores()
     path = as_file(scores, tmp_path / "theirs.csv")
-    theirs = metric_card([path], stream=STREAM, threshold="validation", **FEW)
-    ours = metric_card([trained["er", 0]], threshold="validation", **FEW)
+    theirs = metric_table([path], stream=STREAM, threshold="validation", **FEW)
+    ours = metric_table([trained["er", 0]], threshold="validation", **FEW)
     ours = ours[~ours["metric"].isin(COST)]
     assert set(theirs["run"]) == {str(path)}
     assert set(theirs["agent"]) == {"theirs"}
@@ -239,26 +239,26 @@ def test_a_file_with_the_scores_of_a_run_gives_the_same_numbers(trained, tmp_pat
 
 
 def test_without_a_stream_there_are_no_continual_rows_and_a_note(trained, tmp_path):
-    card = metric_card([as_file(trained["er", 0].scores(), tmp_path / "theirs.csv")], **FEW)
+    card = metric_table([as_file(trained["er", 0].scores(), tmp_path / "theirs.csv")], **FEW)
     assert set(card["metric"]) == set(DETECTION)
     assert card.attrs["notes"] == [
         f"{tmp_path / 'theirs.csv'}: its stream is not known, so there are no continual metrics; --stream tells it"
     ]
     with pytest.raises(UserError, match="--stream is given, but there are only runs, which know theirs"):
-        metric_card([trained["er", 0]], stream=STREAM)
+        metric_table([trained["er", 0]], stream=STREAM)
 
 
 def test_a_missing_step_and_a_missing_class_give_nan_never_a_number(trained, tmp_path):
     scores = trained["er", 0].scores().query("split == 'test'")
     last = as_file(scores[scores["step"] == 2], tmp_path / "last.csv")
-    card = metric_card([last], stream=STREAM, **FEW).set_index("metric")
+    card = metric_table([last], stream=STREAM, **FEW).set_index("metric")
     continual = card[card.index.str.contains(": ")]
     known = continual[continual["value"].notna()]
     assert set(known.index) == {f"{m}: {name}" for m in ("accuracy", "AUC") for name in ("average", "unseen")}
     assert continual.drop(known.index)[["low", "high"]].isna().all().all()
     assert set(card.loc[["accuracy"], "step"]) == {2}
     fakes = as_file(scores[(scores["label"] == 1) | (scores["domain"] != "second")], tmp_path / "fakes.csv")
-    card = metric_card([fakes], stream=STREAM, **FEW)
+    card = metric_table([fakes], stream=STREAM, **FEW)
     cell = card[(card["domain"] == "second") & (card["step"] == 2)].set_index("metric")
     assert set(cell.index[cell["value"].notna()]) == {"accuracy", "accuracy on fake", "ECE"}
     assert cell.loc[cell["value"].isna(), ["low", "high"]].isna().all().all()
@@ -274,7 +274,7 @@ def test_videos_are_the_means_of_their_frames_beside_the_frames(tmp_path):
     )
     alone = pd.DataFrame([("x.png", "a", 0, 0.5, "")], columns=frames.columns)  # belongs to no video
     pd.concat([frames, alone]).to_csv(tmp_path / "v.csv", index=False)
-    card = metric_card([tmp_path / "v.csv"], **FEW).set_index("metric")
+    card = metric_table([tmp_path / "v.csv"], **FEW).set_index("metric")
     assert set(card.index) == {*DETECTION, *(f"{name} of videos" for name in DETECTION)}
     means = frames.groupby("video").agg(label=("label", "first"), score=("score", "mean"))
     want = detection(means["label"].to_numpy(), means["score"].to_numpy())
@@ -283,12 +283,12 @@ def test_videos_are_the_means_of_their_frames_beside_the_frames(tmp_path):
         assert card.loc[f"{name} of videos", "n"] == 8
         assert card.loc[name, "n"] == 37
     assert card.loc["accuracy of videos", "threshold"] == 0.5
-    assert len(metric_card([tmp_path / "v.csv"], metrics=["AUC"], **FEW)) == 2
+    assert len(metric_table([tmp_path / "v.csv"], metrics=["AUC"], **FEW)) == 2
 
 
 def test_groups_can_be_taken_for_videos(trained):
     folder = trained["er", 0]
-    card = metric_card([folder], video_from="group", **FEW).set_index("metric")
+    card = metric_table([folder], video_from="group", **FEW).set_index("metric")
     scores = folder.scores().query("split == 'test' and step == 2 and domain == 'second'")
     means = scores.groupby(["group", "label"])["score"].mean().reset_index()
     got = card.loc["AUC of videos"].query("step == 2 and domain == 'second'")
@@ -298,14 +298,14 @@ def test_groups_can_be_taken_for_videos(trained):
     with pytest.raises(
         UserError, match="--video-from is 'video'; allowed for er-.*: step, domain, split, image, group"
     ):
-        metric_card([folder], video_from="video")
+        metric_table([folder], video_from="video")
 
 
 def test_a_split_that_is_not_there_is_told(trained, copied):
     with pytest.raises(UserError, match="--split is 'train'; allowed: test, validation"):
-        metric_card([trained["er", 0]], split="train")
+        metric_table([trained["er", 0]], split="train")
     with pytest.raises(UserError, match="copy has no validation scores; there are: test"):
-        metric_card([copied(lambda scores: scores[scores["split"] == "test"])], split="validation")
+        metric_table([copied(lambda scores: scores[scores["split"] == "test"])], split="validation")
 
 
 # --- several seeds, several agents ---
@@ -313,7 +313,7 @@ def test_a_split_that_is_not_there_is_told(trained, copied):
 
 def test_means_over_seeds_have_a_t_interval(trained):
     runs = list(trained.values())
-    card = metric_card(runs, **FEW)
+    card = metric_table(runs, **FEW)
     means = card[card["run"] == ""]
     assert means["seed"].isna().all()
     assert (means["n"] == 2).all()
@@ -330,22 +330,22 @@ def test_means_over_seeds_have_a_t_interval(trained):
     accuracy = means[means["metric"] == "accuracy"]
     assert set(accuracy["threshold"]) == {0.5}
     assert set(accuracy["threshold_from"]) == {"declared"}
-    assert (metric_card([trained["er", 0], trained["sequential", 1]], **FEW)["run"] != "").all()
+    assert (metric_table([trained["er", 0], trained["sequential", 1]], **FEW)["run"] != "").all()
 
 
 def test_agents_with_other_options_are_not_taken_for_one(trained, copied):
     options = trained["er", 0].manifest["options"]
     other = copied(name="other", options={**options, "memory": 16, "seed": 3})
-    card = metric_card([trained["er", 0], trained["er", 1], other], metrics=["AUC"], **FEW)
+    card = metric_table([trained["er", 0], trained["er", 1], other], metrics=["AUC"], **FEW)
     assert set(card["agent"]) == {"er (memory=12)", "er (memory=16)"}
     assert set(card.loc[card["run"] == "", "agent"]) == {"er (memory=12)"}
     with pytest.raises(UserError, match=r"er-.* and copy are both of agent 'er' with seed 0 and the same options"):
-        metric_card([trained["er", 0], copied()])
+        metric_table([trained["er", 0], copied()])
 
 
 def test_agents_are_compared_over_their_seeds(trained):
-    card = metric_card(list(trained.values()), **FEW)
-    table = compared(card)
+    card = metric_table(list(trained.values()), **FEW)
+    table = compare_over_seeds(card)
     assert tuple(table.columns) == COMPARISON
     continual = {f"{m}: {name}" for m in ("accuracy", "AUC") for name in (*CONTINUAL, "unseen")}
     assert set(table["metric"]) == {*continual, *DETECTION}
@@ -359,12 +359,12 @@ def test_agents_are_compared_over_their_seeds(trained):
     assert row["p"] == pytest.approx(stats.ttest_rel(values["er"], values["sequential"]).pvalue)
     assert row["p_holm"] == row["p"]  # a single pair
     assert row["n"] == 2
-    table = compared(metric_card(list(trained.values()), metrics=["EER"], **FEW))
+    table = compare_over_seeds(metric_table(list(trained.values()), metrics=["EER"], **FEW))
     assert set(zip(table["metric"], table["step"], table["domain"], strict=True)) == {
         ("EER", 2, domain) for domain in (*STREAM, "unseen")
     }
     with pytest.raises(UserError, match="--compare needs two agents with a seed; there: 'er'"):
-        compared(metric_card([trained["er", 0], trained["er", 1]], **FEW))
+        compare_over_seeds(metric_table([trained["er", 0], trained["er", 1]], **FEW))
 
 
 def test_a_file_is_compared_with_runs(trained, tmp_path):
@@ -375,9 +375,9 @@ def test_a_file_is_compared_with_runs(trained, tmp_path):
         parts.append(own.assign(score=(own["label"] + rng.random(len(own))) / 2))
     pd.concat(parts).to_csv(tmp_path / "theirs.csv", index=False)
     runs = [*trained.values(), tmp_path / "theirs.csv"]
-    card = metric_card(runs, stream=STREAM, metrics=["average"], **FEW)
+    card = metric_table(runs, stream=STREAM, metrics=["average"], **FEW)
     assert card.attrs["notes"] == []
-    table = compared(card)
+    table = compare_over_seeds(card)
     assert len(table) == 2 * 3
     for _, part in table.groupby("metric"):
         # Two agents whose seeds happen to differ by the same have no p, and do not count.
@@ -388,11 +388,10 @@ def test_a_file_is_compared_with_runs(trained, tmp_path):
 
 def test_two_runs_are_compared_on_the_same_images(trained):
     runs = [trained["sequential", 0], trained["er", 0]]
-    assert not several_seeds(metric_card(runs, metrics=["seconds"]))
-    table = paired(runs, metrics=["accuracy", "accuracy: average", "AUC: unseen"], **FEW)
+    table = compare_on_images(runs, metrics=["accuracy", "accuracy: average", "AUC: unseen"], **FEW)
     assert tuple(table.columns) == COMPARISON
     assert set(zip(table["first"], table["second"], table["spread"], strict=True)) == {("sequential", "er", "groups")}
-    card = metric_card(runs, metrics=list(table["metric"].unique()), **FEW)
+    card = metric_table(runs, metrics=list(table["metric"].unique()), **FEW)
     for row in table.itertuples():
         same = (card["metric"] == row.metric) & (card["domain"] == row.domain)
         same &= (card["step"] == row.step) if row.step is not pd.NA else card["step"].isna()
@@ -408,38 +407,40 @@ def test_a_file_without_groups_is_compared_with_those_of_the_run(trained, tmp_pa
     scores = trained["er", 0].scores().query("split == 'test'")
     shuffled = scores.assign(group="").sample(frac=1, random_state=0)
     path = as_file(shuffled, tmp_path / "theirs.csv")
-    table = paired([trained["er", 0], path], metrics=["accuracy", "AP"], **FEW)
+    table = compare_on_images([trained["er", 0], path], metrics=["accuracy", "AP"], **FEW)
     assert (table[["difference", "low", "high"]] == 0).all(axis=None)
     assert len(table) == 2 * scores["domain"].nunique()
     worse = as_file(shuffled.assign(score=1 - shuffled["score"]), tmp_path / "worse.csv")
-    ours, theirs = (paired([trained["sequential", 0], p], metrics=["AUC"], **FEW) for p in (trained["er", 0], path))
+    ours, theirs = (
+        compare_on_images([trained["sequential", 0], p], metrics=["AUC"], **FEW) for p in (trained["er", 0], path)
+    )
     pd.testing.assert_frame_equal(ours.drop(columns="second"), theirs.drop(columns="second"))
-    better = paired([trained["er", 0], worse], metrics=["AUC"], **FEW)
-    auc = metric_card([trained["er", 0]], metrics=["AUC"], **FEW)
+    better = compare_on_images([trained["er", 0], worse], metrics=["AUC"], **FEW)
+    auc = metric_table([trained["er", 0]], metrics=["AUC"], **FEW)
     last = auc[auc["step"] == auc["step"].max()].set_index("domain")["value"]
     for row in better.itertuples():
         assert row.difference == pytest.approx(2 * last[row.domain] - 1)
 
 
 def test_runs_of_one_agent_and_other_images(trained, tmp_path):
-    table = paired([trained["er", 0], trained["er", 1]], metrics=["AUC"], **FEW)
+    table = compare_on_images([trained["er", 0], trained["er", 1]], metrics=["AUC"], **FEW)
     assert set(table["first"]) == {"er, seed 0"}
     scores = trained["er", 0].scores().query("split == 'test'")
     one = scores["domain"].iloc[0]
     path = as_file(scores[(scores["domain"] != one) | (scores["image"] != scores["image"].iloc[0])], tmp_path / "o.csv")
-    assert one not in set(paired([trained["er", 0], path], metrics=["AUC"], **FEW)["domain"])
+    assert one not in set(compare_on_images([trained["er", 0], path], metrics=["AUC"], **FEW)["domain"])
     lacking = scores[(scores["domain"] == one) & (scores["image"] != scores["image"].iloc[0])]
     path = as_file(lacking, tmp_path / "p.csv")
     with pytest.raises(UserError, match="have no domain with the same images and labels after their last steps"):
-        paired([trained["er", 0], path], **FEW)
+        compare_on_images([trained["er", 0], path], **FEW)
     with pytest.raises(UserError, match="--compare needs two runs or files; there: "):
-        paired([path], **FEW)
+        compare_on_images([path], **FEW)
 
 
 def test_other_images_and_other_streams_are_told(trained, tmp_path):
     scores = trained["er", 0].scores().query("split == 'test'")
     path = as_file(scores[scores["image"] != scores["image"].iloc[0]], tmp_path / "fewer.csv")
-    notes = metric_card([trained["er", 0], path], stream=STREAM[::-1], metrics=["seconds"]).attrs["notes"]
+    notes = metric_table([trained["er", 0], path], stream=STREAM[::-1], metrics=["seconds"]).attrs["notes"]
     run_name = trained["er", 0].path.name
     assert notes == [
         f"{run_name} and {path} were trained on other streams: their averages tell other things",
@@ -462,23 +463,23 @@ def made(path, cells, seed=0):
     return path
 
 
-def test_only_what_both_have_after_the_last_step_is_compared(tmp_path):
+def test_only_what_both_have_after_the_last_step_is_compare_over_seeds(tmp_path):
     every = {(step, domain): 40 for step in (1, 2) for domain in "AB"}
     whole = made(tmp_path / "whole.csv", every)
     lacks = made(tmp_path / "lacks.csv", {cell: n for cell, n in every.items() if cell != (2, "A")}, seed=1)
-    table = paired([whole, lacks], metrics=["AUC"], stream=["A", "B"], **FEW)
+    table = compare_on_images([whole, lacks], metrics=["AUC"], stream=["A", "B"], **FEW)
     assert list(table["domain"]) == ["B"]
     assert table.attrs["notes"] == [
         "whole and lacks are not compared on A: there they were not tested on the same images"
     ]
-    card = metric_card([whole, lacks], metrics=["AUC"], **FEW).query("step == 2 and domain == 'B'")
+    card = metric_table([whole, lacks], metrics=["AUC"], **FEW).query("step == 2 and domain == 'B'")
     values = card.set_index("agent")["value"]
     assert table["difference"].iloc[0] == pytest.approx(values["whole"] - values["lacks"], abs=1e-12)
     half = made(tmp_path / "half.csv", {**every, (2, "A"): 20, (2, "B"): 20})
     with pytest.raises(UserError, match="whole and half have no domain with the same images and labels"):
-        paired([whole, half], **FEW)
+        compare_on_images([whole, half], **FEW)
     once = made(tmp_path / "once.csv", {(1, "A"): 40, (1, "B"): 40})
-    table = paired([whole, once], metrics=["AUC"], **FEW)
+    table = compare_on_images([whole, once], metrics=["AUC"], **FEW)
     assert table["step"].isna().all()
     assert table.attrs["notes"] == ["whole and once are compared after steps 2 and 1, their last ones"]
 
@@ -488,7 +489,7 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     for seed, folder in enumerate(("one", "two")):
         (tmp_path / folder).mkdir()
         files.append(made(tmp_path / folder / "scores.csv", {(1, "A"): 20}, seed=seed))
-    table = paired(files, metrics=["AUC"], **FEW)
+    table = compare_on_images(files, metrics=["AUC"], **FEW)
     assert [*table["first"], *table["second"]] == [f"scores of {path}" for path in files]
 
 
@@ -525,7 +526,7 @@ def test_the_command_prints_a_table(trained, capsys):
 def test_the_command_writes_csv_json_and_parquet(trained, tmp_path, capsys):
     names = [folder.path.name for folder in trained.values()]
     words = ["metrics", *names, "--resamples", "20", "--compare"]
-    card = metric_card(names, resamples=20)
+    card = metric_table(names, resamples=20)
     assert main([*words, "--out", str(tmp_path / "o.csv")]) == 0
     assert main([*words, "--out", str(tmp_path / "o.parquet")]) == 0
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "o.parquet"), card)

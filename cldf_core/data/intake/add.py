@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +234,7 @@ def _surveyed(name: str, *, workers: int | None, contents: bool = False) -> tupl
         raise DataError(f"the images of {name!r} are not there: no folder {root}")
     known = scan.read_survey(folder / SURVEY) if (folder / SURVEY).is_file() else None
     images = list(dict.fromkeys(table["image"]))
-    seen = scan.survey(root, images, known, workers=workers, contents=contents, progress=sys.stderr.isatty())
+    seen = scan.survey(root, images, known, workers=workers, contents=contents)
     scan.write_survey(seen, folder / SURVEY)
     return folder, table.merge(seen, on="image", how="left")
 

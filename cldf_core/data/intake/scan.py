@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import os
 import re
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,14 +21,14 @@ import pandas as pd
 import PIL
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
-from tqdm.auto import tqdm
 
 from cldf_core.data import images as images_module
-from cldf_core.data.domains import DataError
 from cldf_core.data.files import whole_file
 from cldf_core.data.images import ImageProblem, open_image
+from cldf_core.data.runtime import in_processes
 
 CHUNK = 64  # images that a worker process takes at once
+PARALLEL_FROM = 4 * CHUNK  # images; fewer are opened before other processes have started
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "TIFF": (".tif", ".tiff"), "PNG": (".png", ".apng")}
 _SUFFIXES["MPO"] = (*_SUFFIXES["JPEG"], ".mpo")  # a JPEG file that holds several pictures
 _SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
@@ -91,31 +89,24 @@ def survey(
     *,
     workers: int | None = None,
     contents: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Opens every image once, in several processes, as training will open it.
-
-    A script that calls this with more than one worker needs `if __name__ == "__main__":`, because spawned
-    processes import it.
 
     Args:
         root: the folder that image paths start from.
         images: relative posix paths; one that is named twice is opened once.
         known: an earlier survey. Rows of files whose size and time are the same are taken over, unopened.
-        workers: processes; 1 stays in this one, None takes one for each processor.
+        workers, progress: as of `in_processes`.
         contents: compare `known` by what the files hold, which reads them, instead of by size and time.
-        progress: whether to show a bar.
 
     Returns:
         One row for each image, in the order given; columns as in `Row`.
 
     Raises:
         ValueError: workers is below 1.
-        DataError: a worker process died, as it does when the memory runs out.
+        UserError: a worker process died, as it does when the memory runs out.
     """
-    workers = os.cpu_count() or 1 if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers is {workers}; allowed: 1 or more")
     names = list(dict.fromkeys(images))
     parts = []
     if known is not None and {*Row._fields} <= {*known.columns}:
@@ -233,23 +224,13 @@ def _code() -> str:
     return hashlib.sha256(b"\0".join([*sources, PIL.__version__.encode()])).hexdigest()[:16]
 
 
-def _spread(work: Callable[[list[str]], list[Any]], names: list[str], workers: int, progress: bool) -> Iterator[Any]:
-    """What `work` makes of the names, chunk by chunk, in their order."""
+def _spread(
+    work: Callable[[list[str]], list[Any]], names: list[str], workers: int | None, progress: bool | None
+) -> Iterator[Any]:
+    """The rows that `work` makes of the names, in their order."""
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    workers = min(workers, len(chunks))
-    with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=len(names), unit="image", leave=False, disable=not progress))
-        try:
-            results: Iterable[list[Any]] = map(work, chunks)
-            if workers > 1:
-                pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
-                results = pool.map(work, chunks)
-            for rows in results:
-                yield from rows
-                bar.update(len(rows))
-        except BrokenProcessPool:
-            reason = "survey: a worker process died, perhaps for want of memory; fewer workers need less of it"
-            raise DataError(reason) from None
+    results = in_processes(work, chunks, workers=workers, parallel_from=PARALLEL_FROM, size=len, progress=progress)
+    return itertools.chain.from_iterable(results)
 
 
 def _stamps(root: Path, images: Sequence[str], *, contents: bool = False) -> list[tuple[str, int, int, str]]:

@@ -12,9 +12,6 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -267,20 +264,6 @@ def test_workers_change_nothing_and_do_without_torch(odd, monkeypatch):
     pd.testing.assert_frame_equal(again.set_index("image"), table)
     check = "import sys, cldf_core.data.intake.scan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
-
-
-def test_a_worker_that_dies_is_told_in_a_sentence(odd, monkeypatch):
-    class Dying(ThreadPoolExecutor):
-        def __init__(self, workers: int, mp_context: object) -> None:
-            super().__init__(workers)
-
-        def map(self, *_: object) -> Iterator[list[Row]]:
-            raise BrokenProcessPool
-
-    monkeypatch.setattr(scan, "ProcessPoolExecutor", Dying)
-    monkeypatch.setattr(scan, "CHUNK", 20)
-    with pytest.raises(DataError, match="survey: a worker process died, perhaps for want of memory"):
-        scan.survey(odd[0], list(odd[1].index), workers=2)
 
 
 def test_what_is_known_is_not_opened_again(tmp_path, monkeypatch):
