@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 from scipy.ndimage import gaussian_filter
 
-from cldf_core.spectrum import InputSpec
+if TYPE_CHECKING:  # which loads torch
+    from cldf_core.spectrum import InputSpec
+
 
 Place = Literal["centre", "top-left"]
 Shift = Literal["noise", "blur", "occlusion"]

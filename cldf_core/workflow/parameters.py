@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cldf_core.data.runtime import project_root
 from cldf_core.options import AGENTS, FIELDS, Options, checked, from_text
-from cldf_core.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from cldf_core.runs.folder import RunFolder
 
 # For the command line alone.
 _COMMAND = ("agent", "untested", "validation_share", "corruption", "severities", "test_jpeg", "test_resize")
@@ -74,6 +76,8 @@ class Parameters:
     @property
     def folder(self) -> RunFolder:
         """Where the notebook keeps its figures, tables and executed copy with these parameters."""
+        from cldf_core.runs.folder import RunFolder  # loads pandas, for which the check of parameters need not wait
+
         key = hashlib.sha256(json.dumps(dict(self.values), sort_keys=True).encode()).hexdigest()[:12]
         return RunFolder(project_root() / "runs" / f"{self.notebook}-{key}")
 

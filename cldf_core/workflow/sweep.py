@@ -78,7 +78,7 @@ def sweep_folder(name: str, parameters: Parameters) -> RunFolder:
 def results(name: str, parameters: Parameters) -> pd.DataFrame:
     """Reads what the runs of a sweep have given (see `read_sweep`); nothing is run.
 
-    The table is that in runs/ or, if there is none and the parameters are those of the quick profile, the committed one.
+    The table is that in runs/ or, if there is none and the parameters are the quick profile's, the committed one.
 
     Args:
         name: the grid's name.

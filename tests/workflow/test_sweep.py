@@ -394,11 +394,13 @@ def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypa
 
 def test_neither_help_nor_mistakes_nor_results_wait_for_torch(project):
     code = (
-        "import sys; from cldf_core.cli import main; from cldf_core.options import checked\n"
+        "import sys; from cldf_core.cli import main; from cldf_core.workflow.parameters import given_parameters\n"
         "try: main(['sweep', '--help'])\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules)\n"
         "main(['sweep', 'sedes'])\n"
-        "from cldf_core.workflow.sweep import results; rows = len(results('tiny', checked({})))\n"
+        "from cldf_core.workflow.sweep import results; rows = len(results('tiny', given_parameters('"
+        + LAST
+        + "', {})))\n"
         "print(heavy, rows, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
