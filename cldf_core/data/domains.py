@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from cldf_core.options import UserError
 
@@ -90,3 +92,15 @@ def with_validation(domain: Domain, share: float, seed: int) -> Domain:
     drawn = [groups[k] for k in rng.permutation(len(groups))[:count]]
     split = domain.table["split"].mask(training & domain.table["group"].isin(drawn), "validation")
     return replace(domain, table=domain.table.assign(split=split))
+
+
+def tied_together(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Maps each name, in order, to the first of the names that pairs tie to it, directly or by others."""
+    pairs = list(pairs)
+    names = sorted({name for pair in pairs for name in pair})
+    place = {name: k for k, name in enumerate(names)}
+    ends = np.array([(place[one], place[other]) for one, other in pairs], int).reshape(-1, 2).T
+    graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), (len(names), len(names)))
+    component = connected_components(graph, directed=False)[1]
+    firsts = np.unique(component, return_index=True)[1]
+    return {name: names[first] for name, first in zip(names, firsts[component], strict=True)}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cldf_core.data.domains import SPLITS, DataError
+from cldf_core.data.domains import SPLITS, DataError, tied_together
 
 SHARES = (0.7, 0.1, 0.2)
 
@@ -58,12 +58,9 @@ def _fixed(table: pd.DataFrame) -> dict[str, str]:
 def _tied(table: pd.DataFrame) -> list[list[str]]:
     """The domains, those that share groups together, in order."""
     pairs = table[["group", "domain"]].drop_duplicates()
-    shared = pairs[pairs["group"].duplicated(keep=False)]
-    sets: list[set[str]] = [{name} for name in pairs["domain"].unique()]
-    for names in {frozenset(n) for _, n in shared.groupby("group")["domain"]}:
-        apart = [s for s in sets if not s & names]
-        sets = [*apart, set[str]().union(*(s for s in sets if s & names))]
-    return sorted(sorted(names) for names in sets)
+    firsts = pairs.groupby("group")["domain"].transform("first")
+    first_of = tied_together(zip(firsts, pairs["domain"], strict=True))
+    return [[name for name in first_of if first_of[name] == first] for first in dict.fromkeys(first_of.values())]
 
 
 def _draw(rows: pd.DataFrame, names: list[str], seed: int, shares: Sequence[float]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cldf_core.data.domains import DataError
+from cldf_core.data.domains import DataError, tied_together
 
 TOPS = ("original_sequences", "manipulated_sequences")
 COMPRESSIONS = ("raw", "c0", "c23", "c40")
@@ -136,23 +136,10 @@ def _parsed(folder: Path, path: PurePosixPath, videos: bool) -> _File:
 
 
 def _groups(files: Sequence[_File]) -> dict[str, str]:
-    """The group of each video: all videos that fakes tie together, named after the first of them."""
-    above: dict[str, str] = {}
-
-    def first(video: str) -> str:
-        while above.setdefault(video, video) != video:
-            above[video] = above[above[video]]
-            video = above[video]
-        return video
-
-    tied: dict[str, str] = {}
-    for video, top in sorted({(f.video, f.top) for f in files}):
-        if top == TOPS[0]:
-            tied[video] = video
-            continue
+    """The group of each video: all videos that fakes tie together, named after the first original."""
+    originals_of: dict[str, list[str]] = {}
+    for video in {f.video for f in files}:
         match = _FAKE.fullmatch(video)
-        assert match  # as parsed
-        one, other = sorted(first(f"{number}{match[3] or ''}") for number in match.groups()[:2])
-        above[other] = one
-        tied[video] = one
-    return {video: first(original) for video, original in tied.items()}
+        originals_of[video] = [f"{number}{match[3] or ''}" for number in match.groups()[:2]] if match else [video]
+    group_of = tied_together((originals[0], originals[-1]) for originals in originals_of.values())
+    return {video: group_of[originals[0]] for video, originals in originals_of.items()}
