@@ -77,12 +77,12 @@ import pandas as pd
 
 from cldf_core import figures
 from cldf_core.agents import build_agent
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.runtime import thread_count
 from cldf_core.evaluation import bootstrap
 from cldf_core.protocol import train_and_test
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import load_spectra, training_samples
 from cldf_core.stream import Samples, make_steps
 

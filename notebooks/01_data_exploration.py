@@ -46,12 +46,12 @@ from PIL import Image
 
 from cldf_core import figures
 from cldf_core.data.domains import SPLITS
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.intake import audit
 from cldf_core.data.intake.scan import survey
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.evaluation import bootstrap
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import load_spectra
 
 figures.theme()

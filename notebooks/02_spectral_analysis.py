@@ -44,11 +44,11 @@ import pandas as pd
 
 from cldf_core import figures
 from cldf_core.data.domains import SPLITS
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.evaluation.traces import line_ratio, radial_profile
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import load_spectra
 from cldf_core.spectrum import band_mask, log_magnitude, log_spectrum, mirror
 

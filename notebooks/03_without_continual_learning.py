@@ -67,9 +67,9 @@ import pandas as pd
 
 from cldf_core import figures
 from cldf_core.agents.finetune import Separate, Sequential
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()

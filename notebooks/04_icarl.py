@@ -71,9 +71,9 @@ import torch
 from cldf_core import figures
 from cldf_core.agents.icarl import ICaRL, icarl_loss
 from cldf_core.buffers import herding
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()

@@ -76,9 +76,9 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 from cldf_core import figures
 from cldf_core.agents import gdumb
 from cldf_core.buffers import Balanced
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
 

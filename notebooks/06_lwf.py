@@ -71,10 +71,10 @@ from torch.nn import functional as F
 
 from cldf_core import figures
 from cldf_core.agents.lwf import LwF, distillation_loss
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
 from cldf_core.runs.checkpoints import load_network
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 
 figures.theme()

@@ -77,11 +77,11 @@ import pandas as pd
 from IPython.display import display
 
 from cldf_core import figures
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap, calibration
 from cldf_core.evaluation.cells import as_text
 from cldf_core.evaluation.seeds import means_over_seeds, paired_t_tests
 from cldf_core.results.metric_table import metric_table
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, find_run
 from cldf_core.workflow import sweep
 

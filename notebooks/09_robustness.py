@@ -79,9 +79,9 @@ from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.data.corruptions import STRENGTHS, VERSIONS
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.detection import robustness
 from cldf_core.evaluation.robustness import AVERAGE, GUESSING, curves, halved, survival, trace_curves
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import find_run, load_spectra
 from cldf_core.spectrum import log_magnitude
 

@@ -78,13 +78,13 @@ import pandas as pd
 import torch
 
 from cldf_core import figures
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.data.images import crop, open_image
 from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation import attribution, bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values
 from cldf_core.resnet import build_network
 from cldf_core.runs.checkpoints import load_network
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import find_run, load_spectra, make_run
 
 figures.theme()

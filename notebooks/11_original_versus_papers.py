@@ -75,11 +75,11 @@ import pandas as pd
 from IPython.display import display
 
 from cldf_core import figures
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_changes
 from cldf_core.evaluation.seeds import seed_noise_margin
 from cldf_core.original import ablations, differences
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import make_run
 
 figures.theme()

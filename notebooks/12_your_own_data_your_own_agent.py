@@ -61,13 +61,13 @@ from cldf_core import figures
 from cldf_core.agents import register
 from cldf_core.agents.base import Agent
 from cldf_core.buffers import Reservoir, packing_of, retrieve_random
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.data.intake import add
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import AGENT_NAMES, as_text, cell_values
 from cldf_core.options import EROptions
-from cldf_core.runs.folder import save_figure, save_table
 from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()

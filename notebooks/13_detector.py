@@ -73,11 +73,11 @@ import torch
 from IPython.display import Markdown, display
 
 from cldf_core import figures
+from cldf_core.data.files import save_figure
 from cldf_core.data.images import crop, open_image
 from cldf_core.detection.detector import load_detector, share_of_fakes
 from cldf_core.detection.score import score
 from cldf_core.evaluation.attribution import grad_cam
-from cldf_core.runs.folder import save_figure
 from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.spectrum import InputSpec
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and hashes of files that are computed once."""
+"""Files that appear whole or not at all: figures, tables, and the hashes of files, which are computed once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock
@@ -79,3 +80,16 @@ def file_hash(path: Path) -> str:
         while part := file.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def save_figure(figure: Any, folder: Path, name: str) -> None:
+    """Writes a figure as PNG (200 dpi) and PDF, without dates, so that equal figures are equal files."""
+    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
+        with whole_file(folder / f"{name}{suffix}") as path:
+            figure.savefig(path, dpi=200, metadata=metadata)
+
+
+def save_table(table: pd.DataFrame, folder: Path, name: str) -> None:
+    """Writes a table as CSV, numbers with six significant digits."""
+    with whole_file(folder / "tables" / f"{name}.csv") as path:
+        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")

@@ -69,16 +69,3 @@ class RunFolder:
     def forget_state(self) -> None:
         """Removes what only an unfinished run needs."""
         shutil.rmtree(self.path / STATE, ignore_errors=True)
-
-
-def save_figure(figure: Any, folder: Path, name: str) -> None:
-    """Writes a figure as PNG (200 dpi) and PDF, without dates, so that equal figures are equal files."""
-    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
-        with whole_file(folder / f"{name}{suffix}") as path:
-            figure.savefig(path, dpi=200, metadata=metadata)
-
-
-def save_table(table: pd.DataFrame, folder: Path, name: str) -> None:
-    """Writes a table as CSV, numbers with six significant digits."""
-    with whole_file(folder / "tables" / f"{name}.csv") as path:
-        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from cldf_core.data.files import save_table
 from cldf_core.data.images import open_image
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.mini.build import EMBEDDED, build
@@ -24,7 +25,6 @@ from cldf_core.evaluation.seeds import t_interval
 from cldf_core.evaluation.traces import line_ratio
 from cldf_core.options import Options, checked
 from cldf_core.runs.checkpoints import load_network
-from cldf_core.runs.folder import save_table
 from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.spectrum import log_magnitude
 from cldf_core.stream import Samples

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from cldf_core.data.files import save_figure, save_table
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.seeds import means_over_seeds
@@ -22,7 +23,7 @@ from cldf_core.options import Options, UserError
 from cldf_core.results.compare import COMPARISON, compare_over_seeds
 from cldf_core.results.grid import Grid, distinct, read_grid, read_sweep, with_whole_numbers
 from cldf_core.results.metric_table import COST, metric_table
-from cldf_core.runs.folder import RunFolder, save_figure, save_table
+from cldf_core.runs.folder import RunFolder
 from cldf_core.workflow.notebooks import LAST, notebook_parameters, publish
 from cldf_core.workflow.parameters import Parameters
 

@@ -10,11 +10,11 @@ import itertools
 
 import pandas as pd
 
+from cldf_core.data.files import save_table
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.metrics import continual, matrix
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import checked
-from cldf_core.runs.folder import save_table
 from cldf_core.runs.run import make_run
 
 LRS, EPOCHS, SEEDS = (1e-3, 2e-3, 4e-3), (6, 10), (0, 1)

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import whole_file
+from cldf_core.data.files import save_table, whole_file
 from cldf_core.data.images import ImageProblem, crop, open_image, reencode
 from cldf_core.data.intake import audit, scan
 from cldf_core.data.intake.archives import extract
@@ -29,7 +29,7 @@ from cldf_core.data.layouts.description import (
 from cldf_core.data.layouts.read import registered
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.metrics import detection
-from cldf_core.runs.folder import MANIFEST, RunFolder, save_table
+from cldf_core.runs.folder import MANIFEST, RunFolder
 
 SURVEY, CHECK, CARD, SAMPLES = "survey.parquet", "check.csv", "CARD.md", "samples.png"
 TABLES = (".csv", ".parquet")
