@@ -62,11 +62,8 @@ def test_what_the_cell_does_not_list_may_be_given_where_the_variant_is_read(note
     ],
 )
 def test_an_option_that_a_notebook_does_not_take_is_refused(notebook, name, value):
-    for read in (lambda: from_notebook(notebook, kernel(notebook, **{name: value})),) + (
-        lambda: given_parameters(notebook, {name: value}),
-    ):
-        with pytest.raises(OptionError, match=f"{notebook}: there is no option '{name}'"):
-            read()
+    with pytest.raises(OptionError, match=f"{notebook}: there is no option '{name}'"):
+        from_notebook(notebook, kernel(notebook, **{name: value}))
 
 
 # --- what somebody has set ---
@@ -76,7 +73,6 @@ def test_only_what_differs_from_the_papers_defaults_is_a_parameter():
     assert from_notebook("04_icarl", kernel("04_icarl")).values == {}
     parameters = from_notebook("04_icarl", kernel("04_icarl", seed=5, lr=0.002, epochs=3))
     assert parameters == given_parameters("04_icarl", {"seed": 5, "lr": 0.002, "epochs": 3})
-    assert parameters.values == {"seed": 5, "epochs": 3}
     assert parameters.options() == checked({"agent": "icarl", "seed": 5, "epochs": 3})  # of the notebook's agent
     assert parameters.options("er", epochs=4) == checked({"agent": "er", "seed": 5, "epochs": 4})
     assert parameters.changed(lr=0.1) == Parameters("04_icarl", {"seed": 5, "epochs": 3, "lr": 0.1})
