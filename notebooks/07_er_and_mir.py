@@ -179,9 +179,7 @@ print(inspect.getsource(ER.observe))
 # The virtual step needs the gradient of the new batch *alone*. ER's update cannot give it: new and old images go
 # through the network together, and BatchNorm normalises each with the statistics of all. So MIR's update goes in
 # two passes, first the new images, then the chosen ones. The loss is the same mean, and the gradient of the first
-# pass serves twice. (The option `passes` turns this on or off for either agent.)
-#
-# In the code below, `QuickInference` saves time where a network is large. It changes the last digits at most.
+# pass serves twice. (The option `replay_passes` turns this on or off for either agent.)
 
 # %%
 print(inspect.getsource(buffers.mir_ranking))

@@ -151,8 +151,8 @@ print(differences.code_lines("lwf"))
 #
 # Both keep a random sample of all images in a memory, the *reservoir*, and add a few of them to every batch. ER
 # takes random ones, MIR those whose loss the new batch would raise most (notebook 07). The first four traps are
-# ER's and MIR's alike; they are shown with ER. (MIR goes in two passes in both variants; with it, `passes` only
-# turns a mean of the losses into a sum.)
+# ER's and MIR's alike; they are shown with ER. (MIR goes in two passes in both variants; with it, `replay_passes`
+# only turns a mean of the losses into a sum.)
 
 # %%
 display(pd.concat([differences.as_table(agent).assign(agent=figures.agent_name(agent)) for agent in ("er", "mir")]))
