@@ -20,6 +20,7 @@ from cldf_core.data.images import open_image
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.mini.build import EMBEDDED, build
 from cldf_core.data.runtime import project_root
+from cldf_core.evaluation.baselines import random_forest
 from cldf_core.evaluation.metrics import continual, matrix
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.evaluation.traces import line_ratio
@@ -181,13 +182,16 @@ def _shortcuts(split: str) -> list[tuple[object, ...]]:
     name = "5 no shortcut"
     for domain in [*o.stream, *o.unseen]:
         table = files[files["domain"] == domain]
+        labels, splits, groups = (table[column].to_numpy() for column in ("label", "split", "group"))
         facts = pd.DataFrame([_facts(folder / file) for file in table["file"]], index=table.index)
         jpeg = (facts["format"] == "JPEG").all()
         for what, columns in {
             "format, dimensions, JPEG tables, mean colour": facts.columns.drop("bytes"),
             "file size": ["bytes"],
         }.items():
-            value, low, high = _guess(table, facts[list(columns)], split)
+            value, low, high = random_forest(
+                pd.get_dummies(facts[list(columns)]).to_numpy(float), labels, splits == "train", splits == split, groups
+            )
             required = jpeg or what != "file size"
             needed = "interval contains 0.5" if required else f"shown: {LOSSLESS_SIZE}"
             rows.append(
@@ -229,22 +233,6 @@ def _facts(path: Path) -> dict[str, object]:
         }
     mean = open_image(path).mean((1, 2))
     return {**facts, "red": mean[0], "green": mean[1], "blue": mean[2]}
-
-
-def _guess(table: pd.DataFrame, facts: pd.DataFrame, split: str) -> tuple[float, float, float]:
-    """Accuracy of a forest that sees the facts only, with its 95 % bootstrap interval over photographs."""
-    from sklearn.ensemble import RandomForestClassifier
-
-    x = pd.get_dummies(facts).astype(float).to_numpy()
-    train, test = (table["split"] == "train").to_numpy(), (table["split"] == split).to_numpy()
-    labels = table["label"].to_numpy()
-    forest = RandomForestClassifier(200, min_samples_leaf=5, random_state=0).fit(x[train], labels[train])
-    right = forest.predict(x[test]) == labels[test]
-    sums = pd.DataFrame({"right": right, "n": 1, "group": table["group"].to_numpy()[test]}).groupby("group").sum()
-    weights = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=1000)
-    drawn = (weights @ sums["right"].to_numpy()) / (weights @ sums["n"].to_numpy())
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(right.mean()), float(low), float(high)
 
 
 def _peaks(paths: Sequence[Path], groups: pd.Series) -> dict[int, tuple[float, float, float]]:

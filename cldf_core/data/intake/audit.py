@@ -14,6 +14,7 @@ import pandas as pd
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.intake.scan import Row, close_hashes, differing_bits
+from cldf_core.evaluation.baselines import boosted_trees
 
 CLASSES = ("real", "fake")
 SHARE = 0.1  # a gap g between the classes lets a detector reach 0.5 + g/2 by that fact alone: 0.55
@@ -24,8 +25,6 @@ DISTANCE = 4  # of 64 bits: what a new JPEG compression or a small resize change
 FARTHEST = 15  # beyond it, the bands in which two hashes must agree have under 4 bits
 CROWD = 64  # images that share one hash and are paired with each other; flat images all share one
 MOST = 1_000_000  # pairs that are listed
-FOLDS = 5
-TREES: dict[str, Any] = {"max_iter": 50, "min_samples_leaf": 5, "class_weight": "balanced", "early_stopping": False}
 NAMED = ("format", "mode", "colours")
 FACTS = [*NAMED, "width", "height", "quality", "bytes per pixel"]
 
@@ -124,8 +123,8 @@ def format_baseline(joined: pd.DataFrame, resamples: int = 1000, seed: int = 0) 
     """
     images = _checked(joined).query("used").reset_index(drop=True)
     parts = images.groupby("domain", sort=False)
-    domains = {str(name): _judged(part.reset_index(drop=True), resamples, seed) for name, part in parts}
-    return {"overall": _judged(images, resamples, seed), "domains": domains}
+    domains = {str(name): _facts_only(part.reset_index(drop=True), resamples, seed) for name, part in parts}
+    return {"overall": _facts_only(images, resamples, seed), "domains": domains}
 
 
 def warnings(
@@ -241,49 +240,23 @@ def _pairs(images: pd.DataFrame, first: np.ndarray, second: np.ndarray, kind: st
     return pairs.sort_values(["distance", "image_1", "image_2"], ignore_index=True, kind="stable")
 
 
-def _judged(images: pd.DataFrame, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    features = images[[fact for fact in FACTS if fact in images]].fillna({"quality": 0})
-    features = features.assign(**{fact: pd.factorize(features[fact])[0] for fact in NAMED})
-    features["bytes per pixel"] = images["bytes"] / (images["width"] * images["height"])
-    labels, split = images["label"].to_numpy(int), images["split"]
-    groups, names = pd.factorize(images["group"])
-    if all(images.loc[split == part, "label"].nunique() == 2 for part in ("train", "test")):
-        judged, how = 1, "learnt on train, judged on test"
-        folds = np.select([split == "test", split == "train"], [0, 1], -1)
-    else:
-        judged, how = min(FOLDS, len(names)), "cross-validation over groups"
-        folds = np.random.default_rng(seed).permutation(len(names))[groups] % max(judged, 1)
-    result = {}
-    for key, facts in (("all facts", FACTS), ("without file size", [f for f in FACTS if f != "bytes per pixel"])):
-        named = [fact in NAMED for fact in facts]
-        model = HistGradientBoostingClassifier(**TREES, categorical_features=named, random_state=seed)
-        guess = np.full(len(labels), -1)
-        for fold in range(judged):
-            learnt = (folds >= 0) & (folds != fold)
-            if len(np.unique(labels[learnt])) == 2:
-                fitted = model.fit(features.loc[learnt, facts], labels[learnt])
-                guess[folds == fold] = fitted.predict(features.loc[folds == fold, facts])
-        seen = guess >= 0
-        value = _judge(guess[seen], labels[seen], groups[seen], resamples, seed)
-        result[key] = {**value, "images": int(seen.sum()), "how": how}
-    return result
-
-
-def _judge(guess: np.ndarray, labels: np.ndarray, groups: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
-    """Balanced accuracy, and its interval when whole groups are drawn anew."""
-    groups, rng = np.unique(groups, return_inverse=True)[1], np.random.default_rng(seed)
-    count = groups.max(initial=0) + 1
-    kinds = [labels == 0, labels == 1, (labels == 0) & (guess == 0), (labels == 1) & (guess == 1)]
-    sums = np.stack([np.bincount(groups[kind], minlength=count) for kind in kinds], 1)
-    draws = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(resamples))
-    of = np.array([sums.sum(0), *(draw @ sums for draw in draws)], float)
-    with np.errstate(invalid="ignore"):  # a resample without one class has no value
-        values = (of[:, 2] / of[:, 0] + of[:, 3] / of[:, 1]) / 2
-    known = values[1:][~np.isnan(values[1:])]
-    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
-    return {"balanced accuracy": float(values[0]), "low": float(low), "high": float(high)}
+def _facts_only(images: pd.DataFrame, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    facts = images[[fact for fact in FACTS if fact in images]].fillna({"quality": 0})
+    facts = facts.assign(**{fact: pd.factorize(facts[fact])[0] for fact in NAMED})
+    facts["bytes per pixel"] = images["bytes"] / (images["width"] * images["height"])
+    labels, splits, groups = images["label"].to_numpy(int), images["split"].to_numpy(), images["group"].to_numpy()
+    return {
+        key: boosted_trees(
+            facts[names].to_numpy(float),
+            labels,
+            splits,
+            groups,
+            categorical=[name in NAMED for name in names],
+            resamples=resamples,
+            seed=seed,
+        )
+        for key, names in (("all facts", FACTS), ("without file size", FACTS[:-1]))
+    }
 
 
 def _imbalance(part: pd.DataFrame) -> Iterator[str]:

@@ -523,49 +523,6 @@ def test_each_domain_is_judged_by_itself():
     assert overall["low"] <= 0.5 <= overall["high"]
 
 
-def test_the_baseline_is_at_chance_where_both_classes_have_one_history():
-    values = [audit.format_baseline(rows(300, seed), 300)["domains"]["one"]["all facts"] for seed in range(8)]
-    assert sum(value["low"] <= 0.5 <= value["high"] for value in values) >= 7  # of 95 % intervals
-    for value in values:
-        assert 0.05 < value["high"] - value["low"] < 0.3
-        assert value["images"] == 100
-        assert value["how"] == "learnt on train, judged on test"
-    assert audit.format_baseline(rows(300), 300)["domains"]["one"]["all facts"] == values[0]
-
-
-def test_without_test_images_the_baseline_is_cross_validated_over_groups():
-    table = rows(300, seed=1, split="train")
-    value = audit.format_baseline(table)["domains"]["one"]["all facts"]
-    assert value["low"] <= 0.5 <= value["high"]
-    assert value["images"] == 300
-    assert value["how"] == "cross-validation over groups"
-    # The label is that of the group, and each group has a width of its own: learnt by heart, it would be told.
-    table["label"], table["width"] = table["group"] % 2, (table["group"] * 7919) % 1009 + 100
-    value = audit.format_baseline(table.assign(bytes=table["width"] * 128))["domains"]["one"]["all facts"]
-    assert value["balanced accuracy"] < 0.65
-
-
-def test_the_interval_is_that_of_drawing_groups():
-    rng = np.random.default_rng(0)
-    labels, groups = np.arange(300) % 2, np.arange(300) // 10
-    guess = np.where(rng.random(300) < 0.2, 1 - labels, labels)
-    got = audit._judge(guess, labels, groups, 2000, 0)
-    values = []
-    for _ in range(2000):
-        drawn = np.concatenate([np.flatnonzero(groups == g) for g in rng.integers(0, 30, 30)])
-        right = guess[drawn] == labels[drawn]
-        values.append((right[labels[drawn] == 0].mean() + right[labels[drawn] == 1].mean()) / 2)
-    np.testing.assert_allclose([got["low"], got["high"]], np.quantile(values, [0.025, 0.975]), atol=0.01)
-    right = guess == labels
-    assert got["balanced accuracy"] == pytest.approx((right[labels == 0].mean() + right[labels == 1].mean()) / 2)
-
-
-def test_one_class_and_few_groups_have_no_value():
-    for table in (rows(20, label=1), rows(2), rows(2, group=0)):
-        value = audit.format_baseline(table)["overall"]["all facts"]
-        assert np.isnan([value["balanced accuracy"], value["low"], value["high"]]).all()
-
-
 def written(folder: Path, fakes: str) -> pd.DataFrame:
     """Files of one domain, surveyed and joined: 60 real JPEG files and as many fakes."""
     labels = []

@@ -1,0 +1,86 @@
+"""Classifiers of facts: at chance where the facts tell nothing, and their intervals are those of drawing groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cldf_core.evaluation.baselines import balanced_accuracy, boosted_trees, random_forest
+
+
+def data(count: int = 240, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Facts that tell nothing (a category and three numbers), labels, splits and groups of two images."""
+    rng = np.random.default_rng(seed)
+    facts = np.column_stack([rng.integers(0, 3, count), rng.normal(size=(count, 3))])
+    groups = np.arange(count) // 2
+    return facts, np.arange(count) % 2, np.where(groups % 3 == 0, "test", "train"), groups
+
+
+CATEGORICAL = (True, False, False, False)
+
+
+def test_facts_that_tell_nothing_leave_trees_at_chance():
+    results = [boosted_trees(*data(seed=seed), categorical=CATEGORICAL, resamples=300) for seed in range(8)]
+    assert sum(result["low"] <= 0.5 <= result["high"] for result in results) >= 7  # of 95 % intervals
+    for result in results:
+        assert 0.05 < result["high"] - result["low"] < 0.4
+        assert (result["images"], result["how"]) == (80, "learnt on train, judged on test")
+    assert boosted_trees(*data(), categorical=CATEGORICAL, resamples=300) == results[0]
+
+
+@pytest.mark.parametrize("column", [0, 2])
+def test_a_fact_that_tells_the_class_is_found(column):
+    facts, labels, splits, groups = data()
+    facts[:, column] = labels
+    result = boosted_trees(facts, labels, splits, groups, categorical=CATEGORICAL)
+    assert [result[key] for key in ("balanced accuracy", "low", "high")] == [1, 1, 1]
+    assert random_forest(facts, labels, splits == "train", splits == "test", groups) == (1, 1, 1)
+
+
+def test_without_test_images_trees_are_cross_validated_over_groups():
+    facts, _, splits, groups = data()
+    labels = groups % 2
+    # Each group has a number of its own: learnt by heart, it would tell the label.
+    facts[:, 1] = groups * 7919 % 1009
+    result = boosted_trees(facts, labels, np.full_like(splits, "train"), groups, categorical=CATEGORICAL)
+    assert result["balanced accuracy"] < 0.65
+    assert (result["images"], result["how"]) == (240, "cross-validation over groups")
+
+
+def test_one_class_and_few_groups_have_no_value():
+    facts, labels, splits, groups = data(20)
+    for chosen in (labels == 1, groups == 0):
+        arrays = (array[chosen] for array in (facts, labels, splits, groups))
+        result = boosted_trees(*arrays, categorical=CATEGORICAL)
+        assert np.isnan([result["balanced accuracy"], result["low"], result["high"]]).all()
+
+
+def predictions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    labels, rng = np.arange(300) % 2, np.random.default_rng(0)
+    return np.where(rng.random(300) < 0.2, 1 - labels, labels), labels, np.arange(300) // 10
+
+
+def draws(groups: np.ndarray, count: int = 2000) -> list[np.ndarray]:
+    rng, names = np.random.default_rng(1), np.unique(groups)
+    images = {name: np.flatnonzero(groups == name) for name in names}
+    return [np.concatenate([images[name] for name in rng.choice(names, len(names))]) for _ in range(count)]
+
+
+def test_the_interval_of_balanced_accuracy_is_that_of_drawing_groups():
+    guess, labels, groups = predictions()
+    right = guess == labels
+    values = [(right[d][labels[d] == 0].mean() + right[d][labels[d] == 1].mean()) / 2 for d in draws(groups)]
+    got = balanced_accuracy(guess, labels, groups, resamples=2000, seed=0)
+    np.testing.assert_allclose([got["low"], got["high"]], np.quantile(values, [0.025, 0.975]), atol=0.01)
+    assert got["balanced accuracy"] == pytest.approx((right[labels == 0].mean() + right[labels == 1].mean()) / 2)
+
+
+def test_the_interval_of_the_forest_is_that_of_drawing_groups():
+    guess, labels, groups = predictions()
+    facts = np.concatenate([np.repeat([0, 1], 20), guess])[:, None]  # it learns to repeat the guess
+    labels, groups = np.concatenate([np.repeat([0, 1], 20), labels]), np.concatenate([np.full(40, -1), groups])
+    value, low, high = random_forest(facts, labels, groups < 0, groups >= 0, groups)
+    right = guess == labels[40:]
+    assert value == right.mean()
+    values = [right[drawn].mean() for drawn in draws(groups[40:])]
+    np.testing.assert_allclose([low, high], np.quantile(values, [0.025, 0.975]), atol=0.01)
