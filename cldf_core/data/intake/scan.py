@@ -22,10 +22,10 @@ import PIL
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from cldf_core.data import images as images_module
 from cldf_core.data.files import whole_file
 from cldf_core.data.images import ImageProblem, open_image
 from cldf_core.data.runtime import in_processes
+from cldf_core.data.source_trees import tree_hash
 
 CHUNK = 64  # images that a worker process takes at once
 PARALLEL_FROM = 4 * CHUNK  # images; fewer are opened before other processes have started
@@ -56,7 +56,7 @@ class Row(NamedTuple):
         used: whether training can use it (apart from its size, see `too_small`).
         rule: what is done to it when it is opened, or "".
         reason: why it is set aside, or "".
-        code: hash of the code that made the row; rows that other code made are not taken over.
+        code: that made the row, and Pillow's version; rows that other code made are not taken over.
     """
 
     image: str
@@ -220,8 +220,7 @@ def _written_tables() -> np.ndarray:
 
 @cache
 def _code() -> str:
-    sources = [Path(str(path)).read_bytes() for path in (images_module.__file__, __file__)]
-    return hashlib.sha256(b"\0".join([*sources, PIL.__version__.encode()])).hexdigest()[:16]
+    return f"{tree_hash(['data.intake.scan'], without=['options', 'data.files'])[:16]}, Pillow {PIL.__version__}"
 
 
 def _spread(

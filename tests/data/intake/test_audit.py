@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from samples import texture
 from PIL import Image
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.images import ImageProblem, crop, open_image
 from cldf_core.data.intake import audit, scan
 from cldf_core.data.intake.scan import Row, jpeg_quality, read_survey, too_small, write_survey
+from samples import texture
 
 
 def photo(seed: int = 0, side: int = 48) -> Image.Image:
