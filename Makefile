@@ -36,7 +36,7 @@ check: .venv/installed
 
 # Learning rate and epochs, chosen on validation photographs (about ten minutes).
 choose: .venv/installed
-	$(BIN)/python tests/benchmarks/choose_training.py
+	$(BIN)/cldf choose
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

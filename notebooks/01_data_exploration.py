@@ -49,6 +49,7 @@ from cldf_core.data.domains import SPLITS
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.intake import audit
+from cldf_core.data.intake.duplicates import duplicates
 from cldf_core.data.intake.scan import survey
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.evaluation import bootstrap
@@ -299,7 +300,7 @@ facts_only.round(3).set_index("domain")
 # not be is a picture in *train* that has a near copy in *test*.
 
 # %%
-found = audit.duplicates(joined)
+found = duplicates(joined)
 pairs = found.pairs[~found.pairs["within_group"]]
 across = pairs[pairs["split_1"] != pairs["split_2"]]
 print(f"{len(found.pairs)} pairs, {len(pairs)} of them between different groups, {len(across)} between splits")

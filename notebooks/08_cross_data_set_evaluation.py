@@ -65,12 +65,10 @@ replay: int = 32  # ER, MIR: remembered images in each update
 candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
-from cldf_core.options import AGENTS
 from cldf_core.workflow.parameters import from_notebook
 
 parameters = from_notebook("08_cross_data_set_evaluation", globals())
 options = parameters.options()
-all_options = {agent: parameters.options(agent) for agent in AGENTS}
 
 # %%
 import pandas as pd
@@ -81,11 +79,13 @@ from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap, calibration
 from cldf_core.evaluation.cells import as_text
 from cldf_core.evaluation.seeds import means_over_seeds, paired_t_tests
+from cldf_core.options import AGENTS
 from cldf_core.results.metric_table import metric_table
 from cldf_core.runs.run import collect_scores, find_run
 from cldf_core.workflow import sweep
 
 figures.theme()
+all_options = {agent: parameters.options(agent) for agent in AGENTS}
 out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 

@@ -65,12 +65,10 @@ replay: int = 32  # ER, MIR: remembered images in each update
 candidates: int = 50  # MIR: remembered images to choose from
 
 # %%
-from cldf_core.options import AGENTS
 from cldf_core.workflow.parameters import from_notebook
 
 parameters = from_notebook("09_robustness", globals())
 options = parameters.options()
-all_options = {agent: parameters.options(agent) for agent in AGENTS}
 
 # %%
 import numpy as np
@@ -82,10 +80,12 @@ from cldf_core.data.corruptions import STRENGTHS, VERSIONS
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.detection import robustness
 from cldf_core.evaluation.robustness import AVERAGE, GUESSING, curves, halved, survival, trace_curves
+from cldf_core.options import AGENTS
 from cldf_core.runs.run import find_run, load_spectra
 from cldf_core.spectrum import log_magnitude
 
 figures.theme()
+all_options = {agent: parameters.options(agent) for agent in AGENTS}
 out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from cldf_core.data.intake.scan import Row
 from cldf_core.options import Options, checked
 from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Batch, Samples
@@ -125,3 +126,25 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     return bool(a == b)
+
+
+def survey_rows(count: int, seed: int = 0, **columns: object) -> pd.DataFrame:
+    """A joined table of JPEG files: pairs of real and fake with one history, two groups of three in train."""
+    rng = np.random.default_rng(seed)
+    place = np.arange(count)
+    table = pd.DataFrame([Row(f"{k}.jpg", format="JPEG", mode="RGB", colours="RGB", used=True) for k in place])
+    return table.assign(
+        **{
+            "sha256": [rng.bytes(32).hex() for _ in place],
+            "phash": [rng.bytes(8).hex() for _ in place],
+            "bytes": rng.integers(3000, 4000, count),
+            "width": 128,
+            "height": 128,
+            "quality": 90.0,
+            "label": place % 2,
+            "group": place // 2,
+            "domain": "one",
+            "split": np.where(place // 2 % 3 == 0, "test", "train"),
+            **columns,
+        }
+    )

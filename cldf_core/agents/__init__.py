@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-
 from cldf_core import options as known
 from cldf_core.agents.base import Agent
 from cldf_core.agents.finetune import Separate, Sequential
@@ -48,19 +45,3 @@ def register(name: str, agent: type[Agent], options: type[Options] = Options) ->
     known.AGENTS[name] = options
     known.FIELDS.update({field: value for field, value in options.model_fields.items() if field not in known.FIELDS})
     AGENTS[name] = agent
-
-
-def source_of(agent: str) -> str:
-    """Hash of a registered agent's class and of those it is made from; "" for ours, whose files are hashed.
-
-    Functions outside of these classes are not looked at.
-    """
-    own = [c for c in inspect.getmro(AGENTS[agent]) if not c.__module__.startswith("cldf_core.") and c is not object]
-    parts = []
-    for name, value in (item for c in own for item in sorted(vars(c).items())):
-        value = getattr(value, "fget", getattr(value, "__func__", value))
-        if inspect.isfunction(value):
-            parts.append(inspect.getsource(value))
-        elif not name.startswith("__"):
-            parts.append(f"{name} = {value!r}")
-    return hashlib.sha256(repr(parts).encode()).hexdigest() if parts else ""

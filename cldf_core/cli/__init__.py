@@ -143,9 +143,9 @@ def _version() -> None:
 def _reproduce(parsed: argparse.Namespace) -> int:
     from cldf_core.workflow import notebooks
 
-    outcomes = notebooks.reproduce(parsed.profile, parsed.only, again=parsed.again, everything=parsed.all)
-    print(notebooks.table(outcomes))
-    return int(any(o.status in ("failed", "not run") for o in outcomes))
+    results = notebooks.reproduce(parsed.profile, parsed.only, force=parsed.again, everything=parsed.all)
+    print(notebooks.summary(results))
+    return int(any(result.status in ("failed", "not run") for result in results))
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -159,9 +159,9 @@ def _run(parsed: argparse.Namespace) -> int:
             raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
         changes[name] = from_text(name, text)
     notebook = notebooks.notebook_name(parsed.notebook)
-    outcome = notebooks.execute(notebooks.notebook_parameters(notebook, parsed.profile, changes), again=parsed.again)
-    print(notebooks.table([outcome]))
-    return int(outcome.status == "failed")
+    result = notebooks.execute(notebooks.notebook_parameters(notebook, parsed.profile, changes), force=parsed.again)
+    print(notebooks.summary([result]))
+    return int(result.status == "failed")
 
 
 def _sweep(parsed: argparse.Namespace) -> int:

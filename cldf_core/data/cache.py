@@ -16,6 +16,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cldf_core.data.domains import DataError, Domain
-from cldf_core.data.files import content_hashes, source_hash, whole_file
+from cldf_core.data.files import content_hashes, whole_file
 from cldf_core.data.images import ImageProblem, crop, open_image, perturb, reencode
 from cldf_core.data.runtime import in_processes
+from cldf_core.data.source_trees import tree_hash
 from cldf_core.options import Options, UserError
 from cldf_core.spectrum import InputSpec
 
@@ -134,8 +136,8 @@ def _place(folder: Path, name: str, recipe: list[Any], options: Options) -> Path
     """The file of an array: its name holds a hash of all that the array depends on."""
     folder.mkdir(parents=True, exist_ok=True)
     how = {k: getattr(options, k) for k in _HOW}
-    source = source_hash("spectrum.py", "data/images.py", "data/cache.py")
-    key = hashlib.sha256(json.dumps([*recipe, how, source]).encode()).hexdigest()[:16]
+    code = [tree_hash(["data.cache"], without=["options", "data.files"]), *map(version, ("numpy", "scipy", "pillow"))]
+    key = hashlib.sha256(json.dumps([*recipe, how, code]).encode()).hexdigest()[:16]
     return folder / f"{name}-{key}.npy"
 
 

@@ -13,8 +13,6 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-import cldf_core
-
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -28,17 +26,6 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def source_hash(*parts: str) -> str:
-    """Hash of the package's source files: all of them, or those whose path begins with one of `parts`."""
-    package = Path(cldf_core.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        if not parts or name.startswith(parts):
-            digest.update(name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()
 
 
 def content_hashes(root: Path, names: Sequence[str], index: Path, *, anew: bool = False) -> list[str]:

@@ -26,9 +26,10 @@ from scipy.special import expit
 
 from cldf_core.data.cache import Spectra
 from cldf_core.data.corruptions import VERSIONS, versions
-from cldf_core.data.files import file_hash, source_hash, whole_file
+from cldf_core.data.files import file_hash, whole_file
 from cldf_core.data.images import ImageProblem, open_image
 from cldf_core.data.runtime import in_processes, thread_count
+from cldf_core.data.source_trees import tree_hash
 from cldf_core.detection.detector import Detector, logits_of
 from cldf_core.evaluation.traces import line_ratio
 from cldf_core.options import Options, UserError
@@ -43,7 +44,6 @@ PERIODS = (2, 4, 8)  # of the grids that are looked for, in pixels
 BANDS: tuple[Band, ...] = ("low", "mid", "high")
 _INPUT = ("size", "crop", "feature", "plane", "band", "precision")
 _Found = tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]
-_METHOD = ("spectrum.py", "resnet.py", "data/images.py", "data/corruptions.py", "detection/robustness.py")
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,9 @@ def _key(runs: Mapping[str, RunFolder], files: Sequence[Any], tables: Mapping[st
     networks = [(agent, runs[agent].path.name, path.name, file_hash(path)) for agent, path, _ in files]
     chosen = [(name, table["image"].tolist()) for name, table in tables.items()]
     libraries = [version(name) for name in ("torch", "pillow", "numpy", "scipy")]
-    what = [networks, chosen, VERSIONS, libraries, source_hash(*_METHOD)]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+    code = tree_hash(["detection.robustness"], without=["options", "data.layouts", "data.files", "data.mini"])
+    parts = [networks, chosen, VERSIONS, libraries, code]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def _detector(path: Path, domains: tuple[str, ...]) -> Detector:

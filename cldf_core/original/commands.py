@@ -169,6 +169,10 @@ def _write_checkpoints(folder: RunFolder, options: Options, given: argparse.Name
 
 def _write_events(folder: RunFolder, log_dir: Path) -> None:
     """Losses and accuracies of a run as TensorBoard files, in place of those of an earlier call."""
+    import numpy as np
+
+    from cldf_core.evaluation.metrics import detection
+
     path = log_dir / folder.path.name
     for old in path.glob("events.out.tfevents.*"):
         old.unlink()
@@ -179,9 +183,11 @@ def _write_events(folder: RunFolder, log_dir: Path) -> None:
                 epochs += 1
                 if loss is not None:
                     writer.add_scalar("loss", loss, epochs)
-        metrics = folder.metrics().query("split == 'test'").dropna()
-        for row in metrics.itertuples():
-            writer.add_scalar(f"{row.metric}/{row.domain}", row.value, row.step)
+        scores = folder.scores()
+        for (step, domain), cell in scores[scores["split"] == "test"].groupby(["step", "domain"], sort=False):
+            for metric, value in detection(cell["label"].to_numpy(), cell["score"].to_numpy()).items():
+                if not np.isnan(value):
+                    writer.add_scalar(f"{metric}/{domain}", value, step)
     print(f"TensorBoard: {path}")
 
 

@@ -1,10 +1,10 @@
-"""The files of a run: manifest, scores, metrics, models, and the state it resumes from.
+"""The folder of a run, or of a notebook's execution; every file in it appears whole or not at all.
 
-runs/<name>-<key>/manifest.json           options, versions, threads, data, seconds, peak memory, status
-                  scores.parquet          one row per step, split and image
-                  metrics.parquet         detection metrics per step, domain and split
-                  model-step<k>.safetensors
-                  state/                  while the run is unfinished
+runs/<name>-<key>/manifest.json              options, data, versions, notes, seconds, peak memory, status
+                  scores.parquet             a row for each step, domain, split and image; metrics come from these
+                  model-step<k>.safetensors  the network after the k-th domain
+                  state/                     what an unfinished run continues from
+                  figures/                   a notebook's figures and tables
 """
 
 from __future__ import annotations
@@ -19,38 +19,43 @@ import pandas as pd
 
 from cldf_core.data.files import whole_file
 
-MANIFEST, SCORES, METRICS, STATE = "manifest.json", "scores.parquet", "metrics.parquet", "state"
+MANIFEST, SCORES, STATE = "manifest.json", "scores.parquet", "state"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder, read and written whole file by whole file."""
+    """The folder of a run, by its path."""
 
     path: Path
 
     @property
+    def key(self) -> str:
+        """The hash in the folder's name."""
+        return self.path.name.rpartition("-")[2]
+
+    @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest; empty when there is none yet."""
+        """The manifest; empty where there is none yet."""
         path = self.path / MANIFEST
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     @property
     def finished(self) -> bool:
-        """Whether the run went to its end."""
+        """Whether the run has reached its end."""
         return self.manifest.get("status") == "finished"
 
     @property
     def figures(self) -> Path:
-        """Where a notebook draws to."""
+        """Where a notebook writes its figures and tables."""
         return self.path / "figures"
 
     def scores(self) -> pd.DataFrame:
-        """step, domain, split, image, group, label, logit, score; one row per step, split and image."""
+        """Columns step, domain, split, image, group, label, logit (of fake), score (its sigmoid)."""
         return pd.read_parquet(self.path / SCORES)
 
-    def metrics(self) -> pd.DataFrame:
-        """step, domain, split, metric, value."""
-        return pd.read_parquet(self.path / METRICS)
+    def model(self, step: int) -> Path:
+        """The file of the network after a domain, counted from 1."""
+        return self.path / f"model-step{step}.safetensors"
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replaces the manifest."""
@@ -63,9 +68,9 @@ class RunFolder:
             table.to_parquet(path, index=False)
 
     def step_scores(self, step: int) -> Path:
-        """Scores of one step, kept until the run is finished."""
+        """The file of one step's scores, which is kept until the run is finished."""
         return self.path / STATE / f"scores-step{step}.parquet"
 
     def forget_state(self) -> None:
-        """Removes what only an unfinished run needs."""
+        """Removes what an unfinished run continues from."""
         shutil.rmtree(self.path / STATE, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a run has to say of its data: sentences for its maker and for its manifest."""
+"""Sentences about a run's data that differ from what one would expect, for the console and the manifest."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from cldf_core.stream import Step
 
 
 def data_notes(options: Options, domains: Mapping[str, Spectra], scored: Container[tuple[str, str]]) -> list[str]:
-    """What is otherwise than one would expect: too few groups, nothing to score, images set aside.
+    """Notes on domains: those of their layouts and audits, splits without images, and images that were rejected.
 
     Args:
         options: of the run.
         domains: by name.
-        scored: each domain and split that there are images of.
+        scored: each domain and split that has images.
     """
-    drawn = [note for domain in domains.values() for note in domain.notes]
-    absent = [
+    from_layouts = [note for domain in domains.values() for note in domain.notes]
+    empty_splits = [
         f"{name} has no {split} images, so none are scored"
         for name in domains
         for split in options.splits
         if (name, split) not in scored and name not in options.untested
     ]
-    aside = [
-        f"{name}: {len(d.set_aside)} images set aside, the first is {d.set_aside['image'].iloc[0]}: "
-        f"{d.set_aside['reason'].iloc[0]}"
-        for name, d in domains.items()
-        if len(d.set_aside)
+    rejected = [
+        f"{name}: {len(domain.set_aside)} images set aside, the first is {domain.set_aside['image'].iloc[0]}: "
+        f"{domain.set_aside['reason'].iloc[0]}"
+        for name, domain in domains.items()
+        if len(domain.set_aside)
     ]
-    return drawn + absent + aside
+    return from_layouts + empty_splits + rejected
 
 
 def dropped_notes(options: Options, steps: Sequence[Step]) -> list[str]:
-    """A sentence for each domain of which `drop_last` leaves images out."""
+    """A note for each domain whose images `drop_last` leaves out in part."""
     notes = []
     for name in options.stream if options.drop_last else []:
         sizes = [len(step.samples) for step in steps if step.name == name]

@@ -12,23 +12,26 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cldf_core.data.files import file_hash, source_hash, whole_file
+from cldf_core.data.files import file_hash, whole_file
 from cldf_core.data.layouts.description import described_files, is_described
 from cldf_core.data.layouts.original import CLASSES, SPLITS_FILE
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.runtime import project_root
+from cldf_core.data.source_trees import imported_modules, tree_hash
 from cldf_core.options import UserError
 from cldf_core.runs.folder import RunFolder
-from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, given_parameters
+from cldf_core.runs.provenance import LIBRARIES, weights_content
+from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, checked_parameters
 
 PROFILES = ("quick", "smoke", "original")
-LAST = "08_cross_data_set_evaluation"  # of those that are run when nothing else is said
-# These read the runs that others write.
+LAST = "08_cross_data_set_evaluation"  # of the notebooks that are run by default
+# Notebooks that read the runs of others.
 _TRAINED = ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir")
 NEEDS = {
     LAST: _TRAINED,
@@ -38,14 +41,22 @@ NEEDS = {
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How one notebook went: status is "done", "already done", "failed" or "not run"."""
+class NotebookResult:
+    """What became of one notebook.
+
+    Attributes:
+        notebook: its name.
+        status: "done", "already done", "failed" or "not run".
+        seconds: that the execution took.
+        folder: with the executed copy and the figures; None where nothing was executed.
+        error: of the cell that failed, or the reason why nothing was executed.
+    """
 
     notebook: str
     status: str
-    seconds: float
-    folder: Path | None
-    why: str = ""
+    seconds: float = 0.0
+    folder: Path | None = None
+    error: str = ""
 
 
 def notebook_name(text: str) -> str:
@@ -55,18 +66,125 @@ def notebook_name(text: str) -> str:
         UserError: no notebook or several; the message lists them.
     """
     wanted = Path(text).stem
-    found = [n for n in NOTEBOOKS if n == wanted] or [n for n in NOTEBOOKS if n.split("_")[0] == wanted]
-    if len(found) != 1:
+    names = [name for name in NOTEBOOKS if wanted in (name, name.split("_")[0])]
+    if len(names) != 1:
         raise UserError(f"there is no notebook {text!r}; allowed: {', '.join(NOTEBOOKS)}")
-    return found[0]
+    return names[0]
 
 
-def profile_values(notebook: str, profile: str) -> dict[str, Any]:
-    """The values that a profile sets for a notebook, unchecked.
+def notebook_parameters(notebook: str, profile: str, changes: Mapping[str, Any] | None = None) -> Parameters:
+    """The checked parameters of a notebook in a profile, with some changed.
 
     Raises:
-        UserError: an unknown profile, or a file that holds something else than names and values.
+        UserError: there is no such profile, its file is not as it must be, or a value is not allowed.
     """
+    values = _profile_values(notebook, profile)
+    parameters = checked_parameters(notebook, values, where=f"params/{profile}/{notebook}.yaml")
+    return checked_parameters(notebook, {**values, **changes}) if changes else parameters
+
+
+def execute(parameters: Parameters, *, force: bool = False) -> NotebookResult:
+    """Runs one notebook through papermill, unless this was done with the same inputs before.
+
+    The executed copy is notebook.ipynb in the notebook's folder, beside its figures.
+
+    Args:
+        parameters: of the notebook.
+        force: runs it in any case.
+
+    Raises:
+        UserError: the notebook's file is missing or unreadable.
+    """
+    notebook, folder = parameters.notebook, parameters.folder
+    source = project_root() / "notebooks" / f"{notebook}.ipynb"
+    if not source.is_file():
+        raise UserError(f"{source} is missing; run this in the project's folder")
+    inputs = _inputs(source, parameters)
+    if not force and folder.finished and folder.manifest.get("inputs") == inputs:
+        return NotebookResult(notebook, "already done", folder=folder.path)
+    started, since = time.perf_counter(), time.time()
+    try:
+        error = _papermill(source, folder.path / "notebook.ipynb", parameters.for_papermill())
+    except Exception as problem:  # it could not even be started, for example for want of its kernel
+        error = f"{type(problem).__name__}: {problem}"
+    seconds = time.perf_counter() - started
+    if not error:  # figures that this version no longer draws go, but never in exchange for an error
+        for path in folder.figures.rglob("*"):
+            if path.is_file() and path.stat().st_mtime < since - 2:  # some file systems count in steps of 2 s
+                path.unlink()
+    folder.write_manifest(
+        {
+            "notebook": notebook,
+            "status": "failed" if error else "finished",
+            "options": dict(parameters.values),
+            "inputs": inputs,
+            "seconds": round(seconds, 1),
+            "error": error,
+        }
+    )
+    return NotebookResult(notebook, "failed" if error else "done", seconds, folder.path, error)
+
+
+def reproduce(
+    profile: str, only: Sequence[str] = (), *, force: bool = False, everything: bool = False
+) -> list[NotebookResult]:
+    """Runs the notebooks of a profile in their order; one that fails does not stop those that do not need it.
+
+    In the quick profile the figures and tables of the notebooks that succeed are copied to figures/.
+
+    Args:
+        profile: one of PROFILES.
+        only: the notebooks that are run; by default those up to 08.
+        force: runs also what is already done.
+        everything: without `only`, runs all notebooks.
+
+    Raises:
+        UserError: before anything is run: parameters are not allowed, or data are missing.
+    """
+    wanted = {notebook_name(text) for text in only} or {n for n in NOTEBOOKS if everything or n <= LAST}
+    parameters = {name: notebook_parameters(name, profile) for name in NOTEBOOKS if name in wanted}
+    for data in sorted({chosen.options().data for chosen in parameters.values()}):
+        data_folder(data)
+    results: dict[str, NotebookResult] = {}
+    for name, chosen in parameters.items():
+        missing = [n for n in NEEDS.get(name, ()) if n in results and results[n].status in ("failed", "not run")]
+        if missing:
+            results[name] = NotebookResult(name, "not run", error=f"needs {', '.join(missing)}")
+            continue
+        print(f"{name} …", end=" ", flush=True, file=sys.stderr)
+        try:
+            result = execute(chosen, force=force)
+        except UserError as error:
+            result = NotebookResult(name, "failed", error=str(error))
+        print(f"{result.status} ({result.seconds:.0f} s)", file=sys.stderr)
+        results[name] = result
+        if profile == "quick" and result.status != "failed":
+            publish(chosen.folder)
+    return list(results.values())
+
+
+def publish(folder: RunFolder) -> None:
+    """Copies figures and tables to the project's figures/, file by file and only what differs."""
+    for source in sorted(folder.figures.rglob("*")):
+        target = project_root() / "figures" / source.relative_to(folder.figures)
+        if source.is_file() and not (target.is_file() and target.read_bytes() == source.read_bytes()):
+            with whole_file(target) as partial:
+                shutil.copyfile(source, partial)
+
+
+def summary(results: Sequence[NotebookResult]) -> str:
+    """The table that a reader sees at the end, with the errors below it."""
+    rows = [("notebook", "status", "seconds", "results")]
+    for r in results:
+        folder = r.folder.relative_to(project_root()).as_posix() if r.folder else ""
+        rows.append((r.notebook, r.status, f"{r.seconds:.0f}", folder))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, *(f"\n{r.notebook} {r.status}: {r.error}" for r in results if r.error)])
+
+
+def _profile_values(notebook: str, profile: str) -> dict[str, Any]:
+    """What a profile's file sets for a notebook, unchecked."""
     if profile == "seed":
         raise UserError("the profile 'seed' is called 'original' now")
     if profile not in PROFILES:
@@ -83,119 +201,14 @@ def profile_values(notebook: str, profile: str) -> dict[str, Any]:
     return values
 
 
-def notebook_parameters(notebook: str, profile: str, changes: Mapping[str, Any] | None = None) -> Parameters:
-    """The checked parameters of a notebook in a profile, with some changed."""
-    where = project_root() / "params" / profile / f"{notebook}.yaml"
-    values = profile_values(notebook, profile)
-    parameters = given_parameters(notebook, values, where=str(where.relative_to(project_root())))
-    return given_parameters(notebook, {**values, **changes}) if changes else parameters
-
-
-def execute(parameters: Parameters, *, again: bool = False) -> Outcome:
-    """Runs one notebook through papermill, unless that was done with the same inputs.
-
-    The executed copy is notebook.ipynb in the notebook's folder, beside the figures that it drew.
-    """
-    notebook, folder = parameters.notebook, parameters.folder
-    source = project_root() / "notebooks" / f"{notebook}.ipynb"
-    if not source.is_file():
-        raise UserError(f"{source} is missing; run this in the project's folder")
-    inputs = _inputs(source, parameters)
-    manifest = folder.manifest
-    if not again and folder.finished and manifest.get("inputs") == inputs:
-        return Outcome(notebook, "already done", 0.0, folder.path)
-    started, since = time.perf_counter(), time.time()
-    try:
-        why = _papermill(source, folder.path / "notebook.ipynb", parameters.for_papermill())
-    except Exception as error:  # it could not even be started, for example for want of its kernel
-        why = f"{type(error).__name__}: {error}"
-    seconds = time.perf_counter() - started
-    status = "failed" if why else "finished"
-    if not why:  # a figure that this version no longer draws goes, but never in exchange for an error
-        for old in folder.figures.rglob("*"):
-            if old.is_file() and old.stat().st_mtime < since - 2:  # some file systems count in steps of 2 s
-                old.unlink()
-    folder.write_manifest(
-        {
-            "notebook": notebook,
-            "status": status,
-            "options": dict(parameters.values),
-            "inputs": inputs,
-            "seconds": round(seconds, 1),
-            "error": why,
-        }
-    )
-    return Outcome(notebook, "failed" if why else "done", seconds, folder.path, why)
-
-
-def reproduce(
-    profile: str, only: Sequence[str] = (), *, again: bool = False, everything: bool = False
-) -> list[Outcome]:
-    """Runs the notebooks of a profile in their order; one that fails does not stop the others.
-
-    In the quick profile the figures and tables of what was run are copied to figures/.
-
-    Args:
-        profile: one of PROFILES.
-        only: the notebooks that are run; without any, those up to 08.
-        again: also what is already done.
-        everything: without `only`, all notebooks.
-    """
-    wanted = {notebook_name(o) for o in only} or {n for n in NOTEBOOKS if everything or n <= LAST}
-    chosen = [n for n in NOTEBOOKS if n in wanted]
-    # All parameters are checked before the first kernel starts.
-    parameters = {notebook: notebook_parameters(notebook, profile) for notebook in chosen}
-    for data in sorted({own.options().data for own in parameters.values()}):
-        data_folder(data)
-    outcomes: list[Outcome] = []
-    for notebook in chosen:
-        failed = [
-            o.notebook for o in outcomes if o.status in ("failed", "not run") and o.notebook in NEEDS.get(notebook, ())
-        ]
-        if failed:
-            outcomes.append(Outcome(notebook, "not run", 0.0, None, f"needs {', '.join(failed)}"))
-            continue
-        print(f"{notebook} …", end=" ", flush=True, file=sys.stderr)
-        try:
-            outcome = execute(parameters[notebook], again=again)
-        except UserError as error:  # its file is missing or unreadable
-            outcome = Outcome(notebook, "failed", 0.0, None, str(error))
-        print(f"{outcome.status} ({outcome.seconds:.0f} s)", file=sys.stderr)
-        outcomes.append(outcome)
-        if profile == "quick" and outcome.folder is not None and outcome.status != "failed":
-            publish(RunFolder(outcome.folder))
-    return outcomes
-
-
-def publish(folder: RunFolder) -> None:
-    """Copies a notebook's figures and tables to figures/, file by file and only what differs."""
-    for source in sorted(folder.figures.rglob("*")):
-        target = project_root() / "figures" / source.relative_to(folder.figures)
-        if source.is_file() and not (target.is_file() and target.read_bytes() == source.read_bytes()):
-            with whole_file(target) as partial:
-                shutil.copyfile(source, partial)
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    """The summary that a reader sees at the end: notebook, status, seconds, where the results are."""
-    rows = [("notebook", "status", "seconds", "results")]
-    for o in outcomes:
-        where = o.folder.relative_to(project_root()).as_posix() if o.folder else ""
-        rows.append((o.notebook, o.status, f"{o.seconds:.0f}", where))
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += [f"\n{o.notebook} {o.status}: {o.why}" for o in outcomes if o.why]
-    return "\n".join(lines)
-
-
 def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:
     """Executes a notebook; returns the failing cell's error in one line, or nothing."""
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    why = ""
-    with whole_file(target) as partial, _surroundings():
+    error = ""
+    with whole_file(target) as partial, _kernel_environment():
         try:
             papermill.execute_notebook(
                 str(source),
@@ -205,30 +218,26 @@ def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:
                 progress_bar=False,
                 log_output=False,
                 cwd=str(project_root()),
-                # The kernel is on this machine: that its TCP is not encrypted need not be told for every notebook.
+                # Kernels are on this machine, so the warning that their TCP is not encrypted is left out.
                 extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
-        except papermill.PapermillExecutionError as error:
-            why = f"cell {error.exec_count}: {_message(error)}"
+        except papermill.PapermillExecutionError as problem:
+            text = str(problem.evalue).strip()  # which may bring the error's name along
+            text = text if text.startswith(problem.ename) else f"{problem.ename}: {text}"
+            error = f"cell {problem.exec_count}: {text}"
         except DeadKernelError:
-            why = "the kernel died (killed, or out of memory)"
-        nbformat.read(partial, as_version=4)  # half a notebook is none
-    return why
-
-
-def _message(error: Any) -> str:
-    """An error's name and text, once: some errors bring their name along."""
-    value = str(error.evalue).strip()
-    return value if value.startswith(error.ename) else f"{error.ename}: {value}"
+            error = "the kernel died (killed, or out of memory)"
+        nbformat.read(partial, as_version=4)  # raises where the file is not a whole notebook
+    return error
 
 
 @contextlib.contextmanager
-def _surroundings() -> Iterator[None]:
-    """Kernels without progress bars that find this project, and papermill without its log."""
+def _kernel_environment() -> Iterator[None]:
+    """Kernels show no progress bars and find this project, and papermill writes no log."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    added = {"CLDF_PROGRESS": "0", "CLDF_ROOT": str(project_root())}
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
+    changes = {"CLDF_PROGRESS": "0", "CLDF_ROOT": str(project_root())}
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
     try:
         yield
     finally:
@@ -237,17 +246,25 @@ def _surroundings() -> Iterator[None]:
 
 
 def _inputs(source: Path, parameters: Parameters) -> str:
-    """Hash of what a notebook's outcome depends on: its cells, the package, its data, the sweeps that it reads."""
-    from importlib.metadata import version
+    """Hash of everything that a notebook's results depend on.
 
+    These are its cells, its parameters, its data, the versions of libraries, the syntax trees of all modules that it
+    imports, directly or not (with them, those that its runs depend on), and the tables of sweeps that it reads.
+    """
     try:
         content = json.loads(source.read_text(encoding="utf-8"))
-        cells = [[c["cell_type"], "".join(c["source"])] for c in content["cells"]]
+        cells = [[cell["cell_type"], "".join(cell["source"])] for cell in content["cells"]]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{source} is not a readable notebook; make it anew from its .py with: make sync") from None
-    what = [cells, dict(parameters.values), source_hash(), version("torch"), _data_identity(parameters.options().data)]
-    what += _sweep_tables(parameters) if parameters.notebook == LAST else []
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        raise UserError(f"{source} is not a readable notebook; make it again from its .py with: make sync") from None
+    modules: set[str] = set()
+    for text in [text for kind, text in cells if kind == "code"]:
+        with contextlib.suppress(SyntaxError):  # which the execution will tell
+            modules.update(imported_modules("\n".join(x for x in text.splitlines() if not x.startswith(("%", "!")))))
+    options = parameters.options()
+    parts: list[Any] = [cells, dict(parameters.values), tree_hash(modules), [version(name) for name in LIBRARIES]]
+    parts += [_data_identity(options.data), weights_content(options.weights)]
+    parts += _sweep_tables(parameters) if parameters.notebook == LAST else []
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _data_identity(data: str) -> list[Any]:
@@ -256,13 +273,13 @@ def _data_identity(data: str) -> list[Any]:
     if is_described(folder):
         files = described_files(folder)
     else:
-        found = (p for part in (*CLASSES, SPLITS_FILE) for p in [folder / part, *folder.glob(f"{part}/**/*")])
-        files = [p for p in found if p.is_file()]
+        paths = (p for part in (*CLASSES, SPLITS_FILE) for p in [folder / part, *folder.glob(f"{part}/**/*")])
+        files = [path for path in paths if path.is_file()]
     return sorted([os.path.relpath(p, folder), p.stat().st_size, p.stat().st_mtime_ns] for p in files)
 
 
 def _sweep_tables(parameters: Parameters) -> list[list[str]]:
-    """Names and contents of what sweeps have left: with these options of notebook 08, and what is published."""
-    root, key = project_root(), parameters.folder.path.name.removeprefix(LAST)
-    files = [*root.glob(f"runs/sweep_*{key}/figures/tables/*.csv"), *root.glob("figures/tables/sweep_*.csv")]
+    """Names and contents of the tables that sweeps have left for notebook 08: with its parameters, and published."""
+    root, key = project_root(), parameters.folder.key
+    files = [*root.glob(f"runs/sweep_*-{key}/figures/tables/*.csv"), *root.glob("figures/tables/sweep_*.csv")]
     return sorted([path.relative_to(root).as_posix(), file_hash(path)] for path in files)

@@ -1,4 +1,4 @@
-"""The parameters of the notebooks: which options each has, and what somebody has set of them; no torch."""
+"""The parameters of notebooks: the options that each has, and the values that somebody has set; imports no torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cldf_core.data.runtime import project_root
-from cldf_core.options import AGENTS, FIELDS, Options, checked, from_text
+from cldf_core.options import AGENTS, FIELDS, OptionError, Options, checked, from_text
 
 if TYPE_CHECKING:
     from cldf_core.runs.folder import RunFolder
 
-# For the command line alone.
+# Only the command line has these.
 _COMMAND = ("agent", "untested", "validation_share", "corruption", "severities", "test_jpeg", "test_resize")
-# Of every run, but too special for a cell.
+# Every run has these, but they are too special for a cell.
 _UNLISTED = ("drop_last", "order", "crop", "channels", "lr_decay", "dampening")
 _RUN = tuple(name for name in Options.model_fields if name not in (*_COMMAND, *_UNLISTED))
 _GDUMB = ("memory", "memory_epochs", "memory_lr", "memory_lr_min", "memory_batch", "clip")
@@ -45,12 +45,12 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "12_your_own_data_your_own_agent": (*_IMAGES[:-1], *_TRAINING, "memory", "replay"),
     "13_detector": (*_RUN, *_MIR),
 }
-_CHECKED = "_cldf_parameters_of"  # in a notebook's namespace: its parameters were checked before
+_CHECKED = "_cldf_parameters_of"  # a name in a notebook's namespace: its parameters were checked before
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What somebody has set of a notebook's options; everything else keeps the variant's default.
+    """The values that somebody has set for a notebook's options; all others keep the variant's default.
 
     Attributes:
         notebook: its name, for example "04_icarl".
@@ -61,7 +61,7 @@ class Parameters:
     values: Mapping[str, Any]
 
     def options(self, agent: str | None = None, **changes: Any) -> Options:
-        """The checked options of an agent, by default the first that the notebook is about.
+        """The checked options of an agent, by default of the first one that the notebook is about.
 
         Raises:
             OptionError: as `checked`.
@@ -82,10 +82,10 @@ class Parameters:
         return RunFolder(project_root() / "runs" / f"{self.notebook}-{key}")
 
     def for_papermill(self) -> dict[str, Any]:
-        """The parameters that a papermill execution is given.
+        """The values that papermill assigns in the notebook, as `from_notebook` reads them.
 
-        With the variant "original" a value that equals the paper's default is written as JSON text, since a plain one
-        would be taken for what the cell holds anyway, and so for not given; `from_notebook` reads it back.
+        With the variant "original", one that equals the paper's default is written as JSON text: the cell holds that
+        default in any case, so the plain value would count as not set.
         """
         if self.values.get("variant", "paper") == "paper":
             return dict(self.values)
@@ -93,51 +93,61 @@ class Parameters:
         return {n: json.dumps(v) if n in listed and _is_default(n, v) else v for n, v in self.values.items()}
 
 
-def given_parameters(notebook: str, values: Mapping[str, Any], where: str = "") -> Parameters:
-    """The checked parameters of a notebook; with the papers' variant, without those that are the default anyway.
+def checked_parameters(notebook: str, values: Mapping[str, Any], where: str = "") -> Parameters:
+    """The checked parameters of a notebook; with the papers' variant, without those that equal the default.
 
     Args:
         notebook: its name.
         values: option names and values.
-        where: what the values came from, for the message; by default the notebook.
+        where: the origin of the values, for the message; by default the notebook.
 
     Raises:
         OptionError: as `checked`, for any agent that the notebook trains or whose runs it reads.
     """
-    checked(values, allowed_names(notebook), where or notebook)
-    for agent in agents_of(notebook):  # some rules concern one agent only
-        checked({**values, "agent": agent}, where=f"{where or notebook}, agent {agent}")
+    where = where or notebook
+    checked(values, allowed_names(notebook), where)
+    every = [checked({**values, "agent": agent}, where=f"{where}, agent {agent}") for agent in agents_of(notebook)]
+    # As the options hold them: equal values have one form, and one folder.
+    values = {n: next(getattr(options, n) for options in every if hasattr(options, n)) for n in values}
     listed = NOTEBOOKS[notebook] if values.get("variant", "paper") == "paper" else ()
     return Parameters(notebook, {n: v for n, v in values.items() if n not in listed or not _is_default(n, v)})
 
 
 def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
-    """The checked parameters of a notebook, read from the names that its `parameters` cell assigned.
+    """The checked parameters of a notebook, read from the names that its `parameters` cell has assigned.
 
-    Names that no option has are mistakes: in a fresh kernel all names with a plain value, since nothing else was
+    Names that no option has are mistakes: in a fresh kernel all names with a plain value, since no other cell was
     executed yet; later those that were assigned with a type annotation, as in the cell. With the variant "original",
-    a value that is still the paper's default counts as not given.
+    a value that is still the paper's default counts as not set.
 
     Args:
         notebook: its name, for example "04_icarl".
-        namespace: the notebook's globals().
+        namespace: the notebook's globals(). After a mistake its parameters are removed, so that the cell has to be
+            executed again, and what a mended cell no longer assigns is forgotten.
 
     Raises:
-        OptionError: as `checked`.
+        OptionError: as `checked`; or the cell was not executed.
     """
-    names = set(namespace.get("__annotations__", {}))
-    if namespace.get(_CHECKED) != notebook:
-        names |= {n for n, v in namespace.items() if n not in ("In", "Out") and not n.startswith("_") and _is_plain(v)}
-    names = {name for name in (*allowed_names(notebook), *names) if name in namespace}
-    kept = {name for name in NOTEBOOKS[notebook] if name in names and _is_default(name, namespace[name])}
-    values = {name: _read(name, namespace[name]) for name in sorted(names - kept)}
-    parameters = given_parameters(notebook, values)
+    listed, allowed, annotated = NOTEBOOKS[notebook], allowed_names(notebook), _annotated(namespace)
+    fresh = namespace.get(_CHECKED) != notebook
+    names = {n for n, v in namespace.items() if n in listed or n in annotated or (_is_plain(v) and n in allowed)}
+    if not names:
+        raise OptionError(f"{notebook}: no parameter is assigned; run the cell with the parameters first")
+    if fresh:
+        names |= {n for n, v in namespace.items() if _is_plain(v) and not n.startswith("_") and n not in ("In", "Out")}
+    set_names = sorted(n for n in names if n not in listed or not _is_default(n, namespace[n]))
+    try:
+        parameters = checked_parameters(notebook, {name: _read(name, namespace[name]) for name in set_names})
+    except OptionError:
+        for name in names:
+            del namespace[name]
+        raise
     namespace[_CHECKED] = notebook
     return parameters
 
 
 def agents_of(notebook: str) -> list[str]:
-    """The agents that a notebook is named after; of others, all."""
+    """The agents that a notebook is named after; those of any other notebook are all agents."""
     return [agent for agent in AGENTS if agent in notebook.split("_")] or ["sequential", *AGENTS]
 
 
@@ -146,6 +156,12 @@ def allowed_names(notebook: str) -> list[str]:
     listed = NOTEBOOKS[notebook]
     names = [name for agent in agents_of(notebook) for name in AGENTS[agent].model_fields if name not in _COMMAND]
     return list(dict.fromkeys((*listed, *(names if "variant" in listed else ()))))
+
+
+def _annotated(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The names that were assigned with a type annotation."""
+    annotate = namespace.get("__annotate__")  # from Python 3.14 on annotations are evaluated when asked for
+    return namespace.get("__annotations__") or (annotate(1) if annotate else {})
 
 
 def _is_default(name: str, value: Any) -> bool:

@@ -1,6 +1,6 @@
-"""`cldf sweep`: the runs of a grid of options, one after the other; and what they show together.
+"""`cldf sweep`: makes the runs of a grid of options one after the other, and writes tables of all of them.
 
-What was not run is missing from the tables, not zero.
+A run that was not made is missing from the tables; it is not zero.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ PRINTED = ("accuracy: average", "accuracy: learning", f"accuracy: {FORGETTING}",
 def command(name: str, profile: str = "quick", *, dry: bool = False) -> int:
     """Makes the runs of a grid that are not done, writes its tables and its figure, and prints a table.
 
-    Everything else is as notebook 08 has it in the profile. Tables and figure are in runs/sweep_<grid>-<key>/figures/;
-    those of a quick sweep in which no run failed are copied to figures/.
+    All other options are those of notebook 08 in the profile. Tables and figure are written to
+    runs/sweep_<grid>-<key>/figures/; those of a quick sweep in which no run failed are copied to figures/.
 
     Args:
         name: of the grid.
-        profile: one of `staging.PROFILES`.
-        dry: says what would be run, and runs nothing.
+        profile: one of `notebooks.PROFILES`.
+        dry: lists the runs and makes none.
 
     Returns:
         1 if a run failed, which does not stop the others; else 0.
 
     Raises:
-        UserError: before anything is run: the grid or the profile is faulty, or data are missing.
+        UserError: before the first run: the grid or the profile is faulty, or data are missing.
     """
     base = notebook_parameters(LAST, profile)
     grid = read_grid(name)
@@ -97,10 +97,10 @@ def results(name: str, parameters: Parameters) -> pd.DataFrame:
 
 
 def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tuple[Options, RunFolder]], list[str]]:
-    """The runs that are there in the end, and a sentence for each that failed; in a dry one those that are done."""
+    """The finished runs, and a sentence for each that failed; in a dry sweep it only prints what would be run."""
     from cldf_core.runs.run import make_run
 
-    finished, failed = [], []
+    finished, failed = list[tuple[Options, RunFolder]](), list[str]()
     for number, options in enumerate(points, start=1):
         label = grid.label(options)
         print(f"{number} of {len(points)}: {label} …", end=" ", flush=True, file=sys.stdout if dry else sys.stderr)
@@ -142,46 +142,49 @@ def _write(
     values = [dict.fromkeys(cell[name] for cell in cells if name in cell) for name in grid.settings]
     settings = list(itertools.product(*values))
     tests = _tests(grid, table, settings)
-    shutil.rmtree(out, ignore_errors=True)  # what an earlier sweep wrote and this one does not
+    shutil.rmtree(out, ignore_errors=True)  # an earlier sweep may have left files that this one does not write
     save_table(means, out, f"sweep_{grid.name}")
     save_table(runs, out, f"sweep_{grid.name}_runs")
     if len(tests):
         save_table(tests, out, f"sweep_{grid.name}_tests")
-    shared = set.intersection(*(set(own) for _, own in runs.groupby("agent")["seed"]))
-    if len(settings) == 1 and runs["agent"].nunique() > 1 and shared:
+    common_seeds = set.intersection(*(set(seeds) for _, seeds in runs.groupby("agent")["seed"]))
+    if len(settings) == 1 and runs["agent"].nunique() > 1 and common_seeds:
         _draw_ranks(runs, out, f"sweep_{grid.name}_ranks")
     return _table(grid, means)
 
 
 def _measured(grid: Grid, finished: Sequence[tuple[Options, RunFolder]]) -> pd.DataFrame:
     """The metric table's rows of the last step and of the whole stream, with the grid's settings as columns."""
-    of_run = {folder.path.name: options for options, folder in finished}
+    options_of = {folder.path.name: options for options, folder in finished}
     # One resample, since the spread here is that over seeds.
-    table = metric_table([folder for _, folder in finished], split=_split(list(of_run.values())), resamples=1)
+    table = metric_table([folder for _, folder in finished], split=_split(list(options_of.values())), resamples=1)
     for note in table.attrs["notes"]:
         print(f"note: {note}", file=sys.stderr)
     table = table[table["run"] != ""]
     last = table["step"].isna() | (table["step"] == table.groupby("run")["step"].transform("max"))
     # All runs are made in one process, whose peak memory is that of its largest run.
     table = table[last & (table["metric"] != "peak memory (bytes)")]
-    cells = {run: grid.cells(options) for run, options in of_run.items()}
-    columns = {"agent": table["run"].map({run: options.agent for run, options in of_run.items()})}
+    cells = {run: grid.cells(options) for run, options in options_of.items()}
+    columns = {"agent": table["run"].map({run: options.agent for run, options in options_of.items()})}
     for name in grid.settings:
-        columns[name] = table["run"].map({run: own[name] for run, own in cells.items() if name in own})
+        columns[name] = table["run"].map({run: values[name] for run, values in cells.items() if name in values})
     return with_whole_numbers(table.assign(**columns))
 
 
 def _tests(grid: Grid, table: pd.DataFrame, settings: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
-    """Agents compared by continual metrics, setting by setting; one that does not read an option is in all of them."""
+    """Comparisons of agents by continual metrics, setting by setting.
+
+    An agent that does not read a setting's option takes part in all of them.
+    """
     columns = [*grid.settings, *COMPARISON]
     tables = []
     for setting in settings:
-        own = table[table["metric"].str.contains(": ")]
+        rows = table[table["metric"].str.contains(": ")]
         values = dict(zip(grid.settings, setting, strict=True))
         for name, value in values.items():
-            own = own[own[name].isna() | (own[name] == value)]
-        if own["agent"].nunique() > 1 and len(found := compare_over_seeds(own).query("n > 1")):
-            tables.append(found.assign(**values)[columns])
+            rows = rows[rows[name].isna() | (rows[name] == value)]
+        if rows["agent"].nunique() > 1 and len(comparisons := compare_over_seeds(rows).query("n > 1")):
+            tables.append(comparisons.assign(**values)[columns])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
@@ -202,21 +205,21 @@ def _draw_ranks(runs: pd.DataFrame, out: Path, name: str) -> None:
 
 
 def _table(grid: Grid, means: pd.DataFrame) -> str:
-    """A row for each agent and setting, to be read."""
+    """The printed table, a row for each agent and setting."""
     rows = []
-    shown = means[means["metric"].isin(PRINTED)]
+    printed = means[means["metric"].isin(PRINTED)]
     keys = ["agent", *grid.settings]
-    for _, part in shown.groupby(keys, sort=False, dropna=False):
+    for _, part in printed.groupby(keys, sort=False, dropna=False):
         row = {**{name: part[name].iloc[0] for name in keys}, "seeds": part["n"].max()}
         for r in part.itertuples():
-            ends = f" [{r.low:.3f}, {r.high:.3f}]" if r.n > 1 else ""
-            row[r.metric + (f" {r.domain}" if r.domain else "")] = f"{r.value:.3f}{ends}"
+            interval = f" [{r.low:.3f}, {r.high:.3f}]" if r.n > 1 else ""
+            row[r.metric + (f" {r.domain}" if r.domain else "")] = f"{r.value:.3f}{interval}"
         rows.append(row)
     return pd.DataFrame(rows).astype(object).fillna("").to_string(index=False)
 
 
 def _split(points: Sequence[Options]) -> str:
-    """The split that the tables are of: test, unless it is not scored."""
+    """The split whose metrics are tabulated: test, or validation where test is not scored."""
     for split in ("test", "validation"):
         if all(split in options.splits for options in points):
             return split

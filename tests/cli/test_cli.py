@@ -13,7 +13,7 @@ import cldf_core
 from cldf_core.cli import main
 from cldf_core.options import UserError
 from cldf_core.workflow import notebooks
-from cldf_core.workflow.notebooks import Outcome, notebook_name, notebook_parameters, profile_values
+from cldf_core.workflow.notebooks import NotebookResult, notebook_name, notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS
 
 PROJECT = Path(cldf_core.__file__).parents[1]
@@ -104,9 +104,9 @@ def test_missing_files_of_the_project_are_told(root, capsys):
 
 def test_a_number_in_yamls_text_form_is_taken(project):
     (project / "params" / "quick" / "04_icarl.yaml").write_text("lr: 1e-3\nepochs: 3\n")
+    assert notebook_parameters("04_icarl", "quick").values == {"lr": 0.001, "epochs": 3}
     options = notebook_parameters("04_icarl", "quick", {"epochs": 4}).options()
     assert (options.lr, options.epochs) == (0.001, 4)
-    assert profile_values("04_icarl", "quick") == {"lr": "1e-3", "epochs": 3}
 
 
 @pytest.mark.parametrize("text", ["04", "04_icarl", "notebooks/04_icarl.ipynb", "04_icarl.py"])
@@ -142,20 +142,22 @@ def test_a_wrong_call_ends_with_status_2(words, capsys):
 
 
 def test_the_exit_status_tells_whether_all_went_well(project, capsys, monkeypatch):
-    done = Outcome("04_icarl", "done", 1.0, None)
-    for outcomes, status in [
+    done = NotebookResult("04_icarl", "done", 1.0, None)
+    for results, status in [
         ([done], 0),
-        ([Outcome("03", "already done", 0.0, None), done], 0),
-        ([done, Outcome("05", "failed", 1.0, None, "cell 3: ValueError: no")], 1),
-        ([done, Outcome("08", "not run", 0.0, None, "needs 05")], 1),
+        ([NotebookResult("03", "already done", 0.0, None), done], 0),
+        ([done, NotebookResult("05", "failed", 1.0, None, "cell 3: ValueError: no")], 1),
+        ([done, NotebookResult("08", "not run", 0.0, None, "needs 05")], 1),
     ]:
-        monkeypatch.setattr(notebooks, "reproduce", lambda *a, outcomes=outcomes, **k: outcomes)
+        monkeypatch.setattr(notebooks, "reproduce", lambda *a, results=results, **k: results)
         assert main(["reproduce"]) == status
         printed = capsys.readouterr().out
-        for outcome in outcomes:
-            assert outcome.notebook in printed
-            assert outcome.why in printed
-    monkeypatch.setattr(notebooks, "execute", lambda *a, **k: Outcome("04_icarl", "failed", 1.0, None, "why not"))
+        for result in results:
+            assert result.notebook in printed
+            assert result.error in printed
+    monkeypatch.setattr(
+        notebooks, "execute", lambda *a, **k: NotebookResult("04_icarl", "failed", 1.0, None, "why not")
+    )
     assert main(["run", "04"]) == 1
     assert "why not" in capsys.readouterr().out
 
@@ -174,7 +176,7 @@ def test_which_notebooks_are_reproduced(project, capsys, monkeypatch, words, num
     called = []
     monkeypatch.setattr(notebooks, "data_folder", lambda data: None)
     monkeypatch.setattr(
-        notebooks, "execute", lambda p, **k: called.append(p.notebook) or Outcome(p.notebook, "done", 0.0, None)
+        notebooks, "execute", lambda p, **k: called.append(p.notebook) or NotebookResult(p.notebook, "done", 0.0, None)
     )
     assert main(["reproduce", *words]) == 0
     assert [name.split("_")[0] for name in called] == numbers.split()

@@ -13,21 +13,21 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from samples import input_spec, make_data, texture, tiny_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_spectrum import formula
 
 from cldf_core.data import cache
 from cldf_core.data.cache import shifted, spectra
 from cldf_core.data.domains import DataError, Domain, with_validation
-from cldf_core.data.files import file_hash, source_hash
+from cldf_core.data.files import file_hash
 from cldf_core.data.images import ImageProblem, crop, open_image, perturb, reencode
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 from cldf_core.spectrum import InputSpec, log_spectrum
+from samples import input_spec, make_data, texture, tiny_options
+from test_spectrum import formula
 
 
 def photo(seed: int = 0, side: int = 32) -> np.ndarray:
@@ -768,19 +768,3 @@ def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
         shutil.copyfile(folder / "007.png", folder / "NA.png")
     table = spectra(one(data), tiny_options("sequential", data), tmp_path / "cache").table
     assert {"007", "NA"} <= set(table["group"])
-
-
-def test_the_source_hash_hangs_on_the_named_files(monkeypatch, tmp_path):
-    package = tmp_path / "package"
-    (package / "data").mkdir(parents=True)
-    (package / "__init__.py").write_text("a = 1\n")
-    (package / "data" / "images.py").write_text("b = 1\n")
-    monkeypatch.setattr("cldf_core.__file__", str(package / "__init__.py"))
-    everything, images = source_hash(), source_hash("data/images.py")
-    (package / "__init__.py").write_text("a = 2\n")
-    assert source_hash() != everything
-    assert source_hash("data/images.py") == images
-    (package / "data" / "images.py").write_bytes(b"b = 1\r\n")  # a checkout with other line ends
-    assert source_hash("data/images.py") == images
-    (package / "data" / "images.py").write_text("b = 2\n")
-    assert source_hash("data/images.py") != images

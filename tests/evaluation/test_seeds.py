@@ -1,4 +1,4 @@
-"""Means over seeds, paired t tests and Holm's correction against SciPy and against hand computation."""
+"""Means over seeds, paired t tests, Holm's correction and the noise of a seed, against formulas and simulations."""
 
 from __future__ import annotations
 
@@ -13,71 +13,69 @@ from cldf_core.evaluation.seeds import holm, means_over_seeds, paired_t_tests, s
 
 
 def tidy(**agents: dict[int, float]) -> pd.DataFrame:
-    rows = [(agent, seed, value) for agent, values in agents.items() for seed, value in values.items()]
-    return pd.DataFrame(rows, columns=["agent", "seed", "value"])
+    rows = [(agent, seed, "average", value) for agent, values in agents.items() for seed, value in values.items()]
+    return pd.DataFrame(rows, columns=["agent", "seed", "metric", "value"])
+
+
+# --- means ---
 
 
 @settings(deadline=None, max_examples=30)
 @given(values=st.lists(st.floats(-5, 5), min_size=2, max_size=9))
-def test_the_t_interval_is_scipys(values):
+def test_the_t_interval_by_its_formula(values):
     mean, low, high = t_interval(np.array(values))
-    assert mean == pytest.approx(np.mean(values))
-    spread = stats.sem(values)
-    if spread > 1e-9:
-        assert (low, high) == pytest.approx(stats.t.interval(0.95, len(values) - 1, np.mean(values), spread))
-    else:
-        assert high - low < 1e-6
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    assert (mean, low, high) == pytest.approx((np.mean(values), np.mean(values) - half, np.mean(values) + half))
 
 
-def test_one_seed_has_no_interval():
-    mean, low, high = t_interval(np.array([0.7]))
-    assert mean == 0.7
-    assert np.isnan([low, high]).all()
+def test_one_value_has_no_interval_and_equal_ones_have_a_point():
+    assert t_interval(np.array([0.7])) == pytest.approx((0.7, np.nan, np.nan), nan_ok=True)
+    assert t_interval(np.array([0.5, 0.5, 0.5])) == (0.5, 0.5, 0.5)
 
 
-def test_paired_t_tests_are_scipys():
-    rng = np.random.default_rng(0)
-    values = {name: dict(enumerate(rng.normal(k, 1, 6))) for k, name in enumerate(("er", "mir", "lwf"))}
-    got = paired_t_tests(tidy(**values))
-    assert list(got.columns) == ["first", "second", "difference", "low", "high", "p", "p_holm", "n"]
-    assert list(zip(got["first"], got["second"], strict=True)) == [("er", "mir"), ("er", "lwf"), ("mir", "lwf")]
-    for row in got.itertuples():
-        one, other = (np.array(list(values[name].values())) for name in (row.first, row.second))
-        want = stats.ttest_rel(one, other)
-        assert row.difference == pytest.approx((one - other).mean())
-        assert row.p == pytest.approx(want.pvalue)
-        assert (row.low, row.high) == pytest.approx(tuple(want.confidence_interval(0.95)))
-        assert row.n == 6
+def test_means_over_seeds_keep_what_they_have_in_common():
+    rows = [("er", 50, s, v) for s, v in ((0, 1.0), (1, 2.0), (2, 3.0))] + [("er", 100, 0, 5.0), ("lwf", None, 1, 4.0)]
+    table = pd.DataFrame(rows, columns=["agent", "memory", "seed", "value"]).astype({"memory": "Int64"})
+    means = means_over_seeds(table, by=["agent", "memory"])
+    assert means[["agent", "value", "n"]].to_numpy().tolist() == [["er", 2.0, 3], ["er", 5.0, 1], ["lwf", 4.0, 1]]
+    half = stats.t.ppf(0.975, 2) / 3**0.5
+    assert means.loc[0, ["low", "high"]].tolist() == pytest.approx([2 - half, 2 + half])
+    assert means.loc[1:, ["low", "high"]].isna().all().all()
+    with pytest.raises(ValueError, match=r"by is \['agent'\], but \('er',\) has several values for one seed"):
+        means_over_seeds(table, by=["agent"])
 
 
-def test_a_paired_t_test_by_hand():
-    # Differences 1, 2, 3: mean 2, deviation 1, t = 2 sqrt 3 with 2 degrees of freedom; there the distribution
-    # function is 1/2 + t / (2 sqrt(2 + t^2)).
-    got = paired_t_tests(tidy(a={0: 1, 1: 4, 2: 9}, b={0: 0, 1: 2, 2: 6})).iloc[0]
-    t = 2 * 3**0.5
-    assert got["difference"] == 2
-    assert got["p"] == pytest.approx(1 - t / (2 + t**2) ** 0.5)
-    assert got["p_holm"] == got["p"]
-    assert (got["low"], got["high"]) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+# --- pairs ---
+
+
+def test_paired_t_tests_by_hand():
+    # Differences of a and b: 1, 2, 3, so mean 2, deviation 1, t = 2 sqrt 3 with 2 degrees of freedom; there the
+    # distribution function is 1/2 + t / (2 sqrt(2 + t^2)).
+    got = paired_t_tests(tidy(a={0: 1, 1: 4, 2: 9}, b={0: 0, 1: 2, 2: 6}, c={2: 1, 0: 5, 1: 3}))
+    assert list(got) == ["first", "second", "difference", "low", "high", "p", "p_holm", "n"]
+    assert list(zip(got["first"], got["second"], strict=True)) == [("a", "b"), ("a", "c"), ("b", "c")]
+    first, t = got.iloc[0], 2 * 3**0.5
+    assert (first["difference"], first["n"]) == (2, 3)
+    assert first["p"] == pytest.approx(1 - t / (2 + t**2) ** 0.5)
+    assert (first["low"], first["high"]) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+    assert got["p_holm"].tolist() == holm(got["p"].to_numpy()).tolist()
 
 
 def test_only_common_seeds_are_paired_and_what_is_missing_stays_missing():
     got = paired_t_tests(tidy(a={0: 1.0, 1: 2.0, 2: 4.0}, b={1: 1.0, 2: 2.0, 3: 9.0}, c={7: 1.0}, d={2: 3.0}))
     got = got.set_index(["first", "second"])
     assert got.loc[("a", "b"), ["difference", "n"]].tolist() == [1.5, 2]
-    assert got.loc[("a", "b"), "p"] == pytest.approx(stats.ttest_rel([2, 4], [1, 2]).pvalue)
-    assert got.loc[("a", "c"), "n"] == 0
-    assert np.isnan(got.loc[("a", "c"), ["difference", "low", "high", "p", "p_holm"]].to_numpy(float)).all()
-    assert got.loc[("a", "d"), ["difference", "n"]].tolist() == [1, 1]
-    assert np.isnan(got.loc[("a", "d"), ["low", "high", "p", "p_holm"]].to_numpy(float)).all()
+    assert got.loc[("a", "b"), "p"] == pytest.approx(stats.ttest_1samp([2 - 1, 4 - 2], 0).pvalue)
     assert got.loc[("a", "b"), "p_holm"] == got.loc[("a", "b"), "p"]  # the only one that could be tested
+    for pair, known in ((("a", "c"), [np.nan, 0]), (("a", "d"), [1, 1])):
+        assert got.loc[pair, ["difference", "n"]].tolist() == pytest.approx(known, nan_ok=True)
+        assert np.isnan(got.loc[pair, ["low", "high", "p", "p_holm"]].to_numpy(float)).all()
 
 
 def test_differences_that_do_not_vary_have_no_p():
     got = paired_t_tests(tidy(a={0: 0.3, 1: 0.4, 2: 0.5}, b={0: 0.2, 1: 0.3, 2: 0.4})).iloc[0]
-    assert got["difference"] == pytest.approx(0.1)
+    assert got[["difference", "low", "high"]].tolist() == pytest.approx([0.1, 0.1, 0.1])
     assert np.isnan(got["p"])
-    assert (got["low"], got["high"]) == pytest.approx((0.1, 0.1))
 
 
 def test_holm_by_hand():
@@ -100,43 +98,26 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p, level):
     assert {k for k in range(m) if corrected[k] <= level} == rejected
 
 
-def test_means_over_seeds_keep_what_they_have_in_common():
-    rows = [("er", 50, s, v) for s, v in ((0, 1.0), (1, 2.0), (2, 3.0))] + [("er", 100, 0, 5.0), ("lwf", None, 1, 4.0)]
-    table = pd.DataFrame(rows, columns=["agent", "memory", "seed", "value"]).astype({"memory": "Int64"})
-    means = means_over_seeds(table, by=["agent", "memory"])
-    assert means[["agent", "value", "n"]].to_numpy().tolist() == [["er", 2.0, 3], ["er", 5.0, 1], ["lwf", 4.0, 1]]
-    half = stats.t.ppf(0.975, 2) / 3**0.5
-    assert means.loc[0, ["low", "high"]].tolist() == pytest.approx([2 - half, 2 + half])
-    assert means.loc[1:, ["low", "high"]].isna().all().all()
-    with pytest.raises(ValueError, match=r"by is \['agent'\], but \('er',\) has several values for one seed"):
-        means_over_seeds(table, by=["agent"])
-
-
 # --- the noise of a seed ---
 
 
-def averages(**values: list[float]) -> pd.DataFrame:
-    rows = [(agent, seed, "average", v) for agent, series in values.items() for seed, v in enumerate(series)]
-    return pd.DataFrame(rows, columns=["agent", "seed", "metric", "value"])
-
-
 def test_the_margin_is_the_pooled_spread_of_differences_of_two_seeds():
-    values = averages(er=[0.80, 0.82, 0.84], mir=[0.5, 0.5, 0.56])  # variances 0.0004 and 0.0012, pooled 0.0008
+    # Variances 0.0004 and 0.0012, pooled 0.0008.
+    values = tidy(er={0: 0.80, 1: 0.82, 2: 0.84}, mir={0: 0.5, 1: 0.5, 2: 0.56})
     margin = seed_noise_margin(values).loc["average", "er"]
     assert margin == pytest.approx(2.7764 * np.sqrt(2 * 0.0008), rel=1e-4)  # t of 4
     wider = stats.t.ppf(1 - 0.05 / 2 / 7, 4) * 0.04
     assert seed_noise_margin(values, comparisons=7).loc["average", "mir"] == pytest.approx(wider)
     # Sequential fine-tuning has its own: variance 0.02, t of 1.
-    margins = seed_noise_margin(pd.concat([values, averages(sequential=[0.5, 0.7])])).loc["average"]
+    margins = seed_noise_margin(pd.concat([values, tidy(sequential={0: 0.5, 1: 0.7})])).loc["average"]
     assert margins["sequential"] == pytest.approx(12.7062 * np.sqrt(2 * 0.02), rel=1e-4)
     assert margins["er"] == margin
 
 
 def test_changes_of_the_seed_stay_within_the_margin_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    inside = []
-    for _ in range(300):
-        values = rng.normal(0, 1, (6, 3)) + rng.normal(0, 5, (6, 1))  # agents differ, their spread is the same
-        margins = seed_noise_margin(averages(**{f"agent{k}": list(series) for k, series in enumerate(values)}))
-        inside.append(abs(rng.normal(0, 1) - rng.normal(0, 1)) <= margins.loc["average", "agent0"])
-    assert np.mean(inside) == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / 300))
+    rng, cases = np.random.default_rng(0), 1000
+    values = rng.normal(0, 1, (cases, 6, 3)) + rng.normal(0, 5, (cases, 6, 1))  # agents differ, not their spread
+    index = pd.MultiIndex.from_product([range(cases), list("abcdef"), range(3)], names=["metric", "agent", "seed"])
+    margins = seed_noise_margin(pd.Series(values.ravel(), index, name="value").reset_index())["a"]
+    inside = np.abs(rng.normal(0, 1, cases) - rng.normal(0, 1, cases)) <= margins
+    assert inside.mean() == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / cases))

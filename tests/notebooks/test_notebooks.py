@@ -21,7 +21,7 @@ import cldf_core
 from cldf_core.options import AGENTS, FIELDS
 from cldf_core.original.differences import TRAPS
 from cldf_core.workflow.notebooks import PROFILES, notebook_parameters
-from cldf_core.workflow.parameters import NOTEBOOKS, given_parameters
+from cldf_core.workflow.parameters import NOTEBOOKS, checked_parameters
 
 PROJECT = Path(cldf_core.__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
@@ -111,7 +111,7 @@ def test_the_parameters_cell_is_the_options_with_their_defaults(name):
     for key, annotation in annotations.items():
         kind = type(values[key]).__name__
         assert kind in annotation or (kind == "NoneType" and "None" in annotation), key
-    given_parameters(name, values)
+    checked_parameters(name, values)
 
 
 @pytest.mark.parametrize("name", STEMS)
@@ -132,7 +132,7 @@ def test_the_cell_after_the_parameters_checks_them(name):
 def test_a_profile_holds_only_what_differs_and_is_allowed(profile, name):
     path = PROJECT / "params" / profile / f"{name}.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    given_parameters(name, values, where=str(path))
+    checked_parameters(name, values, where=str(path))
     for key, value in values.items():
         assert value != FIELDS[key].default, f"{path}: {key} is the default anyway"
 

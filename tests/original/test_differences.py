@@ -13,9 +13,9 @@ from cldf_core.evaluation.seeds import seed_noise_margin
 from cldf_core.options import AGENTS, ORIGINAL, Options
 from cldf_core.original import ablations, differences
 from cldf_core.original.differences import TRAPS, Trap
-from cldf_core.workflow.parameters import given_parameters
+from cldf_core.workflow.parameters import checked_parameters
 
-GIVEN = given_parameters("11_original_versus_papers", {"chunks": 3, "seed": 4, "epochs": 2})
+GIVEN = checked_parameters("11_original_versus_papers", {"chunks": 3, "seed": 4, "epochs": 2})
 # Sizes, and how the network is trained: the table leaves these as they are.
 SETTINGS = {"size", "network", "splits", "batch", "optimiser", "lr", "schedule", "memory", "replay", "candidates"}
 SETTINGS |= {"memory_epochs", "memory_batch"}

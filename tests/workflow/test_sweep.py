@@ -25,7 +25,7 @@ from cldf_core.runs import run as run_module
 from cldf_core.runs.folder import RunFolder
 from cldf_core.workflow import notebooks, sweep
 from cldf_core.workflow.notebooks import LAST, NEEDS, notebook_parameters
-from cldf_core.workflow.parameters import Parameters, given_parameters
+from cldf_core.workflow.parameters import Parameters, checked_parameters
 from cldf_core.workflow.sweep import results, sweep_folder
 from samples import tiny_values
 
@@ -365,7 +365,7 @@ def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypa
     monkeypatch.setattr(notebooks, "_papermill", lambda *a: "")
     (project / "notebooks").mkdir()
     own = {LAST: notebook_parameters(LAST, "smoke")}
-    own["04_icarl"] = given_parameters("04_icarl", {"data": own[LAST].values["data"]})
+    own["04_icarl"] = checked_parameters("04_icarl", {"data": own[LAST].values["data"]})
     for name in own:
         (project / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
 
@@ -386,7 +386,7 @@ def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypa
     write(path, "two")  # the same content at another time
     write(project / "figures" / "tables" / "03_summary.csv", "not a sweep's")
     write(
-        sweep_folder("seeds", given_parameters(LAST, {})).figures / "tables" / "sweep_seeds_runs.csv",
+        sweep_folder("seeds", checked_parameters(LAST, {})).figures / "tables" / "sweep_seeds_runs.csv",
         "of other options",
     )
     assert status() == "already done"
@@ -394,11 +394,11 @@ def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypa
 
 def test_neither_help_nor_mistakes_nor_results_wait_for_torch(project):
     code = (
-        "import sys; from cldf_core.cli import main; from cldf_core.workflow.parameters import given_parameters\n"
+        "import sys; from cldf_core.cli import main; from cldf_core.workflow.parameters import checked_parameters\n"
         "try: main(['sweep', '--help'])\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules)\n"
         "main(['sweep', 'sedes'])\n"
-        "from cldf_core.workflow.sweep import results; rows = len(results('tiny', given_parameters('"
+        "from cldf_core.workflow.sweep import results; rows = len(results('tiny', checked_parameters('"
         + LAST
         + "', {})))\n"
         "print(heavy, rows, 'torch' in sys.modules)"

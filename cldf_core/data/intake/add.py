@@ -17,6 +17,7 @@ from cldf_core.data.files import save_table, whole_file
 from cldf_core.data.images import ImageProblem, crop, open_image, reencode
 from cldf_core.data.intake import audit, scan
 from cldf_core.data.intake.archives import extract
+from cldf_core.data.intake.duplicates import duplicates
 from cldf_core.data.intake.register import FILES, register
 from cldf_core.data.layouts.description import (
     AUDIT,
@@ -131,7 +132,7 @@ def audited(name: str, *, workers: int | None = None) -> int:
         0: a warning is a warning.
     """
     folder, joined = _surveyed(name, workers=workers)
-    pairs, baseline = audit.duplicates(joined), audit.format_baseline(joined)
+    pairs, baseline = duplicates(joined), audit.format_baseline(joined)
     found = audit.warnings(joined, pairs=pairs, baseline=baseline)
     for what, table in audit.tables(joined).items():
         save_table(table, folder / "audit", what)

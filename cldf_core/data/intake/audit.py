@@ -7,39 +7,21 @@ and group. Source of the idea: Torralba & Efros, CVPR 2011; for fakes Grommelt, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cldf_core.data.domains import DataError
-from cldf_core.data.intake.scan import Row, close_hashes, differing_bits
+from cldf_core.data.intake.duplicates import Duplicates, duplicates
+from cldf_core.data.intake.scan import with_classes
 from cldf_core.evaluation.baselines import boosted_trees
 
-CLASSES = ("real", "fake")
 SHARE = 0.1  # a gap g between the classes lets a detector reach 0.5 + g/2 by that fact alone: 0.55
 NOISE = 1.95  # times sqrt(1/n + 1/m): a gap that n and m groups show by chance once in 1000 (Kolmogorov-Smirnov)
 QUALITY_GAP = 10  # from quality 80 to 90 the quantisation steps halve
 IMBALANCE = 4  # beyond it, always saying the larger class is right more than 8 times in 10
-DISTANCE = 4  # of 64 bits: what a new JPEG compression or a small resize changes
-FARTHEST = 15  # beyond it, the bands in which two hashes must agree have under 4 bits
-CROWD = 64  # images that share one hash and are paired with each other; flat images all share one
-MOST = 1_000_000  # pairs that are listed
 NAMED = ("format", "mode", "colours")
 FACTS = [*NAMED, "width", "height", "quality", "bytes per pixel"]
-
-
-class Duplicates(NamedTuple):
-    """Pairs of equal and of similar images.
-
-    Attributes:
-        pairs: kind ("exact": the same content, "near": similar), distance (bits in which the perceptual hashes
-            differ), within_group, and image_1, image_2, likewise domain, split, label and group.
-        notes: what is not listed, a sentence each.
-    """
-
-    pairs: pd.DataFrame
-    notes: tuple[str, ...] = ()
 
 
 def tables(joined: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -50,7 +32,7 @@ def tables(joined: pd.DataFrame) -> dict[str, pd.DataFrame]:
         by one fact: format, width and height, quality (JPEG), mode and colours, or month and its source (EXIF,
         or the time of the file in UTC).
     """
-    every = _checked(joined)
+    every = with_classes(joined)
     of = every.groupby(["domain", "split", "class"], sort=False)
     counts = of.agg(images=("image", "size"), used=("used", "sum"), groups=("group", "nunique")).reset_index()
     images = every[every["used"]]
@@ -65,43 +47,6 @@ def tables(joined: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "mode": _counted(images, "mode", "colours"),
         "date": _counted(dated, "month", "source"),
     }
-
-
-def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
-    """Pairs of used images with the same content, or with perceptual hashes at most `distance` bits apart.
-
-    A fake made from a real photograph is often similar to it by nature; such pairs have `within_group`. Of more
-    than CROWD images with one hash (flat images all have the same) only CROWD are paired, from every domain,
-    split and class where there are so few of those; and at most about MOST pairs are listed. The notes say so.
-
-    Args:
-        joined: survey and labels; one row is paired with every other.
-        distance: from 0 to FARTHEST bits.
-
-    Raises:
-        ValueError: a distance out of range.
-    """
-    if not 0 <= distance <= FARTHEST:
-        raise ValueError(f"distance is {distance}; allowed: 0 to {FARTHEST}")
-    images = _checked(joined).query("used").reset_index(drop=True)
-    content = pd.factorize(images["sha256"])[0]
-    looks = np.array([int(digits, 16) for digits in images["phash"]], np.uint64)
-    hashes, look = np.unique(looks, return_inverse=True)
-    notes: list[str] = []
-
-    copied = np.flatnonzero(np.bincount(content) > 1) if len(content) else content
-    first, second, all_exact = _expand(copied, copied, *_members(images, content, content, "content", notes))
-    exact = _pairs(images, first, second, "exact", looks)
-
-    left, right, all_close = close_hashes(hashes, distance, MOST)
-    shared = np.flatnonzero(np.bincount(look, minlength=len(hashes)) > 1)
-    members = _members(images, look, content, "perceptual hash", notes)
-    first, second, all_near = _expand(np.append(shared, left), np.append(shared, right), *members)
-    other = content[first] != content[second]
-    near = _pairs(images, first[other], second[other], "near", looks)
-    if not (all_exact and all_close and all_near):
-        notes.append(f"there are more than {MOST} pairs of equal or similar images; not all of them are listed")
-    return Duplicates(pd.concat([exact, near], ignore_index=True), tuple(notes))
 
 
 def format_baseline(joined: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
@@ -121,7 +66,7 @@ def format_baseline(joined: pd.DataFrame, resamples: int = 1000, seed: int = 0) 
         {"overall": result, "domains": {name: result}}; a result has "all facts" and "without file size", each
         with balanced accuracy, low, high, images (judged) and how; NaN where a class is missing.
     """
-    images = _checked(joined).query("used").reset_index(drop=True)
+    images = with_classes(joined).query("used").reset_index(drop=True)
     parts = images.groupby("domain", sort=False)
     domains = {str(name): _facts_only(part.reset_index(drop=True), resamples, seed) for name, part in parts}
     return {"overall": _facts_only(images, resamples, seed), "domains": domains}
@@ -137,7 +82,7 @@ def warnings(
         pairs: of `duplicates`; None finds them.
         baseline: of `format_baseline`; None computes it.
     """
-    images = _checked(joined).query("used")
+    images = with_classes(joined).query("used")
     found = []
     for name, part in images.groupby("domain", sort=False):
         found += [f"{name}: {text}" for text in (*_imbalance(part), *_differences(part))]
@@ -160,7 +105,7 @@ def card(joined: pd.DataFrame, description: str, found: Sequence[str] | None = N
         description: what the data are and where they come from; stands first.
         found: of `warnings`; None computes them.
     """
-    every = _checked(joined)
+    every = with_classes(joined)
     found = warnings(joined) if found is None else found
     facts = tables(joined)
     images = every[every["used"]]
@@ -180,64 +125,6 @@ def card(joined: pd.DataFrame, description: str, found: Sequence[str] | None = N
     }
     parts = ["# Data card", description, *(f"## {name}\n\n{text}" for name, text in sections.items())]
     return "\n\n".join(parts) + "\n"
-
-
-def _checked(joined: pd.DataFrame) -> pd.DataFrame:
-    """The table with its class in words, and with names as text whatever they were."""
-    named = ("domain", "split", "group")
-    if missing := [name for name in (*Row._fields, "label", *named) if name not in joined]:
-        raise DataError(f"audit: the table lacks {', '.join(missing)}; needed: a survey joined with labels and splits")
-    if not joined["label"].isin([0, 1]).all():
-        bad = joined.loc[~joined["label"].isin([0, 1])].iloc[0]
-        raise DataError(f"audit: {bad['image']} has label {bad['label']!r}; allowed: 0 real, 1 fake")
-    if joined["used"].isna().any():
-        raise DataError(f"audit: {joined.loc[joined['used'].isna(), 'image'].iloc[0]} is not in the survey")
-    words = np.array(CLASSES)[joined["label"].to_numpy(int)]
-    return joined.astype({**dict.fromkeys(named, str), "used": bool}).assign(**{"class": words})
-
-
-def _members(
-    images: pd.DataFrame, key: np.ndarray, content: np.ndarray, what: str, notes: list[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows sorted by key, where each key's rows begin, and how many they are: at most CROWD, of every kind."""
-    crowded = images[pd.Series(key).groupby(key).transform("size").to_numpy() > CROWD]
-    if names := ", ".join(crowded["domain"].unique()):
-        notes.append(
-            f"{names}: {len(crowded)} images share their {what} with {CROWD} others or more, {CROWD} are paired"
-        )
-    table = images[["domain", "split", "label"]].assign(key=key)
-    kind = list(table.columns)
-    table["copy"] = table.assign(content=content).groupby([*kind, "content"]).cumcount()
-    table = table.sort_values("copy", kind="stable")  # copies of one content come last ...
-    table["turn"] = table.groupby(kind).cumcount()
-    table = table.sort_values("turn", kind="stable")  # ... and domains, splits and classes take turns
-    rows = table.index.to_numpy()[table.groupby("key").cumcount().to_numpy() < CROWD]
-    rows = np.sort(rows)[np.argsort(key[np.sort(rows)], kind="stable")]
-    counts = np.bincount(key[rows]) if len(rows) else key
-    return rows, np.cumsum(counts) - counts, counts
-
-
-def _expand(
-    left: np.ndarray, right: np.ndarray, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Pairs of rows, lower first, whose keys are paired (a key with itself once each), and whether these are all."""
-    totals = counts[left] * counts[right]
-    fits = np.cumsum(totals) <= MOST
-    left, right, totals = left[fits], right[fits], totals[fits]
-    place = np.arange(totals.sum()) - np.repeat(np.cumsum(totals) - totals, totals)
-    left, right = np.repeat(left, totals), np.repeat(right, totals)
-    first, second = rows[starts[left] + place // counts[right]], rows[starts[right] + place % counts[right]]
-    once = (left != right) | (first < second)
-    return np.minimum(first, second)[once], np.maximum(first, second)[once], bool(fits.all())
-
-
-def _pairs(images: pd.DataFrame, first: np.ndarray, second: np.ndarray, kind: str, looks: np.ndarray) -> pd.DataFrame:
-    pairs = pd.DataFrame({"kind": kind, "distance": differing_bits(looks[first], looks[second])})
-    pairs["within_group"] = images["group"].to_numpy()[first] == images["group"].to_numpy()[second]
-    for column in ("image", "domain", "split", "label", "group"):
-        pairs[f"{column}_1"] = images[column].to_numpy()[first]
-        pairs[f"{column}_2"] = images[column].to_numpy()[second]
-    return pairs.sort_values(["distance", "image_1", "image_2"], ignore_index=True, kind="stable")
 
 
 def _facts_only(images: pd.DataFrame, resamples: int, seed: int) -> dict[str, dict[str, Any]]:

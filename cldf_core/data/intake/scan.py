@@ -22,11 +22,13 @@ import PIL
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from cldf_core.data import images as images_module
+from cldf_core.data.domains import DataError
 from cldf_core.data.files import whole_file
 from cldf_core.data.images import ImageProblem, open_image
 from cldf_core.data.runtime import in_processes
+from cldf_core.data.source_trees import tree_hash
 
+CLASSES = ("real", "fake")
 CHUNK = 64  # images that a worker process takes at once
 PARALLEL_FROM = 4 * CHUNK  # images; fewer are opened before other processes have started
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "TIFF": (".tif", ".tiff"), "PNG": (".png", ".apng")}
@@ -56,7 +58,7 @@ class Row(NamedTuple):
         used: whether training can use it (apart from its size, see `too_small`).
         rule: what is done to it when it is opened, or "".
         reason: why it is set aside, or "".
-        code: hash of the code that made the row; rows that other code made are not taken over.
+        code: that made the row, and Pillow's version; rows that other code made are not taken over.
     """
 
     image: str
@@ -141,6 +143,24 @@ def too_small(table: pd.DataFrame, size: int) -> pd.DataFrame:
     return small.assign(reason=pd.Series(reasons, small.index, "str"))
 
 
+def with_classes(joined: pd.DataFrame) -> pd.DataFrame:
+    """A survey joined with labels, with the class in words, and with names as text whatever they were.
+
+    Raises:
+        DataError: a column is missing, a label is not 0 or 1, or an image is not in the survey.
+    """
+    named = ("domain", "split", "group")
+    if missing := [name for name in (*Row._fields, "label", *named) if name not in joined]:
+        raise DataError(f"audit: the table lacks {', '.join(missing)}; needed: a survey joined with labels and splits")
+    if not joined["label"].isin([0, 1]).all():
+        bad = joined.loc[~joined["label"].isin([0, 1])].iloc[0]
+        raise DataError(f"audit: {bad['image']} has label {bad['label']!r}; allowed: 0 real, 1 fake")
+    if joined["used"].isna().any():
+        raise DataError(f"audit: {joined.loc[joined['used'].isna(), 'image'].iloc[0]} is not in the survey")
+    words = np.array(CLASSES)[joined["label"].to_numpy(int)]
+    return joined.astype({**dict.fromkeys(named, str), "used": bool}).assign(**{"class": words})
+
+
 def write_survey(table: pd.DataFrame, path: Path) -> None:
     """Stores a survey as a parquet file, whole or not at all."""
     with whole_file(path) as unfinished:
@@ -168,43 +188,6 @@ def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
     return int(np.abs(_written_tables()[:, : len(given)] - given).sum((1, 2)).argmin()) + 1
 
 
-def close_hashes(hashes: np.ndarray, distance: int, most: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Pairs of perceptual hashes that differ in at most `distance` bits, without comparing all with all.
-
-    Args:
-        hashes: uint64, shape (N,), no two equal.
-        distance: bits, below 64.
-        most: ends the search when about so many are found.
-
-    Returns:
-        Places of the first and of the second, the first being lower, each pair once; and whether these are all.
-
-    Source: hashes at most k bits apart agree in one of k + 1 bands (Manku, Jain & Das Sarma, WWW 2007).
-    """
-    count, total = len(hashes), 0
-    found = [np.empty(0, np.int64)]
-    for place in range(distance + 1):  # a band is every k + 1st bit: neighbouring bits are alike in many images
-        band = hashes & np.uint64(sum(1 << bit for bit in range(place, 64, distance + 1)))
-        order = np.argsort(band, kind="stable")
-        band, start = band[order], np.arange(count)
-        for step in range(1, count):  # equal bands stand together: compare each with the next, the next but one ...
-            start = start[start < count - step]
-            start = start[band[start] == band[start + step]]
-            if not len(start) or total > most:
-                break
-            one, other = order[start], order[start + step]
-            near = differing_bits(hashes[one], hashes[other]) <= distance
-            found.append(np.minimum(one, other)[near] * count + np.maximum(one, other)[near])
-            total += len(found[-1])
-    pairs = np.unique(np.concatenate(found))  # two hashes may agree in several bands
-    return pairs // max(count, 1), pairs % max(count, 1), total <= most
-
-
-def differing_bits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """In how many bits two arrays of uint64, shape (N,), differ."""
-    return np.unpackbits((first ^ second).view(np.uint8).reshape(-1, 8), axis=1).sum(1, dtype=np.int64)
-
-
 @cache
 def _written_tables() -> np.ndarray:
     """Pillow's quantisation tables at each quality, shape (100, 2, 64)."""
@@ -220,8 +203,7 @@ def _written_tables() -> np.ndarray:
 
 @cache
 def _code() -> str:
-    sources = [Path(str(path)).read_bytes() for path in (images_module.__file__, __file__)]
-    return hashlib.sha256(b"\0".join([*sources, PIL.__version__.encode()])).hexdigest()[:16]
+    return f"{tree_hash(['data.intake.scan'], without=['options', 'data.files'])[:16]}, Pillow {PIL.__version__}"
 
 
 def _spread(

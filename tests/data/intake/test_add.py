@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from samples import texture, tiny_options
 from PIL import Image
 
 from cldf_core.cli import main
 from cldf_core.data.images import open_image
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.runs.run import make_run
+from samples import texture, tiny_options
 
 
 def photographs(folder: Path, count: int = 20, *, kinds: tuple[str, str] = ("png", "png"), side: int = 40) -> Path:

@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import texture
 from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +35,7 @@ from cldf_core.data.domains import DataError
 from cldf_core.data.intake import archives, members
 from cldf_core.data.intake.archives import MARKER, Extracted, extract
 from cldf_core.data.layouts.read import domain_names
+from samples import texture
 
 TIME = 1_600_000_000  # even: a zip counts in steps of two seconds
 Files = dict[str, bytes]

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from samples import make_data, tiny_options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,6 +29,7 @@ from cldf_core.data.intake.videos import frames
 from cldf_core.data.layouts.detect import Found, detect
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
 from cldf_core.runs.run import load_spectra
+from samples import make_data, tiny_options
 
 
 def picture(path: Path, shade: int = 0) -> None:

@@ -1,0 +1,20 @@
+"""`cldf choose`: chooses learning rate and epochs of the quick profile on validation photographs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_command(subparsers: Any) -> None:
+    """Adds `cldf choose`, which has no flags."""
+    parser = subparsers.add_parser("choose", help="choose learning rate and epochs on validation photographs")
+    parser.set_defaults(call=call)
+
+
+def call(parsed: argparse.Namespace) -> int:
+    """Makes the runs, writes figures/tables/choice_of_training.csv and prints it; returns 0."""
+    from cldf_core.workflow.choose import choose
+
+    print(choose().round(3).to_string(index=False))
+    return 0

@@ -1,0 +1,150 @@
+"""Pairs of images with the same content, or that look alike by their perceptual hashes.
+
+All functions take one table: a survey's rows (`cldf_core.data.intake.scan`) joined with image, label, domain, split
+and group.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cldf_core.data.intake.scan import with_classes
+
+DISTANCE = 4  # of 64 bits: what a new JPEG compression or a small resize changes
+FARTHEST = 15  # beyond it, the bands in which two hashes must agree have under 4 bits
+CROWD = 64  # images that share one hash and are paired with each other; flat images all share one
+MOST = 1_000_000  # pairs that are listed
+
+
+class Duplicates(NamedTuple):
+    """Pairs of equal and of similar images.
+
+    Attributes:
+        pairs: kind ("exact": the same content, "near": similar), distance (bits in which the perceptual hashes
+            differ), within_group, and image_1, image_2, likewise domain, split, label and group.
+        notes: what is not listed, a sentence each.
+    """
+
+    pairs: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
+    """Pairs of used images with the same content, or with perceptual hashes at most `distance` bits apart.
+
+    A fake made from a real photograph is often similar to it by nature; such pairs have `within_group`. Of more
+    than CROWD images with one hash (flat images all have the same) only CROWD are paired, from every domain,
+    split and class where there are so few of those; and at most about MOST pairs are listed. The notes say so.
+
+    Args:
+        joined: survey and labels; one row is paired with every other.
+        distance: from 0 to FARTHEST bits.
+
+    Raises:
+        ValueError: a distance out of range.
+    """
+    if not 0 <= distance <= FARTHEST:
+        raise ValueError(f"distance is {distance}; allowed: 0 to {FARTHEST}")
+    images = with_classes(joined).query("used").reset_index(drop=True)
+    content = pd.factorize(images["sha256"])[0]
+    looks = np.array([int(digits, 16) for digits in images["phash"]], np.uint64)
+    hashes, look = np.unique(looks, return_inverse=True)
+    notes: list[str] = []
+
+    copied = np.flatnonzero(np.bincount(content) > 1) if len(content) else content
+    first, second, all_exact = _expand(copied, copied, *_members(images, content, content, "content", notes))
+    exact = _pairs(images, first, second, "exact", looks)
+
+    left, right, all_close = close_hashes(hashes, distance, MOST)
+    shared = np.flatnonzero(np.bincount(look, minlength=len(hashes)) > 1)
+    members = _members(images, look, content, "perceptual hash", notes)
+    first, second, all_near = _expand(np.append(shared, left), np.append(shared, right), *members)
+    other = content[first] != content[second]
+    near = _pairs(images, first[other], second[other], "near", looks)
+    if not (all_exact and all_close and all_near):
+        notes.append(f"there are more than {MOST} pairs of equal or similar images; not all of them are listed")
+    return Duplicates(pd.concat([exact, near], ignore_index=True), tuple(notes))
+
+
+def close_hashes(hashes: np.ndarray, distance: int, most: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Pairs of perceptual hashes that differ in at most `distance` bits, without comparing all with all.
+
+    Args:
+        hashes: uint64, shape (N,), no two equal.
+        distance: bits, below 64.
+        most: ends the search when about so many are found.
+
+    Returns:
+        Places of the first and of the second, the first being lower, each pair once; and whether these are all.
+
+    Source: hashes at most k bits apart agree in one of k + 1 bands (Manku, Jain & Das Sarma, WWW 2007).
+    """
+    count, total = len(hashes), 0
+    found = [np.empty(0, np.int64)]
+    for place in range(distance + 1):  # a band is every k + 1st bit: neighbouring bits are alike in many images
+        band = hashes & np.uint64(sum(1 << bit for bit in range(place, 64, distance + 1)))
+        order = np.argsort(band, kind="stable")
+        band, start = band[order], np.arange(count)
+        for step in range(1, count):  # equal bands stand together: compare each with the next, the next but one ...
+            start = start[start < count - step]
+            start = start[band[start] == band[start + step]]
+            if not len(start) or total > most:
+                break
+            one, other = order[start], order[start + step]
+            near = differing_bits(hashes[one], hashes[other]) <= distance
+            found.append(np.minimum(one, other)[near] * count + np.maximum(one, other)[near])
+            total += len(found[-1])
+    pairs = np.unique(np.concatenate(found))  # two hashes may agree in several bands
+    return pairs // max(count, 1), pairs % max(count, 1), total <= most
+
+
+def differing_bits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """In how many bits two arrays of uint64, shape (N,), differ."""
+    return np.unpackbits((first ^ second).view(np.uint8).reshape(-1, 8), axis=1).sum(1, dtype=np.int64)
+
+
+def _members(
+    images: pd.DataFrame, key: np.ndarray, content: np.ndarray, what: str, notes: list[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows sorted by key, where each key's rows begin, and how many they are: at most CROWD, of every kind."""
+    crowded = images[pd.Series(key).groupby(key).transform("size").to_numpy() > CROWD]
+    if names := ", ".join(crowded["domain"].unique()):
+        notes.append(
+            f"{names}: {len(crowded)} images share their {what} with {CROWD} others or more, {CROWD} are paired"
+        )
+    table = images[["domain", "split", "label"]].assign(key=key)
+    kind = list(table.columns)
+    table["copy"] = table.assign(content=content).groupby([*kind, "content"]).cumcount()
+    table = table.sort_values("copy", kind="stable")  # copies of one content come last ...
+    table["turn"] = table.groupby(kind).cumcount()
+    table = table.sort_values("turn", kind="stable")  # ... and domains, splits and classes take turns
+    rows = table.index.to_numpy()[table.groupby("key").cumcount().to_numpy() < CROWD]
+    rows = np.sort(rows)[np.argsort(key[np.sort(rows)], kind="stable")]
+    counts = np.bincount(key[rows]) if len(rows) else key
+    return rows, np.cumsum(counts) - counts, counts
+
+
+def _expand(
+    left: np.ndarray, right: np.ndarray, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Pairs of rows, lower first, whose keys are paired (a key with itself once each), and whether these are all."""
+    totals = counts[left] * counts[right]
+    fits = np.cumsum(totals) <= MOST
+    left, right, totals = left[fits], right[fits], totals[fits]
+    place = np.arange(totals.sum()) - np.repeat(np.cumsum(totals) - totals, totals)
+    left, right = np.repeat(left, totals), np.repeat(right, totals)
+    first, second = rows[starts[left] + place // counts[right]], rows[starts[right] + place % counts[right]]
+    once = (left != right) | (first < second)
+    return np.minimum(first, second)[once], np.maximum(first, second)[once], bool(fits.all())
+
+
+def _pairs(images: pd.DataFrame, first: np.ndarray, second: np.ndarray, kind: str, looks: np.ndarray) -> pd.DataFrame:
+    pairs = pd.DataFrame({"kind": kind, "distance": differing_bits(looks[first], looks[second])})
+    pairs["within_group"] = images["group"].to_numpy()[first] == images["group"].to_numpy()[second]
+    for column in ("image", "domain", "split", "label", "group"):
+        pairs[f"{column}_1"] = images[column].to_numpy()[first]
+        pairs[f"{column}_2"] = images[column].to_numpy()[second]
+    return pairs.sort_values(["distance", "image_1", "image_2"], ignore_index=True, kind="stable")

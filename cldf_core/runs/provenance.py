@@ -1,0 +1,120 @@
+"""Where a run's numbers come from: its key, and what its manifest says of data, code and machine."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cldf_core.data.files import file_hash
+from cldf_core.data.runtime import project_root
+from cldf_core.data.source_trees import meaning, tree_hash
+from cldf_core.options import Options
+
+LIBRARIES = ("torch", "numpy", "pillow")
+# Options count by their values, and layouts by the tables that they give, which are in the fingerprints. The others
+# keep or describe what was computed, and compute nothing.
+_NOT_COUNTED = ("options", "data.layouts", "data.files", "runs.folder", "runs.notes", "runs.provenance")
+
+
+def run_key(options: Options, fingerprints: Mapping[str, str]) -> str:
+    """Hash of everything that a run's scores depend on.
+
+    These are the options, the data, the content of a file with weights, the versions of the libraries, and the syntax
+    trees of `runs.run` and of the modules that it imports, directly or not: the method, and all between file and batch.
+
+    Args:
+        options: of the run.
+        fingerprints: of each domain, by name.
+    """
+    values = {**options.model_dump(), "weights": weights_content(options.weights)}
+    trees = tree_hash(["runs.run"], without=_NOT_COUNTED), _registered_source(options.agent)
+    parts = [values, dict(fingerprints), [version(name) for name in LIBRARIES], trees]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def weights_content(weights: str | None) -> str | None:
+    """The hash of the content of a file with weights; any other value of the option stays as it is."""
+    return file_hash(Path(weights)) if weights and Path(weights).is_file() else weights
+
+
+def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], notes: Sequence[str]) -> dict[str, Any]:
+    """The manifest of a run that begins."""
+    return {
+        "status": "running",
+        "key": key,
+        "options": options.model_dump(),
+        "data": dict(fingerprints),
+        "notes": list(notes),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in (*LIBRARIES, "torchvision")},
+            "machine": platform.machine(),
+            "system": platform.system(),
+        },
+        "threads": options.threads,
+        "git": git_commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": 0.0,
+        "images": 0,
+        "peak_memory_bytes": 0,
+        "steps": [],
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the project's folder, with "+" when files differ from it; None outside git."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=project_root(), capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return commit and commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _registered_source(agent: str) -> list[str]:
+    """What the source of a registered agent's class means, and of those that it is made from; nothing for ours.
+
+    Functions outside of these classes are not looked at.
+    """
+    from cldf_core.agents import AGENTS  # with torch, for which the keys of notebooks need not wait
+
+    classes = [
+        c for c in inspect.getmro(AGENTS[agent]) if not c.__module__.startswith("cldf_core.") and c is not object
+    ]
+    parts = []
+    for name, value in (item for kind in classes for item in sorted(vars(kind).items())):
+        value = getattr(value, "fget", getattr(value, "__func__", value))
+        if inspect.isfunction(value):
+            source = inspect.getsource(value)
+            try:
+                parts.append(meaning(f"if True:\n{source}" if source[0].isspace() else source))
+            except SyntaxError:  # a lambda inside a longer expression
+                parts.append(source)
+        elif not name.startswith("__"):
+            parts.append(f"{name} = {value!r}")
+    return parts
