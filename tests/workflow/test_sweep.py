@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
 import cldf_core
@@ -20,7 +17,7 @@ from cldf_core.cli import main
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, continual, detection, matrix
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.options import AGENTS, UserError
-from cldf_core.results.grid import Grid, distinct, read_grid
+from cldf_core.results.grid import distinct, read_grid
 from cldf_core.runs import run as run_module
 from cldf_core.runs.folder import RunFolder
 from cldf_core.workflow import notebooks, sweep
@@ -61,14 +58,6 @@ def project(root, small_data):
 # --- grids ---
 
 
-@pytest.mark.parametrize(("name", "count"), [("seeds", 40), ("memory", 36), ("orders", 45)])
-def test_the_projects_grids(name, count):
-    grid = read_grid(name)
-    assert grid.path == PROJECT / "params" / "grids" / f"{name}.yaml"
-    assert grid.path.read_text().startswith("# ")
-    assert len(distinct(grid.combinations({}))) == count
-
-
 def test_the_quick_sweep_asks_for_the_runs_of_the_notebooks():
     base = notebook_parameters(LAST, "quick")
     points = [o for o in distinct(read_grid("seeds").combinations(base.values)) if o.seed == 0]
@@ -82,28 +71,6 @@ def test_the_quick_sweep_asks_for_the_runs_of_the_notebooks():
     gdumb = next(o for o in read_grid("seeds").combinations(base.values) if o.agent == "gdumb")
     assert gdumb == base.options("gdumb")
     assert gdumb.memory == 3000
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-    agents=st.lists(st.sampled_from(list(AGENTS)), min_size=1, max_size=4, unique=True),
-    memory=st.lists(st.integers(8, 900), min_size=1, max_size=3, unique=True),
-    temperature=st.lists(st.floats(0.5, 9), min_size=1, max_size=3, unique=True),
-    seed=st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True),
-)
-def test_what_an_agent_does_not_read_makes_no_second_run(agents, memory, temperature, seed):
-    values = {"agent": agents, "memory": memory, "temperature": temperature, "seed": seed}
-    combinations = Grid("g", Path("g.yaml"), values).combinations({"epochs": 3})
-    assert len(combinations) == len(agents) * len(memory) * len(temperature) * len(seed)
-    points = distinct(combinations)
-    keys = [
-        (a, *(v if name in AGENTS[a].model_fields else None for name, v in (("memory", m), ("temperature", t))), s)
-        for a, m, t, s in itertools.product(agents, memory, temperature, seed)
-    ]
-    assert len(points) == len(set(keys))
-    found = [o.model_dump() for o in points]
-    assert [(o["agent"], o.get("memory"), o.get("temperature"), o["seed"]) for o in found] == list(dict.fromkeys(keys))
-    assert {o["epochs"] for o in found} == {3}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""`cldf metrics`: what it prints and writes, and a sentence for each mistake."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cldf_core.cli import main
+from cldf_core.results.metric_table import COLUMNS, metric_table
+from samples import random_scores
+
+FEW = ["--resamples", "20"]
+HEAD = "image,domain,label,score\n"
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory):
+    """A file with the scores of two agents, each with two seeds."""
+    keys = [(agent, seed) for agent in ("er", "mir") for seed in (0, 1)]
+    parts = [random_scores(k, steps=2).assign(agent=agent, seed=seed) for k, (agent, seed) in enumerate(keys)]
+    path = tmp_path_factory.mktemp("files") / "seeded.csv"
+    pd.concat(parts).to_csv(path, index=False)
+    return str(path)
+
+
+def test_a_table_is_printed_and_a_second_one_with_the_comparison(seeded, capsys):
+    assert main(["metrics", seeded, "--stream", "b,a", "--metric", "average", "AP", "--compare", *FEW]) == 0
+    first, second = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
+    assert first[0].split()[:7] == ["run", "agent", "seed", "step", "domain", "metric", "value"]
+    assert len(first) == 1 + (4 + 2) * (2 * 4 + 2)
+    assert any(line.startswith(seeded) and "AUC: average" in line and "[" in line for line in first)
+    assert second[0].split()[:5] == ["metric", "step", "domain", "first", "second"]
+    assert len(second) == 1 + 4 + 2
+    assert "nan" not in "".join(first + second).lower()
+
+
+def test_csv_json_and_parquet_hold_the_same(seeded, tmp_path, capsys):
+    words = ["metrics", seeded, "--stream", "b,a", "--metric", "AUC", "average", "--compare", *FEW]
+    table = metric_table([seeded], stream=["b", "a"], metrics=["AUC", "average"], resamples=20)
+    for name in ("o.csv", "o.parquet", "o.json"):
+        assert main([*words, "--out", str(tmp_path / name)]) == 0
+    assert capsys.readouterr().out == ""
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "o.parquet"), table)
+    read = pd.read_csv(tmp_path / "o.csv", keep_default_na=False)
+    assert list(read) == list(COLUMNS)
+    np.testing.assert_array_equal(pd.to_numeric(read["value"]), table["value"])
+    assert len(pd.read_csv(tmp_path / "o-compare.csv")) == len(pd.read_parquet(tmp_path / "o-compare.parquet")) == 6
+    whole = json.loads((tmp_path / "o.json").read_text())
+    assert {name: len(part) for name, part in whole.items()} == {"metrics": len(table), "comparisons": 6, "notes": 0}
+    average = next(row for row in whole["metrics"] if row["metric"] == "AUC: average")
+    assert average["step"] is average["threshold"] is None
+    assert main([*words, "--format", "csv"]) == 0
+    first, second = capsys.readouterr().out.split("\n\n")
+    assert (len(pd.read_csv(io.StringIO(first))), len(pd.read_csv(io.StringIO(second)))) == (len(table), 6)
+
+
+def test_what_a_file_lacks_is_told_and_what_is_undefined_is_written(tmp_path, capsys):
+    path = tmp_path / "theirs.csv"
+    path.write_text(HEAD + "1.png,a,0,0.1\n2.png,a,1,0.9\n3.png,a,0,0.3\n4.png,a,1,0.2\n")
+    words = ["metrics", str(path), "--metric", "AUC", *FEW]
+    assert main([*words, "--format", "csv"]) == 0
+    output = capsys.readouterr()
+    row = pd.read_csv(io.StringIO(output.out)).iloc[0]
+    assert (row["value"], row["n"], row["agent"], row["step"]) == (0.75, 4, "theirs", 1)
+    note = f"note: {path}: its stream is not known, so there are no continual metrics; --stream tells it\n"
+    assert output.err == note
+    path.write_text(HEAD + "1.png,a,0,0.1\n")
+    assert main(words) == 0
+    output = capsys.readouterr()
+    assert f"note: {path}: a has real images only, so AUC, AP, EER and others are NaN\n" in output.err
+    assert "NaN" in output.out.splitlines()[1].split()
+    assert main([*words, "--format", "csv"]) == 0
+    assert ",AUC,NaN," in capsys.readouterr().out
+
+
+def test_two_files_are_compared_on_their_images(tmp_path, capsys):
+    rows = [(f"{i}.png", i % 2, 0.3 + 0.4 * (i % 2), 0.5 - 0.1 * (i % 3)) for i in range(12)]
+    for name, column in (("a", 2), ("b", 3)):
+        (tmp_path / f"{name}.csv").write_text(HEAD + "".join(f"{r[0]},x,{r[1]},{r[column]}\n" for r in rows))
+    assert main(["metrics", str(tmp_path / "[ab].csv"), "--compare", "--metric", "accuracy", *FEW]) == 0
+    lines = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert " ".join(lines[0].split()) == "metric step domain first second difference [95 % interval] n"
+    assert lines[1].split()[:6] == ["accuracy", "1", "x", "a", "b", f"{1 - 6 / 12:.4f}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nothing"], "'nothing' is no run and no table of scores; allowed: a finished run's folder"),
+        (["x" * 300 + ".csv"], "'xxxxxxxxxx"),
+        (["~nobody-here/a.csv"], "'~nobody-here/a.csv' is no run and no table of scores"),
+        (["semicolons.csv"], "semicolons.csv separates its columns by ';'; needed: commas"),
+        (["bad.csv"], "bad.csv, row 3 has label 'x'; allowed: 0 or real, 1 or fake"),
+        (["good.csv", "--metric", "AUK"], "--metric is 'AUK'; allowed: accuracy"),
+        (["good.csv", "--threshold", "low"], "--threshold is 'low'; allowed: a number, or validation"),
+        (["good.csv", "--stream", "a,b"], "--stream has 'b', of which good.csv has no scores; there: a"),
+        (["good.csv", "--resamples", "0"], "--resamples is 0; allowed: a whole number from 1"),
+        (["good.csv", "--split", "validation"], "good.csv has no validation scores; there are: test"),
+        (["good.csv", "--compare"], "--compare needs two runs or files; there: good.csv"),
+        (["good.csv", "--format", "parquet"], "--format is 'parquet'; needed besides: --out with a file"),
+        (["good.csv", "--out", "."], "--out . is a folder; needed: a file"),
+        (["good.csv", "--out", "good.csv/o.csv"], "--out good.csv/o.csv cannot be written"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(root, monkeypatch, capsys, words, sentence):
+    monkeypatch.chdir(root)
+    (root / "good.csv").write_text(HEAD + "1.png,a,0,0.1\n2.png,a,1,0.1\n")
+    (root / "semicolons.csv").write_text("image;domain;label;score\n1.png;a;0;0,1\n")
+    (root / "bad.csv").write_text(HEAD + "1.png,a,0,0.1\n2.png,a,x,0.1\n")
+    assert main(["metrics", *words]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(f"cldf: {sentence}")
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+
+
+def test_neither_help_nor_measuring_waits_for_the_heavy_libraries(seeded):
+    code = (
+        "import sys; from cldf_core.cli import main\n"
+        "try: main(['metrics', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules)\n"
+        f"main(['metrics', {seeded!r}, '--metric', 'AUC', '--resamples', '5'])\n"
+        "print(heavy, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--resamples" in done.stdout
+    assert done.stdout.splitlines()[-1] == "set() False"

@@ -1,0 +1,150 @@
+"""Agents compared over seeds by SciPy's t tests, and on the same images by the paired bootstrap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from cldf_core.evaluation.bootstrap import paired_difference
+from cldf_core.evaluation.metrics import CONTINUAL, DETECTION
+from cldf_core.options import UserError
+from cldf_core.results.compare import COMPARISON, compare, compare_on_images, compare_over_seeds
+from cldf_core.results.metric_table import metric_table
+
+STREAM = ["first", "second"]
+FEW = {"resamples": 40}
+
+
+def made(path, cells, seed=0):
+    """A file with scores of random images: for each (step, domain) so many."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"{domain}{i}.png", domain, i % 2, step, round(float(rng.uniform(0, 0.7) + 0.3 * (i % 2)), 3))
+        for (step, domain), count in cells.items()
+        for i in range(count)
+    ]
+    path.parent.mkdir(exist_ok=True)
+    pd.DataFrame(rows, columns=["image", "domain", "label", "step", "score"]).to_csv(path, index=False)
+    return path
+
+
+# --- over seeds ---
+
+
+def test_agents_are_compared_over_their_seeds(trained):
+    runs = list(trained.values())
+    table = metric_table(runs, **FEW)
+    tests = compare(table, runs, **FEW)
+    pd.testing.assert_frame_equal(tests, compare_over_seeds(table))
+    assert tuple(tests) == COMPARISON
+    continual = {f"{m}: {name}" for m in ("accuracy", "AUC") for name in (*CONTINUAL, "unseen")}
+    assert set(tests["metric"]) == {*continual, *DETECTION}
+    assert set(tests.loc[tests["metric"].isin(DETECTION), "step"]) == {2}
+    assert set(tests.loc[tests["metric"] == "EER", "domain"]) == {*STREAM, "unseen"}
+    assert set(zip(tests["first"], tests["second"], tests["spread"], strict=True)) == {("er", "sequential", "seeds")}
+    learning = table[(table["metric"] == "AUC: learning") & (table["run"] != "")]
+    values = learning.pivot(index="seed", columns="agent", values="value")
+    row = tests[tests["metric"] == "AUC: learning"].iloc[0]
+    assert row["difference"] == pytest.approx((values["er"] - values["sequential"]).mean())
+    assert row["p"] == pytest.approx(stats.ttest_rel(values["er"], values["sequential"]).pvalue)
+    assert (row["p_holm"], row["n"]) == (row["p"], 2)  # a single pair
+    with pytest.raises(UserError, match="--compare needs two agents with a seed; there: 'er'"):
+        compare_over_seeds(table[table["agent"] == "er"])
+
+
+def test_a_file_is_compared_with_runs(trained, tmp_path):
+    rng = np.random.default_rng(0)
+    parts = [trained["er", seed].scores().query("split == 'test'").assign(seed=seed) for seed in (0, 1)]
+    theirs = pd.concat(parts).assign(agent="theirs", score=lambda t: (t["label"] + rng.random(len(t))) / 2)
+    theirs.to_csv(tmp_path / "theirs.csv", index=False)
+    made(tmp_path / "unseeded.csv", {(1, "first"): 20})
+    runs = [*trained.values(), tmp_path / "theirs.csv", tmp_path / "unseeded.csv"]
+    table = metric_table(runs, metrics=["AUC"], **FEW)
+    tests = compare_over_seeds(table)
+    assert tests.attrs["notes"] == ["unseeded has no seed, so it is not compared with the others"]
+    assert len(tests) == 3 * 3  # pairs and domains
+    for _, part in tests.groupby("domain"):
+        # Two agents whose seeds happen to differ by the same have no p, and do not count.
+        assert part["p_holm"].min() == pytest.approx(min(part["p"].notna().sum() * part["p"].min(), 1))
+    means = table[(table["run"] == "") & (table["agent"] == "theirs")]
+    assert (means["value"] == 1).all()
+
+
+# --- on the same images ---
+
+
+def test_two_runs_are_compared_on_the_same_images(trained):
+    runs, metrics = [trained["sequential", 0], trained["er", 0]], ["accuracy", "accuracy: average", "AUC: unseen"]
+    table = metric_table(runs, metrics=metrics, **FEW)
+    found = compare(table, runs, metrics=metrics, **FEW)
+    assert tuple(found) == COMPARISON
+    assert set(zip(found["first"], found["second"], found["spread"], strict=True)) == {("sequential", "er", "groups")}
+    assert list(dict.fromkeys(found["metric"])) == metrics
+    for row in found.itertuples():
+        same = (table["metric"] == row.metric) & (table["domain"] == row.domain)
+        same &= table["step"].isna() if row.step is pd.NA else (table["step"] == row.step)
+        values = table[same].set_index("agent")["value"]
+        assert row.difference == pytest.approx(values["sequential"] - values["er"], abs=1e-12)
+        assert row.low <= row.high
+    ends = found.set_index("metric").loc["accuracy: average", ["low", "high"]]
+    want = paired_difference(*(r.scores() for r in runs), STREAM, **FEW).set_index("metric")
+    assert ends.tolist() == pytest.approx(want.loc["average", ["low", "high"]].tolist(), abs=1e-9)
+
+
+def test_a_file_without_groups_is_compared_with_those_of_the_run(trained, as_file):
+    scores = trained["er", 0].scores().query("split == 'test'")
+    shuffled = scores.assign(group="").sample(frac=1, random_state=0)
+    path = as_file(shuffled, "theirs.csv")
+    found = compare_on_images([trained["er", 0], path], metrics=["accuracy", "AP"], **FEW)
+    assert (found[["difference", "low", "high"]] == 0).all(axis=None)
+    assert len(found) == 2 * 3
+    ours, theirs = (
+        compare_on_images([trained["sequential", 0], run], metrics=["AUC"], **FEW) for run in (trained["er", 0], path)
+    )
+    pd.testing.assert_frame_equal(ours.drop(columns="second"), theirs.drop(columns="second"))
+    worse = as_file(shuffled.assign(score=1 - shuffled["score"]), "worse.csv")
+    better = compare_on_images([trained["er", 0], worse], metrics=["AUC"], **FEW)
+    auc = metric_table([trained["er", 0]], metrics=["AUC"], **FEW).query("step == 2").set_index("domain")["value"]
+    assert better["difference"].tolist() == pytest.approx([2 * auc[domain] - 1 for domain in better["domain"]])
+
+
+def test_runs_of_one_agent_and_other_images(trained, as_file):
+    run = trained["er", 0]
+    found = compare_on_images([run, trained["er", 1]], metrics=["AUC"], **FEW)
+    assert {*found["first"], *found["second"]} == {"er, seed 0", "er, seed 1"}
+    scores = run.scores().query("split == 'test'")
+    lacking = scores[(scores["domain"] != "first") | (scores["image"] != scores["image"].iloc[0])]
+    found = compare_on_images([run, as_file(lacking, "o.csv")], metrics=["AUC"], **FEW)
+    assert set(found["domain"]) == {"second", "unseen"}
+    path = as_file(lacking[lacking["domain"] == "first"], "p.csv")
+    with pytest.raises(UserError, match="have no domain with the same images and labels after their last steps"):
+        compare_on_images([run, path], **FEW)
+    with pytest.raises(UserError, match="--compare needs two runs or files; there: "):
+        compare_on_images([path], **FEW)
+
+
+def test_only_what_both_have_after_the_last_step_is_compared(tmp_path):
+    every = {(step, domain): 40 for step in (1, 2) for domain in "AB"}
+    whole = made(tmp_path / "whole.csv", every)
+    lacks = made(tmp_path / "lacks.csv", {cell: n for cell, n in every.items() if cell != (2, "A")}, seed=1)
+    found = compare_on_images([whole, lacks], metrics=["AUC"], stream=["A", "B"], **FEW)
+    assert list(found["domain"]) == ["B"]
+    assert found.attrs["notes"] == [
+        "whole and lacks are not compared on A: there they were not tested on the same images"
+    ]
+    half = made(tmp_path / "half.csv", {**every, (2, "A"): 20, (2, "B"): 20})
+    with pytest.raises(UserError, match="whole and half have no domain with the same images and labels"):
+        compare_on_images([whole, half], **FEW)
+    found = compare_on_images(
+        [whole, made(tmp_path / "once.csv", {(1, "A"): 40, (1, "B"): 40})], metrics=["AUC"], **FEW
+    )
+    assert found["step"].isna().all()
+    assert found.attrs["notes"] == ["whole and once are compared after steps 2 and 1, their last ones"]
+
+
+def test_files_of_one_name_are_told_apart(tmp_path):
+    files = [made(tmp_path / folder / "scores.csv", {(1, "A"): 20}, seed) for seed, folder in enumerate(("one", "two"))]
+    found = compare_on_images(files, metrics=["AUC"], **FEW)
+    assert [*found["first"], *found["second"]] == [f"scores of {path}" for path in files]
