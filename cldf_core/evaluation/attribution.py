@@ -1,7 +1,4 @@
-"""What a network looks at: Grad-CAM in frequency coordinates, and spectra without a band of frequencies.
-
-Source: Selvaraju et al., "Grad-CAM", ICCV 2017; the library captum computes it.
-"""
+"""What a network looks at: Grad-CAM (by captum) in frequency coordinates, and spectra without a band."""
 
 from __future__ import annotations
 

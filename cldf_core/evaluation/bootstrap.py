@@ -1,13 +1,12 @@
-"""Confidence intervals of what one run has shown: a bootstrap over the groups of its test images.
-
-The spread over several seeds is in seeds.py. The formulas are in methods.md section 5.
-"""
+"""Confidence intervals of one run's metrics: a bootstrap over groups of its test images (methods.md section 5)."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import sub
 
 import numpy as np
 import pandas as pd
@@ -48,21 +47,20 @@ class Estimate:
     def interval(self, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Computes percentiles of the resamples, corrected for bias and skewness (BCa) and for few groups.
 
-        Plain percentiles are too narrow for few groups. For a mean they are those of a normal distribution with the
-        divisor n, where a t distribution with n - 1 belongs. The level is raised until the two agree.
-
-        In simulations of 30 groups of 12 correlated images (2,000 cases each; detectors from weak to good) plain
-        percentiles hold the truth in 85 to 97 of 100 cases, and these in 91 to 96. AP and TPR at 5 % FPR are the low
-        ones. The interval of the worst case, where several domains are equally bad, holds it in 79.
+        Plain percentiles are too narrow for few groups: of a mean they are those of a normal distribution with the
+        divisor n, where a t distribution with n - 1 belongs. The level is raised until the two agree. In simulations of
+        30 groups of 12 correlated images (2,000 cases each; detectors from weak to good) plain percentiles hold the
+        truth in 85 to 97 of 100 cases, and these in 91 to 96, with AP and TPR at 5 % FPR at the low end. The interval
+        of the worst case holds it in 79 where several domains are equally bad.
 
         The ECE of few images is too high, and that of their resamples even more. Its interval is therefore reflected:
         it reaches as far below the value as the percentiles reach above it, and vice versa, so the value may lie above
         its interval. It holds the truth in 85 to 92 of 100 cases; percentiles often hold it in none.
 
         Returns:
-            The lower and the upper ends, each of value's shape. Resamples without a value do not count. The ends are
-            NaN where the value is NaN or where there is only one group. They are equal where no resample differs from
-            the value, such as where every verdict is right: these images cannot tell how large the error is.
+            The lower and the upper ends, each of value's shape. They are NaN where the value is NaN or where there is
+            only one group. They are equal where no resample differs from the value, such as where every verdict is
+            right: these images cannot tell how large the error is. Resamples without a value do not count.
 
         Source: Efron, JASA 1987 (BCa); Hesterberg, The American Statistician 2015 (the raised level); Davison &
         Hinkley 1997, sections 3.8 (groups) and 5.2 (the reflected interval).
@@ -135,18 +133,15 @@ def matrices(
 ) -> Matrices:
     """Computes R[t, i] of a run, with resamples of groups (photographs, videos) instead of images.
 
-    A real image and the fakes made from it share a group. A group may be tested in several domains, and a resample
-    then draws it in all of them at once. Two runs with the same seed over the same images are paired, so their
-    difference can be taken resample by resample. The memory in use does not grow with the number of resamples,
-    except for their results.
+    A real image and the fakes made from it share a group, which a resample draws in all domains at once. Two runs with
+    the same seed over the same images are paired, so their difference can be taken resample by resample.
 
     Args:
         scores: the table of scores of one run.
         metrics: names in `metrics.WITH_NLL`.
         split: the split whose scores count.
         threshold: a score from here up is the verdict "fake"; one number, or one for each step.
-        resamples: the number of resamples.
-        seed: the random seed of the resamples.
+        resamples, seed: the number of resamples, and their random seed.
 
     Raises:
         ValueError: there are no scores of this split, or a metric is unknown.
@@ -182,10 +177,7 @@ def matrices(
 
 
 def side_by_side(*estimates: Estimate) -> np.ndarray:
-    """Puts the columns of estimates beside each other.
-
-    Args:
-        estimates: each of shape (steps, columns) or (steps,).
+    """Puts the columns of estimates of shape (steps, columns) or (steps,) beside each other.
 
     Returns:
         The values, the lower and the upper ends of their 95 % intervals, shape (3, steps, columns).
@@ -217,7 +209,7 @@ def summary(
         ValueError: as `matrices`, or there are more steps than domains in the stream.
     """
     R = matrices(scores, [metric], split=split, resamples=resamples, seed=seed)
-    return _rows(R.statistic(metric, continual_and_unseen(stream)), continual_names(R.domains, stream))
+    return continual_table([R], metric, stream)
 
 
 def paired_difference(
@@ -239,21 +231,12 @@ def paired_difference(
     images = [table[keys].drop_duplicates().sort_values(keys, ignore_index=True) for table in (first, second)]
     if not images[0].equals(images[1]):
         raise ValueError("the two runs were tested on different images, so they cannot be paired")
-    statistic = continual_and_unseen(stream)
-    ours, theirs = (
-        matrices(scores, [metric], split=split, resamples=resamples, seed=seed) for scores in (first, second)
-    )
-    difference = ours.statistic(metric, statistic) - theirs.statistic(metric, statistic)
-    return _rows(difference, continual_names(ours.domains, stream))
+    R = [matrices(scores, [metric], split=split, resamples=resamples, seed=seed) for scores in (first, second)]
+    return continual_table(R, metric, stream)
 
 
-def continual_names(domains: Sequence[str], stream: Sequence[str]) -> list[str]:
-    """Returns the names of the values that `continual_and_unseen` computes for these tested domains."""
-    return [*CONTINUAL, *(f"unseen: {name}" for name in domains if name not in stream)]
-
-
-def continual_and_unseen(stream: Sequence[str]) -> Statistic:
-    """Makes the statistic of every continual metric, followed by the last value on each unseen domain."""
+def continual_table(parts: Sequence[Matrices], metric: str, stream: Sequence[str]) -> pd.DataFrame:
+    """Computes the table of `summary` from one part, or that of the first minus the second of two paired parts."""
 
     def statistic(values: np.ndarray, steps: list[int], domains: list[str]) -> np.ndarray:
         if steps[-1] > len(stream):
@@ -267,19 +250,14 @@ def continual_and_unseen(stream: Sequence[str]) -> Statistic:
         last = values[:, -1] if steps[-1] == len(stream) else np.full_like(values[:, -1], np.nan)
         return np.concatenate([np.stack([metrics[name] for name in CONTINUAL], 1), last[:, unseen]], axis=1)
 
-    return statistic
-
-
-def _rows(estimates: Estimate, names: Sequence[str]) -> pd.DataFrame:
-    low, high = estimates.interval()
-    return pd.DataFrame({"metric": names, "value": estimates.value, "low": low, "high": high})
+    estimate = reduce(sub, [part.statistic(metric, statistic) for part in parts])
+    low, high = estimate.interval()
+    names = [*CONTINUAL, *(f"unseen: {name}" for name in parts[0].domains if name not in stream)]
+    return pd.DataFrame({"metric": names, "value": estimate.value, "low": low, "high": high})
 
 
 def _weights(groups: int, parts: int, resamples: int, seed: int, *, rows: int) -> Iterator[np.ndarray]:
-    """Yields how often each group counts, in blocks of at most `rows` rows.
-
-    The first row has all groups once. Then comes a row without each part, then a row for each resample.
-    """
+    """Yields how often each group counts: in all images, without each part, in each resample; in blocks of rows."""
     part = np.arange(groups) % parts
     for start in range(0, 1 + parts, rows):
         without = np.arange(start, min(start + rows, 1 + parts)) - 1
@@ -297,10 +275,7 @@ def _quantiles(values: np.ndarray, count: np.ndarray, at: np.ndarray) -> np.ndar
     Args:
         values: shape (B, …).
         count: how many of the B values are not NaN, shape (…).
-        at: the quantiles' levels from 0 to 1, shape (K, …).
-
-    Returns:
-        Shape (K, …).
+        at: the quantiles' levels from 0 to 1, shape (K, …), as the result.
     """
     ordered = np.sort(values, axis=0)  # puts NaN last
     place = np.nan_to_num(at) * np.maximum(count - 1, 0)

@@ -51,21 +51,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def trained_on(agent: str, stream: Sequence[str], step: int) -> Sequence[str]:
-    """Returns the domains that the network of a step was trained on; a separate model knows only the step's own.
-
-    Args:
-        agent: the agent's name.
-        stream: the trained domains, in their order.
-        step: the step, counted from 1.
-    """
+    """Returns the domains that the network of a step, from 1, was trained on; a separate model knows one domain."""
     return stream[step - 1 : step] if agent == "separate" else stream[:step]
 
 
 def calibrated(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
     """Applies to each step the temperature fitted on its validation scores of the domains trained on so far.
 
-    A positive temperature keeps the order of the images and the verdicts at 0.5. All splits and domains of a step
-    get the same temperature, including those that it was not fitted on.
+    It keeps the order of the images and the verdicts at 0.5. All splits and domains of a step get the same one.
 
     Args:
         scores: the table of scores of one or several runs, with a column agent.
@@ -125,10 +118,10 @@ def reliability(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray 
 def share_interval(fakes: np.ndarray, images: np.ndarray) -> tuple[float, float]:
     """Computes the 95 % interval of a share of fakes: Wilson's, for the effective number of images.
 
-    This number follows from the spread over groups. It is at most the number of images, as if they were independent.
-    It is at least what it would be if the images of a group were all alike; this is also used where the spread is
-    unknown: with one group or one class. In simulations of 1 to 26 groups of 1 to 14 images the interval holds the
-    truth in 85 to 100 of 100 cases. A bootstrap of few groups often holds it in fewer than 50.
+    This number follows from the spread over groups. It is at most the number of images, as if they were independent,
+    and at least what it would be if the images of a group were all alike, which is also used with one group or one
+    class. In simulations of 1 to 26 groups of 1 to 14 images the interval holds the truth in 85 to 100 of 100 cases, a
+    bootstrap of few groups often in fewer than 50.
 
     Args:
         fakes: the number of fakes in each group, shape (groups,).
@@ -150,9 +143,7 @@ def share_interval(fakes: np.ndarray, images: np.ndarray) -> tuple[float, float]
 
 
 def reliability_table(scores: pd.DataFrame, stream: Sequence[str], *, split: str = "test") -> pd.DataFrame:
-    """Computes the `reliability` of every cell before and after the temperature.
-
-    Args: as `errors`.
+    """Computes the `reliability` of every cell before and after the temperature, with arguments as those of `errors`.
 
     Returns:
         Columns agent, step, domain, seen, when (see `errors`), those of `reliability`, and the cell's ECE.
@@ -172,9 +163,8 @@ def reliability_table(scores: pd.DataFrame, stream: Sequence[str], *, split: str
 def errors(scores: pd.DataFrame, stream: Sequence[str], *, split: str = "test") -> pd.DataFrame:
     """Measures how well P(fake) is calibrated, before and after the temperature.
 
-    The temperature minimises the NLL, in nats per image. Its change, after minus before, comes from the same
-    resamples. The ECE of few images is too high (see `Estimate.interval`), and by different amounts before and after.
-    The accuracy at 0.5 is there to show that it stays.
+    The temperature minimises the NLL (nats per image), whose change comes from the same resamples. The ECE of few
+    images is too high (see `Estimate.interval`), by different amounts before and after. The accuracy at 0.5 stays.
 
     Args:
         scores: the table of scores of one or several runs, with a column agent.

@@ -12,16 +12,8 @@ import pandas as pd
 from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices
 
 # An agent's name in figures and tables. A notebook may add its own agent.
-AGENT_NAMES = {
-    "separate": "separate models",
-    "sequential": "sequential fine-tuning",
-    "joint": "joint training",
-    "icarl": "iCaRL",
-    "gdumb": "GDumb",
-    "lwf": "LwF",
-    "er": "ER (random)",
-    "mir": "MIR",
-}
+AGENT_NAMES = {"separate": "separate models", "sequential": "sequential fine-tuning", "joint": "joint training"}
+AGENT_NAMES |= {"icarl": "iCaRL", "gdumb": "GDumb", "lwf": "LwF", "er": "ER (random)", "mir": "MIR"}
 
 
 def agent_name(agent: str) -> str:
@@ -50,12 +42,7 @@ def cell_values(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = 
 def cell_changes(
     first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy", *, split: str = "test"
 ) -> pd.DataFrame:
-    """Computes R[t, i] of the first run minus that of the second, with paired 95 % intervals.
-
-    Args:
-        first, second: the tables of scores of two runs that were tested on the same images.
-        metric: a detection metric.
-        split: the split whose scores count.
+    """Computes R[t, i] of the first run minus that of the second, tested on the same images, with paired intervals.
 
     Returns:
         Columns step, domain, value, low, high.

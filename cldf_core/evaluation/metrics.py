@@ -13,36 +13,18 @@ import pandas as pd
 
 THRESHOLD = 0.5
 BINS = 15  # of the expected calibration error
-DETECTION = (
-    "accuracy",
-    "balanced accuracy",
-    "accuracy on real",
-    "accuracy on fake",
-    "AUC",
-    "AP",
-    "EER",
-    "TPR at 5 % FPR",
-    "ECE",
-)
+WITH_THRESHOLD = ("accuracy", "balanced accuracy", "accuracy on real", "accuracy on fake")
+DETECTION = (*WITH_THRESHOLD, "AUC", "AP", "EER", "TPR at 5 % FPR", "ECE")
 WITH_NLL = (*DETECTION, "NLL")  # the negative log-likelihood, for calibration alone
 SMALLEST = np.finfo(float).eps  # the NLL takes no probability to be less than this
 CONTINUAL = (
-    "average",
-    "learning",
-    "forgetting (max-last)",
-    "backward transfer",
-    "forward transfer",
-    "anytime average",
-    "worst case",
-    "seen",
-    "future",
+    *("average", "learning", "forgetting (max-last)", "backward transfer", "forward transfer"),
+    *("anytime average", "worst case", "seen", "future"),
 )
 
 
 class Scored:
     """Images with their scores, sorted once so that the metrics of thousands of resamples can be computed together.
-
-    A resample is a vector of whole numbers. They state how often each group counts, and with it each of its images.
 
     Args:
         labels: 0 (real) or 1 (fake), shape (N,).
@@ -92,14 +74,11 @@ class Scored:
 
         Args:
             weights: how often each group counts, whole numbers from 0, shape (B, groups).
-            names: metrics in WITH_NLL.
+            names: metrics in WITH_NLL; a ValueError names an unknown one.
 
         Returns:
             An array of shape (B,) for each name. It is NaN where a resample lacks a class that the metric needs, and
             everywhere if a score is NaN.
-
-        Raises:
-            ValueError: a name is unknown.
 
         Source: Fawcett, Pattern Recognition Letters 2006 (ROC, AUC); Naeini, Cooper & Hauskrecht, AAAI 2015 (ECE).
         """
@@ -172,34 +151,24 @@ def detection(
 ) -> dict[str, float]:
     """Computes detection metrics; fake (label 1) is the positive class.
 
-    Args:
-        labels: 0 or 1, shape (N,).
-        scores: P(fake), shape (N,).
-        threshold: a score from here up is the verdict "fake".
-        names: metrics in WITH_NLL.
+    Arguments and errors are those of `Scored` and its `metrics`.
 
     Returns:
         A value for each name. It is NaN where a class that the metric needs is missing, or a score is NaN.
-
-    Raises:
-        ValueError: the shapes do not fit each other, or a name is unknown.
     """
     images = Scored(labels, scores, threshold=threshold)
     return {name: float(v[0]) for name, v in images.metrics(np.ones((1, images.groups), int), names).items()}
 
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Finds the threshold with the best balanced accuracy.
+    """Finds the threshold with the best balanced accuracy, and returns both.
 
     The candidates are 0.5 and the middles between neighbouring scores, with 0 and 1 as outermost neighbours. Of several
     best ones the nearest to 0.5 is taken.
 
     Args:
         scores: P(fake), shape (N,).
-        labels: 0 or 1, shape (N,), both classes.
-
-    Returns:
-        The threshold, and its balanced accuracy.
+        labels: 0 or 1, shape (N,).
 
     Raises:
         ValueError: there is only one class, or a score is NaN.
@@ -222,10 +191,7 @@ def video_scores(scores: pd.DataFrame, video: str = "video") -> pd.DataFrame:
     Args:
         scores: the table of scores of one run.
         video: the column that names each frame's video. Frames without a name are left out. Where reals and fakes
-            share a name, as in the column group, each label makes a separate video.
-
-    Returns:
-        Columns step, domain, split, image (the video's name), group, label, score.
+            share a name, which becomes the image, each label makes a separate video.
     """
     named = scores.assign(image=scores[video].fillna("").astype(str))
     named = named[named["image"] != ""]
@@ -238,14 +204,7 @@ def matrix(
 ) -> pd.DataFrame:
     """Computes R[t, i] of a run: a row for each step and a column for each domain, in the order of their tests.
 
-    Args:
-        scores: the table of scores of one run.
-        metric: a metric in DETECTION.
-        split: the split whose scores count.
-        threshold: a score from here up is the verdict "fake".
-
-    Raises:
-        ValueError: there are no scores of this split, or the metric is unknown.
+    Arguments and errors are those of `bootstrap.matrices`, which gives intervals, too.
     """
     chosen = scores[scores["split"] == split]
     if chosen.empty:

@@ -1,7 +1,4 @@
-"""Agents trained with several seeds: means, t intervals, paired tests and the noise of a seed.
-
-The formulas are in methods.md section 5.
-"""
+"""Agents trained with several seeds: means, t intervals, paired tests, noise of a seed (methods.md section 5)."""
 
 from __future__ import annotations
 
@@ -34,8 +31,7 @@ def means_over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Computes means over seeds with their 95 % t intervals.
 
     Args:
-        table: columns seed and value, and those in `by`, such as from `results.grid.read_sweep`.
-        by: the columns that the values of a mean have in common.
+        table: columns seed and value, and those in `by`: what the values of a mean have in common.
 
     Returns:
         The columns `by`, value, low, high (NaN with a single seed) and n, the number of seeds.
@@ -92,8 +88,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 def seed_noise_margin(values: pd.DataFrame, *, comparisons: int = 1) -> pd.DataFrame:
     """Computes how far apart two runs lie that differ by their random seed alone, in 95 of 100 cases.
 
-    Sequential fine-tuning, which nothing protects from drifting, has a spread of its own. That of all other agents is
-    pooled.
+    Sequential fine-tuning, which nothing protects from drifting, has its own spread; that of all others is pooled.
 
     Args:
         values: columns agent, seed, metric, value; each agent was trained with several seeds.

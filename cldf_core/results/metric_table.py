@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cldf_core.evaluation.bootstrap import Matrices, continual_and_unseen, continual_names, matrices
+from cldf_core.evaluation.bootstrap import Matrices, continual_table, matrices
 from cldf_core.evaluation.calibration import trained_on
-from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, THRESHOLD, best_threshold, video_scores
+from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, THRESHOLD, WITH_THRESHOLD, best_threshold, video_scores
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import UserError
 from cldf_core.results.score_tables import Scores, read_scores
@@ -29,7 +29,6 @@ MEASURES = ("accuracy", "AUC")  # the continual metrics are computed of these
 COST = ("seconds", "peak memory (bytes)", "memory buffer (bytes)", "images trained on")
 NAMES = (*DETECTION, *(f"{measure}: {name}" for measure in MEASURES for name in (*CONTINUAL, "unseen")), *COST)
 OF_VIDEOS = " of videos"
-_WITH_THRESHOLD = ("accuracy", "balanced accuracy", "accuracy on real", "accuracy on fake")
 
 
 def metric_table(
@@ -169,14 +168,11 @@ def continual_rows(
     parts: Sequence[Matrices], stream: Sequence[str], wanted: Sequence[str], measure: str
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each wanted continual metric of a measure: of one part, or of the difference of two."""
-    statistic = continual_and_unseen(stream)
-    estimate = reduce(sub, [part.statistic(measure, statistic) for part in parts])
-    numbers = zip(estimate.value, *estimate.interval(), strict=True)
-    for name, (value, low, high) in zip(continual_names(parts[0].domains, stream), numbers, strict=True):
-        kind, _, domain = name.partition(": ")
+    for row in continual_table(parts, measure, stream).to_dict("records"):
+        kind, _, domain = row["metric"].partition(": ")
         if f"{measure}: {kind}" in wanted:
-            row = {"metric": f"{measure}: {kind}", "domain": domain, "step": len(stream) if domain else None}
-            yield row | {"value": value, "low": low, "high": high, "n": parts[0].groups}
+            place = {"metric": f"{measure}: {kind}", "domain": domain, "step": len(stream) if domain else None}
+            yield place | {"n": parts[0].groups, "value": row["value"], "low": row["low"], "high": row["high"]}
 
 
 def continual_measures(wanted: Sequence[str]) -> list[str]:
@@ -218,12 +214,12 @@ def _measure(
         return
     R = matrices(table, list({*detection, *measures}), threshold=threshold, **how)
     for row in detection_rows([R], detection):
-        yield row | ({"threshold": threshold[row["step"]]} if row["metric"] in _WITH_THRESHOLD else {})
+        yield row | ({"threshold": threshold[row["step"]]} if row["metric"] in WITH_THRESHOLD else {})
     values = set(threshold.values())
     common = {"threshold": values.pop() if len(values) == 1 else None}
     for measure in measures:
         for row in continual_rows([R], stream, wanted, measure):
-            yield row | (common if measure in _WITH_THRESHOLD else {})
+            yield row | (common if measure in WITH_THRESHOLD else {})
 
 
 def _cost(manifest: Mapping[str, Any]) -> list[tuple[str, float]]:
