@@ -247,14 +247,14 @@ as_text(summary, names)
 
 # %%
 for row in summary[summary["metric"].str.startswith("unseen")].itertuples():
-    verdict = (
+    conclusion = (
         "better than guessing"
         if row.low > 0.5
         else "worse than guessing"
         if row.high < 0.5
         else "not told from guessing"
     )
-    print(f"{row.agent} on {row.metric[8:]}: {row.value:.2f} [{row.low:.2f}, {row.high:.2f}], {verdict}")
+    print(f"{row.agent} on {row.metric[8:]}: {row.value:.2f} [{row.low:.2f}, {row.high:.2f}], {conclusion}")
 
 # %% [markdown]
 # Remembering all the domains one has seen is one thing, to recognise a new one is another. The methods in the

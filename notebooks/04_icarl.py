@@ -128,11 +128,11 @@ print(inspect.getsource(herding))
 rng = np.random.default_rng(options.seed)
 cloud = np.concatenate([rng.normal(0, 0.7, (40, 2)), rng.normal((4, 1.5), 0.5, (20, 2))])
 count = np.arange(1, 13)
-order = herding(torch.from_numpy(cloud), len(count)).numpy()
+herded = herding(torch.from_numpy(cloud), len(count)).numpy()
 points = pd.DataFrame(cloud, columns=["x", "y"]).assign(rank=0)
-points.loc[order, "rank"] = count
+points.loc[herded, "rank"] = count
 
-draws = np.array([order, *(rng.permutation(len(cloud))[: len(count)] for _ in range(1000))])
+draws = np.array([herded, *(rng.permutation(len(cloud))[: len(count)] for _ in range(1000))])
 means = cloud[draws].cumsum(axis=1) / count[:, None]
 off = np.linalg.norm(means - cloud.mean(0), axis=2)  # a row for each choice, herding's first
 low, high = np.quantile(off[1:], [0.025, 0.975], axis=0)
@@ -262,10 +262,10 @@ worst = last.loc[last["value"].idxmin()]
 print(f"the weakest trained domain at the end is {worst.domain}: {worst.value:.2f} [{worst.low:.2f}, {worst.high:.2f}]")
 for name in options.unseen:
     U = value.loc[f"unseen: {name}"]
-    verdict = (
+    conclusion = (
         "better than guessing" if U.low > 0.5 else "worse than guessing" if U.high < 0.5 else "not told from guessing"
     )
-    print(f"never trained on, {name}: {U.value:.2f} [{U.low:.2f}, {U.high:.2f}], {verdict}")
+    print(f"never trained on, {name}: {U.value:.2f} [{U.low:.2f}, {U.high:.2f}], {conclusion}")
 
 # %% [markdown]
 # One run shows what iCaRL does, not whether it is better than doing nothing: for that it must stand beside

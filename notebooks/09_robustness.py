@@ -328,8 +328,8 @@ for metric in ("balanced accuracy", "AUC"):
     lost = halved(table, metric)
     save_table(lost, out.figures, f"09_halved_{metric.split()[0]}")
     text = np.where(lost["known"], "–", "").astype(object)
-    halved = lost["tried"].notna()
-    text[halved] = [f"{r.strength:g} ({r.tried:.0f})" for r in lost[halved].itertuples()]
+    reached = lost["tried"].notna()
+    text[reached] = [f"{r.strength:g} ({r.tried:.0f})" for r in lost[reached].itertuples()]
     wide = lost.assign(text=text).pivot(index=["agent", "gain"], columns="processing", values="text")
     wide = wide.reindex(columns=list(STRENGTHS)).reindex(list(AGENTS), level="agent").reset_index("gain").round(2)
     display(wide.rename(index=figures.agent_name).rename_axis(index=f"{metric} halved by", columns=None))

@@ -116,9 +116,9 @@ banded = {
 banded |= {(agent, "full"): runs[agent] for agent in ("separate", "sequential")}
 
 # %%
-order = ("full", *BANDS)
+shown_bands = ("full", *BANDS)
 rows = []
-for band in order:
+for band in shown_bands:
     cells = cell_values(banded["separate", band].scores().assign(agent=band), split=split)
     for step, domain in enumerate(options.stream, start=1):
         rows.append(cells[(cells["step"] == step) & (cells["domain"] == domain)])
@@ -140,7 +140,7 @@ save_figure(figure, out.figures, "10_bands_alone")
 # %%
 parts = [
     bootstrap.summary(banded["sequential", band].scores(), options.stream, split=split).assign(agent=f"{band} band")
-    for band in order
+    for band in shown_bands
 ]
 remembered = pd.concat(parts, ignore_index=True)
 chosen = ["average", "learning", "forgetting (max-last)", *(f"unseen: {name}" for name in options.unseen[:1])]

@@ -21,7 +21,7 @@ import cldf_core
 from cldf_core.options import AGENTS, FIELDS
 from cldf_core.original.differences import TRAPS
 from cldf_core.workflow.notebooks import PROFILES, notebook_parameters
-from cldf_core.workflow.parameters import NOTEBOOKS, checked_parameters
+from cldf_core.workflow.parameters import NOTEBOOKS, allowed_names, checked_parameters
 
 PROJECT = Path(cldf_core.__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
@@ -89,6 +89,29 @@ def test_a_notebook_is_short_and_told_before_it_is_computed(name):
             assert len(cell.source.splitlines()) <= 25, cell.source
             for node in ast.walk(ast.parse(cell.source)):
                 assert not isinstance(node, ast.ClassDef), "a class belongs into cldf_core"
+
+
+def assigned(tree: ast.AST) -> set[str]:
+    """The names that a notebook's code assigns at its top level, imports left out."""
+    names: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            names |= assigned(node)
+    return names
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_no_name_gets_a_second_meaning(name):
+    tree = ast.parse(source(name))
+    imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    imported = {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
+    assert not assigned(tree) & imported
+    # Else it would be taken for a parameter when the notebook is run once more in the same kernel.
+    assert not assigned(tree) & (set(allowed_names(name)) - set(NOTEBOOKS[name]))
 
 
 # --- parameters ---
