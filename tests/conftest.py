@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from cldf_core.data.layouts.read import data_folder
 from cldf_core.options import Options
 from samples import make_data, tiny_options
 
@@ -30,6 +31,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four domains of 16 training and 12 test images, 32 pixels a side. Not to be written to."""
     return make_data(tmp_path_factory.mktemp("small-data"))
+
+
+@pytest.fixture(scope="session")
+def mini_smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded benchmark of the smoke profile. Not to be written to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLDF_ROOT", str(tmp_path_factory.mktemp("mini-smoke")))
+        return data_folder("mini-smoke")
 
 
 @pytest.fixture

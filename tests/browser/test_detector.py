@@ -28,9 +28,10 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-ge
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory) -> Iterator[str]:
+def address(tmp_path_factory, mini_smoke) -> Iterator[str]:
     """Serves notebook 13 with the smoke profile's parameters."""
     root = tmp_path_factory.mktemp("project")
+    shutil.copytree(mini_smoke, root / "data" / "mini-smoke")
     shutil.copyfile(PROJECT / "pyproject.toml", root / "pyproject.toml")
     values = yaml.safe_load((PROJECT / "params" / "smoke" / "13_detector.yaml").read_text(encoding="utf-8"))
     page = root / "13_detector.ipynb"

@@ -1,0 +1,182 @@
+"""All notebooks, executed through papermill in the smoke profile: what they leave, and that it is not made twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+import cldf_core
+from cldf_core.options import AGENTS
+from cldf_core.original.differences import TRAPS
+from cldf_core.workflow.notebooks import notebook_parameters
+from cldf_core.workflow.parameters import NOTEBOOKS
+
+PROJECT = Path(cldf_core.__file__).parents[1]
+FOLDER = PROJECT / "notebooks"
+
+
+def copy_project(folder: Path) -> Path:
+    """What a project root needs to run notebooks; the package too, so that no edit changes it meanwhile."""
+    for name in ("notebooks", "params", "cldf_core"):
+        shutil.copytree(
+            PROJECT / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
+        )
+    shutil.copyfile(PROJECT / "pyproject.toml", folder / "pyproject.toml")
+    return folder
+
+
+def call(root: Path, *words: str, module: str = "cldf_core.cli") -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("CLDF_")}
+    env["OMP_NUM_THREADS"] = "1"  # two notebooks at once on two processors: more threads would wait for each other
+    return subprocess.run([sys.executable, "-m", module, *words], cwd=root, env=env, capture_output=True, text=True)
+
+
+def statuses(text: str) -> dict[str, str]:
+    """Notebook and status in the summary table."""
+    rows = [re.split(r"  +", line) for line in text.splitlines() if re.match(r"\d\d_\w+  ", line)]
+    return {row[0]: row[1] for row in rows}
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Names, sizes and times of all files but locks."""
+    return {
+        p.relative_to(folder).as_posix(): (p.stat().st_size, p.stat().st_mtime_ns)
+        for p in folder.rglob("*")
+        if p.is_file() and "lock" not in p.name
+    }
+
+
+# Two processes share the work: a list is one call of `cldf reproduce`, and the second calls need what the first train.
+FIRST = (["02", "03", "04", "05", "06", "07"], ["00", "01", "11", "12", "13"])
+THEN = (["08", "10"], ["09"])
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory, mini_smoke) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
+    """A project in which every notebook was run in the smoke profile, once."""
+    root = copy_project(tmp_path_factory.mktemp("project"))
+    shutil.copytree(mini_smoke, root / "data" / "mini-smoke")
+
+    def reproduce(numbers: list[str]) -> subprocess.CompletedProcess[str]:
+        return call(root, "reproduce", "--profile", "smoke", "--only", *numbers)
+
+    with ThreadPoolExecutor(2) as pool:
+        return root, [done for numbers in (FIRST, THEN) for done in pool.map(reproduce, numbers)]
+
+
+def test_the_whole_chain_runs(reproduced):
+    root, calls = reproduced
+    for done in calls:
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert statuses("".join(done.stdout for done in calls)) == dict.fromkeys(NOTEBOOKS, "done")
+    for name in NOTEBOOKS:
+        (folder,) = (root / "runs").glob(f"{name}-*")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert manifest["status"] == "finished"
+        executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
+        assert all(c.execution_count for c in executed.cells if c.cell_type == "code")
+        pictures = {p.stem for p in (folder / "figures").glob("*.png")}
+        assert pictures == {p.stem for p in (folder / "figures").glob("*.pdf")}
+        assert pictures or name.startswith("00")
+        for cell in executed.cells:
+            for output in cell.get("outputs", []):
+                assert output.get("name") != "stderr" or "Warning" not in output["text"], output["text"]
+
+
+def test_every_agent_leaves_a_run_with_scores_of_every_image(reproduced):
+    root, _ = reproduced
+    for agent in AGENTS:
+        folders = [p for p in (root / "runs").glob(f"{agent}-*") if (p / "manifest.json").is_file()]
+        assert folders, agent
+        for folder in folders:
+            manifest = json.loads((folder / "manifest.json").read_text())
+            assert manifest["status"] == "finished"
+            assert manifest["options"]["agent"] == agent
+            scores = pd.read_parquet(folder / "scores.parquet")
+            assert scores["score"].between(0, 1).all()
+            assert not scores.duplicated(["step", "domain", "split", "image"]).any()
+            assert scores["step"].max() == len(manifest["options"]["stream"])
+
+
+def test_notebook_11_ranks_every_trap(reproduced):
+    root, _ = reproduced
+    (folder,) = (root / "runs").glob("11_original_versus_papers-*")
+    table = pd.read_csv(folder / "figures" / "tables" / "11_traps.csv")
+    assert list(table.columns) == ["agent", "switch", "paper", "original", "metric", "value", "low", "high"]
+    average = table[table["metric"] == "average"]
+    assert set(zip(average["agent"], average["switch"], strict=True)) == {(t.agent, t.name) for t in TRAPS}
+    assert len(average) == len(TRAPS)
+    assert average["value"].abs().is_monotonic_decreasing
+    # One of them, computed here once more from the scores that the runs left.
+    scores = {
+        json.dumps(json.loads((p / "manifest.json").read_text())["options"]): p / "scores.parquet"
+        for p in (root / "runs").glob("lwf-*")
+    }
+    parameters = notebook_parameters("11_original_versus_papers", "smoke")
+    stream = parameters.options().stream
+    (trap,) = [t for t in TRAPS if t.name == "teacher_mode"]
+    accuracies = []
+    for options in trap.pair(parameters):
+        own = pd.read_parquet(scores[json.dumps(options.model_dump())])
+        last = own[(own["step"] == len(stream)) & own["domain"].isin(stream)]
+        right = (last["score"] >= 0.5) == (last["label"] == 1)
+        accuracies.append(right.groupby(last["domain"]).mean().mean())
+    assert average.set_index("switch").loc["teacher_mode", "value"] == pytest.approx(
+        accuracies[1] - accuracies[0], abs=1e-5
+    )
+
+
+def test_playing_does_not_change_the_committed_figures(reproduced):
+    root, _ = reproduced
+    assert not (root / "figures").exists()  # only the quick profile publishes
+    assert tree(root / "notebooks").keys() == {p.name for p in FOLDER.glob("*.*")}
+    for name in NOTEBOOKS:
+        assert (root / "notebooks" / f"{name}.ipynb").read_bytes() == (FOLDER / f"{name}.ipynb").read_bytes()
+
+
+def test_a_second_call_executes_nothing(reproduced):
+    root, _ = reproduced
+    before = tree(root)
+    done = call(root, "reproduce", "--profile", "smoke", "--all")
+    assert done.returncode == 0
+    assert statuses(done.stdout) == dict.fromkeys(NOTEBOOKS, "already done")
+    assert tree(root) == before
+
+
+def test_plain_papermill_gives_the_same_scores(reproduced):
+    root, _ = reproduced
+    options = notebook_parameters("04_icarl", "smoke").options().model_dump()
+    made = {p: json.loads((p / "manifest.json").read_text())["options"] for p in (root / "runs").glob("icarl-*")}
+    (run,) = (path for path, stored in made.items() if stored == options)
+    scores = (run / "scores.parquet").read_bytes()
+    shutil.rmtree(run)
+    arguments = ["notebooks/04_icarl.ipynb", "out.ipynb", "-f", "params/smoke/04_icarl.yaml"]
+    done = call(root, *arguments, module="papermill")
+    assert done.returncode == 0, done.stderr
+    assert (run / "scores.parquet").read_bytes() == scores
+    (root / "out.ipynb").unlink()
+
+
+def test_a_wrong_parameter_fails_in_the_check_cell(reproduced, tmp_path):
+    root, _ = reproduced
+    before = tree(root / "runs")
+    out = tmp_path / "out.ipynb"
+    arguments = ["notebooks/04_icarl.ipynb", str(out), "-f", "params/smoke/04_icarl.yaml", "-p", "sed", "3"]
+    done = call(root, *arguments, module="papermill")
+    assert done.returncode != 0
+    assert "OptionError: 04_icarl: there is no option 'sed' (its value is 3); did you mean 'seed'?" in done.stderr
+    failed = [c for c in nbformat.read(out, as_version=4).cells if c.metadata.get("papermill", {}).get("exception")]
+    assert len(failed) == 1
+    assert "from_notebook(" in failed[0].source
+    assert failed[0].metadata["papermill"]["duration"] < 5
+    assert tree(root / "runs") == before
