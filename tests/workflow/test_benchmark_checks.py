@@ -1,0 +1,96 @@
+"""`cldf mini check` on made-up scores, and the rule of `cldf choose`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import stats
+
+from cldf_core.options import Options, checked
+from cldf_core.workflow import benchmark_checks
+from cldf_core.workflow.choose import with_choice
+
+NAMES = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake", "mini-NeuralTextures"]
+
+
+class FakeRun:
+    """A run whose accuracy after step t on domain i is one of tenths, all of its images in one table."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def accuracy(self, step: int, domain: str) -> float:
+        foreign = self.options.agent == "separate" and domain != self.options.stream[step - 1]
+        return (0.4 if foreign else 0.9) + self.options.seed / 20
+
+    def scores(self) -> pd.DataFrame:
+        names = [*self.options.stream, *self.options.unseen]
+        cells = [(t, name) for t in range(1, len(self.options.stream) + 1) for name in names]
+        labels = np.arange(20) % 2
+        tables = []
+        for step, domain in cells:
+            right = np.arange(20) < round(20 * self.accuracy(step, domain))
+            score = np.where(labels == right, 0.9, 0.1)
+            tables.append(pd.DataFrame({"step": step, "domain": domain, "label": labels, "score": score}))
+        return pd.concat(tables, ignore_index=True).assign(split=self.options.splits[0])
+
+
+def test_means_over_seeds_are_held_against_their_limits(monkeypatch):
+    monkeypatch.setattr(benchmark_checks, "make_run", FakeRun)
+    table = pd.DataFrame(benchmark_checks._learning(range(2), "validation"))
+    mean, low, high = 0.925, *stats.t.interval(0.95, 1, 0.925, 0.025)
+    first = table[table["statement"] == "1 each alone is learnable"]
+    assert first["what"].tolist() == [f"accuracy of {name} on itself" for name in NAMES]
+    np.testing.assert_allclose(first[["value", "low", "high"]], [[mean, low, high]] * 5)
+    assert first["needed"].tolist() == ["≥ 0.9"] * 3 + ["≥ 0.85", "≥ 0.9"]
+    second = table[table["statement"] == "2 the domains differ"]
+    assert second.iloc[0][["value", "needed"]].tolist() == [1, "≥ 0.5"]
+    assert len(second) == 1 + 16
+    np.testing.assert_allclose(second["value"].iloc[1:], 0.425)
+    assert set(second["needed"].iloc[1:]) == {"shown", "≤ 0.7"}
+    third, fourth = table[table["statement"].str[0] == "3"], table[table["statement"].str[0] == "4"]
+    assert (third["value"].item(), third["holds"].item()) == (0, False)  # nothing is forgotten here
+    assert fourth["holds"].tolist() == [True, False]  # 0.925 on the unseen domain is more than the 0.9 it may be
+    assert fourth["needed"].tolist() == ["≥ 0.9", "0.6 to 0.9"]
+
+
+def test_facts_of_files_may_not_tell_the_classes_apart(root, mini_smoke, monkeypatch):
+    folder = Path(shutil.copytree(mini_smoke, root / "data" / "mini-smoke"))
+    options = checked({"data": "mini-smoke", "stream": ["mini-VFHQ"], "unseen": []})
+    monkeypatch.setattr(benchmark_checks, "checked", lambda values: options)
+    table = pd.DataFrame(benchmark_checks._shortcuts("test"))
+    assert len(table) == 2 + 3  # two sets of facts, three periods
+    assert table["holds"].all()
+    facts, size = table.iloc[0], table.iloc[1]
+    assert facts["low"] <= 0.5 <= facts["high"]
+    assert size["needed"].startswith("shown")  # it is a trace of the generator itself
+    np.testing.assert_allclose(table["value"].iloc[2:], 1, atol=0.05)
+    for path in (folder / "fake" / "mini-VFHQ").rglob("*.png"):
+        bright = np.asarray(Image.open(path)) // 2 + 128
+        Image.fromarray(bright).save(path)
+    bright = pd.DataFrame(benchmark_checks._shortcuts("test"))
+    assert bright["holds"].tolist() == [False, True, True, True, True]
+    assert bright["low"].iloc[0] > 0.75
+
+
+# --- the choice ---
+
+
+@pytest.mark.parametrize(
+    ("averages", "errors", "chosen"),
+    [
+        ([0.80, 0.78, 0.79], [0.0, 0.0, 0.0], 0),  # nothing else is within its error
+        ([0.80, 0.78, 0.79], [0.02, 0.0, 0.0], 2),  # of two that are as cheap, the better one
+        ([0.80, 0.78, 0.70], [0.02, 0.5, 0.5], 1),  # the error that counts is that of the best
+    ],
+)
+def test_the_cheapest_within_one_standard_error_of_the_best_is_chosen(averages, errors, chosen):
+    table = pd.DataFrame({"epochs": [10, 6, 6], "average": averages, "error": errors})
+    choice = with_choice(table)
+    assert choice["average"].is_monotonic_decreasing
+    assert choice.index[choice["chosen"]].tolist() == [chosen]
