@@ -1,4 +1,4 @@
-"""Figures of what processing does to images, to spectra and to verdicts (notebook 09)."""
+"""Figures of what corruptions do to images, to spectra and to verdicts (notebook 09)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cldf_core.evaluation.cells import agent_name
 from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
 from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, agent_colour
 
-# What stands below each processing's axis.
+# What stands below each corruption's axis.
 AXES = {"JPEG": "JPEG quality", "resize": "resize factor", "blur": "blur σ (pixels)", "noise": "noise (factor)"}
 BAND_LINES = {"low": ("0.65", ":"), "mid": ("0.4", "--"), "high": ("0.0", "-")}  # grey and line style
 
 
-def processed_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, np.ndarray]) -> Figure:
+def corrupted_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, np.ndarray]) -> Figure:
     """One square in several versions, and below each the mean spectrum of many squares in this version.
 
     Args:
@@ -69,17 +69,17 @@ def common_step(table: pd.DataFrame, stream: Sequence[str], *, metric: str = "ac
     """A panel per domain: each agent's value on images as they are stored (open) and saved once more (filled).
 
     Args:
-        table: from `runs.curves.curves`, with the processings "stored" and "none"; without the average.
+        table: from `runs.curves.curves`, with the corruptions "stored" and "none"; without the average.
         stream: the trained domains.
         metric: which of the table's.
     """
-    own = table[(table["metric"] == metric) & table["processing"].isin(["stored", "none"])]
+    own = table[(table["metric"] == metric) & table["corruption"].isin(["stored", "none"])]
     domains, agents = list(dict.fromkeys(own["domain"])), list(dict.fromkeys(own["agent"]))
     size = (WIDTH, 0.3 * len(agents) + 1.2)
     figure, axes = plt.subplots(1, len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
     for place, (ax, domain) in enumerate(zip(axes.flat, domains, strict=True)):
-        for (agent, processing), part in own[own["domain"] == domain].groupby(["agent", "processing"]):
-            (row,), before = part.itertuples(), processing == "stored"
+        for (agent, corruption), part in own[own["domain"] == domain].groupby(["agent", "corruption"]):
+            (row,), before = part.itertuples(), corruption == "stored"
             y, colour = agents.index(agent) + (-0.17 if before else 0.17), agent_colour(str(agent))
             ax.plot([row.low, row.high], [y, y], color=colour, lw=1.3, zorder=2)
             face = "white" if before else colour
@@ -99,10 +99,10 @@ def common_step(table: pd.DataFrame, stream: Sequence[str], *, metric: str = "ac
     return figure
 
 
-def against_strength(
+def against_severity(
     table: pd.DataFrame, *, domain: str = "average", metrics: Sequence[str] = ("accuracy", "AUC")
 ) -> Figure:
-    """A column per processing, a row per metric: every agent's curve against the strength, with its 95 % band.
+    """A column per corruption, a row per metric: every agent's curve against the severity, with its 95 % band.
 
     Args:
         table: from `runs.curves.curves`.
@@ -113,9 +113,9 @@ def against_strength(
     figure, axes = plt.subplots(len(metrics), len(AXES), figsize=size, sharex="col", sharey=True, squeeze=False)
     for metric, row in zip(metrics, axes, strict=True):
         own = table[(table["metric"] == metric) & (table["domain"] == domain)]
-        for ax, processing in zip(row, AXES, strict=True):
-            _agents(ax, own, processing, ".")
-            _below(ax, own, processing)
+        for ax, corruption in zip(row, AXES, strict=True):
+            _agents(ax, own, corruption, ".")
+            _below(ax, own, corruption)
         row[0].set_ylabel(metric)
     for ax, name in zip(axes[-1], AXES.values(), strict=True):
         ax.set_xlabel(name)
@@ -127,7 +127,7 @@ def against_strength(
 def verdicts_and_traces(
     table: pd.DataFrame,
     traces: pd.DataFrame,
-    processing: str,
+    corruption: str,
     stream: Sequence[str],
     *,
     metric: str = "accuracy",
@@ -138,7 +138,7 @@ def verdicts_and_traces(
     Args:
         table: from `runs.curves.curves`.
         traces: from `runs.curves.trace_curves`.
-        processing: one of AXES.
+        corruption: one of AXES.
         stream: the trained domains.
         metric: of the first row.
         period: of the grid, in pixels.
@@ -148,27 +148,27 @@ def verdicts_and_traces(
     figure, axes = plt.subplots(3, len(domains), figsize=(WIDTH, 5.4), sharex=True, sharey="row", squeeze=False)
     for place, (column, domain) in enumerate(zip(axes.T, domains, strict=True)):
         above, middle, below = column
-        _agents(above, own[own["domain"] == domain], processing, MARKERS[place % len(MARKERS)])
+        _agents(above, own[own["domain"] == domain], corruption, MARKERS[place % len(MARKERS)])
         here = traces[traces["domain"] == domain]
         grid = here[here["trace"] == f"grid {period}"]
         for kind, colour in CLASS_COLOURS.items():
             of_kind = grid[grid["class"] == kind]
             # ln of a ratio is drawn as the ratio, as in notebook 02.
             ratios = of_kind.assign(**{name: np.exp(of_kind[name]) for name in ("value", "low", "high")})
-            _curve(middle, ratios, processing, color=colour, ls="-" if kind == "real" else "--", label=kind)
+            _curve(middle, ratios, corruption, color=colour, ls="-" if kind == "real" else "--", label=kind)
         middle.axhline(1, color="0.4", lw=0.8, ls=":")
         for band, (grey, line) in BAND_LINES.items():
             of_band = here[(here["trace"] == band) & (here["class"] == "fake − real")]
-            _curve(below, of_band, processing, color=grey, ls=line, label=band)
+            _curve(below, of_band, corruption, color=grey, ls=line, label=band)
         below.axhline(0, color="0.4", lw=0.8, ls=":")
-        _below(below, here, processing)
+        _below(below, here, corruption)
         above.set_title(_title(domain, stream), fontsize="small")
     labels = (f"{metric}", f"grid of period {period}\n(ratio)", "fake − real\n(ln |F|)")
     for ax, label in zip(axes[:, 0], labels, strict=True):
         ax.set_ylabel(label)
         ax.yaxis.set_major_locator(MaxNLocator(4))
     figure.align_ylabels(axes[:, 0])
-    figure.supxlabel(AXES[processing], fontsize="medium")
+    figure.supxlabel(AXES[corruption], fontsize="medium")
     _legend(figure, own["agent"].unique())
     for row in (1, 2):  # beside the last panel, where no line can be
         beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
@@ -187,43 +187,43 @@ def _legend(figure: Figure, agents: Iterable[str]) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
 
 
-def _agents(ax: Axes, table: pd.DataFrame, processing: str, marker: str) -> None:
+def _agents(ax: Axes, table: pd.DataFrame, corruption: str, marker: str) -> None:
     for agent, own in table.groupby("agent", sort=False):
         colour, name = agent_colour(str(agent)), agent_name(str(agent))
-        _curve(ax, own, processing, color=colour, marker=marker, ms=3, label=name)
+        _curve(ax, own, corruption, color=colour, marker=marker, ms=3, label=name)
     ax.axhline(0.5, color="0.4", lw=0.8, ls=":")
 
 
-def _curve(ax: Axes, table: pd.DataFrame, processing: str, *, color: str, **style: Any) -> None:
-    """A line with its band, at equal distances from strength to strength."""
-    own = _ordered(table, processing)
+def _curve(ax: Axes, table: pd.DataFrame, corruption: str, *, color: str, **style: Any) -> None:
+    """A line with its band, at equal distances from severity to severity."""
+    own = _ordered(table, corruption)
     places = np.arange(len(own))
     ax.fill_between(places, own["low"], own["high"], color=color, alpha=0.13, lw=0)
     ax.plot(places, own["value"], color=color, lw=1.1, **style)
 
 
-def _below(ax: Axes, table: pd.DataFrame, processing: str) -> None:
-    """The strengths below an axis."""
-    own = _ordered(table.drop_duplicates(["processing", "strength"]), processing)
-    pairs = zip(own["processing"], own["strength"], strict=True)
-    names = [_strength(done, strength, processing) for done, strength in pairs]
+def _below(ax: Axes, table: pd.DataFrame, corruption: str) -> None:
+    """The severities below an axis."""
+    own = _ordered(table.drop_duplicates(["corruption", "severity"]), corruption)
+    pairs = zip(own["corruption"], own["severity"], strict=True)
+    names = [_label(done, severity, corruption) for done, severity in pairs]
     ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
 
 
-def _ordered(table: pd.DataFrame, processing: str) -> pd.DataFrame:
+def _ordered(table: pd.DataFrame, corruption: str) -> pd.DataFrame:
     """Rows from the untouched image, or the smallest, to the most changed; as stored only before the JPEG files."""
-    own = table[table["processing"].isin(["none", processing, *(["stored"] if processing == "JPEG" else [])])]
-    place = -own["strength"] if processing == "JPEG" else own["strength"]
-    start = {"stored": -102.0, "none": {"JPEG": -101.0, "resize": 1.0}.get(processing, 0.0)}
-    return own.assign(place=own["processing"].map(start).fillna(place)).sort_values("place", kind="stable")
+    own = table[table["corruption"].isin(["none", corruption, *(["stored"] if corruption == "JPEG" else [])])]
+    place = -own["severity"] if corruption == "JPEG" else own["severity"]
+    start = {"stored": -102.0, "none": {"JPEG": -101.0, "resize": 1.0}.get(corruption, 0.0)}
+    return own.assign(place=own["corruption"].map(start).fillna(place)).sort_values("place", kind="stable")
 
 
-def _strength(done: str, strength: float, processing: str) -> str:
+def _label(done: str, severity: float, corruption: str) -> str:
     if done == "stored":
         return done
     if done == "none":
-        return {"JPEG": "none", "resize": "1"}.get(processing, "0")
-    return f"{strength:g}".removeprefix("0") if processing == "noise" else f"{strength:g}"
+        return {"JPEG": "none", "resize": "1"}.get(corruption, "0")
+    return f"{severity:g}".removeprefix("0") if corruption == "noise" else f"{severity:g}"
 
 
 def _title(domain: str, stream: Sequence[str]) -> str:
