@@ -201,9 +201,6 @@ def summary(
 
     Returns:
         Columns metric, value, low, high; NaN where a value of R that is needed is missing or undefined.
-
-    Raises:
-        ValueError: as `matrices`, or there are more steps than domains in the stream.
     """
     R = matrices(scores, [metric], split=split, resamples=resamples, seed=seed)
     return continual_table([R], metric, stream)
@@ -219,11 +216,7 @@ def paired_difference(
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Computes the `summary` of first minus second, from the same resamples of the groups that both share.
-
-    Raises:
-        ValueError: the two tables have scores of different images.
-    """
+    """Computes the `summary` of first minus second, from the same resamples; both must be of the same images."""
     keys = ["domain", "split", "image"]
     images = [table[keys].drop_duplicates().sort_values(keys, ignore_index=True) for table in (first, second)]
     if not images[0].equals(images[1]):

@@ -34,9 +34,6 @@ def means_over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         The columns `by`, value, low, high (NaN with a single seed) and n, the number of seeds.
-
-    Raises:
-        ValueError: two values of one mean have the same seed.
     """
     rows = []
     for key, part in table.groupby(list(by), sort=False, dropna=False):
@@ -53,9 +50,9 @@ def paired_t_tests(values: pd.DataFrame) -> pd.DataFrame:
         values: columns agent, seed, value; each agent and seed once.
 
     Returns:
-        A row for each pair of agents: first, second, difference (mean of first minus second), low and high (the ends
-        of its 95 % t interval), p (two-sided), p_holm (corrected for all rows together), n (seeds). The difference is
-        NaN without a common seed, the interval with a single one, and p where the differences do not vary.
+        A row for each pair of agents: first, second, difference (mean of first minus second), low, high (95 %), p
+        (two-sided), p_holm (corrected for all rows together), n (seeds). The difference is NaN without a common seed,
+        the interval with a single one, and p where the differences do not vary.
 
     Source: Student, Biometrika 1908; Holm, Scandinavian Journal of Statistics 1979.
     """
