@@ -79,12 +79,12 @@ wide[[column for split in SPLITS for column in wide if column[0] == split]].fill
 # Read along a row: in each split there should be about as many fakes as reals. With equal counts, a detector
 # that always says “real” is right half of the time, so an accuracy of 0.5 means that nothing was learnt.
 #
-# An image that cannot be read, or is smaller than `size`, is not used. It is *set aside* with a reason, never
-# enlarged or dropped in silence. Which images are set aside?
+# An image that cannot be read, or is smaller than `size`, is not used. It is *rejected* with a reason, never
+# enlarged or dropped in silence. Which images are rejected?
 
 # %%
-aside = pd.concat([spectra.set_aside.assign(domain=name) for name, spectra in domains.items()], ignore_index=True)
-print(f"{len(aside)} of {len(aside) + len(images)} images are set aside")
+aside = pd.concat([spectra.rejected.assign(domain=name) for name, spectra in domains.items()], ignore_index=True)
+print(f"{len(aside)} of {len(aside) + len(images)} images are rejected")
 aside.head()
 
 # %% [markdown]

@@ -18,7 +18,7 @@
 # # 09 · Robustness
 #
 # **What you will learn.** Images are saved again, resized, blurred. What is left of a detector then? You see how
-# every agent's verdicts change with the strength of four kinds of processing, and which traces in the spectrum
+# every agent's verdicts change with the severity of four corruptions, and which traces in the spectrum
 # are still there.
 #
 # **Reads** the runs that notebooks 03 to 07 wrote with the same parameters, and the test images; it trains
@@ -76,7 +76,7 @@ import pandas as pd
 from IPython.display import display
 
 from cldf_core import figures
-from cldf_core.data.corruptions import STRENGTHS, VERSIONS
+from cldf_core.data.corruptions import SEVERITIES, VERSIONS
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.detection import robustness
 from cldf_core.evaluation.robustness import AVERAGE, GUESSING, curves, halved, survival, trace_curves
@@ -95,11 +95,11 @@ split = "test" if "test" in options.splits else "validation"
 # Until now, each detector saw test images just as they came out of the forger. Real life is not so kind. A phone
 # saves a picture as a JPEG file, a messenger makes it smaller and saves it again, a screen shot blurs it. Each of
 # these changes the spectrum, which is all that our networks read. A detector that works only on untouched files
-# is of little use, so detectors are tested on **processed** images as well.
+# is of little use, so detectors are tested on **corrupted** images as well.
 #
-# We take the networks as they are after the last step of the stream, and four kinds of processing:
+# We take the networks as they are after the last step of the stream, and four **corruptions**, each in several **severities**:
 #
-# | processing | strength | what it does to the spectrum |
+# | corruption | severity | what it does to the spectrum |
 # |---|---|---|
 # | **JPEG** | quality 95 … 30 | rounds the waves of each block of 8 × 8 pixels, the fast ones most |
 # | **resize** | factor 0.5 … 1.5 | smaller: the fastest waves are lost; larger: all waves become slower |
@@ -111,7 +111,7 @@ split = "test" if "test" in options.splits else "validation"
 #
 # **One step comes first, for every image, real or fake: it is saved once as a JPEG file of quality 95.** Some domains
 # are stored without loss, others as JPEG files already. Without this common step, the same JPEG file would be the
-# first loss for one image and the second for another. Each processing then starts from this common image, alone.
+# first loss for one image and the second for another. Each corruption then starts from this common image, alone.
 #
 # An image that is enlarged loses its rim, since the network looks at a square of fixed size in its centre. An
 # image that would become smaller than this square cannot be looked at. So it is made smaller *and then brought back
@@ -128,27 +128,27 @@ pd.DataFrame({figures.agent_name(a): {"run": r.path.name, "started": r.manifest[
 # ## What does it look like?
 #
 # One fake of the first domain, with much detail: as it is stored, saved in the common way ("none"), and in the
-# harshest version of each processing. Below each picture is the mean spectrum of 40 fakes in this version, drawn as
+# harshest version of each corruption. Below each picture is the mean spectrum of 40 fakes in this version, drawn as
 # in notebook 02, with frequency zero in the middle. What becomes of the spectrum, and would you notice it in the
 # picture?
 
 # %%
 shown = [("stored", 0.0), ("none", 0.0), ("JPEG", 30), ("resize", 0.5), ("resize", 1.5), ("blur", 2.0), ("noise", 1.0)]
-titles = [f"{name} {strength:g}" if strength else name for name, strength in shown]
+titles = [f"{name} {severity:g}" if severity else name for name, severity in shown]
 planes = {}
 for name, spectra in domains.items():
     table = spectra.table[spectra.table["split"] == split]
     for label in (0, 1):
         chosen = robustness.sample(table[table["label"] == label], 40)["image"]
-        cut = [robustness.squares_of(spectra.root, image, options, shown) for image in chosen]
+        cut = [robustness.crops_of(spectra.root, image, options, shown) for image in chosen]
         planes[name, label] = np.stack([log_magnitude(np.stack(same)).mean((0, 1)) for same in zip(*cut, strict=True)])
         if name == options.stream[0] and label == 1:
             pictures = dict(zip(titles, max(cut, key=lambda own: np.diff(own[0].astype(float)).std()), strict=True))
-figure = figures.processed_examples(pictures, dict(zip(titles, planes[options.stream[0], 1], strict=True)))
+figure = figures.corrupted_examples(pictures, dict(zip(titles, planes[options.stream[0], 1], strict=True)))
 save_figure(figure, out.figures, "09_examples")
 
 # %% [markdown]
-# The pictures are easy to recognise, all of them: that is why people do not mind such processing. The spectra tell
+# The pictures are easy to recognise, all of them: that is why people do not mind such corruptions. The spectra tell
 # more. Compare each with the first one, most of all at the rim, where the fast waves are. Where it is darker now,
 # waves were lost; where it is brighter, waves were put in. Enlarging draws everything towards the middle.
 #
@@ -181,7 +181,7 @@ table = curves(measured.scores, options.stream)
 traces = trace_curves(measured.traces)
 save_table(table, out.figures, "09_curves")
 save_table(traces, out.figures, "09_traces")
-once = measured.scores[measured.scores["processing"] == "none"]
+once = measured.scores[measured.scores["corruption"] == "none"]
 print(f"{once['image'].nunique()} images of {once['group'].nunique()} groups (photographs), {len(VERSIONS)} versions,")
 print(f"{len(measured.scores):,} scores by {measured.scores['agent'].nunique()} agents")
 once.drop_duplicates("image").groupby(["domain", "label"], sort=False).size().unstack().rename(
@@ -207,29 +207,29 @@ save_figure(figures.common_step(by_domain, options.stream), out.figures, "09_com
 # before, in training too: is the loss the same? (For the embedded benchmark, the first three are stored without
 # loss.) All curves below start from the filled marks.
 #
-# ## How do verdicts change with the strength?
+# ## How do verdicts change with the severity?
 #
-# Now the four kinds of processing. *Accuracy* is the share of right verdicts, and 0.5 (dotted) is guessing.
+# Now the four corruptions. *Accuracy* is the share of right verdicts, and 0.5 (dotted) is guessing.
 # *AUC* is the chance that a fake gets a higher score than a real image; it does not depend on a threshold. Both are
-# means over the trained domains. Strengths stand at equal distances, whatever their numbers. The first mark of the
+# means over the trained domains. Severities stand at equal distances, whatever their numbers. The first mark of the
 # JPEG column is the image as it is stored.
 
 # %%
-save_figure(figures.against_strength(table), out.figures, "09_average")
+save_figure(figures.against_severity(table), out.figures, "09_average")
 
 # %% [markdown]
-# Follow each line from where nothing is done ("none", 0, or factor 1) to the strongest processing. Two things to
+# Follow each line from where nothing is done ("none", 0, or factor 1) to the harshest corruption. Two things to
 # see. *Where does a line begin to fall?* And *does AUC fall with accuracy?* Where accuracy is at the dotted line
 # while AUC is still above it, the network still ranks the images better than by chance, but its threshold no longer
 # fits: it says "fake" to nearly all, or "real" to nearly all. The next cell counts that. (A line may also rise, for
-# the same reason: a processing can push images back to the right side of a threshold that fitted badly.)
+# the same reason: a corruption can push images back to the right side of a threshold that fitted badly.)
 
 # %%
 verdicts = measured.scores.assign(fake=measured.scores["score"] >= 0.5)
 verdicts = verdicts[verdicts["domain"].isin(options.stream)]
-harshest = {"none": 0.0, **{name: strengths[-1] for name, strengths in STRENGTHS.items()}}
-verdicts = verdicts[verdicts["processing"].map(harshest) == verdicts["strength"]]
-share = verdicts.groupby(["agent", "processing", "label"], sort=False)["fake"].mean().unstack()
+harshest = {"none": 0.0, **{name: severities[-1] for name, severities in SEVERITIES.items()}}
+verdicts = verdicts[verdicts["corruption"].map(harshest) == verdicts["severity"]]
+share = verdicts.groupby(["agent", "corruption", "label"], sort=False)["fake"].mean().unstack()
 both = share[0].map("{:.2f}".format) + " / " + share[1].map("{:.2f}".format)
 columns = [f"{name} {s:g}" if s else name for name, s in harshest.items()]
 said = both.unstack()[list(harshest)].set_axis(columns, axis=1).rename(index=figures.agent_name)
@@ -246,7 +246,7 @@ said.rename_axis("share called fake: of reals / of fakes")
 # a ratio above 1. And **bands**: the fakes have more or less of the low, middle or high frequencies than the reals.
 # We measure both in exactly the images that the networks have judged, and put them below the accuracy of the same
 # domain. If a trace goes and the accuracy goes with it, the network may have relied on it. If the accuracy goes and
-# the trace stays, then the network does not use it, or not in this strength.
+# the trace stays, then the network does not use it, or not at this level.
 #
 # **JPEG.** The first two marks of each panel are the image as it is stored, and saved in the common way.
 
@@ -296,56 +296,56 @@ save_figure(figures.verdicts_and_traces(by_domain, traces, "noise", options.stre
 # The same as a table. A trace is *there* if the interval of fake minus real leaves 0 out in the images as they are
 # stored. The table lists these traces. The column *saved once* is the common step: "gone" means that this light
 # compression alone has taken the trace away, so nothing is left to be followed. Each other cell names the mildest
-# strength at which the trace is no longer there: the interval contains 0, or has changed its side. A dash: it is
-# there in all strengths that were tested. (A grid's value is ln of the ratio.) An interval that contains 0 does not
+# severity at which the trace is no longer there: the interval contains 0, or has changed its side. A dash: it is
+# there in all severities that were tested. (A grid's value is ln of the ratio.) An interval that contains 0 does not
 # prove that nothing is left: with more images a weaker trace would still be seen.
 
 # %%
-surviving = survival(traces)
+surviving = survival(traces, SEVERITIES)
 save_table(surviving, out.figures, "09_survival")
-marks = surviving["strength"].map("{:g}".format).mask(surviving["processing"] == "none", "gone")
-text = surviving.assign(strength=marks.mask(surviving["strength"].isna(), "–"))
+marks = surviving["severity"].map("{:g}".format).mask(surviving["corruption"] == "none", "gone")
+text = surviving.assign(severity=marks.mask(surviving["severity"].isna(), "–"))
 text["domain"] = pd.Categorical(text["domain"], list(domains))
-wide = text.pivot(index=["domain", "trace", "value"], columns="processing", values="strength").fillna("")
-wide = wide.reindex(columns=["none", *STRENGTHS]).reset_index("value").sort_index().round(2)
+wide = text.pivot(index=["domain", "trace", "value"], columns="corruption", values="severity").fillna("")
+wide = wide.reindex(columns=["none", *SEVERITIES]).reset_index("value").sort_index().round(2)
 display(wide.rename(columns={"value": "fake − real", "none": "saved once"}).rename_axis(columns=None))
-for processing, own in surviving.groupby("processing", sort=False):
-    name = "saved once" if processing == "none" else f"{processing}, all strengths"
-    print(f"{name}: {own['strength'].isna().sum()} of {len(own)} traces are left")
+for corruption, own in surviving.groupby("corruption", sort=False):
+    name = "saved once" if corruption == "none" else f"{corruption}, all severities"
+    print(f"{name}: {own['severity'].isna().sum()} of {len(own)} traces are left")
 
 # %% [markdown]
 # ## What can be said
 #
-# **Which strength of each processing halves the gain over guessing, and for which agent?** The gain is the
+# **Which severity of each corruption halves the gain over guessing, and for which agent?** The gain is the
 # balanced accuracy (the mean of that on reals and that on fakes) minus 0.5, on average over the trained domains.
-# Each cell names the mildest strength that leaves at most half of the gain that the agent has on images saved in
-# the common way; in brackets, which one of the tested strengths that is, counted from the mildest. A dash: none
+# Each cell names the mildest severity that leaves at most half of the gain that the agent has on images saved in
+# the common way; in brackets, which one of the tested severities that is, counted from the mildest. A dash: none
 # of them does. An empty cell: the agent is not better than guessing to begin with, so there is nothing to be
 # halved.
 
 # %%
 for metric in ("balanced accuracy", "AUC"):
-    lost = halved(table, metric)
+    lost = halved(table, SEVERITIES, metric)
     save_table(lost, out.figures, f"09_halved_{metric.split()[0]}")
     text = np.where(lost["known"], "–", "").astype(object)
     reached = lost["tried"].notna()
-    text[reached] = [f"{r.strength:g} ({r.tried:.0f})" for r in lost[reached].itertuples()]
-    wide = lost.assign(text=text).pivot(index=["agent", "gain"], columns="processing", values="text")
-    wide = wide.reindex(columns=list(STRENGTHS)).reindex(list(AGENTS), level="agent").reset_index("gain").round(2)
+    text[reached] = [f"{r.severity:g} ({r.tried:.0f})" for r in lost[reached].itertuples()]
+    wide = lost.assign(text=text).pivot(index=["agent", "gain"], columns="corruption", values="text")
+    wide = wide.reindex(columns=list(SEVERITIES)).reindex(list(AGENTS), level="agent").reset_index("gain").round(2)
     display(wide.rename(index=figures.agent_name).rename_axis(index=f"{metric} halved by", columns=None))
 
 # %% [markdown]
 # In words, for the balanced accuracy:
 
 # %%
-lost = halved(table)
+lost = halved(table, SEVERITIES)
 for agent, own in lost.groupby("agent", sort=False):
     name, gone = figures.agent_name(agent), own[own["tried"].notna()]
     if not own["known"].all():
         print(f"{name}: is not better than guessing to begin with")
         continue
-    said = ", ".join(f"{r.processing} {r.strength:g}" for r in gone.itertuples()) or "nothing that was tested"
-    kept = own.loc[own["tried"].isna(), "processing"]
+    said = ", ".join(f"{r.corruption} {r.severity:g}" for r in gone.itertuples()) or "nothing that was tested"
+    kept = own.loc[own["tried"].isna(), "corruption"]
     print(f"{name}: halved by {said}" + (f"; never by {', '.join(kept)}" if len(kept) and len(gone) else ""))
 
 # %% [markdown]
@@ -354,29 +354,29 @@ for agent, own in lost.groupby("agent", sort=False):
 
 # %%
 start = table[(table["metric"] == "balanced accuracy") & (table["domain"] == AVERAGE)]
-start = start.set_index(["processing", "agent"])
+start = start.set_index(["corruption", "agent"])
 for agent in runs:
-    before, after = (start.loc[(processing, agent), "value"] - GUESSING for processing in ("stored", "none"))
+    before, after = (start.loc[(corruption, agent), "value"] - GUESSING for corruption in ("stored", "none"))
     known = start.loc[("stored", agent), "low"] > GUESSING
     said = f"leaves {after:.2f} of {before:.2f}, {after / before:.0%}" if known else "there is no gain"
     print(f"{figures.agent_name(agent)}: {said}")
 
 # %% [markdown]
-# Strengths of different processings cannot be compared with each other: that blur comes earlier in its list than
+# Severities of different corruptions cannot be compared with each other: that blur comes earlier in its list than
 # JPEG in its own says something about these lists. What can be compared are the agents within one column, and the
-# strengths with what is common: messengers save at qualities around 70 to 90, and a resize to three quarters is
+# severities with what is common: messengers save at qualities around 70 to 90, and a resize to three quarters is
 # nothing unusual.
 #
 # An agent with a small gain has little to lose. So read the columns of the tables together with the column *gain*.
 #
 # ## Limits
 #
-# * **Nobody was trained for this.** Detectors for use are trained on processed images, too (*augmentation*), and
+# * **Nobody was trained for this.** Detectors for use are trained on corrupted images, too (*augmentation*), and
 #   then bear much more. What you see is what happens without.
 # * **One seed.** The intervals say what other photographs would change, not what another training would.
 # * **Many comparisons.** Among some hundred intervals, one in twenty is off by accident, also in the table of
 #   traces.
-# * **One at a time.** Real images go through several kinds of processing, one after another.
+# * **One at a time.** Real images go through several corruptions, one after another.
 # * **Averages hide domains.** An agent may keep its accuracy on one domain and lose it on another; the figures by
 #   domain show it.
 # * **Small images.** The embedded images are as large as the network's square, so all that are made smaller come back

@@ -62,7 +62,9 @@ from cldf_core.agents import register
 from cldf_core.agents.base import Agent
 from cldf_core.buffers import Reservoir, packing_of, retrieve_random
 from cldf_core.data.files import save_figure, save_table
-from cldf_core.data.intake import add
+from cldf_core.data.intake.add import add
+from cldf_core.data.intake.reports import audit_images, check_images
+from cldf_core.data.layouts.description import read_description
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation import bootstrap
@@ -112,10 +114,15 @@ for path in sorted(folder.glob("*/train/*"))[:4]:
 
 # %%
 name = options.data if own else "notebook-12"
-if own:
-    add.audited(name)
-else:
-    add.add(folder, name, replace=True)
+if not own:
+    data_set, _ = add(folder, name, replace=True)
+    print(read_description(data_set).found)
+    count, rows = check_images(name)
+    print(f"{count} images: {sum(rows['what'] == 'rejected')} are rejected, {sum(rows['what'] == 'changed')} changed.")
+audit = audit_images(name)
+for text in audit.warnings:
+    print("warning:", text)
+audit.facts_only.round(3).set_index("domain")
 
 # %% [markdown]
 # Read the sentence that begins with *Recognised*: are the numbers and the domains those that you expected? Then the

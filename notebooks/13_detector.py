@@ -74,7 +74,7 @@ from IPython.display import Markdown, display
 
 from cldf_core import figures
 from cldf_core.data.files import save_figure
-from cldf_core.data.images import crop, open_image
+from cldf_core.data.images import open_crop
 from cldf_core.detection.detector import load_detector, share_of_fakes
 from cldf_core.detection.score import score
 from cldf_core.evaluation.attribution import grad_cam
@@ -121,7 +121,7 @@ def examine(path: Path) -> plt.Figure | None:
     print(f"{path.name}: {said['verdict']}, P(fake) = {said['probability']:.3f}")
     near = share_of_fakes(detector, validation["logit"], validation["label"], said["probability"])
     print(near or "There are too few validation images with a P(fake) like this to tell how often it is right.")
-    pixels = crop(open_image(path), o.size, o.crop)
+    pixels = open_crop(path, spec)
     read = torch.from_numpy(spec.network_input(pixels[None])).float()
     evidence = grad_cam(detector.network, read.to(o.device))[0].cpu().numpy()
     return figures.explained(

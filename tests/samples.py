@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from cldf_core.data.domains import Domain
+from cldf_core.data.files import file_hash
 from cldf_core.data.intake.scan import Row
+from cldf_core.data.layouts.read import read_domains
 from cldf_core.options import Options, checked
 from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Batch, Samples
@@ -26,6 +30,11 @@ def texture(rng: np.random.Generator, period: int, side: int = 32) -> np.ndarray
         pixels[::period] += 25
         pixels[:, ::period] += 25
     return pixels.astype(np.uint8)
+
+
+def photo(seed: int = 0, side: int = 32) -> np.ndarray:
+    """A photograph of smooth random colours, shape (side, side, 3)."""
+    return texture(np.random.default_rng(seed), 0, side)
 
 
 def make_data(
@@ -148,3 +157,33 @@ def survey_rows(count: int, seed: int = 0, **columns: object) -> pd.DataFrame:
             **columns,
         }
     )
+
+
+def read_domain(folder: Path, name: str = "first") -> Domain:
+    """One domain of a data set."""
+    return read_domains(folder, [name])[0]
+
+
+def content_fingerprint(domain: Domain) -> str:
+    """The fingerprint of a domain, from the contents of its files."""
+    return domain.fingerprint(file_hash(domain.root / image) for image in domain.table["image"])
+
+
+def write_splits(data: Path, change: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table) -> None:
+    """Writes splits.csv with validation and test images in turn, each in a group of its own."""
+    files = sorted(p.relative_to(data).as_posix() for p in data.rglob("*.png"))
+    table = pd.DataFrame({"file": files, "split": "test", "group": [f"photo {k}" for k in range(len(files))]})
+    table.loc[::2, "split"] = "validation"
+    change(table).to_csv(data / "splits.csv", index=False)
+
+
+def truncate(path: Path) -> None:
+    """Writes an image that ends too early."""
+    Image.fromarray(photo(side=64)).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def animate(path: Path) -> None:
+    """Writes an image of three frames."""
+    frames = [Image.fromarray(photo(k)) for k in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])

@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+from cldf_core.cli import data, mini
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,52 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("train", help="train an agent with the original research code's flags (cldf train --help)")
     commands.add_parser("test", help="test a checkpoint with the original research code's flags")
 
-    data = commands.add_parser("data", help="your own images: add, list, check, audit, describe them")
-    parts = data.add_subparsers(title="commands", metavar="", required=True)
-    add = parts.add_parser("add", help="register a folder, an archive (zip, tar) or a table of images")
-    add.add_argument("source", type=Path, help="folder, archive, or .csv or .parquet file with path and label")
-    add.add_argument("--name", help="of the data set (default: the folder's or the archive's)")
-    add.add_argument("--sha256", help="what the archive's must be")
-    add.add_argument("--replace", action="store_true", help="a data set of this name, if there is one")
-    add.add_argument("--seed", type=int, default=0, help="of the splits, where the layout has none")
-    add.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="of videos, a frame is taken")
-    add.set_defaults(call=_data_add)
-    parts.add_parser("list", help="the data sets that are registered").set_defaults(call=_data_list)
-    check = parts.add_parser("check", help="open every image; list what is changed or set aside, and why")
-    check.add_argument("--size", type=int, help="also list images smaller than this, in pixels")
-    check.add_argument("--contents", action="store_true", help="read every file, even if size and time are the same")
-    check.set_defaults(call=_data_check)
-    audit = parts.add_parser("audit", help="look for shortcuts, copies and leaks; runs will repeat the warnings")
-    audit.add_argument("--re-encode", action="store_true", help="first make a data set with one common history")
-    audit.add_argument("--size", type=int, help="of the re-encoded images, pixels a side (default: what most allow)")
-    audit.add_argument("--quality", type=int, default=90, help="of their JPEG compression, 1 to 100")
-    audit.set_defaults(call=_data_audit)
-    card = parts.add_parser("card", help="write a data card with counts, formats and samples")
-    card.set_defaults(call=_data_card)
-    for part in (check, audit, card):
-        part.add_argument("name", help="of the data set")
-    for part in (add, check, audit, card):
-        part.add_argument("--workers", type=int, help="processes (default: one for each processor)")
-
+    data.add_command(commands)
     commands.add_parser("score", help="P(fake) and a verdict for images of any kind (cldf score --help)")
 
     commands.add_parser("metrics", help="every metric of runs and score files, with intervals (cldf metrics --help)")
 
-    mini = commands.add_parser("mini", help="the embedded benchmark: build it, train its forgers, check it")
-    parts = mini.add_subparsers(title="commands", metavar="", required=True)
-    build = parts.add_parser("build", help="write the data set, as folders of images")
-    build.add_argument("--out", type=Path, help="folder (default: data/mini in the project)")
-    build.add_argument("--forgers", type=Path, help="folder with forgers that were trained anew")
-    build.set_defaults(call=_mini_build)
-    train = parts.add_parser("train", help="train the forgers anew (minutes)")
-    train.add_argument("--out", type=Path, required=True, help="folder for their weights")
-    train.add_argument("--seed", type=int, default=0)
-    train.set_defaults(call=_mini_train)
-    check = parts.add_parser("check", help="measure the five things that the benchmark must show")
-    check.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 up")
-    check.add_argument("--split", choices=("validation", "test"), default="test")
-    check.add_argument("--forgers", type=Path, help="folder of forgers trained anew, to be compared")
-    check.set_defaults(call=_mini_check)
+    mini.add_command(commands)
     return parser
 
 
@@ -168,77 +129,6 @@ def _sweep(parsed: argparse.Namespace) -> int:
     from cldf_core.workflow import sweep
 
     return sweep.command(parsed.grid, parsed.profile, dry=parsed.dry_run)
-
-
-def _data_add(parsed: argparse.Namespace) -> int:
-    from cldf_core.data.intake import add
-
-    own = {"sha256": parsed.sha256, "replace": parsed.replace, "seed": parsed.seed, "every_seconds": parsed.every}
-    return add.add(parsed.source, parsed.name, **own, workers=_workers(parsed))
-
-
-def _data_list(parsed: argparse.Namespace) -> int:
-    from cldf_core.data.intake import add
-
-    return add.listed()
-
-
-def _data_check(parsed: argparse.Namespace) -> int:
-    from cldf_core.data.intake import add
-
-    return add.check(parsed.name, size=parsed.size, contents=parsed.contents, workers=_workers(parsed))
-
-
-def _data_audit(parsed: argparse.Namespace) -> int:
-    from cldf_core.data.intake import add
-    from cldf_core.options import OptionError
-
-    if not parsed.re_encode:
-        return add.audited(parsed.name, workers=_workers(parsed))
-    if not 1 <= parsed.quality <= 100:
-        raise OptionError(f"--quality is {parsed.quality}; allowed: a whole number from 1 to 100")
-    return add.reencoded(parsed.name, size=parsed.size, quality=parsed.quality, workers=_workers(parsed))
-
-
-def _data_card(parsed: argparse.Namespace) -> int:
-    from cldf_core.data.intake import add
-
-    return add.card(parsed.name, workers=_workers(parsed))
-
-
-def _workers(parsed: argparse.Namespace) -> int | None:
-    from cldf_core.options import OptionError
-
-    if parsed.workers is not None and parsed.workers < 1:
-        raise OptionError(f"--workers is {parsed.workers}; allowed: a whole number from 1 up")
-    return parsed.workers
-
-
-def _mini_build(parsed: argparse.Namespace) -> None:
-    from cldf_core.data.mini.build import build
-    from cldf_core.data.runtime import project_root
-    from cldf_core.options import UserError
-
-    try:
-        print(build(parsed.out or project_root() / "data" / "mini", forgers=parsed.forgers))
-    except ValueError as error:
-        raise UserError(str(error)) from None
-
-
-def _mini_train(parsed: argparse.Namespace) -> None:
-    from cldf_core.data.mini.train import train_forgers
-    from cldf_core.data.runtime import thread_count
-
-    with thread_count(2):
-        seconds = train_forgers(parsed.out, seed=parsed.seed)
-    for forger, took in seconds.items():
-        print(f"{parsed.out / forger}.safetensors: {took:.0f} s")
-
-
-def _mini_check(parsed: argparse.Namespace) -> int:
-    from cldf_core.workflow.benchmark_checks import check
-
-    return check(seeds=parsed.seeds, split=parsed.split, forgers=parsed.forgers)
 
 
 if __name__ == "__main__":

@@ -28,14 +28,14 @@ def whole_file(path: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def content_hashes(root: Path, names: Sequence[str], index: Path, *, anew: bool = False) -> list[str]:
+def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool = False) -> list[str]:
     """Hash of every file's content, from the index where size and time are those of its last reading.
 
     Args:
         root: the folder that names start from.
         names: relative paths.
         index: a parquet file of what was read before; it is made, and kept up to date.
-        anew: reads every file, whatever the index says.
+        again: reads every file, whatever the index says.
 
     Returns:
         SHA-256 in hexadecimal digits, one for each name.
@@ -49,7 +49,7 @@ def content_hashes(root: Path, names: Sequence[str], index: Path, *, anew: bool 
         hashes, changed = [], False
         for name, stat in zip(names, stats, strict=True):
             size, time, digest = known.get(name, (-1, -1, ""))
-            if anew or (size, time) != (stat.st_size, stat.st_mtime_ns):
+            if again or (size, time) != (stat.st_size, stat.st_mtime_ns):
                 digest, changed = file_hash(root / name), True
                 known[name] = stat.st_size, stat.st_mtime_ns, digest
             hashes.append(digest)

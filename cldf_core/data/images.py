@@ -1,4 +1,4 @@
-"""Images: opened, checked, cropped, re-encoded, perturbed. What cannot be used is set aside with a reason."""
+"""Opens, crops and re-encodes images; an image that cannot be used is rejected with a reason."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
-from scipy.ndimage import gaussian_filter
 
 if TYPE_CHECKING:  # which loads torch
     from cldf_core.spectrum import InputSpec
 
 
-Place = Literal["centre", "top-left"]
-Shift = Literal["noise", "blur", "occlusion"]
+CropPlace = Literal["centre", "top-left"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png")  # compared in lower case: IMG.JPG counts
-SEED_OFFSET = 16  # the seed takes rows and columns 16..239 of the top-left 256 x 256
-NOISE = 0.1  # standard deviation at factor 1, of pixels in [0, 1]
+ORIGINAL_OFFSET = 16  # the original code takes rows and columns 16..239 of the top-left 256 x 256
+BICUBIC = Image.Resampling.BICUBIC
 LARGEST = 1 << 28  # pixels that a resized image may have: a strip one pixel high must not fill the memory
 
 
 class ImageProblem(ValueError):
-    """Why an image is set aside, in a few words."""
+    """Why an image is rejected, in a few words."""
 
 
 def open_image(path: Path) -> np.ndarray:
@@ -61,20 +59,20 @@ def open_image(path: Path) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def crop(pixels: np.ndarray, size: int, place: Place = "centre") -> np.ndarray:
-    """A size x size square of an image; never enlarges.
+def crop(pixels: np.ndarray, size: int, place: CropPlace = "centre") -> np.ndarray:
+    """A size x size crop of an image; never enlarges.
 
     Args:
         pixels: shape (3, H, W).
         size: pixels a side.
         place: "centre", or "top-left": 16 pixels from the top and from the left, fewer where the image ends
-            (at size 224 the seed's square, for its images of at least 256 x 256).
+            (at size 224 the original code's crop, for its images of at least 256 x 256).
 
     Returns:
         A view, shape (3, size, size).
 
     Raises:
-        ImageProblem: the image is smaller than the square.
+        ImageProblem: the image is smaller than the crop.
     """
     height, width = pixels.shape[-2:]
     if min(height, width) < size:
@@ -82,17 +80,28 @@ def crop(pixels: np.ndarray, size: int, place: Place = "centre") -> np.ndarray:
     if place == "centre":
         top, left = (height - size) // 2, (width - size) // 2
     else:
-        top, left = min(SEED_OFFSET, height - size), min(SEED_OFFSET, width - size)
+        top, left = min(ORIGINAL_OFFSET, height - size), min(ORIGINAL_OFFSET, width - size)
     return pixels[:, top : top + size, left : left + size]
 
 
-def prepare(path: Path, spec: InputSpec) -> np.ndarray:
-    """What the network reads of an image file, shape `spec.shape`.
+def open_crop(path: Path, spec: InputSpec, *, resize: int | None = None, jpeg: int | None = None) -> np.ndarray:
+    """The part of an image file that the network sees, uint8, shape (3, spec.size, spec.size).
+
+    Args:
+        path: of the image.
+        spec: its size and its crop.
+        resize, jpeg: re-encode the whole image before, as `reencode` does.
 
     Raises:
-        ImageProblem: the image cannot be read, or is smaller than the crop.
+        ImageProblem: the image cannot be read or re-encoded, or is smaller than the crop.
     """
-    return spec.network_input(crop(open_image(path), spec.size, spec.crop)[None])[0]
+    pixels = reencode(open_image(path), resize=resize, jpeg=jpeg)
+    return np.ascontiguousarray(crop(pixels, spec.size, spec.crop))  # a view would keep the whole image in memory
+
+
+def prepare(path: Path, spec: InputSpec) -> np.ndarray:
+    """What the network reads of an image file, shape `spec.shape`; raises as `open_crop` does."""
+    return spec.network_input(open_crop(path, spec)[None])[0]
 
 
 def reencode(pixels: np.ndarray, *, resize: int | None = None, jpeg: int | None = None) -> np.ndarray:
@@ -116,8 +125,7 @@ def reencode(pixels: np.ndarray, *, resize: int | None = None, jpeg: int | None 
         between = [max(1, round(side * resize / min(image.size))) for side in image.size]
         if between[0] * between[1] > LARGEST:
             raise ImageProblem(f"too large when resized ({between[0]} x {between[1]})")
-        there = image.resize((between[0], between[1]), Image.Resampling.BICUBIC)
-        image = there.resize(image.size, Image.Resampling.BICUBIC)
+        image = image.resize((between[0], between[1]), BICUBIC).resize(image.size, BICUBIC)
     if jpeg is not None:
         file = io.BytesIO()
         try:
@@ -126,32 +134,3 @@ def reencode(pixels: np.ndarray, *, resize: int | None = None, jpeg: int | None 
             raise ImageProblem(f"no JPEG can be made of it ({error})") from None
         image = Image.open(file)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-
-
-def perturb(pixels: np.ndarray, shift: Shift, factor: float, rng: np.random.Generator) -> np.ndarray:
-    """An image changed by noise, blur or occlusion; factor 0 leaves it as it is.
-
-    Computed on pixels in [0, 1], then rounded and clipped to 0..255. (The seed clips pixels of 0..255 to
-    [0, 1]; that is not repeated.)
-
-    Args:
-        pixels: uint8, shape (3, H, W).
-        shift: "noise" adds factor * N(0, 0.1); "blur" is a Gaussian of sigma `factor` pixels, edges repeated;
-            "occlusion" lays a white square, int(factor * shorter side) pixels a side, somewhere inside.
-        factor: from 0 up; of an occlusion, from 1 up the square has the shorter side.
-        rng: of the noise, or of the square's place.
-
-    Returns:
-        uint8, shape (3, H, W).
-    """
-    scaled = pixels / 255
-    if shift == "noise":
-        scaled += factor * rng.normal(0, NOISE, pixels.shape)
-    elif shift == "blur":
-        scaled = gaussian_filter(scaled, (0, factor, factor), mode="nearest")
-    else:
-        height, width = pixels.shape[-2:]
-        side = int(min(factor, 1) * min(height, width))
-        top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-        scaled[:, top : top + side, left : left + side] = 1
-    return np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8)

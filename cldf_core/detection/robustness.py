@@ -1,10 +1,10 @@
-"""How detectors that were trained before bear what happens to images: every test image, processed, scored by all.
+"""How detectors that were trained before bear what happens to images: every test image, corrupted, scored by all.
 
 Trains nothing. An image is decoded once, and the spectrum of each of its versions is computed once and scored by
 every network; a block of images at a time, so memory is bounded. What was measured is kept in two tables:
 
-scores-<key>.parquet    agent, domain, processing, strength, image, group, label, logit, score
-traces-<key>.parquet    trace, domain, processing, strength, image, group, label, value
+scores-<key>.parquet    agent, domain, corruption, severity, image, group, label, logit, score
+traces-<key>.parquet    trace, domain, corruption, severity, image, group, label, value
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Measured:
     """What the networks say of every version of every image, and what the spectra of these versions show.
 
     Attributes:
-        scores: agent, domain, processing, strength, image, group, label, logit, score; a row for each image and each
-            of `processing.VERSIONS`.
-        traces: trace, domain, processing, strength, image, group, label, value. "grid 2" is `line_ratio` of period 2
+        scores: agent, domain, corruption, severity, image, group, label, logit, score; a row for each image and each
+            of `corruptions.VERSIONS`.
+        traces: trace, domain, corruption, severity, image, group, label, value. "grid 2" is `line_ratio` of period 2
             (0 is no grid); "low", "mid" and "high" are mean log magnitudes of the bands.
     """
 
@@ -123,14 +123,14 @@ def sample(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
     return table.loc[table.index.isin(chosen.index)]
 
 
-def squares_of(root: Path, image: str, options: Options, which: Sequence[tuple[str, float]] = VERSIONS) -> np.ndarray:
-    """The versions of a stored image as they are measured; see `processing.versions`.
+def crops_of(root: Path, image: str, options: Options, which: Sequence[tuple[str, float]] = VERSIONS) -> np.ndarray:
+    """The versions of a stored image as they are measured; see `corruptions.versions`.
 
     Args:
         root: the domain's folder.
         image: its path in there, which together with options.seed is the noise's seed.
         options: size, crop and seed.
-        which: of `processing.VERSIONS`.
+        which: of `corruptions.VERSIONS`.
     """
     seed = [options.seed, zlib.crc32(image.encode())]
     return versions(open_image(root / image), options.size, options.crop, which=which, seed=seed)
@@ -246,7 +246,7 @@ def _block(task: tuple[Path, Sequence[Detector], Sequence[str]]) -> _Found:
     options, cut, aside = detectors[0].options, [], []
     for image in images:
         try:
-            cut.append(squares_of(root, image, options))
+            cut.append(crops_of(root, image, options))
         except ImageProblem as problem:
             aside.append((image, str(problem)))
     logits = np.empty((len(detectors), len(VERSIONS), len(cut)))
@@ -264,7 +264,7 @@ def _tidy(kind: str, names: Sequence[str], what: str, parts: Sequence[np.ndarray
     """Values of shape (names, V, images), in parts along the images, as a table with a row for each."""
     values = np.concatenate(parts, axis=2)
     which, place, image = (index.ravel() for index in np.indices(values.shape))
-    processing, strength = (np.array(column)[place] for column in zip(*VERSIONS, strict=True))
-    about = {"domain": table["domain"].to_numpy()[image], "processing": processing, "strength": strength}
+    corruption, severity = (np.array(column)[place] for column in zip(*VERSIONS, strict=True))
+    about = {"domain": table["domain"].to_numpy()[image], "corruption": corruption, "severity": severity}
     rows = {column: table[column].to_numpy()[image] for column in ("image", "group", "label")}
     return pd.DataFrame({kind: np.array(names)[which], **about, **rows, what: values.ravel()})

@@ -1,7 +1,6 @@
 """Calibration: are eight in ten images fakes, of those to which a detector gives P(fake) = 0.8?
 
-Everything here is computed from tables of scores, see metrics.py. The score is the sigmoid of the logit for every
-agent, including iCaRL.
+The score in a table of scores (see metrics.py) is the sigmoid of the logit for every agent, including iCaRL.
 """
 
 from __future__ import annotations
@@ -67,9 +66,6 @@ def calibrated(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
     Returns:
         The same rows with logit / T as logit, its sigmoid as score, and a column temperature. Where `fit_temperature`
         finds none, the temperature is NaN and the scores stay as they are.
-
-    Raises:
-        ValueError: there are no validation scores.
     """
     if "validation" not in set(scores["split"]):
         raise ValueError(f"no scores of split 'validation'; there are: {', '.join(scores['split'].unique())}")
@@ -94,9 +90,6 @@ def reliability(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray 
 
     Returns:
         A row for each bin with images: probability (their mean), share of fakes, low and high (`share_interval`), n.
-
-    Raises:
-        ValueError: the shapes do not fit each other, or a probability is not between 0 and 1.
 
     Source: Guo et al., ICML 2017, section 2.
     """

@@ -79,23 +79,17 @@ def rank_table(table: pd.DataFrame, metrics: Sequence[str], *, small: Collection
         Columns metric, agent, seed, rank, mean (the agent's mean rank by this metric). The ranks are NaN where an agent
         is not ranked. Agents are ordered by their mean rank by the first metric.
     """
-    ranks = {metric: _ranks(table[table["metric"] == metric], ascending=metric in small) for metric in metrics}
+    ranks = {}
+    for metric in metrics:
+        wide = table[table["metric"] == metric].pivot(index="seed", columns="agent", values="value")
+        wide = wide.dropna(axis=1, how="all").dropna().round(9)  # equal means may differ in their last bits
+        ranks[metric] = wide.rank(axis=1, ascending=metric in small)
     first = ranks[metrics[0]].mean()
     agents = sorted(dict.fromkeys(table["agent"]), key=lambda agent: first.get(agent, np.inf))
-    tables = [
-        wide.reindex(columns=agents).melt(var_name="agent", value_name="rank", ignore_index=False).assign(metric=metric)
-        for metric, wide in ranks.items()
-    ]
-    ranked = pd.concat(tables).reset_index()
+    ranked = pd.concat({metric: wide.reindex(columns=agents) for metric, wide in ranks.items()}, names=["metric"])
+    ranked = ranked.reset_index().melt(["metric", "seed"], var_name="agent", value_name="rank")
     mean = ranked.groupby(["metric", "agent"])["rank"].transform("mean")
     return ranked.assign(mean=mean)[["metric", "agent", "seed", "rank", "mean"]]
-
-
-def _ranks(values: pd.DataFrame, *, ascending: bool) -> pd.DataFrame:
-    """Makes a row for each seed that all agents have, and a column for each agent that has any value."""
-    wide = values.pivot(index="seed", columns="agent", values="value").dropna(axis=1, how="all").dropna()
-    # Equal means of accuracies may differ in their last bits, hence the rounding.
-    return wide.round(9).rank(axis=1, method="average", ascending=ascending)
 
 
 def as_text(table: pd.DataFrame, metrics: Sequence[str] = ()) -> pd.DataFrame:

@@ -164,14 +164,11 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float
     """Finds the threshold with the best balanced accuracy, and returns both.
 
     The candidates are 0.5 and the middles between neighbouring scores, with 0 and 1 as outermost neighbours. Of several
-    best ones the nearest to 0.5 is taken.
+    best ones the nearest to 0.5 is taken. Both classes are needed, and no score that is NaN.
 
     Args:
         scores: P(fake), shape (N,).
         labels: 0 or 1, shape (N,).
-
-    Raises:
-        ValueError: there is only one class, or a score is NaN.
     """
     if len(np.unique(labels)) < 2 or np.isnan(scores).any():
         raise ValueError(f"labels hold {np.unique(labels).tolist()}; needed: both classes, and no score that is NaN")
@@ -225,9 +222,6 @@ def continual(values: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
         An array of shape (...) for each name in CONTINUAL. With a single domain the metrics of change are NaN.
-
-    Raises:
-        ValueError: the shape is not (..., T, T) with T at least 1.
 
     Source: methods.md section 5; Lopez-Paz & Ranzato, NeurIPS 2017 (average, backward and forward transfer);
     Chaudhry et al., ECCV 2018 (forgetting).

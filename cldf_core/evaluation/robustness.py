@@ -1,66 +1,66 @@
-"""Curves against the strength of a processing, from the tables of `robustness`: tidy, with intervals."""
+"""Curves of metrics and of traces against the severity of a corruption, and what they show."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from cldf_core.data.corruptions import NONE, STORED, STRENGTHS
 from cldf_core.evaluation.bootstrap import matrices, side_by_side
 from cldf_core.evaluation.seeds import t_interval
 
 METRICS = ("accuracy", "balanced accuracy", "AUC")
-COLUMNS = ("agent", "domain", "processing", "strength", "metric", "value", "low", "high", "n")
-AVERAGE = "average"  # of the trained domains
+COLUMNS = ("agent", "domain", "corruption", "severity", "metric", "value", "low", "high", "n")
+AVERAGE = "average"  # stands in the column domain for the mean over the trained domains
 GUESSING = 0.5
+STORED, NONE = "stored", "none"  # versions of an image without a corruption
 DIFFERENCE = "fake − real"
+Severities = Mapping[str, Sequence[float]]  # of each corruption, the mildest first
 
 
 def curves(scores: pd.DataFrame, stream: Sequence[str], *, resamples: int = 1000) -> pd.DataFrame:
-    """Each agent's metrics on each domain, and on average over the trained ones, for every version of the images.
+    """Computes each agent's metrics on each domain, and their mean over the trained ones, for every version of images.
 
     Args:
-        scores: as `robustness.Measured.scores`.
+        scores: the table of scores of all versions, with columns agent, corruption and severity.
         stream: the trained domains.
-        resamples: of the groups, which are drawn in all domains and versions at once (`spread.matrices`).
+        resamples: the number of resamples of the groups, which are drawn in all domains and versions at once.
 
     Returns:
-        COLUMNS: low and high are the ends of a 95 % interval, n counts images.
+        COLUMNS; low and high are the ends of a 95 % interval, n counts images.
     """
 
     def over_trained(values: np.ndarray, steps: list[int], domains: list[str]) -> np.ndarray:
         return values[..., [name in stream for name in domains]].mean(-1)
 
     parts = []
-    for agent, own in scores.groupby("agent", sort=False):
-        versions = own[["processing", "strength"]].drop_duplicates(ignore_index=True)
-        step = own.groupby(["processing", "strength"], sort=False).ngroup()  # what a run calls a step is a version here
-        R = matrices(own.assign(step=step, split="test"), METRICS, resamples=resamples)
+    for agent, table in scores.groupby("agent", sort=False):
+        versions = table[["corruption", "severity"]].drop_duplicates(ignore_index=True)
+        number = table.groupby(["corruption", "severity"], sort=False).ngroup()  # versions stand in place of steps
+        R = matrices(table.assign(step=number, split="test"), METRICS, resamples=resamples)
         n = np.column_stack([R.images, R.images[:, [name in stream for name in R.domains]].sum(1)])
         for metric in METRICS:
             value, low, high = side_by_side(R.metrics[metric], R.statistic(metric, over_trained))
             for k, name in enumerate([*R.domains, AVERAGE]):
-                measured = {"value": value[:, k], "low": low[:, k], "high": high[:, k], "n": n[:, k]}
-                parts.append(versions.assign(agent=agent, domain=name, metric=metric, **measured))
+                numbers = {"value": value[:, k], "low": low[:, k], "high": high[:, k], "n": n[:, k]}
+                parts.append(versions.assign(agent=agent, domain=name, metric=metric, **numbers))
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
 
 
 def trace_curves(traces: pd.DataFrame) -> pd.DataFrame:
-    """Mean of each trace in real and fake images and their difference, for every version of the images.
+    """Computes the mean of each trace in real and in fake images and their difference, for every version of images.
 
-    First the mean of each group, then over groups, with a 95 % t interval, as in notebook 02. The difference is that
-    of each group; a group without a real image is compared with the mean of all reals.
+    It is the mean over the groups' means, with a 95 % t interval, as in notebook 02. The difference is taken in each
+    group; a group without a real image is compared with the mean of all reals.
 
     Args:
-        traces: as `robustness.Measured.traces`.
+        traces: columns trace, domain, corruption, severity, label, group, value.
 
     Returns:
-        Columns trace, domain, processing, strength, class ("real", "fake" or "fake − real"), value, low, high, n, which
-        counts groups.
+        Columns trace, domain, corruption, severity, class ("real", "fake" or DIFFERENCE), value, low, high, n (groups).
     """
-    by = ["trace", "domain", "processing", "strength"]
+    by = ["trace", "domain", "corruption", "severity"]
     means = traces.groupby([*by, "label", "group"], sort=False)["value"].mean().unstack("label").reindex(columns=[0, 1])
     rows = []
     for _, part in means.groupby(level=by, sort=False):
@@ -72,58 +72,58 @@ def trace_curves(traces: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "class", "value", "low", "high", "n"])
 
 
-def halved(table: pd.DataFrame, metric: str = "balanced accuracy", domain: str = AVERAGE) -> pd.DataFrame:
-    """The mildest tested strength that leaves at most half of what an agent gains over guessing.
+def halved(table: pd.DataFrame, severities: Severities, metric: str = "balanced accuracy") -> pd.DataFrame:
+    """Finds the mildest severity that leaves at most half of an agent's gain over guessing, on average over domains.
 
     Args:
         table: from `curves`.
-        metric: whose gain over 0.5, which is guessing.
-        domain: one of the table's.
+        severities: what to look at, in this order.
+        metric: a metric for which guessing gives 0.5.
 
     Returns:
-        A row per agent and processing: agent, processing; gain, on images that are not processed further; known,
-        whether the interval there is above guessing (else nothing can be halved); strength, NaN where none of those
-        tested halves it; tried, its place among them, 1 being the mildest; left, the smallest share of the gain that
-        any strength leaves.
+        A row for each agent and corruption: agent, corruption; gain, without a corruption; known, whether the interval
+        there is above guessing (else nothing can be halved); severity, NaN where none halves the gain; tried, its place
+        among the severities, counted from 1; left, the smallest share of the gain that any severity leaves.
     """
-    chosen = table[(table["metric"] == metric) & (table["domain"] == domain)]
+    chosen = table[(table["metric"] == metric) & (table["domain"] == AVERAGE)]
     rows = []
-    for agent, own in chosen.groupby("agent", sort=False):
-        (start,) = own[own["processing"] == NONE].itertuples()
+    for agent, part in chosen.groupby("agent", sort=False):
+        (start,) = part[part["corruption"] == NONE].itertuples()
         gain, known = start.value - GUESSING, bool(start.low > GUESSING)
-        for processing, strengths in STRENGTHS.items():
-            values = own[own["processing"] == processing].set_index("strength")["value"]
-            share = (values[list(strengths)].to_numpy() - GUESSING) / gain if known else np.full(len(strengths), np.nan)
+        for corruption, tested in severities.items():
+            values = part[part["corruption"] == corruption].set_index("severity")["value"]
+            share = (values[list(tested)].to_numpy() - GUESSING) / gain if known else np.full(len(tested), np.nan)
             lost = np.flatnonzero(share <= 0.5)
-            at = (strengths[lost[0]], lost[0] + 1) if len(lost) else (np.nan, np.nan)
-            rows.append((agent, processing, gain, known, *at, share.min()))
-    return pd.DataFrame(rows, columns=["agent", "processing", "gain", "known", "strength", "tried", "left"])
+            at = (tested[lost[0]], lost[0] + 1) if len(lost) else (np.nan, np.nan)
+            rows.append((agent, corruption, gain, known, *at, share.min()))
+    return pd.DataFrame(rows, columns=["agent", "corruption", "gain", "known", "severity", "tried", "left"])
 
 
-def survival(table: pd.DataFrame) -> pd.DataFrame:
-    """The mildest tested strength at which a trace is no longer shown.
+def survival(table: pd.DataFrame, severities: Severities) -> pd.DataFrame:
+    """Finds the mildest severity at which a trace is no longer significant.
 
-    A trace is shown where the interval of fake minus real leaves 0 out; after a processing, on the same side of 0 as
-    in the images as they are stored.
+    A trace is significant where the interval of fake minus real leaves 0 out, after a corruption on the same side of 0
+    as in the stored images.
 
     Args:
         table: from `trace_curves`.
+        severities: what to look at, in this order.
 
     Returns:
-        For each trace that is shown in the images as they are stored: domain, trace, value (there), processing,
-        strength. The first row is the common step ("none"): strength is 0 where it takes the trace away, and then
-        there is no other row. One for each processing follows; strength is NaN where all those tested leave the trace.
+        Columns domain, trace, value (in the stored images), corruption, severity, for each trace that is significant
+        there. Its first row is the common step (NONE): severity is 0 where that removes the trace, and then no other
+        row follows. The others are the corruptions; severity is NaN where the trace outlives all of them.
     """
     rows = []
-    for (domain, trace), own in table[table["class"] == DIFFERENCE].groupby(["domain", "trace"], sort=False):
-        (start,) = own[own["processing"] == STORED].itertuples()
+    for (domain, trace), part in table[table["class"] == DIFFERENCE].groupby(["domain", "trace"], sort=False):
+        (start,) = part[part["corruption"] == STORED].itertuples()
         if not start.low * start.high > 0:
             continue
         side = np.sign(start.value)
-        for processing, strengths in {NONE: (0.0,), **STRENGTHS}.items():
-            here = own[own["processing"] == processing].set_index("strength").loc[list(strengths), ["low", "high"]]
-            gone = np.flatnonzero(~((side * here) > 0).all(axis=1))
-            rows.append((domain, trace, start.value, processing, strengths[gone[0]] if len(gone) else np.nan))
-            if processing == NONE and len(gone):
+        for corruption, tested in {NONE: (0.0,), **severities}.items():
+            ends = part[part["corruption"] == corruption].set_index("severity").loc[list(tested), ["low", "high"]]
+            gone = np.flatnonzero(~((side * ends) > 0).all(axis=1))
+            rows.append((domain, trace, start.value, corruption, tested[gone[0]] if len(gone) else np.nan))
+            if corruption == NONE and len(gone):
                 break
-    return pd.DataFrame(rows, columns=["domain", "trace", "value", "processing", "strength"])
+    return pd.DataFrame(rows, columns=["domain", "trace", "value", "corruption", "severity"])

@@ -34,10 +34,10 @@ from cldf_core.figures.performance import (
     trade_offs,
 )
 from cldf_core.figures.robustness import (
-    against_strength,
+    against_severity,
     common_step,
+    corrupted_examples,
     differences_left,
-    processed_examples,
     verdicts_and_traces,
 )
 from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, theme
@@ -47,13 +47,14 @@ __all__ = [
     "MARKERS",
     "WIDTH",
     "after_each_step",
-    "against_strength",
+    "against_severity",
     "agent_name",
     "band_losses",
     "by_band",
     "by_setting",
     "calibration_errors",
     "common_step",
+    "corrupted_examples",
     "costs",
     "differences_left",
     "estimates",
@@ -72,7 +73,6 @@ __all__ = [
     "memory_content",
     "over_time",
     "pixels_to_verdict",
-    "processed_examples",
     "radial_profiles",
     "ranks",
     "reliability_diagrams",

@@ -1,4 +1,4 @@
-"""Figures of what processing does to images, to spectra and to verdicts (notebook 09)."""
+"""Figures of what corruptions do to images, to spectra and to verdicts (notebook 09)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core.evaluation.cells import agent_name
+from cldf_core.evaluation.robustness import DIFFERENCE, NONE, STORED
 from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
 from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, agent_colour
 
-# What stands below each processing's axis.
+# The label of each corruption's axis.
 AXES = {"JPEG": "JPEG quality", "resize": "resize factor", "blur": "blur σ (pixels)", "noise": "noise (factor)"}
 BAND_LINES = {"low": ("0.65", ":"), "mid": ("0.4", "--"), "high": ("0.0", "-")}  # grey and line style
 
 
-def processed_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, np.ndarray]) -> Figure:
-    """One square in several versions, and below each the mean spectrum of many squares in this version.
+def corrupted_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, np.ndarray]) -> Figure:
+    """Draws a crop in several versions, and below each the mean spectrum of many crops in this version.
 
     Args:
-        pictures: title and square, uint8 of shape (3, H, W).
-        planes: for the same titles ln |F|, half planes of shape (H, W/2 + 1).
+        pictures: for each title a crop, uint8 of shape (3, H, W).
+        planes: for each title ln |F|, a half plane of shape (H, W/2 + 1).
     """
     figure, axes = plt.subplots(2, len(pictures), figsize=(WIDTH, 2.7), squeeze=False)
     low, high = np.quantile(list(planes.values()), [0.005, 0.995])
@@ -43,18 +44,18 @@ def processed_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, 
 
 
 def differences_left(planes: Mapping[str, np.ndarray], titles: Sequence[str], stream: Sequence[str]) -> Figure:
-    """Fake minus real in the mean spectra, a row per domain, a column per version: the last row of `mean_spectra`.
+    """Draws fake minus real in the mean spectra: a row for each domain, a column for each version.
 
     Args:
-        planes: domain and its differences of ln |F|, half planes of shape (versions, H, W/2 + 1).
-        titles: of the versions.
+        planes: for each domain differences of ln |F|, half planes of shape (versions, H, W/2 + 1).
+        titles: the titles of the versions.
         stream: the trained domains.
     """
     size = (WIDTH, 0.87 * len(planes) + 0.75)
     figure, axes = plt.subplots(len(planes), len(titles), figsize=size, squeeze=False)
     most = np.quantile(np.abs(list(planes.values())), 0.995)
-    for row, (domain, own) in zip(axes, planes.items(), strict=True):
-        for ax, plane in zip(row, own, strict=True):
+    for row, (domain, versions) in zip(axes, planes.items(), strict=True):
+        for ax, plane in zip(row, versions, strict=True):
             drawn = ax.imshow(shifted(plane), vmin=-most, vmax=most, cmap="RdBu_r", extent=PLANE)
             _plane_ticks(ax, labelled=ax is axes[-1, 0])
         row[0].set_ylabel(_title(domain, stream).replace("never ", "never\n"), fontsize=7)
@@ -66,20 +67,20 @@ def differences_left(planes: Mapping[str, np.ndarray], titles: Sequence[str], st
 
 
 def common_step(table: pd.DataFrame, stream: Sequence[str], *, metric: str = "accuracy") -> Figure:
-    """A panel per domain: each agent's value on images as they are stored (open) and saved once more (filled).
+    """Draws a panel for each domain: each agent's value on images as they are stored (open) and saved again (filled).
 
     Args:
-        table: from `runs.curves.curves`, with the processings "stored" and "none"; without the average.
+        table: from `evaluation.robustness.curves`, without the average.
         stream: the trained domains.
-        metric: which of the table's.
+        metric: a metric of the table.
     """
-    own = table[(table["metric"] == metric) & table["processing"].isin(["stored", "none"])]
-    domains, agents = list(dict.fromkeys(own["domain"])), list(dict.fromkeys(own["agent"]))
+    points = table[(table["metric"] == metric) & table["corruption"].isin([STORED, NONE])]
+    domains, agents = list(dict.fromkeys(points["domain"])), list(dict.fromkeys(points["agent"]))
     size = (WIDTH, 0.3 * len(agents) + 1.2)
     figure, axes = plt.subplots(1, len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
     for place, (ax, domain) in enumerate(zip(axes.flat, domains, strict=True)):
-        for (agent, processing), part in own[own["domain"] == domain].groupby(["agent", "processing"]):
-            (row,), before = part.itertuples(), processing == "stored"
+        for (agent, corruption), part in points[points["domain"] == domain].groupby(["agent", "corruption"]):
+            (row,), before = part.itertuples(), corruption == STORED
             y, colour = agents.index(agent) + (-0.17 if before else 0.17), agent_colour(str(agent))
             ax.plot([row.low, row.high], [y, y], color=colour, lw=1.3, zorder=2)
             face = "white" if before else colour
@@ -99,23 +100,23 @@ def common_step(table: pd.DataFrame, stream: Sequence[str], *, metric: str = "ac
     return figure
 
 
-def against_strength(
+def against_severity(
     table: pd.DataFrame, *, domain: str = "average", metrics: Sequence[str] = ("accuracy", "AUC")
 ) -> Figure:
-    """A column per processing, a row per metric: every agent's curve against the strength, with its 95 % band.
+    """Draws a column for each corruption and a row for each metric: the agents' curves against the severity.
 
     Args:
-        table: from `runs.curves.curves`.
-        domain: one of the table's.
-        metrics: the rows.
+        table: from `evaluation.robustness.curves`.
+        domain: a domain of the table, or the average.
+        metrics: the metrics to draw.
     """
     size = (WIDTH, 1.6 * len(metrics) + 0.9)
     figure, axes = plt.subplots(len(metrics), len(AXES), figsize=size, sharex="col", sharey=True, squeeze=False)
     for metric, row in zip(metrics, axes, strict=True):
-        own = table[(table["metric"] == metric) & (table["domain"] == domain)]
-        for ax, processing in zip(row, AXES, strict=True):
-            _agents(ax, own, processing, ".")
-            _below(ax, own, processing)
+        lines = table[(table["metric"] == metric) & (table["domain"] == domain)]
+        for ax, corruption in zip(row, AXES, strict=True):
+            _agents(ax, lines, corruption, ".")
+            _severities(ax, lines, corruption)
         row[0].set_ylabel(metric)
     for ax, name in zip(axes[-1], AXES.values(), strict=True):
         ax.set_xlabel(name)
@@ -127,50 +128,50 @@ def against_strength(
 def verdicts_and_traces(
     table: pd.DataFrame,
     traces: pd.DataFrame,
-    processing: str,
+    corruption: str,
     stream: Sequence[str],
     *,
     metric: str = "accuracy",
     period: int = 2,
 ) -> Figure:
-    """A column per domain: the agents' curves, the grid of real and fake images, and fake minus real by band.
+    """Draws a column for each domain: the agents' curves, the grid in real and fake images, fake minus real by band.
 
     Args:
-        table: from `runs.curves.curves`.
-        traces: from `runs.curves.trace_curves`.
-        processing: one of AXES.
+        table: from `evaluation.robustness.curves`.
+        traces: from `evaluation.robustness.trace_curves`.
+        corruption: a corruption in AXES.
         stream: the trained domains.
-        metric: of the first row.
-        period: of the grid, in pixels.
+        metric: the metric of the first row.
+        period: the grid's period, in pixels.
     """
     domains = list(dict.fromkeys(traces["domain"]))
-    own = table[table["metric"] == metric]
+    lines = table[table["metric"] == metric]
     figure, axes = plt.subplots(3, len(domains), figsize=(WIDTH, 5.4), sharex=True, sharey="row", squeeze=False)
     for place, (column, domain) in enumerate(zip(axes.T, domains, strict=True)):
         above, middle, below = column
-        _agents(above, own[own["domain"] == domain], processing, MARKERS[place % len(MARKERS)])
-        here = traces[traces["domain"] == domain]
-        grid = here[here["trace"] == f"grid {period}"]
+        _agents(above, lines[lines["domain"] == domain], corruption, MARKERS[place % len(MARKERS)])
+        of_domain = traces[traces["domain"] == domain]
+        grid = of_domain[of_domain["trace"] == f"grid {period}"]
         for kind, colour in CLASS_COLOURS.items():
             of_kind = grid[grid["class"] == kind]
-            # ln of a ratio is drawn as the ratio, as in notebook 02.
+            # The logarithm of a ratio is drawn as the ratio, as in notebook 02.
             ratios = of_kind.assign(**{name: np.exp(of_kind[name]) for name in ("value", "low", "high")})
-            _curve(middle, ratios, processing, color=colour, ls="-" if kind == "real" else "--", label=kind)
+            _curve(middle, ratios, corruption, color=colour, ls="-" if kind == "real" else "--", label=kind)
         middle.axhline(1, color="0.4", lw=0.8, ls=":")
         for band, (grey, line) in BAND_LINES.items():
-            of_band = here[(here["trace"] == band) & (here["class"] == "fake − real")]
-            _curve(below, of_band, processing, color=grey, ls=line, label=band)
+            of_band = of_domain[(of_domain["trace"] == band) & (of_domain["class"] == DIFFERENCE)]
+            _curve(below, of_band, corruption, color=grey, ls=line, label=band)
         below.axhline(0, color="0.4", lw=0.8, ls=":")
-        _below(below, here, processing)
+        _severities(below, of_domain, corruption)
         above.set_title(_title(domain, stream), fontsize="small")
     labels = (f"{metric}", f"grid of period {period}\n(ratio)", "fake − real\n(ln |F|)")
     for ax, label in zip(axes[:, 0], labels, strict=True):
         ax.set_ylabel(label)
         ax.yaxis.set_major_locator(MaxNLocator(4))
     figure.align_ylabels(axes[:, 0])
-    figure.supxlabel(AXES[processing], fontsize="medium")
-    _legend(figure, own["agent"].unique())
-    for row in (1, 2):  # beside the last panel, where no line can be
+    figure.supxlabel(AXES[corruption], fontsize="medium")
+    _legend(figure, lines["agent"].unique())
+    for row in (1, 2):  # beside the last panel, so that they cover no line
         beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
         axes[row, -1].legend(**beside, frameon=False, fontsize=7, handlelength=1.8, labelspacing=0.3)
     return figure
@@ -182,48 +183,48 @@ def _plane_ticks(ax: Axes, *, labelled: bool) -> None:
 
 
 def _legend(figure: Figure, agents: Iterable[str]) -> None:
-    """The agents' colours above the panels; their markers are the domains'."""
+    """Puts the agents' colours above the panels; the markers belong to the domains."""
     handles = [Line2D([], [], color=agent_colour(a), lw=1.6, label=agent_name(a)) for a in agents]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
 
 
-def _agents(ax: Axes, table: pd.DataFrame, processing: str, marker: str) -> None:
-    for agent, own in table.groupby("agent", sort=False):
+def _agents(ax: Axes, table: pd.DataFrame, corruption: str, marker: str) -> None:
+    for agent, line in table.groupby("agent", sort=False):
         colour, name = agent_colour(str(agent)), agent_name(str(agent))
-        _curve(ax, own, processing, color=colour, marker=marker, ms=3, label=name)
+        _curve(ax, line, corruption, color=colour, marker=marker, ms=3, label=name)
     ax.axhline(0.5, color="0.4", lw=0.8, ls=":")
 
 
-def _curve(ax: Axes, table: pd.DataFrame, processing: str, *, color: str, **style: Any) -> None:
-    """A line with its band, at equal distances from strength to strength."""
-    own = _ordered(table, processing)
-    places = np.arange(len(own))
-    ax.fill_between(places, own["low"], own["high"], color=color, alpha=0.13, lw=0)
-    ax.plot(places, own["value"], color=color, lw=1.1, **style)
+def _curve(ax: Axes, table: pd.DataFrame, corruption: str, *, color: str, **style: Any) -> None:
+    """Draws a line with its band, with equal distances between the severities."""
+    line = _ordered(table, corruption)
+    places = np.arange(len(line))
+    ax.fill_between(places, line["low"], line["high"], color=color, alpha=0.13, lw=0)
+    ax.plot(places, line["value"], color=color, lw=1.1, **style)
 
 
-def _below(ax: Axes, table: pd.DataFrame, processing: str) -> None:
-    """The strengths below an axis."""
-    own = _ordered(table.drop_duplicates(["processing", "strength"]), processing)
-    pairs = zip(own["processing"], own["strength"], strict=True)
-    names = [_strength(done, strength, processing) for done, strength in pairs]
+def _severities(ax: Axes, table: pd.DataFrame, corruption: str) -> None:
+    """Writes the severities below an axis."""
+    versions = _ordered(table.drop_duplicates(["corruption", "severity"]), corruption)
+    pairs = zip(versions["corruption"], versions["severity"], strict=True)
+    names = [_label(version, severity, corruption) for version, severity in pairs]
     ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
 
 
-def _ordered(table: pd.DataFrame, processing: str) -> pd.DataFrame:
-    """Rows from the untouched image, or the smallest, to the most changed; as stored only before the JPEG files."""
-    own = table[table["processing"].isin(["none", processing, *(["stored"] if processing == "JPEG" else [])])]
-    place = -own["strength"] if processing == "JPEG" else own["strength"]
-    start = {"stored": -102.0, "none": {"JPEG": -101.0, "resize": 1.0}.get(processing, 0.0)}
-    return own.assign(place=own["processing"].map(start).fillna(place)).sort_values("place", kind="stable")
+def _ordered(table: pd.DataFrame, corruption: str) -> pd.DataFrame:
+    """Orders the versions: stored images (before JPEG alone), no corruption, then from mild to severe or by size."""
+    chosen = table[table["corruption"].isin([NONE, corruption, *([STORED] if corruption == "JPEG" else [])])]
+    place = -chosen["severity"] if corruption == "JPEG" else chosen["severity"]
+    start = {STORED: -102.0, NONE: {"JPEG": -101.0, "resize": 1.0}.get(corruption, 0.0)}
+    return chosen.assign(place=chosen["corruption"].map(start).fillna(place)).sort_values("place", kind="stable")
 
 
-def _strength(done: str, strength: float, processing: str) -> str:
-    if done == "stored":
-        return done
-    if done == "none":
-        return {"JPEG": "none", "resize": "1"}.get(processing, "0")
-    return f"{strength:g}".removeprefix("0") if processing == "noise" else f"{strength:g}"
+def _label(version: str, severity: float, corruption: str) -> str:
+    if version == STORED:
+        return version
+    if version == NONE:
+        return {"JPEG": version, "resize": "1"}.get(corruption, "0")
+    return f"{severity:g}".removeprefix("0") if corruption == "noise" else f"{severity:g}"
 
 
 def _title(domain: str, stream: Sequence[str]) -> str:

@@ -140,7 +140,7 @@ TRAPS: tuple[Trap, ...] = (
     ),
     _stream(
         ("crop",),
-        ("data/images.py", "top, left = min(SEED_OFFSET"),
+        ("data/images.py", "top, left = min(ORIGINAL_OFFSET"),
         "Of a larger image a square near its top left corner is kept. On images of exactly the network's size it "
         "changes nothing, and so this notebook reads a little less than the whole image.",
     ),

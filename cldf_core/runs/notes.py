@@ -25,10 +25,10 @@ def data_notes(options: Options, domains: Mapping[str, Spectra], scored: Contain
         if (name, split) not in scored and name not in options.untested
     ]
     rejected = [
-        f"{name}: {len(domain.set_aside)} images set aside, the first is {domain.set_aside['image'].iloc[0]}: "
-        f"{domain.set_aside['reason'].iloc[0]}"
+        f"{name}: {len(domain.rejected)} images rejected, the first is {domain.rejected['image'].iloc[0]}: "
+        f"{domain.rejected['reason'].iloc[0]}"
         for name, domain in domains.items()
-        if len(domain.set_aside)
+        if len(domain.rejected)
     ]
     return from_layouts + empty_splits + rejected
 

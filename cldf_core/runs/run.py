@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock
 
 from cldf_core.agents import Agent, build_agent
-from cldf_core.data.cache import Spectra, shifted, spectra
+from cldf_core.data.cache import Spectra, corrupted, spectra
 from cldf_core.data.domains import SPLITS, DataError, with_validation
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.runtime import progress_wanted, project_root, thread_count
@@ -127,7 +127,7 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
         labels, rows = table["label"].to_numpy(), table["row"].to_numpy()
         severities = options.severities[: options.chunks] if options.corruption != "none" else [0.0]
         arrays = {
-            severity: shifted(domains[name], options, severity, _cache()) for severity in dict.fromkeys(severities)
+            severity: corrupted(domains[name], options, severity, _cache()) for severity in dict.fromkeys(severities)
         }
         versions = [Samples.from_array(arrays[severity], labels, place, number, rows) for severity in severities]
         stream.append((name, versions if options.corruption != "none" else versions[0]))

@@ -120,7 +120,7 @@ def test_both_processors_build_the_cache(tmp_path):
         "import sys, time\n"
         "from pathlib import Path\n"
         "from cldf_core.data.cache import spectra\n"
-        "from cldf_core.data.intake.register import register\n"
+        "from cldf_core.data.intake.add import register\n"
         "from cldf_core.data.layouts import read_domains\n"
         "from cldf_core.options import checked\n"
         "source, workers = Path(sys.argv[1]), int(sys.argv[2])\n"

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from cldf_core.data import runtime
-from cldf_core.data.runtime import in_processes
+from cldf_core.data.runtime import in_processes, project_root
 from cldf_core.options import UserError
 
 
@@ -73,3 +73,15 @@ def test_a_script_needs_no_guard(tmp_path: Path):
     done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True)
     assert done.stdout == "1 2\n"
     assert done.stderr == ""
+
+
+def test_the_root_is_the_nearest_project(monkeypatch, tmp_path):
+    monkeypatch.delenv("CLDF_ROOT", raising=False)
+    deep = tmp_path / "project" / "notebooks" / "deep"
+    deep.mkdir(parents=True)
+    (tmp_path / "project" / "pyproject.toml").write_text('[project]\nname = "cldf-core"\n')
+    (deep.parent / "pyproject.toml").write_text('[project]\nname = "another"\n')
+    monkeypatch.chdir(deep)
+    assert project_root() == (tmp_path / "project").resolve()
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
+    assert project_root() == tmp_path.resolve()

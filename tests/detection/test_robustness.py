@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import zlib
 from pathlib import Path
@@ -11,118 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib import pyplot as plt
-from PIL import Image
-from scipy import stats
-from scipy.ndimage import gaussian_filter
 
-from cldf_core import figures
-from cldf_core.data import corruptions
-from cldf_core.data.corruptions import STRENGTHS, VERSIONS, processed, resized, versions
+from cldf_core.data.corruptions import VERSIONS, versions
 from cldf_core.data.images import ImageProblem, open_image
 from cldf_core.detection import robustness
-from cldf_core.evaluation.metrics import detection
-from cldf_core.evaluation.robustness import curves, halved, survival, trace_curves
 from cldf_core.options import UserError
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import find_run, load_spectra, make_run
 from cldf_core.spectrum import log_magnitude, log_spectrum
-from samples import make_data, texture, tiny_options
+from samples import make_data, tiny_options
 
 AT = {name: place for place, name in enumerate(VERSIONS)}
-
-
-def picture(width: int = 48, height: int = 40, seed: int = 0) -> np.ndarray:
-    """Smooth colours with some detail, uint8, shape (3, height, width)."""
-    pixels = texture(np.random.default_rng(seed), 3, 8 * (max(width, height) // 8 + 1))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[:, :height, :width])
-
-
-def through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
-    file = io.BytesIO()
-    Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file)).transpose(2, 0, 1)
-
-
-def centre(pixels: np.ndarray, size: int) -> np.ndarray:
-    top, left = (pixels.shape[1] - size) // 2, (pixels.shape[2] - size) // 2
-    return pixels[:, top : top + size, left : left + size]
-
-
-# --- versions of an image ---
-
-
-def test_the_versions_are_the_formulas():
-    pixels, size = picture(), 32
-    made = versions(pixels, size, seed=[3, 4])
-    assert made.shape == (len(VERSIONS), 3, size, size)
-    assert made.dtype == np.uint8
-    once = through_jpeg(pixels, 95)
-    want = {("stored", 0.0): pixels, ("none", 0.0): once}
-    want |= {("JPEG", q): through_jpeg(once, int(q)) for q in STRENGTHS["JPEG"]}
-    for sigma in STRENGTHS["blur"]:
-        blurred = [gaussian_filter(channel / 255, sigma, mode="nearest") for channel in once]
-        want["blur", sigma] = np.clip(np.rint(np.stack(blurred) * 255), 0, 255).astype(np.uint8)
-    for factor in STRENGTHS["noise"]:
-        noisy = once / 255 + factor * np.random.default_rng([3, 4]).normal(0, 0.1, once.shape)
-        want["noise", factor] = np.clip(np.rint(noisy * 255), 0, 255).astype(np.uint8)
-    image = Image.fromarray(once.transpose(1, 2, 0))  # 48 x 40: a half and three quarters of it are smaller than 32
-    for factor in STRENGTHS["resize"]:
-        there = image.resize((round(48 * factor), round(40 * factor)), Image.Resampling.BICUBIC)
-        if factor < 0.8:
-            there = there.resize((48, 40), Image.Resampling.BICUBIC)
-        want["resize", factor] = np.asarray(there).transpose(2, 0, 1)
-    assert want.keys() == set(VERSIONS)
-    for version, whole in want.items():
-        np.testing.assert_array_equal(made[AT[version]], centre(whole, size), err_msg=str(version))
-
-
-def test_some_versions_are_made_like_all():
-    pixels, which = picture(), [("noise", 0.5), ("stored", 0.0), ("JPEG", 50.0)]
-    some, all_of_them = versions(pixels, 32, which=which, seed=[1, 2]), versions(pixels, 32, seed=[1, 2])
-    np.testing.assert_array_equal(some, all_of_them[[AT[version] for version in which]])
-
-
-def test_a_large_image_stays_shrunk_and_a_small_one_comes_back():
-    pixels = picture(100, 80)
-    assert resized(pixels, 0.5, 40).shape == (3, 40, 50)
-    assert resized(pixels, 0.5, 42).shape == (3, 80, 100)
-    assert resized(pixels, 1.5, 40).shape == (3, 120, 150)
-    np.testing.assert_array_equal(resized(pixels, 1.0, 40), pixels)
-    with pytest.raises(ValueError, match="processing is 'sepia'; allowed: none, JPEG, resize, blur, noise"):
-        processed(pixels, "sepia", 1, size=40)
-
-
-def test_what_cannot_be_made_is_told(monkeypatch):
-    with pytest.raises(ImageProblem, match="too small"):
-        versions(picture(30, 30), 32)
-    monkeypatch.setattr(corruptions, "LARGEST", 3000)
-    with pytest.raises(ImageProblem, match=r"too large when resized \(72 x 60\)"):
-        versions(picture(), 32)
-
-
-def test_the_noise_has_one_pattern_in_all_strengths_and_belongs_to_its_seed():
-    grey = np.full((3, 32, 32), 128, np.uint8)
-    first = [processed(grey, "noise", f, size=32, seed=[0, 1]).astype(int) - 128 for f in (0.2, 1.0)]
-    assert np.corrcoef(first[0].ravel(), first[1].ravel())[0, 1] > 0.99
-    assert first[1].std() == pytest.approx(25.5, rel=0.05)
-    again = processed(grey, "noise", 1.0, size=32, seed=[0, 1])
-    np.testing.assert_array_equal(first[1] + 128, again)
-    assert not np.array_equal(again, processed(grey, "noise", 1.0, size=32, seed=[0, 2]))
-
-
-def test_the_strengths_go_from_mild_to_harsh():
-    pixels = picture(64, 64)
-    once = through_jpeg(pixels, 95).astype(float)
-    for name in ("JPEG", "blur", "noise"):
-        changes = [np.square(processed(once.astype(np.uint8), name, s, size=64) - once).mean() for s in STRENGTHS[name]]
-        assert changes == sorted(changes), name
-    by_distance = sorted(STRENGTHS["resize"], key=lambda factor: abs(np.log(factor)))
-    assert list(STRENGTHS["resize"]) == by_distance
-
-
-# --- which images ---
 
 
 def test_a_sample_takes_pairs_from_all_groups_alike():
@@ -171,7 +70,7 @@ def test_scores_are_those_of_the_slow_way(made):
         network, options = load_network(runs[row.agent].path / f"model-step{step}.safetensors")
         pixels = open_image(domains[row.domain].root / row.image)
         version = versions(pixels, 32, seed=[options.seed, zlib.crc32(row.image.encode())])
-        spectrum = log_spectrum(version[AT[row.processing, row.strength]][None]).astype(np.float16)
+        spectrum = log_spectrum(version[AT[row.corruption, row.severity]][None]).astype(np.float16)
         with torch.no_grad():
             logit = float(network.fake_logits(torch.from_numpy(spectrum).float())[0])
         assert row.logit == pytest.approx(logit, abs=1e-4)
@@ -181,7 +80,7 @@ def test_scores_are_those_of_the_slow_way(made):
 def test_images_as_stored_have_the_scores_of_the_run(made):
     _, runs, _, measured = made
     for agent, run in runs.items():
-        own = measured.scores.query("agent == @agent and processing == 'stored'")
+        own = measured.scores.query("agent == @agent and corruption == 'stored'")
         said = run.scores().query("split == 'test'")
         last = {"first": 1, "second": 2, "third": 3} if agent == "separate" else dict.fromkeys(own["domain"], 3)
         said = said[said["step"] == said["domain"].map(last)]
@@ -194,14 +93,14 @@ def test_the_table_is_complete_and_both_classes_are_alike(made):
     _, _, _, measured = made
     scores = measured.scores
     assert list(scores.columns) == [
-        "agent", "domain", "processing", "strength", "image", "group", "label", "logit", "score"
+        "agent", "domain", "corruption", "severity", "image", "group", "label", "logit", "score"
     ]  # fmt: skip
-    sizes = scores.groupby(["agent", "domain", "processing", "strength", "label"]).size()
+    sizes = scores.groupby(["agent", "domain", "corruption", "severity", "label"]).size()
     assert set(sizes) == {3}
     assert len(sizes) == len(VERSIONS) * 2 * (3 + 4 + 4)  # separate models do not score the unseen domain
-    assert not scores.duplicated(["agent", "domain", "processing", "strength", "image"]).any()
+    assert not scores.duplicated(["agent", "domain", "corruption", "severity", "image"]).any()
     assert set(scores.loc[scores["agent"] == "separate", "domain"]) == {"first", "second", "third"}
-    images = scores.groupby(["processing", "strength"])["image"].agg(lambda names: tuple(sorted(set(names))))
+    images = scores.groupby(["corruption", "severity"])["image"].agg(lambda names: tuple(sorted(set(names))))
     assert images.nunique() == 1
 
 
@@ -210,7 +109,7 @@ def test_traces_are_those_of_single_images(made):
     for row in measured.traces.sample(30, random_state=1).itertuples():
         seed = [0, zlib.crc32(row.image.encode())]
         version = versions(open_image(domains[row.domain].root / row.image), 32, seed=seed)
-        plane = log_magnitude(version[AT[row.processing, row.strength]][None])[0].mean(0)
+        plane = log_magnitude(version[AT[row.corruption, row.severity]][None])[0].mean(0)
         if row.trace.startswith("grid"):
             line = 32 // int(row.trace.split()[1])
             beside = [line - 1, line - 2] if line == 16 else [line - 2, line - 1, line + 1, line + 2]
@@ -279,183 +178,3 @@ def test_an_image_that_cannot_be_processed_is_left_out_of_all_versions(made, mon
     assert f"note: second: 1 images left out, the first is {bad}: gone" in capsys.readouterr().err
     want = measured.scores[measured.scores["image"] != bad].reset_index(drop=True)
     pd.testing.assert_frame_equal(left.scores, want, rtol=0, atol=1e-5)
-
-
-# --- curves ---
-
-
-def test_curves_are_the_metrics_with_group_intervals(made):
-    _, _, _, measured = made
-    table = curves(measured.scores, ["first", "second", "third"], resamples=50)
-    assert list(table.columns) == [
-        "agent", "domain", "processing", "strength", "metric", "value", "low", "high", "n"
-    ]  # fmt: skip
-    assert len(table) == 3 * len(VERSIONS) * (4 + 5 + 5)
-    for row in table[table["domain"] != "average"].sample(40, random_state=0).itertuples():
-        own = measured.scores.query(
-            "agent == @row.agent and domain == @row.domain and processing == @row.processing and "
-            "strength == @row.strength"
-        )
-        want = detection(own["label"].to_numpy(), own["score"].to_numpy())[row.metric]
-        assert row.value == pytest.approx(want)
-        assert row.n == len(own) == 6
-    keys = ["agent", "processing", "strength", "metric"]
-    trained = table[table["domain"].isin(["first", "second", "third"])].groupby(keys)["value"].mean()
-    average = table[table["domain"] == "average"].set_index(keys)["value"]
-    pd.testing.assert_series_equal(average.sort_index(), trained.sort_index())
-    assert (table["low"] <= table["high"]).all()
-
-
-def scores_of(right: dict[tuple[str, float], list[list[int]]]) -> pd.DataFrame:
-    """One agent, one domain; for each version and group, which images (real and fake in turn) are right."""
-    rows = []
-    for (name, strength), groups in right.items():
-        for group, of_group in enumerate(groups):
-            for k, good in enumerate(of_group):
-                label = k % 2
-                score = 0.9 if label == good else 0.1
-                image = f"{group}/{k}"
-                rows.append(("er", "a", name, strength, image, str(group), label, 0.0, score))
-    columns = ["agent", "domain", "processing", "strength", "image", "group", "label", "logit", "score"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def test_intervals_come_from_whole_groups():
-    # 30 groups, all right or all wrong: the spread is that of 30 coins, however many images a group has.
-    right = [[int(g < 21)] * 8 for g in range(30)]
-    table = curves(scores_of({("none", 0.0): right}), ["a"])
-    for row in table[table["metric"] == "balanced accuracy"].itertuples():
-        half = 1.96 * np.sqrt(0.7 * 0.3 / 30)
-        assert row.value == pytest.approx(0.7)
-        assert (row.high - row.low) / 2 == pytest.approx(half, rel=0.15)
-        assert row.n == 240
-
-
-def test_domains_that_share_groups_are_drawn_together():
-    # The second domain repeats the first, so their average is as uncertain as one of them; apart it would be less.
-    rng = np.random.default_rng(0)
-    right = [[int(rng.random() < p)] * 8 for p in np.linspace(0.3, 1, 30)]
-    one = scores_of({("none", 0.0): right, ("JPEG", 30.0): right[::-1]})
-    table = curves(pd.concat([one, one.assign(domain="b"), one.assign(domain="c", score=0.5)]), ["a", "b"])
-    keys = ["processing", "strength", "metric"]
-    of_domain, average = (table[table["domain"] == name].set_index(keys) for name in ("a", "average"))
-    pd.testing.assert_frame_equal(average[["value", "low", "high"]], of_domain[["value", "low", "high"]])
-    assert (average["n"] == 2 * of_domain["n"]).all()
-    assert (average["high"] > average["low"]).all()
-
-
-def curve_of(**values: list[float]) -> pd.DataFrame:
-    """A table like that of `curves`, for agent er; none first, then the processing's strengths, mildest first."""
-    rows = [("none", 0.0, values.pop("none")[0])]
-    rows += [(name, s, v) for name, own in STRENGTHS.items() for s, v in zip(own, values[name], strict=True)]
-    table = pd.DataFrame(rows, columns=["processing", "strength", "value"])
-    return table.assign(
-        agent="er",
-        domain="average",
-        metric="balanced accuracy",
-        low=table["value"] - 0.05,
-        high=table["value"] + 0.05,
-        n=9,
-    )
-
-
-def test_half_of_the_gain_is_found_by_hand():
-    table = curve_of(
-        none=[0.9],
-        JPEG=[0.9, 0.8, 0.69, 0.75, 0.6, 0.5],  # half of 0.4 is left at 0.7
-        resize=[0.71, 0.8, 0.8, 0.4],
-        blur=[0.8] * 5,
-        noise=[0.7, 0.9, 0.9, 0.9, 0.9],
-    )
-    found = halved(table).set_index("processing")
-    assert found["strength"].fillna(-1).to_dict() == {"JPEG": 80, "resize": 0.5, "blur": -1, "noise": 0.05}
-    assert found["tried"].fillna(-1).to_dict() == {"JPEG": 3, "resize": 4, "blur": -1, "noise": 1}
-    assert found["left"].to_dict() == pytest.approx({"JPEG": 0, "resize": -0.25, "blur": 0.75, "noise": 0.5})
-    assert found["gain"].tolist() == pytest.approx([0.4] * 4)
-    # An agent that cannot be told from guessing has nothing to be halved.
-    lost = halved(table.assign(value=0.52, low=0.47))
-    assert not lost["known"].any()
-    assert lost["strength"].isna().all()
-
-
-def test_trace_curves_are_means_over_groups_with_t_intervals():
-    rows = []
-    values = {("g", 0): [1.0, 3.0], ("g", 1): [5.0], ("h", 0): [4.0], ("h", 1): [9.0, 11.0], ("k", 1): [20.0]}
-    for (group, label), own in values.items():
-        rows += [("grid 2", "a", "none", 0.0, f"{group}{label}{k}", group, label, v) for k, v in enumerate(own)]
-    columns = ["trace", "domain", "processing", "strength", "image", "group", "label", "value"]
-    table = trace_curves(pd.DataFrame(rows, columns=columns)).set_index("class")
-    assert table["value"].to_dict() == pytest.approx(
-        {"real": 3.0, "fake": (5 + 10 + 20) / 3, "fake − real": (3 + 6 + 17) / 3}
-    )
-    assert table["n"].to_dict() == {"real": 2, "fake": 3, "fake − real": 3}
-    spread = stats.sem([3, 6, 17])
-    low, high = stats.t.interval(0.95, 2, 26 / 3, spread)
-    assert table.loc["fake − real", ["low", "high"]].tolist() == pytest.approx([low, high])
-
-
-def test_a_trace_survives_as_long_as_its_interval_is_on_its_side():
-    def rows(trace: str, stored: float, once: float, of: dict[str, list[float]]) -> list[tuple]:
-        own = [(trace, "stored", 0.0, stored), (trace, "none", 0.0, once)]
-        for name, strengths in STRENGTHS.items():
-            own += [(trace, name, s, v) for s, v in zip(strengths, of.get(name, [once] * 9), strict=False)]
-        return own
-
-    listed = rows("high", -1.1, -1.0, {"JPEG": [-1, -0.5, -0.05, -0.5, -0.5, -0.5], "blur": [-1, 0.5, 1, 1, 1]})
-    listed += rows("grid 2", 0.05, 0.5, {})  # its interval holds 0: not shown in the images as they are stored
-    listed += rows("grid 4", 0.5, 0.05, {})  # gone when saved once, though it comes back
-    listed += rows("mid", 0.5, -0.5, {})  # turned over
-    table = pd.DataFrame(listed, columns=["trace", "processing", "strength", "value"])
-    table = table.assign(domain="a", low=table["value"] - 0.1, high=table["value"] + 0.1, n=5)
-    table["class"] = "fake − real"
-    found = survival(table).set_index(["trace", "processing"])
-    assert found["strength"].fillna(-1).to_dict() == {
-        ("high", "none"): -1, ("high", "JPEG"): 80, ("high", "resize"): -1, ("high", "blur"): 0.75,
-        ("high", "noise"): -1, ("grid 4", "none"): 0, ("mid", "none"): 0,
-    }  # fmt: skip
-    assert set(found.loc["high", "value"]) == {-1.1}
-
-
-# --- figures ---
-
-
-def test_figures_are_drawn_from_the_tables(made):
-    _, _, domains, measured = made
-    stream = ["first", "second", "third"]
-    table = curves(measured.scores, stream, resamples=20)
-    traces = trace_curves(measured.traces)
-    square = picture(32, 32)
-    plane = log_magnitude(square[None])[0].mean(0)
-    drawn = [
-        figures.processed_examples({"none": square, "blur 2": square}, {"none": plane, "blur 2": plane}),
-        figures.differences_left(
-            {"first": np.stack([plane, -plane]), "unseen": np.zeros((2, 32, 17))}, ["none", "JPEG 30"], stream
-        ),
-        figures.common_step(table[table["domain"] != "average"], stream),
-        figures.against_strength(table),
-        *(figures.verdicts_and_traces(table, traces, name, stream) for name in STRENGTHS),
-    ]
-    left, overview, jpeg = drawn[1], drawn[3], drawn[4]
-    ticks = [[t.get_text() for t in ax.get_xticklabels()] for ax in overview.axes[4:8]]
-    assert ticks[0] == ["stored", "none", "95", "90", "80", "70", "50", "30"]
-    assert ticks[1:] == [
-        ["0.5", "0.75", "1", "1.25", "1.5"],
-        ["0", "0.5", "0.75", "1", "1.5", "2"],
-        ["0", ".05", ".1", ".2", ".5", "1"],
-    ]
-    # The line of ER in the JPEG panel of the overview, point by point.
-    own = table.query("agent == 'er' and domain == 'average' and metric == 'accuracy'")
-    own = own.set_index(["processing", "strength"])["value"]
-    want = [own["stored", 0.0], own["none", 0.0], *(own["JPEG", q] for q in (95, 90, 80, 70, 50, 30))]
-    (line,) = [line for line in overview.axes[0].lines if line.get_label() == "ER (random)"]
-    np.testing.assert_allclose(line.get_ydata(), want)
-    assert [ax.get_ylabel() for ax in left.axes[:4:2]] == ["first", "unseen\n(never\ntrained on)"]
-    np.testing.assert_array_equal(np.fft.ifftshift(left.axes[0].images[0].get_array())[:, :17], plane)
-    assert left.axes[0].images[0].get_clim() == left.axes[3].images[0].get_clim()
-    assert [text.get_text() for text in jpeg.legends[0].texts] == [figures.agent_name(agent) for agent in AGENTS]
-    titles = [ax.get_title() for ax in jpeg.axes[:4]]
-    assert titles == ["first", "second", "third", "unseen\n(never trained on)"]
-    for figure in drawn:
-        figure.canvas.draw()
-        plt.close(figure)
-    assert set(domains) == {"first", "second", "third", "unseen"}

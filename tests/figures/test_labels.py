@@ -82,7 +82,7 @@ DRAWN = {
         dict.fromkeys(DOMAINS, PLANES), ["stored", "none", "JPEG 50", "blur 2", "noise 1"], STREAM
     ),
     "common step": lambda: figures.common_step(
-        table(agent=AGENTS, domain=DOMAINS, processing=["stored", "none"], metric=["accuracy"]), STREAM
+        table(agent=AGENTS, domain=DOMAINS, corruption=["stored", "none"], metric=["accuracy"]), STREAM
     ),
 }
 

@@ -972,7 +972,7 @@ def test_eighty_images_of_all_sizes_and_a_domain_of_one_class_run(line, here, mi
     out, err = capsys.readouterr()
     # Of every 6 images 4 are smaller than the crop, but for one that is replaced by a large one.
     aside = 2 * (len([k for k in range(40) if k % 6 not in (2, 4)]) + 4)
-    first = f"{aside} images set aside, the first is real/Mixed/testA/image00.jpg"
+    first = f"{aside} images rejected, the first is real/Mixed/testA/image00.jpg"
     assert f"note: Mixed: {first}: too small (100 x 180, needed 224 x 224)\n" in err
     manifest = the_run(here).manifest
     # 26 images a domain can be used: in 10 chunks less than a batch, in one 2 batches of 10, all without batches lost.
@@ -1005,4 +1005,4 @@ def test_a_checkpoints_test_says_what_it_could_not_use(here, mixed, capsys):
     opts = checked({"variant": "original", "agent": "er", "network": "slim"})
     write_original_checkpoint(moved(build_network("slim"), seed=1), opts, here / "model" / "n.pth")
     assert call("test", f"--data {mixed} --loadmodel model/n.pth --test_set Mixed --threads 1") == 0
-    assert "note: Mixed: 8 images set aside, the first is real/Mixed/testA/" in capsys.readouterr().err
+    assert "note: Mixed: 8 images rejected, the first is real/Mixed/testA/" in capsys.readouterr().err

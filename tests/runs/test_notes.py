@@ -26,12 +26,12 @@ def test_domains_without_validation_images_are_noted(root, tmp_path, capsys):
     }
 
 
-def test_images_set_aside_are_noted(root, tmp_path, capsys):
+def test_rejected_images_are_noted(root, tmp_path, capsys):
     data = make_data(tmp_path / "set", ("first",), train=4, test=4)
     (data / "real" / "first" / "testA" / "image01.png").write_bytes(b"no image")
     folder = make_run(tiny_options("sequential", data, stream=["first"], unseen=[], epochs=1))
     (note,) = folder.manifest["notes"]
-    assert note.startswith("first: 1 images set aside, the first is real/first/testA/image01.png: unreadable")
+    assert note.startswith("first: 1 images rejected, the first is real/first/testA/image01.png: unreadable")
     assert len(folder.scores()) == 7
 
 

@@ -328,8 +328,8 @@ def test_training_images_are_never_tested(root, small_data):
 
 def test_chunk_after_chunk_sees_its_corruption_and_test_images_none(root, small_data, monkeypatch):
     made = []
-    shifted = run_module.shifted
-    monkeypatch.setattr(run_module, "shifted", lambda *a: made.append(a[2]) or shifted(*a))
+    corrupted = run_module.corrupted
+    monkeypatch.setattr(run_module, "corrupted", lambda *a: made.append(a[2]) or corrupted(*a))
     changes = {"stream": ["first"], "chunks": 5, "epochs": 1, "limit": 5}
     opts = tiny_options("er", small_data, corruption="noise", severities=[0.0, 2.0, 1.0, 2.0], **changes)
     domains = load_spectra(opts)

@@ -47,7 +47,7 @@ def test_a_folder_becomes_a_data_set_that_can_be_trained_on(root, tmp_path_facto
     before = listing(source)
     assert add(source) == 0
     said = capsys.readouterr().out
-    assert "40 images: 40 can be used, 0 are set aside." in said
+    assert "40 images: 40 can be used, 0 are rejected." in said
     assert listing(source) == before
     assert {p.name for p in root.iterdir()} == {"data"}
     (domain,) = read_domains(data_folder("mine"), ["first"])
@@ -82,7 +82,7 @@ def test_one_history_leaves_nothing_to_see_in_the_files(root, tmp_path_factory, 
     source = photographs(tmp_path_factory.mktemp("mine") / "mine", 60, kinds=("jpg", "png"))
     assert add(source) == 0
     assert main(["data", "audit", "mine", "--re-encode", "--size", "32", "--workers", "1"]) == 0
-    assert "120 images; 0 are left out" in capsys.readouterr().out
+    assert "120 images; 0 are rejected" in capsys.readouterr().out
     table = pd.read_csv(root / "data/mine-re-encoded/audit/tables/format_only.csv").set_index("domain")
     assert table.loc["first", "low"] <= 0.5 <= table.loc["first", "high"]
     kept = json.loads((root / "data/mine-re-encoded/audit.json").read_text())
@@ -103,11 +103,11 @@ def test_bad_images_are_listed_with_their_reason(root, tmp_path_factory, capsys)
     capsys.readouterr()
     assert main(["data", "check", "mine", "--size", "32", "--workers", "1"]) == 0
     said = capsys.readouterr().out
-    assert "40 images: 38 can be used, 2 are set aside." in said
+    assert "40 images: 38 can be used, 2 are rejected." in said
     rows = pd.read_csv(root / "data/mine/check.csv").set_index("image")
     assert rows.loc["first/0_real/0-00.png", "why"].startswith("unreadable")
     assert rows.loc["first/0_real/0-01.png"].tolist() == ["changed", "palette converted"]
-    assert rows.loc["first/1_fake/1-05.png"].tolist() == ["set aside", "too small (24 x 24, needed 32 x 32)"]
+    assert rows.loc["first/1_fake/1-05.png"].tolist() == ["rejected", "too small (24 x 24, needed 32 x 32)"]
 
 
 def test_a_data_set_without_a_usable_image_fails(root, tmp_path_factory):

@@ -23,7 +23,7 @@ from PIL import Image
 
 from cldf_core.data.cache import spectra
 from cldf_core.data.domains import SPLITS, DataError
-from cldf_core.data.intake.register import register
+from cldf_core.data.intake.add import register
 from cldf_core.data.intake.splits import with_splits
 from cldf_core.data.intake.videos import frames
 from cldf_core.data.layouts.detect import Found, detect

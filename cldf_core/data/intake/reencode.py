@@ -1,0 +1,73 @@
+"""Gives all images of a data set one history, so that the files alone tell nothing of the class."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from cldf_core.data.domains import DataError
+from cldf_core.data.files import whole_file
+from cldf_core.data.images import ImageProblem, crop, open_image, reencode
+from cldf_core.data.intake.add import FILES
+from cldf_core.data.intake.reports import CHECK, images_root, surveyed
+from cldf_core.data.layouts.description import read_description, read_images, write_description
+from cldf_core.data.runtime import project_root
+
+
+def reencode_images(
+    name: str, *, size: int | None = None, quality: int = 90, workers: int | None = None
+) -> tuple[Path, int, pd.DataFrame]:
+    """Makes a data set of the same images, all cropped alike, compressed once as JPEG, and stored in one format.
+
+    They are stored as PNG files without compression, so that not even the size of a file tells anything. What
+    an earlier JPEG compression did to the pixels stays; format, size, quality and colour mode do not.
+
+    Args:
+        name: of the data set; the new one is called <name>-re-encoded.
+        size: pixels a side of the centre crop; None takes the largest for which nine of ten images of every class
+            of every domain are large enough. Smaller images are rejected.
+        quality: of the JPEG compression.
+        workers: processes; None takes one for each processor.
+
+    Returns:
+        The new data set's folder; the number of its images; and a table of the rejected ones: image, why.
+
+    Raises:
+        DataError: the new data set exists already, or no image can be used.
+    """
+    source, joined = surveyed(name, workers=workers)
+    target = project_root() / "data" / f"{name}-re-encoded"
+    if target.exists():
+        raise DataError(f"there is {target} already; needed: that it is moved away first")
+    used = joined[joined["used"]]
+    if used.empty:
+        raise DataError(f"no image of the data set {name!r} can be used, so none can be re-encoded")
+    sides = used.assign(side=used[["width", "height"]].min(axis=1)).groupby(["domain", "label"])["side"]
+    size = size or int(sides.quantile(0.1).min()) // 2 * 2
+    partial = target.with_name(f".{target.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    description, table = read_description(source), read_images(source)
+    root, rejected, places = images_root(source, description), [], {}
+    for number, image in enumerate(used["image"].unique()):
+        place = f"{FILES}/{number // 1000:04}/{number:07}.png"
+        try:
+            pixels = reencode(crop(open_image(root / image), size), jpeg=quality)
+        except ImageProblem as problem:
+            rejected.append((image, str(problem)))
+            continue
+        (partial / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(partial / place, compress_level=0)
+        places[image] = place
+    table = table[table["image"].isin(places)]
+    sentence = f"Re-encoded from {name!r}: centre crop of {size} pixels, JPEG quality {quality}, stored as PNG."
+    description = replace(description, name=target.name, root=".", found=sentence)
+    write_description(partial, description, table.assign(image=table["image"].map(places)))
+    why = pd.DataFrame(rejected, columns=["image", "why"])
+    with whole_file(partial / CHECK) as path:
+        why.to_csv(path, index=False)
+    partial.rename(target)
+    return target, len(places), why

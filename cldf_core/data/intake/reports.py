@@ -1,0 +1,148 @@
+"""Checks, audits and describes the images of a registered data set, and writes the results beside its description.
+
+<project>/data/<name>/survey.parquet    what `scan.survey` found, kept for the next call
+<project>/data/<name>/check.csv         images that are rejected, or changed when they are opened
+<project>/data/<name>/audit.json        warnings, which every run on the data set repeats
+<project>/data/<name>/audit/tables/…    what the warnings are based on
+<project>/data/<name>/CARD.md           data card, with samples.png
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cldf_core.data.domains import DataError
+from cldf_core.data.files import file_hash, save_table, whole_file
+from cldf_core.data.images import open_image
+from cldf_core.data.intake import audit, scan
+from cldf_core.data.intake.duplicates import duplicates
+from cldf_core.data.layouts.description import AUDIT, IMAGES, Description, read_description, read_images
+from cldf_core.data.layouts.read import registered
+from cldf_core.data.runtime import project_root
+
+SURVEY, CHECK, CARD, SAMPLES = "survey.parquet", "check.csv", "CARD.md", "samples.png"
+FACTS_ONLY = "format_only"  # the table of what a classifier reaches that sees only facts of the files
+SIDE = 96  # pixels a side of a picture on the card
+
+
+class Audit(NamedTuple):
+    """The audit of a data set.
+
+    Attributes:
+        counts: images, used images and groups of each domain, split and class.
+        facts_only: balanced accuracy by domain of a classifier that sees only facts of the files.
+        warnings: a sentence each.
+    """
+
+    counts: pd.DataFrame
+    facts_only: pd.DataFrame
+    warnings: list[str]
+
+
+def check_images(
+    name: str, *, size: int | None = None, contents: bool = False, workers: int | None = None
+) -> tuple[int, pd.DataFrame]:
+    """Opens every image once and lists which are rejected, and which are changed when they are opened.
+
+    Args:
+        name: of the data set.
+        size: also lists images smaller than this as rejected.
+        contents: reads every file again, whatever its size and time are.
+        workers: processes; None takes one for each processor.
+
+    Returns:
+        The number of images; and a table of image, what ("changed" or "rejected") and why, as in check.csv.
+    """
+    folder, joined = surveyed(name, workers=workers, contents=contents)
+    images = joined.drop_duplicates("image")
+    reason = images["reason"].copy()
+    reason.update(scan.too_small(images, size)["reason"] if size else pd.Series(dtype=str))
+    what, why = np.where(reason != "", "rejected", "changed"), reason.where(reason != "", images["rule"])
+    rows = images.assign(what=what, why=why).loc[why != "", ["image", "what", "why"]]
+    with whole_file(folder / CHECK) as path:
+        rows.to_csv(path, index=False)
+    return len(images), rows
+
+
+def audit_images(name: str, *, workers: int | None = None) -> Audit:
+    """Looks for what the files alone tell of the class, and for copies and leaks; later runs repeat the warnings."""
+    folder, joined = surveyed(name, workers=workers)
+    pairs, baseline, tables = duplicates(joined), audit.format_baseline(joined), audit.tables(joined)
+    warnings = audit.warnings(joined, pairs=pairs, baseline=baseline)
+    results = {**baseline["domains"], "all": baseline["overall"]}
+    facts_only = pd.DataFrame(
+        [
+            {
+                "domain": domain,
+                "facts of files only": result["all facts"]["balanced accuracy"],
+                "low": result["all facts"]["low"],
+                "high": result["all facts"]["high"],
+                "without file size": result["without file size"]["balanced accuracy"],
+            }
+            for domain, result in results.items()
+        ]
+    )
+    for what, table in {**tables, "duplicates": pairs.pairs, FACTS_ONLY: facts_only}.items():
+        save_table(table, folder / "audit", what)
+    content = {"images": file_hash(folder / IMAGES), "warnings": warnings}
+    with whole_file(folder / AUDIT) as path:
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return Audit(tables["counts"], facts_only, warnings)
+
+
+def write_card(name: str, *, workers: int | None = None) -> tuple[Path, Path]:
+    """Writes the data card and a picture of samples, and returns their paths."""
+    folder, joined = surveyed(name, workers=workers)
+    about = read_description(folder)
+    text = audit.card(joined, f"Data set `{name}`, layout {about.layout}. {about.found}\n\n![samples]({SAMPLES})")
+    with whole_file(folder / SAMPLES) as path:
+        _samples(joined, images_root(folder, about)).save(path)
+    with whole_file(folder / CARD) as path:
+        path.write_text(text, encoding="utf-8")
+    return folder / CARD, folder / SAMPLES
+
+
+def surveyed(name: str, *, workers: int | None, contents: bool = False) -> tuple[Path, pd.DataFrame]:
+    """Brings the survey of a data set up to date.
+
+    Returns:
+        The data set's folder, and its table of images joined with the survey.
+
+    Raises:
+        DataError: there is no such data set, or the folder of its images is gone.
+    """
+    if name not in (names := registered()):
+        allowed = ", ".join(names) or "none yet"
+        raise DataError(f"there is no registered data set {name!r}; allowed: {allowed}; cldf data add makes one")
+    folder = project_root() / "data" / name
+    table, root = read_images(folder), images_root(folder, read_description(folder))
+    if not root.is_dir():
+        raise DataError(f"the images of {name!r} are gone: there is no folder {root}")
+    known = scan.read_survey(folder / SURVEY) if (folder / SURVEY).is_file() else None
+    seen = scan.survey(root, list(dict.fromkeys(table["image"])), known, workers=workers, contents=contents)
+    scan.write_survey(seen, folder / SURVEY)
+    return folder, table.merge(seen, on="image", how="left")
+
+
+def images_root(folder: Path, description: Description) -> Path:
+    """The folder that the image paths of a data set start from."""
+    return folder / Path(description.root).expanduser()
+
+
+def _samples(joined: pd.DataFrame, root: Path, count: int = 8) -> Image.Image:
+    """A row of pictures for each class of each domain, evenly taken from its images."""
+    rows = [part for _, part in joined[joined["used"]].groupby(["domain", "label"])]
+    sheet = Image.new("RGB", (count * SIDE, max(len(rows), 1) * SIDE), "white")
+    for y, part in enumerate(rows):
+        for x, place in enumerate(np.unique(np.linspace(0, len(part) - 1, count).astype(int))):
+            pixels = open_image(root / part["image"].iloc[place]).transpose(1, 2, 0)
+            picture = Image.fromarray(np.ascontiguousarray(pixels))
+            picture.thumbnail((SIDE - 4, SIDE - 4))
+            sheet.paste(picture, (x * SIDE, y * SIDE))
+    return sheet

@@ -1,0 +1,111 @@
+"""The original's layout and its splits.csv are read, and what is missing is told."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cldf_core.data.domains import DataError
+from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
+from samples import make_data, photo, read_domain, write_splits
+
+
+def test_the_originals_layout_is_read(small_data):
+    assert domain_names(small_data) == ["first", "second", "third", "unseen"]
+    domain = read_domain(small_data, "second")
+    assert domain.counts().to_dict() == {
+        "real": {"train": 8, "validation": 0, "test": 6},
+        "fake": {"train": 8, "validation": 0, "test": 6},
+    }
+    for row in domain.table.itertuples():
+        kind, name, part, _ = row.image.split("/")
+        assert (kind, name) == (("real", "fake")[row.label], "second")
+        assert part.startswith(row.split)
+
+
+def test_train_b_and_other_spellings_count(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2)
+    base = data / "real" / "first"
+    image = Image.fromarray(photo())
+    for place in ("trainB/a.JPG", "trainB/b.jpeg", "testB/c.PNG", "val/d.Jpg", "trainA/deeper/e.png"):
+        (base / place).parent.mkdir(parents=True, exist_ok=True)
+        image.save(base / place)
+    (base / "trainA" / "notes.txt").write_text("not an image")
+    (data / "fake" / "first" / "ValidationA").mkdir()
+    image.save(data / "fake" / "first" / "ValidationA" / "v.png")
+    domain = read_domain(data)
+    split_of = dict(zip(domain.table["image"], domain.table["split"], strict=True))
+    assert split_of["real/first/trainB/a.JPG"] == "train"
+    assert split_of["real/first/trainB/b.jpeg"] == "train"
+    assert split_of["real/first/testB/c.PNG"] == "test"
+    assert split_of["real/first/val/d.Jpg"] == "validation"
+    assert split_of["real/first/trainA/deeper/e.png"] == "train"
+    assert split_of["fake/first/ValidationA/v.png"] == "validation"
+    assert len(split_of) == len(domain.table) == 8 + 6
+    assert domain.table["image"].is_unique
+
+
+def test_the_order_is_that_of_the_names_not_of_the_disk(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=3, test=1)
+    first = read_domain(data).table
+    for path in sorted((data / "real").rglob("*.png"), reverse=True):  # written anew in another order
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    pd.testing.assert_frame_equal(first, read_domain(data).table)
+    images = first[first["label"] == 0]["image"].tolist()
+    assert images == sorted(images)
+
+
+def test_splits_csv_says_it_file_by_file(tmp_path):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2)
+    write_splits(data)
+    written = pd.read_csv(data / "splits.csv").set_index("file")
+    table = read_domain(data).table
+    for row in table.itertuples():
+        assert row.split == written.loc[row.image, "split"]
+        assert row.group == written.loc[row.image, "group"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.drop(columns="group"), ["splits.csv", "lacks the column 'group'", "file, split, group"]),
+        (lambda t: t.iloc[1:-1], ["splits.csv", "does not mention", "1 more"]),
+        (lambda t: t.assign(split="holdout"), ["split 'holdout'", "train, validation, test"]),
+        (lambda t: pd.concat([t, t.iloc[:1]]), ["splits.csv", "twice", "fake/first/testA/image00.png"]),
+    ],
+    ids=["column", "file", "split", "twice"],
+)
+def test_a_faulty_splits_csv_is_told(tmp_path, change, words):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2)
+    write_splits(data, change)
+    with pytest.raises(DataError) as caught:
+        read_domain(data)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_missing_things_are_told_with_folder_and_what_is_allowed(tmp_path, root, small_data):
+    with pytest.raises(DataError, match=r"data is 'nowhere': there is no such folder; allowed: mini, mini-smoke, or a"):
+        data_folder("nowhere")
+    with pytest.raises(DataError, match=r"there is no domain 'forth' in .*; allowed: first, second, third, unseen"):
+        read_domains(small_data, ["forth"])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match=r"empty holds no domain; needed: folders real/<domain>/ and fake/<domain>/"):
+        read_domains(empty, ["first"])
+    (empty / "real" / "first" / "trainA").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"'first' in .* holds no images; looked for: \.jpg, \.jpeg, \.png"):
+        read_domains(empty, ["first"])
+    Image.fromarray(photo()).save(empty / "real" / "first" / "loose.png")
+    with pytest.raises(DataError, match=r"loose\.png is in none of the folders train\*, val\* or test\*"):
+        read_domains(empty, ["first"])
+
+
+def test_a_folder_is_found_absolutely_and_from_the_root(root, small_data, monkeypatch, tmp_path_factory):
+    assert data_folder(str(small_data)) == small_data.resolve()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    (root / "data" / "mine").mkdir(parents=True)
+    assert data_folder("data/mine") == (root / "data" / "mine").resolve()

@@ -1,0 +1,151 @@
+"""Images are opened, cropped and re-encoded; what cannot be used is rejected and says why."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cldf_core.data.images import ImageProblem, crop, open_crop, open_image, prepare, reencode
+from samples import animate, input_spec, photo, truncate
+
+
+def test_pixels_are_rgb_channels_first(tmp_path):
+    Image.fromarray(photo()).save(tmp_path / "x.png")
+    pixels = open_image(tmp_path / "x.png")
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, photo().transpose(2, 0, 1))
+
+
+def test_exif_rotation_is_undone(tmp_path):
+    image = Image.fromarray(photo()[:20])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side: turn clockwise
+    image.save(tmp_path / "x.png", exif=exif)
+    pixels = open_image(tmp_path / "x.png")
+    np.testing.assert_array_equal(pixels, np.rot90(photo()[:20], -1).transpose(2, 0, 1))
+
+
+def test_grey_palette_and_transparent_images_are_converted(tmp_path):
+    grey = photo()[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(open_image(tmp_path / "grey.png"), np.stack([grey] * 3))
+    palette = Image.fromarray(photo()).quantize(256)
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(
+        open_image(tmp_path / "palette.png"), np.asarray(palette.convert("RGB")).transpose(2, 0, 1)
+    )
+    alpha = np.dstack([photo(), np.tile([0, 255], (32, 16)).astype(np.uint8)])
+    Image.fromarray(alpha).save(tmp_path / "alpha.png")
+    np.testing.assert_array_equal(open_image(tmp_path / "alpha.png"), photo().transpose(2, 0, 1))
+
+
+def test_cmyk_is_converted_to_rgb(tmp_path):
+    Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=100)
+    red, green, blue = open_image(tmp_path / "x.jpg")
+    assert red.min() > 230
+    assert max(green.max(), blue.max()) < 25
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: p.write_bytes(b""), "unreadable"),
+        (lambda p: p.write_bytes(b"GIF89a not at all"), "unreadable"),
+        (lambda p: truncate(p), "unreadable"),
+        (lambda p: animate(p), r"animated \(3 frames\)"),
+    ],
+    ids=["empty", "garbage", "truncated", "animated"],
+)
+def test_what_cannot_be_used_says_why(tmp_path, make, reason):
+    path = tmp_path / "x.png"
+    make(path)
+    with pytest.raises(ImageProblem, match=reason) as caught:
+        open_image(path)
+    assert str(tmp_path) not in str(caught.value)  # the same reason on every machine
+
+
+def test_a_bomb_is_refused(tmp_path, monkeypatch):
+    Image.fromarray(photo()).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageProblem, match="unreadable"):
+        open_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 40), (45, 32), (100, 51)])
+def test_the_crop_is_central(height, width):
+    pixels = np.arange(3 * height * width).reshape(3, height, width)
+    got = crop(pixels, 32)
+    top, left = (height - 32) // 2, (width - 32) // 2
+    np.testing.assert_array_equal(got, pixels[:, top : top + 32, left : left + 32])
+    assert abs((height - 32 - top) - top) <= 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 300), (401, 257), (1024, 512)])
+def test_the_originals_crop_is_cut_out_of_the_top_left_256(height, width):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    want = image[:256, :256][16:240, 16:240].transpose(2, 0, 1)
+    np.testing.assert_array_equal(crop(image.transpose(2, 0, 1), 224, "top-left"), want)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "top", "left"),
+    [(128, 128, 128, 0, 0), (224, 500, 224, 0, 16), (230, 224, 224, 6, 0), (239, 241, 224, 15, 16)],
+)
+def test_where_16_pixels_are_not_there_the_top_left_crop_takes_fewer(height, width, size, top, left):
+    pixels = np.arange(3 * height * width).reshape(3, height, width)
+    got = crop(pixels, size, "top-left")
+    np.testing.assert_array_equal(got, pixels[:, top : top + size, left : left + size])
+
+
+@pytest.mark.parametrize("place", ["centre", "top-left"])
+def test_small_images_are_not_enlarged(place):
+    with pytest.raises(ImageProblem, match=r"too small \(40 x 31, needed 32 x 32\)"):
+        crop(np.zeros((3, 31, 40), np.uint8), 32, place)
+
+
+def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file)
+
+
+def channels_first(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def test_reencoding_resizes_there_and_back_and_then_goes_through_jpeg():
+    pixels = photo(side=64)[:40].transpose(2, 0, 1)  # 40 high, 64 wide
+    image = Image.fromarray(photo(side=64)[:40])
+    assert reencode(pixels) is pixels
+    # 64 * 30 / 40 = 48
+    resized = image.resize((48, 30), Image.Resampling.BICUBIC).resize((64, 40), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(reencode(pixels, resize=30), channels_first(resized))
+    np.testing.assert_array_equal(reencode(pixels, jpeg=40), channels_first(through_jpeg(image, 40)))
+    both = reencode(pixels, resize=30, jpeg=40)
+    np.testing.assert_array_equal(both, channels_first(through_jpeg(resized, 40)))
+    assert both.dtype == np.uint8
+    assert reencode(pixels, jpeg=100).shape == pixels.shape
+
+
+def test_a_strip_that_cannot_be_reencoded_is_a_problem_of_the_image(capfd):
+    with pytest.raises(ImageProblem, match=r"too large when resized \(163840000 x 8192\)"):
+        reencode(np.zeros((3, 1, 20_000), np.uint8), resize=8192)
+    with pytest.raises(ImageProblem, match="no JPEG can be made of it"):
+        reencode(np.zeros((3, 1, 66_000), np.uint8), jpeg=90)
+
+
+@pytest.mark.parametrize("place", ["centre", "top-left"])
+def test_a_file_becomes_what_the_network_reads(tmp_path, place):
+    Image.fromarray(photo(side=64)[:48]).save(tmp_path / "x.png")
+    spec = input_spec(size=32, crop=place)
+    pixels = open_image(tmp_path / "x.png")
+    np.testing.assert_array_equal(open_crop(tmp_path / "x.png", spec), crop(pixels, 32, place))
+    changed = open_crop(tmp_path / "x.png", spec, resize=40, jpeg=50)
+    np.testing.assert_array_equal(changed, crop(reencode(pixels, resize=40, jpeg=50), 32, place))
+    want = spec.network_input(crop(pixels, 32, place)[None])[0]
+    np.testing.assert_array_equal(prepare(tmp_path / "x.png", spec), want)
+    with pytest.raises(ImageProblem, match=r"too small \(64 x 48, needed 56 x 56\)"):
+        prepare(tmp_path / "x.png", input_spec(size=56))
