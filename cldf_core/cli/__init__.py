@@ -18,9 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return commands.main(words)
         if words[:1] == ["score"]:
-            from cldf_core.detection import score
+            from cldf_core.cli import score
 
-            return score.command(words[1:])
+            parser = argparse.ArgumentParser(prog="cldf")
+            score.add_command(parser.add_subparsers())
+            parsed = parser.parse_args(words)
+            return int(parsed.call(parsed))
         if words[:1] == ["metrics"]:
             from cldf_core.cli import metrics
 
