@@ -195,10 +195,11 @@ def _detector(path: Path) -> Detector:
 
     from cldf_core.data.mini.build import EMBEDDED
     from cldf_core.data.runtime import project_root
-    from cldf_core.runs.checkpoints import load_network, read_original_checkpoint
+    from cldf_core.detection.pth import read_checkpoint
+    from cldf_core.runs.checkpoints import load_network
 
     if path.suffix == ".pth":
-        network, options, known = read_original_checkpoint(path)
+        network, options, known = read_checkpoint(path)
         # `cldf train` names its files after the domain; those of others do not hold our options.
         names = [k for k, name in enumerate(options.stream, start=1) if f"_{name}_" in path.name]
         step = max(names, default=0, key=lambda k: len(options.stream[k - 1]))
