@@ -296,9 +296,7 @@ save_figure(figures.matrix_changes(cells, options.stream), out.figures, "11_matr
 # agent.
 
 # %%
-figure = figures.estimates(
-    together, chosen, line=0, label="change of accuracy: all differences at once minus base"
-)
+figure = figures.estimates(together, chosen, line=0, label="change of accuracy: all differences at once minus base")
 save_figure(figure, out.figures, "11_all_at_once")
 save_table(together[["agent", "metric", "value", "low", "high"]], out.figures, "11_all_at_once")
 
