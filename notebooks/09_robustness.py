@@ -97,7 +97,8 @@ split = "test" if "test" in options.splits else "validation"
 # these changes the spectrum, which is all that our networks read. A detector that works only on untouched files
 # is of little use, so detectors are tested on **corrupted** images as well.
 #
-# We take the networks as they are after the last step of the stream, and four **corruptions**, each in several **severities**:
+# We take the networks as they are after the last step of the stream, and four **corruptions**, each in several
+# **severities**:
 #
 # | corruption | severity | what it does to the spectrum |
 # |---|---|---|

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.options import Options
-from samples import make_data, tiny_options
+from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.run import make_run
+from samples import SHORT, make_data, picture, tiny_options
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,3 +53,58 @@ def tiny(small_data: Path) -> Callable[..., Options]:
         return tiny_options(agent, small_data, **changes)
 
     return options
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Path, Path]:
+    root = tmp_path_factory.mktemp("trained")
+    data = make_data(root / "set", (*SHORT["stream"], "unseen"), train=8, validation=6, test=6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLDF_ROOT", str(root))
+        patch.setenv("CLDF_PROGRESS", "0")
+        return make_run(tiny_options("er", data, **SHORT)), data, root
+
+
+@pytest.fixture
+def trained(_trained, monkeypatch: pytest.MonkeyPatch) -> tuple[RunFolder, Path, Path]:
+    """A run of ER with the options SHORT of samples.py, its data set, and the root that both lie in."""
+    monkeypatch.setenv("CLDF_ROOT", str(_trained[2]))
+    monkeypatch.setenv("CLDF_PROGRESS", "0")
+    return _trained
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """Copies the run, with other logits (of fake) for the validation images of each step and domain."""
+
+    def copy(logits, name: str = "copy") -> Path:
+        folder = RunFolder(shutil.copytree(trained[0].path, tmp_path / name))
+        scores = folder.scores()
+        at = scores["split"] == "validation"
+        scores.loc[at, "logit"] = [logits(row) for row in scores[at].itertuples()]
+        folder.write_table("scores.parquet", scores)
+        return folder.path
+
+    return copy
+
+
+@pytest.fixture
+def bad_images(tmp_path):
+    """Good images, and one of each kind that cannot be scored; name → the reason's beginning."""
+    folder = tmp_path / "images"
+    picture(folder / "a.png")
+    picture(folder / "z.jpg", 48)
+    whole = picture(folder / "whole.png", 64).read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("no image")
+    (folder / "empty.png").touch()
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    frames[0].save(folder / "moving.png", save_all=True, append_images=frames[1:])
+    picture(folder / "small.png", 24)
+    return folder, {
+        "truncated.png": "unreadable (OSError",
+        "text.jpg": "unreadable (UnidentifiedImageError",
+        "empty.png": "unreadable (UnidentifiedImageError",
+        "moving.png": "animated (2 frames)",
+        "small.png": "too small (24 x 24, needed 32 x 32)",
+    }

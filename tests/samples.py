@@ -16,6 +16,7 @@ from cldf_core.data.files import file_hash
 from cldf_core.data.intake.scan import Row
 from cldf_core.data.layouts.read import read_domains
 from cldf_core.options import Options, checked
+from cldf_core.resnet import Network
 from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Batch, Samples
 
@@ -81,6 +82,15 @@ def tiny_values(data: Path) -> dict[str, Any]:
 def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
     """The checked options of an agent's run that takes about a second; keywords change them."""
     return checked({**tiny_values(data), "agent": agent, **changes})
+
+
+# Options of a short run on two domains, one unseen, with a validation split.
+SHORT: dict[str, Any] = {
+    "stream": ["first", "second"],
+    "unseen": ["unseen"],
+    "splits": ["validation", "test"],
+    "epochs": 1,
+}
 
 
 def input_spec(**changes: Any) -> InputSpec:
@@ -187,3 +197,37 @@ def animate(path: Path) -> None:
     """Writes an image of three frames."""
     frames = [Image.fromarray(photo(k)) for k in range(3)]
     frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def picture(path: Path, side: int = 32, **settings: Any) -> Path:
+    """A square image that is written there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(texture(np.random.default_rng(side), 0, side)).save(path, **settings)
+    return path
+
+
+def noisy(seed: int = 0) -> Callable[[Any], float]:
+    """Logits that tend to the right sign, and are far too large."""
+    rng = np.random.default_rng(seed)
+    return lambda row: 8 * (2 * row.label - 1) + rng.normal(0, 12)
+
+
+def moved(network: Network, seed: int) -> Network:
+    """A network whose statistics are no longer those it was made with."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 64, 64))
+    return network.eval()
+
+
+_SETS = "--training_set GAN-S VFHQ ForenSynths DeepFake --test_set GAN-S VFHQ-F ForenSynths DeepFake NeuralTextures "
+_SETS += "--continual_learning "
+# The lines of the original code's README, as they stand: by agent.
+README = {
+    "icarl": _SETS + "CL --cl_type ni --agent ICARL --retrieve random --update random --mem_size 5000 ",
+    "gdumb": _SETS + "CL --cl_type=ni --agent GDUMB --mem_size 3000 --mem_epoch 10 --minlr 0.0005 --clip 10 ",
+    "lwf": _SETS + "CL --cl_type=ni --agent LWF  ",
+    "mir": _SETS + "CL --cl_type=ni --agent ER --retrieve MIR --update random --mem_size 5000",
+    "separate": _SETS + "NoCL",
+    "sequential": _SETS + "Normal",
+}

@@ -170,7 +170,10 @@ def test_public_names_are_documented():
                 assert node in nested or ast.get_docstring(node), f"{name_of(path)}: {node.name}"
 
 
-@pytest.mark.parametrize("words", [["-c", "import cldf_core"], ["-m", "cldf_core.cli", "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [["-c", "import cldf_core"], *(["-m", "cldf_core.cli", *name, "--help"] for name in ([], ["train"], ["score"]))],
+)
 def test_the_package_and_its_help_load_no_torch(words):
     python = [sys.executable, "-X", "importtime", *words]
     started = time.perf_counter()

@@ -1,32 +1,76 @@
-"""The `cldf` command: thin, and it imports what a subcommand needs only when that is called."""
+"""The `cldf` command: one parser for all command lines; a command's work is imported only when it is called."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from cldf_core.cli import data, mini
+from cldf_core.cli import choose, data, metrics, mini, reproduce, run, score, sweep, test, train
+
+COMMANDS = (reproduce, run, sweep, train, test, score, metrics, data, mini, choose)
+RENAMED = {"--again": "--force", "--forgers": "--generators"}  # earlier versions' names of flags
+# Argparse's messages about a value, and how they are said here.
+_SENTENCES = {
+    r"^it is": "is",
+    r"^invalid int value: (.*)": r"is \1; allowed: a whole number",
+    r"^invalid float value: (.*)": r"is \1; allowed: a number",
+    r"^invalid choice: (\S+) \(choose from (.*)\)": r"is \1; allowed: \2",
+    r"^not allowed with argument": "is not allowed together with",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one sentence, by raising OptionError."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses as argparse does, and refuses what no flag of this command takes."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown(unknown[0]))
+        return parsed, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Raises OptionError instead of printing the usage."""
+        from cldf_core.options import OptionError
+
+        if found := re.match(r"argument ([^/: ]*)\S*: (.*)", message, re.DOTALL):
+            what = found[2]
+            for pattern, sentence in _SENTENCES.items():
+                what = re.sub(pattern, sentence, what)
+            message = f"{found[1] or 'the command'} {what}"
+        raise OptionError(re.sub(r"required: $", "required: a command", message))
+
+    def _unknown(self, word: str) -> str:
+        """What is wrong with a word that no flag takes, the flag that it may stand for, and all flags."""
+        flags = {name.replace("-", "_"): name for name in self._flags()}
+        allowed = f"llowed: {', '.join(flags.values())}"
+        if not word.startswith("-"):
+            return f"{word!r} belongs to no flag; a{allowed}"
+        name = word.split("=")[0]
+        if RENAMED.get(name) in self._flags():
+            return f"there is no flag {name} any more; it is called {RENAMED[name]} now"
+        close = difflib.get_close_matches(name.replace("-", "_"), flags, n=1)
+        return f"there is no flag {word!r}; " + (f"did you mean {flags[close[0]]}? A" if close else "a") + allowed
+
+    def _flags(self) -> list[str]:
+        """The flags that the help shows, each in its first long spelling."""
+        shown = [action.option_strings for action in self._actions if action.help != argparse.SUPPRESS]
+        return [next((name for name in names if name.startswith("--")), names[0]) for names in shown if names]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command line; returns the exit status: 0 done, 1 something failed, 2 a mistake in the call."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Runs a command line.
+
+    Returns:
+        The exit status: 0 done, 1 something failed, 2 a mistake in the call, 130 interrupted.
+    """
     try:
-        if words[:1] in (["train"], ["test"]):  # they have the seed's many flags, and sentences about them
-            from cldf_core.original import commands
-
-            return commands.main(words)
-        if words[:1] == ["score"]:
-            from cldf_core.detection import score
-
-            return score.command(words[1:])
-        if words[:1] == ["metrics"]:
-            from cldf_core.cli import metrics
-
-            return metrics.command(words[1:])
-        parsed = _parser().parse_args(words)
+        parsed = _parser().parse_args(arguments)
         if getattr(parsed, "cache_gb", None):
             os.environ["CLDF_CACHE_GB"] = parsed.cache_gb  # for this process and the notebooks' kernels
         return int(parsed.call(parsed) or 0)
@@ -50,48 +94,13 @@ def _is_users(error: Exception) -> bool:
     return isinstance(error, (UserError, PermissionError, FileNotFoundError))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cldf", description="Deepfake-image detection that keeps learning.")
+def _parser() -> Parser:
+    parser = Parser(prog="cldf", description="Deepfake-image detection that keeps learning.")
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     parser.set_defaults(call=lambda parsed: _version() if parsed.version else parser.print_help())
-    commands = parser.add_subparsers(title="commands", metavar="")
-
-    reproduce = commands.add_parser("reproduce", help="run the notebooks in their order, draw every figure")
-    reproduce.add_argument(
-        "--profile",
-        default="quick",
-        help="quick (the embedded benchmark), smoke (seconds) or seed (the original data, a GPU)",
-    )
-    which = reproduce.add_mutually_exclusive_group()
-    which.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="such as 04_icarl, or just 04")
-    which.add_argument("--all", action="store_true", help="every notebook (default: those up to 08)")
-    reproduce.add_argument("--again", action="store_true", help="also what is already done")
-    reproduce.set_defaults(call=_reproduce)
-
-    run = commands.add_parser("run", help="run one notebook with parameters of your choice")
-    run.add_argument("notebook", help="such as 04_icarl, or just 04")
-    run.add_argument("--profile", default="quick", help="quick, smoke or seed")
-    run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
-    run.add_argument("--again", action="store_true", help="even if it was done with the same inputs")
-    run.set_defaults(call=_run)
-
-    sweep = commands.add_parser("sweep", help="train many agents, seeds or settings, and compare them")
-    sweep.add_argument("grid", help="a file in params/grids/: seeds, memory, orders or passes")
-    sweep.add_argument("--profile", default="quick", help="quick, smoke or seed")
-    sweep.add_argument("--dry-run", action="store_true", help="list the runs and whether they are done; train nothing")
-    sweep.set_defaults(call=_sweep)
-    for part in (reproduce, run, sweep):
-        part.add_argument("--cache-gb", metavar="GB", help="that all spectra in data/spectra may take")
-
-    commands.add_parser("train", help="train an agent with the original research code's flags (cldf train --help)")
-    commands.add_parser("test", help="test a checkpoint with the original research code's flags")
-
-    data.add_command(commands)
-    commands.add_parser("score", help="P(fake) and a verdict for images of any kind (cldf score --help)")
-
-    commands.add_parser("metrics", help="every metric of runs and score files, with intervals (cldf metrics --help)")
-
-    mini.add_command(commands)
+    subparsers = parser.add_subparsers(title="commands", metavar="")
+    for command in COMMANDS:
+        command.add_command(subparsers)
     return parser
 
 
@@ -99,37 +108,3 @@ def _version() -> None:
     from cldf_core import __version__
 
     print(__version__)
-
-
-def _reproduce(parsed: argparse.Namespace) -> int:
-    from cldf_core.workflow import notebooks
-
-    results = notebooks.reproduce(parsed.profile, parsed.only, force=parsed.again, everything=parsed.all)
-    print(notebooks.summary(results))
-    return int(any(result.status in ("failed", "not run") for result in results))
-
-
-def _run(parsed: argparse.Namespace) -> int:
-    from cldf_core.options import OptionError, from_text
-    from cldf_core.workflow import notebooks
-
-    changes = {}
-    for pair in parsed.parameter:
-        name, sign, text = pair.partition("=")
-        if not sign:
-            raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
-        changes[name] = from_text(name, text)
-    notebook = notebooks.notebook_name(parsed.notebook)
-    result = notebooks.execute(notebooks.notebook_parameters(notebook, parsed.profile, changes), force=parsed.again)
-    print(notebooks.summary([result]))
-    return int(result.status == "failed")
-
-
-def _sweep(parsed: argparse.Namespace) -> int:
-    from cldf_core.workflow import sweep
-
-    return sweep.command(parsed.grid, parsed.profile, dry=parsed.dry_run)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,27 +7,21 @@ import glob
 import io
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from cldf_core.options import UserError
 
 if TYPE_CHECKING:  # `cldf metrics --help` does not wait for it
     import pandas as pd
 
-DESCRIPTION = "Every metric of runs and of score files, with 95 % intervals."
 FORMATS = ("table", "csv", "json", "parquet")
 _TEXT_COLUMNS = ("run", "agent", "seed", "step", "domain", "metric", "first", "second")
 _WITH_INTERVAL = ("value", "difference")
 
 
-def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the subcommand and its flags."""
-    _add_flags(subparsers.add_parser("metrics", help="every metric of runs and score files", description=DESCRIPTION))
-
-
-def _add_flags(parser: argparse.ArgumentParser) -> None:
+def add_command(subparsers: Any) -> None:
+    """Adds `cldf metrics` with its flags."""
+    about = "Every metric of runs and of score files, with 95 % intervals."
+    parser = subparsers.add_parser("metrics", help="every metric of runs and score files", description=about)
     add = parser.add_argument
     add(
         "runs",
@@ -52,22 +46,16 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add("--resamples", type=int, default=1000, help="of the bootstrap over groups (default: 1000)")
     add("--format", choices=FORMATS, help="default: what --out ends with, else table")
     add("--out", type=Path, help="file for the result; with --compare a second one ends with -compare")
-    parser.set_defaults(call=run)
+    parser.set_defaults(call=call)
 
 
-def command(words: Sequence[str]) -> int:
-    """Runs `cldf metrics` with these words."""
-    parser = argparse.ArgumentParser(prog="cldf metrics", description=DESCRIPTION)
-    _add_flags(parser)
-    return run(parser.parse_args(words))
-
-
-def run(parsed: argparse.Namespace) -> int:
+def call(parsed: argparse.Namespace) -> int:
     """Computes and writes the metrics that the command line names; returns 0.
 
     Raises:
         UserError: as `metric_table` and `compare`; or --resamples, --format or --out cannot be what they are.
     """
+    from cldf_core.options import UserError
     from cldf_core.results.compare import compare
     from cldf_core.results.metric_table import metric_table
 
@@ -113,6 +101,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _check_out(out: Path) -> None:
     """Checks before the work, not after it, that a file can be written there."""
+    from cldf_core.options import UserError
+
     if out.is_dir():
         raise UserError(f"--out {out} is a folder; needed: a file")
     try:
@@ -124,6 +114,7 @@ def _check_out(out: Path) -> None:
 def _write(result: str | pd.DataFrame, out: Path | None) -> None:
     """Prints a text, or writes a text or a table to a file."""
     from cldf_core.data.files import whole_file
+    from cldf_core.options import UserError
 
     if out is None:
         print(result, end="")

@@ -61,14 +61,11 @@ class Detector:
         return "fake" if probability >= self.threshold else "real"
 
 
-def load_detector(
-    model: str | None, *, step: int | None = None, threshold: str | float = 0.5, band: float = 0.1
-) -> Detector:
+def load_detector(model: str, *, step: int | None = None, threshold: str | float = 0.5, band: float = 0.1) -> Detector:
     """A detector from a run, or from a file with weights.
 
     Args:
-        model: a run's folder or its name in runs/, a model-step<k>.safetensors or a .pth file; None takes the
-            newest of the runs that `cldf reproduce` makes of MIR.
+        model: a run's folder or its name in runs/, a model-step<k>.safetensors or a .pth file.
         step: of a run, from 1; None takes the last.
         threshold: the P(fake) from which the verdict is "fake"; "validation" takes that with the best balanced
             accuracy on the validation images of the domains seen so far.
@@ -147,12 +144,12 @@ def _declared(threshold: str | float) -> float | None:
     raise UserError(f"--threshold is {threshold!r}; allowed: a number between 0 and 1, or validation")
 
 
-def _loaded(model: str | None, step: int | None) -> tuple[Detector, pd.DataFrame | None]:
+def _loaded(model: str, step: int | None) -> tuple[Detector, pd.DataFrame | None]:
     """The detector with nothing but its network and origin, and what `_validation` gives of its run."""
     from cldf_core.data.runtime import project_root
 
-    path = Path(model).expanduser() if model else _default_run()
-    if model and not path.exists():
+    path = Path(model).expanduser()
+    if not path.exists():
         path = project_root() / "runs" / model
     if path.is_dir():
         path = _weights_of_run(path, step)
@@ -171,26 +168,6 @@ def _loaded(model: str | None, step: int | None) -> tuple[Detector, pd.DataFrame
             "model-step<k>.safetensors of iCaRL, or a .pth file of another agent"
         )
     return detector, _validation(path, detector)
-
-
-def _default_run() -> Path:
-    """The folder of the newest run that notebook 07 makes of MIR in the quick profile; computes nothing."""
-    from cldf_core.data.runtime import project_root
-    from cldf_core.runs.folder import SCORES, RunFolder
-    from cldf_core.workflow.notebooks import notebook_parameters
-
-    try:
-        wanted = notebook_parameters("07_er_and_mir", "quick").options("mir").model_dump()
-    except UserError as error:  # outside the project's folder
-        raise UserError(f"there is no default model ({error}); allowed: --model with a run or a file") from None
-    runs = [RunFolder(path) for path in (project_root() / "runs").glob("mir-*")]
-    made = [run.path for run in runs if run.finished and run.manifest["options"] == wanted]
-    if not made:
-        raise UserError(
-            f"there is no default model in {project_root() / 'runs'}; cldf reproduce --only 07 makes it, or name "
-            "another one with --model"
-        )
-    return max(made, key=lambda path: (path / SCORES).stat().st_mtime)
 
 
 def _weights_of_run(path: Path, step: int | None) -> Path:
@@ -218,10 +195,11 @@ def _detector(path: Path) -> Detector:
 
     from cldf_core.data.mini.build import EMBEDDED
     from cldf_core.data.runtime import project_root
-    from cldf_core.runs.checkpoints import load_network, read_original_checkpoint
+    from cldf_core.detection.pth import read_checkpoint
+    from cldf_core.runs.checkpoints import load_network
 
     if path.suffix == ".pth":
-        network, options, known = read_original_checkpoint(path)
+        network, options, known = read_checkpoint(path)
         # `cldf train` names its files after the domain; those of others do not hold our options.
         names = [k for k, name in enumerate(options.stream, start=1) if f"_{name}_" in path.name]
         step = max(names, default=0, key=lambda k: len(options.stream[k - 1]))

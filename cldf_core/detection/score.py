@@ -1,19 +1,13 @@
-"""`cldf score`: P(fake) and a verdict for images that belong to no data set, by a network that was trained before."""
+"""P(fake) and a verdict for images that belong to no data set, by a network that was trained before."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import glob
-import io
-import json
 import os
-import sys
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +21,6 @@ if TYPE_CHECKING:  # `cldf --help` reads the flags below and does not wait for t
 
 BATCH = 64  # files that go through the network at once
 AHEAD = 2 * BATCH  # files that are read before the network asks for them
-FORMATS = ("table", "csv", "json")
 COLUMNS = ("file", "logit", "probability", "verdict", "reason")
 
 
@@ -114,63 +107,6 @@ def score(
     return pd.DataFrame(dict(zip(COLUMNS, (names, logits, probability, verdicts, reasons), strict=True)))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `cldf score`."""
-    add = parser.add_argument
-    add("files", nargs="+", metavar="FILE|FOLDER|GLOB", help="images, folders of images, patterns")
-    add("--model", help="a run's folder or name, a .safetensors or .pth file (default: what cldf reproduce made)")
-    add("--step", type=int, help="of the run, from 1 (default: the last)")
-    add("--threshold", default="0.5", help="P(fake) from which it is fake, or: validation (default: 0.5)")
-    add("--band", type=float, default=0.1, help="closer to the threshold than this: cannot say (default: 0.1)")
-    add("--format", choices=FORMATS, help="default: what --out ends with, else table")
-    add("--out", type=Path, help="file for the result")
-    add("--workers", type=int, help="threads that read images (default: one for each processor)")
-
-
-def command(words: Sequence[str]) -> int:
-    """`cldf score` with these words; as `main`."""
-    parser = argparse.ArgumentParser(prog="cldf score", description="P(fake) and a verdict for any images.")
-    add_arguments(parser)
-    return main(parser.parse_args(words))
-
-
-def main(parsed: argparse.Namespace) -> int:
-    """Scores what the command line names and prints it; returns 0, or 1 where not one image could be scored.
-
-    Raises:
-        UserError: as `files_of` and `load_detector`; or --workers or --out cannot be what they are.
-    """
-    from cldf_core.data.files import whole_file
-    from cldf_core.detection.detector import load_detector
-
-    ending = parsed.out.suffix[1:].lower() if parsed.out else ""
-    how = parsed.format or (ending if ending in FORMATS else "table")
-    if parsed.workers is not None and parsed.workers < 1:
-        raise UserError(f"--workers is {parsed.workers}; allowed: a whole number from 1")
-    if parsed.out and parsed.out.is_dir():
-        raise UserError(f"--out {parsed.out} is a folder; needed: a file")
-    files = files_of(parsed.files)
-    detector = load_detector(parsed.model, step=parsed.step, threshold=parsed.threshold, band=parsed.band)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console may lack letters of a file's name
-            stream.reconfigure(errors="backslashreplace")
-    told = sys.stdout if how == "table" else sys.stderr
-    with contextlib.ExitStack() as stack:
-        try:  # before the work, not after it
-            partial = stack.enter_context(whole_file(parsed.out)) if parsed.out else None
-        except OSError as error:
-            raise UserError(f"--out {parsed.out} cannot be written: {error.strerror}") from None
-        print(heading := _heading(detector), file=told, flush=True)
-        scores = score(files, detector, workers=parsed.workers)
-        text = _text(scores, detector, how)
-        if partial:
-            partial.write_text(heading + text if how == "table" else text, encoding="utf-8", newline="\n")
-        else:
-            sys.stdout.write(text)
-    print(_summary(scores), file=told)
-    return int(bool((scores["reason"] != "").all()))
-
-
 def _in_order(pool: ThreadPoolExecutor, files: Sequence[Path], options: Options) -> Iterator[np.ndarray | str]:
     """`_input` of every file, computed a little ahead."""
     waiting: deque[Future[np.ndarray | str]] = deque()
@@ -207,44 +143,3 @@ def _below(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found.extend(Path(at, name) for name in files if not name.startswith("."))
     return found
-
-
-def _heading(detector: Detector) -> str:
-    """What a reader of the scores has to know of the detector."""
-    low, high = detector.band or (0, 0)
-    calibrated = f"calibrated on validation images (temperature {detector.temperature or 1:.3g})"
-    rows = [
-        ("model", f"{detector.options.agent}, {detector.name}"),
-        ("trained on", ", ".join(detector.trained_on) or "not known"),
-        ("P(fake)", calibrated if detector.temperature else "not calibrated"),
-        ("threshold", f"{detector.threshold:.4g} ({detector.threshold_from})"),
-        ("cannot say", f"P(fake) between {max(low, 0):.4g} and {min(high, 1):.4g}" if detector.band else "never"),
-        *(("note", note) for note in detector.notes),
-    ]
-    return "\n".join(f"{name:<12}{text}" for name, text in rows) + "\n"
-
-
-def _text(scores: pd.DataFrame, detector: Detector, how: str) -> str:
-    """The scores as a table, CSV or JSON."""
-    calibrated = detector.temperature is not None
-    if how == "csv":
-        return scores.assign(threshold=detector.threshold, calibrated=calibrated).to_csv(
-            index=False, lineterminator="\n"
-        )
-    if how == "json":
-        facts = {f.name: getattr(detector, f.name) for f in fields(detector) if f.name not in ("network", "options")}
-        images = scores.astype(object).where(scores.notna(), None).to_dict("records")
-        facts |= {"agent": detector.options.agent, "calibrated": calibrated}
-        return json.dumps({"detector": facts, "images": images}, indent=1) + "\n"
-    lines = ["\nP(fake)  verdict     file\n"]
-    for row in scores[scores["reason"] == ""].itertuples():
-        lines.append(f"{row.probability:7.4f}  {row.verdict:<10}  {row.file}\n")
-    return "".join(lines) + "\n"
-
-
-def _summary(scores: pd.DataFrame) -> str:
-    """How many images had which verdict; and those that could not be scored, each with the reason."""
-    bad = scores[scores["reason"] != ""]
-    counts = [f"{(scores['verdict'] == verdict).sum()} {verdict}" for verdict in ("fake", "real", "cannot say")]
-    lines = [f"{len(scores)} images: {', '.join(counts)}, {len(bad)} not scored"]
-    return "\n".join([*lines, *(f"not scored: {row.file}: {row.reason}" for row in bad.itertuples())])

@@ -79,7 +79,7 @@ def forest(
 def matrix_changes(cells: pd.DataFrame, stream: Sequence[str], *, columns: int = 4) -> Figure:
     """Draws a panel for each switch: how the matrix changes, cell by cell.
 
-    A cell is bold, with a dot, where its interval leaves 0 out.
+    A cell is bold, with a dot, where its interval excludes 0.
 
     Args:
         cells: from `cells.cell_changes`, with columns agent and switch besides.

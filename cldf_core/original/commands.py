@@ -1,15 +1,16 @@
-"""The seed's commands: `cldf train …` and `cldf test …` in place of `python ./run.py …`, with the same flags."""
+"""The original code's commands: `cldf train …` and `cldf test …` in place of `python ./run.py …`."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cldf_core.options import Options, UserError, checked
-from cldf_core.original.flags import BANDS, BASELINES, FLAGS, WITHOUT_EFFECT, device, options_of, parse
+from cldf_core.original.flags import BASELINES, FLAGS, WITHOUT_EFFECT, completed, device, options_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,93 +19,114 @@ if TYPE_CHECKING:
     from cldf_core.resnet import Network
     from cldf_core.runs.folder import RunFolder
 
-# What the seed's run_all_train.py calls, one after another.
-_ALL = "--training_set GAN-S VFHQ ForenSynths DeepFake --test_set GAN-S VFHQ ForenSynths DeepFake NeuralTextures "
+# What the original's run_all_train.py calls, one after another.
+_STREAM = ["GAN-S", "VFHQ", "ForenSynths", "DeepFake"]
+_ALL: dict[str, Any] = {"training_set": _STREAM, "test_set": [*_STREAM, "NeuralTextures"]}
 RUN_ALL = {
-    "iCaRL": _ALL + "--agent ICARL --mem_size 5000",
-    "GDumb": _ALL + "--agent GDUMB --mem_size 3000 --mem_epoch 10 --minlr 0.0005 --clip 10",
-    "LwF": _ALL + "--agent LWF",
-    "MIR": _ALL + "--agent ER --retrieve MIR --mem_size 5000",
+    "iCaRL": {**_ALL, "agent": "ICARL", "mem_size": 5000},
+    "GDumb": {**_ALL, "agent": "GDUMB", "mem_size": 3000, "mem_epoch": 10, "minlr": 0.0005, "clip": 10.0},
+    "LwF": {**_ALL, "agent": "LWF"},
+    "MIR": {**_ALL, "agent": "ER", "retrieve": "MIR", "mem_size": 5000},
 }
 
-# Our metric, the seed's word for it (real images are its positives), and how it is printed.
+# A metric here: the original's word for it, which is printed too (real images are its positives).
 WORDS = {"accuracy": "Accuracy", "accuracy on real": "TPR", "accuracy on fake": "TNR"}
 
 FROM_SCRATCH = "the ImageNet weights could not be had, so the network is trained from scratch (weights: null)"
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs `train …` or `test …`; returns the exit status.
+def train(parsed: argparse.Namespace) -> int:
+    """Trains as the flags of a command line ask for, or tests where they say --runtest.
+
+    Returns:
+        The exit status: 0, or 1 where a checkpoint of a folder could not be tested.
 
     Raises:
-        UserError: an unknown flag or name, or a value that is not allowed.
+        UserError: an unknown name, or a value that is not allowed.
     """
-    command, *rest = words
-    given = parse(command, rest)
-    testing = command == "test" or given.runtest or given.runtestall
-    if given.all and testing:
-        raise UserError("--all trains; to test every checkpoint of a folder: --runtestall True --model_dir FOLDER")
-    for name in _idle(given, testing):
+    flags = completed(parsed)
+    if flags.runtest or flags.runtestall:
+        return test(parsed)
+    for name in _idle(flags):
         _note(f"{name} changes nothing here")
-    if given.all:
-        return _train_all(command, [word for word in rest if word != "--all"])
-    return _test(given) if testing else _train(given)
+    return _train_all(parsed) if flags.all else _train(flags)
 
 
-def _idle(given: argparse.Namespace, testing: bool) -> list[str]:
-    """The flags that were given and change nothing, with the reason where it is not plain."""
-    idle = [f"--{name}" for name in WITHOUT_EFFECT if hasattr(given, name)]
-    if testing:
-        return idle
-    if hasattr(given, "loadmodel"):
+def test(parsed: argparse.Namespace) -> int:
+    """Tests the checkpoints that the flags of a command line name; returns and raises as `train`."""
+    flags = completed(parsed)
+    if flags.all:
+        raise UserError("--all trains; to test every checkpoint of a folder: --runtestall True --model_dir FOLDER")
+    for name in _without_effect(flags):
+        _note(f"{name} changes nothing here")
+    return _test(flags)
+
+
+def _without_effect(flags: argparse.Namespace) -> list[str]:
+    return [f"--{name}" for name in WITHOUT_EFFECT if hasattr(flags, name)]
+
+
+def _idle(flags: argparse.Namespace) -> list[str]:
+    """The flags of a training that change nothing, with the reason where it is not plain."""
+    idle = _without_effect(flags)
+    if hasattr(flags, "loadmodel"):
         idle.append("--loadmodel without --runtest True")
-    if given.retrieve == "MIR" and (given.continual_learning in BASELINES or given.agent != "ER"):
+    if flags.retrieve == "MIR" and (flags.continual_learning in BASELINES or flags.agent != "ER"):
         idle.append("--retrieve MIR, which is for --agent ER,")
-    if hasattr(given, "ns_type") and not any(getattr(given, "ns_factor", ())):
-        idle.append(f"--ns_type {given.ns_type} without a factor above 0 in --ns_factor")
+    if hasattr(flags, "ns_type") and not any(getattr(flags, "ns_factor", ())):
+        idle.append(f"--ns_type {flags.ns_type} without a factor above 0 in --ns_factor")
     return idle
 
 
-def _train(given: argparse.Namespace) -> int:
-    """Trains, tests after every domain, and writes a checkpoint for each, as the seed did."""
+def _train(flags: argparse.Namespace) -> int:
+    """Trains, tests after every domain, and writes a checkpoint for each, as the original does."""
     from cldf_core.runs.run import make_run
 
-    options_of(given)
-    # Whatever can go wrong is told before the hours of training, not after.
-    _check_folders(given)
-    _, untested = _domains(given, given.training_set)
-    options, scratch = _with_weights(options_of(given))
+    options_of(flags)  # a mistake is told before the hours of training, not after
+    _check_folders(flags)
+    domains, untested = _domains(flags, flags.training_set)
+    flags.test_set = [domain.name for domain in domains]
+    options, scratch = _with_weights(options_of(flags))
     notes = untested + scratch
     if (unused := len(options.severities) - options.chunks) > 0 and options.corruption != "none":
         notes.append(f"a domain is seen in {options.chunks} chunks, so the last {unused} of --ns_factor are not used")
     for note in notes:
         _note(note)
     tables = []
-    for run in range(given.num_runs):
-        own = checked({**options.model_dump(), "seed": options.seed + run})
-        folder = make_run(own)
+    for seed in range(options.seed, options.seed + flags.num_runs):
+        options = checked({**options.model_dump(), "seed": seed})
+        folder = make_run(options)
         _record(notes, folder)
-        again = f", resumed {times} times" if (times := folder.manifest.get("resumed")) else ""
-        print(
-            f"\n{given.continual_learning}: {own.agent}, variant {own.variant}, seed {own.seed}{again}: {folder.path}"
-        )
-        tables.append(_results(folder, own, given.test_set))
-        _write_checkpoints(folder, own, given)
-        if given.enable_logging:
-            _write_events(folder, given.log_dir)
-    if given.num_runs > 1:
+        resumed = f", resumed {times} times" if (times := folder.manifest.get("resumed")) else ""
+        what = f"{options.agent}, variant {options.variant}, seed {seed}{resumed}"
+        print(f"\n{flags.continual_learning}: {what}: {folder.path}")
+        tables.append(_results(folder, options, flags.test_set))
+        _write_checkpoints(folder, options, flags)
+        if flags.enable_logging:
+            _write_events(folder, flags.log_dir)
+    if flags.num_runs > 1:
         _print_spread(tables)
     return 0
 
 
-def _train_all(command: str, rest: Sequence[str]) -> int:
-    lines = {name: parse(command, [*line.split(), *rest]) for name, line in RUN_ALL.items()}
-    for given in lines.values():
-        options_of(given)  # a mistake in the call of the last agent is told before the first is trained
-    for name, given in lines.items():
-        print(f"\n{name}: cldf {command} {RUN_ALL[name]}", *rest)
-        _train(given)
+def _train_all(parsed: argparse.Namespace) -> int:
+    """Trains the four agents of RUN_ALL; a flag of the command line is stronger than one of these."""
+    calls = {name: completed(parsed, **changes) for name, changes in RUN_ALL.items()}
+    for flags in calls.values():
+        options_of(flags)  # a mistake in the call of the last agent is told before the first is trained
+    for name, flags in calls.items():
+        print(f"\n{name}: cldf train {_line({**RUN_ALL[name], **vars(parsed)})}")
+        _train(flags)
     return 0
+
+
+def _line(flags: Mapping[str, Any]) -> str:
+    """Flags as they are written in a command line."""
+    words = []
+    for name, value in flags.items():
+        if name not in ("all", "call", "version"):
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
 
 
 def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd.DataFrame:
@@ -120,7 +142,7 @@ def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd
         for name in test_set:
             cell = scores[(scores["step"] == step) & (scores["domain"] == name) & (scores["split"] == "test")]
             values = detection(cell["label"].to_numpy(), cell["score"].to_numpy(), names=list(WORDS))
-            print(_line(name, values))
+            print(_accuracies(name, values))
             rows.append({"step": step, "trained": trained, "domain": name, **values})
     return pd.DataFrame(rows)
 
@@ -132,8 +154,8 @@ def _record(notes: Sequence[str], folder: RunFolder) -> None:
         folder.write_manifest({**manifest, "notes": [*manifest["notes"], *new]})
 
 
-def _line(name: str, values: dict[str, float]) -> str:
-    """One test set's accuracies; the seed's words in brackets. A class without images has none."""
+def _accuracies(name: str, values: dict[str, float]) -> str:
+    """The accuracies on a test set, with the original's words in brackets; a class without images has none."""
     parts = [f"{metric} {values[metric]:.4f} ({word})" for metric, word in WORDS.items()]
     return f"Test set: {name} - " + " - ".join(parts).replace("nan", "–")
 
@@ -150,20 +172,18 @@ def _print_spread(tables: Sequence[pd.DataFrame]) -> None:
         print(f"Test set: {name} - accuracy {mean:.4f} [{low:.4f}, {high:.4f}]")
 
 
-def _write_checkpoints(folder: RunFolder, options: Options, given: argparse.Namespace) -> None:
-    """A .pth for every domain, named as the seed's; MIR, variant "paper" and further seeds have names of their own."""
-    from cldf_core.runs.checkpoints import load_network, write_original_checkpoint
+def _write_checkpoints(folder: RunFolder, options: Options, flags: argparse.Namespace) -> None:
+    """Writes a .pth for every domain."""
+    from cldf_core.original.pth import file_name, write_checkpoint
+    from cldf_core.runs.checkpoints import load_network
 
-    kind = given.continual_learning + ("" if given.continual_learning in BASELINES else f"_{options.agent.upper()}")
-    input_ = f"{'fft' if options.feature == 'spectrum' else 'image'}_{BANDS.index(options.band)}"
-    model = "resnet" if options.network == "resnet34" else options.network
-    more = ("" if options.variant == "original" else "_paper") + (f"_seed{options.seed}" if given.num_runs > 1 else "")
     if options.variant == "paper" and options.agent == "icarl":
         return _note("no .pth is written: the paper's iCaRL decides by means of exemplars, which it cannot hold")
-    for step, name in enumerate(options.stream, start=1):
-        path = given.model_dir / f"{kind}_{name}_{input_}_{model}{more}_checkpoint_latest.pth"
-        write_original_checkpoint(load_network(folder.path / f"model-step{step}.safetensors")[0], options, path)
-        print(f"checkpoint: {path}")
+    for step, domain in enumerate(options.stream, start=1):
+        name = file_name(options, domain, flags.continual_learning, several_seeds=flags.num_runs > 1)
+        network, _ = load_network(folder.path / f"model-step{step}.safetensors")
+        write_checkpoint(network, options, flags.model_dir / name)
+        print(f"checkpoint: {flags.model_dir / name}")
     return None
 
 
@@ -199,40 +219,40 @@ def _event_writer() -> Any:
     return SummaryWriter
 
 
-def _test(given: argparse.Namespace) -> int:
+def _test(flags: argparse.Namespace) -> int:
     """Tests one checkpoint, or all in a folder; of these, one that cannot be read does not stop the others."""
-    from cldf_core.runs.checkpoints import checkpoints_in, read_original_checkpoint
+    from cldf_core.detection.pth import checkpoints_in, read_checkpoint
 
-    paths = [given.loadmodel] if getattr(given, "loadmodel", None) else []
-    if given.runtestall:
-        paths = checkpoints_in(given.model_dir)
+    paths = [flags.loadmodel] if getattr(flags, "loadmodel", None) else []
+    if flags.runtestall:
+        paths = checkpoints_in(flags.model_dir)
     if not paths:
-        what = f"{given.model_dir} holds no .pth file" if given.runtestall else "no checkpoint is named"
+        what = f"{flags.model_dir} holds no .pth file" if flags.runtestall else "no checkpoint is named"
         raise UserError(f"{what}; needed: --loadmodel FILE, or --runtestall True with --model_dir FOLDER")
-    domains, untested = _domains(given)
+    domains, untested = _domains(flags)
     for note in untested:
         _note(note)
     failed = 0
     for path in paths:
         try:
-            network, options, _ = read_original_checkpoint(path)
+            network, options, _ = read_checkpoint(path)
         except UserError as error:
-            if not given.runtestall:
+            if not flags.runtestall:
                 raise
             print(f"\nleft aside: {error}", file=sys.stderr)
             failed += 1
             continue
         print(f"\n{path}")
         for domain in domains:
-            print(_line(domain.name, _scored(network, options, domain, given)), flush=True)
+            print(_accuracies(domain.name, _scored(network, options, domain, flags)), flush=True)
     return int(failed > 0)
 
 
-def _scored(network: Network, options: Options, domain: Domain, given: argparse.Namespace) -> dict[str, float]:
+def _scored(network: Network, options: Options, domain: Domain, flags: argparse.Namespace) -> dict[str, float]:
     """Accuracies of a checkpoint's network on a test set."""
     from dataclasses import replace
+    from functools import partial
 
-    from cldf_core.agents import build_agent
     from cldf_core.data.cache import spectra
     from cldf_core.data.runtime import project_root, thread_count
     from cldf_core.evaluation.metrics import detection
@@ -240,63 +260,63 @@ def _scored(network: Network, options: Options, domain: Domain, given: argparse.
     from cldf_core.runs.notes import data_notes
     from cldf_core.runs.run import domain_samples
 
-    if getattr(given, "model", options.network) != options.network:
-        _note(f"the file holds a {options.network}, so --model {given.model} is left aside")
-    flags = [flag for flag in ("feature", "mode", "jpg_level", "resize_size", "threads") if hasattr(given, flag)]
-    changes = {FLAGS[flag][0]: getattr(given, flag) for flag in flags}
-    changes |= {"agent": "sequential", "device": device(given), "untested": [], "splits": ["test"]}
+    if getattr(flags, "model", options.network) != options.network:
+        _note(f"the file holds a {options.network}, so --model {flags.model} is left aside")
+    names = [name for name in ("feature", "mode", "jpg_level", "resize_size", "threads") if hasattr(flags, name)]
+    changes = {FLAGS[name][0]: getattr(flags, name) for name in names}
+    changes |= {"agent": "sequential", "untested": [], "splits": ["test"]}
     options = checked({**options.model_dump(), **changes}, where="cldf test")
-    agent = build_agent(options)
-    agent.network = network.to(agent.device)
     table = domain.table[domain.table["split"] == "test"]
     read = spectra(replace(domain, table=table), options, project_root() / "data" / "spectra")
     for note in data_notes(options, {domain.name: read}, {(domain.name, "test")}):
         _note(note)
-    labels = read.table["label"].to_numpy()
+    score = partial(network.to(device(flags)).score, mixed_precision=options.mixed_precision)
     with thread_count(options.threads):
-        logits = score_samples(agent.score, domain_samples(read, read.table))
+        logits = score_samples(score, domain_samples(read, read.table))
     # The verdict is "fake" from logit 0 up, that is from P(fake) = 0.5.
-    return detection(labels, logits, threshold=0.0, names=list(WORDS))
+    return detection(read.table["label"].to_numpy(), logits, threshold=0.0, names=list(WORDS))
 
 
-def _check_folders(given: argparse.Namespace) -> None:
+def _check_folders(flags: argparse.Namespace) -> None:
     for flag in ("model_dir", "log_dir"):
-        if (path := getattr(given, flag)).exists() and not path.is_dir():
+        if (path := getattr(flags, flag)).exists() and not path.is_dir():
             raise UserError(f"--{flag} is {path}, which is a file; needed: a folder, or a name for a new one")
-    if given.enable_logging:
+    if flags.enable_logging:
         _event_writer()
 
 
-def _domains(given: argparse.Namespace, training: Sequence[str] = ()) -> tuple[list[Domain], list[str]]:
-    """The domains of --test_set but for those without test images, which leave the flag; and a note on each of these.
+def _domains(flags: argparse.Namespace, training: Sequence[str] = ()) -> tuple[list[Domain], list[str]]:
+    """The domains of --test_set that have test images, and a note on each that has none.
 
-    So the README's lines and run_all_train.py's go through on one data set, which may have VFHQ's training images
-    and VFHQ-F's test images alone. The domains to train on are only looked at.
+    So the lines of the original's README and of run_all_train.py run on one data set, even if it has VFHQ's training
+    images and VFHQ-F's test images alone. The domains to train on are only checked.
+
+    Raises:
+        UserError: no domain has test images, or one to train on has no training images.
     """
     from cldf_core.data.layouts.read import data_folder, read_domains
 
-    folder = data_folder(given.data)
-    names = list(dict.fromkeys([*training, *given.test_set]))
+    folder = data_folder(flags.data)
+    names = list(dict.fromkeys([*training, *flags.test_set]))
     domains = dict(zip(names, read_domains(folder, names), strict=True))
     for name in training:
         if not (domains[name].table["split"] == "train").any():
             raise UserError(f"{name} in {folder} has no training images (folders trainA, trainB), so it cannot train")
     tested = {name for name, domain in domains.items() if (domain.table["split"] == "test").any()}
-    untested = [name for name in given.test_set if name not in tested]
-    if len(untested) == len(given.test_set):
+    untested = [name for name in flags.test_set if name not in tested]
+    if len(untested) == len(flags.test_set):
         raise UserError(f"there are no test images (folders testA, testB) of {', '.join(untested)} in {folder}")
-    given.test_set = [name for name in given.test_set if name in tested]
     notes = [f"{name} has no test images (folders testA, testB), so it is not tested" for name in untested]
-    return [domains[name] for name in given.test_set], notes
+    return [domains[name] for name in flags.test_set if name in tested], notes
 
 
 def _with_weights(options: Options) -> tuple[Options, list[str]]:
-    """The options with ImageNet weights in the variant original, which starts from them; and what is to be noted.
+    """The options, with ImageNet weights in the variant "original", which starts from them; and notes.
 
-    Where there are none, training starts from scratch. Weights that were asked for have to be there.
+    Where ImageNet weights cannot be had, training starts from scratch, unless --weights asks for them.
 
     Raises:
-        UserError: the weights that were asked for cannot be had, or do not fit.
+        UserError: the weights that --weights names cannot be had, or do not fit.
     """
     from cldf_core.resnet import build_network
 
@@ -310,8 +330,9 @@ def _with_weights(options: Options) -> tuple[Options, list[str]]:
         if not asked:
             _note(f"torchvision could not get the ImageNet weights: {error.__cause__ or error}")
             return options, [FROM_SCRATCH]
-        own = type(error) is ValueError or isinstance(error, FileNotFoundError)  # build_network's sentences
-        why = f"{error}" if own else f"weights is {asked!r}, which cannot be read as weights ({type(error).__name__})"
+        why = f"weights is {asked!r}, which cannot be read as weights ({type(error).__name__})"
+        if type(error) is ValueError or isinstance(error, FileNotFoundError):
+            why = str(error)  # a sentence of build_network
         raise UserError(f"--{why}") from None
     return checked({**options.model_dump(), "weights": wanted}), []
 

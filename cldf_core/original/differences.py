@@ -1,7 +1,7 @@
-"""The traps of the original research code: one switch each, the run it is compared with, the line that explains it.
+"""The differences of the original code from the papers: a switch each, its two runs, the line that explains it.
 
-Every value is read from `Options` (the paper's) and from `SEED` (the research code's). Importing this module
-does not import torch.
+Every value is read from `Options` (the papers') and `ORIGINAL` (the original code's). Importing this module does not
+import torch.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from cldf_core.workflow.parameters import Parameters
 
 
 @dataclass(frozen=True)
-class Trap:
-    """One difference between the papers and the research code.
+class Difference:
+    """One difference of the original code from the papers.
 
     Attributes:
         agent: with whom it is shown; what concerns the stream is shown with sequential fine-tuning.
-        switches: the options that take the research code's value; nearly always one.
+        switches: the options that take the original's value; nearly always one.
         line: a file of the package, and words that stand in one of its lines and in no other.
-        meaning: what goes wrong, in a sentence.
-        base: options that have the research code's value in both runs, since the switch needs them.
+        meaning: what it does, in a sentence.
+        base: options that have the original's value in both runs, since the switch needs them.
     """
 
     agent: str
@@ -38,36 +38,41 @@ class Trap:
 
     @property
     def name(self) -> str:
-        """Its switches, and in brackets what both runs take from the research code."""
-        return ", ".join(self.switches) + (f" [{', '.join(self.base)}]" if self.base else "")
+        """Its switches, and in brackets what both runs take from the original."""
+        return self.switch + (f" [{', '.join(self.base)}]" if self.base else "")
+
+    @property
+    def switch(self) -> str:
+        """Its switches."""
+        return ", ".join(self.switches)
 
     @property
     def paper(self) -> str:
         """The papers' values."""
-        return ", ".join(_said(AGENTS[self.agent].model_fields[name].default) for name in self.switches)
+        return ", ".join(_text(AGENTS[self.agent].model_fields[name].default) for name in self.switches)
 
     @property
     def original(self) -> str:
-        """The research code's values."""
-        return ", ".join(_said(original_value(self.agent, name)) for name in self.switches)
+        """The original's values."""
+        return ", ".join(_text(original_value(self.agent, name)) for name in self.switches)
 
     @property
-    def beside(self) -> str:
+    def compared_with(self) -> str:
         """The run that it is compared with, in words."""
         if self.switches == ("chunks",):
             return "chunks = " + self.paper
-        return ", ".join(f"{name} = {_said(original_value(self.agent, name))}" for name in self.base) or "the paper's"
+        return ", ".join(f"{name} = {_text(original_value(self.agent, name))}" for name in self.base) or "the paper's"
 
-    def turned(self, parameters: Parameters) -> str:
-        """The research code's values, and what the run in the trap has instead."""
-        here = ", ".join(_said(getattr(self.pair(parameters)[1], name)) for name in self.switches)
+    def switched(self, parameters: Parameters) -> str:
+        """The original's values, and in brackets those of the switched run where they are others."""
+        here = ", ".join(_text(getattr(self.pair(parameters)[1], name)) for name in self.switches)
         return self.original if here == self.original else f"{self.original} (here {here})"
 
     def pair(self, parameters: Parameters) -> tuple[Options, Options]:
-        """The options of the run that it is compared with, and of the same run in the trap."""
+        """The options of the run that it is compared with, and of the same run with the switch turned."""
         before = {name: original_value(self.agent, name) for name in self.base}
         after = {name: original_value(self.agent, name) for name in self.switches}
-        if self.switches == ("chunks",):  # the research code's ten suit its many images: here the notebook's number
+        if self.switches == ("chunks",):  # the original's ten suit its many images: here the notebook's number
             before = {"chunks": Options.model_fields["chunks"].default}
             after = {"chunks": parameters.options(self.agent).chunks}
         return parameters.options(self.agent, **before), parameters.options(self.agent, **{**before, **after})
@@ -82,44 +87,43 @@ class Trap:
         lines = (Path(cldf_core.__file__).parent / file).read_text(encoding="utf-8").splitlines()
         found = [number for number, line in enumerate(lines) if words in line]
         if len(found) != 1:
-            raise ValueError(f"{words!r} stands in {len(found)} lines of {file}; needed: one (trap {self.name})")
+            raise ValueError(f"{words!r} stands in {len(found)} lines of {file}; needed: one (difference {self.name})")
         return f"cldf_core/{file}:{found[0] + 1}\n    {lines[found[0]].strip()}"
 
 
 def original_value(agent: str, name: str) -> Any:
-    """What the research code takes for an option; the baselines had neither chunks nor dropped batches, agents do."""
+    """Returns the original's value of an option; its baselines had no chunks and dropped no batches, its agents do."""
     return (ORIGINAL[agent] if name in ORIGINAL[agent] else ORIGINAL["lwf"])[name]
 
 
 def all_at_once(parameters: Parameters, agent: str) -> Options:
-    """The agent with all of its own switches as the research code has them, everything else the same."""
+    """Returns the options of the agent with all of its own switches turned and everything else the same."""
     agents = {agent, "er"} if agent == "mir" else {agent}  # what the two share is shown with ER
-    names = sorted({name for trap in TRAPS if trap.agent in agents for name in trap.switches})
+    names = sorted({name for difference in DIFFERENCES if difference.agent in agents for name in difference.switches})
     return parameters.options(agent, **{name: ORIGINAL[agent][name] for name in names})
 
 
 def as_table(agent: str) -> pd.DataFrame:
-    """An agent's traps, to be read."""
-    rows = [(t.name.split(" [")[0], t.paper, t.original, t.beside, t.meaning) for t in TRAPS if t.agent == agent]
-    return pd.DataFrame(rows, columns=["switch", "paper", "original", "compared with", "what it does"]).set_index(
-        "switch"
-    )
+    """Returns an agent's differences as a table to be read."""
+    rows = [(d.switch, d.paper, d.original, d.compared_with, d.meaning) for d in DIFFERENCES if d.agent == agent]
+    columns = ["switch", "paper", "original", "compared with", "what it does"]
+    return pd.DataFrame(rows, columns=columns).set_index("switch")
 
 
 def code_lines(agent: str) -> str:
-    """The code that explains an agent's traps."""
-    return "\n".join(f"{trap.name.split(' [')[0]}: {trap.code()}" for trap in TRAPS if trap.agent == agent)
+    """Returns the lines of code that explain an agent's differences."""
+    return "\n".join(f"{d.switch}: {d.code()}" for d in DIFFERENCES if d.agent == agent)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return "the optimiser's" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-_stream, _icarl, _gdumb = (partial(Trap, agent) for agent in ("sequential", "icarl", "gdumb"))
-_lwf, _er, _mir = (partial(Trap, agent) for agent in ("lwf", "er", "mir"))
+_stream, _icarl, _gdumb = (partial(Difference, agent) for agent in ("sequential", "icarl", "gdumb"))
+_lwf, _er, _mir = (partial(Difference, agent) for agent in ("lwf", "er", "mir"))
 _REPLAY = "agents/replay.py"
 
-TRAPS: tuple[Trap, ...] = (
+DIFFERENCES: tuple[Difference, ...] = (
     # the stream, and what the network reads
     _stream(
         ("chunks",),

@@ -1,24 +1,24 @@
-"""The seed's command-line flags, and the options that they set; no torch.
+"""The flags of the original code's run.py, and the options that they set.
 
-Every flag that its run.py had is known here, with "_" or "-" between its words.
+Every flag of it is known here, with "_" or "-" between its words. Importing this module loads neither torch nor
+pydantic.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from cldf_core.options import AGENTS as AGENT_OPTIONS
-from cldf_core.options import ORIGINAL, OptionError, Options, allowed, checked
+if TYPE_CHECKING:
+    from cldf_core.options import Options
 
 AGENTS = {"ICARL": "icarl", "GDUMB": "gdumb", "LWF": "lwf", "ER": "er"}
 BASELINES = {"NoCL": "separate", "Normal": "sequential"}
 BANDS = ("full", "low", "mid", "high")
-# Of the seed's settings, those that are no switches: with `--variant paper` they stay.
+# Of the original's options, those that are settings, no differences from the papers: `--variant paper` takes them too.
 _SETTINGS = (
     *("size", "network", "splits", "optimiser", "lr", "momentum", "weight_decay", "schedule", "epochs", "batch"),
     *("memory", "replay", "candidates"),
@@ -26,21 +26,47 @@ _SETTINGS = (
 
 
 def _boolean(text: str) -> bool:
-    """The seed's `type=bool` took every text, "False" too, for true."""
+    """The original's `type=bool` took every text, "False" too, for true."""
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: True or False")
     return text.lower() == "true"
 
 
-def _whole(text: str) -> int:
-    try:
+def _absent(text: str) -> bool:
+    """Refuses a trick of the original code that is not implemented here."""
+    if _boolean(text):
+        raise argparse.ArgumentTypeError(
+            "is not here, nor are the original code's other tricks; here are the agents "
+            f"{', '.join(AGENTS)}, retrieval random and MIR, and the variants original and paper"
+        )
+    return False
+
+
+def _whole(allowed: str, least: int, step: int = 1) -> Callable[[str], int]:
+    """Reads a whole number from `least` up, a multiple of `step`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\+?\d+", text) or int(text) < least or int(text) % step:
+            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {allowed}")
         return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: a whole number") from None
+
+    return read
+
+
+def _one_of(*words: str, **reasons: str) -> Callable[[str], str]:
+    """Reads one of the words; for a word in `reasons`, the message says why it is not allowed."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            why = reasons.get(text, "which is not here")
+            raise argparse.ArgumentTypeError(f"it is {text!r}, {why}; allowed: {', '.join(words)}")
+        return text
+
+    return read
 
 
 def _word(meanings: dict[str, str]) -> Callable[[str], str]:
-    """Reads the seed's words as ours; ours are understood as well."""
+    """Reads the original's words as this project's, which are understood as well."""
 
     def read(text: str) -> str:
         if text not in meanings and text not in meanings.values():
@@ -90,161 +116,139 @@ WITHOUT_EFFECT = (
     *("buffer_tracker", "num_val", "num_runs_val", "fix_order", "ns_task", "online", "test_batch", "test_batch_size"),
     *("gpu_id", "mem_iters", "resume_file", "start_epoch"),
 )
+# What the other flags are where a command line does not give them.
+DEFAULTS: dict[str, Any] = {
+    **{"training_set": ["VFHQ"], "test_set": ["VFHQ"], "continual_learning": "CL", "agent": "ER"},
+    **{"retrieve": "random", "variant": "original", "data": "data", "num_runs": 1, "limit": None, "no_cuda": False},
+    **{"model_dir": Path("model"), "enable_logging": False, "log_dir": Path("log"), "all": False},
+    **{"runtest": False, "runtestall": False},
+}
 
 
-def parse(command: str, words: Sequence[str]) -> argparse.Namespace:
-    """The flags of a command line; those that were not given, and have no default, are absent.
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds every flag of the original code to a parser, and a description of them.
 
-    Raises:
-        OptionError: an unknown flag, or one whose value is not allowed.
+    A flag that a command line does not give is absent from what the parser returns; see `completed`.
     """
-    parser = _parser(command)
-    given, unknown = parser.parse_known_args(words)
-    if unknown:
-        shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
-        names = [next(name for name in action.option_strings if name.startswith("--")) for action in shown]
-        close = difflib.get_close_matches(unknown[0].split("=")[0].replace("-", "_").replace("__", "--", 1), names, n=1)
-        meant = f"did you mean {close[0]}? " if close else ""
-        what = f"there is no flag {unknown[0]!r}" if unknown[0].startswith("-") else f"{unknown[0]!r} follows no flag"
-        raise OptionError(f"{what}; {meant}There are: {', '.join(dict.fromkeys(names))}")
-    _refuse(given)
-    return given
+    parser.description = "Takes the flags of the original code's run.py; '_' and '-' inside a flag are the same."
 
+    def flag(name: str, text: str, **settings: Any) -> None:
+        spellings = dict.fromkeys([f"--{name}", "--" + name.replace("_", "-")])
+        parser.add_argument(*spellings, **{"dest": name, "help": text, "default": argparse.SUPPRESS, **settings})
 
-def options_of(given: argparse.Namespace) -> Options:
-    """The checked options that the flags of `cldf train` ask for."""
-    agent = BASELINES.get(given.continual_learning) or AGENTS[given.agent]
-    if agent == "er" and given.retrieve == "MIR":
-        agent = "mir"
-    values: dict[str, Any] = {"agent": agent, "variant": given.variant, "data": given.data}
-    if given.variant == "paper":
-        values |= {name: value for name, value in ORIGINAL[agent].items() if name in _SETTINGS}
-    values["stream"] = given.training_set
-    values["unseen"] = [name for name in given.test_set if name not in given.training_set]
-    values["untested"] = [name for name in given.training_set if name not in given.test_set]
-    values["device"] = device(given)
-    if getattr(given, "val_size", 0):
-        values["splits"] = ["validation", "test"]
-    if len(getattr(given, "ns_factor", ())) > 1 and agent not in BASELINES.values():
-        values["chunks"] = len(given.ns_factor)  # the seed's way to say how many
-    if any(getattr(given, "ns_factor", ())):
-        values["corruption"] = "noise"
-    for flag, (names, _, _) in FLAGS.items():
-        if hasattr(given, flag):
-            values |= {name: getattr(given, flag) for name in names.split()}
-    if (limit := getattr(given, "limit", None)) is not None:
-        if limit < 2 or limit % 2:
-            raise OptionError(f"--limit is {limit}; allowed: an even number from 2, half of it real, half fake")
-        values["limit"] = limit // 2
-    try:
-        return checked(values, where=f"agent {agent}")
-    except OptionError as error:  # of options that do not go together; whoever reads it knows their flags
-        flags = {name: f"--{flag}" for flag, (names, _, _) in reversed(FLAGS.items()) for name in names.split()}
-        flags |= {"memory_lr": "--learning_rate"}  # which "at most" is said of
-        text = re.sub(r"\b\w+(?= is |, which)", lambda found: flags.get(found[0], found[0]), str(error))
-        raise OptionError(text) from None
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Argparse's hook: one sentence in place of usage and exit."""
-        raise OptionError(re.sub(r"^argument (--\w+)\S*: (it )?", r"\1 ", message))
-
-
-def _parser(command: str) -> _Parser:
-    parser = _Parser(
-        prog=f"cldf {command}",
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-        description="The seed's run.py, with its flags. '_' and '-' inside a flag are the same.",
-    )
-
-    def flag(name: str, text: str, **how: Any) -> None:
-        parser.add_argument(*dict.fromkeys([f"--{name}", "--" + name.replace("_", "-")]), dest=name, help=text, **how)
-
-    yes: dict[str, Any] = {"nargs": "?", "const": True, "type": _boolean, "default": False}
-    flag("training_set", "domains to train on, in their order", nargs="+", default=["VFHQ"], metavar="NAME")
-    flag("test_set", "domains to test on", nargs="+", default=["VFHQ"], metavar="NAME")
-    flag("continual_learning", "CL, NoCL (a model for each domain) or Normal (sequential)", default="CL")
-    flag("agent", "ICARL, GDUMB, LWF or ER", default="ER")
-    flag("retrieve", "ER: random or MIR", default="random")
-    flag("update", "random: a reservoir", default="random")
-    flag("cl_type", "ni: new images", default="ni")
-    flag("variant", "original: what the original code computes; paper: what the papers define", default="original")
-    flag("data", "folder with real/ and fake/ in it", default="data", metavar="FOLDER")
-    parser.add_argument("--dataroot", dest="data", help="the same", metavar="FOLDER")
-    flag("model_dir", "folder of the checkpoints", type=Path, default=Path("model"), metavar="FOLDER")
-    flag("limit", "train with N images per domain", type=_whole, metavar="N")
-    flag("num_runs", "independent runs, with mean and interval", type=_whole, default=1, metavar="N")
+    yes: dict[str, Any] = {"nargs": "?", "const": True, "type": _boolean}
+    nc = "but two classes, real and fake, cannot arrive class by class: a step with one of them alone has nothing to"
+    flag("training_set", "domains to train on, in their order", nargs="+", metavar="NAME")
+    flag("test_set", "domains to test on", nargs="+", metavar="NAME")
+    modes = "CL, NoCL (a model for each domain) or Normal (sequential)"
+    flag("continual_learning", modes, type=_one_of("CL", *BASELINES))
+    flag("agent", "ICARL, GDUMB, LWF or ER", type=_one_of(*AGENTS))
+    flag("retrieve", "ER: random or MIR", type=_one_of("random", "MIR"))
+    flag("update", "random: a reservoir", type=_one_of("random"))
+    flag("cl_type", "ni: new images", type=_one_of("ni", nc=f"{nc} tell apart"))
+    variants = "original: what the original code computes; paper: what the papers define"
+    flag("variant", variants, type=_one_of("original", "paper", seed="which is called 'original' now"))
+    flag("data", "folder with real/ and fake/ in it", metavar="FOLDER")
+    flag("dataroot", "the same", dest="data", metavar="FOLDER")
+    flag("model_dir", "folder of the checkpoints", type=Path, metavar="FOLDER")
+    even = _whole("an even number from 2, half of it real, half fake", 2, step=2)
+    flag("limit", "train with N images per domain", type=even, metavar="N")
+    runs = _whole("a whole number from 1", 1)
+    flag("num_runs", "independent runs, with mean and interval", type=runs, metavar="N")
     for name, (options, kind, text) in FLAGS.items():
         flag(name, text, type=_reader(options.split()[0], kind), **({"nargs": "+"} if name == "ns_factor" else {}))
     flag("resume", "go on with a run that was killed (which is done anyway)", **yes)
-    flag("no_cuda", "use the CPU even if there is a GPU", action="store_true", default=False)
+    flag("no_cuda", "use the CPU even if there is a GPU", **yes)
     flag("enable_logging", "write TensorBoard files", **yes)
-    flag("log_dir", "their folder", type=Path, default=Path("log"), metavar="FOLDER")
-    flag("all", "the four agents one after another, as run_all_train.py", action="store_true", default=False)
+    flag("log_dir", "their folder", type=Path, metavar="FOLDER")
+    flag("all", "the four agents one after another, as run_all_train.py", **yes)
     flag("runtest", "test a checkpoint instead of training", **yes)
     flag("loadmodel", "the checkpoint", type=Path, metavar="FILE")
     flag("runtestall", "test every checkpoint in --model_dir", **yes)
     for name in TRICKS:
-        flag(name, argparse.SUPPRESS, **yes)
+        flag(name, argparse.SUPPRESS, nargs="?", const="True", type=_absent)
     for name in WITHOUT_EFFECT:
         flag(name, argparse.SUPPRESS, nargs="*")
-    return parser
+
+
+def completed(parsed: argparse.Namespace, **changes: Any) -> argparse.Namespace:
+    """Adds the defaults to the flags of a command line; those of FLAGS have none and stay absent.
+
+    Args:
+        parsed: the flags that the command line gives.
+        changes: values that replace defaults.
+
+    Raises:
+        OptionError: a domain is named twice.
+    """
+    from cldf_core.options import OptionError
+
+    flags = argparse.Namespace(**{**DEFAULTS, **changes, **vars(parsed)})
+    for name in ("training_set", "test_set"):
+        domains = getattr(flags, name)
+        if twice := [domain for domain in domains if domains.count(domain) > 1]:
+            raise OptionError(f"--{name} names {twice[0]} twice; allowed: each name once")
+    return flags
+
+
+def options_of(flags: argparse.Namespace) -> Options:
+    """The checked options that the completed flags of `cldf train` ask for.
+
+    Raises:
+        OptionError: flags that do not go together; the message names the flags, not the options.
+    """
+    from cldf_core.options import ORIGINAL, OptionError, checked
+
+    agent = BASELINES.get(flags.continual_learning) or AGENTS[flags.agent]
+    if agent == "er" and flags.retrieve == "MIR":
+        agent = "mir"
+    values: dict[str, Any] = {"agent": agent, "variant": flags.variant, "data": flags.data}
+    if flags.variant == "paper":
+        values |= {name: value for name, value in ORIGINAL[agent].items() if name in _SETTINGS}
+    values["stream"] = flags.training_set
+    values["unseen"] = [name for name in flags.test_set if name not in flags.training_set]
+    values["untested"] = [name for name in flags.training_set if name not in flags.test_set]
+    values["device"] = device(flags)
+    if getattr(flags, "val_size", 0):
+        values["splits"] = ["validation", "test"]
+    severities = getattr(flags, "ns_factor", [])
+    if len(severities) > 1 and agent not in BASELINES.values():
+        values["chunks"] = len(severities)  # the original's way to say how many
+    if any(severities):
+        values["corruption"] = "noise"
+    for flag, (names, _, _) in FLAGS.items():
+        if hasattr(flags, flag):
+            values |= dict.fromkeys(names.split(), getattr(flags, flag))
+    if flags.limit is not None:
+        values["limit"] = flags.limit // 2
+    try:
+        return checked(values, where=f"agent {agent}")
+    except OptionError as error:
+        spelt = {name: f"--{flag}" for flag, (names, _, _) in reversed(FLAGS.items()) for name in names.split()}
+        spelt |= {"memory_lr": "--learning_rate"}  # which "at most" is said of
+        text = re.sub(r"\b\w+(?= is |, which)", lambda found: spelt.get(found[0], found[0]), str(error))
+        raise OptionError(text) from None
+
+
+def device(flags: argparse.Namespace) -> str:
+    """The GPU if there is one, as in the original, unless --no_cuda says otherwise."""
+    import torch
+
+    return "cpu" if flags.no_cuda or not torch.cuda.is_available() else "cuda"
 
 
 def _reader(option: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
     """Reads a flag's text, and checks it against the range of its option."""
 
     def read(text: str) -> Any:
+        from cldf_core import options
+
         try:
             value = kind(text)
-            values: dict[str, Any] = {option: [value] if option == "severities" else value}
-            next(kind for kind in AGENT_OPTIONS.values() if option in kind.model_fields)(**values)
+            model: Any = next(model for model in options.AGENTS.values() if option in model.model_fields)
+            model(**{option: [value] if option == "severities" else value})
         except ValueError:  # pydantic's is one, too
-            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {allowed(option)}") from None
+            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {options.allowed(option)}") from None
         return value
 
     return read
-
-
-def _refuse(given: argparse.Namespace) -> None:
-    """What the seed had, or seemed to have, and is not here: one sentence each."""
-    choices = {
-        "continual_learning": ("CL", *BASELINES),
-        "agent": tuple(AGENTS),
-        "retrieve": ("random", "MIR"),
-        "update": ("random",),
-        "variant": ("original", "paper"),
-    }
-    if given.cl_type == "nc":
-        raise OptionError(
-            "--cl_type is 'nc', but two classes, real and fake, cannot arrive class by class: "
-            "a step with one of them alone has nothing to tell apart; allowed: ni"
-        )
-    if given.cl_type != "ni":
-        raise OptionError(f"--cl_type is {given.cl_type!r}; allowed: ni")
-    if given.variant == "seed":
-        raise OptionError("--variant is 'seed', which is called 'original' now; allowed: original, paper")
-    for name, words in choices.items():
-        if (value := getattr(given, name)) not in words:
-            raise OptionError(f"--{name} is {value!r}, which is not here; allowed: {', '.join(words)}")
-    for name in TRICKS:
-        if getattr(given, name):
-            raise OptionError(
-                f"--{name} is not here, nor are the original code's other tricks; here are the agents "
-                f"{', '.join(AGENTS)}, retrieval random and MIR, and the variants original and paper"
-            )
-    if given.num_runs < 1:
-        raise OptionError(f"--num_runs is {given.num_runs}; allowed: a whole number from 1")
-    for name in ("training_set", "test_set"):
-        names = getattr(given, name)
-        if again := [n for n in names if names.count(n) > 1]:
-            raise OptionError(f"--{name} names {again[0]} twice; allowed: each name once")
-
-
-def device(given: argparse.Namespace) -> str:
-    """The GPU if there is one, as in the seed, unless --no_cuda says otherwise."""
-    import torch
-
-    return "cpu" if given.no_cuda or not torch.cuda.is_available() else "cuda"

@@ -17,7 +17,7 @@ import pytest
 
 import cldf_core
 from cldf_core.options import AGENTS
-from cldf_core.original.differences import TRAPS
+from cldf_core.original.differences import DIFFERENCES
 from cldf_core.workflow.notebooks import notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS
 
@@ -108,14 +108,14 @@ def test_every_agent_leaves_a_run_with_scores_of_every_image(reproduced):
             assert scores["step"].max() == len(manifest["options"]["stream"])
 
 
-def test_notebook_11_ranks_every_trap(reproduced):
+def test_notebook_11_ranks_every_difference(reproduced):
     root, _ = reproduced
     (folder,) = (root / "runs").glob("11_original_versus_papers-*")
-    table = pd.read_csv(folder / "figures" / "tables" / "11_traps.csv")
+    table = pd.read_csv(folder / "figures" / "tables" / "11_differences.csv")
     assert list(table.columns) == ["agent", "switch", "paper", "original", "metric", "value", "low", "high"]
     average = table[table["metric"] == "average"]
-    assert set(zip(average["agent"], average["switch"], strict=True)) == {(t.agent, t.name) for t in TRAPS}
-    assert len(average) == len(TRAPS)
+    assert set(zip(average["agent"], average["switch"], strict=True)) == {(d.agent, d.name) for d in DIFFERENCES}
+    assert len(average) == len(DIFFERENCES)
     assert average["value"].abs().is_monotonic_decreasing
     # One of them, computed here once more from the scores that the runs left.
     scores = {
@@ -124,9 +124,9 @@ def test_notebook_11_ranks_every_trap(reproduced):
     }
     parameters = notebook_parameters("11_original_versus_papers", "smoke")
     stream = parameters.options().stream
-    (trap,) = [t for t in TRAPS if t.name == "teacher_mode"]
+    (difference,) = [d for d in DIFFERENCES if d.name == "teacher_mode"]
     accuracies = []
-    for options in trap.pair(parameters):
+    for options in difference.pair(parameters):
         own = pd.read_parquet(scores[json.dumps(options.model_dump())])
         last = own[(own["step"] == len(stream)) & own["domain"].isin(stream)]
         right = (last["score"] >= 0.5) == (last["label"] == 1)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -24,24 +20,19 @@ from torch import nn
 from torchvision import models
 
 from cldf_core import protocol
+from cldf_core.agents import AGENTS
 from cldf_core.cli import main
+from cldf_core.detection.pth import read_checkpoint
 from cldf_core.evaluation.metrics import detection
-from cldf_core.options import Options, UserError, checked
-from cldf_core.original import commands, flags
-from cldf_core.resnet import Network, build_network
+from cldf_core.options import checked
+from cldf_core.original import commands
+from cldf_core.original.pth import write_checkpoint
+from cldf_core.resnet import build_network
 from cldf_core.runs import run as run_module
-from cldf_core.runs.checkpoints import load_network, read_original_checkpoint, write_original_checkpoint
+from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import RunFolder
-from samples import same, texture
+from samples import README, moved, same, texture
 
-# The README's lines, as they stand.
-SETS = "--training_set GAN-S VFHQ ForenSynths DeepFake --test_set GAN-S VFHQ-F ForenSynths DeepFake NeuralTextures "
-ICARL = SETS + "--continual_learning CL --cl_type ni --agent ICARL --retrieve random --update random --mem_size 5000 "
-GDUMB = SETS + (
-    "--continual_learning CL --cl_type=ni --agent GDUMB --mem_size 3000 --mem_epoch 10 --minlr 0.0005 --clip 10 "
-)
-LWF = SETS + "--continual_learning CL --cl_type=ni --agent LWF  "
-MIR = SETS + ("--continual_learning CL --cl_type=ni --agent ER --retrieve MIR --update random --mem_size 5000")
 RUNTEST = "--runtest True --loadmodel './model/VFHQ-F_fft_0_resnet_checkpoint_latest.pth' --test_set VFHQ ForenSynths"
 SMALL = " --limit 100 --epochs 1 --model slim --threads 1"
 
@@ -95,10 +86,6 @@ def call(command: str, line: str) -> int:
     return main([command, *shlex.split(line)])
 
 
-def options(line: str) -> Options:
-    return flags.options_of(flags.parse("train", shlex.split(line)))
-
-
 def the_run(folder: Path) -> RunFolder:
     (path,) = (folder / "runs").iterdir()
     return RunFolder(path)
@@ -125,19 +112,14 @@ def shares_right(scores: pd.DataFrame, name: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("line", "agent", "kind"),
+    ("agent", "kind"),
     [
-        (ICARL, "icarl", "CL_ICARL"),
-        (GDUMB, "gdumb", "CL_GDUMB"),
-        (LWF, "lwf", "CL_LWF"),
-        (MIR, "mir", "CL_MIR"),
-        (SETS + "--continual_learning NoCL", "separate", "NoCL"),
-        (SETS + "--continual_learning Normal", "sequential", "Normal"),
+        *(("icarl", "CL_ICARL"), ("gdumb", "CL_GDUMB"), ("lwf", "CL_LWF"), ("mir", "CL_MIR")),
+        *(("separate", "NoCL"), ("sequential", "Normal")),
     ],
-    ids=lambda value: value if len(value) < 12 else "",
 )
-def test_a_line_of_the_readme_runs_to_its_end(line, agent, kind, here, capsys):
-    assert call("train", line + SMALL + (" --mem_epoch 1" if agent == "gdumb" else "")) == 0
+def test_a_line_of_the_readme_runs_to_its_end(agent, kind, here, capsys):
+    assert call("train", README[agent] + SMALL + (" --mem_epoch 1" if agent == "gdumb" else "")) == 0
     folder = the_run(here)
     assert folder.manifest["status"] == "finished"
     assert folder.manifest["options"]["agent"] == agent
@@ -190,129 +172,6 @@ def test_all_refuses_a_mistake_for_the_last_agent_before_the_first_is_trained(he
     assert not (here / "runs").exists()
 
 
-def test_er_and_mir_have_checkpoints_of_their_own(here):
-    line = "--training_set GAN-S --test_set GAN-S --agent ER --num_tasks 1" + SMALL
-    assert call("train", line) == 0
-    assert call("train", line + " --retrieve MIR") == 0
-    assert call("train", line + " --mode 2 --model_dir elsewhere/deep") == 0
-    assert call("train", line + " --feature image --model_dir elsewhere/deep") == 0
-    assert call("train", line + " --variant paper --model_dir elsewhere/deep") == 0
-    assert sorted(p.name for p in (here / "model").iterdir()) == [
-        "CL_ER_GAN-S_fft_0_slim_checkpoint_latest.pth",
-        "CL_MIR_GAN-S_fft_0_slim_checkpoint_latest.pth",
-    ]
-    assert sorted(p.name for p in (here / "elsewhere" / "deep").iterdir()) == [
-        "CL_ER_GAN-S_fft_0_slim_paper_checkpoint_latest.pth",
-        "CL_ER_GAN-S_fft_2_slim_checkpoint_latest.pth",
-        "CL_ER_GAN-S_image_0_slim_checkpoint_latest.pth",
-    ]
-    shutil.rmtree(here / "elsewhere")
-
-
-def test_the_resnet_is_called_as_the_original_calls_it(here, monkeypatch):
-    monkeypatch.setattr(models.ResNet34_Weights, "get_state_dict", no_internet)
-    # Two images in one chunk are less than a batch: nothing is trained, which takes no time.
-    line = "--training_set GAN-S --test_set GAN-S --agent LWF --limit 2 --num_tasks 1 --threads 1"
-    assert call("train", line) == 0
-    (path,) = (here / "model").iterdir()
-    assert path.name == "CL_LWF_GAN-S_fft_0_resnet_checkpoint_latest.pth"
-    plain = models.resnet34()
-    plain.fc = nn.Linear(512, 2)
-    plain.load_state_dict(torch.load(path, weights_only=True)["state_dict"], strict=True)
-
-
-# --- what flags set ---
-
-
-def test_the_readmes_lines_are_the_original_codes_settings():
-    data = {"data": "data", "stream": STREAM, "unseen": ["VFHQ-F", "NeuralTextures"], "untested": ["VFHQ"]}
-    common = {**data, "variant": "original", "device": options("").device}
-    gdumb = {"memory": 3000, "memory_epochs": 10, "memory_lr_min": 0.0005, "clip": 10.0}
-    assert options(ICARL) == checked({**common, "agent": "icarl", "memory": 5000})
-    assert options(GDUMB) == checked({**common, "agent": "gdumb", **gdumb})
-    assert options(LWF) == checked({**common, "agent": "lwf"})
-    assert options(MIR) == checked({**common, "agent": "mir", "memory": 5000})
-    assert options(SETS + "--continual_learning NoCL") == checked({**common, "agent": "separate"})
-    assert options(SETS + "--continual_learning Normal") == checked({**common, "agent": "sequential"})
-    default = options("")
-    assert (default.agent, default.stream, default.unseen, default.untested) == ("er", ["VFHQ"], [], [])
-    assert (default.network, default.size, default.plane, default.channels) == ("resnet34", 224, "full", "BGR")
-    assert (default.epochs, default.chunks, default.batch, default.lr, default.seed) == (10, 10, 10, 0.01, 0)
-
-
-@pytest.mark.parametrize(
-    ("line", "wanted"),
-    [
-        ("--mem_size 70 --agent GDUMB --learning_rate 0.3 --weight_decay 0.01", {"memory": 70, "memory_lr": 0.3}),
-        ("--agent GDUMB --weight_decay 0.01 --mem-epoch 3", {"memory_weight_decay": 0.01, "memory_epochs": 3}),
-        ("--retrieve MIR --learning_rate 0.3 --subsample 7 --eps_mem_batch 4", {"virtual_lr": 0.3, "candidates": 7}),
-        ("--eps-mem-batch 4 --seed 5 --threads 3", {"replay": 4, "seed": 5, "threads": 3}),
-        ("--epochs 3 --batch_size 4 --lr 0.5 --wd 0.25", {"epochs": 3, "batch": 4, "lr": 0.5, "weight_decay": 0.25}),
-        ("--epoch 3 --batch 4 --optimizer Adam", {"epochs": 3, "batch": 4, "optimiser": "adam"}),
-        ("--optimizer SGD --num-tasks 4", {"optimiser": "sgd", "chunks": 4}),
-        ("--lr_decay 0.1", {"lr_decay": 0.1, "schedule": "constant"}),
-        ("--lr-decay 0.1 --continual_learning NoCL", {"lr_decay": 0.1, "schedule": "restarted"}),
-        ("--val_size 0.1", {"validation_share": 0.1, "splits": ["validation", "test"]}),
-        ("--val-size 0", {"validation_share": 0.0, "splits": ["test"]}),
-        ("--ns_type blur --ns_factor 0.5 1 2", {"corruption": "blur", "severities": [0.5, 1.0, 2.0], "chunks": 3}),
-        ("--ns-factor 0 0.4", {"corruption": "noise", "severities": [0.0, 0.4], "chunks": 2}),
-        ("--ns-factor 0.4", {"corruption": "noise", "severities": [0.4], "chunks": 10}),
-        ("--ns_factor 0 1 2 --num_tasks 6", {"severities": [0.0, 1.0, 2.0], "chunks": 6}),
-        ("--ns_type occlusion --ns_factor 1 --continual_learning Normal", {"corruption": "occlusion", "chunks": 1}),
-        ("--mode 0", {"band": "full"}),
-        ("--mode 1", {"band": "low"}),
-        ("--mode=2", {"band": "mid"}),
-        ("--mode 3 --feature fft", {"band": "high", "feature": "spectrum"}),
-        ("--feature image", {"feature": "image"}),
-        ("--jpg_level 70 --resize-size 120", {"test_jpeg": 70, "test_resize": 120}),
-        ("--model resnet", {"network": "resnet34"}),
-        ("--model resnet18 --weights some/file.pth", {"network": "resnet18", "weights": "some/file.pth"}),
-        ("--model slim --limit 100", {"network": "slim", "limit": 50}),
-        ("--dataroot ./elsewhere", {"data": "./elsewhere"}),
-        ("--training-set A B --test-set B C", {"stream": ["A", "B"], "unseen": ["C"], "untested": ["A"]}),
-        ("--no-cuda", {"device": "cpu"}),
-        (
-            "--variant paper --agent ICARL",
-            {"icarl_heads": "grown", "size": 224, "network": "resnet34", "crop": "centre"},
-        ),
-        ("--cl-type ni --labels_trick False --kd-trick False", {"agent": "er"}),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_flag_sets_what_it_says(line, wanted):
-    found = options(line).model_dump()
-    assert {name: found[name] for name in wanted} == wanted
-
-
-def test_a_gpu_is_taken_where_there_is_one_unless_it_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert options("").device == "cuda"
-    assert options("--no_cuda").device == "cpu"
-
-
-def test_every_flag_has_both_spellings():
-    actions = {action.dest: action.option_strings for action in flags._parser("train")._actions}
-    for name in (*flags.FLAGS, *flags.TRICKS, *flags.WITHOUT_EFFECT, "training_set", "enable_logging", "runtestall"):
-        assert set(actions[name]) == {f"--{name}", "--" + name.replace("_", "-")}, name
-    one = flags.parse("train", shlex.split("--mem_size 7 --training_set A B --cl_type=ni --enable_logging True"))
-    two = flags.parse("train", shlex.split("--mem-size=7 --training-set A B --cl-type ni --enable-logging"))
-    assert vars(one) == vars(two)
-
-
-@pytest.mark.parametrize(
-    ("word", "value"), [("True", True), ("False", False), ("true", True), ("false", False), ("", True)]
-)
-def test_true_is_true_and_false_is_false(word, value, here, monkeypatch):
-    taken = []
-    monkeypatch.setattr(commands, "_train", lambda given: taken.append("train") or 0)
-    monkeypatch.setattr(commands, "_test", lambda given: taken.append("test") or 0)
-    for flag in ("--runtest", "--runtestall"):
-        assert call("train", f"{flag} {word}") == 0
-        assert taken.pop() == ("test" if value else "train")
-    assert flags.parse("train", ["--resume", *word.split()]).resume is value
-    assert flags.parse("train", ["--enable-logging", *word.split()]).enable_logging is value
-
-
 def test_what_changes_nothing_is_said(here, monkeypatch, capsys):
     monkeypatch.setattr(commands, "_train", lambda given: 0)
     line = "--num-workers 4 --store --ns_type blur --agent LWF --retrieve MIR --loadmodel x.pth"
@@ -356,52 +215,6 @@ def test_validation_images_are_scored_and_test_images_printed(here, capsys):
 @pytest.mark.parametrize(
     ("command", "line", "sentence"),
     [
-        ("train", "--cl_type nc", "--cl_type is 'nc', but two classes, real and fake, cannot arrive class by class"),
-        ("train", "--cl-type=xy", "--cl_type is 'xy'; allowed: ni"),
-        *[
-            ("train", f"--agent {name}", f"--agent is '{name}', which is not here; allowed: ICARL, GDUMB, LWF, ER")
-            for name in ("EWC", "AGEM", "ASER", "CNDPM", "SCR", "Foo")
-        ],
-        ("train", "--update GSS", "--update is 'GSS', which is not here; allowed: random"),
-        ("train", "--retrieve match", "--retrieve is 'match', which is not here; allowed: random, MIR"),
-        ("train", "--continual_learning XL", "--continual_learning is 'XL', which is not here; allowed: CL, NoCL"),
-        *[
-            ("train", f"--{trick} True", f"--{trick} is not here, nor are the original code's other tricks; here are")
-            for trick in (
-                *("labels_trick", "separated_softmax", "kd_trick", "kd_trick_star", "review_trick", "ncm_trick"),
-            )
-        ],
-        ("train", "--mem-sise 3", "there is no flag '--mem-sise'; did you mean --mem_size? There are: "),
-        ("test", "--loadmodle x", "there is no flag '--loadmodle'; did you mean --loadmodel? There are: "),
-        ("train", "--xyzzy", "there is no flag '--xyzzy'; There are: --help, --training_set, --test_set"),
-        ("train", "GAN-S", "'GAN-S' follows no flag; There are: "),
-        ("train", "--runtest maybe", "--runtest is 'maybe'; allowed: True or False"),
-        ("train", "--training_set", "--training_set expected at least one argument"),
-        ("train", "--training_set A A", "--training_set names A twice; allowed: each name once"),
-        ("train", "--mem_size many", "--mem_size is 'many'; allowed: a whole number from 1 to 10000000"),
-        ("train", "--mem_size 0", "--mem_size is '0'; allowed: a whole number from 1"),
-        ("train", "--epochs 1.5", "--epochs is '1.5'; allowed: a whole number"),
-        ("train", "--lr nan", "--lr is 'nan'; allowed: a number above 0 to 10"),
-        ("train", "--lr_decay 1", "--lr_decay is '1'; allowed: a number from 0 and below 1"),
-        ("train", "--mode 4", "--mode is '4'; allowed: 0, 1, 2, 3"),
-        ("test", "--mode -1", "--mode is '-1'; allowed: 0, 1, 2, 3"),
-        ("train", "--feature comatrix", "--feature is 'comatrix'; allowed: fft, image"),
-        ("train", "--model densenet", "--model is 'densenet'; allowed: resnet, slim, resnet18, resnet50"),
-        ("train", "--optimizer RMSprop", "--optimizer is 'RMSprop'; allowed: adam, sgd"),
-        ("train", "--ns_type fog", "--ns_type is 'fog'; allowed: none, noise, blur, occlusion"),
-        ("train", "--ns_factor 1 x", "--ns_factor is 'x'; allowed: a list of numbers from 0 up"),
-        ("train", "--ns_factor 1 -2", "--ns_factor is [1.0, -2.0]; allowed: a list of numbers from 0 up"),
-        ("train", "--jpg_level 101", "--jpg_level is '101'; allowed: a whole number from 1 to 100"),
-        ("train", "--num_runs 0", "--num_runs is 0; allowed: a whole number from 1"),
-        ("train", "--num_runs two", "--num_runs is 'two'; allowed: a whole number"),
-        ("train", "--limit 3", "--limit is 3; allowed: an even number from 2, half of it real, half fake"),
-        ("train", "--agent ICARL --mem_size 1", "--mem_size is 1; allowed for iCaRL: at least one image for each"),
-        (
-            "train",
-            "--agent GDUMB --minlr 0.2",
-            "--minlr is 0.2; allowed: at most --learning_rate, which is 0.1",
-        ),
-        ("train", "--model slim --weights imagenet", "--weights is 'imagenet'; allowed for the slim network: nothing"),
         ("train", "--data nowhere", "data is 'nowhere': there is no such folder"),
         (
             "train",
@@ -437,35 +250,10 @@ def test_a_mistake_is_told_in_a_sentence_and_nothing_is_written(command, line, s
     assert sorted(here.rglob("*")) == before
 
 
-def test_the_help_names_every_flag(capsys):
-    with pytest.raises(SystemExit) as left:
-        call("train", "--help")
-    assert left.value.code == 0
-    text = capsys.readouterr().out
-    for name in (*flags.FLAGS, "training_set", "runtestall", "all", "limit", "num_runs"):
-        assert f"--{name}" in text
+# --- a run that was interrupted, and several runs ---
 
 
-# --- a run that was killed, and several runs ---
-
-KILLED = """
-    import os, signal, sys
-    from cldf_core.agents import AGENTS
-    from cldf_core.cli import main
-from cldf_core.evaluation.metrics import detection
-    observe, calls = AGENTS["er"].observe, []
-    def observed(self, batch):
-        calls.append(batch)
-        if len(calls) == 4:  # in the middle of the second domain
-            os.kill(os.getpid(), signal.SIGKILL)
-        return observe(self, batch)
-    AGENTS["er"].observe = observed
-    main(sys.argv[1:])
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_killed_training_goes_on_to_the_same_numbers(here, capsys, tmp_path):
+def test_an_interrupted_training_goes_on_to_the_same_numbers(here, capsys, tmp_path, monkeypatch):
     # 12 images a domain, and batches of 6: 2 updates a domain.
     line = "--training_set GAN-S DeepFake --test_set GAN-S --agent ER --num_tasks 1 --batch_size 6 "
     line += "--mem_size 8 --limit 12 --epochs 1 --model slim --threads 1 --resume"
@@ -473,9 +261,18 @@ def test_a_killed_training_goes_on_to_the_same_numbers(here, capsys, tmp_path):
     alone, folder = capsys.readouterr().out, the_run(here)
     scores = (folder.path / "scores.parquet").read_bytes()
     shutil.rmtree(here / "runs")
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), "train", *shlex.split(line)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    observe, calls = AGENTS["er"].observe, []
+
+    def observed(agent, batch):
+        calls.append(batch)
+        if len(calls) == 4:  # in the middle of the second domain
+            raise KeyboardInterrupt
+        return observe(agent, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AGENTS["er"], "observe", observed)
+        assert call("train", line) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
     assert the_run(here).path == folder.path
     assert not folder.finished
     assert [s["domain"] for s in folder.manifest["steps"]] == ["GAN-S"]
@@ -633,20 +430,14 @@ def test_without_tensorboard_a_sentence_says_so_before_anything_is_trained(here,
 
 # --- checkpoint files ---
 
-# Of 50 images: squares, both orientations, just large enough for the crop to fit, and larger.
+# Of the images: squares, both orientations, just large enough for the crop to fit, and larger.
 SIDES = [(256, 256), (300, 256), (256, 400), (512, 300), (257, 280)]
 
 
-def seeds_logit(net: nn.Module, path: Path) -> float:
-    """The logit of fake by the original code's steps, in numpy: methods.md section 2, its labels real = 1, fake = 0."""
+def originals_planes(path: Path) -> np.ndarray:
+    """What the original code's network reads of an image, in numpy: methods.md section 2."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))[:, :, ::-1]  # as cv2.imread gives it: BGR
-    with torch.no_grad():
-        out = net(torch.from_numpy(seeds_planes(pixels))[None])[0]
-    return float(out[0] - out[1])
-
-
-def seeds_planes(pixels: np.ndarray) -> np.ndarray:
     if max(pixels.shape[:2]) > 256:
         pixels = pixels[:256, :256]
     pixels = pixels[16:240, 16:240].astype(np.float32) / 255
@@ -658,232 +449,59 @@ def seeds_planes(pixels: np.ndarray) -> np.ndarray:
     return np.stack(planes).astype(np.float32)
 
 
-def trained_resnet34(paths: list[Path]) -> nn.Module:
-    """A plain ResNet-34, a few steps on the images, real = 1 and fake = 0."""
-    torch.manual_seed(0)
-    net = models.resnet34()
-    net.fc = nn.Linear(512, 2)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.5  # so that the statistics have settled after so few steps
-    planes = []
-    for path in paths:
-        with Image.open(path) as image:
-            planes.append(seeds_planes(np.asarray(image.convert("RGB"))[:, :, ::-1]))
-    x = torch.from_numpy(np.stack(planes))
-    y = torch.tensor(["/real/" in path.as_posix() for path in paths]).long()
-    optimiser = torch.optim.Adam(net.parameters(), lr=3e-4)
-    for _ in range(3):
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(net(x), y).backward()
-        optimiser.step()
-    with torch.no_grad():
-        for _ in range(2):
-            net(x)  # moves the statistics alone
-        net.eval()
-        fake, real = (net(x[y == label]).mean(0) for label in (0, 1))
-        net.fc.bias -= (fake + real) / 2  # so that both verdicts occur, however far three steps have come
-    return net
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
-    """A root with 50 test images in domain Many, and the original code's checkpoint of a ResNet-34."""
-    root = tmp_path_factory.mktemp("trained")
-    for number, (kind, period) in enumerate((("real", 0), ("fake", 3))):
-        sides = [SIDES[k % len(SIDES)] for k in range(25)]
-        write_images(root / "data" / kind / "Many" / "testA", sides, period, seed=number)
-    images = [p for kind in ("real", "fake") for p in sorted((root / "data" / kind).rglob("*.*"))[:4]]
-    net = trained_resnet34(images)
-    (root / "model").mkdir()
-    torch.save({"epoch": 10, "state_dict": net.state_dict()}, root / "model" / "Many_fft_0_resnet_checkpoint.pth")
-    return root, net
-
-
-def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(trained, monkeypatch, capsys, tmp_path):
-    root, net = trained
-    monkeypatch.chdir(root)
-    monkeypatch.setenv("CLDF_ROOT", str(root))
-    images = [p for kind in ("real", "fake") for p in sorted((root / "data" / kind).rglob("*.*"))]
-    assert len(images) == 50
-    assert {p.suffix for p in images} == set(SUFFIXES)
-    want = np.array([seeds_logit(net, path) for path in images])
-    assert 5 <= (want >= 0).sum() <= 45  # both verdicts occur
-    taken = []
-    score = protocol.score_samples
-    monkeypatch.setattr(protocol, "score_samples", lambda *a: taken.append(score(*a)) or taken[-1])
-    line = "--runtest True --loadmodel model/Many_fft_0_resnet_checkpoint.pth --test_set Many --threads 1"
-    assert call("train", line) == 0
-    np.testing.assert_allclose(taken[0], want, atol=1e-3)
-    np.testing.assert_array_equal(taken[0] >= 0, want >= 0)
-    right = (want >= 0) == (np.arange(50) >= 25)
-    shares = [f"{share.mean():.4f}" for share in (right, right[:25], right[25:])]
-    assert printed(capsys.readouterr().out) == [("Many", *shares)]
-    # Written and read back it is the same, bit for bit.
-    network, opts, _ = read_original_checkpoint(root / "model" / "Many_fft_0_resnet_checkpoint.pth")
-    assert (opts.network, opts.size, opts.plane, opts.crop, opts.variant) == (
-        *("resnet34", 224, "full", "top-left", "original"),
-    )
-    write_original_checkpoint(network, opts, tmp_path / "again.pth")
-    content = torch.load(tmp_path / "again.pth", weights_only=True)
-    assert same(content["state_dict"], dict(net.state_dict()))
-    again, read, _ = read_original_checkpoint(tmp_path / "again.pth")
-    assert same(dict(again.state_dict()), dict(network.state_dict()))
-    assert read == opts
-
-
-def test_the_original_code_can_load_ours(tmp_path):
-    network = moved(build_network("resnet34"), seed=1)
-    write_original_checkpoint(network, checked({"variant": "original"}), tmp_path / "ours.pth")
-    plain = models.resnet34()
-    plain.fc = nn.Linear(512, 2)
-    plain.load_state_dict(torch.load(tmp_path / "ours.pth", weights_only=True)["state_dict"], strict=True)
-    rgb = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        theirs, ours = plain.eval()(rgb.flip(1)), network(rgb)
-    assert theirs.std() > 0.01
-    torch.testing.assert_close(theirs.flip(1), ours, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(theirs, ours, atol=1e-3)
-
-
-def moved(network: Network, seed: int) -> Network:
-    """A network whose statistics are no longer those it was made with."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        network.train()(torch.randn(8, 3, 64, 64))
-    return network.eval()
-
-
-@pytest.mark.parametrize("name", ["slim", "resnet18"])
-def test_a_checkpoint_of_any_network_is_read_with_the_options_of_its_run(name, tmp_path):
-    opts = checked(
-        {"agent": "er", "network": name, "width": 16, "size": 64, "band": "high", "seed": 3, "data": "x", "memory": 7}
-    )
-    network = moved(build_network(name, width=16), seed=1)
-    write_original_checkpoint(network, opts, tmp_path / "ours.pth")
-    read, found, _ = read_original_checkpoint(tmp_path / "ours.pth")
-    assert same(dict(read.state_dict()), dict(network.state_dict()))
-    assert not read.training
-    wanted = {"network": name, "size": 64, "band": "high", "plane": "half", "crop": "centre", "seed": 3}
-    assert {k: getattr(found, k) for k in wanted} == wanted
-    with pytest.raises(UserError, match="this network has 4 outputs; the seed's files hold two"):
-        write_original_checkpoint(build_network(name, outputs=4), opts, tmp_path / "four.pth")
-    assert [p.name for p in tmp_path.iterdir()] == ["ours.pth"]
-
-
-def test_several_forms_of_a_checkpoint_are_the_same(tmp_path):
-    plain = models.resnet18(num_classes=2)
-    state = plain.state_dict()
-    forms = {
-        "wrapped": {"state_dict": state, "epoch": 3, "optimizer": {"lr": 0.1}},
-        "bare": state,
-        "parallel": {"state_dict": {f"module.{k}": v for k, v in state.items()}},
-        "bare parallel": {f"module.{k}": v for k, v in state.items()},
-        "half": {"state_dict": {k: v.half().float() if v.is_floating_point() else v for k, v in state.items()}},
-        "foreign options": {"state_dict": state, "options": "--lr 0.1"},
-    }
-    for name, content in forms.items():
-        torch.save(content, tmp_path / f"{name}.pth")
-    torch.save(forms["wrapped"], tmp_path / "old format.pth", _use_new_zipfile_serialization=False)
-    for name in (*forms, "old format"):
-        network, opts, _ = read_original_checkpoint(tmp_path / f"{name}.pth")
-        assert (opts.network, opts.size, opts.plane, opts.precision) == ("resnet18", 224, "full", "float32"), name
-        torch.testing.assert_close(
-            network.head.weight, state["fc.weight"].flip(0), atol=1e-3 if name == "half" else 0, rtol=0
-        )
-
-
-class Code:
-    """Pickled, it is a call that makes a folder when it is loaded."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.folder),)
-
-
-@pytest.fixture(scope="module")
-def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of files that are no checkpoints."""
-    folder = tmp_path_factory.mktemp("faulty")
-    state = models.resnet18(num_classes=2).state_dict()
-
-    def save(name: str, content: Any, **how: Any) -> bytes:
-        torch.save(content, folder / name, **how)
-        return (folder / name).read_bytes()
-
-    save("thousand.pth", {"state_dict": models.resnet18().state_dict()})
-    for name, how in (("new", {}), ("old", {"_use_new_zipfile_serialization": False})):
-        whole = save(f"truncated-{name}.pth", {"state_dict": state}, **how)
-        (folder / f"truncated-{name}.pth").write_bytes(whole[: len(whole) // 2])
-        save(f"code-{name}.pth", {"state_dict": state, "extra": Code(folder / "pwned")}, **how)
-    (folder / "text.pth").write_text("these are words, no weights\n")
-    (folder / "page.pth").write_text("<!DOCTYPE html><html>too many downloads</html>\n")
-    (folder / "empty.pth").write_bytes(b"")
-    save("list.pth", [1, 2])
-    save("numbers.pth", {0: torch.ones(2)})
-    save("nothing.pth", {"state_dict": {}})
-    save("flat.pth", {"state_dict": {**state, "conv1.weight": torch.ones(64)}})
-    save("scalar.pth", {"state_dict": {**state, "fc.weight": torch.tensor(1.0)}})
-    save("grey.pth", {"state_dict": {**state, "conv1.weight": torch.ones(64, 1, 7, 7)}})
-    save("lacking.pth", {"state_dict": {k: v for k, v in state.items() if k != "bn1.weight"}})
-    save("deep.pth", {"state_dict": {k: v for k, v in state.items() if not k.startswith("layer4.1")}})
-    save("future.pth", {"state_dict": state, "options": '{"colour": "red"}'})
-    return folder
-
-
-FAULTS = {
-    "thousand.pth": "has 1000 outputs; needed: 2, real and fake",
-    "truncated-new.pth": "is no checkpoint, or a damaged one: torch cannot read it to its end",
-    "truncated-old.pth": "is no checkpoint, or a damaged one",
-    "code-new.pth": "holds more than weights ({mkdir}), which could be code and is not loaded; needed: a file of",
-    "code-old.pth": "holds more than weights ({mkdir}), which could be code and is not loaded",
-    "text.pth": "is no checkpoint, or a damaged one",
-    "page.pth": "is no checkpoint, or a damaged one",
-    "empty.pth": "is no checkpoint, or a damaged one",
-    "list.pth": "holds no state_dict of tensors, which a checkpoint needs",
-    "numbers.pth": "holds no state_dict of tensors",
-    "nothing.pth": "holds none of the networks slim, resnet18, resnet34, resnet50: it has no usable conv1.weight",
-    "flat.pth": "it has no usable conv1.weight",
-    "scalar.pth": "it has no usable fc.weight",
-    "grey.pth": "does not fit a resnet18: size mismatch for conv1.weight",
-    "lacking.pth": 'does not fit a resnet18: Missing key(s) in state_dict: "bn1.weight"',
-    "deep.pth": "holds none of the networks slim, resnet18, resnet34, resnet50: its stages have [2, 2, 2, 1] blocks",
-    "future.pth": "there is no option 'colour' (its value is 'red')",
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_file_that_is_no_checkpoint_is_told_in_a_sentence(name, faulty):
-    with pytest.raises(UserError) as told:
-        read_original_checkpoint(faulty / name)
-    text = str(told.value)
-    assert text.startswith(f"{faulty / name}")
-    assert FAULTS[name].format(mkdir=f"{os.mkdir.__module__}.mkdir") in text
-    assert "\n" not in text
-    assert "weights_only" not in text  # torch's advice to switch it off
-    assert not (faulty / "pwned").exists()
-
-
-def test_a_missing_file_lists_what_its_folder_holds(faulty, here, capsys):
-    names = ", ".join(sorted(FAULTS))
-    with pytest.raises(
-        UserError, match=re.escape(f"there is no checkpoint {faulty / 'x.pth'}; in its folder: {names}")
-    ):
-        read_original_checkpoint(faulty / "x.pth")
-    assert call("test", f"--loadmodel '{faulty / 'text.pth'}' --test_set GAN-S") == 2
-    assert "is no checkpoint, or a damaged one" in capsys.readouterr().err
-
-
-# --- testing checkpoints ---
-
-
 def plain_resnet34(seed: int) -> nn.Module:
     torch.manual_seed(seed)
     net = models.resnet34()
     net.fc = nn.Linear(512, 2)
     return net
+
+
+def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(monkeypatch, capsys, root):
+    monkeypatch.chdir(root)
+    for number, (kind, period) in enumerate((("real", 0), ("fake", 3))):
+        sides = [SIDES[k % len(SIDES)] for k in range(12)]
+        write_images(root / "data" / kind / "Many" / "testA", sides, period, seed=number)
+    images = [p for kind in ("real", "fake") for p in sorted((root / "data" / kind).rglob("*.*"))]
+    assert {p.suffix for p in images} == set(SUFFIXES)
+    planes = torch.from_numpy(np.stack([originals_planes(path) for path in images]))
+    net = plain_resnet34(0)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # so that one look at some images settles the statistics
+    with torch.no_grad():
+        net(planes[::4])
+        out = net.eval()(planes)
+        net.fc.bias -= out.mean(0)  # so that both verdicts occur
+        out = (out - out.mean(0)).double().numpy()
+    want = out[:, 0] - out[:, 1]  # the logit of fake: the original has fake = 0 and real = 1
+    assert 4 <= (want >= 0).sum() <= 20
+    (root / "model").mkdir()
+    path = root / "model" / "Many_fft_0_resnet_checkpoint.pth"
+    torch.save({"epoch": 10, "state_dict": net.state_dict()}, path)
+    taken = []
+    score = protocol.score_samples
+    monkeypatch.setattr(protocol, "score_samples", lambda *a: taken.append(score(*a)) or taken[-1])
+    assert call("train", f"--runtest True --loadmodel {path} --test_set Many --threads 1") == 0
+    np.testing.assert_allclose(taken[0], want, atol=1e-3)
+    np.testing.assert_array_equal(taken[0] >= 0, want >= 0)
+    right = (want >= 0) == (np.arange(24) >= 12)
+    shares = [f"{share.mean():.4f}" for share in (right, right[:12], right[12:])]
+    assert printed(capsys.readouterr().out) == [("Many", *shares)]
+    # Written and read back it is the same, bit for bit.
+    network, opts, has_options = read_checkpoint(path)
+    wanted = {"network": "resnet34", "size": 224, "plane": "full", "crop": "top-left", "variant": "original"}
+    assert {name: getattr(opts, name) for name in wanted} == wanted
+    assert not has_options
+    write_checkpoint(network, opts, root / "again.pth")
+    content = torch.load(root / "again.pth", weights_only=True)
+    assert same(content["state_dict"], dict(net.state_dict()))
+    again, read, has_options = read_checkpoint(root / "again.pth")
+    assert same(dict(again.state_dict()), dict(network.state_dict()))
+    assert read == opts
+    assert has_options
+
+
+# --- testing checkpoints ---
 
 
 def test_the_readmes_test_line_runs_on_what_has_test_images(here, capsys):
@@ -908,7 +526,7 @@ def test_every_checkpoint_of_a_folder_is_tested_and_one_that_cannot_be_read_left
     opts = checked({"variant": "original", "agent": "er", "network": "slim", "data": "elsewhere", "stream": ["gone"]})
     for number in (1, 2):
         network = moved(build_network("slim"), seed=number)
-        write_original_checkpoint(network, opts, here / "model" / f"CL_ER_n{number}_fft_0_slim_checkpoint_latest.pth")
+        write_checkpoint(network, opts, here / "model" / f"CL_ER_n{number}_fft_0_slim_checkpoint_latest.pth")
     # What a process that was killed while writing leaves behind.
     (here / "model" / ".CL_ER_n3.pth.x1y2.pth").write_bytes(b"half of")
     (here / "model" / "notes.txt").write_text("not asked for")
@@ -1003,6 +621,6 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_checkpoints_test_says_what_it_could_not_use(here, mixed, capsys):
     opts = checked({"variant": "original", "agent": "er", "network": "slim"})
-    write_original_checkpoint(moved(build_network("slim"), seed=1), opts, here / "model" / "n.pth")
+    write_checkpoint(moved(build_network("slim"), seed=1), opts, here / "model" / "n.pth")
     assert call("test", f"--data {mixed} --loadmodel model/n.pth --test_set Mixed --threads 1") == 0
     assert "note: Mixed: 8 images rejected, the first is real/Mixed/testA/" in capsys.readouterr().err

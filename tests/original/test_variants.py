@@ -413,7 +413,7 @@ def test_an_original_variants_verdict_is_the_linear_heads(agent):
     with torch.no_grad():
         logits = torch.cat([copied(x[None].double()) for x in spectra])
     with float64():
-        np.testing.assert_allclose(learner.score(spectra), (logits[:, 1] - logits[:, 0]).numpy(), atol=1e-4)
+        np.testing.assert_allclose(learner.score(spectra.double()), (logits[:, 1] - logits[:, 0]).numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("agent", ALL)
@@ -485,7 +485,7 @@ def test_icarls_verdict_alone_makes_a_difference(base):
     linear, nearest = (trained("icarl", **base, verdict=verdict) for verdict in verdicts)
     assert same(state_of(linear.network), state_of(nearest.network))
     with float64():
-        a, b = (learner.score(samples_of(9, 1, 0).read()) for learner in (linear, nearest))
+        a, b = (learner.score(samples_of(9, 1, 0).read().double()) for learner in (linear, nearest))
     assert np.abs(a - b).max() > 1e-3
 
 

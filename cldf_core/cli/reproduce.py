@@ -1,0 +1,30 @@
+"""`cldf reproduce`: runs the notebooks in their order and draws every figure."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_command(subparsers: Any) -> None:
+    """Adds `cldf reproduce` with its flags."""
+    parser = subparsers.add_parser("reproduce", help="run the notebooks in their order, draw every figure")
+    add = parser.add_argument
+    add(
+        "--profile", default="quick", help="quick (the embedded benchmark), smoke (seconds), original (its data, a GPU)"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="such as 04_icarl, or just 04")
+    which.add_argument("--all", action="store_true", help="every notebook (default: those up to 08)")
+    add("--force", action="store_true", help="also what is already done")
+    add("--cache-gb", metavar="GB", help="that all spectra in data/spectra may take")
+    parser.set_defaults(call=call)
+
+
+def call(parsed: argparse.Namespace) -> int:
+    """Runs the notebooks; returns 0, or 1 where one failed or could not be run."""
+    from cldf_core.workflow import notebooks
+
+    results = notebooks.reproduce(parsed.profile, parsed.only, force=parsed.force, everything=parsed.all)
+    print(notebooks.summary(results))
+    return int(any(result.status in ("failed", "not run") for result in results))

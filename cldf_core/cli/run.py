@@ -1,0 +1,39 @@
+"""`cldf run`: runs one notebook with parameters of the caller's choice."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_command(subparsers: Any) -> None:
+    """Adds `cldf run` with its flags."""
+    parser = subparsers.add_parser("run", help="run one notebook with parameters of your choice")
+    add = parser.add_argument
+    add("notebook", help="such as 04_icarl, or just 04")
+    add("--profile", default="quick", help="quick, smoke or original")
+    add("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
+    add("--force", action="store_true", help="even if it was done with the same inputs")
+    add("--cache-gb", metavar="GB", help="that all spectra in data/spectra may take")
+    parser.set_defaults(call=call)
+
+
+def call(parsed: argparse.Namespace) -> int:
+    """Runs the notebook; returns 0, or 1 where it failed.
+
+    Raises:
+        OptionError: a parameter that does not exist, or a value that it does not allow.
+    """
+    from cldf_core.options import OptionError, from_text
+    from cldf_core.workflow import notebooks
+
+    changes = {}
+    for pair in parsed.parameter:
+        name, sign, text = pair.partition("=")
+        if not sign:
+            raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
+        changes[name] = from_text(name, text)
+    parameters = notebooks.notebook_parameters(notebooks.notebook_name(parsed.notebook), parsed.profile, changes)
+    result = notebooks.execute(parameters, force=parsed.force)
+    print(notebooks.summary([result]))
+    return int(result.status == "failed")

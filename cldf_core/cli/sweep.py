@@ -1,0 +1,24 @@
+"""`cldf sweep`: trains many agents, seeds or settings, and compares them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add_command(subparsers: Any) -> None:
+    """Adds `cldf sweep` with its flags."""
+    parser = subparsers.add_parser("sweep", help="train many agents, seeds or settings, and compare them")
+    add = parser.add_argument
+    add("grid", help="a file in params/grids/: seeds, memory, orders or passes")
+    add("--profile", default="quick", help="quick, smoke or original")
+    add("--dry-run", action="store_true", help="list the runs and whether they are done; train nothing")
+    add("--cache-gb", metavar="GB", help="that all spectra in data/spectra may take")
+    parser.set_defaults(call=call)
+
+
+def call(parsed: argparse.Namespace) -> int:
+    """Makes the runs of a grid and their tables; returns 0, or 1 where a run failed."""
+    from cldf_core.workflow import sweep
+
+    return sweep.command(parsed.grid, parsed.profile, dry=parsed.dry_run)

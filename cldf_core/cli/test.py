@@ -1,0 +1,22 @@
+"""`cldf test`: tests a checkpoint with the flags of the original code's run.py."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cldf_core.original.flags import add_flags
+
+
+def add_command(subparsers: Any) -> None:
+    """Adds `cldf test` with the original code's flags."""
+    parser = subparsers.add_parser("test", help="test a checkpoint with the original code's flags", allow_abbrev=False)
+    add_flags(parser)
+    parser.set_defaults(call=call)
+
+
+def call(parsed: argparse.Namespace) -> int:
+    """Tests a checkpoint; returns the exit status of `cldf_core.original.commands.test`."""
+    from cldf_core.original import commands
+
+    return commands.test(parsed)

@@ -1,0 +1,22 @@
+"""`cldf train`: trains an agent with the flags of the original code's run.py."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cldf_core.original.flags import add_flags
+
+
+def add_command(subparsers: Any) -> None:
+    """Adds `cldf train` with the original code's flags."""
+    parser = subparsers.add_parser("train", help="train an agent with the original code's flags", allow_abbrev=False)
+    add_flags(parser)
+    parser.set_defaults(call=call)
+
+
+def call(parsed: argparse.Namespace) -> int:
+    """Trains an agent; returns the exit status of `cldf_core.original.commands.train`."""
+    from cldf_core.original import commands
+
+    return commands.train(parsed)

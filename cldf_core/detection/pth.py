@@ -1,0 +1,117 @@
+"""Networks read from .pth files, as torchvision and the original code write them.
+
+The original's file is {"state_dict": …} of a ResNet-34 with two outputs, 0 = fake and 1 = real, that reads spectra of
+BGR images. A network of this project has 0 = real and 1 = fake, and reads RGB: the rows of the last layer and the
+channels of the first change places, which loses nothing. Source: methods.md sections 1 and 2.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from cldf_core.options import Options, UserError, checked
+from cldf_core.resnet import Network, build_network
+from cldf_core.runs.checkpoints import renamed
+
+# Name: blocks in each stage, and whether a block has three convolutions.
+_NETWORKS = {
+    "slim": ([1, 1, 1, 1], False),
+    "resnet18": ([2, 2, 2, 2], False),
+    "resnet34": ([3, 4, 6, 3], False),
+    "resnet50": ([3, 4, 6, 3], True),
+}
+
+
+class Checkpoint(NamedTuple):
+    """A network in evaluation mode, the options that prepare its input, and whether its file held these options."""
+
+    network: Network
+    options: Options
+    has_options: bool
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a .pth file; one without options, such as the original's own, gets the original's.
+
+    Raises:
+        UserError: there is no such file, or it holds no network of this kind; one sentence says what it holds.
+    """
+    if not path.is_file():
+        files = ", ".join(p.name for p in checkpoints_in(path.parent)) or "no .pth file"
+        raise UserError(f"there is no checkpoint {path}; in its folder: {files}")
+    content = _content(path)
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
+        raise UserError(f"{path} holds no state_dict of tensors, which a checkpoint needs")
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    name, width = _architecture(state, path)
+    written = _written_options(content)
+    values = {"variant": "original"} if written is None else renamed(written)
+    options = checked({**values, "network": name, "width": width, "weights": None}, where=str(path))
+    network = build_network(name, width=width)
+    ours = {key if key.startswith("fc.") else f"body.{key}": value for key, value in swapped(state).items()}
+    try:
+        network.load_state_dict({key.replace("fc.", "head."): value.float() for key, value in ours.items()})
+    except RuntimeError as error:
+        why = str(error).splitlines()[-1].strip().replace("body.", "").replace("head.", "fc.")
+        raise UserError(f"{path} does not fit a {name}: {why}") from None
+    return Checkpoint(network.eval(), options, written is not None)
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Returns the .pth files of a folder, sorted; a hidden one is what a killed process has left half-written."""
+    return sorted(path for path in folder.glob("*.pth") if not path.name.startswith("."))
+
+
+def swapped(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Changes a state dict from the original's order of labels and colours to this project's, or back."""
+    dimensions = {"conv1.weight": 1, "fc.weight": 0, "fc.bias": 0}
+    return {k: v.flip(dimensions[k]).contiguous() if k in dimensions else v for k, v in state.items()}
+
+
+def _content(path: Path) -> Any:
+    """What torch.save wrote, code excepted. Torch's own messages advise to load code as well: not passed on."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise  # such as a lack of permission, which says it all
+    except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives
+        foreign = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
+    if foreign:
+        raise UserError(
+            f"{path} holds more than weights ({foreign[1]}), which could be code and is not loaded; needed: a file "
+            "of torch.save with tensors alone, such as {'state_dict': network.state_dict()}"
+        )
+    raise UserError(f"{path} is no checkpoint, or a damaged one: torch cannot read it to its end")
+
+
+def _written_options(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options that `cldf train` wrote into the file; None where another program wrote it."""
+    try:
+        written = json.loads(content.get("options", ""))
+    except (TypeError, ValueError):
+        return None
+    return written if isinstance(written, dict) else None
+
+
+def _architecture(state: Mapping[str, torch.Tensor], path: Path) -> tuple[str, int]:
+    """The name of the residual network that a torchvision state dict belongs to, and its first stage's width."""
+    blocks = [len({key.split(".")[1] for key in state if key.startswith(f"layer{n}.")}) for n in (1, 2, 3, 4)]
+    deep = "layer1.0.conv3.weight" in state
+    names = [name for name, shape in _NETWORKS.items() if shape == (blocks, deep)]
+    ends = {"conv1.weight": 4, "fc.weight": 2, "fc.bias": 1}
+    wrong = [key for key, dimensions in ends.items() if key not in state or state[key].ndim != dimensions]
+    if wrong or not names:
+        why = f"it has no usable {wrong[0]}" if wrong else f"its stages have {blocks} blocks"
+        raise UserError(f"{path} holds none of the networks {', '.join(_NETWORKS)}: {why}")
+    if (outputs := len(state["fc.weight"])) != 2:
+        raise UserError(f"{path} has {outputs} outputs; needed: 2, real and fake")
+    return names[0], state["conv1.weight"].shape[0] if names[0] == "slim" else checked({}).width

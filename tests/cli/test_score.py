@@ -1,0 +1,171 @@
+"""`cldf score`: every format holds every row, the heading says what the detector is, mistakes come before the work."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from cldf_core.cli import main
+from cldf_core.cli.score import FORMATS, default_run
+from cldf_core.detection import score as scoring
+from cldf_core.detection.detector import load_detector
+from cldf_core.detection.score import files_of, score
+from cldf_core.options import UserError
+from cldf_core.runs.run import make_run
+from cldf_core.workflow.notebooks import notebook_parameters
+from samples import SHORT, noisy, picture, tiny_options
+
+STREAM = SHORT["stream"]
+
+
+def called(*words: str) -> int:
+    return main(["score", *words])
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+@pytest.mark.parametrize("how", FORMATS)
+def test_formats_hold_every_row_and_can_be_read_back(how, to_file, bad_images, copied, capsys, tmp_path):
+    folder, reasons = bad_images
+    path = copied(noisy())
+    out = tmp_path / f"deep/result.{how}"
+    assert called(str(folder), "--model", str(path), *(["--out", str(out)] if to_file else ["--format", how])) == 0
+    printed = capsys.readouterr()
+    told = printed.out if how == "table" else printed.err
+    detector = load_detector(str(path))
+    want = score(files_of([str(folder)]), detector)
+    for line in (
+        f"model       er, {path}",
+        "trained on  first, second\n",
+        f"P(fake)     calibrated on validation images (temperature {detector.temperature:.3g})\n",
+        "threshold   0.5 (declared)\n",
+        "cannot say  P(fake) between 0.4 and 0.6\n",
+        "note        its verdict about fakes of other kinds than",
+        "8 images: ",
+        ", 5 not scored\n",
+    ):
+        assert line in told
+    for name, reason in reasons.items():
+        assert f"not scored: {folder / name}: {reason}" in told
+    if to_file:
+        assert printed.out == (told if how == "table" else "")
+    text = out.read_text(encoding="utf-8") if to_file else printed.out
+    if how == "csv":
+        read = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values={"logit": "", "probability": ""})
+        assert list(read.columns) == [*scoring.COLUMNS, "threshold", "calibrated"]
+        pd.testing.assert_frame_equal(read[list(scoring.COLUMNS)], want)
+        assert (read["threshold"] == 0.5).all()
+        assert read["calibrated"].all()
+    elif how == "json":
+        read = json.loads(text)
+        assert list(read) == ["detector", "images"]
+        rows = pd.DataFrame(read["images"]).astype({"logit": float, "probability": float})
+        pd.testing.assert_frame_equal(rows, want)
+        assert read["images"][1]["logit"] is None
+        facts = read["detector"]
+        assert facts["trained_on"] == STREAM
+        assert (facts["threshold"], facts["threshold_from"], facts["band"]) == (0.5, "declared", [0.4, 0.6])
+        assert (facts["calibrated"], facts["temperature"]) == (True, detector.temperature)
+        assert (facts["name"], facts["notes"], facts["agent"]) == (
+            str(path / "model-step2.safetensors"),
+            list(detector.notes),
+            "er",
+        )
+    else:
+        assert text.startswith("model")
+        lines = text.splitlines()
+        at = lines.index("P(fake)  verdict     file")
+        for line, row in zip(lines[at + 1 :], want[want["reason"] == ""].itertuples(), strict=False):
+            assert line.split(maxsplit=1)[0] == f"{row.probability:.4f}"
+            assert row.verdict in line
+            assert line.endswith(row.file)
+    assert not list(out.parent.glob(".*"))
+
+
+def test_the_exit_status_is_one_only_if_all_failed(bad_images, trained, capsys):
+    folder, reasons = bad_images
+    model = ["--model", str(trained[0].path)]
+    assert called(str(folder / "a.png"), str(folder / "text.jpg"), *model) == 0
+    assert "2 images: " in capsys.readouterr().out
+    assert called(*(str(folder / name) for name in reasons), *model, "--format", "json") == 1
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 5
+
+
+def test_the_heading_says_what_is_not_known(trained, tmp_path, capsys):
+    alone = shutil.copy(trained[0].path / "model-step2.safetensors", tmp_path / "renamed.safetensors")
+    assert called(str(picture(tmp_path / "x.png")), "--model", str(alone), "--band", "0", "--threshold", "0.25") == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "trained on  not known\n",
+        "P(fake)     not calibrated\n",
+        "cannot say  never\n",
+        "threshold   0.25 (decl",
+    ):
+        assert line in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--out", "{image}/y.csv"], "/y.csv cannot be written: "),
+        (["--out", "{folder}"], " is a folder; needed: a file"),
+        (["--workers", "0"], "--workers is 0; allowed: a whole number from 1"),
+        (["--format", "parquet"], "--format is 'parquet'; allowed: "),
+    ],
+)
+def test_a_mistake_is_told_before_the_work(words, sentence, trained, tmp_path, monkeypatch, capsys):
+    image = picture(tmp_path / "x.png")
+    monkeypatch.setattr(scoring, "score", lambda *a, **k: pytest.fail("nothing may be scored"))
+    words = [word.format(image=image, folder=tmp_path) for word in words]
+    assert called(str(image), "--model", str(trained[0].path), *words) == 2
+    assert sentence in capsys.readouterr().err.replace("\\", "/")
+
+
+def test_an_interrupted_call_leaves_no_file(trained, tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "score", interrupted)
+    image, out = picture(tmp_path / "x.png"), tmp_path / "o" / "r.csv"
+    assert called(str(image), "--model", str(trained[0].path), "--out", str(out)) == 130
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows such names")
+@pytest.mark.parametrize("how", FORMATS)
+def test_names_that_are_no_text_are_shown(how, trained, tmp_path, capsys):
+    picture(tmp_path / "x" / "é.png")
+    os.rename(tmp_path / "x" / "é.png", os.fsencode(tmp_path / "x") + b"/\xff.png")
+    assert called(str(tmp_path / "x"), "--model", str(trained[0].path), "--format", how) == 0
+    assert "\\xff.png" in capsys.readouterr().out
+
+
+def test_the_default_is_the_newest_run_that_reproduce_makes(trained, tmp_path, monkeypatch, capsys):
+    _, data, _ = trained
+    root = tmp_path / "project"
+    (root / "params" / "quick").mkdir(parents=True)
+    monkeypatch.setenv("CLDF_ROOT", str(root))
+    with pytest.raises(UserError, match=r"there is no default model \(.*07_er_and_mir.yaml is missing"):
+        default_run()
+    names = ("data", "stream", "unseen", "splits", "size", "width", "epochs", "batch", "threads", "memory", "replay")
+    values = {name: getattr(tiny_options("mir", data, **SHORT), name) for name in (*names, "candidates")}
+    (root / "params" / "quick" / "07_er_and_mir.yaml").write_text(yaml.safe_dump(values))
+    options = notebook_parameters("07_er_and_mir", "quick").options("mir")
+    make_run(notebook_parameters("07_er_and_mir", "quick", {"seed": 1}).options("mir"))  # not what reproduce makes
+    with pytest.raises(UserError, match="there is no default model in .*; cldf reproduce --only 07 makes it"):
+        default_run()
+    older = make_run(options)
+    newer = shutil.copytree(older.path, older.path.with_name("mir-newer"))
+    os.utime(newer / "scores.parquet", (4e9, 4e9))
+    shutil.rmtree(root / "data")  # no spectra, and none are made
+    assert default_run() == newer
+    os.utime(newer / "scores.parquet", (1e9, 1e9))
+    assert called(str(picture(tmp_path / "x.png")), "--step", "1") == 0
+    assert f"model       mir, runs/{older.path.name}/model-step1.safetensors\n" in capsys.readouterr().out
+    assert not (root / "data").exists()
