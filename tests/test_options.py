@@ -24,7 +24,7 @@ from cldf_core.options import (
     checked,
     from_text,
 )
-from cldf_core.workflow.notebooks import profile_values
+from cldf_core.workflow.notebooks import notebook_parameters
 
 NAN, INF = float("nan"), float("inf")
 WRONG = [
@@ -213,7 +213,7 @@ def test_the_original_is_no_longer_called_seed():
     with pytest.raises(OptionError, match="variant is 'seed', which is called 'original' now; allowed: paper, orig"):
         checked({"variant": "seed"})
     with pytest.raises(UserError, match="the profile 'seed' is called 'original' now"):
-        profile_values("04_icarl", "seed")
+        notebook_parameters("04_icarl", "seed")
 
 
 @pytest.mark.parametrize(

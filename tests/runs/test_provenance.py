@@ -192,7 +192,7 @@ def test_a_line_of_code_between_file_and_score_changes_the_key_and_the_notebooks
     [
         "options.py",
         "data/files.py",
-        "data/layouts/detect.py",
+        "data/layouts/recognise.py",
         "data/intake/archives.py",
         "figures/performance.py",
         "cli/__init__.py",
@@ -291,7 +291,7 @@ def test_a_line_of_code_concerns_the_notebooks_that_reach_it(package, project):
     before = {name: inputs(project, name) for name in NOTEBOOKS}
     for file, numbers in {
         "data/intake/archives.py": {"12"},
-        "evaluation/robustness.py": {"09"},
+        "detection/robustness.py": {"09"},
         "original/differences.py": {"11"},
         "options.py": {name[:2] for name in NOTEBOOKS},
         "cli/__init__.py": set(),

@@ -32,8 +32,8 @@ from cldf_core.data.layouts.description import (
     read_images,
     write_description,
 )
-from cldf_core.data.layouts.detect import VIDEOS, Found, detect
 from cldf_core.data.layouts.read import registered
+from cldf_core.data.layouts.recognise import VIDEOS, Found, detect
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import progress_wanted, project_root
 

@@ -18,13 +18,13 @@ from filelock import FileLock
 
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.layouts.description import described_domain_names, is_described, read_described
-from cldf_core.data.layouts.detect import detect
 from cldf_core.data.layouts.original import (
     is_seed_layout,
     read_seed_domain,
     read_splits,
     seed_domains,
 )
+from cldf_core.data.layouts.recognise import detect
 from cldf_core.data.runtime import project_root
 
 

@@ -26,8 +26,8 @@ from cldf_core.data.domains import SPLITS, DataError
 from cldf_core.data.intake.add import register
 from cldf_core.data.intake.splits import with_splits
 from cldf_core.data.intake.videos import frames
-from cldf_core.data.layouts.detect import Found, detect
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
+from cldf_core.data.layouts.recognise import Found, detect
 from cldf_core.runs.run import load_spectra
 from samples import make_data, tiny_options
 
