@@ -1,4 +1,4 @@
-"""Classifiers that see facts of image files and no pixels: what they reach, a detector must surpass."""
+"""Classifiers that see facts of image files and no pixels: a detector must do better than they do."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ def boosted_trees(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Balanced accuracy of boosted trees that learn the label from facts, both classes weighted alike.
+    """Measures the balanced accuracy of boosted trees that learn the label from facts, with equal weights of classes.
 
     They learn from training images and predict test images. If one of these splits lacks a class, they are
     cross-validated over the groups of all images instead.
 
     Args:
         facts: numbers, shape (N, F).
-        labels: 0 real, 1 fake, shape (N,).
+        labels: 0 (real) or 1 (fake), shape (N,).
         splits: train, validation or test, shape (N,).
-        groups: of the images, shape (N,).
+        groups: the images' groups, shape (N,).
         categorical: which facts are codes of categories, F values.
-        resamples: of the groups, for the interval.
-        seed: of trees, folds and resamples.
+        resamples: the number of resamples of the groups.
+        seed: the random seed of trees, folds and resamples.
 
     Returns:
-        "balanced accuracy" with "low" and "high" as of `balanced_accuracy`, "images" (how many were predicted)
-        and "how".
+        The result of `balanced_accuracy`, "images" (the number of predictions), and "how" they were made.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -63,13 +62,12 @@ def boosted_trees(
 def balanced_accuracy(
     predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, resamples: int, seed: int
 ) -> dict[str, float]:
-    """Mean of the shares of reals and of fakes that are predicted right, with a 95 % bootstrap interval over groups.
+    """Computes the mean accuracy of both classes, with a 95 % bootstrap interval over groups.
 
     Args:
         predictions, labels: 0 or 1, shape (N,).
-        groups: of the images, shape (N,).
-        resamples: draws of as many groups as there are.
-        seed: of the draws.
+        groups: the images' groups, shape (N,).
+        resamples, seed: the number of resamples, and their random seed.
 
     Returns:
         "balanced accuracy", "low" and "high"; NaN if a class is missing.
@@ -91,16 +89,14 @@ def balanced_accuracy(
 def random_forest(
     facts: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, groups: np.ndarray
 ) -> tuple[float, float, float]:
-    """Accuracy of a random forest that learns the label from facts, with a 95 % bootstrap interval over groups.
+    """Measures the accuracy of a random forest that learns the label from facts.
 
     Args:
-        facts: numbers, shape (N, F).
-        labels: 0 or 1, shape (N,).
-        train, test: which images it learns from and which it predicts, shape (N,), bool.
-        groups: of the images, shape (N,).
+        facts, labels, groups: as in `boosted_trees`.
+        train, test: the images that it learns from and those that it predicts, shape (N,), bool.
 
     Returns:
-        Accuracy, lower and upper bound.
+        The accuracy and the ends of its 95 % bootstrap interval over groups.
     """
     from sklearn.ensemble import RandomForestClassifier
 

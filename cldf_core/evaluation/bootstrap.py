@@ -28,7 +28,7 @@ class Estimate:
     Attributes:
         value: from all images, any shape.
         draws: from each resample, shape (resamples, *value.shape).
-        left_out: without each group, or without each of PARTS parts of the groups, shape (parts, *value.shape).
+        left_out: without each of at most PARTS parts of the groups, shape (parts, *value.shape).
         groups: the number of groups; one number, or an array of value's shape.
         reflected: whether the interval is reflected at the value, see `interval`.
     """
@@ -96,9 +96,8 @@ class Matrices:
     """R[t, i] of several metrics.
 
     Attributes:
-        metrics: for each metric its estimates, shape (steps, domains). They are NaN where there was no test.
-        steps: the tested steps, sorted.
-        domains: the tested domains, in the order of their tests.
+        metrics: for each metric its estimates, shape (steps, domains); NaN where there was no test.
+        steps, domains: what was tested; the steps are sorted, the domains in the order of their tests.
         images: the number of tested images, shape (steps, domains).
         groups: the number of groups in all domains together.
     """
@@ -110,11 +109,9 @@ class Matrices:
     groups: int
 
     def statistic(self, metric: str, statistic: Statistic) -> Estimate:
-        """Applies a function to R of one metric, for all images and for every resample.
+        """Applies a function to R of one metric, shape (B, steps, domains), the steps and the domains.
 
-        Args:
-            metric: a key of metrics.
-            statistic: gets R of shape (B, steps, domains), the steps and the domains; returns shape (B, …).
+        The function returns an array of shape (B, …). It is applied for all images and for every resample.
         """
         R = self.metrics[metric]
         parts = (statistic(values, self.steps, self.domains) for values in (R.value[None], R.draws, R.left_out))
@@ -200,10 +197,10 @@ def summary(
     Args:
         scores: the table of scores of one run.
         stream: the trained domains in their order; all other domains count as unseen.
-        metric: a metric in DETECTION. The continual metrics are meant for "accuracy" and "AUC".
+        metric: a metric in DETECTION, usually "accuracy" or "AUC".
 
     Returns:
-        Columns metric, value, low, high. They are NaN where a value of R that is needed is missing or undefined.
+        Columns metric, value, low, high; NaN where a value of R that is needed is missing or undefined.
 
     Raises:
         ValueError: as `matrices`, or there are more steps than domains in the stream.

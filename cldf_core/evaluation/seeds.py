@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 ROUNDING = 1e-12  # differences whose spread is smaller do not vary
 
@@ -16,8 +17,6 @@ def t_interval(values: np.ndarray) -> tuple[float, float, float]:
 
     With a single value the ends are NaN, and where the values do not vary they are the mean.
     """
-    from scipy import stats
-
     values = np.asarray(values, float)
     mean, n = float(values.mean()), len(values)
     if n < 2:
@@ -60,8 +59,6 @@ def paired_t_tests(values: pd.DataFrame) -> pd.DataFrame:
 
     Source: Student, Biometrika 1908; Holm, Scandinavian Journal of Statistics 1979.
     """
-    from scipy import stats
-
     wide = values.pivot(index="seed", columns="agent", values="value")[list(dict.fromkeys(values["agent"]))]
     rows = []
     for first, second in itertools.combinations(wide.columns, 2):
@@ -97,8 +94,6 @@ def seed_noise_margin(values: pd.DataFrame, *, comparisons: int = 1) -> pd.DataF
     Returns:
         A row for each metric and a column for each agent: t * sqrt(2) * s, with the spread s over seeds within agents.
     """
-    from scipy import stats
-
     columns: dict[str, pd.Series] = {}
     for _, part in values.groupby(values["agent"] == "sequential"):
         degrees = int((part.groupby("agent")["seed"].nunique() - 1).sum())

@@ -1,4 +1,4 @@
-"""What generators leave in spectra: grids of a period, and energy over frequency."""
+"""Traces that generators leave in spectra: energy over frequency, and grids of a period."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 def radial_profile(plane_values: np.ndarray, *, bins: int = 48) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over rings of equal distance from the zero frequency: a plane becomes a curve.
+    """Computes the means over rings of equal distance from the zero frequency, without the plane's corners.
 
     Args:
-        plane_values: shape (..., H, W/2 + 1), half planes.
-        bins: rings between r = 0 and r = 1 (Euclidean distance, fractions of Nyquist; corners left out).
+        plane_values: half planes, shape (..., H, W/2 + 1).
+        bins: the number of rings up to Nyquist's frequency.
 
     Returns:
-        Ring centres, shape (bins,), and means, shape (..., bins).
+        The rings' distances, shape (bins,), in fractions of Nyquist, and the means, shape (..., bins).
     """
     height, columns = plane_values.shape[-2:]
     fy = np.fft.fftfreq(height)[:, None] * 2
     fx = np.fft.rfftfreq(2 * (columns - 1))[None, :] * 2
     ring = np.minimum((np.hypot(fx, fy) * bins).astype(int), bins).ravel()
-    # The inner columns stand for their mirror image as well.
+    # The inner columns count for their mirror image, too.
     weight = np.full((height, columns), 2.0)
     weight[:, [0, -1]] = 1.0
     membership = np.zeros((ring.size, bins + 1))
@@ -30,20 +30,19 @@ def radial_profile(plane_values: np.ndarray, *, bins: int = 48) -> tuple[np.ndar
 
 
 def line_ratio(planes: np.ndarray, period: int) -> np.ndarray:
-    """How far a grid of this period stands out: its lines of the spectrum over the lines beside them.
+    """Measures how far a grid of this period stands out: its lines in the spectrum, relative to those beside them.
 
-    A pattern that repeats every so many pixels shows on one row and one column of the plane. Their ends,
-    near the axes, are left out.
+    A pattern with this period shows on one row and one column of the plane. Their ends near the axes do not count.
 
     Args:
-        planes: log magnitudes, shape (..., H, W/2 + 1), half planes.
+        planes: log magnitudes of half planes, shape (..., H, W/2 + 1).
         period: in pixels, at least 2; H and W are multiples of it.
 
     Returns:
-        Difference of the means of log magnitude, shape (...); exp of it is the ratio, and 0 is no grid.
+        The difference of mean log magnitudes, shape (...): the logarithm of a ratio, and 0 without a grid.
     """
     height, width = planes.shape[-2], 2 * (planes.shape[-1] - 1)
-    # Beyond Nyquist there is nothing: its line has neighbours on one side only.
+    # The line at Nyquist's frequency has neighbours on one side only.
     steps = np.array([0, -2, -1] if period == 2 else [0, -2, -1, 1, 2])
     rows = planes[..., height // period + steps, 4 : width // 2 - 4].mean(-1)
     columns = planes[..., 4 : height // 2 - 4, width // period + steps].mean(-2)
