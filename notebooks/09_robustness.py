@@ -177,7 +177,7 @@ save_figure(figures.differences_left(apart, titles, options.stream), out.figures
 
 # %%
 images = 100  # of each class and domain; None takes all
-measured = robustness.measure(runs, domains, out.path, images=images, split=split)
+measured = robustness.robustness_tables(runs, domains, out.path, images=images, split=split)
 table = curves(measured.scores, options.stream)
 traces = trace_curves(measured.traces)
 save_table(table, out.figures, "09_curves")

@@ -48,8 +48,6 @@ def call(parsed: argparse.Namespace) -> int:
         UserError: as `files_of` and `load_detector`; or --workers or --out has a value that is not allowed.
     """
     from cldf_core.data.files import whole_file
-    from cldf_core.detection.detector import load_detector
-    from cldf_core.detection.score import files_of, score
     from cldf_core.options import UserError
 
     ending = parsed.out.suffix[1:].lower() if parsed.out else ""
@@ -58,6 +56,9 @@ def call(parsed: argparse.Namespace) -> int:
         raise UserError(f"--workers is {parsed.workers}; allowed: a whole number from 1")
     if parsed.out and parsed.out.is_dir():
         raise UserError(f"--out {parsed.out} is a folder; needed: a file")
+    from cldf_core.detection.detector import load_detector
+    from cldf_core.detection.score import files_of, score
+
     files = files_of(parsed.files)
     model = parsed.model or str(default_run())
     detector = load_detector(model, step=parsed.step, threshold=parsed.threshold, band=parsed.band)

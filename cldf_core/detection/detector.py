@@ -1,4 +1,4 @@
-"""Detectors: networks that were trained before, with a threshold, a calibration, and what they can not do."""
+"""Detectors: networks that were trained before, with a threshold, a calibration, and notes on their limits."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from safetensors import SafetensorError
 from scipy.special import expit
 from scipy.stats import binomtest
 
+from cldf_core.data.mini.build import EMBEDDED
+from cldf_core.data.runtime import project_root
+from cldf_core.detection.pth import read_checkpoint
 from cldf_core.evaluation.calibration import fit_temperature, trained_on
 from cldf_core.evaluation.metrics import best_threshold
 from cldf_core.options import Options, UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from numpy.typing import ArrayLike
-
-    from cldf_core.resnet import Network
+from cldf_core.protocol import score_samples
+from cldf_core.resnet import Network
+from cldf_core.runs.checkpoints import load_network
+from cldf_core.runs.folder import RunFolder
+from cldf_core.stream import Samples
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,12 @@ class Detector:
         network: in evaluation mode, on the device that it runs on.
         options: of the run that it comes from; they say how images are prepared.
         name: where it came from.
-        trained_on: the domains that it has seen; empty where that is not known.
+        trained_on: the domains that it has seen; empty where these are not known.
         threshold: the P(fake) from which the verdict is "fake".
-        threshold_from: where that came from, in words.
-        temperature: by which logits are divided, so that P(fake) is calibrated; None where it is not.
-        band: between these two P(fake), both left out, the verdict is "cannot say"; None where there is no band.
-        notes: what it can not do.
+        threshold_from: the origin of the threshold, in words.
+        temperature: divides logits, so that P(fake) is calibrated; None where it is not.
+        band: between these two P(fake), both excluded, the verdict is "cannot say"; None for no band.
+        notes: sentences about its limits.
     """
 
     network: Network
@@ -67,9 +72,9 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
     Args:
         model: a run's folder or its name in runs/, a model-step<k>.safetensors or a .pth file.
         step: of a run, from 1; None takes the last.
-        threshold: the P(fake) from which the verdict is "fake"; "validation" takes that with the best balanced
+        threshold: the P(fake) from which the verdict is "fake"; "validation" takes the one with the best balanced
             accuracy on the validation images of the domains seen so far.
-        band: closer to the threshold than this the verdict is "cannot say"; 0 has no band.
+        band: closer to the threshold than this, the verdict is "cannot say"; 0 has no band.
 
     Raises:
         UserError: no such model or step, a value that is not allowed, or a model that cannot be used as it is.
@@ -109,15 +114,15 @@ def share_of_fakes(
     width: float = 0.05,
     least: int = 20,
 ) -> str:
-    """How often images with a P(fake) like this one were fakes, in words; "" where there are too few of them.
+    """How often images with a P(fake) like this one were fakes, in words; "" where there are too few such images.
 
     Args:
-        detector: whose P(fake) it is.
+        detector: gives P(fake).
         logits: of validation images, shape (N,).
-        labels: theirs, 0 or 1.
+        labels: of these images, 0 or 1, shape (N,).
         probability: P(fake) of the image in question.
-        width: how far from it an image's P(fake) may be.
-        least: images that are needed.
+        width: the largest distance from it of another image's P(fake).
+        least: the number of images that are needed.
 
     Returns:
         A sentence with the share and its 95 % interval (Wilson's; images are counted as independent, which those
@@ -145,9 +150,7 @@ def _declared(threshold: str | float) -> float | None:
 
 
 def _loaded(model: str, step: int | None) -> tuple[Detector, pd.DataFrame | None]:
-    """The detector with nothing but its network and origin, and what `_validation` gives of its run."""
-    from cldf_core.data.runtime import project_root
-
+    """The detector with its network and origin alone, and the validation scores of its run, if there are any."""
     path = Path(model).expanduser()
     if not path.exists():
         path = project_root() / "runs" / model
@@ -171,9 +174,7 @@ def _loaded(model: str, step: int | None) -> tuple[Detector, pd.DataFrame | None
 
 
 def _weights_of_run(path: Path, step: int | None) -> Path:
-    """The file with the weights that a run had after a step, by default the last."""
-    from cldf_core.runs.folder import RunFolder
-
+    """The file of a run's network after a step, by default the last."""
     files = {_step_of(file): file for file in path.glob("model-step*.safetensors")}
     if not files or not RunFolder(path).finished:
         raise UserError(f"{path} is no folder of a finished run; allowed: one that cldf reproduce or cldf train made")
@@ -183,21 +184,13 @@ def _weights_of_run(path: Path, step: int | None) -> Path:
 
 
 def _step_of(path: Path) -> int:
-    """The step that a file's name tells; 0 where it does not."""
+    """The step in the name of a network's file; 0 in any other name."""
     found = re.fullmatch(r"model-step(\d+)", path.stem)
     return int(found[1]) if found else 0
 
 
 def _detector(path: Path) -> Detector:
-    """The network of a file, and what its options and its name tell of its training."""
-    import torch
-    from safetensors import SafetensorError
-
-    from cldf_core.data.mini.build import EMBEDDED
-    from cldf_core.data.runtime import project_root
-    from cldf_core.detection.pth import read_checkpoint
-    from cldf_core.runs.checkpoints import load_network
-
+    """The network of a file, with notes on its training from its options and its name."""
     if path.suffix == ".pth":
         network, options, known = read_checkpoint(path)
         # `cldf train` names its files after the domain; those of others do not hold our options.
@@ -229,12 +222,10 @@ def _detector(path: Path) -> Detector:
 
 
 def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
-    """Label and logit of the validation images of the domains seen so far, from the run that the file lies in.
+    """Label and logit of the validation images of the domains seen so far, from the run in whose folder the file lies.
 
-    None where that is not the run it comes from, or where there are not both classes.
+    None if the file comes from another run, or if a class is missing.
     """
-    from cldf_core.runs.folder import RunFolder
-
     run = RunFolder(path.parent)
     options = run.manifest.get("options", {})
     if not run.finished or any(options.get(name) != value for name, value in detector.options.model_dump().items()):
@@ -246,18 +237,15 @@ def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
 
 
 def logits_of(network: Network, options: Options, inputs: np.ndarray) -> np.ndarray:
-    """Logits of fake, part by part, as the agent that trained the network gives them after a step.
+    """Logits of fake, part by part, as the agent that trained the network computes them after a step.
 
     Args:
-        network: is looked at in evaluation mode and left as it was.
-        options: of its run: mixed_precision.
+        network: is used in evaluation mode and left as it was.
+        options: of its run; mixed_precision counts.
         inputs: what the network reads, shape (N, 3, H, W), from `InputSpec.network_input`.
 
     Returns:
         float64, shape (N,).
     """
-    from cldf_core.protocol import score_samples
-    from cldf_core.stream import Samples
-
     score = partial(network.score, mixed_precision=options.mixed_precision)
     return score_samples(score, Samples.from_array(inputs, np.zeros(len(inputs))))

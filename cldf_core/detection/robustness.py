@@ -1,7 +1,7 @@
-"""How detectors that were trained before bear what happens to images: every test image, corrupted, scored by all.
+"""Scores of corrupted images by networks that were trained before, and the traces that corruptions leave in them.
 
-Trains nothing. An image is decoded once, and the spectrum of each of its versions is computed once and scored by
-every network; a block of images at a time, so memory is bounded. What was measured is kept in two tables:
+Nothing is trained. An image is decoded once, and the spectrum of each of its versions is computed once and scored by
+every network, a block of images at a time, so that memory is bounded. Two tables keep the results:
 
 scores-<key>.parquet    agent, domain, corruption, severity, image, group, label, logit, score
 traces-<key>.parquet    trace, domain, corruption, severity, image, group, label, value
@@ -14,10 +14,10 @@ import json
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,31 +37,42 @@ from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import RunFolder
 from cldf_core.spectrum import Band, InputSpec, band_mask, log_magnitude
 
-BLOCK = 64  # images decoded, processed and scored at once, and the networks' batch
+BLOCK = 64  # images that are decoded, corrupted and scored at once; also the networks' batch
 PARALLEL_FROM = 4 * BLOCK  # images; fewer are done before other processes have started
-IMAGES = 100  # test images of each class and domain that are measured when nothing else is said
+IMAGES = 100  # of each class and domain, by default
 PERIODS = (2, 4, 8)  # of the grids that are looked for, in pixels
 BANDS: tuple[Band, ...] = ("low", "mid", "high")
-_INPUT = ("size", "crop", "feature", "plane", "band", "precision")
-_Found = tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the networks say of every version of every image, and what the spectra of these versions show.
+class RobustnessTables:
+    """The scores and the traces of every version of every image.
 
     Attributes:
-        scores: agent, domain, corruption, severity, image, group, label, logit, score; a row for each image and each
-            of `corruptions.VERSIONS`.
-        traces: trace, domain, corruption, severity, image, group, label, value. "grid 2" is `line_ratio` of period 2
-            (0 is no grid); "low", "mid" and "high" are mean log magnitudes of the bands.
+        scores: columns agent, domain, corruption, severity, image, group, label, logit, score; a row for each agent,
+            image and version of `corruptions.VERSIONS`.
+        traces: columns trace, domain, corruption, severity, image, group, label, value, as of `image_traces`.
     """
 
     scores: pd.DataFrame
     traces: pd.DataFrame
 
 
-def measure(
+class Block(NamedTuple):
+    """The results for one block of images.
+
+    Attributes:
+        logits: of fake, float64, shape (networks, versions, n).
+        traces: shape (traces, versions, n).
+        rejected: images that are left out of all versions since one of them cannot be made, with reasons.
+    """
+
+    logits: np.ndarray
+    traces: np.ndarray
+    rejected: list[tuple[str, str]]
+
+
+def robustness_tables(
     runs: Mapping[str, RunFolder],
     domains: Mapping[str, Spectra],
     folder: Path,
@@ -70,47 +81,46 @@ def measure(
     split: str = "test",
     workers: int | None = None,
     progress: bool | None = None,
-) -> Measured:
+) -> RobustnessTables:
     """Scores all versions of test images with the networks that runs have after their last step.
 
-    A second call with the same networks, images and code reads what the first one wrote. The noise of an image
-    depends on the run's seed and the image's path alone, so the result does not depend on the number of processes.
-    `separate` has a network for each trained domain: each scores its own domain, and unseen ones are left out.
+    A second call with the same networks, images and code reads the tables that the first one wrote. The noise of an
+    image depends on the run's seed and the image's path alone, so the number of processes changes nothing. `separate`
+    has a network for each trained domain: each scores its own domain, and unseen domains are left out.
 
     Args:
         runs: finished ones, by agent, that were trained on the same spectra.
-        domains: as `experiment.load_spectra` gives them.
+        domains: as of `load_spectra`.
         folder: where the tables are kept.
         images: of each class and domain, as `sample` chooses them; None takes all.
-        split: whose images.
-        workers: processes; None takes one for each processor where there are many images, and one on a GPU.
-        progress: shows a bar; None decides by where it runs.
+        split: of the images.
+        workers, progress: as of `in_processes`; on a GPU there is one process.
 
     Raises:
-        UserError: a network is missing, two read different spectra, or there is no image of the split.
+        UserError: a network is missing, two networks read different spectra, or there is no image of the split.
     """
-    files = [(agent, *found) for agent, run in runs.items() for found in _files(agent, run)]
+    files = [(agent, *network) for agent, run in runs.items() for network in _networks(agent, run)]
     tables = {name: sample(d.table[d.table["split"] == split], images) for name, d in domains.items()}
     tables = {name: table for name, table in tables.items() if len(table)}
     if not tables:
         raise UserError(f"there is no image of split {split!r} in {', '.join(domains)}, so nothing can be measured")
     paths = [folder / f"{name}-{_key(runs, files, tables)}.parquet" for name in ("scores", "traces")]
     if not all(path.is_file() for path in paths):
-        detectors = [(agent, _detector(path, of)) for agent, path, of in files]
+        detectors = [(agent, _detector(path, names)) for agent, path, names in files]
         for agent, detector in detectors:
             _check_input(agent, detector.options, *detectors[0])
-        measured = _measured(tables, domains, detectors, workers, progress)
-        for path, table in zip(paths, measured, strict=True):
+        computed = _computed(tables, domains, detectors, workers, progress)
+        for path, table in zip(paths, computed, strict=True):
             with whole_file(path) as partial:
                 table.to_parquet(partial, index=False)
-    return Measured(*map(pd.read_parquet, paths))
+    return RobustnessTables(*map(pd.read_parquet, paths))
 
 
 def sample(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
-    """At most so many images of each class, as evenly from all groups as possible; rows stay in their order.
+    """Takes at most so many images of each class, as evenly from all groups as possible; rows stay in their order.
 
-    Intervals are over groups, so a few images of every group say more than many images of a few. Which ones
-    depends on the names of group and file alone: a real image and a fake of the same name stay together.
+    Intervals are over groups, so a few images of every group say more than many images of a few groups. The choice
+    depends on the names of groups and files alone: a real image and a fake of the same name stay together.
 
     Args:
         table: columns image, label, group.
@@ -124,11 +134,11 @@ def sample(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
 
 
 def crops_of(root: Path, image: str, options: Options, which: Sequence[tuple[str, float]] = VERSIONS) -> np.ndarray:
-    """The versions of a stored image as they are measured; see `corruptions.versions`.
+    """The crops of an image's versions as the networks see them; see `corruptions.versions`.
 
     Args:
         root: the domain's folder.
-        image: its path in there, which together with options.seed is the noise's seed.
+        image: its path in this folder, which seeds the noise together with options.seed.
         options: size, crop and seed.
         which: of `corruptions.VERSIONS`.
     """
@@ -137,18 +147,19 @@ def crops_of(root: Path, image: str, options: Options, which: Sequence[tuple[str
 
 
 def trace_names(size: int) -> list[str]:
-    """Those that `traces_of` measures in squares of this size: grids of periods that divide it, and bands."""
+    """The traces that `image_traces` measures in crops of this size: grids of periods that divide it, and bands."""
     return [*(f"grid {period}" for period in PERIODS if size % period == 0), *BANDS]
 
 
-def traces_of(pixels: np.ndarray) -> np.ndarray:
-    """The traces of notebook 02 in single images, from log magnitudes averaged over the colour channels.
+def image_traces(pixels: np.ndarray) -> np.ndarray:
+    """The traces in single images, from log magnitudes averaged over the colour channels.
 
     Args:
         pixels: uint8, shape (N, 3, size, size), size even.
 
     Returns:
-        Shape (traces, N), in the order of `trace_names`: `line_ratio` of each grid, mean log magnitude of each band.
+        Shape (traces, N), in the order of `trace_names`: `line_ratio` of each grid (0 without a grid), mean log
+        magnitude of each band.
     """
     size = pixels.shape[-1]
     planes = log_magnitude(pixels).mean(1)
@@ -156,21 +167,20 @@ def traces_of(pixels: np.ndarray) -> np.ndarray:
     return np.stack([*grids, *(planes[:, band_mask(size, size, band)].mean(1) for band in BANDS)])
 
 
-def _files(agent: str, run: RunFolder) -> list[tuple[Path, tuple[str, ...]]]:
-    """The networks that an agent has in the end, each with the domains that it scores; none means all."""
+def _networks(agent: str, run: RunFolder) -> list[tuple[Path, tuple[str, ...]]]:
+    """The files of the networks that an agent has in the end, each with the domains that it scores; () means all."""
     stream = run.manifest["options"]["stream"]
-    own: dict[int, tuple[str, ...]] = {len(stream): ()}
+    files: list[tuple[Path, tuple[str, ...]]] = [(run.model(len(stream)), ())]
     if agent == "separate":
-        own = {step: (name,) for step, name in enumerate(stream, start=1)}
-    found = [(run.path / f"model-step{step}.safetensors", names) for step, names in own.items()]
-    for path, _ in found:
+        files = [(run.model(step), (name,)) for step, name in enumerate(stream, start=1)]
+    for path, _ in files:
         if not path.is_file():
             raise UserError(f"the run of {agent!r} lacks {path}; delete its folder and run its notebook again")
-    return found
+    return files
 
 
 def _key(runs: Mapping[str, RunFolder], files: Sequence[Any], tables: Mapping[str, pd.DataFrame]) -> str:
-    """Hash of all that the scores depend on. A run's name stands for its options and its data."""
+    """Hash of everything that the scores depend on. A run's name stands for its options and its data."""
     networks = [(agent, runs[agent].path.name, path.name, file_hash(path)) for agent, path, _ in files]
     chosen = [(name, table["image"].tolist()) for name, table in tables.items()]
     libraries = [version(name) for name in ("torch", "pillow", "numpy", "scipy")]
@@ -186,85 +196,79 @@ def _detector(path: Path, domains: tuple[str, ...]) -> Detector:
 
 
 def _check_input(agent: str, options: Options, first: str, other: Detector) -> None:
-    for name in _INPUT:
-        here, there = getattr(options, name), getattr(other.options, name)
-        if here != there:
+    for name in (field.name for field in fields(InputSpec)):
+        value, expected = getattr(options, name), getattr(other.options, name)
+        if value != expected:
             raise UserError(
-                f"{name} is {here!r} in the run of {agent!r} and {there!r} in that of {first!r}; "
+                f"{name} is {value!r} in the run of {agent!r} and {expected!r} in that of {first!r}; "
                 "needed: runs whose networks read the same spectra"
             )
 
 
-def _measured(
+def _computed(
     tables: Mapping[str, pd.DataFrame],
     domains: Mapping[str, Spectra],
     detectors: Sequence[tuple[str, Detector]],
     workers: int | None,
     progress: bool | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores and traces of the tables' images."""
-    # Separate models do not score an unseen domain, so there may be nothing to do.
-    own = {name: [(a, d) for a, d in detectors if not d.trained_on or name in d.trained_on] for name in tables}
-    work = [
+    """Scores and traces of the images in the tables, by domain."""
+    # Separate models do not score an unseen domain, which then may have no detector.
+    scoring = {name: [(a, d) for a, d in detectors if not d.trained_on or name in d.trained_on] for name in tables}
+    parts = [
         (name, table["image"].tolist()[start : start + BLOCK])
         for name, table in tables.items()
-        for start in range(0, len(table) if own[name] else 0, BLOCK)
+        for start in range(0, len(table) if scoring[name] else 0, BLOCK)
     ]
-    tasks = [(domains[name].root, [d for _, d in own[name]], images) for name, images in work]
+    tasks = [(domains[name].root, [d for _, d in scoring[name]], images) for name, images in parts]
     if workers is None and any(next(d.network.parameters()).is_cuda for _, d in detectors):
         workers = 1
-    done = in_processes(
+    results = in_processes(
         _block, tasks, workers=workers, parallel_from=PARALLEL_FROM, size=lambda task: len(task[2]), progress=progress
     )
-    found: dict[str, list[_Found]] = {name: [] for name, _ in work}
-    for (name, _), of_block in zip(work, done, strict=True):
-        found[name].append(of_block)
+    blocks: dict[str, list[Block]] = {name: [] for name, _ in parts}
+    for (name, _), block in zip(parts, results, strict=True):
+        blocks[name].append(block)
     scores, traces = [], []
-    for name, blocks in found.items():
-        logits, values, unusable = zip(*blocks, strict=True)
-        aside = [image for of_block in unusable for image in of_block]
-        if aside:
-            print(f"note: {name}: {len(aside)} images left out, the first is {': '.join(aside[0])}", file=sys.stderr)
-        table = tables[name][~tables[name]["image"].isin([image for image, _ in aside])].assign(domain=name)
-        scores.append(_tidy("agent", [agent for agent, _ in own[name]], "logit", logits, table))
+    for name, results_of in blocks.items():
+        logits, values, rejected = zip(*results_of, strict=True)
+        lost = [image for images in rejected for image in images]
+        if lost:
+            print(f"note: {name}: {len(lost)} images left out, the first is {': '.join(lost[0])}", file=sys.stderr)
+        table = tables[name][~tables[name]["image"].isin([image for image, _ in lost])].assign(domain=name)
+        scores.append(_tidy("agent", [agent for agent, _ in scoring[name]], "logit", logits, table))
         traces.append(_tidy("trace", trace_names(detectors[0][1].options.size), "value", values, table))
-    both = pd.concat(scores, ignore_index=True)
-    return both.assign(score=expit(both["logit"])), pd.concat(traces, ignore_index=True)
+    joined = pd.concat(scores, ignore_index=True)
+    return joined.assign(score=expit(joined["logit"])), pd.concat(traces, ignore_index=True)
 
 
-def _block(task: tuple[Path, Sequence[Detector], Sequence[str]]) -> _Found:
-    """One block of images in all versions.
-
-    Args:
-        task: folder, networks and images.
-
-    Returns:
-        Logits of fake, float64 (networks, V, n); traces, (traces, V, n); and the images that are left out of all
-        versions since one of them cannot be made, with reasons.
-    """
+def _block(task: tuple[Path, Sequence[Detector], Sequence[str]]) -> Block:
+    """Scores a block of images in all versions; the task is their folder, the networks, and their names."""
     root, detectors, images = task
-    options, cut, aside = detectors[0].options, [], []
+    options = detectors[0].options
+    crops: list[np.ndarray] = []
+    rejected: list[tuple[str, str]] = []
     for image in images:
         try:
-            cut.append(crops_of(root, image, options))
+            crops.append(crops_of(root, image, options))
         except ImageProblem as problem:
-            aside.append((image, str(problem)))
-    logits = np.empty((len(detectors), len(VERSIONS), len(cut)))
-    traces = np.empty((len(trace_names(options.size)), len(VERSIONS), len(cut)))
+            rejected.append((image, str(problem)))
+    logits = np.empty((len(detectors), len(VERSIONS), len(crops)))
+    traces = np.empty((len(trace_names(options.size)), len(VERSIONS), len(crops)))
     with thread_count(1):  # in every process, so that their number changes no digit
-        for place in range(len(VERSIONS) if cut else 0):
-            pixels = np.stack([of_image[place] for of_image in cut])
-            traces[:, place] = traces_of(pixels)
+        for place in range(len(VERSIONS) if crops else 0):
+            pixels = np.stack([versions_of_image[place] for versions_of_image in crops])
+            traces[:, place] = image_traces(pixels)
             inputs = InputSpec.from_options(options).network_input(pixels)
             logits[:, place] = [logits_of(d.network, d.options, inputs) for d in detectors]
-    return logits, traces, aside
+    return Block(logits, traces, rejected)
 
 
 def _tidy(kind: str, names: Sequence[str], what: str, parts: Sequence[np.ndarray], table: pd.DataFrame) -> pd.DataFrame:
-    """Values of shape (names, V, images), in parts along the images, as a table with a row for each."""
+    """A table with a row for each value; the parts have shape (names, versions, n) and follow each other along n."""
     values = np.concatenate(parts, axis=2)
     which, place, image = (index.ravel() for index in np.indices(values.shape))
     corruption, severity = (np.array(column)[place] for column in zip(*VERSIONS, strict=True))
-    about = {"domain": table["domain"].to_numpy()[image], "corruption": corruption, "severity": severity}
+    described = {"domain": table["domain"].to_numpy()[image], "corruption": corruption, "severity": severity}
     rows = {column: table[column].to_numpy()[image] for column in ("image", "group", "label")}
-    return pd.DataFrame({kind: np.array(names)[which], **about, **rows, what: values.ravel()})
+    return pd.DataFrame({kind: np.array(names)[which], **described, **rows, what: values.ravel()})

@@ -56,7 +56,7 @@ def made(tmp_path_factory):
     data = make_data(root / "data" / "own", test=5)
     runs = {agent: make_run(tiny_options(agent, data, epochs=1)) for agent in AGENTS}
     domains = load_spectra(tiny_options("er", data))
-    yield root, runs, domains, robustness.measure(runs, domains, root / "kept", images=3)
+    yield root, runs, domains, robustness.robustness_tables(runs, domains, root / "kept", images=3)
     patch.undo()
 
 
@@ -127,7 +127,7 @@ def test_other_processes_and_other_blocks_give_the_same(made, monkeypatch):
     root, runs, domains, measured = made
     monkeypatch.setattr(robustness, "BLOCK", 4)
     two = {name: domains[name] for name in ("second", "unseen")}
-    again = robustness.measure(runs, two, root / "in-processes", images=3, workers=2)
+    again = robustness.robustness_tables(runs, two, root / "in-processes", images=3, workers=2)
     for table, want in ((again.scores, measured.scores), (again.traces, measured.traces)):
         want = want[want["domain"].isin(list(two))].reset_index(drop=True)
         pd.testing.assert_frame_equal(table, want, rtol=0, atol=1e-5)
@@ -138,12 +138,14 @@ def test_a_second_call_reads_and_another_question_measures(made, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in (root / "kept").glob("*.parquet")}
     monkeypatch.setattr(robustness, "versions", None)  # nothing can be measured
     monkeypatch.setattr(robustness, "load_network", None)
-    again = robustness.measure(runs, domains, root / "kept", images=3)
+    again = robustness.robustness_tables(runs, domains, root / "kept", images=3)
     pd.testing.assert_frame_equal(again.scores, measured.scores)
     assert {p: p.stat().st_mtime_ns for p in (root / "kept").glob("*.parquet")} == before
     for changes in ({"images": 2}, {"runs": {"er": runs["er"]}}):
         with pytest.raises(TypeError):
-            robustness.measure(**{"runs": runs, "domains": domains, "folder": root / "kept", "images": 3, **changes})
+            robustness.robustness_tables(
+                **{"runs": runs, "domains": domains, "folder": root / "kept", "images": 3, **changes}
+            )
 
 
 def test_what_is_missing_or_does_not_fit_is_told_in_a_sentence(made, tmp_path):
@@ -154,12 +156,12 @@ def test_what_is_missing_or_does_not_fit_is_told_in_a_sentence(made, tmp_path):
     shutil.copytree(runs["er"].path, lame.path)
     (lame.path / "model-step3.safetensors").unlink()
     with pytest.raises(UserError, match=r"the run of 'er' lacks .*model-step3.safetensors; delete its folder and run"):
-        robustness.measure({"er": lame}, domains, tmp_path)
+        robustness.robustness_tables({"er": lame}, domains, tmp_path)
     with pytest.raises(UserError, match="there is no image of split 'validation' in first, second, third, unseen"):
-        robustness.measure(runs, domains, tmp_path, split="validation")
+        robustness.robustness_tables(runs, domains, tmp_path, split="validation")
     other = make_run(tiny_options("er", root / "data" / "own", epochs=1, band="low"))
     with pytest.raises(UserError, match="band is 'low' in the run of 'er' and 'full' in that of 'icarl'; needed: runs"):
-        robustness.measure({"icarl": runs["icarl"], "er": other}, domains, tmp_path)
+        robustness.robustness_tables({"icarl": runs["icarl"], "er": other}, domains, tmp_path)
     assert not list(tmp_path.glob("*.parquet"))
 
 
@@ -174,7 +176,7 @@ def test_an_image_that_cannot_be_processed_is_left_out_of_all_versions(made, mon
         return original(path)
 
     monkeypatch.setattr(robustness, "open_image", open_some)
-    left = robustness.measure(runs, domains, root / "one-less", images=3)
+    left = robustness.robustness_tables(runs, domains, root / "one-less", images=3)
     assert f"note: second: 1 images left out, the first is {bad}: gone" in capsys.readouterr().err
     want = measured.scores[measured.scores["image"] != bad].reset_index(drop=True)
     pd.testing.assert_frame_equal(left.scores, want, rtol=0, atol=1e-5)

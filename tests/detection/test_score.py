@@ -126,9 +126,9 @@ def test_the_number_of_workers_and_files_changes_no_bit(trained, monkeypatch):
     read = iter(range(10**6))
     monkeypatch.setattr(scoring, "AHEAD", 3)
     monkeypatch.setattr(scoring.ThreadPoolExecutor, "submit", lambda *a: waiting.append(next(read)) or submit(*a))
-    logits = detectors.logits_of
+    logits = scoring.logits_of
     seen: list[int] = []
-    monkeypatch.setattr(detectors, "logits_of", lambda *a: seen.append(len(waiting)) or logits(*a))
+    monkeypatch.setattr(scoring, "logits_of", lambda *a: seen.append(len(waiting)) or logits(*a))
     pd.testing.assert_frame_equal(one, score(files, detector), check_exact=True)
     assert seen == [67, 131, 195, 240]  # never more than 3 files ahead of the network
 
