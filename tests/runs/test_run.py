@@ -116,6 +116,7 @@ def in_children():
 ORIGINAL: dict[str, Any] = {"variant": "original", "network": "slim", "chunks": 4, "batch": 3}
 KILLED = [(agent, {}, 3, ["third"]) for agent in ALL]
 KILLED += [(agent, ORIGINAL, 7, ["second"] * 2 + ["third"] * 4) for agent in ("lwf", "er")]
+KILLED += [("er", {"chunks": 2}, 4, ["second", "third", "third"])]
 
 
 @forks
@@ -146,26 +147,6 @@ def test_a_killed_run_goes_on_to_the_same_bytes_as_one_left_alone(
     assert [s["step"] for s in resumed.manifest["steps"]] == [s["step"] for s in alone.manifest["steps"]]
     assert resumed.manifest["resumed"] == 1
     assert resumed.manifest["images"] == alone.manifest["images"]
-
-
-def test_a_run_killed_between_chunks_goes_on(tmp_path, monkeypatch, small_data):
-    opts = tiny_options("er", small_data, chunks=2, stream=["first", "second"], unseen=[])
-    in_root(monkeypatch, tmp_path / "alone")
-    alone = make_run(opts)
-    in_root(monkeypatch, tmp_path / "stopped")
-    begin, count = AGENTS["er"].begin_step, []
-
-    def stop(self, step):
-        count.append(step)
-        if len(count) == 4:  # the second domain's second chunk
-            raise KeyboardInterrupt
-        return begin(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(AGENTS["er"], "begin_step", stop)
-        with pytest.raises(KeyboardInterrupt):
-            make_run(opts)
-    assert (make_run(opts).path / "scores.parquet").read_bytes() == (alone.path / "scores.parquet").read_bytes()
 
 
 def test_the_same_options_twice_give_the_same_bytes(tmp_path, monkeypatch, small_data):
