@@ -139,7 +139,7 @@ def _write(
     means = means_over_seeds(table, ["agent", *grid.settings, "step", "domain", "metric"])
     runs = table[table["metric"].str.contains(": ") | table["metric"].isin(COST)][grid.run_columns]
     cells = [grid.cells(options) for options in combinations]
-    values = [dict.fromkeys(cell[name] for cell in cells if name in cell) for name in grid.settings]
+    values = [dict.fromkeys(cell[name] for cell in cells if name in cell) or [None] for name in grid.settings]
     settings = list(itertools.product(*values))
     tests = _tests(grid, table, settings)
     shutil.rmtree(out, ignore_errors=True)  # an earlier sweep may have left files that this one does not write
