@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from PIL import Image
 
-from cldf_core.data.domains import Domain
+from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import file_hash
 from cldf_core.data.intake.scan import Row
 from cldf_core.data.layouts.read import read_domains
+from cldf_core.data.layouts.recognition import DetectedLayout
 from cldf_core.options import Options, checked
 from cldf_core.resnet import Network
 from cldf_core.spectrum import InputSpec
@@ -231,3 +234,75 @@ README = {
     "separate": _SETS + "NoCL",
     "sequential": _SETS + "Normal",
 }
+
+
+def plain_picture(path: Path, shade: int = 0) -> None:
+    """Writes a small image of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), (shade % 256, 40, 90)).save(path)
+
+
+def pictures(folder: Path, places: Iterable[str], count: int = 5, suffix: str = ".png") -> Path:
+    """`count` images in each of the places; a name is in all of them."""
+    for place in places:
+        for k in range(count):
+            plain_picture(folder / place / f"{k:03d}{suffix}", k)
+    return folder
+
+
+def image_counts(found: DetectedLayout) -> dict[tuple[str, str, int], int]:
+    """The number of images by domain, split and label."""
+    return found.table.groupby(["domain", "split", "label"]).size().to_dict()
+
+
+def state(folder: Path) -> dict[str, tuple[str, int]]:
+    """Hash and time of every file below a folder."""
+    return {
+        p.relative_to(folder).as_posix(): (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns)
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def sentence_of(call: Callable[[], object], *words: str) -> str:
+    """The one sentence of a DataError, which contains the words."""
+    with pytest.raises(DataError) as caught:
+        call()
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    for word in words:
+        assert word in sentence, sentence
+    return sentence
+
+
+def faceforensics(folder: Path, make: Callable[[Path], None], methods: Iterable[str], sources: Iterable[str]) -> Path:
+    """Six originals and six fakes of each; 4 and 5 are not tied to 0 .. 3."""
+    for source in sources:
+        for k in range(6):
+            make(folder / "original_sequences" / source / f"00{k}")
+    for method in methods:
+        for target, other in ((0, 1), (1, 0), (2, 1), (3, 2), (4, 5), (5, 4)):
+            make(folder / "manipulated_sequences" / method / f"00{target}_00{other}")
+    return folder
+
+
+def two_frames(folder: Path) -> None:
+    """Writes a folder with two frames."""
+    pictures(folder.parent, [folder.name], 2)
+
+
+def film(path: Path, seconds: float = 3.0, rate: int = 5, suffix: str = ".mp4") -> Path:
+    """A video whose brightness tells the frame's number."""
+    import av
+
+    path = path.with_name(path.name + suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for k in range(round(seconds * rate)):
+            pixels = np.full((32, 32, 3), 10 * k, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        container.mux(stream.encode())
+    return path

@@ -185,7 +185,7 @@ def test_every_module_of_the_method_counts_but_options_and_code_that_computes_no
     files = [p for p in package.rglob("*.py") if p.relative_to(package).parts[0] not in rooms]
     method = {file.relative_to(package).as_posix() for file in files} - {"__init__.py"}
     assert {"protocol.py", "stream.py", "buffers.py", "resnet.py", "agents/__init__.py", "agents/gdumb.py"} < method
-    others = {"data/files.py", "data/layouts/recognise.py", "data/intake/archives.py", "figures/performance.py"}
+    others = {"data/files.py", "data/layouts/recognition.py", "data/intake/archives.py", "figures/performance.py"}
     others |= {"runs/notes.py", "results/compare.py", "workflow/notebooks.py", "evaluation/metrics.py"}
     for name in method | others:
         before = key()

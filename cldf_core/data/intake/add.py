@@ -33,7 +33,7 @@ from cldf_core.data.layouts.description import (
     write_description,
 )
 from cldf_core.data.layouts.read import registered
-from cldf_core.data.layouts.recognise import VIDEOS, Found, detect
+from cldf_core.data.layouts.recognition import VIDEOS, DetectedLayout, detect
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import progress_wanted, project_root
 
@@ -181,7 +181,7 @@ def _check_free(folder: Path, replace: bool) -> None:
             raise DataError(f"{folder} exists and holds {foreign[0]}, but no {DESCRIPTION}; needed: another name")
 
 
-def _with_frames(found: Found, folder: Path, every_seconds: float, most: int) -> pd.DataFrame:
+def _with_frames(found: DetectedLayout, folder: Path, every_seconds: float, most: int) -> pd.DataFrame:
     """Writes frames of all videos below the folder and returns the table with a row for each frame."""
     from tqdm.auto import tqdm
 

@@ -21,7 +21,7 @@ def with_splits(table: pd.DataFrame, seed: int = 0, shares: Sequence[float] = SH
     least is for training and one for the test, where their shares are not 0.
 
     Args:
-        table: as of `Found`.
+        table: as of `DetectedLayout`.
         seed: of the draw, which also depends on the domains' names.
         shares: of the groups, for training, validation and test.
 

@@ -1,6 +1,6 @@
-"""What a registered data set is described by: dataset.yaml and, beside it, the table of its images.
+"""The description of a registered data set: dataset.yaml and, beside it, the table of its images.
 
-Both are plain text that a person may edit, so they are read strictly: what is not allowed is told with its row.
+Both are plain text that a person may edit, so they are read strictly, and a mistake is reported with its row.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Description:
     Attributes:
         name: of the data set.
         root: the folder that image paths start from, absolute or from the folder of dataset.yaml.
-        layout: that was recognised.
-        found: what was recognised, in words.
+        layout: name of the layout that was recognised.
+        found: sentences that describe what was recognised.
         made: ISO date.
-        seed: of the splits, or None where the layout had them all.
-        images: the table's file, beside dataset.yaml.
+        seed: with which the splits were drawn, or None if the layout had all of them.
+        images: file name of the table, which lies beside dataset.yaml.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Description:
 
 
 def is_described(folder: Path) -> bool:
-    """Whether the folder is a registered data set's."""
+    """Whether the folder is that of a registered data set."""
     return (folder / DESCRIPTION).is_file()
 
 
 def write_description(folder: Path, description: Description, table: pd.DataFrame) -> None:
-    """Writes both files, dataset.yaml last, so that it stands for both."""
+    """Writes both files, dataset.yaml last: if it exists, so does the table."""
     (folder / DESCRIPTION).unlink(missing_ok=True)
     with whole_file(folder / IMAGES) as path:
         table[[*COLUMNS, "video"]].to_csv(path, index=False)
@@ -66,10 +66,10 @@ def write_description(folder: Path, description: Description, table: pd.DataFram
 
 
 def read_description(folder: Path) -> Description:
-    """dataset.yaml of a folder.
+    """Reads dataset.yaml of a folder.
 
     Raises:
-        DataError: it is no YAML, or a key is unknown, missing or of another kind than allowed.
+        DataError: it is no YAML, or a key is unknown, missing or has a value that is not allowed.
     """
     path = folder / DESCRIPTION
     try:
@@ -84,12 +84,14 @@ def read_description(folder: Path) -> Description:
         what = "unknown" if odd[0] in values else "missing"
         raise DataError(f"{path}: the key {odd[0]!r} is {what}; needed: {', '.join(allowed)}")
     if isinstance(values["made"], str):
-        with contextlib.suppress(ValueError):  # told below
+        with contextlib.suppress(ValueError):  # reported below
             values["made"] = datetime.date.fromisoformat(values["made"])
     for key, value in values.items():
         kinds, words = _KINDS.get(key, ((str,), "text"))
         if not isinstance(value, kinds) or isinstance(value, bool) or value == "":
             raise DataError(f"{path}: {key} is {value!r}; needed: {words}")
+    if values["layout"] == "seed":  # its name in earlier versions
+        values["layout"] = "original"
     return Description(**values)
 
 
@@ -99,7 +101,7 @@ def described_domain_names(folder: Path) -> list[str]:
 
 
 def read_described(folder: Path, names: Sequence[str]) -> list[Domain]:
-    """The named domains of a registered data set; their tables have a column video where there are videos.
+    """Reads domains of a registered data set; a table has the column video if there are videos.
 
     Raises:
         DataError: one of the two files is faulty, or a domain, the folder of images or an image is missing.
@@ -107,48 +109,48 @@ def read_described(folder: Path, names: Sequence[str]) -> list[Domain]:
     description = read_description(folder)
     path, root = folder / description.images, folder / Path(description.root).expanduser()
     table = read_images(folder)
-    there = sorted(set(table["domain"]))
+    domains = sorted(set(table["domain"]))
     for name in names:
-        if name not in there:
-            raise DataError(f"there is no domain {name!r} in {folder}; allowed: {', '.join(there)}")
+        if name not in domains:
+            raise DataError(f"there is no domain {name!r} in {folder}; allowed: {', '.join(domains)}")
     if not root.is_dir():
         raise DataError(f"{folder / DESCRIPTION}: root is {description.root!r}; needed: the folder of the images")
-    warned = _audit_notes(folder, path)
-    return [_domain(name, path, root, table[table["domain"] == name], warned) for name in names]
+    warnings = _audit_notes(folder, path)
+    return [_domain(name, path, root, table[table["domain"] == name], warnings) for name in names]
 
 
 def described_files(folder: Path) -> list[Path]:
     """All files that a result on a registered data set depends on, images included."""
     root = folder / Path(read_description(folder).root).expanduser()
-    own = [path for path in (folder / DESCRIPTION, folder / IMAGES, folder / AUDIT) if path.is_file()]
-    return own + [root / image for image in read_images(folder)["image"].unique()]
+    files = [path for path in (folder / DESCRIPTION, folder / IMAGES, folder / AUDIT) if path.is_file()]
+    return files + [root / image for image in read_images(folder)["image"].unique()]
 
 
 def _audit_notes(folder: Path, table: Path) -> list[str]:
-    """What the audit warned of, or that it is missing or was made of another table."""
-    again = f"{folder.name}: not audited as it is now; cldf data audit {folder.name} looks for shortcuts"
+    """The warnings of the audit, and a note if there is none, or if the table has changed since."""
+    outdated = f"{folder.name}: not audited as it is now; cldf data audit {folder.name} looks for shortcuts"
     try:
         audit = json.loads((folder / AUDIT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return [again]
-    made_of_this = audit.get("images") == file_hash(table)
-    return [str(text) for text in audit.get("warnings", [])] + [again] * (not made_of_this)
+        return [outdated]
+    current = audit.get("images") == file_hash(table)
+    return [str(text) for text in audit.get("warnings", [])] + [outdated] * (not current)
 
 
-def _domain(name: str, path: Path, root: Path, table: pd.DataFrame, warned: Sequence[str]) -> Domain:
+def _domain(name: str, path: Path, root: Path, table: pd.DataFrame, warnings: Sequence[str]) -> Domain:
     for row, image in zip(table.index, table["image"], strict=True):
         if not (root / image).is_file():
             raise DataError(f"{path}, row {row} has the image {image!r}, but there is no such file in {root}")
     labels = set(table["label"])
     notes = [f"{name} has only {CLASSES[label]} images" for label in labels if len(labels) == 1]
-    # A sentence of the audit begins with its domains; one that begins with the data set's name is of all.
-    notes += [text for text in warned if {name, path.parent.name} & set(text.split(":")[0].split(" and "))]
+    # A sentence of the audit begins with its domains, or with the data set's name if it concerns all.
+    notes += [text for text in warnings if {name, path.parent.name} & set(text.split(":")[0].split(" and "))]
     columns = ["image", "label", "split", "group"] + ["video"] * bool((table["video"] != "").any())
     return Domain(name, root, table[columns].reset_index(drop=True), tuple(notes))
 
 
 def read_images(folder: Path) -> pd.DataFrame:
-    """The table of images: image, label (0 real, 1 fake), domain, split, group, video; indexed by the file's row.
+    """Reads the table of images: image, label (0 real, 1 fake), domain, split, group, video; the index is the row.
 
     Raises:
         DataError: the table is missing, or a column or a row is not as it must be.
@@ -170,8 +172,8 @@ def read_images(folder: Path) -> pd.DataFrame:
     outside = [PurePosixPath(image).is_absolute() or ".." in image.split("/") for image in table["image"]]
     _refuse(path, table, "image", pd.Series(outside, table.index), "needed: a path from the root, without ..")
     _refuse(path, table, "domain", table["domain"].str.contains(r"[/\\]"), "needed: a name without / and \\")
-    again = table.duplicated(["domain", "image"])
-    _refuse(path, table, "image", again, "needed: each image once in a domain")
+    repeated = table.duplicated(["domain", "image"])
+    _refuse(path, table, "image", repeated, "needed: each image once in a domain")
     if "video" not in table:
         table["video"] = ""
     return table.assign(label=table["label"].astype(int))

@@ -1,12 +1,12 @@
-"""FaceForensics++ as its download script lays it out, whole videos or the frames that were extracted from them.
+"""Reads FaceForensics++ as its download script lays it out: whole videos, or frames extracted from them.
 
     original_sequences/<source>/<compression>/<kind>/<video>/*.png           source: youtube or actors
     manipulated_sequences/<method>/<compression>/<kind>/<target>_<source>/*.png
 
-A method is a domain; its real images are all original ones of the same compression. Where the data set's own lists
-lie beside them, splits/train.json, val.json and test.json with pairs such as ["071", "054"], they are the splits.
-Source: Rössler et al.,
-ICCV 2019; DeepFakeDetection and its actors: Dufour & Gully, 2019.
+A method is a domain; its real images are all originals of the same compression. The lists of the data set give the
+splits if they lie beside the sequences: splits/train.json, val.json and test.json with pairs such as ["071", "054"].
+
+Source: Rössler et al., ICCV 2019; DeepFakeDetection and its actors: Dufour & Gully, 2019.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SOURCES = ("youtube", "actors")
 LISTS, LISTED = "splits", {"train": "train", "val": "validation", "test": "test"}
 _OF_ACTORS = "DeepFakeDetection"
 _MASKS = "masks"
-# 000 and 000_003; of the actors 01__walking and 01_02__walking__ABC123.
+# 000 and 000_003; for the actors 01__walking and 01_02__walking__ABC123.
 _ORIGINAL = re.compile(r"\d+(__\w+)?")
 _FAKE = re.compile(r"(\d+)_(\d+)(?:(__.+)__\w+)?")
 
@@ -36,7 +36,7 @@ _FAKE = re.compile(r"(\d+)_(\d+)(?:(__.+)__\w+)?")
 class _File(NamedTuple):
     path: str
     top: str  # one of TOPS
-    source: str  # or method
+    source: str  # or the method
     compression: str
     kind: str  # images, faces, …
     video: str
@@ -48,15 +48,15 @@ def is_inside(path: PurePosixPath) -> bool:
 
 
 def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple[pd.DataFrame, list[str]]:
-    """One row per file and domain, and what has to be said of them.
+    """Reads the table of files: one row per file and domain, and sentences on what is unusual.
 
     Args:
         folder: that the paths start from.
-        files: frames, or videos.
-        videos: which of them.
+        files: frames or videos.
+        videos: whether they are videos.
 
     Raises:
-        DataError: a file lies where none belongs, or a method has no originals.
+        DataError: a file lies in a wrong place, or a method has no originals.
     """
     parsed = [_parsed(folder, path, videos) for path in files if is_inside(path)]
     originals = [f for f in parsed if f.top == TOPS[0]]
@@ -84,7 +84,7 @@ def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple
         real = [f for f in originals if (f.source, f.compression) == (source, compression)]
         fake = [f for f in fakes if (f.source, f.compression) == (method, compression)]
         for f in (*real, *fake):
-            # The lists know nothing of the actors' videos.
+            # The lists do not contain the actors' videos.
             numbers = re.findall(r"\d+", f.video)[:2] if split_of and method != _OF_ACTORS else []
             splits = {split_of.get(number, "") for number in numbers} or {""}
             if len(splits) > 1 or (numbers and splits == {""}):
@@ -102,13 +102,15 @@ def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple
 
 
 def _listed_splits(folder: Path) -> dict[str, str]:
-    """The split of each original's number by the data set's own lists; empty where there are none."""
+    """Reads the split of each original's number from the lists of the data set; empty if there are none."""
     split_of: dict[str, str] = {}
     files = {split: folder / LISTS / f"{name}.json" for name, split in LISTED.items()}
-    there = [path for path in files.values() if path.is_file()]
-    if there and len(there) < len(files):
-        raise DataError(f"{folder / LISTS} holds {there[0].name} but not all of {', '.join(LISTED)}.json; needed: all")
-    for split, path in files.items() if there else ():
+    present = [path for path in files.values() if path.is_file()]
+    if present and len(present) < len(files):
+        raise DataError(
+            f"{folder / LISTS} holds {present[0].name} but not all of {', '.join(LISTED)}.json; needed: all"
+        )
+    for split, path in files.items() if present else ():
         try:
             pairs = json.loads(path.read_text(encoding="utf-8"))
             numbers = [str(number) for one, other in pairs for number in (one, other)]

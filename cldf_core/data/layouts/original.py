@@ -1,4 +1,4 @@
-"""The seed's folder layout: real/<domain>/trainA/… and fake/<domain>/testA/…, with splits.csv where there is one."""
+"""The original's layout: real/<domain>/trainA/… and fake/<domain>/testA/…, with an optional splits.csv."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cldf_core.data.images import SUFFIXES
 
 CLASSES = ("real", "fake")
 SPLITS_FILE = "splits.csv"
-# Names of folders that say a split, in every layout; the seed's own may go on after them, as trainA does.
+# Names of folders that mean a split, in every layout; in the original's more may follow them, as in trainA.
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 _SPLIT_OF = {"train": "train", "val": "validation", "test": "test"}
 
 
-def is_seed_layout(folder: Path) -> bool:
-    """Whether some real/<domain>/ or fake/<domain>/ holds a folder train*, val* or test*."""
+def is_original_layout(folder: Path) -> bool:
+    """Whether a folder real/<domain>/ or fake/<domain>/ holds a folder train*, val* or test*."""
     return any(
         part.name.lower().startswith(tuple(_SPLIT_OF)) and part.parent.name.lower() not in SPLIT_NAMES and part.is_dir()
         for kind in CLASSES
@@ -25,29 +25,29 @@ def is_seed_layout(folder: Path) -> bool:
     )
 
 
-def seed_domains(folder: Path) -> list[str]:
-    """The domains of a data set in the seed's layout, sorted."""
+def original_domains(folder: Path) -> list[str]:
+    """The domains of a data set in the original's layout, sorted."""
     return sorted({d.name for c in CLASSES for d in (folder / c).glob("*") if d.is_dir()})
 
 
-def read_seed_domain(folder: Path, name: str, there: list[str], written: pd.DataFrame | None) -> Domain:
-    """One domain of a data set in the seed's layout.
+def read_original_domain(folder: Path, name: str, domains: list[str], splits: pd.DataFrame | None) -> Domain:
+    """Reads one domain of a data set in the original's layout.
 
     Args:
         folder: of the data set.
         name: of the domain.
-        there: all domains of the data set.
-        written: what `read_splits` gives.
+        domains: all domains of the data set.
+        splits: from `read_splits`.
 
     Raises:
         DataError: the domain or its images are missing, or an image has no split.
     """
-    if name not in there:
-        raise DataError(f"there is no domain {name!r} in {folder}; allowed: {', '.join(there)}")
+    if name not in domains:
+        raise DataError(f"there is no domain {name!r} in {folder}; allowed: {', '.join(domains)}")
     rows = []
     for label, kind in enumerate(CLASSES):
         base = folder / kind / name
-        # rglob on a name may meet one file under two spellings where case is ignored: a set counts it once.
+        # A set, as rglob may list one file under two spellings on file systems that ignore case.
         files = {p for p in base.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES}
         for path in sorted(files):
             part = path.relative_to(base).parts[0].lower()
@@ -58,17 +58,17 @@ def read_seed_domain(folder: Path, name: str, there: list[str], written: pd.Data
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     if table.empty:
         raise DataError(f"domain {name!r} in {folder} holds no images; looked for: {', '.join(SUFFIXES)}")
-    if written is not None:
-        at = written.index.get_indexer(table["image"])
+    if splits is not None:
+        at = splits.index.get_indexer(table["image"])
         missing = table.loc[at < 0, "image"]
         if len(missing):
             raise DataError(f"{folder / SPLITS_FILE} does not mention {missing.iloc[0]} (and {len(missing) - 1} more)")
-        table[["split", "group"]] = written[["split", "group"]].to_numpy()[at]
+        table[["split", "group"]] = splits[["split", "group"]].to_numpy()[at]
     return Domain(name, folder, table)
 
 
 def read_splits(folder: Path) -> pd.DataFrame | None:
-    """Split and group of each file as splits.csv says, or None where there is no such table.
+    """Reads split and group of each file from splits.csv; None if there is no such table.
 
     Raises:
         DataError: a column is missing, or a file is mentioned twice.
@@ -80,7 +80,7 @@ def read_splits(folder: Path) -> pd.DataFrame | None:
     lacking = [c for c in ("file", "split", "group") if c not in table]
     if lacking:
         raise DataError(f"{path} lacks the column {lacking[0]!r}; needed: file, split, group")
-    again = table.loc[table["file"].duplicated(), "file"]
-    if len(again):
-        raise DataError(f"{path} mentions {again.iloc[0]} twice; needed: each file once")
+    repeated = table.loc[table["file"].duplicated(), "file"]
+    if len(repeated):
+        raise DataError(f"{path} mentions {repeated.iloc[0]} twice; needed: each file once")
     return table.set_index("file")

@@ -1,4 +1,4 @@
-"""A table that lists images: CSV or parquet, with the columns path (or image or file) and label.
+"""Reads tables that list images: CSV or parquet, with the columns path (or image or file) and label.
 
 Optional columns: split, domain, video, group. Paths start from the table's folder.
 """
@@ -23,7 +23,7 @@ _LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
 
 
 def read_text(path: Path) -> pd.DataFrame:
-    """A table with all values as text, indexed by the row's number (of a CSV as a spreadsheet shows it).
+    """Reads a table with all values as text; the index is the row's number, in a CSV file as a spreadsheet shows it.
 
     Raises:
         DataError: the file cannot be read, or a row has too few or too many values.
@@ -38,9 +38,9 @@ def read_text(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} is empty; needed: a first line with the columns' names")
     if len(columns) == 1 and (sign := next((s for s in ";\t|" if s in columns[0]), None)):
         raise DataError(f"{path} separates its columns by {sign!r}; needed: commas, and points in decimal numbers")
-    again = [name for k, name in enumerate(columns) if name in columns[:k]]
-    if again:
-        raise DataError(f"{path} has the column {again[0]!r} twice; needed: each once")
+    repeated = [name for k, name in enumerate(columns) if name in columns[:k]]
+    if repeated:
+        raise DataError(f"{path} has the column {repeated[0]!r} twice; needed: each once")
     for number, row in rows.items():
         if len(row) != len(columns):
             raise DataError(f"{path}, row {number} has {len(row)} values; needed: {len(columns)}, one a column")
@@ -67,24 +67,24 @@ def _text(value: Any) -> str:
 
 
 def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """One row per image and domain, and what has to be said of them.
+    """Reads a table of images: one row per image and domain, and sentences on what was ignored.
 
     Raises:
         DataError: a column is missing or a value is not allowed; the message names the row.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path} is no table; allowed: {' or '.join(SUFFIXES)}, or a folder")
-    given = read_text(path)
-    names = [name for name in _PATHS if name in given]
-    if len(names) != 1 or "label" not in given:
+    listed = read_text(path)
+    names = [name for name in _PATHS if name in listed]
+    if len(names) != 1 or "label" not in listed:
         raise DataError(
-            f"{path} has the columns {', '.join(given.columns)}; needed: one of {', '.join(_PATHS)}, and label; "
+            f"{path} has the columns {', '.join(listed.columns)}; needed: one of {', '.join(_PATHS)}, and label; "
             f"allowed besides: {', '.join(_OPTIONAL)}"
         )
     root, rows = path.parent, []
     label_of: dict[str, int] = {}
     seen: set[tuple[str, str]] = set()
-    for number, row in zip(given.index, given.to_dict("records"), strict=True):
+    for number, row in zip(listed.index, listed.to_dict("records"), strict=True):
         where = f"{path}, row {number}"
         image = _image(where, root, row[names[0]])
         label = _LABELS.get(row["label"].strip().lower())
@@ -93,8 +93,8 @@ def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
         domain = row.get("domain", root.name or "data").strip()
         if not domain or set(domain) & set('/\\:*?"<>|') or domain.startswith("."):
             raise DataError(f"{where} has domain {domain!r}; needed: a name without / and \\ and other signs of paths")
-        said = row.get("split", "").strip().lower()
-        if said and said not in SPLIT_NAMES:
+        split = row.get("split", "").strip().lower()
+        if split and split not in SPLIT_NAMES:
             raise DataError(f"{where} has split {row['split']!r}; allowed: {', '.join(SPLIT_NAMES)}, or nothing")
         if (image, domain) in seen:
             raise DataError(f"{where} has {image} of domain {domain!r} once more; needed: each image once")
@@ -103,16 +103,16 @@ def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
         seen.add((image, domain))
         video = row.get("video", "").strip()
         group = row.get("group", "").strip() or video or image.rpartition(".")[0]
-        rows.append((image, label, domain, SPLIT_NAMES.get(said, ""), group, video))
+        rows.append((image, label, domain, SPLIT_NAMES.get(split, ""), group, video))
     notes = []
-    ignored = [name for name in given.columns if name not in (names[0], "label", *_OPTIONAL)]
+    ignored = [name for name in listed.columns if name not in (names[0], "label", *_OPTIONAL)]
     if ignored:
-        notes.append(f"Columns left alone: {', '.join(ignored)}.")
+        notes.append(f"Columns ignored: {', '.join(ignored)}.")
     return pd.DataFrame(rows, columns=["image", "label", "domain", "split", "group", "video"]), notes
 
 
 def _image(where: str, root: Path, text: str) -> str:
-    """The posix path of an image from the table's folder."""
+    """The posix path of an image, from the table's folder."""
     if min(text, default=" ") < " ":
         raise DataError(f"{where} has {text!r}; needed: a path without line ends and other control characters")
     path = Path(os.path.normpath(root / text))

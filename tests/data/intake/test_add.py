@@ -1,175 +1,173 @@
-"""`cldf data`: folders and archives become data sets that options can name; what they warn of reaches every run."""
+"""Data sets are registered under a name, whole or not at all, and the images are only read."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+import yaml
 
-from cldf_core.cli import main
-from cldf_core.data.images import open_image
-from cldf_core.data.layouts.read import data_folder, read_domains
-from cldf_core.runs.run import make_run
-from samples import texture, tiny_options
-
-
-def photographs(folder: Path, count: int = 20, *, kinds: tuple[str, str] = ("png", "png"), side: int = 40) -> Path:
-    """One domain in the layout 0_real, 1_fake: as many fakes as real images, each from a picture of its own."""
-    for label, (place, kind) in enumerate(zip(("0_real", "1_fake"), kinds, strict=True)):
-        (folder / "first" / place).mkdir(parents=True)
-        for number in range(count):
-            pixels = texture(np.random.default_rng([label, number]), 4 * label, side)
-            Image.fromarray(pixels).save(folder / "first" / place / f"{label}-{number:02}.{kind}")
-    return folder
-
-
-def listing(folder: Path) -> dict[str, str]:
-    return {
-        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
-
-
-def add(source: Path, *more: str) -> int:
-    return main(["data", "add", str(source), "--workers", "1", *more])
-
-
-def test_a_folder_becomes_a_data_set_that_can_be_trained_on(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine")
-    before = listing(source)
-    assert add(source) == 0
-    said = capsys.readouterr().out
-    assert "40 images: 40 can be used, 0 are rejected." in said
-    assert listing(source) == before
-    assert {p.name for p in root.iterdir()} == {"data"}
-    (domain,) = read_domains(data_folder("mine"), ["first"])
-    assert domain.counts().to_numpy().sum() == 40
-    options = tiny_options("sequential", Path("mine"), stream=["first"], unseen=[])
-    run = make_run(options)
-    assert set(run.scores()["image"]) == set(domain.table.loc[domain.table["split"] == "test", "image"])
-    assert main(["data", "list"]) == 0
-    assert "mine" in capsys.readouterr().out
-    # Beside the format-only classifier stands the detector now.
-    assert main(["data", "audit", "mine", "--workers", "1"]) == 0
-    assert run.path.name in capsys.readouterr().out
-    assert run.path.name in pd.read_csv(root / "data/mine/audit/tables/format_only.csv")
-
-
-def test_what_the_audit_finds_stands_in_every_run(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine", kinds=("jpg", "png"))
-    assert add(source) == 0
-    said = capsys.readouterr().out
-    assert "warning: first: file format differs by class: real 100 % JPEG; fake 100 % PNG" in said
-    options = tiny_options("sequential", Path("mine"), stream=["first"], unseen=[])
-    run = make_run(options)
-    assert any("file format differs by class" in note for note in run.manifest["notes"])
-    # A table that was edited since asks for another audit.
-    table = root / "data" / "mine" / "images.csv"
-    table.write_text(table.read_text().replace(",validation,", ",train,"))
-    notes = read_domains(data_folder("mine"), ["first"])[0].notes
-    assert any("not audited as it is now" in note for note in notes)
-
-
-def test_one_history_leaves_nothing_to_see_in_the_files(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine", 60, kinds=("jpg", "png"))
-    assert add(source) == 0
-    assert main(["data", "audit", "mine", "--re-encode", "--size", "32", "--workers", "1"]) == 0
-    assert "120 images; 0 are rejected" in capsys.readouterr().out
-    table = pd.read_csv(root / "data/mine-re-encoded/audit/tables/format_only.csv").set_index("domain")
-    assert table.loc["first", "low"] <= 0.5 <= table.loc["first", "high"]
-    kept = json.loads((root / "data/mine-re-encoded/audit.json").read_text())
-    assert not [text for text in kept["warnings"] if "differs by class" in text or "classifier" in text]
-    old, new = (read_domains(data_folder(name), ["first"])[0] for name in ("mine", "mine-re-encoded"))
-    assert old.table["split"].tolist() == new.table["split"].tolist()
-    assert {open_image(new.root / image).shape for image in new.table["image"]} == {(3, 32, 32)}
-    assert main(["data", "audit", "mine", "--re-encode"]) == 2
-    assert "there is" in capsys.readouterr().err
-
-
-def test_bad_images_are_listed_with_their_reason(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine")
-    (source / "first/0_real/0-00.png").write_bytes(b"no image")
-    Image.fromarray(texture(np.random.default_rng(0), 0, 40)).convert("P").save(source / "first/0_real/0-01.png")
-    Image.fromarray(texture(np.random.default_rng(1), 0, 24)).save(source / "first/1_fake/1-05.png")
-    assert add(source) == 0
-    capsys.readouterr()
-    assert main(["data", "check", "mine", "--size", "32", "--workers", "1"]) == 0
-    said = capsys.readouterr().out
-    assert "40 images: 38 can be used, 2 are rejected." in said
-    rows = pd.read_csv(root / "data/mine/check.csv").set_index("image")
-    assert rows.loc["first/0_real/0-00.png", "why"].startswith("unreadable")
-    assert rows.loc["first/0_real/0-01.png"].tolist() == ["changed", "palette converted"]
-    assert rows.loc["first/1_fake/1-05.png"].tolist() == ["rejected", "too small (24 x 24, needed 32 x 32)"]
-
-
-def test_a_data_set_without_a_usable_image_fails(root, tmp_path_factory):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine", 4)
-    assert add(source) == 0
-    assert main(["data", "check", "mine", "--size", "64", "--workers", "1"]) == 1
-
-
-def test_an_archive_is_unpacked_into_the_project_and_nowhere_else(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine")
-    archive = Path(shutil.make_archive(str(source.parent / "images"), "zip", source))
-    assert add(archive, "--name", "packed", "--sha256", hashlib.sha256(archive.read_bytes()).hexdigest()) == 0
-    assert len(read_domains(data_folder("packed"), ["first"])[0].table) == 40
-    moved = root / "data" / "moved"
-    (root / "data" / "packed").rename(moved)  # as a whole
-    assert len(read_domains(data_folder("moved"), ["first"])[0].table) == 40
-    capsys.readouterr()
-    assert add(archive, "--name", "moved") == 2
-    assert "there is a data set 'moved'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("fault", ["outside", "checksum", "cut", "layout"])
-def test_a_refused_archive_leaves_the_data_folder_as_it_was(root, tmp_path_factory, capsys, fault):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine", 3)
-    archive = source.parent / "images.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        for path in sorted(source.rglob("*.png")):
-            name = path.relative_to(source).as_posix()
-            file.write(path, {"outside": f"../{name}", "layout": path.name}.get(fault, name))
-    if fault == "cut":
-        archive.write_bytes(archive.read_bytes()[:-100])
-    before = listing(root)
-    assert add(archive, *(["--sha256", "00"] if fault == "checksum" else [])) == 2
-    words = {"outside": "..", "checksum": "sha256", "cut": "damaged", "layout": "layout"}
-    assert words[fault] in capsys.readouterr().err
-    after = {name for name in listing(root) if not name.endswith(".lock")}
-    assert after == set(before)
-    assert not (root / "data" / "images").exists()
-
-
-def test_the_card_has_counts_and_a_picture(root, tmp_path_factory):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine")
-    assert add(source) == 0
-    assert main(["data", "card", "mine", "--workers", "1"]) == 0
-    text = (root / "data/mine/CARD.md").read_text()
-    assert "samples.png" in text
-    assert "## Warnings" in text
-    assert open_image(root / "data/mine/samples.png").shape == (3, 2 * 96, 8 * 96)
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["check", "none"], "there is no registered data set 'none'; allowed: none yet"),
-        (["add", "nowhere"], "nowhere"),
-        (["audit", "none", "--re-encode", "--quality", "0"], "--quality is 0; allowed: a whole number from 1 to 100"),
-        (["check", "none", "--workers", "0"], "--workers is 0; allowed: a whole number from 1 up"),
-    ],
+from cldf_core.data.cache import spectra
+from cldf_core.data.intake.add import register
+from cldf_core.data.intake.splits import with_splits
+from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
+from cldf_core.data.layouts.recognition import detect
+from cldf_core.runs.run import load_spectra
+from samples import (
+    faceforensics,
+    film,
+    image_counts,
+    pictures,
+    sentence_of,
+    state,
+    tiny_options,
+    two_frames,
 )
-def test_a_mistake_gets_one_sentence(root, capsys, words, sentence):
-    assert main(["data", *words]) == 2
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert said.count("\n") == 1
-    assert list(root.rglob("*")) == [] or {p.name for p in root.iterdir()} == {"data"}
+
+
+def test_a_registered_data_set_is_read_by_its_name(root, tmp_path_factory):
+    source = tmp_path_factory.mktemp("home") / "faces"
+    pictures(source, ["gan/real", "gan/fake", "diffusion/real", "diffusion/fake"], 10)
+    before = state(source)
+    folder = register(source)
+    assert folder == root / "data" / "faces"
+    assert state(source) == before
+    assert sorted(p.name for p in root.rglob("*") if not p.name.startswith(".")) == [
+        "data", "dataset.yaml", "faces", "images.csv"
+    ]  # fmt: skip
+    written = yaml.safe_load((folder / "dataset.yaml").read_text(encoding="utf-8"))
+    assert list(written) == ["name", "root", "layout", "found", "made", "seed", "images"]
+    assert (written["name"], written["root"], written["layout"]) == ("faces", str(source), "imagefolder")
+    assert written["seed"] == 0
+    assert written["found"].startswith(detect(source).sentence)
+    assert "Splits are drawn by whole groups, seed 0." in written["found"]
+    assert data_folder("faces") == folder.resolve()
+    assert data_folder(str(folder)) == folder.resolve()
+    assert registered() == domain_names(root / "data") + ["faces"]
+    assert domain_names(folder) == ["diffusion", "gan"]
+    want = with_splits(detect(source).table)
+    for domain in read_domains(folder, ["gan", "diffusion"]):
+        assert domain.root == source
+        assert [note for note in domain.notes if "not audited" not in note] == []
+        rows = want[want["domain"] == domain.name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(domain.table, rows[["image", "label", "split", "group"]])
+        assert domain.counts().to_numpy().tolist() == [[7, 7], [1, 1], [2, 2]]
+    sentence_of(lambda: data_folder("nothing"), "allowed: mini, mini-smoke, faces, or a folder")
+
+
+def test_the_experiment_takes_a_registered_data_set(root, tmp_path_factory):
+    source = tmp_path_factory.mktemp("home") / "ff"
+    faceforensics(source, two_frames, ["Deepfakes/c23/images", "FaceSwap/c23/images"], ["youtube/c23/images"])
+    register(source, "videos", seed=3)
+    options = tiny_options("sequential", Path("videos"), stream=["Deepfakes"], unseen=["FaceSwap"])
+    got = load_spectra(options)
+    for domain in got.values():
+        assert domain.array.shape == (24, 3, 32, 17)
+        assert set(domain.table["split"]) == {"train", "test"}  # two groups: one each
+        assert (domain.table.groupby("group")["split"].nunique() == 1).all()
+        assert [
+            v == i.split("/")[-2] for v, i in zip(domain.table["video"].map(str), domain.table["image"], strict=True)
+        ]
+    shared = pd.concat([d.table for d in got.values()])
+    assert (shared.groupby("group")["split"].nunique() == 1).all()
+    domain = read_domains(data_folder("videos"), ["Deepfakes"])[0]
+    assert list(domain.table) == ["image", "label", "split", "group", "video"]
+    assert spectra(domain, options, root / "cache").table["group"].isin(["000", "004"]).all()
+
+
+def test_a_name_is_refused(root, tmp_path_factory):
+    source = pictures(tmp_path_factory.mktemp("home") / "faces", ["real", "fake"])
+    for name in ("a/b", "..", "a\\b", "", ".hidden", "a:b", " a"):
+        sentence_of(lambda: register(source, name), f"the name {name!r} is not allowed")  # noqa: B023
+    for name in ("mini", "mini-smoke", "Mini", "spectra"):
+        sentence_of(lambda: register(source, name), f"the name {name!r} is in use; allowed: any but mini")  # noqa: B023
+    assert not list(root.rglob("dataset.yaml"))
+    register(source)
+    before = state(root)
+    sentence_of(lambda: register(source), "there is a data set 'faces' in", "another name, or to replace it")
+    assert state(root) == before
+    sentence_of(lambda: register(root / "data" / "faces"), "is registered already")
+    register(source, replace=True, seed=4)
+    assert yaml.safe_load((root / "data" / "faces" / "dataset.yaml").read_text())["seed"] == 4
+
+
+def test_the_persons_own_folder_is_not_written_into(root):
+    source = pictures(root / "data" / "faces", ["real", "fake"])
+    sentence_of(lambda: register(source), "would be written into")
+    sentence_of(lambda: register(root, "x"), "would be written into")
+    (root / "data" / "other").mkdir()
+    (root / "data" / "other" / "thesis.txt").write_text("mine")
+    sentence_of(lambda: register(source, "other"), "exists and holds thesis.txt, but no dataset.yaml")
+    assert register(source, "second") == root / "data" / "second"
+    assert read_domains(data_folder("second"), ["faces"])[0].root == source
+
+
+def test_a_registration_that_breaks_leaves_no_data_set(root, tmp_path_factory, monkeypatch):
+    source = pictures(tmp_path_factory.mktemp("home") / "faces", ["real", "fake"])
+    with monkeypatch.context() as patch:
+        patch.setattr(yaml, "safe_dump", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            register(source)
+    assert registered() == []
+    register(source)
+    assert registered() == ["faces"]
+
+
+def test_other_layouts_have_to_be_registered_first(root, tmp_path_factory):
+    source = pictures(tmp_path_factory.mktemp("home") / "faces", ["real/a", "fake/a"])
+    sentence_of(lambda: data_folder(str(source)), "in the layout imagefolder", f"cldf data add {source}")
+    (source / "labels.csv").write_text("path,label\n")
+    sentence_of(lambda: data_folder(str(source / "labels.csv")), "a file", f"cldf data add {source / 'labels.csv'}")
+
+
+def test_layouts_with_splits_of_their_own_have_no_seed(root, tmp_path_factory):
+    source = pictures(tmp_path_factory.mktemp("home") / "cifake", ["train/REAL", "train/FAKE", "test/FAKE"])
+    folder = register(source)
+    written = yaml.safe_load((folder / "dataset.yaml").read_text())
+    assert written["seed"] is None
+    assert "drawn" not in written["found"]
+    source = pictures(tmp_path_factory.mktemp("home") / "one", ["train/x/real", "train/y/fake"])
+    folder = register(source)
+    assert "No test images in x, y." in yaml.safe_load((folder / "dataset.yaml").read_text())["found"]
+    assert read_domains(folder, ["x"])[0].notes[0] == "x has only real images"
+
+
+def test_videos_are_registered_with_their_frames(root, tmp_path_factory):
+    source = tmp_path_factory.mktemp("home") / "ff"
+    faceforensics(source, lambda p: film(p) and None, ["Deepfakes/c23/videos"], ["youtube/c23/videos"])
+    found = detect(source)
+    assert found.layout == "faceforensics-videos"
+    assert image_counts(found) == {("Deepfakes", "", 0): 6, ("Deepfakes", "", 1): 6}
+    assert "12 videos, 6 real and 6 fake" in found.sentence
+    assert found.table["image"].str.endswith(".mp4").all()
+    before = state(source)
+    folder = register(source, most=2)
+    assert state(source) == before
+    (domain,) = read_domains(data_folder("ff"), ["Deepfakes"])
+    assert domain.root == (folder / "frames").resolve()
+    assert len(domain.table) == 24
+    for row in domain.table.itertuples():
+        assert (domain.root / row.image).is_file()
+        assert Path(row.image).name.rpartition("-")[0] == row.video
+        assert ("original" in row.image) == (row.label == 0)
+    assert (domain.table.groupby("group")["split"].nunique() == 1).all()
+    assert "24 frames are taken, one each 1 s, at most 2 a video." in (folder / "dataset.yaml").read_text().replace(
+        "\n ", ""
+    )
+    written = state(folder / "frames")
+    register(source, replace=True, most=2)
+    assert state(folder / "frames") == written  # nothing decoded again
+
+
+def test_a_broken_video_stops_the_registration_which_goes_on_later(root, tmp_path_factory):
+    source = tmp_path_factory.mktemp("home") / "ff"
+    faceforensics(source, lambda p: film(p) and None, ["Deepfakes/c23/videos"], ["youtube/c23/videos"])
+    broken = source / "original_sequences" / "youtube" / "c23" / "videos" / "003.mp4"
+    content = broken.read_bytes()
+    broken.write_bytes(b"x")
+    sentence_of(lambda: register(source), str(broken))
+    assert registered() == []
+    broken.write_bytes(content)
+    register(source)
+    assert len(read_domains(data_folder("ff"), ["Deepfakes"])[0].table) == 36

@@ -42,7 +42,7 @@ Files = dict[str, bytes]
 
 
 def images(count: int = 40) -> Files:
-    """PNG files in the seed's layout."""
+    """PNG files in the original's layout."""
     rng, files = np.random.default_rng(0), {}
     for k in range(count):
         file = io.BytesIO()

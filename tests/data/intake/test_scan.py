@@ -96,7 +96,7 @@ USED: dict[str, tuple[bytes, str]] = {
     "turned.png": (turned(6, "PNG"), "turned upright (EXIF orientation 6)"),
     **{f"turned {k}.jpg": (turned(k), f"turned upright (EXIF orientation {k})" if k > 1 else "") for k in range(1, 9)},
 }
-ASIDE: dict[str, tuple[bytes, str]] = {
+REJECTED: dict[str, tuple[bytes, str]] = {
     "truncated.jpg": (encoded(photo(), "JPEG")[:-300], "truncated (OSError: image file is truncated"),
     "truncated.png": (encoded(photo(), "PNG")[:-2000], "truncated (OSError: image file is truncated"),
     "header only.jpg": (encoded(photo(), "JPEG")[:30], "truncated (OSError: Truncated File Read"),
@@ -109,7 +109,7 @@ ASIDE: dict[str, tuple[bytes, str]] = {
     "bomb.png": (png(40_000, 40_000), "too large (DecompressionBombError"),
     "small bomb.png": (png(10_000, 10_000), "too large (DecompressionBombWarning"),
 }
-ODD = {**USED, **ASIDE}
+ODD = {**USED, **REJECTED}
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +148,12 @@ def test_what_is_used_has_its_rule(odd, name):
     assert len(row["phash"]) == 16
 
 
-@pytest.mark.parametrize("name", ASIDE)
-def test_what_is_set_aside_has_its_reason_and_training_sets_it_aside_too(odd, name):
+@pytest.mark.parametrize("name", REJECTED)
+def test_what_is_rejected_has_its_reason_and_training_rejects_it_too(odd, name):
     folder, table = odd
     row = table.loc[name]
     assert (row["used"], row["rule"], row["phash"], row["colours"]) == (False, "", "", "")
-    assert row["reason"].startswith(ASIDE[name][1])
+    assert row["reason"].startswith(REJECTED[name][1])
     assert str(folder) not in row["reason"]
     with pytest.raises(ImageProblem):
         open_image(folder / name)

@@ -1,7 +1,7 @@
-"""Recognises how a folder of real and fake images is laid out, and says it aloud.
+"""Recognises how a folder of real and fake images is laid out, and describes it in a sentence.
 
-`detect` knows the seed's layout, class folders (0_real and 1_fake, nature and ai, real and fake),
-FaceForensics++ and a table. What fits none of them, or two, is told in one sentence.
+`detect` knows the original's layout, class folders (0_real and 1_fake, nature and ai, real and fake),
+FaceForensics++ and tables. A folder that fits none of them, or two, is refused.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from cldf_core.data.layouts import faceforensics, tables
 from cldf_core.data.layouts.original import (
     CLASSES,
     SPLIT_NAMES,
-    is_seed_layout,
-    read_seed_domain,
+    is_original_layout,
+    original_domains,
+    read_original_domain,
     read_splits,
-    seed_domains,
 )
 
 COLUMNS = ("image", "label", "domain", "split", "group", "video")
 VIDEO_SUFFIXES = (".mp4", ".avi")
-VIDEOS = "faceforensics-videos"
-# Folders of real and of fake images, in lower case.
+ORIGINAL, VIDEOS = "original", "faceforensics-videos"
+# Names of folders of real and of fake images, in lower case.
 CLASS_FOLDERS = {
     "0_real-1_fake": (("0_real",), ("1_fake",)),
     "nature-ai": (("nature",), ("ai",)),
     "imagefolder": (("real", "reals"), ("fake", "fakes")),
 }
 _IN_WORDS = {
-    "seed": "the seed's layout, real/<domain>/trainA and so on",
+    ORIGINAL: "the original's layout, real/<domain>/trainA and so on",
     "0_real-1_fake": "folders 0_real and 1_fake, as CNNDetection and ForenSynths have them",
     "nature-ai": "folders nature and ai, as GenImage has them",
     "imagefolder": "folders of real and of fake images",
@@ -46,19 +46,19 @@ _IN_WORDS = {
     "table": "a table of images and labels",
 }
 _HIDDEN = ("__macosx", "thumbs.db")
-_MANY_FOLDERS = 10  # with fewer, whole folders cannot be shared out between three splits
+_MANY_FOLDERS = 10  # fewer whole folders cannot be divided among three splits
 
 
 @dataclass(frozen=True)
-class Found:
-    """A data set that was recognised.
+class DetectedLayout:
+    """The images of a data set whose layout was recognised.
 
     Attributes:
-        layout: short name: seed, 0_real-1_fake, nature-ai, imagefolder, faceforensics, faceforensics-videos, table.
-        sentence: what was recognised and what is odd about it, in words.
-        table: one row per image and domain: image (relative posix path; of faceforensics-videos the video's),
-            label (0 real, 1 fake), domain, split (train, validation, test, or "" where the layout has none),
-            group (what must not be torn apart), video ("" where it is none's frame).
+        layout: original, 0_real-1_fake, nature-ai, imagefolder, faceforensics, faceforensics-videos or table.
+        sentence: describes what was recognised, and what is unusual about it.
+        table: one row per image and domain: image (relative posix path; with faceforensics-videos the video's),
+            label (0 real, 1 fake), domain, split (train, validation, test, or "" if the layout has none), group
+            (images that must stay together), video ("" if the image is no frame of a video).
         root: the folder that image paths start from.
     """
 
@@ -69,7 +69,7 @@ class Found:
 
 
 class Tree(NamedTuple):
-    """What lies in a folder: relative paths, sorted; hidden things left out."""
+    """The content of a folder as relative paths, sorted, without hidden files and folders."""
 
     folders: list[PurePosixPath]
     images: list[PurePosixPath]
@@ -78,7 +78,7 @@ class Tree(NamedTuple):
 
 
 def walk(folder: Path) -> Tree:
-    """All folders and files below a folder.
+    """Lists all folders and files below a folder.
 
     Raises:
         DataError: a folder cannot be read, or a name cannot be written to a table.
@@ -91,7 +91,7 @@ def walk(folder: Path) -> Tree:
         suffix = relative.suffix.lower()
         if is_folder:
             tree.folders.append(relative)
-        elif suffix in SUFFIXES and path.is_file():  # a link may lead nowhere
+        elif suffix in SUFFIXES and path.is_file():  # a link may be broken
             tree.images.append(relative)
         else:
             (tree.videos if suffix in VIDEO_SUFFIXES else tree.others).append(relative)
@@ -111,24 +111,26 @@ def _entries(folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, bool
         path = Path(entry.path)
         if not is_folder:
             yield path, False
-        elif not entry.is_symlink() or path.resolve() not in above:  # a link to a folder above would never end
+        elif (
+            not entry.is_symlink() or path.resolve() not in above
+        ):  # a link to a folder above would lead round in circles
             yield path, True
             yield from _entries(path, (*above, path.resolve()))
 
 
-def detect(folder: Path) -> Found:
-    """The layout of a folder, or of a table (CSV or parquet), with all its images.
+def detect(folder: Path) -> DetectedLayout:
+    """Recognises the layout of a folder or of a table, and lists all its images.
 
     Args:
-        folder: of the images, or the table that lists them.
+        folder: the folder of the images, or a CSV or parquet table that lists them.
 
     Raises:
-        DataError: no layout or more than one is recognised, or the one that is recognised is broken.
+        DataError: no layout is recognised, or several are, or the recognised one is broken.
     """
     folder = Path(os.path.abspath(Path(folder).expanduser()))
     if folder.is_file():
         table, notes = tables.read(folder)
-        return _found("table", folder.parent, table, notes)
+        return _detected("table", folder.parent, table, notes)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; needed: a folder of images, or a CSV or parquet table")
     tree = walk(folder)
@@ -137,23 +139,23 @@ def detect(folder: Path) -> Found:
     if layout == "table":
         (path,) = _tables(folder, tree)
         table, notes = tables.read(path)
-    elif layout == "seed":
-        table = _read_seed(folder)
+    elif layout == ORIGINAL:
+        table = _read_original(folder)
     elif layout == "faceforensics":
         videos = not any(faceforensics.is_inside(image) for image in tree.images)
         table, notes = faceforensics.read(folder, tree.videos if videos else tree.images, videos=videos)
         layout = VIDEOS if videos else layout
     else:
         table, notes = _read_classes(folder, tree, layout)
-    return _found(layout, folder, table, notes + _left_alone(folder, tree, layout, table))
+    return _detected(layout, folder, table, notes + _ignored(folder, tree, layout, table))
 
 
 def _layout(folder: Path, tree: Tree) -> str:
     """The one layout that the names of the folders show."""
     names = {name.casefold(): place for place in reversed(tree.folders) for name in place.parts}
     complete = [k for k, kinds in CLASS_FOLDERS.items() if all(names.keys() & set(kind) for kind in kinds)]
-    if is_seed_layout(folder) and "imagefolder" in complete:
-        complete = ["seed"]  # its domains may be called anything
+    if is_original_layout(folder) and "imagefolder" in complete:
+        complete = [ORIGINAL]  # its domains may have any names
     elif len(complete) > 1:
         complete = _outermost(tree, complete)
     if names.keys() & set(faceforensics.TOPS):
@@ -165,7 +167,7 @@ def _layout(folder: Path, tree: Tree) -> str:
         )
     if complete:
         return complete[0]
-    if len(_tables(folder, tree)) == 1 and not is_seed_layout(folder):
+    if len(_tables(folder, tree)) == 1 and not is_original_layout(folder):
         return "table"
     for kinds in CLASS_FOLDERS.values():
         for here, missing in (kinds, kinds[::-1]):
@@ -175,15 +177,15 @@ def _layout(folder: Path, tree: Tree) -> str:
                     f"{folder / lonely[0]} has no counterpart; needed: a folder {missing[0]} somewhere in {folder}"
                 )
     raise DataError(
-        f"{folder} is in no layout that is recognised; allowed: the seed's (real/<domain>/trainA and so on, fake/ "
+        f"{folder} is in no layout that is recognised; allowed: the original's (real/<domain>/trainA and so on, fake/ "
         "beside real/), folders 0_real and 1_fake, nature and ai, or real and fake, FaceForensics++'s "
         "original_sequences and manipulated_sequences, or one CSV or parquet table with the columns path and label"
     )
 
 
 def _outermost(tree: Tree, complete: list[str]) -> list[str]:
-    """The layouts that say what is real, where class folders lie in each other; all of them if they disagree."""
-    said = {
+    """The layouts of the outermost class folders, if class folders lie in each other; all if these disagree."""
+    class_of = {
         name: (layout, label)
         for layout in complete
         for label, kind in enumerate(CLASS_FOLDERS[layout])
@@ -191,7 +193,7 @@ def _outermost(tree: Tree, complete: list[str]) -> list[str]:
     }
     outer = set()
     for place in tree.folders:
-        found = [said[name.casefold()] for name in place.parts if name.casefold() in said]
+        found = [class_of[name.casefold()] for name in place.parts if name.casefold() in class_of]
         if len({label for _, label in found}) > 1 and len({layout for layout, _ in found}) > 1:
             return complete
         outer |= {layout for layout, _ in found[:1]}
@@ -202,10 +204,10 @@ def _tables(folder: Path, tree: Tree) -> list[Path]:
     return [folder / p for p in tree.others if len(p.parts) == 1 and p.suffix.lower() in tables.SUFFIXES]
 
 
-def _read_seed(folder: Path) -> pd.DataFrame:
-    there, written = seed_domains(folder), read_splits(folder)
-    names = [n for n in there if not n.startswith(".") and n.lower() not in _HIDDEN]
-    domains = [read_seed_domain(folder, name, there, written).table.assign(domain=name) for name in names]
+def _read_original(folder: Path) -> pd.DataFrame:
+    every, splits = original_domains(folder), read_splits(folder)
+    names = [n for n in every if not n.startswith(".") and n.lower() not in _HIDDEN]
+    domains = [read_original_domain(folder, name, every, splits).table.assign(domain=name) for name in names]
     table = pd.concat(domains, ignore_index=True).assign(video="")
     return table[[not any(part.startswith(".") for part in image.split("/")) for image in table["image"]]]
 
@@ -227,7 +229,7 @@ def _read_classes(folder: Path, tree: Tree, layout: str) -> tuple[pd.DataFrame, 
         filled.add(PurePosixPath(*parts[: at + 1]))
         domain = next((p for p in parts[:at] if p.casefold() not in SPLIT_NAMES), folder.name or "data")
         below = [p for p in parts[at + 1 :] if p.casefold() not in SPLIT_NAMES]
-        # A real and a fake image of the same name may be a pair, so the class is left out of the group's name.
+        # A real and a fake image of the same name may be a pair, so the group's name does not contain the class.
         place = "/".join([*parts[:at], *parts[at + 1 :]])
         row = (str(image), label_of[names[at]], domain, "".join(splits), f"{place}/{image.stem}".lstrip("/"), "")
         rows.append((*row, place if below else ""))
@@ -240,7 +242,7 @@ def _read_classes(folder: Path, tree: Tree, layout: str) -> tuple[pd.DataFrame, 
 
 
 def _with_whole_folders(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Groups of the images that lie in folders below the class folders, which may be the frames of videos."""
+    """Makes a group of each folder below a class folder, as it may hold the frames of a video."""
     notes = []
     inside = table["below"] != ""
     folders = table[inside].groupby(["domain", "label"])["below"].transform("nunique").reindex(table.index)
@@ -249,22 +251,19 @@ def _with_whole_folders(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         notes.append("Images of one folder below a class folder stay together, as frames of a video do.")
     if (inside & ~whole & (folders > 1)).any():
         notes.append(
-            f"Some class folders hold fewer than {_MANY_FOLDERS} folders, whose images are taken as single ones; if "
+            f"Some class folders hold fewer than {_MANY_FOLDERS} folders, whose images count as single ones; if "
             "they are frames of a video, edit the column group."
         )
     return table.assign(group=table["group"].mask(whole, table["below"])).drop(columns="below"), notes
 
 
-def _left_alone(folder: Path, tree: Tree, layout: str, table: pd.DataFrame) -> list[str]:
-    """What is said of files that are not in the table; images of another layout are not passed over."""
+def _ignored(folder: Path, tree: Tree, layout: str, table: pd.DataFrame) -> list[str]:
+    """Sentences on files that are not in the table; images of another layout are refused."""
     taken = set(table["image"])
     images, videos = ([p for p in paths if str(p) not in taken] for paths in (tree.images, tree.videos))
-    own: set[str] = set(CLASSES) if layout == "seed" else set()
-    own |= {n for kind in CLASS_FOLDERS.get(layout, ()) for n in kind}
-    foreign = {n for kinds in CLASS_FOLDERS.values() for kind in kinds for n in kind} - own
-    for image in images if layout in ("seed", *CLASS_FOLDERS) else []:
-        above = {part.casefold() for part in image.parts[:-1]}
-        if above & (foreign | own):
+    class_folders = {name for kinds in CLASS_FOLDERS.values() for kind in kinds for name in kind}
+    for image in images if layout in (ORIGINAL, *CLASS_FOLDERS) else []:
+        if class_folders & {part.casefold() for part in image.parts[:-1]}:
             raise DataError(
                 f"{folder / image} is not in the layout {layout} of the other images; needed: one layout, so name "
                 "the folder of one"
@@ -273,17 +272,17 @@ def _left_alone(folder: Path, tree: Tree, layout: str, table: pd.DataFrame) -> l
     for paths, what in ((images, "image"), (videos, "video")):
         if paths:
             count = f"1 {what} was" if len(paths) == 1 else f"{len(paths)} {what}s were"
-            notes.append(f"{count} left alone, the first is {paths[0]}.")
-    own_files = {"splits.csv"} if layout == "seed" else {p.name for p in _tables(folder, tree) if layout == "table"}
-    others = [p for p in tree.others if str(p) not in own_files]
+            notes.append(f"{count} ignored, the first is {paths[0]}.")
+    used = {"splits.csv"} if layout == ORIGINAL else {p.name for p in _tables(folder, tree) if layout == "table"}
+    others = [p for p in tree.others if str(p) not in used]
     if others:
         what = "1 other file was" if len(others) == 1 else f"{len(others)} other files were"
-        notes.append(f"{what} left alone, the first is {others[0]}.")
+        notes.append(f"{what} ignored, the first is {others[0]}.")
     return notes
 
 
-def _found(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) -> Found:
-    """The finished table, with val images as test images where there are no others, and the sentence."""
+def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) -> DetectedLayout:
+    """Checks the splits and writes the sentence; validation images become test images if there are no test images."""
     if table.empty:
         raise DataError(f"{root} holds no image in its layout, {layout}; looked for: {', '.join(SUFFIXES)}")
     table = table[list(COLUMNS)].sort_values(["domain", "label", "image"], kind="stable", ignore_index=True)
@@ -306,17 +305,17 @@ def _found(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) -> Fo
     names = sorted(set(table["domain"]))
     files = table.drop_duplicates("image")
     kind, fakes = ("videos" if layout == VIDEOS else "images"), int(files["label"].sum())
-    said = [
+    sentences = [
         f"Recognised {layout}: {_IN_WORDS[layout]}. {len(files)} {kind}, {len(files) - fakes} real and {fakes} fake, "
         f"in {len(names)} domain{'s' * (len(names) > 1)}: {_listed(names)}."
     ]
     if without:
-        said.append("There is no split." if without == names else f"There is no split in {_listed(without)}.")
+        sentences.append("There is no split." if without == names else f"There is no split in {_listed(without)}.")
     if moved:
-        said.append(f"No test images in {_listed(moved)}: the validation images are taken as test images.")
+        sentences.append(f"No test images in {_listed(moved)}: the validation images serve as test images.")
     if single:
-        said.append(f"One class alone in {_listed(single)}.")
-    return Found(layout, " ".join(said + notes), table, root)
+        sentences.append(f"One class alone in {_listed(single)}.")
+    return DetectedLayout(layout, " ".join(sentences + notes), table, root)
 
 
 def _listed(names: list[str], most: int = 8) -> str:

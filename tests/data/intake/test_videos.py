@@ -1,0 +1,74 @@
+"""Frames of videos come at the stated rate, are written once, and a broken video is refused."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cldf_core.data.intake.videos import frames
+from samples import (
+    film,
+    sentence_of,
+    state,
+)
+
+
+def brightness(paths: Iterable[Path]) -> list[int]:
+    return [round(float(np.asarray(Image.open(p)).mean()) / 10) for p in paths]
+
+
+@pytest.mark.parametrize(
+    ("every", "most", "numbers"),
+    [(1.0, 32, [0, 5, 10]), (0.5, 32, [0, 3, 5, 8, 10, 13]), (0.01, 4, [0, 1, 2, 3]), (9.0, 32, [0])],
+)
+def test_frames_come_at_the_stated_rate(tmp_path, every, most, numbers):
+    video = film(tmp_path / "003")
+    paths = frames(video, tmp_path / "out", every, most)
+    assert [p.name for p in paths] == [f"003-{k:03d}.png" for k in range(len(numbers))]
+    assert brightness(paths) == numbers
+    assert sorted((tmp_path / "out").glob("*.png")) == paths
+
+
+def test_frames_are_written_once_and_again_when_something_changed(tmp_path, monkeypatch):
+    video, out = film(tmp_path / "a"), tmp_path / "out"
+    first = frames(video, out)
+    before = state(out)
+    assert frames(video, out) == first
+    assert state(out) == before
+    assert len(frames(video, out, 0.5)) == 6
+    assert len(frames(video, out, 1.0)) == 3
+    assert len(list(out.glob("*.png"))) == 3
+    first[1].unlink()  # somebody tidied up
+    assert brightness(frames(video, out)) == [0, 5, 10]
+    film(tmp_path / "a", seconds=2)
+    assert len(frames(video, out)) == len(list(out.glob("*.png"))) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            frames(video, out, 0.5)
+    assert brightness(frames(video, out, 0.5)) == [0, 3, 5, 8]
+
+
+def test_a_video_that_cannot_be_used_is_told(tmp_path, monkeypatch):
+    (tmp_path / "bad.mp4").write_bytes(b"no video at all")
+    sentence_of(
+        lambda: frames(tmp_path / "bad.mp4", tmp_path / "out"), "bad.mp4 cannot be decoded", "a whole video file"
+    )
+    sentence_of(lambda: frames(tmp_path / "none.mp4", tmp_path / "out"), "none.mp4 cannot be read")
+    video = film(tmp_path / "a")
+    for every, most in ((0, 1), (-1, 1), (float("nan"), 1), (1, 0)):
+        sentence_of(lambda: frames(video, tmp_path / "out", every, most), "allowed: above 0")  # noqa: B023
+    video.write_bytes(video.read_bytes()[:300])
+    sentence_of(lambda: frames(video, tmp_path / "out"), "a.mp4 cannot be decoded")
+    assert not list(tmp_path.glob("out/*"))
+    load = importlib.import_module
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name: builtins.__import__("no_av") if name == "av" else load(name)
+    )
+    sentence_of(lambda: frames(video, tmp_path / "out"), "pip install cldf-core[video]")
