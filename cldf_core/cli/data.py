@@ -105,7 +105,7 @@ def _print_audit(name: str, workers: int | None) -> int:
     from cldf_core.data.files import save_table
     from cldf_core.data.intake.reports import FACTS_ONLY, audit_images
     from cldf_core.data.runtime import project_root
-    from cldf_core.results.finished_runs import balanced_accuracies
+    from cldf_core.results.metric_table import balanced_accuracies
 
     audit = audit_images(name, workers=workers)
     table = audit.facts_only.join(balanced_accuracies(name), on="domain")

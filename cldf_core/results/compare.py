@@ -13,17 +13,8 @@ from cldf_core.evaluation.bootstrap import Matrices, matrices
 from cldf_core.evaluation.metrics import DETECTION, THRESHOLD
 from cldf_core.evaluation.seeds import paired_t_tests
 from cldf_core.options import UserError
-from cldf_core.results.metric_table import (
-    COST,
-    agent_names,
-    continual_measures,
-    continual_rows,
-    declared_threshold,
-    detection_rows,
-    metric_names,
-    thresholds,
-)
-from cldf_core.results.score_tables import Scores, read_scores
+from cldf_core.results.metric_table import COST, continual_rows, detection_rows, measures_of, metric_names, thresholds
+from cldf_core.results.score_tables import Scores, agent_names, read_scores
 from cldf_core.runs.folder import RunFolder
 
 COMPARISON = (
@@ -99,9 +90,9 @@ def compare_on_images(
     sources = read_scores(runs, stream)
     if len(sources) < 2:
         raise UserError(f"--compare needs two runs or files; there: {sources[0].run}")
-    names, wanted, declared = _distinct_names(sources), metric_names(metrics), declared_threshold(threshold)
-    detection, continual = [name for name in DETECTION if name in wanted], continual_measures(wanted)
-    at = [thresholds(source, source.table, split, declared) for source in sources]
+    names, wanted = _distinct_names(sources), metric_names(metrics)
+    detection, continual = [name for name in DETECTION if name in wanted], measures_of(wanted)
+    at = [thresholds(source, source.table, split, threshold) for source in sources]
     how = {"split": split, "resamples": resamples, "seed": seed}
     rows: list[dict[str, Any]] = []
     notes: list[str] = []

@@ -96,10 +96,7 @@ def read_grid(name: str) -> Grid:
 
 def distinct(combinations: Sequence[Options]) -> list[Options]:
     """Leaves out combinations that differ from an earlier one only in options that their agent does not read."""
-    runs: dict[str, Options] = {}
-    for options in combinations:
-        runs.setdefault(options.model_dump_json(), options)
-    return list(runs.values())
+    return list({options.model_dump_json(): options for options in combinations}.values())
 
 
 def as_cell(value: Any) -> Any:

@@ -12,12 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.bootstrap import Matrices, continual_table, matrices
 from cldf_core.evaluation.calibration import trained_on
-from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, THRESHOLD, WITH_THRESHOLD, best_threshold, video_scores
+from cldf_core.evaluation.metrics import (
+    CONTINUAL,
+    DETECTION,
+    THRESHOLD,
+    WITH_THRESHOLD,
+    best_threshold,
+    matrix,
+    video_scores,
+)
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import UserError
-from cldf_core.results.score_tables import Scores, read_scores
+from cldf_core.results.score_tables import Scores, agent_names, read_scores
 from cldf_core.runs.folder import RunFolder
 
 COLUMNS = (
@@ -53,8 +62,7 @@ def metric_table(
         metrics: names in NAMES, or what follows their colon; all by default.
         stream: the trained domains of the files, in their order.
         video_from: the column that names videos, such as group; by default the column video where there is one.
-        resamples: the number of resamples of the groups.
-        seed: the random seed of the resamples.
+        resamples, seed: the number of resamples of the groups, and their random seed.
 
     Returns:
         COLUMNS, a row for each number; an unknown number has no row, and an undefined one is NaN. The step is missing
@@ -76,13 +84,13 @@ def metric_table(
         UserError: as `read_scores`; a metric or split is unknown; there are no validation scores to fit a threshold
             on; or two runs of an agent have the same seed and the same options.
     """
-    wanted, declared = metric_names(metrics), declared_threshold(threshold)
+    wanted = metric_names(metrics)
     if split not in ("test", "validation"):
         raise UserError(f"--split is {split!r}; allowed: test, validation")
-    if declared is None and split == "validation":
+    if threshold == split == "validation":
         raise UserError("--threshold is 'validation' and so is --split: what a threshold is fitted on cannot judge it")
     sources = read_scores(runs, stream)
-    origin = {"threshold_from": "validation" if declared is None else "declared"}
+    origin = {"threshold_from": "validation" if threshold == "validation" else "declared"}
     rows: list[dict[str, Any]] = []
     for source, agent in zip(sources, agent_names(sources), strict=True):
         if split not in set(source.table["split"]):
@@ -91,7 +99,7 @@ def metric_table(
             )
         run = {"run": source.run, "agent": agent, "seed": source.seed}
         for suffix, table in _images_and_videos(source, split, video_from):
-            at = thresholds(source, table, split, declared)
+            at = thresholds(source, table, split, threshold)
             for row in _measure(source, table, wanted, split=split, threshold=at, resamples=resamples, seed=seed):
                 measure, colon, name = row["metric"].partition(":")
                 row["metric"] = measure + suffix + colon + name
@@ -101,6 +109,20 @@ def metric_table(
     table = _typed(pd.DataFrame([*table.to_dict("records"), *_over_seeds(table)], columns=list(COLUMNS)))
     table.attrs["notes"] = _notes(sources, split)
     return table
+
+
+def balanced_accuracies(data: str) -> pd.DataFrame:
+    """Returns the balanced accuracies of the finished runs on a data set, on test images after the last step.
+
+    The index is the domain, and each run has a column. A run without test scores has no values.
+    """
+    columns = {}
+    for run in map(RunFolder, sorted((project_root() / "runs").glob("*"))):
+        if run.finished and run.manifest.get("options", {}).get("data") == data:
+            scores = run.scores()
+            last = scores[(scores["step"] == scores["step"].max()) & (scores["split"] == "test")]
+            columns[run.path.name] = matrix(last, "balanced accuracy").iloc[0] if len(last) else pd.Series(dtype=float)
+    return pd.DataFrame(columns).rename_axis("domain")
 
 
 def metric_names(metrics: Sequence[str]) -> list[str]:
@@ -118,39 +140,15 @@ def metric_names(metrics: Sequence[str]) -> list[str]:
     return wanted
 
 
-def agent_names(sources: Sequence[Scores]) -> list[str]:
-    """Returns the agents' names; where an agent has several settings, with the options that differ in brackets."""
-    names = []
-    for source in sources:
-        others = [other.settings for other in sources if other.agent == source.agent]
-        changed = [k for k, value in source.settings.items() if any(o.get(k, value) != value for o in others)]
-        text = ", ".join(f"{name}={source.settings[name]}" for name in changed)
-        names.append(f"{source.agent} ({text})" if text else source.agent)
-    runs: dict[tuple[str, int | None], str] = {}
-    for source, name in zip(sources, names, strict=True):
-        if source.seed is not None and (name, source.seed) in runs:
-            raise UserError(
-                f"{runs[name, source.seed]} and {source.run} are both of agent {name!r} with seed {source.seed} and "
-                "the same options; allowed: one of them"
-            )
-        runs[name, source.seed] = source.run
-    return names
-
-
-def declared_threshold(threshold: float | str) -> float | None:
-    """Returns the threshold as a number, and None for "validation"."""
+def thresholds(source: Scores, table: pd.DataFrame, split: str, threshold: float | str) -> dict[int, float]:
+    """Returns the threshold of every step: the declared one or, for "validation", each step's best one."""
+    steps = sorted(int(step) for step in table.loc[table["split"] == split, "step"].unique())
     if threshold == "validation":
-        return None
+        return {step: _fitted_threshold(source, table, step) for step in steps}
     with contextlib.suppress(ValueError):
         if np.isfinite(float(threshold)):
-            return float(threshold)
+            return dict.fromkeys(steps, float(threshold))
     raise UserError(f"--threshold is {threshold!r}; allowed: a number, or validation")
-
-
-def thresholds(source: Scores, table: pd.DataFrame, split: str, declared: float | None) -> dict[int, float]:
-    """Returns the threshold of every step: the declared one, or each step's best one on validation scores."""
-    steps = sorted(int(step) for step in table.loc[table["split"] == split, "step"].unique())
-    return {step: _fitted_threshold(source, table, step) if declared is None else declared for step in steps}
 
 
 def detection_rows(parts: Sequence[Matrices], names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -175,7 +173,7 @@ def continual_rows(
             yield place | {"n": parts[0].groups, "value": row["value"], "low": row["low"], "high": row["high"]}
 
 
-def continual_measures(wanted: Sequence[str]) -> list[str]:
+def measures_of(wanted: Sequence[str]) -> list[str]:
     """Returns the MEASURES of which a continual metric is wanted."""
     return [measure for measure in MEASURES if any(name.startswith(f"{measure}: ") for name in wanted)]
 
@@ -209,7 +207,7 @@ def _measure(
 ) -> Iterator[dict[str, Any]]:
     """Yields the detection metrics of a run, and the continual ones where its stream is known."""
     detection, stream = [name for name in DETECTION if name in wanted], source.stream or ()
-    measures = continual_measures(wanted) if stream else []
+    measures = measures_of(wanted) if stream else []
     if not detection and not measures:
         return
     R = matrices(table, list({*detection, *measures}), threshold=threshold, **how)

@@ -84,6 +84,25 @@ def read_scores(sources: Sequence[str | Path | RunFolder], stream: Sequence[str]
     return found
 
 
+def agent_names(sources: Sequence[Scores]) -> list[str]:
+    """Returns the agents' names; where an agent has several settings, with the options that differ in brackets."""
+    names = []
+    for source in sources:
+        others = [other.settings for other in sources if other.agent == source.agent]
+        changed = [k for k, value in source.settings.items() if any(o.get(k, value) != value for o in others)]
+        text = ", ".join(f"{name}={source.settings[name]}" for name in changed)
+        names.append(f"{source.agent} ({text})" if text else source.agent)
+    runs: dict[tuple[str, int | None], str] = {}
+    for source, name in zip(sources, names, strict=True):
+        if source.seed is not None and (name, source.seed) in runs:
+            raise UserError(
+                f"{runs[name, source.seed]} and {source.run} are both of agent {name!r} with seed {source.seed} and "
+                "the same options; allowed: one of them"
+            )
+        runs[name, source.seed] = source.run
+    return names
+
+
 def _run_scores(folder: RunFolder) -> Scores:
     manifest = folder.manifest
     if not folder.finished or "agent" not in manifest.get("options", {}):

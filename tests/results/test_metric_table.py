@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from cldf_core.evaluation.bootstrap import matrices, summary
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, best_threshold, detection, matrix
 from cldf_core.options import UserError
-from cldf_core.results.metric_table import COLUMNS, COST, metric_table
+from cldf_core.results.metric_table import COLUMNS, COST, balanced_accuracies, metric_table
 
 STREAM = ["first", "second"]
 FEW = {"resamples": 40}
@@ -75,6 +75,17 @@ def test_cost_rows_are_the_manifests_and_what_is_missing_has_no_row(trained, cop
     assert (table["domain"] == "").all()
     older = metric_table([copied(steps=[{"step": 1}], seconds=None, images=5)], metrics=COST).set_index("metric")
     assert dict(older["value"]) == {COST[1]: manifest["peak_memory_bytes"], COST[3]: 5}
+
+
+def test_finished_runs_on_a_data_set_stand_side_by_side(trained, monkeypatch):
+    runs = list(trained.values())
+    monkeypatch.setenv("CLDF_ROOT", str(runs[0].path.parents[1]))
+    table = balanced_accuracies(runs[0].manifest["options"]["data"])
+    assert set(table) == {run.path.name for run in runs}
+    for run in runs:
+        want = matrix(run.scores(), "balanced accuracy").loc[2]
+        pd.testing.assert_series_equal(table[run.path.name], want, check_names=False)
+    assert balanced_accuracies("another").empty
 
 
 def test_metrics_can_be_chosen_by_name(trained):
