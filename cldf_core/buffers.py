@@ -256,6 +256,9 @@ def herding(features: Tensor, count: int) -> Tensor:
         int64 indices, shape (min(count, N),), the most important first.
 
     Source: Rebuffi et al., "iCaRL", CVPR 2017, algorithm 4, equation (4); Welling, ICML 2009.
+
+    >>> herding(torch.tensor([[0.0], [1.0], [5.0]]), 2)  # the mean is 2: first 1, then 1 and 5, whose mean is 3
+    tensor([1, 2])
     """
     features = features.double()
     mean = features.mean(0)

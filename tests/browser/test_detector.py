@@ -24,7 +24,10 @@ import cldf_core
 PROJECT = Path(cldf_core.__file__).parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium"),
+]
 
 
 @pytest.fixture(scope="module")

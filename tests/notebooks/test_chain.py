@@ -21,6 +21,7 @@ from cldf_core.original.differences import DIFFERENCES
 from cldf_core.workflow.notebooks import notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS
 
+pytestmark = pytest.mark.slow
 PROJECT = Path(cldf_core.__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
 
