@@ -8,8 +8,9 @@ BIN := .venv/bin
 reproduce: .venv/installed
 	$(BIN)/cldf reproduce
 
+# One process for each processor, at most four, each with one thread.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -4,8 +4,6 @@ A memory keeps 5000 images of 224 x 224 in 0.76 GB, whatever the network reads. 
 generator that is passed in.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -10,8 +10,6 @@ The variant "paper" takes the defaults of the fields, the variant "original" tho
 Each difference is an option of its own. Source: methods.md sections 2 to 4 and 6.
 """
 
-from __future__ import annotations
-
 import difflib
 import types
 import typing

@@ -4,8 +4,6 @@ It writes nothing: it yields what happened, and `runs` keeps it. Started from a 
 was restored, it goes on as if it had never stopped.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -88,11 +88,7 @@ def log_magnitude(images: np.ndarray, *, dtype: type = np.float32) -> np.ndarray
 
 
 def log_spectrum(
-    images: np.ndarray | Tensor,
-    *,
-    plane: Plane = "half",
-    band: Band = "full",
-    dtype: type = np.float32,
+    images: np.ndarray | Tensor, *, plane: Plane = "half", band: Band = "full", dtype: type = np.float32
 ) -> np.ndarray | Tensor:
     """Log-magnitude spectra, scaled per image and channel to [-1, 1].
 

@@ -1,7 +1,5 @@
 """Small data sets, options and tables that several test files make."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Memories against slow references: Vitter's reservoir, GDumb's algorithm 1, iCaRL's algorithm 4, MIR's ranking."""
 
-from __future__ import annotations
-
 import copy
 
 import numpy as np

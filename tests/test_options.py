@@ -1,7 +1,5 @@
 """Options: one default each, every value checked, every message with name, value and what is allowed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

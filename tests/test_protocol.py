@@ -1,7 +1,5 @@
 """The protocol: what is tested when, what a step reports, and how it goes on after steps that are done."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cldf_core.agents import Agent, build_agent

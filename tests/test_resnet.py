@@ -1,7 +1,5 @@
 """The networks: features and head apart, heads that grow, weights from files."""
 
-from __future__ import annotations
-
 import urllib.error
 
 import pytest

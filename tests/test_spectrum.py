@@ -1,7 +1,5 @@
 """Spectra against the formula of methods.md section 2, written out image by image and channel by channel."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

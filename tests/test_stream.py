@@ -1,7 +1,5 @@
 """The stream: every image once per epoch, in an order that depends on seed, domain and chunk alone."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

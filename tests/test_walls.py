@@ -1,7 +1,5 @@
 """The house keeps its shape: rooms, arrows between them, sizes, names, and what is never called."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import importlib.util

@@ -1,7 +1,5 @@
 """The agents, by name. A new agent is a file here and a line in the registry; or `register` takes it from anywhere."""
 
-from __future__ import annotations
-
 from cldf_core import options as known
 from cldf_core.agents.base import Agent
 from cldf_core.agents.finetune import Separate, Sequential

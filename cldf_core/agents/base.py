@@ -1,7 +1,5 @@
 """What every agent has: a network, an optimiser, a random state, and a way to score spectra."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Baselines without continual learning: sequential fine-tuning and separate models."""
 
-from __future__ import annotations
-
 from cldf_core.agents.base import Agent
 from cldf_core.stream import Step
 

@@ -1,7 +1,5 @@
 """GDumb: keep a balanced memory, and train a new network on it when asked."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -1,7 +1,5 @@
 """iCaRL: exemplars chosen by herding, distillation, and verdicts by the nearest mean."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import replace

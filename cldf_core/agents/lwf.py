@@ -1,7 +1,5 @@
 """Learning without forgetting: the old network teaches the new one."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Optimisers, and how their learning rate changes over a step."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn, optim
 
 from cldf_core.options import Options

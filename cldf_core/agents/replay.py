@@ -1,7 +1,5 @@
 """Experience replay, with random or maximally interfered retrieval."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from cldf_core.agents.base import Agent

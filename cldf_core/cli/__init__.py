@@ -1,7 +1,5 @@
 """The `cldf` command: one parser for all command lines; a command's work is imported only when it is called."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import os

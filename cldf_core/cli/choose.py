@@ -1,7 +1,5 @@
 """`cldf choose`: chooses learning rate and epochs of the quick profile on validation photographs."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`cldf data`: adds, lists, checks, audits and describes the user's own images."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

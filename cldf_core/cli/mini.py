@@ -1,7 +1,5 @@
 """`cldf mini`: builds the embedded benchmark, trains its forgers, checks what it must show."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`cldf reproduce`: runs the notebooks in their order and draws every figure."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

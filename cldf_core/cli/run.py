@@ -1,7 +1,5 @@
 """`cldf run`: runs one notebook with parameters of the caller's choice."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

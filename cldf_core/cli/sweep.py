@@ -1,7 +1,5 @@
 """`cldf sweep`: trains many agents, seeds or settings, and compares them."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

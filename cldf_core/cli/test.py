@@ -1,7 +1,5 @@
 """`cldf test`: tests a checkpoint with the flags of the original code's run.py."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

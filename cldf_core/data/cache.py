@@ -4,8 +4,6 @@ Beside an array lies a small file with its size, its time and the checksums of i
 from these, the array is checked block by block, and computed again if it is damaged.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

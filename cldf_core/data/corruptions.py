@@ -5,8 +5,6 @@ images that were stored without loss and images that were JPEG files start alike
 loss of one and the second loss of the other. Real and fake images take the same way; nothing here knows a label.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A Domain: the images of one family of fakes, with labels, splits and groups, all accounted for."""
 
-from __future__ import annotations
-
 import hashlib
 import zlib
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Files that appear whole or not at all: figures, tables, and the hashes of files, which are computed once."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

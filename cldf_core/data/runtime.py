@@ -1,7 +1,5 @@
 """Where the project lies, and how work runs here: processes, threads, progress bars."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

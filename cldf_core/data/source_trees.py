@@ -1,7 +1,5 @@
 """What the package's source files mean: hashes of syntax trees, which comments, docstrings and layout do not change."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import hashlib

@@ -1,7 +1,5 @@
 """Detectors: networks that were trained before, with a threshold, a calibration, and notes on their limits."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from dataclasses import dataclass, replace

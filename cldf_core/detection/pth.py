@@ -5,8 +5,6 @@ BGR images. A network of this project has 0 = real and 1 = fake, and reads RGB: 
 channels of the first change places, which loses nothing. Source: methods.md sections 1 and 2.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

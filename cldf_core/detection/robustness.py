@@ -7,8 +7,6 @@ scores-<key>.parquet    agent, domain, corruption, severity, image, group, label
 traces-<key>.parquet    trace, domain, corruption, severity, image, group, label, value
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

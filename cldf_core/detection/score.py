@@ -1,7 +1,5 @@
 """P(fake) and a verdict for images that belong to no data set, by a network that was trained before."""
 
-from __future__ import annotations
-
 import glob
 import os
 import warnings

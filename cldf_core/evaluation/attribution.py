@@ -1,7 +1,5 @@
 """What a network looks at: Grad-CAM (by captum) in frequency coordinates, and spectra without a band."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

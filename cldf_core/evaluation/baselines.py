@@ -1,7 +1,5 @@
 """Classifiers that see facts of image files and no pixels: a detector must do better than they do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 The score in a table of scores (see metrics.py) is the sigmoid of the logit for every agent, including iCaRL.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

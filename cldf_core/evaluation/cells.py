@@ -1,7 +1,5 @@
 """Tidy tables for figures and for reading: cells of matrices, losses, ranks, and estimates as text."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

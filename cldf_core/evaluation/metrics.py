@@ -4,8 +4,6 @@ A table of scores has a row for each step, split and image, and the columns step
 logit and score. R[t, i] is a metric after step t on domain i. The formulas are in methods.md section 5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -37,12 +35,7 @@ class Scored:
     """
 
     def __init__(
-        self,
-        labels: np.ndarray,
-        scores: np.ndarray,
-        groups: np.ndarray | None = None,
-        *,
-        threshold: float = THRESHOLD,
+        self, labels: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None, *, threshold: float = THRESHOLD
     ) -> None:
         labels, scores = np.asarray(labels), np.asarray(scores, float)
         if labels.shape != scores.shape or labels.ndim != 1:

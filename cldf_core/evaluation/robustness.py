@@ -1,7 +1,5 @@
 """Curves of metrics and of traces against the severity of a corruption, and what they show."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

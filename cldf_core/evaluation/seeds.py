@@ -1,7 +1,5 @@
 """Agents trained with several seeds: means, t intervals, paired tests, noise of a seed (methods.md section 5)."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Traces that generators leave in spectra: energy over frequency, and grids of a period."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """Figures of what single differences from the papers change (notebook 11), with their intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures of what a network looks at (notebooks 10 and 13): evidence in images and domains, accuracy without a band."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

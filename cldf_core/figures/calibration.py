@@ -1,7 +1,5 @@
 """Figures of calibration (notebook 08), before and after the temperature."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

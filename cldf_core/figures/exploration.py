@@ -1,7 +1,5 @@
 """Figures of images, spectra and single numbers (notebooks 00 to 02)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt

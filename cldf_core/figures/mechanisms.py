@@ -1,7 +1,5 @@
 """Figures of how agents work inside (notebooks 04 to 07): herding, memories, schedules, teachers, replay."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

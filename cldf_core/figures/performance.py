@@ -1,7 +1,5 @@
 """Figures of the performance of agents (notebooks 03 to 08): estimates with intervals, losses, ranks and costs."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

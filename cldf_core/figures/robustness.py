@@ -1,7 +1,5 @@
 """Figures of what corruptions do to images, to spectra and to verdicts (notebook 09)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

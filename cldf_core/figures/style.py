@@ -1,7 +1,5 @@
 """The style that all figures share: theme, colours and markers."""
 
-from __future__ import annotations
-
 import textwrap
 
 import matplotlib as mpl

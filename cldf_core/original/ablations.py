@@ -1,7 +1,5 @@
 """Which changes of a result are more than noise: that of the test photographs, and that of the random seed."""
 
-from __future__ import annotations
-
 from statistics import NormalDist
 
 import pandas as pd

@@ -4,8 +4,6 @@ Every value is read from `Options` (the papers') and `ORIGINAL` (the original co
 import torch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -236,9 +234,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "The learning rate on the memory is high and never falls.",
     ),
     _gdumb(
-        ("memory_momentum",),
-        ("agents/gdumb.py", "momentum=o.memory_momentum"),
-        "SGD on the memory has no momentum.",
+        ("memory_momentum",), ("agents/gdumb.py", "momentum=o.memory_momentum"), "SGD on the memory has no momentum."
     ),
     _gdumb(
         ("memory_weight_decay",),

@@ -1,7 +1,5 @@
 """Checkpoints that the original code can load, under its file names; `detection.pth` reads them and says how."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """Agents compared in pairs: over the seeds that both were trained with, or on the images that both were tested on."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path

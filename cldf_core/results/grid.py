@@ -4,8 +4,6 @@ A grid is a file in params/grids/ with names of options, each with a list of val
 `cldf sweep`.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The metric table: every metric of methods.md section 5, of any runs and score files, in one tidy table."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce

@@ -5,8 +5,6 @@ real, 1 or fake) and score (P(fake)). Optional are step (else 1), split (else te
 image), agent (else the file's name), seed, video and logit.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

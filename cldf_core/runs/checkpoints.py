@@ -1,7 +1,5 @@
 """The networks of runs (safetensors), and the state that a run resumes from."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

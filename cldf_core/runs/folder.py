@@ -7,8 +7,6 @@ runs/<name>-<key>/manifest.json              options, data, versions, notes, sec
                   figures/                   a notebook's figures and tables
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Sentences about a run's data that differ from what one would expect, for the console and the manifest."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Mapping, Sequence
 
 from cldf_core.data.cache import Spectra

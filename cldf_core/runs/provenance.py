@@ -1,7 +1,5 @@
 """Where a run's numbers come from: its key, and what its manifest says of data, code and machine."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Options → data → agent → protocol → run folder. A finished run is read, a killed run is continued."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import sys

@@ -4,8 +4,6 @@ Checks 1 to 4 are means over seeds with 95 % t intervals; check 5 looks at the i
 that were trained again with the shipped ones.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Sequence

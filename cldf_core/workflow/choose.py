@@ -5,8 +5,6 @@ for all agents alike, is the cheapest combination whose average accuracy after t
 error of the best (the one-standard-error rule: Breiman et al. 1984, section 3.4.3).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Notebooks through papermill: profiles, checks before a kernel starts, execution, the whole chain."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

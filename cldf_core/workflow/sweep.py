@@ -3,8 +3,6 @@
 A run that was not made is missing from the tables; it is not zero.
 """
 
-from __future__ import annotations
-
 import itertools
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """Every agent's `paper` variant against a slow reference written from methods.md section 4 and the papers."""
 
-from __future__ import annotations
-
 import copy
 import io
 import math

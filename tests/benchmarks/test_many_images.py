@@ -3,8 +3,6 @@
 About a quarter of an hour; Linux only, since it counts anonymous pages.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

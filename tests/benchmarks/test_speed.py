@@ -236,11 +236,7 @@ class OriginalsWay:
 
 @pytest.mark.parametrize(
     ("agent", "switches"),
-    [
-        ("lwf", {}),
-        ("mir", {}),
-        ("mir", {"replay_passes": "separate", "mir_statistics": "moving", "virtual_lr": 0.1}),
-    ],
+    [("lwf", {}), ("mir", {}), ("mir", {"replay_passes": "separate", "mir_statistics": "moving", "virtual_lr": 0.1})],
 )
 def test_a_step_against_the_originals_way(agent, switches):
     """ResNet-34 at 224, batch 10, 50 candidates, one thread: ours on half planes over the original's way.

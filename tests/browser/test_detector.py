@@ -1,7 +1,5 @@
 """Notebook 13 as a page, in a real browser: an image is uploaded, and a verdict and a picture appear."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -24,10 +22,7 @@ import cldf_core
 PROJECT = Path(cldf_core.__file__).parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """The command: exit status, one sentence for a user's mistake, never a traceback, no kernel before the checks."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

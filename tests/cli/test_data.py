@@ -1,7 +1,5 @@
 """`cldf data`: folders and archives become data sets that options can name; what they warn of reaches every run."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """`cldf metrics`: what it prints and writes, and a sentence for each mistake."""
 
-from __future__ import annotations
-
 import io
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """`cldf score`: every format holds every row, the heading says what the detector is, mistakes come before the work."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

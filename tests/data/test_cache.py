@@ -1,7 +1,5 @@
 """Spectra in the cache: what the formula gives, computed once, and again when something has changed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

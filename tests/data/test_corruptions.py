@@ -1,7 +1,5 @@
 """Corruptions against their formulas, and the versions of an image."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Domains check their tables; fingerprints, validation images, and what is tied together."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Images are opened, cropped and re-encoded; what cannot be used is rejected and says why."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where the project lies, and work that is spread over processes: same results, in order, and nothing left behind."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Checkpoints of other programs: every form is read, what is no checkpoint is told in a sentence, no code is run."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

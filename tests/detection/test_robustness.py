@@ -1,7 +1,5 @@
 """Robustness: versions of images, scores against a slow way, tables that are kept, curves against numbers by hand."""
 
-from __future__ import annotations
-
 import shutil
 import zlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Scores of images from outside: the same numbers as a run's own, every file accounted for, every verdict explained."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """What a network looks at: Grad-CAM against its formula, spectra without a band against a loop."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Classifiers of facts: at chance where the facts tell nothing, and their intervals are those of drawing groups."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The bootstrap against physically repeated rows, its intervals against simulated truth, paired differences."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

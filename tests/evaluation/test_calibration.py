@@ -1,7 +1,5 @@
 """Temperatures against a grid search and known truths, reliability against loops and SciPy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

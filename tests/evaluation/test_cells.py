@@ -1,7 +1,5 @@
 """Tidy tables against the matrices that they come from, ranks against SciPy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """Metrics against scikit-learn, repeated rows, known cases, and the formulas of methods.md section 5."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings

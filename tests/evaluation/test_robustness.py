@@ -1,7 +1,5 @@
 """Curves against severities: the metrics of every version, and what they show, against loops and by hand."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """Means over seeds, paired t tests, Holm's correction and the noise of a seed, against formulas and simulations."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

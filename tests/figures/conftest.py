@@ -1,7 +1,5 @@
 """Closes every figure after its test."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,5 @@
 """Figures of differences from the papers: what is drawn is what the tables hold."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from cldf_core import figures

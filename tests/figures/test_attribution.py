@@ -1,7 +1,5 @@
 """Figures of evidence: what is drawn is what the arrays hold."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Figures of calibration: what is drawn is what the tables hold."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

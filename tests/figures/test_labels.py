@@ -1,7 +1,5 @@
 """Labels of figures with the long names of the embedded domains: whole, within the figure, apart from each other."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Figures of corruptions: what is drawn is what the tables hold, in the order of the severities."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
@@ -26,11 +24,7 @@ def table_of(**columns) -> pd.DataFrame:
 
 DOMAINS = ["first", "second", "unseen"]
 TABLE = table_of(agent=["sequential", "er"], domain=[*DOMAINS, "average"], metric=["accuracy", "AUC"])
-TRACES = table_of(
-    domain=DOMAINS,
-    trace=["grid 2", "low", "mid", "high"],
-    **{"class": ["real", "fake", "fake − real"]},
-)
+TRACES = table_of(domain=DOMAINS, trace=["grid 2", "low", "mid", "high"], **{"class": ["real", "fake", "fake − real"]})
 
 
 def test_curves_run_from_the_stored_image_to_the_most_severe_corruption():

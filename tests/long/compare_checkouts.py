@@ -16,8 +16,6 @@ bits: 20 updates on a fixed random memory may lead to weights that differ by so 
 this file.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib

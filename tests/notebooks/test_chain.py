@@ -1,7 +1,5 @@
 """All notebooks, executed through papermill in the smoke profile: what they leave, and that it is not made twice."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

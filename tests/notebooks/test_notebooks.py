@@ -1,7 +1,5 @@
 """Notebooks: paired, short, checked parameters; executed through papermill in the smoke profile; failures told."""
 
-from __future__ import annotations
-
 import ast
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The ranking of the differences, against numbers by hand."""
 
-from __future__ import annotations
-
 from statistics import NormalDist
 
 import pandas as pd

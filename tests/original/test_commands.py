@@ -1,7 +1,5 @@
 """The original code's command lines and checkpoint files: what they ask for is done, or one sentence says why not."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """The table of differences: complete, each alone, each with its line."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """The original code's flags: what each sets, both spellings, and one sentence for what is not here."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 

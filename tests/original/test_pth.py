@@ -1,7 +1,5 @@
 """Checkpoints as the original code wants them: names, content, and that writing and reading lose nothing."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

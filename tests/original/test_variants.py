@@ -5,8 +5,6 @@ same order) and torch's forward and backward pass. Batches, memories, losses, up
 written out here once more, as plainly as possible.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import io

@@ -1,7 +1,5 @@
 """Tiny runs that the tests of results read."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Agents compared over seeds by SciPy's t tests, and on the same images by the paired bootstrap."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

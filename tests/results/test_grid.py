@@ -1,7 +1,5 @@
 """Grids of options: those of the project, the runs that they ask for, and the tables that their sweeps have left."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The metric table of real tiny runs and of files of other programs, with means over seeds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """Score files of other programs: what is read, what is filled in, and one sentence for each mistake."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,7 +1,5 @@
 """Networks and states, in files and back."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

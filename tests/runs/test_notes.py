@@ -1,7 +1,5 @@
 """Notes of a run: what of its data is otherwise than one would expect, on the console and in the manifest."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

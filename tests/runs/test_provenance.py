@@ -1,7 +1,5 @@
 """Keys: what the scores depend on changes them, and neither comments, docstrings, layout nor other rooms do."""
 
-from __future__ import annotations
-
 import ast
 import shutil
 from pathlib import Path

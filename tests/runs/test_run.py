@@ -1,7 +1,5 @@
 """A run from options to files: the same bytes each time, after a kill as well; read, not made, the second time."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """`cldf mini check` on made-up scores, and the rule of `cldf choose`."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`cldf reproduce` when something goes wrong: failures are told, stop nothing else, and take nothing away."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Parameters of the notebooks: what somebody has set, read from a kernel's names, and through papermill and back."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -55,11 +53,7 @@ def test_what_the_cell_does_not_list_may_be_given_where_the_variant_is_read(note
 
 @pytest.mark.parametrize(
     ("notebook", "name", "value"),
-    [
-        ("04_icarl", "replay_passes", "separate"),
-        ("04_icarl", "kd_weight", "chunks"),
-        ("00_start_here", "order", "x"),
-    ],
+    [("04_icarl", "replay_passes", "separate"), ("04_icarl", "kd_weight", "chunks"), ("00_start_here", "order", "x")],
 )
 def test_an_option_that_a_notebook_does_not_take_is_refused(notebook, name, value):
     with pytest.raises(OptionError, match=f"{notebook}: there is no option '{name}'"):
@@ -203,10 +197,7 @@ SOME: dict[str, Any] = {
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    variant=st.sampled_from(["paper", "original"]),
-    names=st.lists(st.sampled_from(sorted(SOME)), unique=True),
-)
+@given(variant=st.sampled_from(["paper", "original"]), names=st.lists(st.sampled_from(sorted(SOME)), unique=True))
 def test_what_goes_through_papermill_comes_back_the_same(variant, names):
     parameters = checked_parameters("06_lwf", {"variant": variant, **{name: SOME[name] for name in names}})
     back = from_notebook("06_lwf", kernel("06_lwf", **json.loads(json.dumps(parameters.for_papermill()))))

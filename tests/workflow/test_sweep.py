@@ -1,7 +1,5 @@
 """`cldf sweep`: grids and their mistakes, a real tiny sweep with its tables, failures, ranks, and who reads it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

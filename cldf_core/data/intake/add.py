@@ -8,8 +8,6 @@
 The folder of images itself is only read.
 """
 
-from __future__ import annotations
-
 import datetime
 import os
 import shutil

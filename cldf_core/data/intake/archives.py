@@ -1,7 +1,5 @@
 """Unpacks archives of data sets safely: all members are checked before a file is written."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -4,8 +4,6 @@ All functions take one table: a survey's rows (`cldf_core.data.intake.scan`) joi
 and group. Source of the idea: Torralba & Efros, CVPR 2011; for fakes Grommelt, Weiss, Pfreundt & Keuper 2024.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ All functions take one table: a survey's rows (`cldf_core.data.intake.scan`) joi
 and group.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

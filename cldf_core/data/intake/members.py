@@ -4,8 +4,6 @@ zipfile and tarfile read the headers. The checks refuse what those accept and a 
 mean another place on another system, links, sparse and encrypted files, overlaps, bombs, and damaged headers.
 """
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import lzma

@@ -1,7 +1,5 @@
 """Gives all images of a data set one history, so that the files alone tell nothing of the class."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from pathlib import Path

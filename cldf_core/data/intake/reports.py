@@ -7,8 +7,6 @@
 <project>/data/<name>/CARD.md           data card, with samples.png
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Every image file opened once: what the file says, what training will do with it, and why not if not."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

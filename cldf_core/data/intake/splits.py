@@ -1,7 +1,5 @@
 """Splits for domains that have none: whole groups at a time, seeded, in about the wanted shares."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 

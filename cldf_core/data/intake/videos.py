@@ -1,7 +1,5 @@
 """Frames of a video as PNG files, decoded with PyAV, which is an extra: pip install cldf-core[video]."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import math

@@ -3,8 +3,6 @@
 Both are plain text that a person may edit, so they are read strictly, and a mistake is reported with its row.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import json

@@ -9,8 +9,6 @@ splits if they lie beside the sequences: splits/train.json, val.json and test.js
 Source: Rössler et al., ICCV 2019; DeepFakeDetection and its actors: Dufour & Gully, 2019.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """The original's layout: real/<domain>/trainA/… and fake/<domain>/testA/…, with an optional splits.csv."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

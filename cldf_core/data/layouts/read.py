@@ -8,8 +8,6 @@ Folders whose names begin with train, val or test hold the training, validation 
 gives the split file by file. Images in another layout are registered first (`cldf_core.data.intake.add`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@
 FaceForensics++ and tables. A folder that fits none of them, or two, is refused.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

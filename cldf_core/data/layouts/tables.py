@@ -3,8 +3,6 @@
 Optional columns: split, domain, video, group. Paths start from the table's folder.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 from pathlib import Path

@@ -142,12 +142,7 @@ def _jobs(counts: dict[Split, int | None]) -> list[tuple[str, Split, int, list[S
 
 
 def _write_batch(
-    root: Path,
-    domain: str,
-    split: Split,
-    variant: int,
-    squares: list[Square],
-    networks: dict[str, nn.Module],
+    root: Path, domain: str, split: Split, variant: int, squares: list[Square], networks: dict[str, nn.Module]
 ) -> list[tuple[str | int, ...]]:
     """Forge squares and write both classes; returns their rows of splits.csv."""
     from cldf_core.data.mini.generators import forge, forger_name

@@ -1,7 +1,5 @@
 """The photographs of cldf-mini: which split each serves, and the squares cut from them."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable
 from dataclasses import dataclass

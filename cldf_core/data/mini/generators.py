@@ -3,8 +3,6 @@
 Images are uint8 arrays (N, 128, 128, 3) outside, float tensors (N, 3, H, W) in [-1, 1] inside.
 """
 
-from __future__ import annotations
-
 import itertools
 import zlib
 from dataclasses import dataclass
@@ -70,12 +68,7 @@ class Coder(nn.Module):
     """
 
     def __init__(
-        self,
-        width: int,
-        ups: tuple[UpSampler, ...],
-        *,
-        kernel: int = 3,
-        skips: tuple[bool, ...] = (),
+        self, width: int, ups: tuple[UpSampler, ...], *, kernel: int = 3, skips: tuple[bool, ...] = ()
     ) -> None:
         super().__init__()
         widths = [width * 2**k for k in range(len(ups) + 1)]
@@ -283,11 +276,7 @@ def blend(forger: nn.Module, images: Tensor, regions: list[Region], *, warp: boo
 
 @torch.inference_mode()
 def forge(
-    domain: str,
-    forgers: dict[str, nn.Module],
-    images: NDArray[np.uint8],
-    squares: list[Square],
-    variant: int = 0,
+    domain: str, forgers: dict[str, nn.Module], images: NDArray[np.uint8], squares: list[Square], variant: int = 0
 ) -> NDArray[np.uint8]:
     """Make the fake of every square, before any compression.
 

@@ -1,7 +1,5 @@
 """Train the forgers of cldf-mini anew: `python -m cldf_core.data.mini.train FOLDER`."""
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path

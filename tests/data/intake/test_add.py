@@ -1,7 +1,5 @@
 """Data sets are registered under a name, whole or not at all, and the images are only read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
@@ -14,16 +12,7 @@ from cldf_core.data.intake.splits import with_splits
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
 from cldf_core.data.layouts.recognition import detect
 from cldf_core.runs.run import load_spectra
-from samples import (
-    faceforensics,
-    film,
-    image_counts,
-    pictures,
-    sentence_of,
-    state,
-    tiny_options,
-    two_frames,
-)
+from samples import faceforensics, film, image_counts, pictures, sentence_of, state, tiny_options, two_frames
 
 
 def test_a_registered_data_set_is_read_by_its_name(root, tmp_path_factory):

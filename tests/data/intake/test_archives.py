@@ -1,7 +1,5 @@
 """Archives: what is fine comes out whole, what is not is refused before anything is written."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import hashlib
@@ -153,7 +151,7 @@ def test_modes_and_times(data, tmp_path, write):
             assert path.stat().st_mtime == TIME
 
 
-@pytest.mark.parametrize("mtime", [-5, 0, float("nan"), float("inf"), 1e18, time.time() + 1e6])
+@pytest.mark.parametrize("mtime", [-5, 0, float("nan"), float("inf"), 1e18, 1e10])
 def test_a_time_that_cannot_be_becomes_1980(data, tmp_path, mtime):
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as out:
         out.addfile(tar_info("a.png", 1, mtime=1, pax_headers={"mtime": str(mtime)}), io.BytesIO(b"x"))
@@ -645,10 +643,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, count: int, problem: BaseExceptio
 def test_a_second_call_goes_on(data, tmp_path, monkeypatch, kind, problem):
     files = images(12)
     archive = WRITERS[kind](tmp_path / "a", files)
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises((Killed, DataError), match="^$|needed: room"),
-    ):
+    with monkeypatch.context() as patch, pytest.raises((Killed, DataError), match="^$|needed: room"):
         killed_at(patch, 5, problem)
         extract(archive, data / "set")
     assert not (data / "set").exists()

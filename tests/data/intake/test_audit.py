@@ -1,7 +1,5 @@
 """Audits: each planted shortcut or leak is found, and no other; the card tells them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

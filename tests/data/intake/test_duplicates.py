@@ -1,7 +1,5 @@
 """Pairs of equal and similar images: those of the slow search, and never too many."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

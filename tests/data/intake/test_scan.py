@@ -1,7 +1,5 @@
 """Surveys: each odd file has its rule or its reason, and nothing is opened twice."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

@@ -1,15 +1,11 @@
 """Splits are drawn by whole groups, in the wanted shares, and depend on nothing but seed and names."""
 
-from __future__ import annotations
-
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cldf_core.data.intake.splits import with_splits
-from samples import (
-    sentence_of,
-)
+from samples import sentence_of
 
 rows_of_a_table = st.lists(
     st.tuples(st.sampled_from("abc"), st.integers(0, 25), st.integers(0, 1)), min_size=1, max_size=60, unique=True

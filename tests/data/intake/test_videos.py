@@ -1,7 +1,5 @@
 """Frames of videos come at the stated rate, are written once, and a broken video is refused."""
 
-from __future__ import annotations
-
 import builtins
 import importlib
 from collections.abc import Iterable
@@ -12,11 +10,7 @@ import pytest
 from PIL import Image
 
 from cldf_core.data.intake.videos import frames
-from samples import (
-    film,
-    sentence_of,
-    state,
-)
+from samples import film, sentence_of, state
 
 
 def brightness(paths: Iterable[Path]) -> list[int]:

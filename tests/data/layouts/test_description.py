@@ -1,17 +1,12 @@
 """The description of a data set is read strictly, and what a person has edited is kept."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 
 from cldf_core.data.intake.add import register
 from cldf_core.data.layouts.description import read_description
 from cldf_core.data.layouts.read import read_domains
-from samples import (
-    pictures,
-    sentence_of,
-)
+from samples import pictures, sentence_of
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """FaceForensics++: domains, groups that fakes tie together, and the lists of its splits."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -10,13 +8,7 @@ import pytest
 
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.layouts.recognition import detect
-from samples import (
-    faceforensics,
-    image_counts,
-    pictures,
-    sentence_of,
-    two_frames,
-)
+from samples import faceforensics, image_counts, pictures, sentence_of, two_frames
 
 
 def test_faceforensics(tmp_path):

@@ -1,7 +1,5 @@
 """The original's layout and its splits.csv are read, and what is missing is told."""
 
-from __future__ import annotations
-
 import pandas as pd
 import pytest
 from PIL import Image

@@ -1,7 +1,5 @@
 """Layouts are recognised by the names of folders, and what fits none or two is refused."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys
@@ -11,13 +9,7 @@ import pytest
 
 from cldf_core.data.layouts.read import read_domains
 from cldf_core.data.layouts.recognition import detect
-from samples import (
-    image_counts,
-    make_data,
-    pictures,
-    plain_picture,
-    sentence_of,
-)
+from samples import image_counts, make_data, pictures, plain_picture, sentence_of
 
 
 def test_the_originals_layout(tmp_path):

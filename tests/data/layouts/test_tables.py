@@ -1,19 +1,12 @@
 """Tables of images are read strictly, and a mistake is reported with its row."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from cldf_core.data.layouts.recognition import detect
-from samples import (
-    image_counts,
-    pictures,
-    plain_picture,
-    sentence_of,
-)
+from samples import image_counts, pictures, plain_picture, sentence_of
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

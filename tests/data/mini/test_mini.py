@@ -1,7 +1,5 @@
 """cldf-mini: the splits, the squares, the forgers and the build."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 from collections import Counter
