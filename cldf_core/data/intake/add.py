@@ -1,9 +1,9 @@
 """Adds data sets to the project: a folder, a table or an archive is recognised once, and its splits are drawn once.
 
-    <project>/data/<name>/dataset.yaml      what was recognised, and where the images are
-    <project>/data/<name>/images.csv        image, label, domain, split, group, video
-    <project>/data/<name>/frames/…          frames, if the data set is of videos
-    <project>/data/<name>/files/…           files, if it was added as an archive
+<project>/data/<name>/dataset.yaml      what was recognised, and where the images are
+<project>/data/<name>/images.csv        image, label, domain, split, group, video
+<project>/data/<name>/frames/…          frames, if the data set consists of videos
+<project>/data/<name>/files/…           files, if it was added as an archive
 
 The folder of images itself is only read.
 """
@@ -11,7 +11,6 @@ The folder of images itself is only read.
 import datetime
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -19,8 +18,8 @@ from filelock import FileLock
 
 from cldf_core.data.domains import SPLITS, DataError
 from cldf_core.data.intake.archives import Extracted, extract
-from cldf_core.data.intake.splits import SHARES, with_splits
-from cldf_core.data.intake.videos import frames
+from cldf_core.data.intake.splits import with_splits
+from cldf_core.data.intake.videos import MOST, frames
 from cldf_core.data.layouts.description import (
     DESCRIPTION,
     IMAGES,
@@ -35,7 +34,7 @@ from cldf_core.data.layouts.recognition import VIDEOS, DetectedLayout, detect
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import progress_wanted, project_root
 
-FRAMES, FILES = "frames", "files"  # folders for frames of videos, and for the content of an archive
+FRAMES, FILES = "frames", "files"  # the folders of the frames of videos, and of an archive's content
 TABLES = (".csv", ".parquet")
 _TAKEN = (*EMBEDDED, "spectra")  # folders of data/ that belong to the project itself
 
@@ -52,16 +51,13 @@ def add(
     """Registers a folder, a table, or an archive, which is unpacked into the project.
 
     Args:
-        source: the folder, table or archive.
-        name: of the data set; None takes the source's.
+        source: the folder, table or archive; a DataError that refuses it leaves nothing behind.
+        name: the data set's name; None takes the source's.
         sha256: the hash that the archive must have.
-        replace, seed, every_seconds: as of `register`.
+        replace, seed, every_seconds: as in `register`.
 
     Returns:
         The data set's folder, and what `extract` returns if the source is an archive.
-
-    Raises:
-        DataError: it is refused; nothing is left of it.
     """
     if not source.exists():
         raise DataError(f"there is no {source}; needed: a folder of images, an archive, or a CSV or parquet table")
@@ -84,33 +80,22 @@ def add(
 
 
 def register(
-    source: Path,
-    name: str | None = None,
-    *,
-    replace: bool = False,
-    seed: int = 0,
-    shares: Sequence[float] = SHARES,
-    every_seconds: float = 1.0,
-    most: int = 32,
+    source: Path, name: str | None = None, *, replace: bool = False, seed: int = 0, every_seconds: float = 1.0
 ) -> Path:
-    """Writes the description of a data set, so that options can name it.
+    """Writes the description of a data set, so that options can name it, into <project>/data/<name>.
 
     Args:
         source: a folder in any layout that `detect` knows, or a table.
-        name: of the data set; None takes the folder's.
+        name: the data set's name; None takes the folder's.
         replace: whether to replace a data set of this name.
-        seed, shares: of the splits of domains that have none, as of `with_splits`.
-        every_seconds, most: of the frames of videos, as of `videos.frames`.
-
-    Returns:
-        The data set's folder, <project>/data/<name>.
+        seed: the seed of splits, for domains that have none.
+        every_seconds: the time between two frames of a video.
 
     Raises:
         DataError: the name is not allowed or in use, or `detect`, `with_splits` or `frames` refuses the images.
     """
-    source = Path(os.path.abspath(Path(source).expanduser()))
-    if name is None:
-        name = source.parent.name if source.is_file() else source.name
+    source = Path(os.path.abspath(source.expanduser()))
+    name = name if name is not None else (source.parent if source.is_file() else source).name
     folder = project_root() / "data" / name
     _check_name(name)
     _check_place(source, folder)
@@ -122,24 +107,24 @@ def register(
         if found.root.resolve().is_relative_to(folder.resolve()):  # relative, so that the folder can be moved
             root = found.root.resolve().relative_to(folder.resolve()).as_posix()
         if found.layout == VIDEOS:
-            root, table = FRAMES, _with_frames(found, folder / FRAMES, every_seconds, most)
+            root, table = FRAMES, _with_frames(found, folder / FRAMES, every_seconds)
             count = table["image"].nunique()
-            sentences.append(f"{count} frames are taken, one each {every_seconds:g} s, at most {most} a video.")
+            sentences.append(f"{count} frames are taken, one each {every_seconds:g} s, at most {MOST} a video.")
         drawn = bool((table["split"] == "").any())
-        table = with_splits(table, seed, shares)
+        table = with_splits(table, seed)
         if drawn:
             sentences.append(f"Splits are drawn by whole groups, seed {seed}.")
         counts = pd.crosstab(table["domain"], table["split"]).reindex(columns=list(SPLITS), fill_value=0)
         for split in (SPLITS[0], SPLITS[2]):
             if without := counts.index[counts[split] == 0].tolist():
                 sentences.append(f"No {split} images in {', '.join(without)}.")
-        today, drawn_with = datetime.date.today(), seed if drawn else None
-        write_description(folder, Description(name, root, found.layout, " ".join(sentences), today, drawn_with), table)
+        facts = (found.layout, " ".join(sentences), datetime.date.today(), seed if drawn else None)
+        write_description(folder, Description(name, root, *facts), table)
     return folder
 
 
 def data_sets() -> pd.DataFrame:
-    """The registered data sets: name, layout, images, domains and root."""
+    """Lists the registered data sets: name, layout, images, domains and root."""
     rows = []
     for name in registered():
         folder = project_root() / "data" / name
@@ -172,21 +157,18 @@ def _check_free(folder: Path, replace: bool) -> None:
         if not replace:
             raise DataError(f"there is a data set {folder.name!r} in {folder}; needed: another name, or to replace it")
     elif folder.exists():
-        # An interrupted registration leaves these; everything else belongs to the user.
-        leftovers = (FRAMES, FILES, IMAGES)
-        foreign = [p.name for p in folder.iterdir() if p.name not in leftovers and not p.name.startswith(".")]
-        if foreign:
-            raise DataError(f"{folder} exists and holds {foreign[0]}, but no {DESCRIPTION}; needed: another name")
+        for name in (path.name for path in folder.iterdir()):
+            # An interrupted registration leaves these; everything else belongs to the user.
+            if name not in (FRAMES, FILES, IMAGES) and not name.startswith("."):
+                raise DataError(f"{folder} exists and holds {name}, but no {DESCRIPTION}; needed: another name")
 
 
-def _with_frames(found: DetectedLayout, folder: Path, every_seconds: float, most: int) -> pd.DataFrame:
+def _with_frames(found: DetectedLayout, folder: Path, every_seconds: float) -> pd.DataFrame:
     """Writes frames of all videos below the folder and returns the table with a row for each frame."""
     from tqdm.auto import tqdm
 
     written: dict[str, list[str]] = {}
     for video in tqdm(sorted(set(found.table["image"])), "frames", disable=not progress_wanted()):
-        place = folder / PurePosixPath(video).with_suffix("")
-        paths = frames(found.root / video, place, every_seconds, most)
+        paths = frames(found.root / video, folder / PurePosixPath(video).with_suffix(""), every_seconds)
         written[video] = [path.relative_to(folder).as_posix() for path in paths]
-    table = found.table.assign(image=found.table["image"].map(written))
-    return table.explode("image", ignore_index=True)
+    return found.table.assign(image=found.table["image"].map(written)).explode("image", ignore_index=True)

@@ -1,10 +1,10 @@
-"""Shortcut audit: what the files alone tell of the class, what leaks between the splits, and a data card.
+"""The audit for shortcuts: what the files alone tell of the class, what leaks between splits, and a data card.
 
-All functions take one table: a survey's rows (`cldf_core.data.intake.scan`) joined with image, label, domain, split
-and group. Source of the idea: Torralba & Efros, CVPR 2011; for fakes Grommelt, Weiss, Pfreundt & Keuper 2024.
+Every function takes the rows of a survey (`cldf_core.data.intake.scan`) joined with label, domain, split and group.
+Source of the idea: Torralba & Efros, CVPR 2011; for fakes Grommelt, Weiss, Pfreundt & Keuper 2024.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,14 @@ FACTS = [*NAMED, "width", "height", "quality", "bytes per pixel"]
 
 
 def tables(joined: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Counts by domain and class: a tidy table each for counts, format, size, quality, mode and date.
+    """Counts images by domain and class, in tidy tables that are called counts, format, size, quality, mode and date.
 
-    Returns:
-        All have domain, class and images. counts also has split, used and groups; the others count used images
-        by one fact: format, width and height, quality (JPEG), mode and colours, or month and its source (EXIF,
-        or the time of the file in UTC).
+    All have the columns domain, class and images. counts also has split, used and groups; the others count used images
+    by format, width and height, JPEG quality, mode and colours, or month and its source (EXIF, or the file's UTC time).
     """
     every = with_classes(joined)
-    of = every.groupby(["domain", "split", "class"], sort=False)
-    counts = of.agg(images=("image", "size"), used=("used", "sum"), groups=("group", "nunique")).reset_index()
+    classes = every.groupby(["domain", "split", "class"], sort=False)
+    counts = classes.agg(images=("image", "size"), used=("used", "sum"), groups=("group", "nunique")).reset_index()
     images = every[every["used"]]
     taken = images["exif_date"] != ""
     month = images["exif_date"].str[:7].where(taken, pd.to_datetime(images["mtime_ns"]).dt.strftime("%Y-%m"))
@@ -47,38 +45,26 @@ def tables(joined: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
 
 
-def format_baseline(joined: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """How well a classifier does that sees FACTS of the files and nothing of the pictures.
+def format_baseline(joined: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+    """Measures how well `boosted_trees` do that see FACTS of the files and nothing of the pictures.
 
-    Boosted trees, both classes weighted alike, for every domain and for all in one. They learn from training
-    images and are judged on test images; where one of the splits lacks a class, by 5-fold cross-validation over
-    the groups of all images. The size of a lossless file depends on the picture, so each result is also given
-    without the bytes per pixel.
-
-    Args:
-        joined: survey and labels.
-        resamples: of the groups judged, for the 95 % bootstrap interval.
-        seed: of folds and resamples.
+    The size of a lossless file depends on the picture, so they are also measured without the bytes per pixel.
 
     Returns:
-        {"overall": result, "domains": {name: result}}; a result has "all facts" and "without file size", each
-        with balanced accuracy, low, high, images (judged) and how; NaN where a class is missing.
+        {"overall": result, "domains": {name: result}}; a result has "all facts" and "without file size", each of which
+        is what `boosted_trees` returns.
     """
-    images = with_classes(joined).query("used").reset_index(drop=True)
-    parts = images.groupby("domain", sort=False)
-    domains = {str(name): _facts_only(part.reset_index(drop=True), resamples, seed) for name, part in parts}
-    return {"overall": _facts_only(images, resamples, seed), "domains": domains}
+    images = with_classes(joined).query("used")
+    domains = {str(name): _facts_only(part, seed) for name, part in images.groupby("domain", sort=False)}
+    return {"overall": _facts_only(images, seed), "domains": domains}
 
 
 def warnings(
     joined: pd.DataFrame, *, pairs: Duplicates | None = None, baseline: dict[str, Any] | None = None
 ) -> list[str]:
-    """What makes a result on these images doubtful: a sentence each, which begins with the domain.
+    """States what makes a result on these images doubtful, in sentences that begin with the domain.
 
-    Args:
-        joined: survey and labels.
-        pairs: of `duplicates`; None finds them.
-        baseline: of `format_baseline`; None computes it.
+    `pairs` are the result of `duplicates`, and `baseline` is that of `format_baseline`; None computes them.
     """
     images = with_classes(joined).query("used")
     found = []
@@ -95,17 +81,12 @@ def warnings(
     return found
 
 
-def card(joined: pd.DataFrame, description: str, found: Sequence[str] | None = None) -> str:
-    """A data card in Markdown: counts, sizes, formats, what was changed or set aside and why, warnings.
+def card(joined: pd.DataFrame, description: str) -> str:
+    """Writes a data card in Markdown: counts, sizes, formats, what was changed or rejected and why, and warnings.
 
-    Args:
-        joined: survey and labels.
-        description: what the data are and where they come from; stands first.
-        found: of `warnings`; None computes them.
+    The description, which says what the data are and where they come from, stands first.
     """
-    every = with_classes(joined)
-    found = warnings(joined) if found is None else found
-    facts = tables(joined)
+    every, facts = with_classes(joined), tables(joined)
     images = every[every["used"]]
     sizes = images.groupby(["domain", "class"], sort=False)[["width", "height"]].agg(["min", "median", "max"])
     sizes.columns = [" ".join(words) for words in sizes.columns]
@@ -119,29 +100,22 @@ def card(joined: pd.DataFrame, description: str, found: Sequence[str] | None = N
         "Colour mode": _markdown(facts["mode"]),
         "Changed when opened": _markdown(_counted(images[images["rule"] != ""], "rule")),
         "Set aside": _markdown(_counted(aside, "reason")),
-        "Warnings": "\n".join(f"- {text}" for text in found) or "None.",
+        "Warnings": "\n".join(f"- {text}" for text in warnings(joined)) or "None.",
     }
     parts = ["# Data card", description, *(f"## {name}\n\n{text}" for name, text in sections.items())]
     return "\n\n".join(parts) + "\n"
 
 
-def _facts_only(images: pd.DataFrame, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
-    facts = images[[fact for fact in FACTS if fact in images]].fillna({"quality": 0})
+def _facts_only(images: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
+    facts = images[FACTS[:-1]].fillna({"quality": 0})
     facts = facts.assign(**{fact: pd.factorize(facts[fact])[0] for fact in NAMED})
     facts["bytes per pixel"] = images["bytes"] / (images["width"] * images["height"])
-    labels, splits, groups = images["label"].to_numpy(int), images["split"].to_numpy(), images["group"].to_numpy()
-    return {
-        key: boosted_trees(
-            facts[names].to_numpy(float),
-            labels,
-            splits,
-            groups,
-            categorical=[name in NAMED for name in names],
-            resamples=resamples,
-            seed=seed,
-        )
-        for key, names in (("all facts", FACTS), ("without file size", FACTS[:-1]))
-    }
+    classes = images["label"].to_numpy(int), images["split"].to_numpy(), images["group"].to_numpy()
+    results = {}
+    for key, names in (("all facts", FACTS), ("without file size", FACTS[:-1])):
+        values, categorical = facts[names].to_numpy(float), [name in NAMED for name in names]
+        results[key] = boosted_trees(values, *classes, categorical=categorical, seed=seed)
+    return results
 
 
 def _imbalance(part: pd.DataFrame) -> Iterator[str]:
@@ -152,15 +126,15 @@ def _imbalance(part: pd.DataFrame) -> Iterator[str]:
 
 
 def _differences(part: pd.DataFrame) -> Iterator[str]:
-    """Facts of the files whose distributions differ between the classes of a domain."""
+    """States which facts of the files have different distributions in the classes of a domain."""
     real, fake = (part[part["label"] == label] for label in (0, 1))
     if real.empty or fake.empty:
         return
     for fact, name in (("format", "file format"), ("mode", "colour mode"), ("colours", "grey or colour")):
         if _gap(real, fake, fact) >= _limit(real, fake):
             shares = [table[fact].value_counts(normalize=True).iloc[:3].items() for table in (real, fake)]
-            real_has, fake_has = (", ".join(f"{100 * share:.0f} % {value}" for value, share in s) for s in shares)
-            yield f"{name} differs by class: real {real_has}; fake {fake_has}"
+            texts = [", ".join(f"{100 * share:.0f} % {value}" for value, share in pairs) for pairs in shares]
+            yield f"{name} differs by class: real {texts[0]}; fake {texts[1]}"
     if max(_gap(real, fake, side) for side in ("width", "height")) >= _limit(real, fake):
         sizes = [" x ".join(f"{table[side].median():.0f}" for side in ("width", "height")) for table in (real, fake)]
         yield f"image size differs by class: the median is {sizes[0]} for real, {sizes[1]} for fake"
@@ -171,14 +145,14 @@ def _differences(part: pd.DataFrame) -> Iterator[str]:
 
 
 def _gap(real: pd.DataFrame, fake: pd.DataFrame, fact: str) -> float:
-    """Largest gap between the distribution functions of numbers; total variation distance of names."""
+    """Computes the largest gap between distribution functions of numbers, or the total variation distance of names."""
     shares = pd.concat([table[fact].value_counts(normalize=True) for table in (real, fake)], axis=1).fillna(0)
     gap = (shares.iloc[:, 0] - shares.iloc[:, 1]).sort_index()
     return float(gap.cumsum().abs().max() if pd.api.types.is_numeric_dtype(real[fact]) else gap.abs().sum() / 2)
 
 
 def _limit(real: pd.DataFrame, fake: pd.DataFrame) -> float:
-    """The gap that is worth a warning; images of a group are alike, so groups are counted. A full gap always is."""
+    """The smallest gap that is worth a warning: images of a group are alike, so groups count. A gap of 1 always is."""
     return min(max(SHARE, NOISE * sum(1 / table["group"].nunique() for table in (real, fake)) ** 0.5), 1 - 1e-9)
 
 

@@ -1,8 +1,4 @@
-"""Pairs of images with the same content, or that look alike by their perceptual hashes.
-
-All functions take one table: a survey's rows (`cldf_core.data.intake.scan`) joined with image, label, domain, split
-and group.
-"""
+"""Pairs of images that have the same content, or that look alike by their perceptual hashes."""
 
 from typing import NamedTuple
 
@@ -20,29 +16,25 @@ MOST = 1_000_000  # pairs that are listed
 class Duplicates(NamedTuple):
     """Pairs of equal and of similar images.
 
-    Attributes:
-        pairs: kind ("exact": the same content, "near": similar), distance (bits in which the perceptual hashes
-            differ), within_group, and image_1, image_2, likewise domain, split, label and group.
-        notes: what is not listed, a sentence each.
+    The columns of `pairs` are kind ("exact" for the same content, "near" for similar pictures), distance (the number of
+    bits in which the perceptual hashes differ), within_group, and image_1 and image_2, likewise domain, split, label
+    and group. `notes` say what is not listed, a sentence each.
     """
 
     pairs: pd.DataFrame
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
 
 def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
-    """Pairs of used images with the same content, or with perceptual hashes at most `distance` bits apart.
+    """Finds pairs of used images with the same content, or with perceptual hashes at most `distance` bits apart.
 
-    A fake made from a real photograph is often similar to it by nature; such pairs have `within_group`. Of more
-    than CROWD images with one hash (flat images all have the same) only CROWD are paired, from every domain,
-    split and class where there are so few of those; and at most about MOST pairs are listed. The notes say so.
+    A fake made from a real photograph is often similar to it by nature; such pairs have `within_group`. Of more than
+    CROWD images with one hash (all flat images share one) only CROWD are paired, taken in turns from domains, splits
+    and classes; and at most about MOST pairs are listed. The notes say so.
 
     Args:
-        joined: survey and labels; one row is paired with every other.
-        distance: from 0 to FARTHEST bits.
-
-    Raises:
-        ValueError: a distance out of range.
+        joined: the rows of a survey (`cldf_core.data.intake.scan`) joined with label, domain, split and group.
+        distance: 0 to FARTHEST bits; others raise a ValueError.
     """
     if not 0 <= distance <= FARTHEST:
         raise ValueError(f"distance is {distance}; allowed: 0 to {FARTHEST}")
@@ -68,15 +60,12 @@ def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
 
 
 def close_hashes(hashes: np.ndarray, distance: int, most: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Pairs of perceptual hashes that differ in at most `distance` bits, without comparing all with all.
+    """Finds pairs of perceptual hashes that differ in at most `distance` bits, without comparing all with all.
 
-    Args:
-        hashes: uint64, shape (N,), no two equal.
-        distance: bits, below 64.
-        most: ends the search when about so many are found.
+    `hashes` are uint64, shape (N,), no two of them equal. The search ends when about `most` pairs are found.
 
     Returns:
-        Places of the first and of the second, the first being lower, each pair once; and whether these are all.
+        The places of the first and of the second hash, lower first, each pair once; and whether these are all pairs.
 
     Source: hashes at most k bits apart agree in one of k + 1 bands (Manku, Jain & Das Sarma, WWW 2007).
     """
@@ -100,19 +89,19 @@ def close_hashes(hashes: np.ndarray, distance: int, most: int) -> tuple[np.ndarr
 
 
 def differing_bits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """In how many bits two arrays of uint64, shape (N,), differ."""
+    """Counts the bits in which two arrays of uint64, shape (N,), differ; shape (N,)."""
     return np.unpackbits((first ^ second).view(np.uint8).reshape(-1, 8), axis=1).sum(1, dtype=np.int64)
 
 
 def _members(
     images: pd.DataFrame, key: np.ndarray, content: np.ndarray, what: str, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows sorted by key, where each key's rows begin, and how many they are: at most CROWD, of every kind."""
+    """Rows sorted by key, the place where each key's rows begin, and their number: at most CROWD, of every kind."""
     crowded = images[pd.Series(key).groupby(key).transform("size").to_numpy() > CROWD]
-    if names := ", ".join(crowded["domain"].unique()):
-        notes.append(
-            f"{names}: {len(crowded)} images share their {what} with {CROWD} others or more, {CROWD} are paired"
-        )
+    if len(crowded):
+        domains = ", ".join(crowded["domain"].unique())
+        note = f"{len(crowded)} images share their {what} with {CROWD} others or more, {CROWD} are paired"
+        notes.append(f"{domains}: {note}")
     table = images[["domain", "split", "label"]].assign(key=key)
     kind = list(table.columns)
     table["copy"] = table.assign(content=content).groupby([*kind, "content"]).cumcount()
@@ -128,7 +117,7 @@ def _members(
 def _expand(
     left: np.ndarray, right: np.ndarray, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Pairs of rows, lower first, whose keys are paired (a key with itself once each), and whether these are all."""
+    """Pairs of rows, lower first, whose keys are paired (a key with itself, too), each once, and whether all fit."""
     totals = counts[left] * counts[right]
     fits = np.cumsum(totals) <= MOST
     left, right, totals = left[fits], right[fits], totals[fits]

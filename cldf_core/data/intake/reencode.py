@@ -19,20 +19,20 @@ from cldf_core.data.runtime import project_root
 def reencode_images(
     name: str, *, size: int | None = None, quality: int = 90, workers: int | None = None
 ) -> tuple[Path, int, pd.DataFrame]:
-    """Makes a data set of the same images, all cropped alike, compressed once as JPEG, and stored in one format.
+    """Makes a data set <name>-re-encoded of the same images, all cropped alike and compressed once as JPEG.
 
-    They are stored as PNG files without compression, so that not even the size of a file tells anything. What
-    an earlier JPEG compression did to the pixels stays; format, size, quality and colour mode do not.
+    They are stored as PNG files without compression, so that not even the size of a file tells anything. What an
+    earlier JPEG compression did to the pixels stays; format, size, quality and colour mode do not.
 
     Args:
-        name: of the data set; the new one is called <name>-re-encoded.
-        size: pixels a side of the centre crop; None takes the largest for which nine of ten images of every class
-            of every domain are large enough. Smaller images are rejected.
-        quality: of the JPEG compression.
-        workers: processes; None takes one for each processor.
+        name: the data set's name.
+        size: pixels a side of the centre crop; None takes the largest for which nine of ten images of every class of
+            every domain are large enough. Smaller images are rejected.
+        quality: the quality of the JPEG compression, 1 to 100.
+        workers: the number of processes; None takes one for each processor.
 
     Returns:
-        The new data set's folder; the number of its images; and a table of the rejected ones: image, why.
+        The new data set's folder; the number of its images; and a table of the rejected ones (image, why).
 
     Raises:
         DataError: the new data set exists already, or no image can be used.

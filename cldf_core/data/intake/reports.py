@@ -30,17 +30,11 @@ SIDE = 96  # pixels a side of a picture on the card
 
 
 class Audit(NamedTuple):
-    """The audit of a data set.
+    """The audit of a data set."""
 
-    Attributes:
-        counts: images, used images and groups of each domain, split and class.
-        facts_only: balanced accuracy by domain of a classifier that sees only facts of the files.
-        warnings: a sentence each.
-    """
-
-    counts: pd.DataFrame
-    facts_only: pd.DataFrame
-    warnings: list[str]
+    counts: pd.DataFrame  # images, used images and groups of each domain, split and class
+    facts_only: pd.DataFrame  # balanced accuracy by domain of a classifier that sees only facts of the files
+    warnings: list[str]  # a sentence each
 
 
 def check_images(
@@ -49,10 +43,10 @@ def check_images(
     """Opens every image once and lists which are rejected, and which are changed when they are opened.
 
     Args:
-        name: of the data set.
-        size: also lists images smaller than this as rejected.
+        name: the data set's name.
+        size: images smaller than this, in pixels a side, count as rejected, too.
         contents: reads every file again, whatever its size and time are.
-        workers: processes; None takes one for each processor.
+        workers: the number of processes; None takes one for each processor.
 
     Returns:
         The number of images; and a table of image, what ("changed" or "rejected") and why, as in check.csv.
@@ -73,19 +67,11 @@ def audit_images(name: str, *, workers: int | None = None) -> Audit:
     folder, joined = surveyed(name, workers=workers)
     pairs, baseline, tables = duplicates(joined), audit.format_baseline(joined), audit.tables(joined)
     warnings = audit.warnings(joined, pairs=pairs, baseline=baseline)
-    results = {**baseline["domains"], "all": baseline["overall"]}
-    facts_only = pd.DataFrame(
-        [
-            {
-                "domain": domain,
-                "facts of files only": result["all facts"]["balanced accuracy"],
-                "low": result["all facts"]["low"],
-                "high": result["all facts"]["high"],
-                "without file size": result["without file size"]["balanced accuracy"],
-            }
-            for domain, result in results.items()
-        ]
-    )
+    rows = []
+    for domain, result in {**baseline["domains"], "all": baseline["overall"]}.items():
+        every, smaller = result["all facts"], result["without file size"]
+        rows.append((domain, every["balanced accuracy"], every["low"], every["high"], smaller["balanced accuracy"]))
+    facts_only = pd.DataFrame(rows, columns=["domain", "facts of files only", "low", "high", "without file size"])
     for what, table in {**tables, "duplicates": pairs.pairs, FACTS_ONLY: facts_only}.items():
         save_table(table, folder / "audit", what)
     content = {"images": file_hash(folder / IMAGES), "warnings": warnings}
@@ -107,10 +93,7 @@ def write_card(name: str, *, workers: int | None = None) -> tuple[Path, Path]:
 
 
 def surveyed(name: str, *, workers: int | None, contents: bool = False) -> tuple[Path, pd.DataFrame]:
-    """Brings the survey of a data set up to date.
-
-    Returns:
-        The data set's folder, and its table of images joined with the survey.
+    """Brings the survey of a data set up to date; returns its folder, and its table of images joined with the survey.
 
     Raises:
         DataError: there is no such data set, or the folder of its images is gone.
@@ -122,9 +105,10 @@ def surveyed(name: str, *, workers: int | None, contents: bool = False) -> tuple
     table, root = read_images(folder), images_root(folder, read_description(folder))
     if not root.is_dir():
         raise DataError(f"the images of {name!r} are gone: there is no folder {root}")
-    known = scan.read_survey(folder / SURVEY) if (folder / SURVEY).is_file() else None
-    seen = scan.survey(root, list(dict.fromkeys(table["image"])), known, workers=workers, contents=contents)
-    scan.write_survey(seen, folder / SURVEY)
+    known = pd.read_parquet(folder / SURVEY) if (folder / SURVEY).is_file() else None
+    seen = scan.survey(root, list(table["image"]), known, workers=workers, contents=contents)
+    with whole_file(folder / SURVEY) as path:
+        seen.to_parquet(path, index=False)
     return folder, table.merge(seen, on="image", how="left")
 
 
@@ -134,13 +118,13 @@ def images_root(folder: Path, description: Description) -> Path:
 
 
 def _samples(joined: pd.DataFrame, root: Path, count: int = 8) -> Image.Image:
-    """A row of pictures for each class of each domain, evenly taken from its images."""
+    """Draws a row of pictures for each class of each domain, taken evenly from its images."""
     rows = [part for _, part in joined[joined["used"]].groupby(["domain", "label"])]
     sheet = Image.new("RGB", (count * SIDE, max(len(rows), 1) * SIDE), "white")
     for y, part in enumerate(rows):
         for x, place in enumerate(np.unique(np.linspace(0, len(part) - 1, count).astype(int))):
-            pixels = open_image(root / part["image"].iloc[place]).transpose(1, 2, 0)
-            picture = Image.fromarray(np.ascontiguousarray(pixels))
+            pixels = open_image(root / part["image"].iloc[place])
+            picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
             picture.thumbnail((SIDE - 4, SIDE - 4))
             sheet.paste(picture, (x * SIDE, y * SIDE))
     return sheet

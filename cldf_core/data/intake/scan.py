@@ -1,4 +1,4 @@
-"""Every image file opened once: what the file says, what training will do with it, and why not if not."""
+"""Surveys: every image file is opened once, for what it says, what training does with it, or why it is rejected."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,6 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import whole_file
 from cldf_core.data.images import ImageProblem, open_image
 from cldf_core.data.runtime import in_processes
 from cldf_core.data.source_trees import tree_hash
@@ -38,45 +37,26 @@ _ORIENTATION, _EXIF_FOLDER, _TAKEN = 0x0112, 0x8769, 0x9003  # tags of Exif 2.3
 
 
 class Row(NamedTuple):
-    """What is known of an image file: the columns of a survey, in their order.
+    """What is known of an image file: the columns of a survey, in their order."""
 
-    Attributes:
-        image: path from the root.
-        bytes, mtime_ns: of the file; 0 where there is none.
-        sha256: of the content, hexadecimal.
-        format: JPEG, PNG and so on, by content; "" where it is none that is known.
-        suffix_fits: whether the file's name says the same.
-        mode: as stored and as Pillow calls it: RGB, L, P, CMYK, RGBA, I;16 and so on.
-        width, height: pixels, turned upright; 0 where not even the header can be read.
-        quality: of a JPEG file, see `jpeg_quality`; NaN of others.
-        colours: "grey" where all three channels are equal, else "RGB"; "" where the image is not used.
-        exif_date: when the picture was taken, YYYY-MM-DD HH:MM:SS, or "".
-        orientation: EXIF's, 1 to 8; 1 is upright.
-        phash: perceptual hash of the upright RGB image, 64 bits as 16 hexadecimal digits; "" when not used.
-        used: whether training can use it (apart from its size, see `too_small`).
-        rule: what is done to it when it is opened, or "".
-        reason: why it is set aside, or "".
-        code: that made the row, and Pillow's version; rows that other code made are not taken over.
-    """
-
-    image: str
-    bytes: int = 0
+    image: str  # the path from the root
+    bytes: int = 0  # 0 if there is no file
     mtime_ns: int = 0
-    sha256: str = ""
-    format: str = ""
-    suffix_fits: bool = False
-    mode: str = ""
-    width: int = 0
+    sha256: str = ""  # of the content, hexadecimal
+    format: str = ""  # JPEG, PNG and so on, as the content says; "" if it is unknown
+    suffix_fits: bool = False  # whether the file's name says the same
+    mode: str = ""  # as stored, in Pillow's words: RGB, L, P, CMYK, RGBA, I;16 and so on
+    width: int = 0  # pixels of the upright image; 0 if not even the header can be read
     height: int = 0
-    quality: float = float("nan")
-    colours: str = ""
-    exif_date: str = ""
-    orientation: int = 1
-    phash: str = ""
-    used: bool = False
-    rule: str = ""
-    reason: str = ""
-    code: str = ""
+    quality: float = float("nan")  # of a JPEG file, see `jpeg_quality`
+    colours: str = ""  # "grey" if all three channels are equal, else "RGB"; "" if the image is not used
+    exif_date: str = ""  # when the picture was taken, YYYY-MM-DD HH:MM:SS, or ""
+    orientation: int = 1  # EXIF's, 1 to 8; 1 is upright
+    phash: str = ""  # perceptual hash of the upright RGB image, 64 bits as 16 hexadecimal digits; "" if not used
+    used: bool = False  # whether training can use it (apart from its size, see `too_small`)
+    rule: str = ""  # how it is changed when it is opened, or ""
+    reason: str = ""  # why it is rejected, or ""
+    code: str = ""  # the code that made the row, and Pillow's version; rows of other code are made again
 
 
 _DTYPES = {name: {int: "int64"}.get(kind, kind) for name, kind in typing.get_type_hints(Row).items()}
@@ -96,45 +76,32 @@ def survey(
     Args:
         root: the folder that image paths start from.
         images: relative posix paths; one that is named twice is opened once.
-        known: an earlier survey. Rows of files whose size and time are the same are taken over, unopened.
-        workers, progress: as of `in_processes`.
-        contents: compare `known` by what the files hold, which reads them, instead of by size and time.
+        known: an earlier survey; rows of files whose size and time are the same are kept, and the files stay closed.
+        workers, progress: as in `in_processes`, which also says which errors are raised.
+        contents: compares files with `known` by size and content, which is read, instead of by size and time.
 
     Returns:
-        One row for each image, in the order given; columns as in `Row`.
-
-    Raises:
-        ValueError: workers is below 1.
-        UserError: a worker process died, as it does when the memory runs out.
+        One row for each image, in their order; the columns are those of `Row`.
     """
     names = list(dict.fromkeys(images))
-    parts = []
+    rows: dict[str, Row] = {}
     if known is not None and {*Row._fields} <= {*known.columns}:
-        if contents:
-            rows = _spread(partial(_stamps, root, contents=True), names, workers, progress)
-        else:
-            rows = iter(_stamps(root, names))
-        stamps = ["image", "bytes", "mtime_ns", "sha256"]
-        fresh = pd.DataFrame(rows, columns=stamps).astype({name: _DTYPES[name] for name in stamps})
-        ours = known.loc[known["code"] == _code(), list(Row._fields)].drop_duplicates("image")
-        if contents:
-            kept = ours.drop(columns="mtime_ns").merge(fresh, on=["image", "bytes", "sha256"])
-        else:
-            kept = ours.merge(fresh.drop(columns="sha256"), on=["image", "bytes", "mtime_ns"])
-        parts.append(kept[list(Row._fields)])
-    taken = set(parts[0]["image"]) if parts else set()
-    rest = [name for name in names if name not in taken]
-    opened = pd.DataFrame(_spread(partial(_rows, root), rest, workers, progress), columns=Row._fields)
-    parts.append(opened.astype(_DTYPES))
-    table = pd.concat([part for part in parts if len(part)]) if names else parts[-1]
-    return table.set_index("image").loc[names].reset_index().astype(_DTYPES)
+        old = known.loc[known["code"] == _code(), list(Row._fields)].itertuples(index=False)
+        old_rows = {row.image: Row(*row) for row in old}
+        stamps = _spread(partial(_stamps, root), names, workers, progress) if contents else _stamps(root, names, False)
+        for image, size, time, digest in stamps:
+            row = old_rows.get(image)
+            if row and row.bytes == size and (row.sha256 == digest if contents else row.mtime_ns == time):
+                rows[image] = row._replace(mtime_ns=time)
+    rest = [name for name in names if name not in rows]
+    rows |= {row.image: row for row in _spread(partial(_rows, root), rest, workers, progress)}
+    return pd.DataFrame([rows[name] for name in names], columns=Row._fields).astype(_DTYPES)
 
 
 def too_small(table: pd.DataFrame, size: int) -> pd.DataFrame:
-    """The used images of a survey that a crop of `size` pixels a side does not fit into.
+    """The used images of a survey that are smaller than a crop of `size` pixels a side.
 
-    Returns:
-        Their rows; the reason is the one that `cldf_core.data.images.crop` gives.
+    Their reason is the one that `cldf_core.data.images.crop` gives.
     """
     small = table[table["used"] & (table[["width", "height"]].min(axis=1) < size)]
     reasons = [f"too small ({w} x {h}, needed {size} x {size})" for w, h in small[["width", "height"]].to_numpy()]
@@ -142,7 +109,7 @@ def too_small(table: pd.DataFrame, size: int) -> pd.DataFrame:
 
 
 def with_classes(joined: pd.DataFrame) -> pd.DataFrame:
-    """A survey joined with labels, with the class in words, and with names as text whatever they were.
+    """Adds the class in words to a survey joined with labels, and makes domain, split and group text.
 
     Raises:
         DataError: a column is missing, a label is not 0 or 1, or an image is not in the survey.
@@ -159,31 +126,20 @@ def with_classes(joined: pd.DataFrame) -> pd.DataFrame:
     return joined.astype({**dict.fromkeys(named, str), "used": bool}).assign(**{"class": words})
 
 
-def write_survey(table: pd.DataFrame, path: Path) -> None:
-    """Stores a survey as a parquet file, whole or not at all."""
-    with whole_file(path) as unfinished:
-        table.to_parquet(unfinished, index=False)
-
-
-def read_survey(path: Path) -> pd.DataFrame:
-    """A survey as `write_survey` stored it."""
-    return pd.read_parquet(path)
-
-
 def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
-    """The quality from 1 to 100 at which Pillow writes the nearest quantisation tables.
+    """The quality, 1 to 100, at which Pillow writes the quantisation tables that are nearest to these.
 
-    Nearest by the sum of absolute differences over the first two tables (brightness and colour), or over
-    the only one. Exact for files that Pillow or another program on IJG's library wrote; for cameras and
-    programs with tables of their own it is an estimate.
+    The distance is the sum of absolute differences over the first two tables (brightness and colour), or over the
+    only one. The quality is exact if Pillow or another program on IJG's library wrote the file; it is an estimate for
+    cameras and programs that have their own tables.
 
     Args:
-        tables: as Pillow's `image.quantization` gives them, 64 values each.
+        tables: 64 values each, as in Pillow's `image.quantization`.
 
     Source: the IJG library's scaling of the example tables K.1 and K.2 of ITU-T T.81.
     """
-    given = np.array([tables[key] for key in sorted(tables)[:2]])
-    return int(np.abs(_written_tables()[:, : len(given)] - given).sum((1, 2)).argmin()) + 1
+    values = np.array([tables[key] for key in sorted(tables)[:2]])
+    return int(np.abs(_written_tables()[:, : len(values)] - values).sum((1, 2)).argmin()) + 1
 
 
 @cache
@@ -207,14 +163,13 @@ def _code() -> str:
 def _spread(
     work: Callable[[list[str]], list[Any]], names: list[str], workers: int | None, progress: bool | None
 ) -> Iterator[Any]:
-    """The rows that `work` makes of the names, in their order."""
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
     results = in_processes(work, chunks, workers=workers, parallel_from=PARALLEL_FROM, size=len, progress=progress)
     return itertools.chain.from_iterable(results)
 
 
-def _stamps(root: Path, images: Sequence[str], *, contents: bool = False) -> list[tuple[str, int, int, str]]:
-    """Image, bytes, time and hash of the files that can be read; the hash is "" where it is not asked for."""
+def _stamps(root: Path, images: Sequence[str], contents: bool = True) -> list[tuple[str, int, int, str]]:
+    """Image, bytes, time and hash of the files that can be read; without contents the hash is ""."""
     found = []
     for image in images:
         with contextlib.suppress(OSError):
@@ -244,26 +199,20 @@ def _row(root: Path, image: str) -> Row:
         return row._replace(rule="", reason=_reason(path, str(problem), len(content)))
     except Exception as error:  # a decoder's own: one file must not end the survey of all
         return row._replace(rule="", reason=f"unreadable ({type(error).__name__}: {error})")
-    height, width = pixels.shape[1:]
-    return row._replace(
-        width=width,
-        height=height,
-        colours="grey" if (pixels == pixels[0]).all() else "RGB",
-        phash=str(imagehash.phash(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))))),
-        used=True,
-    )
+    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    colours, phash = "grey" if (pixels == pixels[0]).all() else "RGB", str(imagehash.phash(picture))
+    return row._replace(width=picture.width, height=picture.height, colours=colours, phash=phash, used=True)
 
 
 def _facts(path: Path, content: bytes) -> dict[str, Any]:
     """What the header says, as far as it can be read: `open_image` finds the faults."""
-    kinds = [kind for signature, kind in _SIGNATURES.items() if content.startswith(signature)]
-    facts: dict[str, Any] = {"format": kinds[0] if kinds else ""}
+    kind = next((kind for signature, kind in _SIGNATURES.items() if content.startswith(signature)), "")
+    facts: dict[str, Any] = {"format": kind}
     with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as image:
         facts |= {"format": image.format, "mode": image.mode, "width": image.width, "height": image.height}
         if isinstance(image, JpegImageFile) and image.quantization:
             facts["quality"] = float(jpeg_quality(image.quantization))
-        deep = image.mode.startswith("I") or (image.format == "PNG" and content[_PNG_DEPTH] == 16)
-        rules = _rules(image, deep)
+        rules = _rules(image, content)
         facts["rule"] = "; ".join(rules)
         # Where a PNG file has no EXIF data, Pillow decodes all pixels to look for some behind them.
         if image.format != "PNG" or any(word in content for word in _PNG_EXIF):
@@ -282,9 +231,11 @@ def _facts(path: Path, content: bytes) -> dict[str, Any]:
     return facts
 
 
-def _rules(image: Image.Image, deep: bool) -> list[str]:
+def _rules(image: Image.Image, content: bytes) -> list[str]:
     """What `open_image` does to an image of this kind."""
-    rules = ["16 bits a channel, the upper 8 kept"] if deep else []
+    rules = []
+    if image.mode.startswith("I") or (image.format == "PNG" and content[_PNG_DEPTH] == 16):
+        rules.append("16 bits a channel, the upper 8 kept")
     if image.mode == "P":
         rules.append("palette converted")
     elif image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"):
@@ -301,8 +252,7 @@ def _reason(path: Path, problem: str, size: int) -> str:
     if not size:
         return "empty (0 bytes)"
     words = problem.replace(path.name, "").lower()
-    if "truncated" in words:
-        return problem.replace("unreadable", "truncated", 1)
-    if "decompressionbomb" in words:
-        return problem.replace("unreadable", "too large", 1)
+    for sign, kind in (("truncated", "truncated"), ("decompressionbomb", "too large")):
+        if sign in words:
+            return problem.replace("unreadable", kind, 1)
     return problem

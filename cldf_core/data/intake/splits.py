@@ -1,5 +1,7 @@
-"""Splits for domains that have none: whole groups at a time, seeded, in about the wanted shares."""
+"""Splits for domains that have none: whole groups are drawn, by a seed, in about the shares that are asked for."""
 
+import itertools
+import operator
 import zlib
 from collections.abc import Sequence
 
@@ -12,20 +14,19 @@ SHARES = (0.7, 0.1, 0.2)
 
 
 def with_splits(table: pd.DataFrame, seed: int = 0, shares: Sequence[float] = SHARES) -> pd.DataFrame:
-    """The same table with a split for the images of each domain that has none.
+    """Draws a split for the images of each domain that has none.
 
-    A group goes to one split as a whole, in all domains that it is in: domains that share groups are drawn
-    together. Groups with the same domains and labels are shared out evenly. Of two groups and more, one at
-    least is for training and one for the test, where their shares are not 0.
+    A group goes to one split as a whole, in all domains that contain it: domains that share groups are drawn together.
+    Groups with the same domains and labels are shared out evenly. Of two or more groups at least one is for training
+    and one for the test, unless the share is 0.
 
     Args:
-        table: as of `DetectedLayout`.
-        seed: of the draw, which also depends on the domains' names.
-        shares: of the groups, for training, validation and test.
+        table: the images, in the columns of a `DetectedLayout`'s table; a split of "" is open.
+        seed: the draw depends on it and on the domains' names.
+        shares: the shares of the groups that are for training, validation and test.
 
     Raises:
-        DataError: the shares are not three numbers that sum to 1, the seed is below 0, or a group lies in
-            two splits already.
+        DataError: shares are not three numbers that sum to 1, the seed is below 0, or a group is in two splits already.
     """
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise DataError(f"shares are {tuple(shares)}; needed: three numbers from 0 up that sum to 1")
@@ -42,19 +43,18 @@ def with_splits(table: pd.DataFrame, seed: int = 0, shares: Sequence[float] = SH
 
 
 def _fixed(table: pd.DataFrame) -> dict[str, str]:
-    """The split of each group that is given in one domain and open in another."""
+    """Maps each group that has a split in one domain and none in another to its split."""
     open_groups = set(table.loc[table["split"] == "", "group"])
-    given = table[(table["split"] != "") & table["group"].isin(open_groups)]
-    several = given.groupby("group")["split"].nunique()
-    if (several > 1).any():
-        group = several.index[several > 1][0]
-        splits = sorted(set(given.loc[given["group"] == group, "split"]))
-        raise DataError(f"group {group!r} is in the splits {' and '.join(splits)}; needed: one, as it stays whole")
-    return dict(zip(given["group"], given["split"], strict=True))
+    rows = table.loc[(table["split"] != "") & table["group"].isin(open_groups), ["group", "split"]].drop_duplicates()
+    if (torn := rows["group"].duplicated()).any():
+        group = rows.loc[torn, "group"].min()
+        splits = " and ".join(sorted(rows.loc[rows["group"] == group, "split"]))
+        raise DataError(f"group {group!r} is in the splits {splits}; needed: one, as it stays whole")
+    return dict(zip(rows["group"], rows["split"], strict=True))
 
 
 def _tied(table: pd.DataFrame) -> list[list[str]]:
-    """The domains, those that share groups together, in order."""
+    """Lists the domains, in order, those together that share groups, directly or by others."""
     pairs = table[["group", "domain"]].drop_duplicates()
     firsts = pairs.groupby("group")["domain"].transform("first")
     first_of = tied_together(zip(firsts, pairs["domain"], strict=True))
@@ -63,27 +63,24 @@ def _tied(table: pd.DataFrame) -> list[list[str]]:
 
 def _draw(rows: pd.DataFrame, names: list[str], seed: int, shares: Sequence[float]) -> dict[str, str]:
     rng = np.random.default_rng([seed, zlib.crc32("\n".join(names).encode())])
-    held: dict[str, set[tuple[str, int]]] = {}
-    for group, domain, label in zip(rows["group"], rows["domain"], rows["label"], strict=True):
-        held.setdefault(group, set()).add((domain, label))
-    kinds: dict[tuple[tuple[str, int], ...], list[str]] = {}
-    for group in sorted(held):
-        kinds.setdefault(tuple(sorted(held[group])), []).append(group)
+    kinds: dict[tuple[tuple[str, int], ...], list[str]] = {}  # the groups of each set of domains and labels
+    columns = ["group", "domain", "label"]
+    facts = rows[columns].drop_duplicates().sort_values(columns).itertuples(index=False, name=None)
+    for group, held in itertools.groupby(facts, key=operator.itemgetter(0)):
+        kinds.setdefault(tuple(fact[1:] for fact in held), []).append(group)
     order: list[tuple[float, str]] = []
-    for kind in sorted(kinds):
+    for _, groups in sorted(kinds.items()):
         # Evenly spaced from a random start: each part of the whole order holds its share of this kind.
-        places = (rng.permutation(len(kinds[kind])) + rng.random()) / len(kinds[kind])
-        order += zip(places.tolist(), kinds[kind], strict=True)
-    counts = _counts(len(order), shares)
-    splits = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
+        places = (rng.permutation(len(groups)) + rng.random()) / len(groups)
+        order += zip(places.tolist(), groups, strict=True)
+    splits = np.repeat(SPLITS, _counts(len(order), shares)).tolist()
     return {group: split for (_, group), split in zip(sorted(order), splits, strict=True)}
 
 
 def _counts(groups: int, shares: Sequence[float]) -> tuple[int, int, int]:
-    """How many groups are for training, validation and test."""
+    """The number of groups for training, validation and test."""
     if groups < 2:
-        test = groups * int(shares[2] > max(shares[:2]))
-        return groups - test, 0, test
+        return (0, 0, groups) if shares[2] > max(shares[:2]) else (groups, 0, 0)
     test = max(round(shares[2] * groups), int(shares[2] > 0))
     test = min(test, groups - int(shares[0] > 0))
     training = max(round(shares[0] * groups), int(shares[0] > 0)) if shares[1] else groups - test
@@ -92,7 +89,7 @@ def _counts(groups: int, shares: Sequence[float]) -> tuple[int, int, int]:
 
 
 def _repair(rows: pd.DataFrame, split_of: dict[str, str], fixed: dict[str, str], shares: Sequence[float]) -> None:
-    """Moves a group where a domain of a joint draw got no training or no test images, if no other loses its last."""
+    """Moves a group if a domain of a joint draw has no training or no test images and no other loses its last."""
     groups_of = {name: sorted(set(domain["group"])) for name, domain in rows.groupby("domain")}
     for groups in groups_of.values():
         for needed, share in ((SPLITS[0], shares[0]), (SPLITS[2], shares[2])):

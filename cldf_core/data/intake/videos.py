@@ -10,22 +10,16 @@ from types import ModuleType
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import whole_file
 
+MOST = 32  # frames of a video
 
-def frames(video: Path, folder: Path, every_seconds: float = 1.0, most: int = 32) -> list[Path]:
-    """Frames of a video at a steady rate, written once.
 
-    The first frame is taken, then the first one at or after each multiple of `every_seconds`. A small hidden
-    file, written last, says that all frames are there; what an interrupted call left is made anew, and so are
-    frames of another rate or of a video that changed.
+def frames(video: Path, folder: Path, every_seconds: float = 1.0, most: int = MOST) -> list[Path]:
+    """Writes frames of a video at a steady rate, once, and returns their paths in order.
 
-    Args:
-        video: the file; its name without suffix is the video's id.
-        folder: where the frames go, as <id>-000.png and so on.
-        every_seconds: between two frames, from the video's start.
-        most: frames at most.
-
-    Returns:
-        The frames' paths, in order.
+    The first frame is taken, and at most `most` in all: each is the first one at or after a multiple of `every_seconds`
+    from the video's start. They are called <name>-000.png and so on, after the video. A small hidden file, written
+    last, says that all are there; frames that an interrupted call left, that have another rate, or whose video has
+    changed are written again.
 
     Raises:
         DataError: PyAV is missing, the video cannot be read, or an argument is out of range.

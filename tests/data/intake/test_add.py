@@ -131,21 +131,21 @@ def test_videos_are_registered_with_their_frames(root, tmp_path_factory):
     assert "12 videos, 6 real and 6 fake" in found.sentence
     assert found.table["image"].str.endswith(".mp4").all()
     before = state(source)
-    folder = register(source, most=2)
+    folder = register(source)
     assert state(source) == before
     (domain,) = read_domains(data_folder("ff"), ["Deepfakes"])
     assert domain.root == (folder / "frames").resolve()
-    assert len(domain.table) == 24
+    assert len(domain.table) == 36
     for row in domain.table.itertuples():
         assert (domain.root / row.image).is_file()
         assert Path(row.image).name.rpartition("-")[0] == row.video
         assert ("original" in row.image) == (row.label == 0)
     assert (domain.table.groupby("group")["split"].nunique() == 1).all()
-    assert "24 frames are taken, one each 1 s, at most 2 a video." in (folder / "dataset.yaml").read_text().replace(
+    assert "36 frames are taken, one each 1 s, at most 32 a video." in (folder / "dataset.yaml").read_text().replace(
         "\n ", ""
     )
     written = state(folder / "frames")
-    register(source, replace=True, most=2)
+    register(source, replace=True)
     assert state(folder / "frames") == written  # nothing decoded again
 
 

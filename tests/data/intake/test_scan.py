@@ -18,7 +18,7 @@ from PIL import Image
 
 from cldf_core.data.images import ImageProblem, crop, open_image
 from cldf_core.data.intake import scan
-from cldf_core.data.intake.scan import Row, jpeg_quality, read_survey, too_small, write_survey
+from cldf_core.data.intake.scan import Row, jpeg_quality, too_small
 from samples import texture
 
 
@@ -264,8 +264,8 @@ def test_what_is_known_is_not_opened_again(tmp_path, monkeypatch):
     for k, name in enumerate(names):
         photo(k).save(tmp_path / name)
     first = scan.survey(tmp_path, names[:5], workers=1)
-    write_survey(first, tmp_path / "store" / "survey.parquet")
-    known = read_survey(tmp_path / "store" / "survey.parquet")
+    first.to_parquet(tmp_path / "survey.parquet")
+    known = pd.read_parquet(tmp_path / "survey.parquet")
     pd.testing.assert_frame_equal(known, first)
 
     read: list[str] = []
