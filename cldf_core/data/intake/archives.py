@@ -34,18 +34,17 @@ def extract(
 ) -> Extracted:
     """Unpacks the images, videos, tables and texts of an archive into a new folder.
 
-    All members are checked before the first is written. The files are collected in `.<name>.part` beside the
-    folder, which is renamed at the end. If the call is killed or the disk is full, `.<name>.part` stays and the
-    next call continues it; a refused archive leaves nothing. If the folder was made from the same archive, it
-    stays as it is.
+    All members are checked before the first is written. The files are collected in `.<name>.part` beside the folder,
+    which is renamed at the end; if the call is killed or the disk is full, the next call continues it. A refused
+    archive leaves nothing.
 
     Args:
         archive: zip, or tar: plain, gz, bz2 or xz. The content decides which it is, not the name.
-        folder: the folder to make.
+        folder: the folder to make; if it was made from the same archive, it stays as it is.
         sha256: the hash that the archive must have, in hexadecimal.
-        most_bytes: size of all files at most. They may not exceed 200 times the archive's size either, or 100 MiB
+        most_bytes: the largest size of all files. They may not exceed 200 times the archive's size either, or 100 MiB
             if that is more, and 1 GiB of the disk stays free.
-        most_files: members at most, folders and left-out files included.
+        most_files: the largest number of members, folders and left-out files included.
 
     Raises:
         DataError: the archive is refused, the folder exists already, or the disk is too small.
@@ -61,7 +60,7 @@ def extract(
             return _extracted(folder, source)
         try:
             files, size, left_out = 0, 0, list[str]()
-            for path, member in checked_members(file, folder, most_bytes, most_files):
+            for path, member in checked_members(file, most_bytes, most_files):
                 files, size = files + bool(path), size + (member.size if path else 0)
                 left_out += [] if path else [member.name]
             if not files:
@@ -108,7 +107,7 @@ def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any], most_bytes: in
     part.mkdir(exist_ok=True)
     (part / MARKER).write_text(json.dumps(marker), encoding="utf-8")
     try:
-        for path, member in checked_members(file, folder, most_bytes, most_files):  # again: the file may have changed
+        for path, member in checked_members(file, most_bytes, most_files):  # again: the file may have changed
             if path and not _is_whole(part / path, member):
                 _write(part / path, member)
     except (Refusal, *DAMAGE):

@@ -45,13 +45,13 @@ def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
     notes: list[str] = []
 
     copied = np.flatnonzero(np.bincount(content) > 1) if len(content) else content
-    first, second, all_exact = _expand(copied, copied, *_members(images, content, content, "content", notes))
+    first, second, all_exact = _expand(copied, copied, _members(images, content, content, "content", notes))
     exact = _pairs(images, first, second, "exact", looks)
 
     left, right, all_close = close_hashes(hashes, distance, MOST)
     shared = np.flatnonzero(np.bincount(look, minlength=len(hashes)) > 1)
     members = _members(images, look, content, "perceptual hash", notes)
-    first, second, all_near = _expand(np.append(shared, left), np.append(shared, right), *members)
+    first, second, all_near = _expand(np.append(shared, left), np.append(shared, right), members)
     other = content[first] != content[second]
     near = _pairs(images, first[other], second[other], "near", looks)
     if not (all_exact and all_close and all_near):
@@ -93,10 +93,8 @@ def differing_bits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.unpackbits((first ^ second).view(np.uint8).reshape(-1, 8), axis=1).sum(1, dtype=np.int64)
 
 
-def _members(
-    images: pd.DataFrame, key: np.ndarray, content: np.ndarray, what: str, notes: list[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows sorted by key, the place where each key's rows begin, and their number: at most CROWD, of every kind."""
+def _members(images: pd.DataFrame, key: np.ndarray, content: np.ndarray, what: str, notes: list[str]) -> pd.Series:
+    """The rows of each key, by key and row: at most CROWD, of every kind."""
     crowded = images[pd.Series(key).groupby(key).transform("size").to_numpy() > CROWD]
     if len(crowded):
         domains = ", ".join(crowded["domain"].unique())
@@ -108,24 +106,18 @@ def _members(
     table = table.sort_values("copy", kind="stable")  # copies of one content come last ...
     table["turn"] = table.groupby(kind).cumcount()
     table = table.sort_values("turn", kind="stable")  # ... and domains, splits and classes take turns
-    rows = table.index.to_numpy()[table.groupby("key").cumcount().to_numpy() < CROWD]
-    rows = np.sort(rows)[np.argsort(key[np.sort(rows)], kind="stable")]
-    counts = np.bincount(key[rows]) if len(rows) else key
-    return rows, np.cumsum(counts) - counts, counts
+    rows = table.index[table.groupby("key").cumcount() < CROWD].sort_values()
+    return pd.Series(rows, pd.Index(key[rows])).sort_index(kind="stable")
 
 
-def _expand(
-    left: np.ndarray, right: np.ndarray, rows: np.ndarray, starts: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, bool]:
+def _expand(left: np.ndarray, right: np.ndarray, members: pd.Series) -> tuple[np.ndarray, np.ndarray, bool]:
     """Pairs of rows, lower first, whose keys are paired (a key with itself, too), each once, and whether all fit."""
-    totals = counts[left] * counts[right]
-    fits = np.cumsum(totals) <= MOST
-    left, right, totals = left[fits], right[fits], totals[fits]
-    place = np.arange(totals.sum()) - np.repeat(np.cumsum(totals) - totals, totals)
-    left, right = np.repeat(left, totals), np.repeat(right, totals)
-    first, second = rows[starts[left] + place // counts[right]], rows[starts[right] + place % counts[right]]
-    once = (left != right) | (first < second)
-    return np.minimum(first, second)[once], np.maximum(first, second)[once], bool(fits.all())
+    counts = members.index.value_counts()
+    fits = np.cumsum(counts.reindex(left).to_numpy() * counts.reindex(right).to_numpy()) <= MOST
+    pairs = pd.DataFrame({"left": left[fits], "right": right[fits]})
+    pairs = pairs.join(members.rename("first"), on="left").join(members.rename("second"), on="right")
+    rows = pairs.loc[(pairs["left"] != pairs["right"]) | (pairs["first"] < pairs["second"]), ["first", "second"]]
+    return rows.to_numpy().min(axis=1), rows.to_numpy().max(axis=1), bool(fits.all())
 
 
 def _pairs(images: pd.DataFrame, first: np.ndarray, second: np.ndarray, kind: str, looks: np.ndarray) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The members of zip and tar archives, each one checked before its content is read.
 
-zipfile and tarfile read the headers. The checks refuse what those accept and a data set never needs: names that
-mean another place on another system, links, sparse and encrypted files, overlaps, bombs, and damaged headers.
+zipfile and tarfile read the headers. The checks refuse what those accept and a data set never needs: names that mean
+another place on another system, links, sparse and encrypted files, overlaps, bombs, and damaged headers.
 """
 
 import bz2
@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from cldf_core.data.images import SUFFIXES
@@ -51,25 +51,17 @@ class Member:
     data: Iterator[bytes]  # can be read only before the next member is asked for
 
 
-def checked_members(file: BinaryIO, folder: Path, most_bytes: int, most_files: int) -> Iterator[tuple[str, Member]]:
-    """Checks every member of an archive and yields the files.
+def checked_members(file: BinaryIO, most_bytes: int, most_files: int) -> Iterator[tuple[str, Member]]:
+    """Checks every member of an archive and yields the files, each with its path, or with "" if it is not useful.
 
-    Args:
-        file: the archive.
-        folder: where it will be unpacked; nothing is written.
-        most_bytes, most_files: as of `extract`.
-
-    Yields:
-        A path from the folder, or "" if the file is not useful; and the member.
-
-    Raises:
-        Refusal: a member is not allowed; one of DAMAGE: the archive is damaged.
+    `most_bytes` and `most_files` are those of `extract`. A Refusal says that a member is not allowed, and an error of
+    DAMAGE that the archive is damaged.
     """
     packed = file.seek(0, os.SEEK_END)
     most = max(RATIO_FROM, MOST_RATIO * packed)
     files, folders = set[str](), dict[str, str]()  # with names as file systems compare them that ignore case
     unpacked = kept = 0
-    for count, member in enumerate(_members(file, folder, most), 1):
+    for count, member in enumerate(_members(file, most), 1):
         if count > most_files:
             raise Refusal(f"has more members than allowed; allowed: {most_files:,}")
         for depth in range(len(member.parts) - (not member.is_folder), 0, -1):
@@ -88,7 +80,7 @@ def checked_members(file: BinaryIO, folder: Path, most_bytes: int, most_files: i
             raise refused(member.name, "comes twice, perhaps as a folder or in another case", "each name once")
         files.add(key)
         hidden = any(part.startswith((".", "__MACOSX")) for part in member.parts)
-        useful = Path(path).suffix.lower() in USEFUL and not hidden
+        useful = PurePosixPath(path).suffix.lower() in USEFUL and not hidden
         kept += member.size if useful else 0
         if kept > most_bytes:
             raise refused(member.name, f"brings the files to {kept:,} bytes", f"{most_bytes:,}")
@@ -105,16 +97,15 @@ def _folded(path: str) -> str:
 
 
 def _parts(name: str) -> list[str]:
-    """Splits a path, which must lead to the same place inside the folder on every system."""
+    """Splits a path, and refuses one that does not lead to the same place inside the folder on every system."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
         raise refused(name, "leads out of the folder", "relative paths without ..")
     if any(c in '\\:*?"<>|' or unicodedata.category(c) in ("Cc", "Cs") for c in name):
         raise refused(name, "has a character that some systems cannot write", 'all but \\ : * ? " < > | and control')
     if any(part.endswith((".", " ")) or _RESERVED.fullmatch(part) for part in parts):
-        raise refused(
-            name, "has a name that Windows reserves", "all but CON, NUL and so on, and no dot or space at the end"
-        )
+        allowed = "all but CON, NUL and so on, and no dot or space at the end"
+        raise refused(name, "has a name that Windows reserves", allowed)
     if len(name) > 1000 or len(parts) > 50 or any(len(part.encode()) > 240 for part in parts):
         raise refused(name, "has too long a path", "1000 characters, 50 folders, 240 bytes a name")
     return parts
@@ -124,14 +115,14 @@ def _sane(mtime: float) -> int:
     return int(mtime) if _EARLIEST <= mtime <= time.time() + 86400 else _EARLIEST
 
 
-def _members(file: BinaryIO, folder: Path, most: int) -> Iterator[Member]:
+def _members(file: BinaryIO, most: int) -> Iterator[Member]:
     file.seek(0)
     head = file.read(6)
     file.seek(0)
     if head.startswith((b"PK\3\4", b"PK\5\6")):
         return _zip_members(file)
-    opener = next((opener for magic, opener in _STREAMS.items() if head.startswith(magic)), None)
-    return _tar_members(_TarStream(opener(file) if opener else file, most), folder)
+    opened = next((opener(file) for magic, opener in _STREAMS.items() if head.startswith(magic)), file)
+    return _tar_members(_TarStream(opened, most))
 
 
 def _zip_members(file: BinaryIO) -> Iterator[Member]:
@@ -175,11 +166,9 @@ class _TarStream:
         self._file, self._most, self._place = file, most, 0
 
     def tell(self) -> int:
-        """The number of bytes read so far."""
         return self._place
 
     def read(self, size: int) -> bytes:
-        """The next bytes, for tarfile, which reads nothing but headers."""
         if not 0 <= size <= PIECE - sum(map(len, self.headers)):  # tarfile would read it into memory
             raise Refusal(f"has a header of {size:,} bytes; allowed: {PIECE:,} for all headers of a member")
         self.headers.append(self.piece(size))
@@ -187,23 +176,21 @@ class _TarStream:
             raise EOFError("its end is missing")
         return self.headers[-1]
 
-    def piece(self, size: int = PIECE) -> bytes:
-        """The next bytes, fewer only at the end of the file."""
+    def piece(self, size: int = PIECE) -> bytes:  # fewer bytes only at the end of the file
         data = self._file.read(size)
         self._place += len(data)
         if self._place > self._most:
             raise Refusal(f"unpacks to more than {MOST_RATIO} times its size; allowed: less")
         return data
 
-    def pieces(self, end: int) -> Iterator[bytes]:
-        """The bytes up to a place, piece by piece."""
+    def pieces(self, end: int) -> Iterator[bytes]:  # up to a place
         while self._place < end:
             if not (piece := self.piece(min(PIECE, end - self._place))):
                 raise EOFError("its end is missing")
             yield piece
 
 
-def _tar_members(stream: _TarStream, folder: Path) -> Iterator[Member]:
+def _tar_members(stream: _TarStream) -> Iterator[Member]:
     try:
         tar: Any = tarfile.TarFile(fileobj=cast(BinaryIO, stream), encoding="utf-8")
     except tarfile.ReadError:
@@ -213,12 +200,7 @@ def _tar_members(stream: _TarStream, folder: Path) -> Iterator[Member]:
             if block[156:157] in b"xXg":
                 _check_pax_records(content.rstrip(b"\0"))
         parts = _parts(info.name)
-        try:
-            tarfile.data_filter(info, str(folder))
-            allowed = not (info.issym() or info.islnk() or info.issparse())
-        except tarfile.FilterError:
-            allowed = False
-        if not allowed:
+        if info.issparse() or not (info.isfile() or info.isdir()):
             raise refused(info.name, "is a link, a device, a sparse file or the like", "files and folders")
         size = 0 if info.isdir() else info.size
         data = stream.pieces(info.offset_data + size)

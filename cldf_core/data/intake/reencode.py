@@ -24,12 +24,8 @@ def reencode_images(
     They are stored as PNG files without compression, so that not even the size of a file tells anything. What an
     earlier JPEG compression did to the pixels stays; format, size, quality and colour mode do not.
 
-    Args:
-        name: the data set's name.
-        size: pixels a side of the centre crop; None takes the largest for which nine of ten images of every class of
-            every domain are large enough. Smaller images are rejected.
-        quality: the quality of the JPEG compression, 1 to 100.
-        workers: the number of processes; None takes one for each processor.
+    The centre crop has `size` pixels a side; None takes the largest that nine of ten images of every class of every
+    domain can hold. Smaller images are rejected. The JPEG quality is 1 to 100.
 
     Returns:
         The new data set's folder; the number of its images; and a table of the rejected ones (image, why).

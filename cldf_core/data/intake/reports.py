@@ -42,11 +42,8 @@ def check_images(
 ) -> tuple[int, pd.DataFrame]:
     """Opens every image once and lists which are rejected, and which are changed when they are opened.
 
-    Args:
-        name: the data set's name.
-        size: images smaller than this, in pixels a side, count as rejected, too.
-        contents: reads every file again, whatever its size and time are.
-        workers: the number of processes; None takes one for each processor.
+    Images smaller than `size` pixels a side are rejected, too. With `contents` every file is read again, whatever its
+    size and time are.
 
     Returns:
         The number of images; and a table of image, what ("changed" or "rejected") and why, as in check.csv.

@@ -69,40 +69,33 @@ def survey(
     *,
     workers: int | None = None,
     contents: bool = False,
-    progress: bool | None = None,
 ) -> pd.DataFrame:
-    """Opens every image once, in several processes, as training will open it.
+    """Opens every image once, in several processes, as training will open it, and makes a table of `Row`s in order.
 
     Args:
         root: the folder that image paths start from.
         images: relative posix paths; one that is named twice is opened once.
         known: an earlier survey; rows of files whose size and time are the same are kept, and the files stay closed.
-        workers, progress: as in `in_processes`, which also says which errors are raised.
+        workers: the number of processes, as in `in_processes`, which also says which errors are raised.
         contents: compares files with `known` by size and content, which is read, instead of by size and time.
-
-    Returns:
-        One row for each image, in their order; the columns are those of `Row`.
     """
     names = list(dict.fromkeys(images))
     rows: dict[str, Row] = {}
     if known is not None and {*Row._fields} <= {*known.columns}:
         old = known.loc[known["code"] == _code(), list(Row._fields)].itertuples(index=False)
         old_rows = {row.image: Row(*row) for row in old}
-        stamps = _spread(partial(_stamps, root), names, workers, progress) if contents else _stamps(root, names, False)
+        stamps = _spread(partial(_stamps, root), names, workers) if contents else _stamps(root, names, False)
         for image, size, time, digest in stamps:
             row = old_rows.get(image)
             if row and row.bytes == size and (row.sha256 == digest if contents else row.mtime_ns == time):
                 rows[image] = row._replace(mtime_ns=time)
     rest = [name for name in names if name not in rows]
-    rows |= {row.image: row for row in _spread(partial(_rows, root), rest, workers, progress)}
+    rows |= {row.image: row for row in _spread(partial(_rows, root), rest, workers)}
     return pd.DataFrame([rows[name] for name in names], columns=Row._fields).astype(_DTYPES)
 
 
 def too_small(table: pd.DataFrame, size: int) -> pd.DataFrame:
-    """The used images of a survey that are smaller than a crop of `size` pixels a side.
-
-    Their reason is the one that `cldf_core.data.images.crop` gives.
-    """
+    """The used images of a survey that a crop of `size` pixels a side exceeds, with the reason that `crop` gives."""
     small = table[table["used"] & (table[["width", "height"]].min(axis=1) < size)]
     reasons = [f"too small ({w} x {h}, needed {size} x {size})" for w, h in small[["width", "height"]].to_numpy()]
     return small.assign(reason=pd.Series(reasons, small.index, "str"))
@@ -129,12 +122,9 @@ def with_classes(joined: pd.DataFrame) -> pd.DataFrame:
 def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> int:
     """The quality, 1 to 100, at which Pillow writes the quantisation tables that are nearest to these.
 
-    The distance is the sum of absolute differences over the first two tables (brightness and colour), or over the
-    only one. The quality is exact if Pillow or another program on IJG's library wrote the file; it is an estimate for
-    cameras and programs that have their own tables.
-
-    Args:
-        tables: 64 values each, as in Pillow's `image.quantization`.
+    A table has 64 values, as in Pillow's `image.quantization`. The distance is the sum of absolute differences over the
+    first two tables (brightness and colour), or over the only one. The quality is exact if Pillow or another program
+    on IJG's library wrote the file; it is an estimate for cameras and programs that have their own tables.
 
     Source: the IJG library's scaling of the example tables K.1 and K.2 of ITU-T T.81.
     """
@@ -149,9 +139,9 @@ def _written_tables() -> np.ndarray:
     for quality in range(1, 101):
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
-        with Image.open(file) as image:
-            assert isinstance(image, JpegImageFile)
-            tables.append([image.quantization[0], image.quantization[1]])
+        file.seek(0)
+        quantization = JpegImageFile(file).quantization
+        tables.append([quantization[0], quantization[1]])
     return np.array(tables)
 
 
@@ -160,11 +150,9 @@ def _code() -> str:
     return f"{tree_hash(['data.intake.scan'], without=['options', 'data.files'])[:16]}, Pillow {PIL.__version__}"
 
 
-def _spread(
-    work: Callable[[list[str]], list[Any]], names: list[str], workers: int | None, progress: bool | None
-) -> Iterator[Any]:
+def _spread(work: Callable[[list[str]], list[Any]], names: list[str], workers: int | None) -> Iterator[Any]:
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    results = in_processes(work, chunks, workers=workers, parallel_from=PARALLEL_FROM, size=len, progress=progress)
+    results = in_processes(work, chunks, workers=workers, parallel_from=PARALLEL_FROM, size=len)
     return itertools.chain.from_iterable(results)
 
 
@@ -208,25 +196,24 @@ def _facts(path: Path, content: bytes) -> dict[str, Any]:
     """What the header says, as far as it can be read: `open_image` finds the faults."""
     kind = next((kind for signature, kind in _SIGNATURES.items() if content.startswith(signature)), "")
     facts: dict[str, Any] = {"format": kind}
+    rules: list[str] = []
     with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as image:
         facts |= {"format": image.format, "mode": image.mode, "width": image.width, "height": image.height}
         if isinstance(image, JpegImageFile) and image.quantization:
             facts["quality"] = float(jpeg_quality(image.quantization))
-        rules = _rules(image, content)
-        facts["rule"] = "; ".join(rules)
+        rules += _rules(image, content)
         # Where a PNG file has no EXIF data, Pillow decodes all pixels to look for some behind them.
         if image.format != "PNG" or any(word in content for word in _PNG_EXIF):
             exif = image.getexif()
-            turned = exif.get(_ORIENTATION, 1)
-            if turned in range(2, 9):
+            if (turned := exif.get(_ORIENTATION, 1)) in range(2, 9):
+                rules.append(f"turned upright (EXIF orientation {turned})")
                 facts["orientation"] = turned
-                facts["rule"] = "; ".join([*rules, f"turned upright (EXIF orientation {turned})"])
                 if turned >= 5:
                     facts |= {"width": image.height, "height": image.width}
             taken = str(exif.get_ifd(_EXIF_FOLDER).get(_TAKEN, ""))[:19]
             if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", taken):
                 facts["exif_date"] = taken.replace(":", "-", 2)
-    kind = facts["format"]
+    kind, facts["rule"] = facts["format"], "; ".join(rules)
     facts["suffix_fits"] = bool(kind) and path.suffix.lower() in _SUFFIXES.get(kind, (f".{kind.lower()}",))
     return facts
 

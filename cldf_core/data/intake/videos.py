@@ -5,7 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import whole_file
@@ -26,7 +26,10 @@ def frames(video: Path, folder: Path, every_seconds: float = 1.0, most: int = MO
     """
     if not (every_seconds > 0 and math.isfinite(every_seconds)) or most < 1:
         raise DataError(f"every_seconds is {every_seconds} and most is {most}; allowed: above 0, and from 1 up")
-    av = _pyav()
+    try:
+        av = importlib.import_module("av")  # an extra that the rest of the package does without
+    except ImportError:
+        raise DataError("frames of videos need PyAV, which is missing; pip install cldf-core[video]") from None
     mark = folder / f".{video.stem}.json"
     try:
         stat = video.stat()
@@ -48,15 +51,7 @@ def frames(video: Path, folder: Path, every_seconds: float = 1.0, most: int = MO
     return paths
 
 
-def _pyav() -> ModuleType:
-    try:
-        # By its name, as it is an extra that the rest of the package does without.
-        return importlib.import_module("av")
-    except ImportError:
-        raise DataError("frames of videos need PyAV, which is missing; pip install cldf-core[video]") from None
-
-
-def _written(av: ModuleType, video: Path, folder: Path, every_seconds: float, most: int) -> list[Path]:
+def _written(av: Any, video: Path, folder: Path, every_seconds: float, most: int) -> list[Path]:
     paths: list[Path] = []
     try:
         with av.open(str(video)) as container:
