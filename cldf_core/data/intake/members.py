@@ -166,9 +166,11 @@ class _TarStream:
         self._file, self._most, self._place = file, most, 0
 
     def tell(self) -> int:
+        """Returns the number of bytes that were read."""
         return self._place
 
     def read(self, size: int) -> bytes:
+        """Reads headers for tarfile, which reads nothing else."""
         if not 0 <= size <= PIECE - sum(map(len, self.headers)):  # tarfile would read it into memory
             raise Refusal(f"has a header of {size:,} bytes; allowed: {PIECE:,} for all headers of a member")
         self.headers.append(self.piece(size))
@@ -176,14 +178,16 @@ class _TarStream:
             raise EOFError("its end is missing")
         return self.headers[-1]
 
-    def piece(self, size: int = PIECE) -> bytes:  # fewer bytes only at the end of the file
+    def piece(self, size: int = PIECE) -> bytes:
+        """Reads bytes, fewer than `size` only at the end of the file."""
         data = self._file.read(size)
         self._place += len(data)
         if self._place > self._most:
             raise Refusal(f"unpacks to more than {MOST_RATIO} times its size; allowed: less")
         return data
 
-    def pieces(self, end: int) -> Iterator[bytes]:  # up to a place
+    def pieces(self, end: int) -> Iterator[bytes]:
+        """Reads the bytes up to a place, piece by piece."""
         while self._place < end:
             if not (piece := self.piece(min(PIECE, end - self._place))):
                 raise EOFError("its end is missing")
