@@ -5,6 +5,8 @@ generator that is passed in.
 """
 
 import contextlib
+import functools
+import operator
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from cldf_core.options import Options
 from cldf_core.resnet import evaluating
 from cldf_core.spectrum import mirror
-from cldf_core.stream import Batch, Samples
+from cldf_core.stream import PART, Batch, Samples
 
 Packing = Literal["half", "full", "image"]
-BLOCK = 64  # images read at once
 
 
 def packing_of(options: Options) -> Packing:
@@ -63,11 +64,7 @@ class Packed:
 
 
 class Memory:
-    """Up to `capacity` remembered images, each in a slot.
-
-    Args:
-        capacity: number of slots.
-        packing: what the images are (see `Packed`).
+    """Up to `capacity` remembered images, each in a slot, and packed (see `Packed`).
 
     Attributes:
         spectra: as stored, float16 or uint8, shape (capacity, C, H, W); made when the first image arrives.
@@ -102,10 +99,12 @@ class Memory:
     def _write(self, slots: slice, spectra: Tensor) -> None:
         packed = Packed.pack(spectra, self.packing)
         if not len(self.spectra):
-            # numpy's zeros take no memory until they are written to.
-            shape = (self.capacity, *packed.shape[1:])
-            self.spectra = torch.from_numpy(np.zeros(shape, packed.numpy().dtype))
+            self._make_room(packed)
         self.spectra[slots] = packed
+
+    def _make_room(self, like: Tensor) -> None:
+        # numpy's zeros take no memory until they are written to.
+        self.spectra = torch.from_numpy(np.zeros((self.capacity, *like.shape[1:]), like.numpy().dtype))
 
     def take(self, slots: Tensor, epoch: int = 0) -> Batch:
         """Reads the images in the slots, spectra as float32."""
@@ -121,9 +120,8 @@ class Memory:
     def replace(self, samples: Samples) -> None:
         """Forgets everything and keeps these samples instead, at most `capacity`."""
         self.spectra, self.size = self.spectra[:0], len(samples)  # the samples may still lie in the old array
-        for start in range(0, len(samples), BLOCK):
-            part = slice(start, min(start + BLOCK, len(samples)))
-            self._write(part, samples.read(part))
+        for start, part in zip(range(0, len(samples), PART), samples.parts(), strict=True):
+            self._write(slice(start, start + len(part)), part)
         for name in ("labels", "domains", "numbers"):
             getattr(self, name)[: self.size] = torch.from_numpy(getattr(samples, name))
 
@@ -137,8 +135,7 @@ class Memory:
         for name in vars(self):
             setattr(self, name, state[name])
         if len(state["spectra"]):
-            stored = state["spectra"].numpy()
-            self.spectra = torch.from_numpy(np.zeros((self.capacity, *stored.shape[1:]), stored.dtype))
+            self._make_room(state["spectra"])
             self.spectra[: self.size] = state["spectra"]
 
 
@@ -146,12 +143,10 @@ class Exemplars(Memory):
     """iCaRL's memory: every class has an even share of the slots, filled by herding."""
 
     def choose(self, new: Samples, domain: int, features: Callable[[Samples], Tensor]) -> None:
-        """Shortens the exemplars of earlier domains, and chooses this domain's from new images and its old exemplars.
+        """Shortens the exemplars of earlier domains, and chooses this domain's from a new chunk and its old exemplars.
 
-        Args:
-            new: a chunk of the domain.
-            domain: its place in the stream; capacity / (2 (domain + 1)) exemplars are kept per class.
-            features: returns the L2-normalised features of samples, shape (N, D).
+        With `domain`, its place in the stream, capacity / (2 (domain + 1)) exemplars are kept per class. `features`
+        returns the L2-normalised features of samples, shape (N, D).
 
         Source: Rebuffi et al., CVPR 2017, algorithms 4 and 5.
         """
@@ -162,19 +157,14 @@ class Exemplars(Memory):
         candidates = new + old[old.domains == domain] if old else new
         for at in candidates.by_class().values():
             parts.append(candidates[at[herding(features(candidates[at]), quota).numpy()]])
-        chosen = parts[0]
-        for part in parts[1:]:
-            chosen = chosen + part
-        self.replace(chosen)
+        self.replace(functools.reduce(operator.add, parts))
 
 
 class Reservoir(Memory):
     """Keeps each image ever offered with the same probability, capacity / n_seen.
 
-    Args:
-        capacity, packing: as `Memory`.
-        counting: "image" is algorithm R. With "batch", as in the original, all slots of a batch are drawn with the
-            n_seen from before it, so its images stay with too high a probability.
+    With `counting` "image" this is algorithm R. With "batch", as in the original, all slots of a batch are drawn with
+    the n_seen from before it, so its images stay with too high a probability.
 
     Source: Vitter, "Random sampling with a reservoir", ACM TOMS 1985, algorithm R.
     """
@@ -184,11 +174,10 @@ class Reservoir(Memory):
         self.counting = counting
         self.n_seen = 0
 
-    def offer(self, batch: Batch, generator: torch.Generator) -> set[int]:
-        """Offers each image of the batch; call it once for each image, not once in each epoch.
+    def offer(self, batch: Batch, generator: Generator) -> set[int]:
+        """Offers each image of the batch, and returns the slots that were written.
 
-        Returns:
-            The slots that were written.
+        Call it once for each image, not once in each epoch.
         """
         written = set()
         count = len(batch.labels)
@@ -209,12 +198,8 @@ class Balanced(Memory):
     """GDumb's greedy balanced sampler over the groups (domain, class).
 
     It takes an image while the image's group holds fewer than capacity / number of groups; when the memory is full, a
-    random image of the largest group makes room.
-
-    Args:
-        capacity, packing: as `Memory`.
-        by: "domain-and-class", or "class" as in the original, where two groups of half the slots are soon full and
-            nothing comes in any more.
+    random image of the largest group makes room. With `by` "class", as in the original, two groups of half the slots
+    are soon full, and nothing comes in any more.
 
     Source: Prabhu, Torr & Dokania, "GDumb", ECCV 2020, algorithm 1.
     """
@@ -223,7 +208,7 @@ class Balanced(Memory):
         super().__init__(capacity, packing)
         self.by = by
 
-    def offer(self, batch: Batch, generator: torch.Generator) -> None:
+    def offer(self, batch: Batch, generator: Generator) -> None:
         """Offers each image of the batch, in order."""
         factor = 2 if self.by == "domain-and-class" else 0
         groups = (factor * self.domains + self.labels)[: self.size].tolist()  # one for each slot in use
@@ -246,12 +231,7 @@ class Balanced(Memory):
 def herding(features: Tensor, count: int) -> Tensor:
     """Chooses exemplars one by one, so that their mean stays as close as possible to the mean of all.
 
-    Args:
-        features: L2-normalised, shape (N, D).
-        count: how many to choose; at most N are chosen.
-
-    Returns:
-        int64 indices, shape (min(count, N),), the most important first.
+    Of L2-normalised features, shape (N, D), it gives int64 indices, shape (min(count, N),), the most important first.
 
     Source: Rebuffi et al., "iCaRL", CVPR 2017, algorithm 4, equation (4); Welling, ICML 2009.
 
@@ -275,16 +255,12 @@ def herding(features: Tensor, count: int) -> Tensor:
 def retrieve_random(
     memory: Memory,
     count: int,
-    generator: torch.Generator,
+    generator: Generator,
     *,
     exclude_domain: int | None = None,
     exclude_slots: Collection[int] = (),
 ) -> Tensor:
-    """Draws up to `count` different slots at random, except excluded slots and those of an excluded domain.
-
-    Returns:
-        int64 slots, shape (n,) with n = 0 when nothing is eligible.
-    """
+    """Draws up to `count` different slots, int64, at random, except excluded slots and those of an excluded domain."""
     eligible = torch.arange(memory.size)
     if exclude_domain is not None:
         eligible = eligible[memory.domains[: memory.size] != exclude_domain]
@@ -305,7 +281,7 @@ def mir_ranking(
     moving: bool = False,
     gradients: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Orders candidates by how much a virtual step on the incoming batch would raise their loss.
+    """Orders candidates by how much a virtual step on the incoming batch would raise their loss, the most first.
 
     The virtual step is plain SGD, theta' = theta - lr * gradient of the incoming mean loss. The gradient is computed in
     training mode; candidates are scored with BatchNorm's running statistics. Neither the network nor its statistics
@@ -313,17 +289,13 @@ def mir_ranking(
 
     Args:
         network: in training mode.
-        incoming, candidates: spectra, shapes (n, C, H, W) and (c, C, H, W).
-        labels, candidate_labels: int64, shapes (n,) and (c,).
+        incoming, candidates: spectra, shapes (n, C, H, W) and (c, C, H, W); their labels are int64, (n,) and (c,), as
+            is the order, (c,).
         lr: the learning rate of the virtual step.
         moving: scores candidates in training mode, as the original does, which moves the network's statistics.
         gradients: of the incoming mean loss, one for each parameter; None computes them.
 
-    Returns:
-        int64, shape (c,), the candidate whose loss rises most first.
-
-    Source: Aljundi et al., "Online continual learning with maximally interfered retrieval", NeurIPS 2019,
-    section 3.1.
+    Source: Aljundi et al., "Online continual learning with maximally interfered retrieval", NeurIPS 2019, section 3.1.
     """
     parameters = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
     if gradients is None:

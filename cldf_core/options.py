@@ -10,6 +10,7 @@ The variant "paper" takes the defaults of the fields, the variant "original" tho
 Each difference is an option of its own. Source: methods.md sections 2 to 4 and 6.
 """
 
+import contextlib
 import difflib
 import types
 import typing
@@ -32,11 +33,8 @@ class OptionError(UserError):
 
 def _number(value: object) -> object:
     """YAML reads 1e-3 as text; an option that is a number takes it as one."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
+    with contextlib.suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
     return value
 
 
@@ -139,20 +137,16 @@ class ICaRLOptions(ReservoirOptions):
     verdict: Literal["nearest-mean", "linear"] = Field("nearest-mean", description="iCaRL: what gives the verdict")
 
     def problems(self) -> Iterator[str]:
-        """As of all options, and iCaRL's own rules."""
+        """Adds iCaRL's own rules."""
         yield from super().problems()
         if self.icarl_heads == "shared" and self.distil:
-            yield (
-                "distil is True; allowed with shared heads: False, since the old network's outputs would leave none "
-                "for the labels"
-            )
+            why = "the old network's outputs would leave none for the labels"
+            yield f"distil is True; allowed with shared heads: False, since {why}"
         if self.exemplars == "reservoir" and self.rehearsal == "all":
             yield "rehearsal is 'all'; allowed with exemplars from a reservoir: batch"
         if self.memory < (least := 2 * len(self.stream)):
-            yield (
-                f"memory is {self.memory}; allowed for iCaRL: at least one image for each class, {least} for a stream "
-                f"of {len(self.stream)} domains"
-            )
+            classes = f"one image for each class, {least} for a stream of {len(self.stream)} domains"
+            yield f"memory is {self.memory}; allowed for iCaRL: at least {classes}"
 
 
 class GDumbOptions(Options):
@@ -172,7 +166,7 @@ class GDumbOptions(Options):
     clip: Number = Field(10.0, gt=0, le=1e6, description="GDumb: largest norm of a gradient")
 
     def problems(self) -> Iterator[str]:
-        """As of all options, and GDumb's own rules."""
+        """Adds GDumb's own rules."""
         yield from super().problems()
         if self.memory_schedule == "warm-restarts" and self.memory_epochs & (self.memory_epochs - 1):
             yield f"memory_epochs is {self.memory_epochs}; allowed: a power of two (whole cycles of warm restarts)"
@@ -215,18 +209,15 @@ class MIROptions(EROptions):
 
 # The options of each agent; `agents.register` adds more agents.
 AGENTS: dict[str, type[Options]] = {
-    "separate": Options,
-    "sequential": Options,
-    "joint": Options,
+    **dict.fromkeys(("separate", "sequential", "joint"), Options),
     "icarl": ICaRLOptions,
     "gdumb": GDumbOptions,
     "lwf": LwFOptions,
     "er": EROptions,
     "mir": MIROptions,
 }
-FIELDS = {
-    name: field for kind in AGENTS.values() for name, field in kind.model_fields.items()
-}  # by name, of all agents
+# Every option of any agent, by name.
+FIELDS = {name: field for kind in AGENTS.values() for name, field in kind.model_fields.items()}
 
 _STREAM: dict[str, Any] = {
     **{"size": 224, "plane": "full", "precision": "float32", "crop": "top-left", "channels": "BGR"},
@@ -238,20 +229,17 @@ _BASELINE = {**_STREAM, "schedule": "restarted", "order": "fixed"}
 _CONTINUAL = {**_STREAM, "schedule": "constant", "chunks": 10, "drop_last": True}
 _RESERVOIR = {**_CONTINUAL, "memory": 5000, "offers": "every-epoch", "reservoir_count": "batch"}
 _REPLAY = {**_RESERVOIR, "replay": 10, "replay_passes": "separate", "replay_from": "all"}
+_ICARL = {"icarl_heads": "shared", "distil": False, "rehearsal": "batch", "exemplars": "reservoir", "verdict": "linear"}
+_GDUMB = {
+    **{"memory": 3000, "memory_epochs": 10, "memory_lr": 0.1, "memory_batch": 10, "memory_schedule": "constant"},
+    **{"memory_momentum": 0.0, "memory_weight_decay": 0.0},
+    **{"gdumb_groups": "class", "refit": "continued", "refit_after": "chunk"},
+}
 # What the original's code takes for the options that are not given, agent by agent.
 ORIGINAL: dict[str, dict[str, Any]] = {
-    "separate": _BASELINE,
-    "sequential": _BASELINE,
-    "joint": _BASELINE,
-    "icarl": {
-        **{**_RESERVOIR, "icarl_heads": "shared", "distil": False},
-        **{"rehearsal": "batch", "exemplars": "reservoir", "verdict": "linear"},
-    },
-    "gdumb": {
-        **{**_CONTINUAL, "memory": 3000, "memory_epochs": 10, "memory_lr": 0.1, "memory_batch": 10},
-        **{"gdumb_groups": "class", "refit": "continued", "refit_after": "chunk"},
-        **{"memory_schedule": "constant", "memory_momentum": 0.0, "memory_weight_decay": 0.0},
-    },
+    **dict.fromkeys(("separate", "sequential", "joint"), _BASELINE),
+    "icarl": {**_RESERVOIR, **_ICARL},
+    "gdumb": {**_CONTINUAL, **_GDUMB},
     "lwf": {**_CONTINUAL, "kd_weight": "chunks", "teacher_after": "chunk", "teacher_mode": "train"},
     "er": _REPLAY,
     "mir": {**_REPLAY, "candidates": 50, "virtual_lr": 0.1, "mir_statistics": "moving"},
@@ -268,8 +256,8 @@ def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where
     """The options of the agent that the values name, each checked against its type and range.
 
     Args:
-        values: option names and their values; what is not given keeps the variant's default. Options that only
-            other agents have are checked and left out.
+        values: option names and their values; what is not given keeps the variant's default. Options that only other
+            agents have are checked and left out.
         names: the options that are allowed here; None allows all.
         where: what the values came from, for the message.
 

@@ -20,7 +20,6 @@ class StepResult:
     """What one step resulted in.
 
     Attributes:
-        step: the step that was trained.
         logits: for each test set, the logit of fake of each image, float64 (N,).
         losses: mean training loss of each epoch; NaN where an agent has none.
         seconds: of training and testing.
@@ -35,15 +34,7 @@ class StepResult:
 
 
 def score_samples(score: Callable[[Tensor], np.ndarray], samples: Samples) -> np.ndarray:
-    """Logits of fake of samples of any number, which are read part by part.
-
-    Args:
-        score: turns spectra into logits, such as `Agent.score`.
-        samples: whose labels do not matter.
-
-    Returns:
-        float64, shape (N,).
-    """
+    """Logits of fake, float64 (N,), of samples of any number, read part by part; `score` is such as `Agent.score`."""
     return np.concatenate([np.empty(0), *map(score, samples.parts())])
 
 
@@ -58,19 +49,16 @@ def train_and_test(
 ) -> Iterator[StepResult]:
     """Trains the agent step by step; tests it on every set after the last chunk of each domain.
 
+    It yields one `StepResult` per step; `logits` is empty after a chunk that is not its domain's last.
+
     Args:
-        agent: the learner.
         steps: from `stream.make_steps`.
         tests: name and images of each test set.
         seed: of the order of images.
         after: how many steps were done before; the agent's state is the one after them.
         advance: called after each batch with the agent, domain and epoch in words, to move a progress bar.
-
-    Yields:
-        One `StepResult` per step; `logits` is empty after a chunk that is not its domain's last.
     """
-    todo = steps[after:]
-    for step in todo:
+    for step in steps[after:]:
         started, images = time.perf_counter(), agent.images
         training = agent.begin_step(step)
         losses: list[list[float]] = [[] for _ in range(training.epochs)]
@@ -80,10 +68,5 @@ def train_and_test(
                 advance(f"{agent.options.agent}: {step.name}, epoch {batch.epoch + 1}")
         agent.end_step(step)
         logits = {name: score_samples(agent.score, samples) for name, samples in tests.items()} if step.last else {}
-        yield StepResult(
-            step,
-            logits,
-            [float(np.mean(epoch)) if epoch else float("nan") for epoch in losses],
-            time.perf_counter() - started,
-            agent.images - images,
-        )
+        means = [float(np.mean(epoch)) if epoch else float("nan") for epoch in losses]
+        yield StepResult(step, logits, means, time.perf_counter() - started, agent.images - images)

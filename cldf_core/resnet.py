@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from cldf_core.options import UserError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from torchvision.models import ResNet
 
 NETWORKS = ("slim", "resnet18", "resnet34", "resnet50")
-FARTHEST = 4.0  # the largest squared distance of two unit vectors
 
 
 class NoWeights(UserError, FileNotFoundError):
@@ -33,8 +32,9 @@ class NoWeights(UserError, FileNotFoundError):
 
 
 class Norm(nn.BatchNorm2d):
-    """BatchNorm that also takes a single small image: its one value per channel has no variance, so the
-    running statistics stand in and stay as they are. Otherwise torch's.
+    """BatchNorm that also takes a single small image.
+
+    Its one value per channel has no variance, so the running statistics stand in and stay as they are.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -45,12 +45,9 @@ class Norm(nn.BatchNorm2d):
 
 
 class Network(nn.Module):
-    """A body that turns spectra into features, and a linear head on top.
+    """A body that turns spectra (N, 3, H, W) into features (N, feature_size), and a linear head on top.
 
-    Args:
-        body: maps (N, 3, H, W) to (N, feature_size).
-        feature_size: number of features.
-        outputs: of the head; output 0 = real, 1 = fake (iCaRL: 2d and 2d + 1 for domain d).
+    Output 0 of the head means real, 1 fake (iCaRL: 2d and 2d + 1 for domain d).
 
     Attributes:
         means: of iCaRL's classes, unit vectors, float64, shape (outputs, feature_size), a row of NaN where a class
@@ -87,9 +84,9 @@ class Network(nn.Module):
         features = self.unit_features(spectra)
         nearest = []
         for means in (self.means[::2], self.means[1::2]):
-            there = means[~means.isnan().any(1)]
-            far = torch.full((len(features),), FARTHEST, dtype=torch.float64)
-            nearest.append(torch.cdist(features, there).square().min(1).values if len(there) else far)
+            known = means[~means.isnan().any(1)]
+            farthest = features.new_full((len(features),), 4.0)  # the squared distance of opposite unit vectors
+            nearest.append(torch.cdist(features, known).square().min(1).values if len(known) else farthest)
         return nearest[0] - nearest[1]
 
     def score(self, spectra: Tensor, *, mixed_precision: bool = False) -> np.ndarray:
@@ -108,7 +105,7 @@ class Network(nn.Module):
         with torch.no_grad():
             first.copy_(first.flip(1))
 
-    def grow_head(self, outputs: int, generator: torch.Generator) -> None:
+    def grow_head(self, outputs: int, generator: Generator) -> None:
         """Adds outputs to the head, drawn as torch draws those of a new one; the old ones stay as they are."""
         old = self.head
         bound = old.in_features**-0.5
@@ -126,17 +123,15 @@ def build_network(
     outputs: int = 2,
     width: int = 24,
     weights: str | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Network:
-    """A network for spectra or images of 3 channels.
+    """A network of NETWORKS for spectra or images of 3 channels, with so many outputs of its head.
 
     Args:
-        name: "slim", "resnet18", "resnet34" or "resnet50".
-        outputs: of the head.
-        width: channels of the slim network's first stage; each of its four stages is one block,
-            twice as wide as the one before.
-        weights: None for random weights, "imagenet" for torchvision's, or the path of a
-            .safetensors, .pt or .pth file with a torchvision state dict. The head stays random.
+        width: channels of the slim network's first stage; each of its four stages is one block, twice as wide as the
+            one before.
+        weights: None for random weights, "imagenet" for torchvision's, or the path of a .safetensors, .pt or .pth file
+            with a torchvision state dict. The head stays random.
         generator: draws the seed of the random weights; without one they come from torch's global generator.
 
     Raises:
@@ -195,9 +190,9 @@ def _slim(width: int) -> ResNet:
 
 def _load_body(body: ResNet, name: str, weights: str) -> None:
     if weights == "imagenet":
-        try:
-            from torchvision import models
+        from torchvision import models
 
+        try:
             state = models.get_model_weights(name)["DEFAULT"].get_state_dict(progress=False)
         except OSError as error:
             raise NoWeights(
@@ -211,14 +206,12 @@ def _load_body(body: ResNet, name: str, weights: str) -> None:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
         state = state.get("state_dict", state)
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    unfit = f"weights is {weights!r}, which does not fit {name}"
     try:
         result = body.load_state_dict(state, strict=False)
     except RuntimeError as error:
         last = str(error).splitlines()[-1].strip()
-        raise ValueError(f"weights is {weights!r}, which does not fit {name}: {last}") from error
+        raise ValueError(f"{unfit}: {last}") from error
     missing = [key for key in result.missing_keys if not key.startswith("fc.")]
     if missing or result.unexpected_keys:
-        raise ValueError(
-            f"weights is {weights!r}, which does not fit {name}: "
-            f"{len(missing)} entries missing, {len(result.unexpected_keys)} unknown"
-        )
+        raise ValueError(f"{unfit}: {len(missing)} entries missing, {len(result.unexpected_keys)} unknown")

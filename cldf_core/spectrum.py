@@ -1,8 +1,8 @@
 """From images to the log-magnitude spectra that the network reads.
 
-The formula is that of Zhang, Karaman & Chang (WIFS 2019), section 4, as methods.md section 2 writes it
-down. The plane of a real image is point-symmetric, so all work is done on the H x (W/2 + 1) columns
-of the real FFT; the full plane is mirrored from them.
+The formula is that of Zhang, Karaman & Chang (WIFS 2019), section 4, as methods.md section 2 writes it down. The plane
+of a real image is point-symmetric, so all work is done on the H x (W/2 + 1) columns of the real FFT; the full plane is
+mirrored from them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,9 @@ _BLOCK = 1 << 18  # pixels handled at once: a block and its intermediates stay i
 
 
 def frequency_radius(height: int, width: int, plane: Plane = "half") -> np.ndarray:
-    """Distance from the zero frequency, r = max(|fx|, |fy|), as a fraction of Nyquist.
+    """Distance from the zero frequency, r = max(|fx|, |fy|), as a fraction of Nyquist, for an even height and width.
 
-    Args:
-        height, width: of the image, both even.
-        plane: which columns.
-
-    Returns:
-        float64, shape (H, W/2 + 1) or (H, W), values in [0, 1]; unshifted, like the spectra.
+    It is float64 in [0, 1], shape (H, W/2 + 1) or (H, W), unshifted like the spectra.
     """
     fy = np.abs(np.fft.fftfreq(height)) * 2
     fx = np.fft.rfftfreq(width) * 2 if plane == "half" else np.abs(np.fft.fftfreq(width)) * 2
@@ -43,9 +38,7 @@ def frequency_radius(height: int, width: int, plane: Plane = "half") -> np.ndarr
 
 
 def band_mask(height: int, width: int, band: Band, plane: Plane = "half") -> np.ndarray:
-    """True where a frequency belongs to the band: low r < 0.53 <= mid < 0.81 <= high.
-
-    Source: methods.md section 2.
+    """True where a frequency belongs to the band: low r < 0.53 <= mid < 0.81 <= high (methods.md section 2).
 
     Raises:
         ValueError: an unknown band; the message lists the known ones.
@@ -58,14 +51,7 @@ def band_mask(height: int, width: int, band: Band, plane: Plane = "half") -> np.
 
 
 def mirror(half: np.ndarray) -> np.ndarray:
-    """The full plane of a real image from its half: value(-f) = value(f).
-
-    Args:
-        half: shape (..., H, W/2 + 1), W even.
-
-    Returns:
-        Same dtype, shape (..., H, W).
-    """
+    """The full plane (..., H, W), W even, of a real image from its half (..., H, W/2 + 1): value(-f) = value(f)."""
     columns = half.shape[-1]
     full = np.empty((*half.shape[:-1], 2 * (columns - 1)), half.dtype)
     full[..., :columns] = half
@@ -77,12 +63,7 @@ def mirror(half: np.ndarray) -> np.ndarray:
 def log_magnitude(images: np.ndarray, *, dtype: type = np.float32) -> np.ndarray:
     """m = ln(|FFT2(x)| + 1e-3) of pixels scaled to [0, 1], half plane, not scaled further.
 
-    Args:
-        images: uint8, shape (N, C, H, W), H and W even.
-        dtype: float32 or float64, the precision of every step.
-
-    Returns:
-        dtype, shape (N, C, H, W/2 + 1).
+    Of images uint8 (N, C, H, W), H and W even, it is (N, C, H, W/2 + 1), in `dtype` like every step.
     """
     return np.log(_magnitude(_checked(images), dtype))
 
@@ -98,15 +79,13 @@ def log_spectrum(
     Args:
         images: uint8, shape (N, C, H, W), H and W even; an array or a tensor.
         plane: "half" keeps the W/2 + 1 columns of the real FFT, "full" mirrors them.
-        band: "full", "low", "mid" or "high".
         dtype: np.float32, or np.float64 for reference values.
 
     Returns:
         dtype, shape (N, C, H, W/2 + 1) or (N, C, H, W); a tensor where a tensor came in.
 
     Raises:
-        ValueError: images is not uint8 or not (N, C, H, W) with even H and W, or an unknown plane
-            or band; the message quotes what was received.
+        ValueError: another dtype or shape, an unknown plane or band; the message quotes what was received.
 
     Source: Zhang, Karaman & Chang, WIFS 2019, section 4; methods.md section 2.
 
@@ -164,14 +143,9 @@ class InputSpec:
     def network_input(self, crops: np.ndarray) -> np.ndarray:
         """What the network reads: the spectrum, or with feature "image" pixels scaled to [-1, 1].
 
-        Computed in float64 for precision "float32", else in float32: single-precision FFTs are 1e-4 and more off
-        the formula, which only the rounding to float16 hides.
-
-        Args:
-            crops: uint8, shape (N, 3, size, size).
-
-        Returns:
-            float16 or float32, shape (N, *shape).
+        Of crops uint8 (N, 3, size, size) it is float16 or float32 (N, *shape). For precision "float32" it is computed
+        in float64, else in float32: single-precision FFTs are 1e-4 and more off the formula, which only the rounding
+        to float16 hides.
         """
         dtype = np.float64 if self.precision == "float32" else np.float32
         if self.feature == "image":
@@ -202,12 +176,9 @@ def _magnitude(pixels: np.ndarray, dtype: type) -> np.ndarray:
 def _log_percentiles(flat: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """ln of the 5th and 95th percentile over the full plane, from the values of its half.
 
-    In the full plane the values of columns 0 and W/2 occur once, the others twice. So the k-th
-    smallest of the full plane lies among places k/2 .. (k + 2H)/2 of the sorted half: only these few
-    are sorted. The logarithm is monotonic, so ranks are taken before it.
-
-    Args:
-        flat: positive, shape (planes, H * (W/2 + 1)).
+    `flat` is positive, shape (planes, H * (W/2 + 1)). In the full plane the values of columns 0 and W/2 occur once, the
+    others twice. So the k-th smallest of the full plane lies among places k/2 .. (k + 2H)/2 of the sorted half: only
+    these few are sorted. The logarithm is monotonic, so ranks are taken before it.
     """
     total = height * width
     singles = np.sort(flat.reshape(len(flat), height, -1)[:, :, [0, -1]].reshape(len(flat), -1), axis=1)
@@ -224,8 +195,8 @@ def _log_percentiles(flat: np.ndarray, height: int, width: int) -> tuple[np.ndar
 def _sorted_part(values: np.ndarray, sample: np.ndarray, first: int, last: int) -> tuple[int, np.ndarray]:
     """The sorted values from at most place `first` to at least place `last`, and the place they begin at.
 
-    A sorted sample tells between which bounds they lie, within four standard deviations; where it was
-    wrong, everything is sorted.
+    A sorted sample tells between which bounds they lie, within four standard deviations; where it was wrong, everything
+    is sorted.
     """
     last = min(last, len(values) - 1)
     share = np.array([first, last]) / len(values)

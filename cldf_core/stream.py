@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 PART = 64  # spectra scored at once: activations of more do not stay in the processor's cache
@@ -34,9 +35,8 @@ class Samples:
     Attributes:
         arrays: each of shape (n_i, C, H, W), for example memory-mapped files, or packed memories.
         where: int64 (N, 2), for each sample the array and the row in it.
-        labels: int64 (N,), 0 = real, 1 = fake.
-        domains: int64 (N,), the place of each sample's domain in the stream.
-        numbers: int64 (N,), one number per image, unique over the stream.
+        labels, domains, numbers: int64 (N,): 0 = real and 1 = fake; the domain's place in the stream; a number that
+            is the image's own in the stream.
     """
 
     arrays: tuple[Rows, ...]
@@ -49,18 +49,18 @@ class Samples:
     def from_array(
         cls,
         spectra: np.ndarray,
-        labels: Sequence[int] | np.ndarray,
+        labels: ArrayLike,
         domain: int = 0,
         first_number: int = 0,
-        rows: np.ndarray | None = None,
+        rows: ArrayLike | None = None,
     ) -> Samples:
         """Samples of one domain: some rows of one array, by default all."""
         rows = np.arange(len(spectra)) if rows is None else np.asarray(rows, np.int64)
-        labels = np.asarray(labels, np.int64)
-        if len(labels) != len(rows):
-            raise ValueError(f"{len(labels)} labels for {len(rows)} spectra")
+        classes = np.asarray(labels, np.int64)
+        if len(classes) != len(rows):
+            raise ValueError(f"{len(classes)} labels for {len(rows)} spectra")
         where = np.stack([np.zeros(len(rows), np.int64), rows], axis=1)
-        return cls((spectra,), where, labels, np.full(len(rows), domain), first_number + np.arange(len(rows)))
+        return cls((spectra,), where, classes, np.full(len(rows), domain), first_number + np.arange(len(rows)))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,6 +73,11 @@ class Samples:
         where = np.concatenate([self.where, other.where + [len(self.arrays), 0]])
         parts = [(getattr(self, n), getattr(other, n)) for n in ("labels", "domains", "numbers")]
         return Samples(self.arrays + other.arrays, where, *(np.concatenate(part) for part in parts))
+
+    def batch(self, epoch: int = 0) -> Batch:
+        """Reads all samples as one batch."""
+        labels, domains, numbers = map(torch.from_numpy, (self.labels, self.domains, self.numbers))
+        return Batch(self.read(), labels, domains, numbers, epoch)
 
     def by_class(self) -> dict[int, np.ndarray]:
         """Indices of each class 2 * domain + label that occurs, in the samples' order."""
@@ -113,15 +118,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """One chunk of one domain.
+    """One chunk of one domain, and how it is trained on.
 
     Attributes:
-        index: place of the domain in the stream, from 0.
+        index, chunk: place of the domain in the stream, and of the chunk in the domain, from 0.
         name: of the domain; in joint training, of the newest one.
-        chunk: place of the chunk in the domain, from 0.
         last: whether it is the domain's last chunk, after which everything is tested.
-        samples: the training images.
-        epochs, batch_size: of the training.
         drop_last: leaves a last, incomplete batch out of every epoch.
         fixed_order: takes the samples as they lie, in every epoch.
     """
@@ -148,15 +150,7 @@ class Step:
         for epoch in range(self.epochs):
             order = np.arange(len(self.samples)) if self.fixed_order else rng.permutation(len(self.samples))
             for start in range(0, self.updates // self.epochs * self.batch_size, self.batch_size):
-                chosen = order[start : start + self.batch_size]
-                part = self.samples[chosen]
-                yield Batch(
-                    part.read(),
-                    torch.from_numpy(part.labels),
-                    torch.from_numpy(part.domains),
-                    torch.from_numpy(part.numbers),
-                    epoch,
-                )
+                yield self.samples[order[start : start + self.batch_size]].batch(epoch)
 
 
 def make_steps(
@@ -176,8 +170,7 @@ def make_steps(
         domains: name and training images of each domain, in the stream's order; or several versions of the
             same images, of which chunk c sees version c (and the first again after the last).
         epochs, batch_size, drop_last, fixed_order: of every step.
-        chunks: parts of (nearly) equal size that each domain is cut into, after a seeded shuffle.
-        seed: of that shuffle.
+        chunks: parts of (nearly) equal size that each domain is cut into, after a shuffle that `seed` decides.
         joint: step t holds the union of domains 1..t instead of domain t alone.
 
     Raises:
@@ -185,12 +178,11 @@ def make_steps(
     """
     steps = []
     union: list[Samples] = []
-    for index, (name, given) in enumerate(domains):
-        versions = [given] if isinstance(given, Samples) else list(given)
-        if len(versions[0]) < chunks or not len(versions[0]):
+    for index, (name, images) in enumerate(domains):
+        versions = [images] if isinstance(images, Samples) else list(images)
+        if (count := len(versions[0])) < (least := max(chunks, 1)):
             raise ValueError(
-                f"domain {name!r} has {len(versions[0])} training images; needed: at least "
-                f"{max(chunks, 1)}, one for each chunk"
+                f"domain {name!r} has {count} training images; needed: at least {least}, one for each chunk"
             )
         union = [a + b for a, b in zip(union, versions, strict=True)] if union and joint else versions
         order = np.random.default_rng([seed, index]).permutation(len(union[0]))

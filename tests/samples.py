@@ -19,7 +19,7 @@ from cldf_core.data.layouts.recognition import DetectedLayout
 from cldf_core.options import Options, checked
 from cldf_core.resnet import Network
 from cldf_core.spectrum import InputSpec
-from cldf_core.stream import Batch, Samples
+from cldf_core.stream import Samples
 
 DOMAINS = ("first", "second", "third", "unseen")
 
@@ -124,17 +124,6 @@ def random_scores(
     ]
     frame = pd.DataFrame(rows, columns=["step", "domain", "split", "image", "group", "label", "score"])
     return frame.assign(logit=0.0)
-
-
-def as_batch(samples: Samples, epoch: int = 0) -> Batch:
-    """All samples in one batch."""
-    return Batch(
-        samples.read(),
-        torch.from_numpy(samples.labels),
-        torch.from_numpy(samples.domains),
-        torch.from_numpy(samples.numbers),
-        epoch,
-    )
 
 
 def same(a: Any, b: Any) -> bool:

@@ -11,7 +11,6 @@ from scipy import stats
 from torch.nn import functional as F
 
 from cldf_core.buffers import (
-    BLOCK,
     Balanced,
     Exemplars,
     Memory,
@@ -25,8 +24,8 @@ from cldf_core.buffers import (
 from cldf_core.options import checked
 from cldf_core.resnet import build_network
 from cldf_core.spectrum import log_spectrum, mirror
-from cldf_core.stream import Batch, Samples
-from samples import as_batch, random_samples, same
+from cldf_core.stream import PART, Batch, Samples
+from samples import random_samples, same
 
 SHAPE = (1, 2, 2)
 
@@ -277,7 +276,7 @@ def worn_network() -> torch.nn.Module:
     torch.manual_seed(0)
     network = build_network("slim", width=8).train()
     for k in range(5):
-        network(as_batch(random_samples(8, 1, seed=k)).spectra)
+        network(random_samples(8, 1, seed=k).batch().spectra)
     return network
 
 
@@ -286,7 +285,7 @@ def worn_network() -> torch.nn.Module:
 def test_mir_ranks_by_the_rise_of_the_loss(lr, moving):
     """The reference: a copy takes a real step; both give their losses, in training mode when statistics move."""
     network = worn_network()
-    incoming, candidates = as_batch(random_samples(6, 1)), as_batch(random_samples(15, 0, seed=4))
+    incoming, candidates = random_samples(6, 1).batch(), random_samples(15, 0, seed=4).batch()
     before = {k: v.clone() for k, v in network.state_dict().items()}
     unmoved, stepped = copy.deepcopy(network), copy.deepcopy(network)
     F.cross_entropy(stepped(incoming.spectra), incoming.labels).backward()
@@ -469,7 +468,7 @@ def test_a_memory_gives_back_what_it_was_given_in_each_packing(kind, packing):
     if kind is Exemplars:
         memory.replace(samples)
     else:
-        memory.offer(as_batch(samples), generator(0))
+        memory.offer(samples.batch(), generator(0))
     assert memory.spectra.dtype == (torch.uint8 if packing == "image" else torch.float16)
     back = memory.take(torch.tensor([3, 3, 0]))
     assert back.spectra.dtype == torch.float32
@@ -489,7 +488,7 @@ def test_a_memory_gives_back_what_it_was_given_in_each_packing(kind, packing):
 @pytest.mark.parametrize("packing", PACKINGS)
 def test_a_memory_can_be_replaced_by_its_own_samples(packing):
     # More than one block, and in reverse: what is written must not be read again.
-    count = BLOCK + 7
+    count = PART + 7
     samples = of_packing(count, packing)
     memory = Memory(count + 3, packing)
     memory.replace(samples)
@@ -508,7 +507,7 @@ def test_a_state_holds_the_slots_in_use_only_and_is_a_copy(kind, packing):
     if kind is Exemplars:
         memory.replace(samples)
     else:
-        memory.offer(as_batch(samples), generator(0))
+        memory.offer(samples.batch(), generator(0))
     state = memory.state_dict()
     assert len(state["spectra"]) == 4
     assert state["spectra"].untyped_storage().nbytes() == memory.nbytes == state["spectra"].nbytes
@@ -520,7 +519,7 @@ def test_a_state_holds_the_slots_in_use_only_and_is_a_copy(kind, packing):
     assert len(other) == 4
     torch.testing.assert_close(other.samples().read(), samples.read(), rtol=0, atol=1e-6)
     if kind is not Exemplars:  # there is room for more
-        other.offer(as_batch(of_packing(6, packing, first_number=4)), generator(0))
+        other.offer(of_packing(6, packing, first_number=4).batch(), generator(0))
         assert other.numbers[:10].tolist() == list(range(10))
     other.load_state_dict(empty)
     assert (len(other), other.nbytes) == (0, 0)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cldf_core.stream import Samples, make_steps
-from samples import as_batch, random_samples
+from samples import random_samples
 
 
 def stream(*counts: int, **kwargs):
@@ -195,7 +195,7 @@ def test_samples_check_their_lengths():
 
 
 def test_batches_add_up_in_their_order():
-    a, b = (as_batch(random_samples(n, n, shape=(3, 4, 3), first_number=n), epoch=n) for n in (2, 3))
+    a, b = (random_samples(n, n, shape=(3, 4, 3), first_number=n).batch(epoch=n) for n in (2, 3))
     both = a + b
     assert torch.equal(both.spectra, torch.cat([a.spectra, b.spectra]))
     assert both.labels.tolist() == a.labels.tolist() + b.labels.tolist()

@@ -28,12 +28,9 @@ def build_agent(options: Options) -> Agent:
 
 
 def register(name: str, agent: type[Agent], options: type[Options] = Options) -> None:
-    """Makes an agent of one's own known under a name, until this Python ends; again under the same name replaces it.
+    """Makes an agent of one's own known by a name of the option `agent`, until this Python ends; again replaces it.
 
-    Args:
-        name: for the option `agent`.
-        agent: the class.
-        options: the model of its options: one of `cldf_core.options`, such as EROptions, or a subclass with more.
+    `options` is the model of its options: one of `cldf_core.options`, such as EROptions, or a subclass with more.
 
     Raises:
         ValueError: the name is that of one of our agents, or no name.

@@ -19,13 +19,11 @@ class Agent(GradientDescent):
     """Learns from a stream of steps and scores spectra; by itself, plain training with cross-entropy.
 
     A new agent overrides `begin_step`, `loss` (or `observe`) and `end_step`, and adds what it keeps besides a `memory`
-    to `state_dict` and `load_state_dict`.
-
-    Args:
-        options: the checked options of the run.
+    and a `teacher`, a copy of an earlier network, to `state_dict` and `load_state_dict`.
     """
 
     memory: Memory | None = None
+    teacher: Network | None = None
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -35,7 +33,7 @@ class Agent(GradientDescent):
         self.images = 0  # trained on so far, counting replayed ones and repeats
 
     def fresh_network(self, *, outputs: int = 2) -> Network:
-        """A network with new weights, drawn from the agent's own generator."""
+        """A network with new weights, drawn from the agent's generator."""
         o = self.options
         network = build_network(o.network, outputs=outputs, width=o.width, weights=o.weights, generator=self.generator)
         if o.channels == "BGR":  # reading BGR is reading RGB with these weights the other way round
@@ -76,24 +74,28 @@ class Agent(GradientDescent):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the agent's future depends on, as tensors, numbers and containers of them."""
+        kept: dict[str, Any] = {"network": self.network, "teacher": self.teacher, "memory": self.memory}
         # With one cycle a step the optimiser is a new one each time; only a lasting one is worth keeping.
-        lasting = self.optimiser if self.options.schedule == "constant" else None
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": lasting.state_dict() if lasting else None,
-            "generator": self.generator.get_state(),
-            "memory": self.memory.state_dict() if self.memory is not None else None,
-        }
+        kept["optimiser"] = self.optimiser if self.options.schedule == "constant" else None
+        states = {name: None if part is None else part.state_dict() for name, part in kept.items()}
+        return {**states, "means": self.network.means, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned, of an agent made with the same options."""
-        self.network.load_state_dict(state["network"])
+        self.network = self._restored(state["network"])
+        self.network.means = state["means"]
+        self.teacher = self._restored(state["teacher"]).eval() if state["teacher"] else None
         if state["optimiser"] is not None:
             self.optimiser = new_optimiser(self.options, self.network)
             self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
         if self.memory is not None:
             self.memory.load_state_dict(state["memory"])
+
+    def _restored(self, state: Mapping[str, Tensor]) -> Network:
+        network = self.fresh_network(outputs=len(state["head.bias"]))  # iCaRL's heads grow
+        network.load_state_dict(state)
+        return network
 
     def to_device(self, spectra: Tensor) -> Tensor:
         """Spectra where the network is, channels last (faster convolutions)."""

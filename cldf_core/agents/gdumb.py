@@ -3,25 +3,19 @@
 from dataclasses import replace
 
 import torch
-from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from cldf_core.agents.base import Agent
 from cldf_core.buffers import Balanced, packing_of
 from cldf_core.options import GDumbOptions
-from cldf_core.resnet import Network
 from cldf_core.stream import Batch, Step
 
 
 def set_memory_lr(restarts: CosineAnnealingWarmRestarts, epoch: float) -> float:
-    """Sets GDumb's learning rate: one warm-up epoch at a tenth, then cosine cycles of 1, 2, 4, … epochs.
+    """Sets GDumb's learning rate and returns it: a warm-up epoch at a tenth, then cosine cycles of 1, 2, 4, … epochs.
 
-    Args:
-        restarts: torch's schedule, with T_0 = 1 and T_mult = 2.
-        epoch: the epochs done so far, with fractions; the warm-up epoch is the one from 0 to 1.
-
-    Returns:
-        The rate that was set.
+    `restarts` is torch's schedule with T_0 = 1 and T_mult = 2, `epoch` the epochs done so far, with fractions; the
+    warm-up epoch is the one from 0 to 1.
 
     Source: Prabhu, Torr & Dokania, ECCV 2020, section 4; Loshchilov & Hutter, "SGDR", ICLR 2017, equation (5).
     """
@@ -34,13 +28,12 @@ def set_memory_lr(restarts: CosineAnnealingWarmRestarts, epoch: float) -> float:
 class GDumb(Agent):
     """GDumb (Prabhu, Torr & Dokania, ECCV 2020).
 
-    While images arrive, only the greedy balanced sampler over (domain, class) works. After each domain
-    a new network is trained on the memory alone: SGD with momentum 0.9, cosine warm restarts
-    (`set_memory_lr`), clipped gradients. The paper's CutMix is left out, since spectra do not mix: a patch of
-    one plane pasted into another is no spectrum of any image.
+    While images arrive, only the greedy balanced sampler over (domain, class) works. After each domain a new network is
+    trained on the memory alone: SGD with momentum 0.9, cosine warm restarts (`set_memory_lr`), clipped gradients. The
+    paper's CutMix is left out, since spectra do not mix: a patch of one plane pasted into another is no spectrum.
 
-    Original: balanced over the two classes only, so that nothing comes in once the memory is full; after each
-    chunk the current network is trained on, at a constant learning rate.
+    Original: balanced over the two classes only, so that nothing comes in once the memory is full; after each chunk
+    the current network is trained on, at a constant learning rate.
     """
 
     options: GDumbOptions
@@ -64,26 +57,22 @@ class GDumb(Agent):
         if step.last or self.options.refit_after == "chunk":
             if self.options.refit == "fresh":
                 self.network = self.fresh_network()
-            self.fit(self.network, seed=int(torch.randint(2**31, (), generator=self.generator)))
+            self.fit(seed=int(torch.randint(2**31, (), generator=self.generator)))
 
-    def fit(self, network: Network, seed: int) -> None:
+    def fit(self, seed: int) -> None:
         """Trains the network on the memory."""
-        o = self.options
+        o, parameters = self.options, list(self.network.parameters())
         optimiser = torch.optim.SGD(
-            network.parameters(), lr=o.memory_lr, momentum=o.memory_momentum, weight_decay=o.memory_weight_decay
+            parameters, lr=o.memory_lr, momentum=o.memory_momentum, weight_decay=o.memory_weight_decay
         )
         restarts = CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=o.memory_lr_min)
-        if not len(self.memory):
-            return  # every batch was incomplete, and dropped
-        samples = self.memory.samples()
-        fitting = Step(0, "memory", 0, True, samples, o.memory_epochs, o.memory_batch, o.drop_last)
+        fitting = Step(0, "memory", 0, True, self.memory.samples(), o.memory_epochs, o.memory_batch, o.drop_last)
         batches = fitting.updates // o.memory_epochs
-        network.train()
+        self.network.train()
         for at, batch in enumerate(fitting.batches(seed)):
             if o.memory_schedule == "warm-restarts":
                 set_memory_lr(restarts, batch.epoch + at % batches / batches)
-            loss = F.cross_entropy(self.logits(batch.spectra, network), batch.labels.to(self.device))
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), o.clip)
+            self.cross_entropy(batch).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, o.clip)
             optimiser.step()

@@ -1,9 +1,7 @@
 """iCaRL: exemplars chosen by herding, distillation, and verdicts by the nearest mean."""
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,17 +10,15 @@ from torch.nn import functional as F
 from cldf_core.agents.base import Agent
 from cldf_core.buffers import Exemplars, Reservoir, packing_of, retrieve_random
 from cldf_core.options import ICaRLOptions
-from cldf_core.resnet import Network, evaluating
+from cldf_core.resnet import evaluating
 from cldf_core.stream import Batch, Samples, Step
 
 
 def icarl_loss(logits: Tensor, classes: Tensor, old_logits: Tensor | None) -> Tensor:
     """Sigmoid binary cross-entropy, summed over outputs, mean over the batch; the old network teaches old outputs.
 
-    Args:
-        logits: shape (N, outputs).
-        classes: int64, shape (N,), 2 * domain + label.
-        old_logits: of the old network, shape (N, old outputs); None in the first domain.
+    Logits are (N, outputs), the old network's (N, old outputs) or, in the first domain, None; classes are int64 (N,),
+    2 * domain + label.
 
     Source: Rebuffi et al., CVPR 2017, algorithm 3.
     """
@@ -52,7 +48,6 @@ class ICaRL(Agent):
             self.memory = Exemplars(options.memory, packing_of(options))
         else:
             self.memory = Reservoir(options.memory, packing_of(options), options.reservoir_count)
-        self.old: Network | None = None
         self.written: set[int] = set()  # slots that this chunk has filled
 
     def begin_step(self, step: Step) -> Step:
@@ -60,7 +55,7 @@ class ICaRL(Agent):
         new_domain = step.index > 0 and step.chunk == 0
         grown = new_domain and self.options.icarl_heads == "grown"
         if new_domain and self.options.distil:
-            self.old = copy.deepcopy(self.network).eval()
+            self.teacher = copy.deepcopy(self.network).eval()
         if grown:
             self.network.grow_head(2, self.generator)
         if len(self.memory) and self.options.rehearsal == "all":
@@ -82,7 +77,7 @@ class ICaRL(Agent):
         if self.options.rehearsal == "batch":
             slots = retrieve_random(self.memory, self.options.batch, self.generator, exclude_slots=self.written)
             batch = batch + self.memory.take(slots) if len(slots) else batch
-        old = self.evaluate(batch.spectra, self.old) if self.old is not None else None
+        old = self.evaluate(batch.spectra, self.teacher) if self.teacher else None
         classes = batch.labels + 2 * batch.domains * (self.options.icarl_heads == "grown")
         return icarl_loss(self.logits(batch.spectra), classes.to(self.device), old)
 
@@ -101,17 +96,3 @@ class ICaRL(Agent):
         """L2-normalised features of samples, float64, shape (N, D), on the CPU."""
         with torch.no_grad(), evaluating(self.network), self.precision:
             return torch.cat([self.network.unit_features(self.to_device(part)) for part in samples.parts()])
-
-    def state_dict(self) -> dict[str, Any]:
-        """The base's, the means and the old network."""
-        old = self.old.state_dict() if self.old else None
-        return {**super().state_dict(), "means": self.network.means, "old": old}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned, in networks whose heads have the size they had."""
-        if state["old"] is not None:
-            self.old = self.fresh_network(outputs=len(state["old"]["head.bias"])).eval()
-            self.old.load_state_dict(state["old"])
-        self.network = self.fresh_network(outputs=len(state["network"]["head.bias"]))
-        super().load_state_dict(state)
-        self.network.means = state["means"]

@@ -10,16 +10,13 @@ from torch.nn import functional as F
 
 from cldf_core.agents.base import Agent
 from cldf_core.options import LwFOptions
-from cldf_core.resnet import Network
 from cldf_core.stream import Batch, Step
 
 
 def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """T^2 times the cross-entropy between the softened outputs, mean over the batch.
+    """T^2 times the cross-entropy between the softened outputs, both (N, outputs), mean over the batch.
 
-    Args:
-        logits, teacher_logits: shape (N, outputs).
-        temperature: T; the factor T^2 keeps the gradient's size the same for every T.
+    The factor T^2 keeps the gradient's size the same for every temperature T.
 
     Source: Hinton, Vinyals & Dean 2015, section 2; Li & Hoiem, ECCV 2016, equation (2).
     """
@@ -31,18 +28,17 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float
 class LwF(Agent):
     """Learning without Forgetting (Li & Hoiem, ECCV 2016): L = CE(new) + lambda * KD.
 
-    No image is remembered. While a new domain is learned, the outputs on its images are also pulled
-    towards those of the teacher, the network as it was after the previous domain, in evaluation mode.
+    No image is remembered. While a new domain is learned, the outputs on its images are also pulled towards those of
+    the teacher, the network as it was after the previous domain, in evaluation mode.
 
-    Original: L = CE / (n + 1) + n / (n + 1) KD after n chunks; the teacher is the network after the previous
-    chunk, in training mode, so its BatchNorm statistics drift.
+    Original: L = CE / (n + 1) + n / (n + 1) KD after n chunks; the teacher is the network after the previous chunk, in
+    training mode, so its BatchNorm statistics drift.
     """
 
     options: LwFOptions
 
     def __init__(self, options: LwFOptions) -> None:
         super().__init__(options)
-        self.teacher: Network | None = None
         self.chunks = 0  # finished so far
 
     def loss(self, batch: Batch) -> Tensor:
@@ -51,16 +47,15 @@ class LwF(Agent):
         loss = F.cross_entropy(logits, batch.labels.to(self.device))
         if self.teacher is None:
             return loss
-        distillation = distillation_loss(logits, self._taught(batch.spectra, self.teacher), self.options.temperature)
+        if self.options.teacher_mode == "eval":
+            answers = self.evaluate(batch.spectra, self.teacher)
+        else:
+            with torch.no_grad():
+                answers = self.logits(batch.spectra, self.teacher.train())
+        distillation = distillation_loss(logits, answers, self.options.temperature)
         if self.options.kd_weight == "chunks":
             return loss / (self.chunks + 1) + (1 - 1 / (self.chunks + 1)) * distillation
         return loss + self.options.distillation * distillation
-
-    def _taught(self, spectra: Tensor, teacher: Network) -> Tensor:
-        with torch.no_grad():
-            if self.options.teacher_mode == "eval":
-                return self.evaluate(spectra, teacher)
-            return self.logits(spectra, teacher.train())
 
     def end_step(self, step: Step) -> None:
         """After a domain's last chunk (original: after every chunk) the network becomes the teacher."""
@@ -69,14 +64,10 @@ class LwF(Agent):
             self.teacher = copy.deepcopy(self.network).eval()
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, the teacher, and how many chunks there were."""
-        teacher = self.teacher.state_dict() if self.teacher else None
-        return {**super().state_dict(), "teacher": teacher, "chunks": self.chunks}
+        """The base's, and how many chunks there were."""
+        return {**super().state_dict(), "chunks": self.chunks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""
         super().load_state_dict(state)
         self.chunks = state["chunks"]
-        if state["teacher"] is not None:
-            self.teacher = copy.deepcopy(self.network).eval()
-            self.teacher.load_state_dict(state["teacher"])

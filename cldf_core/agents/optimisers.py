@@ -43,12 +43,10 @@ class GradientDescent:
 
 def new_optimiser(options: Options, network: nn.Module) -> optim.Optimizer:
     """The optimiser that the options name."""
-    o = options
+    o, weights = options, network.parameters()
     if o.optimiser == "adam":
-        return optim.Adam(network.parameters(), lr=o.lr, weight_decay=o.weight_decay)
-    return optim.SGD(
-        network.parameters(), lr=o.lr, momentum=o.momentum, dampening=o.dampening, weight_decay=o.weight_decay
-    )
+        return optim.Adam(weights, lr=o.lr, weight_decay=o.weight_decay)
+    return optim.SGD(weights, lr=o.lr, momentum=o.momentum, dampening=o.dampening, weight_decay=o.weight_decay)
 
 
 def new_schedule(options: Options, optimiser: optim.Optimizer, step: Step) -> optim.lr_scheduler.LRScheduler | None:
@@ -58,9 +56,8 @@ def new_schedule(options: Options, optimiser: optim.Optimizer, step: Step) -> op
     """
     if options.schedule == "one-cycle":
         # torch's one-cycle needs two updates to have a rise and a fall.
-        return optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=options.lr, total_steps=max(step.updates, 2), cycle_momentum=False
-        )
+        updates = max(step.updates, 2)
+        return optim.lr_scheduler.OneCycleLR(optimiser, options.lr, total_steps=updates, cycle_momentum=False)
     if options.lr_decay and step.updates:
         return optim.lr_scheduler.StepLR(optimiser, step.updates // step.epochs, gamma=1 - options.lr_decay)
     return None

@@ -11,11 +11,11 @@ from cldf_core.stream import Batch, Step
 class ER(Agent):
     """Experience replay (Chaudhry et al. 2019) from a reservoir.
 
-    Each incoming batch is joined with as many as `replay` random images of earlier domains, and one
-    mean loss is descended. Each image is offered to the reservoir once, in the first epoch.
+    Each incoming batch is joined with as many as `replay` random images of earlier domains, and one mean loss is
+    descended. Each image is offered to the reservoir once, in the first epoch.
 
-    Original: incoming and replayed images in two passes, whose gradients add up; the current chunk is replayed
-    too; an image is offered in every epoch; the reservoir counts by batches.
+    Original: incoming and replayed images in two passes, whose gradients add up; the current chunk is replayed too; an
+    image is offered in every epoch; the reservoir counts by batches.
     """
 
     options: EROptions
@@ -65,23 +65,19 @@ class ER(Agent):
 
     def retrieve(self, batch: Batch) -> Tensor:
         """Slots to replay with this batch, shape (up to `replay`,)."""
-        return self.random_slots(self.options.replay)
-
-    def random_slots(self, count: int) -> Tensor:
-        """Up to `count` slots at random that may be replayed."""
-        return retrieve_random(self.memory, count, self.generator, exclude_domain=self.excluded)
+        return retrieve_random(self.memory, self.options.replay, self.generator, exclude_domain=self.excluded)
 
 
 class MIR(ER):
     """Maximally interfered retrieval (Aljundi et al., NeurIPS 2019).
 
-    As ER, but of `candidates` random images those are replayed whose loss the incoming batch would
-    raise most. The virtual step uses the optimiser's learning rate of the moment. The mean loss is of two
-    passes, as in the authors' code (which adds two losses up): the gradient of the incoming batch serves the
-    virtual step and the update. So BatchNorm normalises the incoming and the replayed images by themselves.
+    As ER, but of `candidates` random images those are replayed whose loss the incoming batch would raise most. The
+    virtual step uses the optimiser's learning rate of the moment. The mean loss is of two passes, as in the authors'
+    code (which adds two losses up): the gradient of the incoming batch serves the virtual step and the update. So
+    BatchNorm normalises the incoming and the replayed images by themselves.
 
-    Original: as ER's, and the virtual step has a learning rate of its own; candidates are scored in training
-    mode, which moves BatchNorm's statistics.
+    Original: as ER's, and the virtual step has a learning rate of its own; candidates are scored in training mode,
+    which moves BatchNorm's statistics.
     """
 
     options: MIROptions
@@ -90,21 +86,15 @@ class MIR(ER):
         """The `replay` most interfered of the candidates."""
         o = self.options
         moving = o.mir_statistics == "moving"
-        slots = self.random_slots(o.candidates)
+        slots = retrieve_random(self.memory, o.candidates, self.generator, exclude_domain=self.excluded)
         if not len(slots) or (len(slots) <= o.replay and not moving):
             return slots  # nothing to choose from
         candidates = self.memory.take(slots)
-        # In two passes, the incoming one has left its gradients behind.
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        gradients = None
+        if o.replay_passes != "joined":  # in two passes, the incoming one has left its gradients behind
+            gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        new, old = ((self.to_device(part.spectra), part.labels.to(self.device)) for part in (batch, candidates))
         with self.precision:
-            ranking = mir_ranking(
-                self.network,
-                self.to_device(batch.spectra),
-                batch.labels.to(self.device),
-                self.to_device(candidates.spectra),
-                candidates.labels.to(self.device),
-                o.virtual_lr or self.lr,
-                moving=moving,
-                gradients=gradients if o.replay_passes != "joined" else None,
-            )
+            lr = o.virtual_lr or self.lr
+            ranking = mir_ranking(self.network, *new, *old, lr, moving=moving, gradients=gradients)
         return slots[ranking[: o.replay].cpu()]

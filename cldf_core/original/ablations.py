@@ -13,14 +13,13 @@ ROUNDING = 1e-9  # an end of an interval this near to 0 is 0
 def ranked(changes: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     """Ranks the differences by how much they change the average accuracy, the largest change first.
 
+    A row per difference has its change of average accuracy and of forgetting with their intervals; whether the interval
+    of the former excludes 0, and whether the change exceeds the noise of the seed, each also for all differences at
+    once (Bonferroni; intervals are widened as for a normal distribution); and the verdict.
+
     Args:
         changes: columns agent, switch, paper, original, metric, value, low, high; a row per difference and metric.
         values: of runs that differ by their random seed only, see `seed_noise_margin`.
-
-    Returns:
-        A row per difference: its change of average accuracy and of forgetting with their intervals; whether the
-        interval of the former excludes 0, and whether the change exceeds the noise of the seed, each also for all
-        differences at once (Bonferroni; intervals are widened as for a normal distribution); and the verdict.
     """
     table = changes[changes["metric"] == RANKED_BY].drop(columns="metric")
     also = changes[changes["metric"] == ALSO].drop(columns=["metric", "paper", "original"])
@@ -43,9 +42,7 @@ def ranked(changes: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
 def significant(changes: pd.DataFrame, margins: pd.DataFrame) -> pd.DataFrame:
     """Returns the changes whose interval excludes 0 and that exceed the noise of the seed, each taken by itself.
 
-    Args:
-        changes: columns agent, metric, value, low, high.
-        margins: from `seed_noise_margin`.
+    Changes have the columns agent, metric, value, low, high; margins come from `seed_noise_margin`.
     """
     excludes_0 = (changes["low"] > ROUNDING) | (changes["high"] < -ROUNDING)
     margin = [margins.loc[metric, agent] for agent, metric in changes[["agent", "metric"]].to_numpy()]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +41,7 @@ FROM_SCRATCH = "the ImageNet weights could not be had, so the network is trained
 def train(parsed: argparse.Namespace) -> int:
     """Trains as the flags of a command line ask for, or tests where they say --runtest.
 
-    Returns:
-        The exit status: 0, or 1 where a checkpoint of a folder could not be tested.
+    It returns the exit status: 0, or 1 where a checkpoint of a folder could not be tested.
 
     Raises:
         UserError: an unknown name, or a value that is not allowed.
@@ -47,8 +49,7 @@ def train(parsed: argparse.Namespace) -> int:
     flags = completed(parsed)
     if flags.runtest or flags.runtestall:
         return test(parsed)
-    for name in _idle(flags):
-        _note(f"{name} changes nothing here")
+    _note(*(f"{name} changes nothing here" for name in _idle(flags)))
     return _train_all(parsed) if flags.all else _train(flags)
 
 
@@ -57,8 +58,7 @@ def test(parsed: argparse.Namespace) -> int:
     flags = completed(parsed)
     if flags.all:
         raise UserError("--all trains; to test every checkpoint of a folder: --runtestall True --model_dir FOLDER")
-    for name in _without_effect(flags):
-        _note(f"{name} changes nothing here")
+    _note(*(f"{name} changes nothing here" for name in _without_effect(flags)))
     return _test(flags)
 
 
@@ -90,14 +90,15 @@ def _train(flags: argparse.Namespace) -> int:
     notes = untested + scratch
     if (unused := len(options.severities) - options.chunks) > 0 and options.corruption != "none":
         notes.append(f"a domain is seen in {options.chunks} chunks, so the last {unused} of --ns_factor are not used")
-    for note in notes:
-        _note(note)
+    _note(*notes)
     tables = []
     for seed in range(options.seed, options.seed + flags.num_runs):
         options = checked({**options.model_dump(), "seed": seed})
         folder = make_run(options)
-        _record(notes, folder)
-        resumed = f", resumed {times} times" if (times := folder.manifest.get("resumed")) else ""
+        manifest = folder.manifest
+        if new := [note for note in notes if note not in manifest["notes"]]:  # what only this command knows
+            folder.write_manifest({**manifest, "notes": [*manifest["notes"], *new]})
+        resumed = f", resumed {times} times" if (times := manifest.get("resumed")) else ""
         what = f"{options.agent}, variant {options.variant}, seed {seed}{resumed}"
         print(f"\n{flags.continual_learning}: {what}: {folder.path}")
         tables.append(_results(folder, options, flags.test_set))
@@ -122,11 +123,9 @@ def _train_all(parsed: argparse.Namespace) -> int:
 
 def _line(flags: Mapping[str, Any]) -> str:
     """Flags as they are written in a command line."""
-    words = []
-    for name, value in flags.items():
-        if name not in ("all", "call", "version"):
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join(words)
+    shown = {name: value for name, value in flags.items() if name not in ("all", "call", "version")}
+    words = [[f"--{name}", *(value if isinstance(value, list) else [value])] for name, value in shown.items()]
+    return shlex.join(map(str, itertools.chain(*words)))
 
 
 def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd.DataFrame:
@@ -145,13 +144,6 @@ def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd
             print(_accuracies(name, values))
             rows.append({"step": step, "trained": trained, "domain": name, **values})
     return pd.DataFrame(rows)
-
-
-def _record(notes: Sequence[str], folder: RunFolder) -> None:
-    """Adds to the notes in a run's manifest what only this command knows."""
-    manifest = folder.manifest
-    if new := [note for note in notes if note not in manifest["notes"]]:
-        folder.write_manifest({**manifest, "notes": [*manifest["notes"], *new]})
 
 
 def _accuracies(name: str, values: dict[str, float]) -> str:
@@ -230,8 +222,7 @@ def _test(flags: argparse.Namespace) -> int:
         what = f"{flags.model_dir} holds no .pth file" if flags.runtestall else "no checkpoint is named"
         raise UserError(f"{what}; needed: --loadmodel FILE, or --runtestall True with --model_dir FOLDER")
     domains, untested = _domains(flags)
-    for note in untested:
-        _note(note)
+    _note(*untested)
     failed = 0
     for path in paths:
         try:
@@ -250,9 +241,6 @@ def _test(flags: argparse.Namespace) -> int:
 
 def _scored(network: Network, options: Options, domain: Domain, flags: argparse.Namespace) -> dict[str, float]:
     """Accuracies of a checkpoint's network on a test set."""
-    from dataclasses import replace
-    from functools import partial
-
     from cldf_core.data.cache import spectra
     from cldf_core.data.runtime import project_root, thread_count
     from cldf_core.evaluation.metrics import detection
@@ -262,14 +250,13 @@ def _scored(network: Network, options: Options, domain: Domain, flags: argparse.
 
     if getattr(flags, "model", options.network) != options.network:
         _note(f"the file holds a {options.network}, so --model {flags.model} is left aside")
-    names = [name for name in ("feature", "mode", "jpg_level", "resize_size", "threads") if hasattr(flags, name)]
-    changes = {FLAGS[name][0]: getattr(flags, name) for name in names}
+    taken = {"feature", "mode", "jpg_level", "resize_size", "threads"} & vars(flags).keys()
+    changes = {FLAGS[name][0]: getattr(flags, name) for name in taken}
     changes |= {"agent": "sequential", "untested": [], "splits": ["test"]}
     options = checked({**options.model_dump(), **changes}, where="cldf test")
     table = domain.table[domain.table["split"] == "test"]
     read = spectra(replace(domain, table=table), options, project_root() / "data" / "spectra")
-    for note in data_notes(options, {domain.name: read}, {(domain.name, "test")}):
-        _note(note)
+    _note(*data_notes(options, {domain.name: read}, {(domain.name, "test")}))
     score = partial(network.to(device(flags)).score, mixed_precision=options.mixed_precision)
     with thread_count(options.threads):
         logits = score_samples(score, domain_samples(read, read.table))
@@ -290,9 +277,6 @@ def _domains(flags: argparse.Namespace, training: Sequence[str] = ()) -> tuple[l
 
     So the lines of the original's README and of run_all_train.py run on one data set, even if it has VFHQ's training
     images and VFHQ-F's test images alone. The domains to train on are only checked.
-
-    Raises:
-        UserError: no domain has test images, or one to train on has no training images.
     """
     from cldf_core.data.layouts.read import data_folder, read_domains
 
@@ -300,23 +284,20 @@ def _domains(flags: argparse.Namespace, training: Sequence[str] = ()) -> tuple[l
     names = list(dict.fromkeys([*training, *flags.test_set]))
     domains = dict(zip(names, read_domains(folder, names), strict=True))
     for name in training:
-        if not (domains[name].table["split"] == "train").any():
+        if "train" not in domains[name].table["split"].to_numpy():
             raise UserError(f"{name} in {folder} has no training images (folders trainA, trainB), so it cannot train")
-    tested = {name for name, domain in domains.items() if (domain.table["split"] == "test").any()}
+    tested = [name for name in flags.test_set if "test" in domains[name].table["split"].to_numpy()]
     untested = [name for name in flags.test_set if name not in tested]
-    if len(untested) == len(flags.test_set):
+    if not tested:
         raise UserError(f"there are no test images (folders testA, testB) of {', '.join(untested)} in {folder}")
     notes = [f"{name} has no test images (folders testA, testB), so it is not tested" for name in untested]
-    return [domains[name] for name in flags.test_set if name in tested], notes
+    return [domains[name] for name in tested], notes
 
 
 def _with_weights(options: Options) -> tuple[Options, list[str]]:
     """The options, with ImageNet weights in the variant "original", which starts from them; and notes.
 
     Where ImageNet weights cannot be had, training starts from scratch, unless --weights asks for them.
-
-    Raises:
-        UserError: the weights that --weights names cannot be had, or do not fit.
     """
     from cldf_core.resnet import build_network
 
@@ -337,5 +318,6 @@ def _with_weights(options: Options) -> tuple[Options, list[str]]:
     return checked({**options.model_dump(), "weights": wanted}), []
 
 
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+def _note(*texts: str) -> None:
+    for text in texts:
+        print(f"note: {text}", file=sys.stderr)

@@ -140,8 +140,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     nc = "but two classes, real and fake, cannot arrive class by class: a step with one of them alone has nothing to"
     flag("training_set", "domains to train on, in their order", nargs="+", metavar="NAME")
     flag("test_set", "domains to test on", nargs="+", metavar="NAME")
-    modes = "CL, NoCL (a model for each domain) or Normal (sequential)"
-    flag("continual_learning", modes, type=_one_of("CL", *BASELINES))
+    modes = _one_of("CL", *BASELINES)
+    flag("continual_learning", "CL, NoCL (a model for each domain) or Normal (sequential)", type=modes)
     flag("agent", "ICARL, GDUMB, LWF or ER", type=_one_of(*AGENTS))
     flag("retrieve", "ER: random or MIR", type=_one_of("random", "MIR"))
     flag("update", "random: a reservoir", type=_one_of("random"))
@@ -153,8 +153,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag("model_dir", "folder of the checkpoints", type=Path, metavar="FOLDER")
     even = _whole("an even number from 2, half of it real, half fake", 2, step=2)
     flag("limit", "train with N images per domain", type=even, metavar="N")
-    runs = _whole("a whole number from 1", 1)
-    flag("num_runs", "independent runs, with mean and interval", type=runs, metavar="N")
+    flag("num_runs", "independent runs, with mean and interval", type=_whole("a whole number from 1", 1), metavar="N")
     for name, (options, kind, text) in FLAGS.items():
         flag(name, text, type=_reader(options.split()[0], kind), **({"nargs": "+"} if name == "ns_factor" else {}))
     flag("resume", "go on with a run that was killed (which is done anyway)", **yes)
@@ -172,11 +171,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def completed(parsed: argparse.Namespace, **changes: Any) -> argparse.Namespace:
-    """Adds the defaults to the flags of a command line; those of FLAGS have none and stay absent.
-
-    Args:
-        parsed: the flags that the command line gives.
-        changes: values that replace defaults.
+    """Adds the defaults, or the changes to them, to the flags of a command line; those of FLAGS have none.
 
     Raises:
         OptionError: a domain is named twice.
@@ -219,8 +214,7 @@ def options_of(flags: argparse.Namespace) -> Options:
     for flag, (names, _, _) in FLAGS.items():
         if hasattr(flags, flag):
             values |= dict.fromkeys(names.split(), getattr(flags, flag))
-    if flags.limit is not None:
-        values["limit"] = flags.limit // 2
+    values["limit"] = flags.limit and flags.limit // 2
     try:
         return checked(values, where=f"agent {agent}")
     except OptionError as error:

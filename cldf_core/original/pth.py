@@ -15,12 +15,7 @@ def file_name(options: Options, domain: str, mode: str, *, several_seeds: bool =
     """Returns the original's name for the checkpoint after a domain: "CL_ER_VFHQ_fft_0_resnet_checkpoint_latest.pth".
 
     MIR, the variant "paper" and runs with several seeds, whose files would replace others, have names of their own.
-
-    Args:
-        options: of the run.
-        domain: the one that was trained on last.
-        mode: the original's --continual_learning: CL, NoCL or Normal.
-        several_seeds: whether the name holds the run's random seed.
+    The mode is the original's --continual_learning: CL, NoCL or Normal.
     """
     agent = "" if mode in BASELINES else f"_{options.agent.upper()}"
     feature = f"{'fft' if options.feature == 'spectrum' else 'image'}_{BANDS.index(options.band)}"

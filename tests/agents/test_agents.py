@@ -17,7 +17,7 @@ from cldf_core.agents.lwf import distillation_loss
 from cldf_core.options import Options
 from cldf_core.protocol import score_samples
 from cldf_core.stream import Batch, Samples, Step, make_steps
-from samples import as_batch, random_samples, same, tiny_options
+from samples import random_samples, same, tiny_options
 
 ALL = tuple(AGENTS)
 REPLAY = ("er", "mir")
@@ -313,10 +313,10 @@ def test_icarl_trains_on_new_images_and_exemplars_against_the_frozen_old_network
         want = slow_icarl_loss(
             twin(batch.spectra), (2 * batch.domains + batch.labels).tolist(), after_first(batch.spectra)
         )
-    old_before = parameters(learner.old)
+    old_before = parameters(learner.teacher)
     assert learner.observe(batch) == pytest.approx(want, abs=1e-4)
-    assert same(old_before, parameters(learner.old))
-    assert not any(m.training for m in learner.old.modules())
+    assert same(old_before, parameters(learner.teacher))
+    assert not any(m.training for m in learner.teacher.modules())
     assert same(parameters(after_first), old_before)
 
 
@@ -562,7 +562,7 @@ def test_mir_replays_the_most_interfered_candidates(passes):
     first, second = steps_of(opts, 12, 9)
     train(learner, [first])
     learner.begin_step(second)
-    batch = as_batch(second.samples)
+    batch = second.samples.batch()
     network = learner.network.train()
     stepped = copy.deepcopy(network)
     F.cross_entropy(stepped(batch.spectra), batch.labels).backward()
@@ -606,9 +606,9 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
     fits: list[tuple[dict, Any, int]] = []
     fit = GDumb.fit
 
-    def noted(self, network, seed):
-        fits.append((parameters(network), copy.deepcopy(self.memory), seed))
-        fit(self, network, seed)
+    def noted(self, seed):
+        fits.append((parameters(self.network), copy.deepcopy(self.memory), seed))
+        fit(self, seed)
 
     monkeypatch.setattr(GDumb, "fit", noted)
     steps = steps_of(opts, 16, 16)

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import cldf_core
 from cldf_core.options import AGENTS, ORIGINAL, Options
 from cldf_core.original import differences
 from cldf_core.original.differences import DIFFERENCES, Difference
@@ -37,24 +39,24 @@ def test_the_table_holds_every_difference_of_an_agent_once(agent):
     keys = [(d.agent, d.name) for d in DIFFERENCES]
     assert len(set(keys)) == len(keys)
     shown = {"sequential", agent} | ({"er"} if agent == "mir" else set())  # what MIR shares with ER is shown there
-    assert in_original(agent) <= {name for d in DIFFERENCES if d.agent in shown for name in d.switches}
+    assert in_original(agent) <= {name for d in DIFFERENCES if d.agent in shown for name in d.switch.split(", ")}
 
 
 @each
 def test_a_difference_changes_only_what_it_names(difference):
     base, with_it = difference.pair(GIVEN)
-    assert changed(base, with_it) == set(difference.switches)
-    kept = difference.switches if difference.switches == ("chunks",) else difference.base
-    assert changed(GIVEN.options(difference.agent), base) == set(kept)
-    for name in difference.base:
+    switches, needs = ({*names.split(", ")} - {""} for names in (difference.switch, difference.needs))
+    assert changed(base, with_it) == switches
+    assert changed(GIVEN.options(difference.agent), base) == (switches if switches == {"chunks"} else needs)
+    for name in needs:
         assert getattr(base, name) == getattr(with_it, name) == ORIGINAL[difference.agent][name]
-    for name in set(difference.switches) - {"chunks"}:
+    for name in switches - {"chunks"}:
         assert getattr(base, name) == AGENTS[difference.agent].model_fields[name].default
-        assert getattr(with_it, name) == differences.original_value(difference.agent, name)
+        assert getattr(with_it, name) == (ORIGINAL["lwf"] | ORIGINAL[difference.agent])[name]
 
 
 def test_chunks_are_those_of_the_notebook_not_the_originals_ten():
-    (difference,) = [d for d in DIFFERENCES if d.switches == ("chunks",)]
+    (difference,) = [d for d in DIFFERENCES if d.switch == "chunks"]
     assert [o.chunks for o in difference.pair(GIVEN)] == [1, 3]
     assert (difference.paper, difference.original, difference.compared_with) == ("1", "10", "chunks = 1")
     assert difference.switched(GIVEN) == "10 (here 3)"
@@ -96,13 +98,14 @@ def test_the_table_needs_no_torch():
 @each
 def test_the_line_of_a_difference_is_found_and_speaks_of_it(difference):
     place, line = difference.code().split("\n")
-    assert place.startswith(f"cldf_core/{difference.line[0]}:")
-    assert difference.line[1] in line
-    assert int(place.split(":")[1]) > 0
+    file, number = place.split(":")
+    assert file == f"cldf_core/{difference.file}"
+    source = Path(cldf_core.__file__).parents[1] / file
+    assert difference.words in line == f"    {source.read_text().splitlines()[int(number) - 1].strip()}"
 
 
 @pytest.mark.parametrize(("words", "count"), [("no such words", 0), ("import", None)])
 def test_a_line_that_is_gone_or_not_the_only_one_is_told(words, count):
-    difference = Difference("er", ("replay_passes",), ("agents/replay.py", words), "")
+    difference = Difference("er", "replay_passes", "agents/replay.py", words)
     with pytest.raises(ValueError, match=rf"stands in {'[0-9]+' if count is None else count} lines of agents/replay"):
         difference.code()
