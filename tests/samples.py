@@ -1,7 +1,8 @@
 """Small data sets, options and tables that several test files make."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+import io
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from cldf_core.agents import Agent, build_agent
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import file_hash
 from cldf_core.data.intake.scan import Row
@@ -19,7 +22,7 @@ from cldf_core.data.layouts.recognition import DetectedLayout
 from cldf_core.options import Options, checked
 from cldf_core.resnet import Network
 from cldf_core.spectrum import InputSpec
-from cldf_core.stream import Samples
+from cldf_core.stream import Samples, Step, make_steps
 
 DOMAINS = ("first", "second", "third", "unseen")
 
@@ -62,22 +65,9 @@ def make_data(
 
 def tiny_values(data: Path) -> dict[str, Any]:
     """Values of options with which a run takes about a second."""
-    return {
-        "data": str(data),
-        "stream": ["first", "second", "third"],
-        "unseen": ["unseen"],
-        "splits": ["test"],
-        "size": 32,
-        "width": 8,
-        "epochs": 2,
-        "batch": 6,
-        "threads": 1,
-        "memory": 12,
-        "memory_epochs": 4,
-        "memory_batch": 5,
-        "replay": 3,
-        "candidates": 6,
-    }
+    values: dict[str, Any] = {"data": str(data), "stream": ["first", "second", "third"], "unseen": ["unseen"]}
+    values |= {"splits": ["test"], "size": 32, "width": 8, "epochs": 2, "batch": 6, "threads": 1}
+    return values | {"memory": 12, "memory_epochs": 4, "memory_batch": 5, "replay": 3, "candidates": 6}
 
 
 def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
@@ -86,12 +76,8 @@ def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
 
 
 # Options of a short run on two domains, one unseen, with a validation split.
-SHORT: dict[str, Any] = {
-    "stream": ["first", "second"],
-    "unseen": ["unseen"],
-    "splits": ["validation", "test"],
-    "epochs": 1,
-}
+SHORT: dict[str, Any] = {"stream": ["first", "second"], "unseen": ["unseen"], "splits": ["validation", "test"]}
+SHORT |= {"epochs": 1}
 
 
 def input_spec(**changes: Any) -> InputSpec:
@@ -124,6 +110,113 @@ def random_scores(
     ]
     frame = pd.DataFrame(rows, columns=["step", "domain", "split", "image", "group", "label", "score"])
     return frame.assign(logit=0.0)
+
+
+def steps_of(opts: Options, domains: Sequence[tuple[str, Samples]]) -> list[Step]:
+    """The steps of a run with these options."""
+    return make_steps(
+        domains,
+        epochs=opts.epochs,
+        batch_size=opts.batch,
+        chunks=opts.chunks,
+        seed=opts.seed,
+        joint=opts.agent == "joint",
+        drop_last=opts.drop_last,
+        fixed_order=opts.order == "fixed",
+    )
+
+
+def train(agent: Agent, steps: Sequence[Step]) -> list[float]:
+    """The protocol's loop; gives the loss of every batch."""
+    losses = []
+    for step in steps:
+        losses += [agent.observe(batch) for batch in agent.begin_step(step).batches(agent.options.seed)]
+        agent.end_step(step)
+    return losses
+
+
+def state_of(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of a network's weights and statistics."""
+    return {k: v.detach().clone() for k, v in network.state_dict().items()}
+
+
+def check_that_a_restored_agent_goes_on(opts: Options, steps: Sequence[Step], spectra: torch.Tensor) -> None:
+    """From the first step and the last two, bit for bit, with the same scores before and after."""
+    whole, done = build_agent(opts), []
+    for step in steps:
+        train(whole, [step])
+        file = io.BytesIO()
+        torch.save(whole.state_dict(), file)  # through a file, as a run does it
+        done.append((file, whole.score(spectra) if step.last else None))
+    for cut in sorted({1, len(steps) - 2, len(steps) - 1}):
+        file, scores = done[cut - 1]
+        file.seek(0)
+        restored = build_agent(opts)
+        torch.manual_seed(cut)  # nothing may hang on the global random state
+        np.random.seed(cut)
+        restored.load_state_dict(torch.load(file, weights_only=True))
+        if scores is not None:
+            np.testing.assert_array_equal(restored.score(spectra), scores)
+        train(restored, steps[cut:])
+        assert same(whole.state_dict(), restored.state_dict()), (opts.agent, cut)
+        np.testing.assert_array_equal(restored.score(spectra), done[-1][1])
+
+
+class SlowReservoir:
+    """The original's reservoir: what fits is appended; the slots of the rest are drawn for the whole batch at once."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self.images, self.seen = capacity, [], 0
+
+    def offer(self, images: Sequence[Any], generator: torch.Generator) -> set[int]:
+        seen_before = max(self.seen, self.capacity)
+        slots = (torch.rand(len(images), generator=generator) * seen_before).long().tolist()
+        written = set()
+        for image, slot in zip(images, slots, strict=True):
+            self.seen += 1
+            if len(self.images) < self.capacity:
+                written.add(len(self.images))
+                self.images.append(image)
+            elif slot < self.capacity:
+                written.add(slot)
+                self.images[slot] = image  # a later write wins
+        return written
+
+
+def offer_balanced(
+    slots: list[tuple[Any, int]], image: Any, group: int, capacity: int, random: torch.Generator, *, whole: bool
+) -> None:
+    """GDumb's algorithm 1 for one image; a slot holds an image and its group, and ties go to the smallest group.
+
+    The original rounds a group's share down (`whole`), which closes the memory once it is full.
+    """
+    count = {g: sum(1 for _, h in slots if h == g) for _, g in slots}
+    share = capacity / len(count) if count else capacity
+    if group in count and count[group] >= (share // 1 if whole else share):
+        return
+    if len(slots) < capacity:
+        slots.append((image, group))
+    else:
+        largest = min(g for g in count if count[g] == max(count.values()))
+        places = [k for k, (_, g) in enumerate(slots) if g == largest]
+        slots[places[int(torch.randint(len(places), (), generator=random))]] = (image, group)
+
+
+def herding_gaps(features: np.ndarray, chosen: list[int]) -> list[float]:
+    """|mean - (x + sum of chosen) / k| for every x that is not chosen yet: what algorithm 4's argmin goes over."""
+    mean, k = features.mean(0), len(chosen) + 1
+    return [
+        np.inf if i in chosen else float(np.linalg.norm(mean - (features[i] + features[chosen].sum(0)) / k))
+        for i in range(len(features))
+    ]
+
+
+def slow_herding(features: np.ndarray, count: int) -> list[int]:
+    """The first exemplars by algorithm 4."""
+    chosen: list[int] = []
+    for _ in range(count):
+        chosen.append(int(np.argmin(herding_gaps(features, chosen))))
+    return chosen
 
 
 def same(a: Any, b: Any) -> bool:

@@ -25,7 +25,7 @@ from cldf_core.options import checked
 from cldf_core.resnet import build_network
 from cldf_core.spectrum import log_spectrum, mirror
 from cldf_core.stream import PART, Batch, Samples
-from samples import random_samples, same
+from samples import SlowReservoir, herding_gaps, offer_balanced, random_samples, same, slow_herding
 
 SHAPE = (1, 2, 2)
 
@@ -91,36 +91,17 @@ def test_reservoir_equals_algorithm_r_with_the_same_choices():
     consistent(memory)
 
 
-def originals_reservoir(
-    batches: list[list[int]], capacity: int, random: torch.Generator
-) -> tuple[list[int], list[set]]:
-    """What fits is appended; the rest go to slots drawn for the whole batch with the n_seen from before it."""
-    slots: list[int] = []
-    seen, written = 0, []
-    for batch in batches:
-        drawn = (torch.rand(len(batch), generator=random) * max(seen, capacity)).long().tolist()
-        fit = batch[: capacity - len(slots)]
-        written.append({*range(len(slots), len(slots) + len(fit))})
-        slots += fit
-        for number, slot in list(zip(batch, drawn, strict=True))[len(fit) :]:
-            if slot < capacity:
-                slots[slot] = number  # of two images in one slot the later one stays
-                written[-1].add(slot)
-        seen += len(batch)
-    return slots, written
-
-
 @settings(deadline=None, max_examples=60)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12), capacity=st.integers(1, 20), seed=st.integers(0, 99))
 def test_the_reservoir_counted_by_batches_equals_the_originals(sizes, capacity, seed):
-    memory, random = Reservoir(capacity, counting="batch"), generator(seed)
-    firsts = np.cumsum([0, *sizes]).tolist()
-    batches = [list(range(first, first + size)) for first, size in zip(firsts, sizes, strict=False)]
-    slots, written = originals_reservoir(batches, capacity, generator(seed))
-    for batch, of_batch in zip(batches, written, strict=True):
-        assert memory.offer(images([0] * len(batch), [0] * len(batch), batch[0]), random) == of_batch
-    assert memory.numbers[: memory.size].tolist() == slots
-    assert memory.n_seen == firsts[-1]
+    memory, slow = Reservoir(capacity, counting="batch"), SlowReservoir(capacity)
+    random, slow_random = generator(seed), generator(seed)
+    for size in sizes:
+        numbers = list(range(slow.seen, slow.seen + size))
+        written = slow.offer(numbers, slow_random)
+        assert memory.offer(images([0] * size, [0] * size, numbers[0]), random) == written
+    assert memory.numbers[: memory.size].tolist() == slow.images
+    assert memory.n_seen == sum(sizes)
     consistent(memory)
 
 
@@ -141,26 +122,6 @@ def test_balanced_over_the_classes_takes_nothing_more_once_it_is_full(capacity):
     assert torch.bincount(frozen.labels).tolist() == [capacity // 2] * 2
 
 
-def algorithm_1(stream: list[int], capacity: int, random: torch.Generator, *, whole: bool = False) -> list[tuple]:
-    """GDumb's algorithm 1, slot by slot: number and group of each image; ties go to the smallest group.
-
-    The original rounds a group's share down, which closes the memory once it is full.
-    """
-    slots: list[tuple[int, int]] = []
-    for number, group in enumerate(stream):
-        count = {g: sum(1 for _, h in slots if h == g) for _, g in slots}
-        share = capacity / len(count) if count else capacity
-        if group in count and count[group] >= (share // 1 if whole else share):
-            continue
-        if len(slots) < capacity:
-            slots.append((number, group))
-        else:
-            largest = min(g for g in count if count[g] == max(count.values()))
-            candidates = [k for k, (_, g) in enumerate(slots) if g == largest]
-            slots[candidates[int(torch.randint(len(candidates), (), generator=random))]] = (number, group)
-    return slots
-
-
 @settings(deadline=None, max_examples=100)
 @given(
     groups=st.lists(st.integers(0, 5), min_size=1, max_size=60),
@@ -175,8 +136,10 @@ def test_balanced_equals_algorithm_1(groups, capacity, batch, seed, by):
     for start in range(0, len(groups), batch):
         part = groups[start : start + batch]
         memory.offer(images([g % 2 for g in part], [g // 2 for g in part], start), random)
-    stream = groups if by == "domain-and-class" else [g % 2 for g in groups]
-    want = algorithm_1(stream, capacity, generator(seed), whole=by == "class")
+    want: list[tuple[int, int]] = []
+    slow_random = generator(seed)
+    for number, group in enumerate(groups if by == "domain-and-class" else [g % 2 for g in groups]):
+        offer_balanced(want, number, group, capacity, slow_random, whole=by == "class")
     got = 2 * memory.domains + memory.labels if by == "domain-and-class" else memory.labels
     used = slice(memory.size)
     assert list(zip(memory.numbers[used].tolist(), got[used].tolist(), strict=True)) == want
@@ -201,15 +164,6 @@ def test_balanced_counts_differ_by_one_at_most_when_images_abound(capacity, doma
 # --- herding ---
 
 
-def gaps(features: np.ndarray, chosen: list[int]) -> list[float]:
-    """|mean - (x + sum of chosen) / k| for every x that is not chosen yet: what algorithm 4's argmin goes over."""
-    mean, k = features.mean(0), len(chosen) + 1
-    return [
-        np.inf if i in chosen else float(np.linalg.norm(mean - (features[i] + features[chosen].sum(0)) / k))
-        for i in range(len(features))
-    ]
-
-
 @settings(deadline=None, max_examples=40)
 @given(n=st.integers(1, 25), d=st.integers(1, 6), count=st.integers(0, 30), seed=st.integers(0, 999))
 def test_herding_equals_algorithm_4(n, d, count, seed):
@@ -218,7 +172,7 @@ def test_herding_equals_algorithm_4(n, d, count, seed):
     assert order.dtype == torch.int64
     assert len(set(order.tolist())) == len(order) == min(n, count)
     for k, chosen in enumerate(order.tolist()):
-        open_gaps = gaps(features.numpy(), order.tolist()[:k])
+        open_gaps = herding_gaps(features.numpy(), order.tolist()[:k])
         assert open_gaps[chosen] <= min(open_gaps) + 1e-12  # of two equally near ones either will do
     assert herding(features, max(count - 3, 0)).tolist() == order.tolist()[: max(count - 3, 0)]  # a prefix
 
@@ -338,10 +292,8 @@ def test_exemplars_are_the_first_of_the_herd_and_shorten_by_rank():
             if c // 2 < domain:
                 assert numbers == before[c][:quota]
                 continue
-            of_class, chosen = new.numbers[new.labels == c % 2], []
-            for _ in range(quota):
-                chosen.append(int(np.argmin(gaps(table[of_class].numpy(), chosen))))
-            assert numbers == of_class[chosen].tolist()
+            of_class = new.numbers[new.labels == c % 2]
+            assert numbers == of_class[slow_herding(table[of_class].numpy(), quota)].tolist()
         for label, number, spectrum in zip(kept.labels, kept.numbers, kept.read(), strict=True):
             source = random_samples(20, number // 20, shape=(3, 4, 3))
             assert label == number % 2

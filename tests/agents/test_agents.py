@@ -1,8 +1,8 @@
 """Every agent's `paper` variant against a slow reference written from methods.md section 4 and the papers."""
 
 import copy
-import io
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,16 @@ from cldf_core.agents.lwf import distillation_loss
 from cldf_core.options import Options
 from cldf_core.protocol import score_samples
 from cldf_core.stream import Batch, Samples, Step, make_steps
-from samples import random_samples, same, tiny_options
+from samples import (
+    check_that_a_restored_agent_goes_on,
+    random_samples,
+    same,
+    slow_herding,
+    state_of,
+    steps_of,
+    tiny_options,
+    train,
+)
 
 ALL = tuple(AGENTS)
 REPLAY = ("er", "mir")
@@ -32,30 +41,8 @@ def domains(*counts: int, side: int = 32) -> list[tuple[str, Samples]]:
     return [(f"d{d}", random_samples(n, d, shape=shape, first_number=int(firsts[d]))) for d, n in enumerate(counts)]
 
 
-def steps_of(opts: Options, *counts: int) -> list[Step]:
-    return make_steps(
-        domains(*counts, side=opts.size),
-        epochs=opts.epochs,
-        batch_size=opts.batch,
-        chunks=opts.chunks,
-        seed=opts.seed,
-        joint=opts.agent == "joint",
-        drop_last=opts.drop_last,
-        fixed_order=opts.order == "fixed",
-    )
-
-
-def train(agent: Any, steps: list[Step]) -> list[float]:
-    """The protocol's loop."""
-    losses = []
-    for step in steps:
-        losses += [agent.observe(batch) for batch in agent.begin_step(step).batches(agent.options.seed)]
-        agent.end_step(step)
-    return losses
-
-
-def parameters(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {k: v.detach().clone() for k, v in network.state_dict().items()}
+def train_steps(opts: Options, *counts: int) -> list[Step]:
+    return steps_of(opts, domains(*counts, side=opts.size))
 
 
 # --- what holds for every agent ---
@@ -81,9 +68,9 @@ def parameters(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 def test_every_agent_trains_and_scores_in_every_mode(agent, changes):
     opts = options(agent, **changes)
     learner = build_agent(opts)
-    before = parameters(learner.network)
-    train(learner, steps_of(opts, 13, 12, 1 if opts.chunks == 1 else 4))
-    after = parameters(learner.network)
+    before = state_of(learner.network)
+    train(learner, train_steps(opts, 13, 12, 1 if opts.chunks == 1 else 4))
+    after = state_of(learner.network)
     assert not same(before["body.conv1.weight"], after["body.conv1.weight"])
     assert not same(before["head.weight"], after["head.weight"])
     for name, value in after.items():
@@ -103,42 +90,17 @@ def test_a_domain_of_one_class_is_trained_on(agent, label):
     one_class = second[1][second[1].labels == label]
     learner = build_agent(opts)
     steps = make_steps([("one", one_class), first] if label else [first, ("one", one_class)], epochs=2, batch_size=6)
-    # The stream's places, not the samples' own, count for agents.
-    steps = [
-        Step(s.index, s.name, s.chunk, s.last, relabelled(s.samples, s.index), s.epochs, s.batch_size) for s in steps
-    ]
     for step in steps:
-        train(learner, [step])
+        placed = replace(step.samples, domains=np.full(len(step.samples), step.index))  # by the stream's order
+        train(learner, [replace(step, samples=placed)])
         assert np.isfinite(learner.score(random_samples(5, 0).read())).all()
-
-
-def relabelled(samples: Samples, domain: int) -> Samples:
-    return Samples(samples.arrays, samples.where, samples.labels, np.full(len(samples), domain), samples.numbers)
 
 
 @pytest.mark.parametrize("agent", ALL)
 @pytest.mark.parametrize("changes", [{}, {"schedule": "constant", "optimiser": "sgd", "chunks": 2}], ids=str)
 def test_a_restored_agent_goes_on_bit_for_bit(agent, changes):
     opts = options(agent, **{"epochs": 1, **changes})
-    steps = steps_of(opts, 9, 8, 7)
-    spectra = random_samples(6, 1, seed=3).read()
-    whole, states = build_agent(opts), []
-    for step in steps:
-        train(whole, [step])
-        file = io.BytesIO()
-        torch.save(whole.state_dict(), file)  # through a file, as a run does it
-        states.append((file, whole.score(spectra) if step.last else None))
-    for cut in sorted({1, len(steps) - 2, len(steps) - 1}):
-        file, scores = states[cut - 1]
-        file.seek(0)
-        restored = build_agent(opts)
-        torch.manual_seed(cut)  # nothing may hang on the global random state
-        np.random.seed(cut)
-        restored.load_state_dict(torch.load(file, weights_only=True))
-        if scores is not None:
-            np.testing.assert_array_equal(restored.score(spectra), scores)
-        train(restored, steps[cut:])
-        assert same(whole.state_dict(), restored.state_dict()), (agent, cut)
+    check_that_a_restored_agent_goes_on(opts, train_steps(opts, 9, 8, 7), random_samples(6, 1, seed=3).read())
 
 
 @pytest.mark.parametrize("agent", ALL)
@@ -148,8 +110,8 @@ def test_the_same_seed_learns_the_same_and_another_one_does_not(agent):
         torch.manual_seed(noise)
         opts = options(agent, seed=seed)
         learner = build_agent(opts)
-        train(learner, steps_of(opts, 9, 8))
-        results.append(parameters(learner.network))
+        train(learner, train_steps(opts, 9, 8))
+        results.append(state_of(learner.network))
     assert same(results[0], results[1])
     assert not same(results[0], results[2])
 
@@ -157,20 +119,20 @@ def test_the_same_seed_learns_the_same_and_another_one_does_not(agent):
 @pytest.mark.parametrize("agent", [a for a in ALL if a != "icarl"])
 def test_the_logit_of_fake_is_the_difference_of_the_outputs_in_evaluation_mode(agent):
     learner = build_agent(options(agent))
-    train(learner, steps_of(learner.options, 9))
+    train(learner, train_steps(learner.options, 9))
     spectra = random_samples(7, 1).read()
     network = copy.deepcopy(learner.network).eval()
     with torch.no_grad():
         want = torch.cat([network(x[None]) for x in spectra]).softmax(1)[:, 1]
-    before = parameters(learner.network)
+    before = state_of(learner.network)
     torch.testing.assert_close(torch.from_numpy(learner.score(spectra)).sigmoid(), want.double(), atol=1e-5, rtol=0)
-    assert same(before, parameters(learner.network))
+    assert same(before, state_of(learner.network))
 
 
 @pytest.mark.parametrize("agent", ["sequential", "icarl"])
 def test_samples_are_scored_alike_in_any_portions(agent, monkeypatch):
     learner = build_agent(options(agent))
-    train(learner, steps_of(learner.options, 9))
+    train(learner, train_steps(learner.options, 9))
     samples = random_samples(11, 1)
     whole = learner.score(samples.read())
     monkeypatch.setattr(Samples.parts, "__defaults__", (4,))
@@ -182,7 +144,7 @@ def test_samples_are_scored_alike_in_any_portions(agent, monkeypatch):
 def test_a_one_cycle_rises_and_falls_within_the_step(updates):
     opts = options("sequential", epochs=1, batch=2, lr=0.004)
     learner = build_agent(opts)
-    step = steps_of(opts, 2 * updates)[0]
+    step = train_steps(opts, 2 * updates)[0]
     lrs = []
     for batch in learner.begin_step(step).batches(0):
         lrs.append(learner.lr)
@@ -202,7 +164,7 @@ def test_a_one_cycle_rises_and_falls_within_the_step(updates):
 def test_a_rate_without_cycles_decays_from_epoch_to_epoch(schedule, lasts, decay):
     opts = options("sequential", schedule=schedule, lr=0.01, lr_decay=decay, epochs=3, chunks=2)
     learner, got, want, done = build_agent(opts), [], [], 0
-    for at, step in enumerate(steps_of(opts, 15, 20)):
+    for at, step in enumerate(train_steps(opts, 15, 20)):
         for batch in learner.begin_step(step).batches(0):
             got.append(learner.lr)
             want.append(0.01 * (1 - decay) ** (batch.epoch + (done if lasts else 0)))
@@ -224,7 +186,7 @@ def test_sequential_training_is_plain_sgd_on_cross_entropy(schedule, lasts):
     opts = options("sequential", schedule=schedule, optimiser="sgd", **sgd)
     learner = build_agent(opts)
     network = copy.deepcopy(learner.network).train()
-    steps, optimiser, want = steps_of(opts, 9, 8), None, []
+    steps, optimiser, want = train_steps(opts, 9, 8), None, []
     losses = train(learner, steps)
     for step in steps:
         if optimiser is None or not lasts:  # one optimiser, its momentum too, through the whole stream
@@ -236,18 +198,18 @@ def test_sequential_training_is_plain_sgd_on_cross_entropy(schedule, lasts):
             optimiser.step()
             want.append(loss.item())
     assert losses == pytest.approx(want, abs=1e-5)
-    torch.testing.assert_close(parameters(learner.network), parameters(network), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(state_of(learner.network), state_of(network), atol=1e-4, rtol=1e-4)
 
 
 def test_separate_forgets_at_each_new_domain_and_only_there():
     opts = options("separate", chunks=2)
     learner = build_agent(opts)
-    steps = steps_of(opts, 8, 8)
+    steps = train_steps(opts, 8, 8)
     first = learner.network
     starts = []
     for step in steps:
         learner.begin_step(step)
-        starts.append((learner.network is first, parameters(learner.network)))
+        starts.append((learner.network is first, state_of(learner.network)))
         train(learner, [])
         for batch in step.batches(0):
             learner.observe(batch)
@@ -261,7 +223,7 @@ def test_separate_forgets_at_each_new_domain_and_only_there():
 def test_joint_training_sees_all_domains_so_far_with_a_fresh_network():
     opts = options("joint", epochs=1)
     learner = build_agent(opts)
-    steps = steps_of(opts, 5, 6, 7)
+    steps = train_steps(opts, 5, 6, 7)
     assert [len(s.samples) for s in steps] == [5, 11, 18]
     for step in steps:
         learner.begin_step(step)
@@ -300,7 +262,7 @@ def test_icarl_loss_by_its_formula(old):
 def test_icarl_trains_on_new_images_and_exemplars_against_the_frozen_old_network():
     opts = options("icarl", epochs=1, batch=100)
     learner = build_agent(opts)
-    first, second = steps_of(opts, 9, 8)
+    first, second = train_steps(opts, 9, 8)
     train(learner, [first])
     after_first = copy.deepcopy(learner.network).eval()
     kept = set(learner.memory.samples().numbers)
@@ -313,18 +275,18 @@ def test_icarl_trains_on_new_images_and_exemplars_against_the_frozen_old_network
         want = slow_icarl_loss(
             twin(batch.spectra), (2 * batch.domains + batch.labels).tolist(), after_first(batch.spectra)
         )
-    old_before = parameters(learner.teacher)
+    old_before = state_of(learner.teacher)
     assert learner.observe(batch) == pytest.approx(want, abs=1e-4)
-    assert same(old_before, parameters(learner.teacher))
+    assert same(old_before, state_of(learner.teacher))
     assert not any(m.training for m in learner.teacher.modules())
-    assert same(parameters(after_first), old_before)
+    assert same(state_of(after_first), old_before)
 
 
 def test_icarl_head_grows_by_two_a_domain_not_a_chunk():
     opts = options("icarl", chunks=2, epochs=1)
     learner = build_agent(opts)
     outputs = []
-    for step in steps_of(opts, 8, 8, 8):
+    for step in train_steps(opts, 8, 8, 8):
         train(learner, [step])
         outputs.append(learner.network.head.out_features)
     assert outputs == [2, 2, 4, 4, 6, 6]
@@ -335,7 +297,7 @@ def test_icarl_shares_the_memory_out_and_shortens_by_rank(memory, chunks):
     opts = options("icarl", memory=memory, chunks=chunks, epochs=1)
     learner = build_agent(opts)
     earlier: dict[int, list[int]] = {}
-    for step in steps_of(opts, 20, 20, 20):
+    for step in train_steps(opts, 20, 20, 20):
         train(learner, [step])
         if not step.last:
             continue
@@ -365,7 +327,7 @@ def slow_features(network, spectra) -> np.ndarray:
 def test_icarl_chooses_exemplars_by_herding_and_the_nearest_mean_gives_the_verdict():
     opts = options("icarl", memory=12)
     learner = build_agent(opts)
-    steps = steps_of(opts, 20, 20)
+    steps = train_steps(opts, 20, 20)
     train(learner, steps)
     kept = learner.memory.samples()
     means = {}
@@ -376,15 +338,7 @@ def test_icarl_chooses_exemplars_by_herding_and_the_nearest_mean_gives_the_verdi
         if c >= 2:  # chosen in the last step, with the network of now
             of_class = steps[1].samples[steps[1].samples.labels == c % 2]
             features = slow_features(learner.network, of_class.read())
-            chosen: list[int] = []
-            for k in range(1, 4):
-                gaps = [
-                    np.linalg.norm(features.mean(0) - (features[i] + features[chosen].sum(0)) / k)
-                    if i not in chosen
-                    else np.inf
-                    for i in range(len(features))
-                ]
-                chosen.append(int(np.argmin(gaps)))
+            chosen = slow_herding(features, 3)
             assert of_class.numbers[chosen].tolist() == exemplars.numbers.tolist()
     test = random_samples(40, 1, seed=9).read()
     logits = learner.score(test)
@@ -416,7 +370,7 @@ def test_distillation_loss_by_its_formula(temperature):
 def test_lwf_adds_the_distillation_loss_with_its_weight(weight, temperature):
     opts = options("lwf", distillation=weight, temperature=temperature)
     learner = build_agent(opts)
-    first, second = steps_of(opts, 9, 8)
+    first, second = train_steps(opts, 9, 8)
     train(learner, [first])
     after_first = copy.deepcopy(learner.network).eval()
     learner.begin_step(second)
@@ -436,26 +390,26 @@ def test_lwf_adds_the_distillation_loss_with_its_weight(weight, temperature):
 def test_the_teacher_does_not_move_during_a_step():
     opts = options("lwf", chunks=2, epochs=3)
     learner = build_agent(opts)
-    steps = steps_of(opts, 9, 8, 9)
+    steps = train_steps(opts, 9, 8, 9)
     train(learner, steps[:1])
     assert learner.teacher is None  # a chunk is no domain
     train(learner, steps[1:2])
     for step in steps[2:]:
-        before = parameters(learner.teacher)  # BatchNorm's statistics are in it
+        before = state_of(learner.teacher)  # BatchNorm's statistics are in it
         learner.begin_step(step)
         for batch in step.batches(0):
             learner.observe(batch)
-            assert same(before, parameters(learner.teacher))
+            assert same(before, state_of(learner.teacher))
             assert not any(m.training for m in learner.teacher.modules())
         learner.end_step(step)
-        assert same(before, parameters(learner.teacher)) == (not step.last)
+        assert same(before, state_of(learner.teacher)) == (not step.last)
         if step.last:
-            assert same(parameters(learner.network), parameters(learner.teacher))
+            assert same(state_of(learner.network), state_of(learner.teacher))
 
 
 @pytest.mark.parametrize("agent", ["lwf", "er", "mir"])
 def test_the_first_domain_is_plain_training(agent):
-    losses = [train(build_agent(options(a)), steps_of(options(a), 12)) for a in (agent, "sequential")]
+    losses = [train(build_agent(options(a)), train_steps(options(a), 12)) for a in (agent, "sequential")]
     assert losses[0] == losses[1]
 
 
@@ -469,7 +423,7 @@ def test_the_update_is_that_of_the_formula(agent, passes, monkeypatch):
     sgd: dict[str, Any] = {"optimiser": "sgd", "lr": 0.01, "schedule": "constant"}
     opts = options(agent, replay=3, candidates=6, memory=10, batch=7, replay_passes=passes, **sgd)
     learner = build_agent(opts)
-    first, second = steps_of(opts, 12, 10)
+    first, second = train_steps(opts, 12, 10)
     train(learner, [first])
     learner.begin_step(second)
     learner.start_optimiser(second, again=True)  # no momentum from before
@@ -518,7 +472,7 @@ def test_each_image_is_offered_once_and_only_earlier_domains_are_replayed(agent,
 
     monkeypatch.setattr(learner.memory, "offer", noted_offer)
     monkeypatch.setattr(learner.memory, "take", noted_take)
-    train(learner, steps_of(opts, 10, 11, 12))
+    train(learner, train_steps(opts, 10, 11, 12))
     assert sorted(offered) == list(range(33))
     assert learner.memory.n_seen == 33
     assert replayed
@@ -531,7 +485,7 @@ def test_each_image_is_offered_once_and_only_earlier_domains_are_replayed(agent,
 def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(schedule, passes, moved, monkeypatch):
     opts = options("mir", schedule=schedule, candidates=8, replay=2, memory=10, epochs=2, replay_passes=passes)
     learner = build_agent(opts)
-    first, second = steps_of(opts, 12, 9)
+    first, second = train_steps(opts, 12, 9)
     train(learner, [first])
     learner.begin_step(second)
     used: list[float] = []
@@ -540,16 +494,16 @@ def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(sche
     expected = []
     for batch in second.batches(0):
         expected.append(learner.optimiser.param_groups[0]["lr"])
-        before = parameters(learner.network)
+        before = state_of(learner.network)
         learner.network.train()
         slots = learner.retrieve(batch)
         assert len(slots) == 2
-        assert same(before, parameters(learner.network))
+        assert same(before, state_of(learner.network))
         used.pop()
         learner.observe(batch)
         # Only the passes of the update move the statistics, not those of the retrieval.
         tracked = "body.bn1.num_batches_tracked"
-        assert parameters(learner.network)[tracked] == before[tracked] + moved
+        assert state_of(learner.network)[tracked] == before[tracked] + moved
     assert used == expected
     assert len(set(used)) == (1 if schedule == "constant" else len(used))
 
@@ -559,7 +513,7 @@ def test_mir_replays_the_most_interfered_candidates(passes):
     sgd: dict[str, Any] = {"schedule": "constant", "optimiser": "sgd", "lr": 0.01, "seed": 1}
     opts = options("mir", candidates=100, replay=2, memory=10, replay_passes=passes, **sgd)
     learner = build_agent(opts)
-    first, second = steps_of(opts, 12, 9)
+    first, second = train_steps(opts, 12, 9)
     train(learner, [first])
     learner.begin_step(second)
     batch = second.samples.batch()
@@ -607,17 +561,17 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
     fit = GDumb.fit
 
     def noted(self, seed):
-        fits.append((parameters(self.network), copy.deepcopy(self.memory), seed))
+        fits.append((state_of(self.network), copy.deepcopy(self.memory), seed))
         fit(self, seed)
 
     monkeypatch.setattr(GDumb, "fit", noted)
-    steps = steps_of(opts, 16, 16)
+    steps = train_steps(opts, 16, 16)
     for step in steps:
-        before = parameters(learner.network)
+        before = state_of(learner.network)
         losses = train(learner, [step])
         assert all(math.isnan(x) for x in losses)
         assert len(losses) == -(-len(step.samples) // opts.batch)  # each image is looked at once
-        assert same(before, parameters(learner.network)) == (not step.last)
+        assert same(before, state_of(learner.network)) == (not step.last)
         if not step.last:
             continue
         start, memory, seed = fits[-1]
@@ -641,7 +595,7 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
             torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
             optimiser.step()
         assert place == 4 * 3 - 1
-        torch.testing.assert_close(parameters(learner.network), parameters(network), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(state_of(learner.network), state_of(network), atol=1e-4, rtol=1e-4)
     assert len(fits) == 2
 
 
@@ -650,7 +604,7 @@ def test_memory_bytes_are_those_of_half_precision_planes(agent):
     opts = options(agent, memory=10, memory_epochs=1)
     learner = build_agent(opts)
     assert learner.memory_bytes == 0
-    train(learner, steps_of(opts, 40))
+    train(learner, train_steps(opts, 40))
     assert learner.memory_bytes == 10 * 3 * 32 * 17 * 2
     assert build_agent(options("lwf")).memory_bytes == 0
 
@@ -670,7 +624,7 @@ def test_memory_bytes_are_those_of_half_precision_planes(agent):
 def test_the_images_that_an_agent_is_trained_on_are_counted(agent, images):
     opts = options(agent, memory=10, epochs=2, batch=6, replay=3, memory_epochs=4)
     learner = build_agent(opts)
-    steps, counted = steps_of(opts, 16, 12), [0]
+    steps, counted = train_steps(opts, 16, 12), [0]
     for step in steps:
         train(learner, [step])
         learner.score(random_samples(5, 0).read())  # tests do not count

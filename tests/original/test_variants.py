@@ -7,7 +7,7 @@ written out here once more, as plainly as possible.
 
 import contextlib
 import copy
-import io
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,8 +23,17 @@ from cldf_core.agents.base import Agent
 from cldf_core.options import AGENTS, ORIGINAL, Options, checked
 from cldf_core.resnet import Network, build_network
 from cldf_core.spectrum import mirror
-from cldf_core.stream import Samples, Step, make_steps
-from samples import random_samples, same
+from cldf_core.stream import Samples, Step
+from samples import (
+    SlowReservoir,
+    check_that_a_restored_agent_goes_on,
+    offer_balanced,
+    random_samples,
+    same,
+    state_of,
+    steps_of,
+    train,
+)
 
 CONTINUAL = ("icarl", "gdumb", "lwf", "er", "mir")
 BASELINES = ("separate", "sequential")
@@ -57,33 +66,9 @@ def samples_of(count: int, domain: int, first_number: int) -> Samples:
     return Samples.from_array(mirror(half.arrays[0]), half.labels, domain, first_number)
 
 
-def steps_of(opts: Options, *counts: int) -> list[Step]:
+def domains(*counts: int) -> list[tuple[str, Samples]]:
     firsts = np.cumsum([0, *counts])
-    return make_steps(
-        [(f"d{d}", samples_of(n, d, int(firsts[d]))) for d, n in enumerate(counts)],
-        epochs=opts.epochs,
-        batch_size=opts.batch,
-        chunks=opts.chunks,
-        seed=opts.seed,
-        drop_last=opts.drop_last,
-        fixed_order=opts.order == "fixed",
-    )
-
-
-def train(agent: Agent, steps: list[Step]) -> list[dict[str, Tensor] | None]:
-    """The protocol's loop; gives the teacher as it was at the end of each step, before it was replaced."""
-    teachers = []
-    for step in steps:
-        for batch in agent.begin_step(step).batches(agent.options.seed):
-            agent.observe(batch)
-        teacher = getattr(agent, "teacher", None)
-        teachers.append(state_of(teacher) if teacher is not None else None)
-        agent.end_step(step)
-    return teachers
-
-
-def state_of(network: nn.Module) -> dict[str, Tensor]:
-    return {k: v.detach().clone() for k, v in network.state_dict().items()}
+    return [(f"d{d}", samples_of(n, d, int(firsts[d]))) for d, n in enumerate(counts)]
 
 
 def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
@@ -110,25 +95,8 @@ def stacked(images: list[Remembered]) -> tuple[Tensor, Tensor]:
     return torch.stack([i.spectrum for i in images]).double(), torch.tensor([i.label for i in images])
 
 
-class SlowReservoir:
-    """The original's reservoir: what fits is appended; the slots of the rest are drawn for the whole batch at once."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity, self.images, self.seen = capacity, [], 0
-
-    def offer(self, images: list[Remembered], generator: torch.Generator) -> set[int]:
-        seen_before = max(self.seen, self.capacity)
-        slots = (torch.rand(len(images), generator=generator) * seen_before).long().tolist()
-        written = set()
-        for image, slot in zip(images, slots, strict=True):
-            self.seen += 1
-            if len(self.images) < self.capacity:
-                written.add(len(self.images))
-                self.images.append(image)
-            elif slot < self.capacity:
-                written.add(slot)
-                self.images[slot] = image  # a later write wins
-        return written
+class Reservoir(SlowReservoir):
+    """It also gives up to `count` of its images at random, none from the slots without."""
 
     def draw(self, count: int, generator: torch.Generator, without: set[int] = frozenset()) -> list[Remembered]:
         eligible = [slot for slot in range(len(self.images)) if slot not in without]
@@ -187,16 +155,10 @@ def in_batches(step: Step, epochs: int, size: int, *, seed: int, whole: bool) ->
     images = [Remembered(*row) for row in zip(spectra, labels, numbers, strict=True)]
     random = np.random.default_rng([seed, step.index, step.chunk])
     for _ in range(epochs):
-        if not whole:
-            images = _shuffled(images, step, random)
+        order = range(len(images)) if whole else random.permutation(len(images))
         last = len(images) if whole else len(images) // size * size
         for start in range(0, last, size):
-            yield images[start : min(start + size, last)]
-
-
-def _shuffled(images: list[Remembered], step: Step, random: np.random.Generator) -> list[Remembered]:
-    by_number = {image.number: image for image in images}
-    return [by_number[step.samples.numbers[k]] for k in random.permutation(len(images))]
+            yield [images[k] for k in order[start : min(start + size, last)]]
 
 
 @dataclass
@@ -221,7 +183,7 @@ def baseline(opts: Options, steps: list[Step], generator: torch.Generator) -> Ou
 
 
 def icarl(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
-    network, memory = fresh(generator), SlowReservoir(opts.memory)
+    network, memory = fresh(generator), Reservoir(opts.memory)
     sgd = original_sgd(network)
     for step in steps:
         written: set[int] = set()  # by this chunk
@@ -240,30 +202,22 @@ def icarl(opts: Options, steps: list[Step], generator: torch.Generator) -> Outco
 
 def gdumb(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
     network = fresh(generator)
-    slots: list[Remembered] = []
+    slots: list[tuple[Remembered, int]] = []
     for step in steps:
         for images in in_batches(step, 1, opts.batch, seed=opts.seed, whole=False):  # looked at once
             for image in images:
-                counts = {label: sum(s.label == label for s in slots) for label in {s.label for s in slots}}
-                if image.label in counts and counts[image.label] >= opts.memory // len(counts):
-                    continue
-                if len(slots) < opts.memory:
-                    slots.append(image)
-                else:
-                    largest = max(counts, key=lambda label: counts[label])
-                    places = [k for k, s in enumerate(slots) if s.label == largest]
-                    slots[places[int(torch.randint(len(places), (), generator=generator))]] = image
+                offer_balanced(slots, image, image.label, opts.memory, generator, whole=True)
         random = np.random.default_rng([int(torch.randint(2**31, (), generator=generator)), 0, 0])
         for _ in range(opts.memory_epochs):
             order = random.permutation(len(slots))
             for start in range(0, len(slots) - opts.memory_batch + 1, opts.memory_batch):
-                x, y = stacked([slots[k] for k in order[start : start + opts.memory_batch]])
+                x, y = stacked([slots[k][0] for k in order[start : start + opts.memory_batch]])
                 g = gradients(cross_entropy(network(x), y).mean(), network)
                 norm = float(torch.stack([part.double().square().sum() for part in g]).sum().sqrt())
                 with torch.no_grad():
                     for p, part in zip(network.parameters(), g, strict=True):
                         p -= 0.1 * min(1.0, opts.clip / (norm + 1e-6)) * part  # torch's 1e-6
-    return Outcome(network, slots)
+    return Outcome(network, [image for image, _ in slots])
 
 
 def lwf(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
@@ -287,7 +241,7 @@ def lwf(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome
 
 
 def er_or_mir(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
-    network, memory = fresh(generator), SlowReservoir(opts.memory)
+    network, memory = fresh(generator), Reservoir(opts.memory)
     sgd = original_sgd(network)
     for step in steps:
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=False):
@@ -337,35 +291,30 @@ def float64() -> Iterator[None]:
 REFERENCES = {"separate": baseline, "sequential": baseline, "icarl": icarl, "gdumb": gdumb, "lwf": lwf}
 REFERENCES |= {"er": er_or_mir, "mir": er_or_mir}
 COUNTS = (27, 27)
-_done: dict[str, Outcome] = {}
-_trained: dict[str, Agent] = {}
 
 
+@functools.cache
 def reference(agent: str) -> Outcome:
     """The outcome of the original's formulas; of each agent computed once."""
-    if agent not in _done:
-        opts = options(agent)
-        generator = torch.Generator().manual_seed(opts.seed)
-        _done[agent] = REFERENCES[agent](opts, steps_of(opts, *COUNTS), generator)
-    return _done[agent]
+    opts = options(agent)
+    return REFERENCES[agent](opts, steps_of(opts, domains(*COUNTS)), torch.Generator().manual_seed(opts.seed))
 
 
+@functools.cache
 def trained(agent: str, **changes: Any) -> Agent:
     """An agent after the whole stream, in float64; of each kind trained once, so not to be changed."""
-    key = f"{agent} {changes}"
-    if key not in _trained:
-        with float64():
-            learner = build_agent(options(agent, **changes))
-            train(learner, steps_of(learner.options, *COUNTS))
-        _trained[key] = learner
-    return _trained[key]
+    with float64():
+        learner = build_agent(options(agent, **changes))
+        train(learner, steps_of(learner.options, domains(*COUNTS)))
+    return learner
 
 
 def remembered(agent: Agent) -> list[tuple[int, int]]:
     """Number and label of what lies in each slot."""
-    memory = getattr(agent, "memory", None)
-    used = slice(len(memory)) if memory is not None else slice(0)
-    return list(zip(memory.numbers[used].tolist(), memory.labels[used].tolist(), strict=True)) if memory else []
+    if (memory := agent.memory) is None:
+        return []
+    used = slice(len(memory))
+    return list(zip(memory.numbers[used].tolist(), memory.labels[used].tolist(), strict=True))
 
 
 # --- equivalence ---
@@ -395,12 +344,15 @@ def test_an_original_variants_memory_holds_the_same_images_as_often_and_in_the_s
 
 def test_the_originals_teacher_drifts_as_its_formula_does():
     opts = options("lwf")
+    steps, want = steps_of(opts, domains(*COUNTS)), reference("lwf").teachers
     with float64():
-        teachers = train(build_agent(opts), steps_of(opts, *COUNTS))
-    want = reference("lwf").teachers
-    assert teachers[0] is want[0] is None
-    for ours, theirs in zip(teachers[1:], want[1:], strict=True):
-        assert distance(ours, theirs) <= TOLERANCE
+        learner = build_agent(opts)
+        for step, teacher in zip(steps, want, strict=True):
+            for batch in learner.begin_step(step).batches(opts.seed):
+                learner.observe(batch)
+            assert (learner.teacher is None) == (teacher is None) == (step is steps[0])
+            assert teacher is None or distance(state_of(learner.teacher), teacher) <= TOLERANCE
+            learner.end_step(step)  # which replaces the teacher
 
 
 @pytest.mark.parametrize("agent", ALL)
@@ -417,7 +369,7 @@ def test_an_original_variants_verdict_is_the_linear_heads(agent):
 @pytest.mark.parametrize("agent", ALL)
 def test_in_float32_the_first_updates_are_those_of_the_formulas(agent):
     opts = options(agent, epochs=1, chunks=1, clip=1.0, memory_epochs=1)
-    steps = steps_of(opts, 13)
+    steps = steps_of(opts, domains(13))
     learner = build_agent(opts)
     before = state_of(learner.network)
     train(learner, steps)
@@ -430,14 +382,7 @@ def test_in_float32_the_first_updates_are_those_of_the_formulas(agent):
 PAPER: dict[str, Any] = {"variant": "paper", "plane": "full", "epochs": 2}
 # Of no effect here: sizes, how images become samples, what GDumb does not use; the verdict has a test of its own.
 UNSHOWN = {"size", "plane", "precision", "crop", "splits", "schedule", "optimiser", "lr", "momentum", "weight_decay"}
-UNSHOWN |= {
-    *SIZES,
-    *(name for sizes in SIZES_OF.values() for name in sizes),
-    "epochs",
-    "chunks",
-    "memory_lr",
-    "verdict",
-}
+UNSHOWN |= {*SIZES, "epochs", "chunks", "memory_lr", "verdict"}.union(*SIZES_OF.values())
 # What both runs need beside the option, when it is turned away from the original, and towards it.
 AWAY: dict[str, dict[str, Any]] = {"distil": {"icarl_heads": "grown"}, "rehearsal": {"exemplars": "herding"}}
 RESERVOIR: dict[str, Any] = {"rehearsal": "batch", "exemplars": "reservoir"}
@@ -451,10 +396,12 @@ def flips() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         for name in values if agent in ALL else ():
             if name in UNSHOWN or (agent, name) == ("gdumb", "dampening"):
                 continue
-            papers = (
-                0.01 if name == "memory_weight_decay" else AGENTS[agent].model_fields[name].default
+            default = AGENTS[agent].model_fields[name].default
+            yield (
+                agent,
+                AWAY.get(name, {}),
+                {name: 0.01 if name == "memory_weight_decay" else default},
             )  # 1e-4 is little
-            yield agent, AWAY.get(name, {}), {name: papers}
             if name not in Options.model_fields or agent in ("sequential", "gdumb", "er"):
                 stored = RESERVOIR if agent == "icarl" and name in ("offers", "reservoir_count") else {}
                 yield agent, PAPER | stored | TOWARDS.get(name, {}), {name: values[name]}
@@ -508,7 +455,7 @@ def test_images_of_dropped_batches_are_lost_to_the_memory():
     # Room for every image: what is missing was never offered.
     for agent, lost in (("gdumb", 2 + 1 + 2 + 1), ("er", None)):
         opts = options(agent, memory=200, memory_epochs=1)
-        learner, steps = build_agent(opts), steps_of(opts, *COUNTS)
+        learner, steps = build_agent(opts), steps_of(opts, domains(*COUNTS))
         train(learner, steps)
         held = set(numbers_of(learner))
         missing = set()
@@ -520,7 +467,7 @@ def test_images_of_dropped_batches_are_lost_to_the_memory():
         assert held == set(range(54)) - missing
         assert lost is None or len(missing) == lost
         kept = build_agent(options(agent, memory=200, memory_epochs=1, drop_last=False))
-        train(kept, steps_of(kept.options, *COUNTS))
+        train(kept, steps_of(kept.options, domains(*COUNTS)))
         assert set(numbers_of(kept)) == set(range(54))
 
 
@@ -530,7 +477,7 @@ def test_fewer_images_than_a_batch_in_each_chunk_mean_no_update_at_all(agent):
     sizes = {"batch": ORIGINAL[agent]["batch"], "chunks": ORIGINAL[agent]["chunks"], "epochs": 1, "memory_epochs": 1}
     for drop_last in (True, False):
         opts = options(agent, **sizes, drop_last=drop_last, memory_batch=10)
-        learner, steps = build_agent(opts), steps_of(opts, 90)
+        learner, steps = build_agent(opts), steps_of(opts, domains(90))
         before = state_of(learner.network)
         assert [len(step.samples) for step in steps] == [9] * 10
         train(learner, steps)
@@ -554,23 +501,9 @@ def test_the_original_reads_channels_in_reverse(agent):
 @pytest.mark.parametrize("agent", ALL)
 def test_a_restored_original_variant_goes_on_bit_for_bit(agent):
     opts = options(agent, epochs=2)
-    counts = (27, 27, 27) if agent in BASELINES else COUNTS
-    steps = steps_of(opts, *counts)
-    whole, files = build_agent(opts), []
-    for step in steps:
-        train(whole, [step])
-        files.append(io.BytesIO())
-        torch.save(whole.state_dict(), files[-1])  # through a file, as a run does it
-    spectra = samples_of(9, 1, 0).read()
-    for cut in (1, 2):  # in the middle of a domain and at its end, where there are chunks
-        restored = build_agent(opts)
-        torch.manual_seed(cut)  # nothing may hang on the global random state
-        np.random.seed(cut)
-        files[cut - 1].seek(0)
-        restored.load_state_dict(torch.load(files[cut - 1], weights_only=True))
-        train(restored, steps[cut:])
-        assert same(whole.state_dict(), restored.state_dict()), cut
-        np.testing.assert_array_equal(whole.score(spectra), restored.score(spectra))
+    # Where there are chunks, in the middle of a domain and at its end.
+    steps = steps_of(opts, domains(*((27, 27, 27) if agent in BASELINES else COUNTS)))
+    check_that_a_restored_agent_goes_on(opts, steps, samples_of(9, 1, 0).read())
 
 
 @pytest.mark.parametrize("agent", ALL)
