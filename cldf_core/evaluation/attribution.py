@@ -15,18 +15,11 @@ LAYER = "layer2"  # its maps have an eighth of the plane's size; later ones are 
 
 
 def grad_cam(network: Network, spectra: Tensor, *, layer: str = LAYER) -> Tensor:
-    """Computes which frequencies speak for "fake" and which for "real".
+    """Computes which frequencies speak for "fake" and which for "real": float32, (N, H, W), in units of the logit.
 
-    The maps of a layer are summed, each weighted by the mean gradient of the logit of fake. The sum keeps its sign:
-    above 0 speaks for fake, below 0 for real. It is enlarged (bilinear) to the spectrum's shape.
-
-    Args:
-        network: the network to explain; it is used in evaluation mode and left as it was.
-        spectra: float32, shape (N, 3, H, W).
-        layer: a stage of the residual network, "layer1" to "layer4".
-
-    Returns:
-        float32, shape (N, H, W), in units of the logit.
+    The maps of a layer ("layer1" to "layer4") are summed, each weighted by the mean gradient of the logit of fake. The
+    sum keeps its sign: above 0 speaks for fake, below 0 for real. It is enlarged (bilinear) to the size of the spectra,
+    float32 of shape (N, 3, H, W). The network is used in evaluation mode and left as it was.
 
     Source: Selvaraju et al., ICCV 2017, equations (1) and (2), without the ReLU of (2).
     """
@@ -40,12 +33,9 @@ def grad_cam(network: Network, spectra: Tensor, *, layer: str = LAYER) -> Tensor
 
 
 def without_band(spectra: np.ndarray, band: Band, plane: Plane = "half") -> np.ndarray:
-    """Returns a copy of spectra in which a band of frequencies is 0, the middle of their range.
+    """Returns a copy of spectra, (..., H, W/2 + 1) or (..., H, W), in which a band is 0, the middle of their range.
 
-    Args:
-        spectra: shape (..., H, W/2 + 1) or (..., H, W).
-        band: "low", "mid" or "high"; "full" leaves nothing.
-        plane: which columns the spectra have.
+    The plane says which columns the spectra have. The band "full" leaves nothing.
     """
     height, columns = spectra.shape[-2:]
     width = 2 * (columns - 1) if plane == "half" else columns

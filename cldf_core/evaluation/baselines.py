@@ -23,19 +23,11 @@ def boosted_trees(
     """Measures the balanced accuracy of boosted trees that learn the label from facts, with equal weights of classes.
 
     They learn from training images and predict test images. If one of these splits lacks a class, they are
-    cross-validated over the groups of all images instead.
+    cross-validated over the groups of all images instead. The seed fixes trees, folds and resamples of the groups.
 
-    Args:
-        facts: numbers, shape (N, F).
-        labels: 0 (real) or 1 (fake), shape (N,).
-        splits: train, validation or test, shape (N,).
-        groups: the images' groups, shape (N,).
-        categorical: which facts are codes of categories, F values.
-        resamples: the number of resamples of the groups.
-        seed: the random seed of trees, folds and resamples.
-
-    Returns:
-        The result of `balanced_accuracy`, "images" (the number of predictions), and "how" they were made.
+    Facts are numbers, shape (N, F), of which `categorical`, F values, are codes of categories. Labels (0 real, 1 fake),
+    splits (train, validation, test) and groups have shape (N,). Added to the result of `balanced_accuracy` are
+    "images", the number of predictions, and "how" they were made.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -62,13 +54,8 @@ def balanced_accuracy(
 ) -> dict[str, float]:
     """Computes the mean accuracy of both classes, with a 95 % bootstrap interval over groups.
 
-    Args:
-        predictions, labels: 0 or 1, shape (N,).
-        groups: the images' groups, shape (N,).
-        resamples, seed: the number of resamples, and their random seed.
-
-    Returns:
-        "balanced accuracy", "low" and "high"; NaN if a class is missing.
+    Predictions and labels (0 or 1) and groups have shape (N,). "balanced accuracy", "low" and "high" are NaN if a class
+    is missing.
     """
     groups, rng = np.unique(groups, return_inverse=True)[1], np.random.default_rng(seed)
     count = groups.max(initial=0) + 1
@@ -87,14 +74,10 @@ def balanced_accuracy(
 def random_forest(
     facts: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, groups: np.ndarray
 ) -> tuple[float, float, float]:
-    """Measures the accuracy of a random forest that learns the label from facts.
+    """Measures the accuracy of a random forest, and the ends of its 95 % bootstrap interval over groups.
 
-    Args:
-        facts, labels, groups: as in `boosted_trees`.
-        train, test: the images that it learns from and those that it predicts, shape (N,), bool.
-
-    Returns:
-        The accuracy and the ends of its 95 % bootstrap interval over groups.
+    It learns from the images `train` and predicts the images `test`, both bool of shape (N,). The other arrays are as
+    in `boosted_trees`.
     """
     from sklearn.ensemble import RandomForestClassifier
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import sub
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri, stdtrit
 
-from cldf_core.evaluation.metrics import CONTINUAL, THRESHOLD, Scored, continual
+from cldf_core.evaluation.metrics import CONTINUAL, THRESHOLD, Scored, continual, of_split
 
 BLOCK = 1 << 20  # the largest number of weights in memory at once
 PARTS = 200  # the largest number of parts that are left out in turn, to measure the influence of groups
@@ -44,8 +45,8 @@ class Estimate:
         value, draws, left_out = (getattr(self, part) - getattr(other, part) for part in ("value", "draws", "left_out"))
         return Estimate(value, draws, left_out, self.groups)
 
-    def interval(self, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Computes percentiles of the resamples, corrected for bias and skewness (BCa) and for few groups.
+    def interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Computes 95 % intervals: percentiles of the resamples, corrected for bias, skewness (BCa) and few groups.
 
         Plain percentiles are too narrow for few groups: of a mean they are those of a normal distribution with the
         divisor n, where a t distribution with n - 1 belongs. The level is raised until the two agree. In simulations of
@@ -57,18 +58,17 @@ class Estimate:
         it reaches as far below the value as the percentiles reach above it, and vice versa, so the value may lie above
         its interval. It holds the truth in 85 to 92 of 100 cases; percentiles often hold it in none.
 
-        Returns:
-            The lower and the upper ends, each of value's shape. They are NaN where the value is NaN or where there is
-            only one group. They are equal where no resample differs from the value, such as where every verdict is
-            right: these images cannot tell how large the error is. Resamples without a value do not count.
+        The lower and the upper ends have value's shape. They are NaN where the value is NaN or where there is only one
+        group. They are equal where no resample differs from the value, such as where every verdict is right: these
+        images cannot tell how large the error is. Resamples without a value do not count.
 
-        Source: Efron, JASA 1987 (BCa); Hesterberg, The American Statistician 2015 (the raised level); Davison &
-        Hinkley 1997, sections 3.8 (groups) and 5.2 (the reflected interval).
+        Source: Efron, JASA 1987 (BCa); Hesterberg, The American Statistician 2015 (the raised level); Davison & Hinkley
+        1997, sections 3.8 (groups) and 5.2 (the reflected interval).
         """
         groups = np.broadcast_to(self.groups, self.value.shape)
         count = (~np.isnan(self.draws)).sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            reach = stdtrit(groups - 1, (1 + level) / 2) * np.sqrt(groups / (groups - 1))
+            reach = stdtrit(groups - 1, 0.975) * np.sqrt(groups / (groups - 1))
             ends = np.stack([-reach, reach])
             if not self.reflected:
                 # A draw that equals the value counts as half below it.
@@ -109,13 +109,9 @@ class Matrices:
     groups: int
 
     def statistic(self, metric: str, statistic: Statistic) -> Estimate:
-        """Applies a function to R of one metric, shape (B, steps, domains), the steps and the domains.
-
-        The function returns an array of shape (B, …). It is applied for all images and for every resample.
-        """
+        """Applies a function to R of a metric, (B, steps, domains), its steps and domains; it returns (B, …)."""
         R = self.metrics[metric]
-        parts = (statistic(values, self.steps, self.domains) for values in (R.value[None], R.draws, R.left_out))
-        value, draws, left_out = parts
+        value, draws, left_out = (statistic(r, self.steps, self.domains) for r in (R.value[None], R.draws, R.left_out))
         return Estimate(value[0], draws, left_out, self.groups, R.reflected)
 
 
@@ -128,33 +124,29 @@ def matrices(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Matrices:
-    """Computes R[t, i] of a run, with resamples of groups (photographs, videos) instead of images.
+    """Computes R[t, i] of a run's table of scores, with resamples of groups (photographs, videos) instead of images.
 
     A real image and the fakes made from it share a group, which a resample draws in all domains at once. Two runs with
     the same seed over the same images are paired, so their difference can be taken resample by resample.
 
     Args:
-        scores: the table of scores of one run.
         metrics: names in `metrics.WITH_NLL`.
         split: the split whose scores count.
         threshold: a score from here up is the verdict "fake"; one number, or one for each step.
-        resamples, seed: the number of resamples, and their random seed.
 
     Raises:
         ValueError: there are no scores of this split, or a metric is unknown.
 
     Source: Efron & Tibshirani 1993, chapter 8; Davison & Hinkley 1997, section 3.8 (clusters).
     """
-    chosen = scores[scores["split"] == split]
-    if chosen.empty:
-        raise ValueError(f"no scores of split {split!r}; there are: {', '.join(scores['split'].unique())}")
+    chosen = of_split(scores, split).reset_index(drop=True)
     group, names = pd.factorize(chosen["group"].astype(str).to_numpy(), sort=True)
     labels, score = chosen["label"].to_numpy(), chosen["score"].to_numpy()
     steps, domains = sorted(int(step) for step in chosen["step"].unique()), list(chosen["domain"].unique())
     images, groups = np.zeros((2, len(steps), len(domains)), int)
     cells = {}
-    for (step, domain), at in chosen.groupby(["step", "domain"], sort=False).indices.items():
-        place = steps.index(step), domains.index(domain)
+    for (step, domain), cell in chosen.groupby(["step", "domain"], sort=False):
+        at, place = cell.index, (steps.index(step), domains.index(domain))
         used, number = np.unique(group[at], return_inverse=True)
         declared = threshold[int(step)] if isinstance(threshold, Mapping) else threshold
         cells[place] = used, Scored(labels[at], score[at], number, threshold=declared)
@@ -168,61 +160,38 @@ def matrices(
             for name, results in scored.metrics(cell_weights, metrics).items():
                 values[name][done : done + len(weights), t, i] = results
         done += len(weights)
-    ends = 1, 1 + parts
-    estimates = {n: Estimate(v[0], v[ends[1] :], v[ends[0] : ends[1]], groups, n == "ECE") for n, v in values.items()}
+    estimates = {n: Estimate(v[0], v[1 + parts :], v[1 : 1 + parts], groups, n == "ECE") for n, v in values.items()}
     return Matrices(estimates, steps, domains, images, len(names))
 
 
 def side_by_side(*estimates: Estimate) -> np.ndarray:
-    """Puts the columns of estimates of shape (steps, columns) or (steps,) beside each other.
+    """Puts the columns of estimates, shape (steps, columns) or (steps,), beside each other: (3, steps, all columns).
 
-    Returns:
-        The values, the lower and the upper ends of their 95 % intervals, shape (3, steps, columns).
+    The first axis holds the values, the lower and the upper ends of their 95 % intervals.
     """
     parts = zip(*((e.value, *e.interval()) for e in estimates), strict=True)
     return np.stack([np.column_stack(part) for part in parts])
 
 
-def summary(
-    scores: pd.DataFrame,
-    stream: Sequence[str],
-    metric: str = "accuracy",
-    *,
-    split: str = "test",
-    resamples: int = 1000,
-    seed: int = 0,
-) -> pd.DataFrame:
+def summary(scores: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy", **how: Any) -> pd.DataFrame:
     """Computes every continual metric of a run, and the last value on each unseen domain, with 95 % intervals.
 
-    Args:
-        scores: the table of scores of one run.
-        stream: the trained domains in their order; all other domains count as unseen.
-        metric: a metric in DETECTION, usually "accuracy" or "AUC".
-
-    Returns:
-        Columns metric, value, low, high; NaN where a value of R that is needed is missing or undefined.
+    All domains outside of the stream count as unseen. The metric is one in DETECTION, usually "accuracy" or "AUC".
+    `how` holds split, threshold, resamples and seed of `matrices`. The columns are metric, value, low and high, which
+    are NaN where a value of R that is needed is missing or undefined.
     """
-    R = matrices(scores, [metric], split=split, resamples=resamples, seed=seed)
-    return continual_table([R], metric, stream)
+    return continual_table([matrices(scores, [metric], **how)], metric, stream)
 
 
 def paired_difference(
-    first: pd.DataFrame,
-    second: pd.DataFrame,
-    stream: Sequence[str],
-    metric: str = "accuracy",
-    *,
-    split: str = "test",
-    resamples: int = 1000,
-    seed: int = 0,
+    first: pd.DataFrame, second: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy", **how: Any
 ) -> pd.DataFrame:
     """Computes the `summary` of first minus second, from the same resamples; both must be of the same images."""
     keys = ["domain", "split", "image"]
     images = [table[keys].drop_duplicates().sort_values(keys, ignore_index=True) for table in (first, second)]
     if not images[0].equals(images[1]):
         raise ValueError("the two runs were tested on different images, so they cannot be paired")
-    R = [matrices(scores, [metric], split=split, resamples=resamples, seed=seed) for scores in (first, second)]
-    return continual_table(R, metric, stream)
+    return continual_table([matrices(scores, [metric], **how) for scores in (first, second)], metric, stream)
 
 
 def continual_table(parts: Sequence[Matrices], metric: str, stream: Sequence[str]) -> pd.DataFrame:
@@ -260,13 +229,7 @@ def _weights(groups: int, parts: int, resamples: int, seed: int, *, rows: int) -
 
 
 def _quantiles(values: np.ndarray, count: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Computes quantiles of the values that are not NaN, column by column, with linear interpolation.
-
-    Args:
-        values: shape (B, …).
-        count: how many of the B values are not NaN, shape (…).
-        at: the quantiles' levels from 0 to 1, shape (K, …), as the result.
-    """
+    """Interpolates quantiles of values, (B, …), of which `count`, (…), are not NaN; their levels are (K, …)."""
     ordered = np.sort(values, axis=0)  # puts NaN last
     place = np.nan_to_num(at) * np.maximum(count - 1, 0)
     below = np.floor(place).astype(int)

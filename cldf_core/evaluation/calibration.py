@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, ndtri
 
 from cldf_core.evaluation.bootstrap import matrices, side_by_side
-from cldf_core.evaluation.metrics import bins_of
+from cldf_core.evaluation.metrics import bins_of, of_split
 from cldf_core.options import UserError
 
 COLDEST, HOTTEST = 0.01, 100.0  # bounds of the temperature
@@ -23,13 +23,9 @@ SEEN = "mean of seen"  # stands in the column domain for the mean over the domai
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
     """Finds the temperature T, from 0.01 to 100, for which sigmoid(logit / T) makes the labels most likely.
 
-    Args:
-        logits: of fake, shape (N,).
-        labels: 0 or 1, shape (N,).
-
-    Returns:
-        T, or the bound that is nearest to it. None where no T is best: there is only one class, all logits have the
-        right sign (T goes to 0), or the wrong ones outweigh the others (T goes to infinity).
+    Logits of fake and labels (0 or 1) have shape (N,). A T beyond the bounds is the nearest one. It is None where no T
+    is best: there is only one class, all logits have the right sign (T goes to 0), or the wrong ones outweigh the
+    others (T goes to infinity).
 
     Raises:
         UserError: a logit is not finite.
@@ -42,7 +38,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
     right = np.where(labels == 1, logits, -logits)
     if len(np.unique(labels)) < 2 or (right >= 0).all() or right.sum() <= 0:
         return None
-    edges = (np.log(COLDEST), np.log(HOTTEST))
+    edges = np.log([COLDEST, HOTTEST])
     best = minimize_scalar(lambda log_t: np.logaddexp(0, -right / np.exp(log_t)).sum(), bounds=edges, method="bounded")
     return float(np.exp(best.x))
 
@@ -55,23 +51,19 @@ def trained_on(agent: str, stream: Sequence[str], step: int) -> Sequence[str]:
 def calibrated(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
     """Applies to each step the temperature fitted on its validation scores of the domains trained on so far.
 
-    It keeps the order of the images and the verdicts at 0.5. All splits and domains of a step get the same one.
-
-    Args:
-        scores: the table of scores of one or several runs, with a column agent.
-        stream: the trained domains, in their order.
+    It keeps the order of the images and the verdicts at 0.5. All splits and domains of a step get the same one. The
+    table of scores, of one or several runs, has a column agent.
 
     Returns:
         The same rows with logit / T as logit, its sigmoid as score, and a column temperature. Where `fit_temperature`
         finds none, the temperature is NaN and the scores stay as they are.
     """
-    if "validation" not in set(scores["split"]):
-        raise ValueError(f"no scores of split 'validation'; there are: {', '.join(scores['split'].unique())}")
+    validation = of_split(scores, "validation")
     temperature = np.full(len(scores), np.nan)
     for (agent, step), part in scores.reset_index(drop=True).groupby(["agent", "step"]):
-        seen = part[(part["split"] == "validation") & part["domain"].isin(trained_on(agent, stream, step))]
-        best = fit_temperature(seen["logit"].to_numpy(), seen["label"].to_numpy())
-        temperature[part.index] = np.nan if best is None else best
+        seen = validation[(validation["agent"] == agent) & (validation["step"] == step)]
+        seen = seen[seen["domain"].isin(trained_on(agent, stream, step))]
+        temperature[part.index] = fit_temperature(seen["logit"].to_numpy(), seen["label"].to_numpy()) or np.nan
     logit = scores["logit"] / np.where(np.isnan(temperature), 1, temperature)
     return scores.assign(logit=logit, score=expit(logit), temperature=temperature)
 
@@ -79,12 +71,8 @@ def calibrated(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
 def reliability(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray | None = None) -> pd.DataFrame:
     """Computes the points of a reliability diagram: how often images with a similar P(fake) are fakes.
 
-    The bins are those of the ECE, which is the mean of |probability - share|, weighted by n.
-
-    Args:
-        labels: 0 or 1, shape (N,).
-        probability: P(fake), shape (N,).
-        groups: name or number of each image's group, shape (N,). With None each image is its own group.
+    The bins are those of the ECE, which is the mean of |probability - share|, weighted by n. Labels (0 or 1), P(fake)
+    and each image's group have shape (N,). Without groups each image is its own.
 
     Returns:
         A row for each bin with images: probability (their mean), share of fakes, low and high (`share_interval`), n.
@@ -112,11 +100,8 @@ def share_interval(fakes: np.ndarray, images: np.ndarray) -> tuple[float, float]
     This number follows from the spread over groups. It is at most the number of images, as if they were independent,
     and at least what it would be if the images of a group were all alike, which is also used with one group or one
     class. In simulations of 1 to 26 groups of 1 to 14 images the interval holds the truth in 85 to 100 of 100 cases, a
-    bootstrap of few groups often in fewer than 50.
-
-    Args:
-        fakes: the number of fakes in each group, shape (groups,).
-        images: the number of images in each group, at least 1, shape (groups,).
+    bootstrap of few groups often in fewer than 50. Fakes and images (at least 1) are counts in each group, shape
+    (groups,).
 
     Source: Wilson, JASA 1927; Kish 1965 (images all alike); Dean & Pagano, Journal of Survey Statistics and Methodology
     2015 (groups).
@@ -133,34 +118,28 @@ def share_interval(fakes: np.ndarray, images: np.ndarray) -> tuple[float, float]
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
 
 
-def reliability_table(scores: pd.DataFrame, stream: Sequence[str], *, split: str = "test") -> pd.DataFrame:
+def reliability_table(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
     """Computes the `reliability` of every cell before and after the temperature, with arguments as those of `errors`.
 
-    Returns:
-        Columns agent, step, domain, seen, when (see `errors`), those of `reliability`, and the cell's ECE.
+    Its columns are agent, step, domain, seen, when (see `errors`), those of `reliability`, and the cell's ECE.
     """
     both = pd.concat([scores.assign(when="before"), calibrated(scores, stream).assign(when="after")])
-    cells = both[both["split"] == split].groupby(["agent", "step", "domain", "when"], sort=False)
-    tables = []
+    cells = both[both["split"] == "test"].groupby(["agent", "step", "domain", "when"], sort=False)
+    tables = {}
     for (agent, step, domain, when), cell in cells:
         points = reliability(*(cell[name].to_numpy() for name in ("label", "score", "group")))
         ece = (points["n"] * (points["probability"] - points["share"]).abs()).sum() / points["n"].sum()
-        seen = domain in trained_on(agent, stream, step)
-        tables.append(points.assign(agent=agent, step=step, domain=domain, seen=seen, when=when, ECE=ece))
-    table = pd.concat(tables, ignore_index=True)
-    return table[[*table.columns[5:10], *table.columns[:5], "ECE"]]
+        tables[agent, step, domain, domain in trained_on(agent, stream, step), when] = points.assign(ECE=ece)
+    keys = ["agent", "step", "domain", "seen", "when"]
+    return pd.concat(tables, names=keys).reset_index(keys).reset_index(drop=True)
 
 
-def errors(scores: pd.DataFrame, stream: Sequence[str], *, split: str = "test") -> pd.DataFrame:
-    """Measures how well P(fake) is calibrated, before and after the temperature.
+def errors(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
+    """Measures how well P(fake) of the split "test" is calibrated, before and after the temperature.
 
-    The temperature minimises the NLL (nats per image), whose change comes from the same resamples. The ECE of few
-    images is too high (see `Estimate.interval`), by different amounts before and after. The accuracy at 0.5 stays.
-
-    Args:
-        scores: the table of scores of one or several runs, with a column agent.
-        stream: the trained domains, in their order.
-        split: the split whose scores are measured. The temperature is always fitted on "validation".
+    The temperature is fitted on "validation" and minimises the NLL (nats per image), whose change comes from the same
+    resamples. The ECE of few images is too high (see `Estimate.interval`), by different amounts before and after. The
+    accuracy at 0.5 stays. The table of scores is as in `calibrated`.
 
     Returns:
         Columns agent, step, domain, seen (whether the step's network was trained on it), when ("before", "after" or
@@ -168,8 +147,7 @@ def errors(scores: pd.DataFrame, stream: Sequence[str], *, split: str = "test") 
     """
     rows = []
     for agent, table in scores.groupby("agent", sort=False):
-        R = {"before": matrices(table, METRICS, split=split)}
-        R["after"] = matrices(calibrated(table, stream), METRICS, split=split)
+        R = {"before": matrices(table, METRICS), "after": matrices(calibrated(table, stream), METRICS)}
         steps, domains = R["before"].steps, R["before"].domains
         seen = np.array([[name in trained_on(str(agent), stream, step) for name in domains] for step in steps])
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices
+from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices, side_by_side
 
 # An agent's name in figures and tables. A notebook may add its own agent.
 AGENT_NAMES = {"separate": "separate models", "sequential": "sequential fine-tuning", "joint": "joint training"}
@@ -20,16 +20,7 @@ def agent_name(agent: str) -> str:
 
 
 def cell_values(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test") -> pd.DataFrame:
-    """Computes R[t, i] of every agent with its 95 % interval over groups.
-
-    Args:
-        scores: the table of scores of one or several runs, with a column agent.
-        metric: a detection metric.
-        split: the split whose scores count.
-
-    Returns:
-        Columns agent, step, domain, value, low, high.
-    """
+    """Computes R[t, i] of each agent, with 95 % intervals: columns agent, step, domain, value, low, high."""
     tables = []
     for agent, table in scores.groupby("agent", sort=False):
         R = matrices(table, [metric], split=split)
@@ -40,19 +31,17 @@ def cell_values(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = 
 def cell_changes(
     first: pd.DataFrame, second: pd.DataFrame, metric: str = "accuracy", *, split: str = "test"
 ) -> pd.DataFrame:
-    """Computes R[t, i] of the first run minus that of the second, tested on the same images, with paired intervals.
+    """Computes R[t, i] of the first run minus that of the second, on the same images, with paired 95 % intervals.
 
-    Returns:
-        Columns step, domain, value, low, high.
+    The columns are step, domain, value, low and high.
     """
     R, other = (matrices(scores, [metric], split=split) for scores in (first, second))
     return _tidy(R, R.metrics[metric] - other.metrics[metric])
 
 
 def _tidy(R: Matrices, estimate: Estimate) -> pd.DataFrame:
-    low, high = estimate.interval()
-    cells = itertools.product(enumerate(R.steps), enumerate(R.domains))
-    rows = [(step, domain, estimate.value[t, i], low[t, i], high[t, i]) for (t, step), (i, domain) in cells]
+    numbers, cells = side_by_side(estimate), itertools.product(enumerate(R.steps), enumerate(R.domains))
+    rows = [(step, domain, *numbers[:, t, i]) for (t, step), (i, domain) in cells]
     return pd.DataFrame(rows, columns=["step", "domain", "value", "low", "high"])
 
 
@@ -66,16 +55,13 @@ def loss_table(agent: str, steps: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def rank_table(table: pd.DataFrame, metrics: Sequence[str], *, small: Collection[str] = ()) -> pd.DataFrame:
     """Ranks agents within each seed that all of them have; 1 is the best.
 
-    Equal values share the mean of their ranks. An agent without any value of a metric is not ranked by it.
-
-    Args:
-        table: columns agent, seed, metric, value; each agent, seed and metric once.
-        metrics: the metrics to rank by.
-        small: those of them whose small values are good.
+    Equal values share the mean of their ranks. An agent without any value of a metric is not ranked by it. The table
+    has the columns agent, seed, metric and value, with each agent, seed and metric once. Of the metrics in `small` the
+    small values are good.
 
     Returns:
-        Columns metric, agent, seed, rank, mean (the agent's mean rank by this metric). The ranks are NaN where an agent
-        is not ranked. Agents are ordered by their mean rank by the first metric.
+        Columns metric, agent, seed, rank (NaN where an agent is not ranked), mean (the agent's mean rank by this
+        metric). Agents are ordered by their mean rank by the first metric.
     """
     ranks = {}
     for metric in metrics:
@@ -91,11 +77,9 @@ def rank_table(table: pd.DataFrame, metrics: Sequence[str], *, small: Collection
 
 
 def as_text(table: pd.DataFrame, metrics: Sequence[str] = ()) -> pd.DataFrame:
-    """Writes estimates as "value [low, high]": a row for each agent, a column for each metric.
+    """Writes estimates as "value [low, high]": a row for each agent, a column for each metric, all by default.
 
-    Args:
-        table: columns agent, metric, value, low, high; each agent and metric once.
-        metrics: the columns; all metrics by default.
+    The table has the columns agent, metric, value, low and high; each agent and metric once.
     """
     text = [f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in table.itertuples()]
     columns = list(metrics) or list(dict.fromkeys(table["metric"]))

@@ -65,13 +65,9 @@ class Scored:
     def metrics(self, weights: np.ndarray, names: Sequence[str] = DETECTION) -> dict[str, np.ndarray]:
         """Computes metrics of resamples: those of the images repeated as often as they count.
 
-        Args:
-            weights: how often each group counts, whole numbers from 0, shape (B, groups).
-            names: metrics in WITH_NLL; a ValueError names an unknown one.
-
-        Returns:
-            An array of shape (B,) for each name. It is NaN where a resample lacks a class that the metric needs, and
-            everywhere if a score is NaN.
+        The weights, whole numbers from 0 of shape (B, groups), say how often each group counts. A name that is not in
+        WITH_NLL raises a ValueError. Each metric has shape (B,). It is NaN where a resample lacks a class that it
+        needs, and everywhere if a score is NaN.
 
         Source: Fawcett, Pattern Recognition Letters 2006 (ROC, AUC); Naeini, Cooper & Hauskrecht, AAAI 2015 (ECE).
         """
@@ -144,10 +140,8 @@ def detection(
 ) -> dict[str, float]:
     """Computes detection metrics; fake (label 1) is the positive class.
 
-    Arguments and errors are those of `Scored` and its `metrics`.
-
-    Returns:
-        A value for each name. It is NaN where a class that the metric needs is missing, or a score is NaN.
+    Arguments and errors are those of `Scored` and its `metrics`. A value is NaN where a class that the metric needs is
+    missing, or a score is NaN.
     """
     images = Scored(labels, scores, threshold=threshold)
     return {name: float(v[0]) for name, v in images.metrics(np.ones((1, images.groups), int), names).items()}
@@ -156,12 +150,9 @@ def detection(
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Finds the threshold with the best balanced accuracy, and returns both.
 
-    The candidates are 0.5 and the middles between neighbouring scores, with 0 and 1 as outermost neighbours. Of several
-    best ones the nearest to 0.5 is taken. Both classes are needed, and no score that is NaN.
-
-    Args:
-        scores: P(fake), shape (N,).
-        labels: 0 or 1, shape (N,).
+    Scores are P(fake) and labels 0 or 1, both of shape (N,). The candidates are 0.5 and the middles between
+    neighbouring scores, with 0 and 1 as outermost neighbours. Of several best ones the nearest to 0.5 is taken. Both
+    classes are needed, and no score that is NaN.
     """
     if len(np.unique(labels)) < 2 or np.isnan(scores).any():
         raise ValueError(f"labels hold {np.unique(labels).tolist()}; needed: both classes, and no score that is NaN")
@@ -178,15 +169,21 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float
 def video_scores(scores: pd.DataFrame, video: str = "video") -> pd.DataFrame:
     """Makes the table of scores of videos: the score of a video is the mean of its frames' scores.
 
-    Args:
-        scores: the table of scores of one run.
-        video: the column that names each frame's video. Frames without a name are left out. Where reals and fakes
-            share a name, which becomes the image, each label makes a separate video.
+    The column `video` names each frame's video. Frames without a name are left out. Where reals and fakes share a name,
+    which becomes the image, each label makes a separate video.
     """
     named = scores.assign(image=scores[video].fillna("").astype(str))
     named = named[named["image"] != ""]
     keys = ["step", "domain", "split", "image", "label"]
     return named.groupby(keys, sort=False, as_index=False).agg(group=("group", "first"), score=("score", "mean"))
+
+
+def of_split(scores: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Returns the rows of a split; a ValueError names the splits where it has none."""
+    chosen = scores[scores["split"] == split]
+    if chosen.empty:
+        raise ValueError(f"no scores of split {split!r}; there are: {', '.join(scores['split'].unique())}")
+    return chosen
 
 
 def matrix(
@@ -196,9 +193,7 @@ def matrix(
 
     Arguments and errors are those of `bootstrap.matrices`, which gives intervals, too.
     """
-    chosen = scores[scores["split"] == split]
-    if chosen.empty:
-        raise ValueError(f"no scores of split {split!r}; there are: {', '.join(scores['split'].unique())}")
+    chosen = of_split(scores, split)
     cells = {
         key: detection(cell["label"].to_numpy(), cell["score"].to_numpy(), threshold=threshold, names=[metric])[metric]
         for key, cell in chosen.groupby(["step", "domain"], sort=False)
@@ -208,16 +203,12 @@ def matrix(
 
 
 def continual(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Computes every continual metric of matrices over the trained domains.
+    """Computes every continual metric of matrices R[t, i], shape (..., T, T), with t and i in the order of the stream.
 
-    Args:
-        values: R[t, i], shape (..., T, T), with steps t and domains i in the stream's order.
+    An array of shape (...) belongs to each name in CONTINUAL. With a single domain the metrics of change are NaN.
 
-    Returns:
-        An array of shape (...) for each name in CONTINUAL. With a single domain the metrics of change are NaN.
-
-    Source: methods.md section 5; Lopez-Paz & Ranzato, NeurIPS 2017 (average, backward and forward transfer);
-    Chaudhry et al., ECCV 2018 (forgetting).
+    Source: methods.md section 5; Lopez-Paz & Ranzato, NeurIPS 2017 (average, backward and forward transfer); Chaudhry
+    et al., ECCV 2018 (forgetting).
     """
     R = np.asarray(values, float)
     T = R.shape[-1] if R.ndim else 0

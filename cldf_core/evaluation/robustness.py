@@ -20,26 +20,20 @@ Severities = Mapping[str, Sequence[float]]  # of each corruption, the mildest fi
 def curves(scores: pd.DataFrame, stream: Sequence[str], *, resamples: int = 1000) -> pd.DataFrame:
     """Computes each agent's metrics on each domain, and their mean over the trained ones, for every version of images.
 
-    Args:
-        scores: the table of scores of all versions, with columns agent, corruption and severity.
-        stream: the trained domains.
-        resamples: the number of resamples of the groups, which are drawn in all domains and versions at once.
-
-    Returns:
-        COLUMNS; low and high are the ends of a 95 % interval, n counts images.
+    The table of scores of all versions has the columns agent, corruption and severity besides. The stream holds the
+    trained domains. Groups are resampled in all domains and versions at once. Of the COLUMNS low and high are the ends
+    of a 95 % interval, and n counts images.
     """
-
-    def over_trained(values: np.ndarray, steps: list[int], domains: list[str]) -> np.ndarray:
-        return values[..., [name in stream for name in domains]].mean(-1)
-
     parts = []
     for agent, table in scores.groupby("agent", sort=False):
         versions = table[["corruption", "severity"]].drop_duplicates(ignore_index=True)
         number = table.groupby(["corruption", "severity"], sort=False).ngroup()  # versions stand in place of steps
         R = matrices(table.assign(step=number, split="test"), METRICS, resamples=resamples)
-        n = np.column_stack([R.images, R.images[:, [name in stream for name in R.domains]].sum(1)])
+        trained = np.isin(R.domains, stream)
+        n = np.column_stack([R.images, R.images[:, trained].sum(1)])
         for metric in METRICS:
-            value, low, high = side_by_side(R.metrics[metric], R.statistic(metric, over_trained))
+            average = R.statistic(metric, lambda values, *_, trained=trained: values[..., trained].mean(-1))
+            value, low, high = side_by_side(R.metrics[metric], average)
             for k, name in enumerate([*R.domains, AVERAGE]):
                 numbers = {"value": value[:, k], "low": low[:, k], "high": high[:, k], "n": n[:, k]}
                 parts.append(versions.assign(agent=agent, domain=name, metric=metric, **numbers))
@@ -50,10 +44,8 @@ def trace_curves(traces: pd.DataFrame) -> pd.DataFrame:
     """Computes the mean of each trace in real and in fake images and their difference, for every version of images.
 
     It is the mean over the groups' means, with a 95 % t interval, as in notebook 02. The difference is taken in each
-    group; a group without a real image is compared with the mean of all reals.
-
-    Args:
-        traces: columns trace, domain, corruption, severity, label, group, value.
+    group; a group without a real image is compared with the mean of all reals. The columns of traces are trace, domain,
+    corruption, severity, label, group and value.
 
     Returns:
         Columns trace, domain, corruption, severity, class ("real", "fake" or DIFFERENCE), value, low, high, n (groups).
@@ -73,10 +65,7 @@ def trace_curves(traces: pd.DataFrame) -> pd.DataFrame:
 def halved(table: pd.DataFrame, severities: Severities, metric: str = "balanced accuracy") -> pd.DataFrame:
     """Finds the mildest severity that leaves at most half of an agent's gain over guessing, on average over domains.
 
-    Args:
-        table: from `curves`.
-        severities: what to look at, in this order.
-        metric: a metric for which guessing gives 0.5.
+    The table is from `curves`, and guessing gives 0.5 of the metric. Severities are looked at in their order.
 
     Returns:
         A row for each agent and corruption: agent, corruption; gain, without a corruption; known, whether the interval
@@ -98,14 +87,10 @@ def halved(table: pd.DataFrame, severities: Severities, metric: str = "balanced 
 
 
 def survival(table: pd.DataFrame, severities: Severities) -> pd.DataFrame:
-    """Finds the mildest severity at which a trace is no longer significant.
+    """Finds the mildest of the severities at which a trace, in a table of `trace_curves`, is no longer significant.
 
     A trace is significant where the interval of fake minus real leaves 0 out, after a corruption on the same side of 0
     as in the stored images.
-
-    Args:
-        table: from `trace_curves`.
-        severities: what to look at, in this order.
 
     Returns:
         Columns domain, trace, value (in the stored images), corruption, severity, for each trace that is significant

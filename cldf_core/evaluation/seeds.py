@@ -25,13 +25,10 @@ def t_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def means_over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Computes means over seeds with their 95 % t intervals.
+    """Computes means over seeds, with their 95 % t intervals, of the values that have the columns `by` in common.
 
-    Args:
-        table: columns seed and value, and those in `by`: what the values of a mean have in common.
-
-    Returns:
-        The columns `by`, value, low, high (NaN with a single seed) and n, the number of seeds.
+    The table has the columns seed and value besides. The result has `by`, value, low, high (NaN with a single seed) and
+    n, the number of seeds.
     """
     rows = []
     for key, part in table.groupby(list(by), sort=False, dropna=False):
@@ -44,8 +41,7 @@ def means_over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 def paired_t_tests(values: pd.DataFrame) -> pd.DataFrame:
     """Compares every two agents over the seeds that both were trained with.
 
-    Args:
-        values: columns agent, seed, value; each agent and seed once.
+    Values has the columns agent, seed and value, with each agent and seed once.
 
     Returns:
         A row for each pair of agents: first, second, difference (mean of first minus second), low, high (95 %), p
@@ -80,14 +76,10 @@ def holm(p: np.ndarray) -> np.ndarray:
 def seed_noise_margin(values: pd.DataFrame, *, comparisons: int = 1) -> pd.DataFrame:
     """Computes how far apart two runs lie that differ by their random seed alone, in 95 of 100 cases.
 
-    Sequential fine-tuning, which nothing protects from drifting, has its own spread; that of all others is pooled.
-
-    Args:
-        values: columns agent, seed, metric, value; each agent was trained with several seeds.
-        comparisons: the number of such differences that shall all lie within the margin (Bonferroni).
-
-    Returns:
-        A row for each metric and a column for each agent: t * sqrt(2) * s, with the spread s over seeds within agents.
+    It is t * sqrt(2) * s, with the spread s over seeds within agents: a row for each metric, a column for each agent.
+    Sequential fine-tuning, which nothing protects from drifting, has its own spread; that of all others is pooled. The
+    values, of several seeds for each agent, have the columns agent, seed, metric and value. With several comparisons
+    all of them shall lie within the margin (Bonferroni).
     """
     columns: dict[str, pd.Series] = {}
     for _, part in values.groupby(values["agent"] == "sequential"):

@@ -4,14 +4,10 @@ import numpy as np
 
 
 def radial_profile(plane_values: np.ndarray, *, bins: int = 48) -> tuple[np.ndarray, np.ndarray]:
-    """Computes the means over rings of equal distance from the zero frequency, without the plane's corners.
+    """Computes the means of half planes, shape (..., H, W/2 + 1), over rings of equal distance from the zero frequency.
 
-    Args:
-        plane_values: half planes, shape (..., H, W/2 + 1).
-        bins: the number of rings up to Nyquist's frequency.
-
-    Returns:
-        The rings' distances, shape (bins,), in fractions of Nyquist, and the means, shape (..., bins).
+    There are as many rings as bins up to Nyquist's frequency; the plane's corners do not count. Returned are the rings'
+    distances, shape (bins,), in fractions of Nyquist, and the means, shape (..., bins).
     """
     height, columns = plane_values.shape[-2:]
     fy = np.fft.fftfreq(height)[:, None] * 2
@@ -30,14 +26,9 @@ def radial_profile(plane_values: np.ndarray, *, bins: int = 48) -> tuple[np.ndar
 def line_ratio(planes: np.ndarray, period: int) -> np.ndarray:
     """Measures how far a grid of this period stands out: its lines in the spectrum, relative to those beside them.
 
-    A pattern with this period shows on one row and one column of the plane. Their ends near the axes do not count.
-
-    Args:
-        planes: log magnitudes of half planes, shape (..., H, W/2 + 1).
-        period: in pixels, at least 2; H and W are multiples of it.
-
-    Returns:
-        The difference of mean log magnitudes, shape (...): the logarithm of a ratio, and 0 without a grid.
+    A pattern with a period (in pixels, at least 2, a divisor of H and W) shows on one row and one column of the plane.
+    Their ends near the axes do not count. Planes are log magnitudes, shape (..., H, W/2 + 1). The result, shape (...),
+    is the difference of their means: the logarithm of a ratio, and 0 without a grid.
     """
     height, width = planes.shape[-2], 2 * (planes.shape[-1] - 1)
     # The line at Nyquist's frequency has neighbours on one side only.
