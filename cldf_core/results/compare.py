@@ -1,7 +1,7 @@
 """Agents compared in pairs: over the seeds that both were trained with, or on the images that both were tested on."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,7 @@ from cldf_core.results.metric_table import COST, continual_rows, detection_rows,
 from cldf_core.results.score_tables import Scores, agent_names, read_scores
 from cldf_core.runs.folder import RunFolder
 
-COMPARISON = (
-    *("metric", "step", "domain", "first", "second", "difference", "low", "high", "p", "p_holm", "n", "spread"),
-)
+COMPARISON = ("metric", "step", "domain", "first", "second", "difference", "low", "high", "p", "p_holm", "n", "spread")
 
 
 def compare(table: pd.DataFrame, runs: Sequence[str | Path | RunFolder], **settings: Any) -> pd.DataFrame:
@@ -31,16 +29,11 @@ def compare(table: pd.DataFrame, runs: Sequence[str | Path | RunFolder], **setti
 def compare_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """Compares every two agents of a metric table by paired t tests over the seeds that both were trained with.
 
-    Args:
-        table: from `metric_table`.
-
     Returns:
-        COMPARISON with spread "seeds", for each continual metric and for each detection metric after the last step:
-        the mean difference of first minus second with its 95 % t interval; p, and p_holm, which is corrected for all
-        pairs of agents within the same metric and domain; n counts seeds. attrs["notes"] names the agents without seed.
-
-    Raises:
-        UserError: there are fewer than two agents.
+        COMPARISON with spread "seeds", for each continual metric and for each detection metric after the last step: the
+        mean difference of first minus second with its 95 % t interval; p, and p_holm, which is corrected for all pairs
+        of agents within the same metric and domain; n counts seeds. attrs["notes"] names the agents without seed. Fewer
+        than two agents are a UserError.
     """
     runs = table[table["run"] != ""]
     seeded = runs[~runs["metric"].isin(COST) & runs["seed"].notna()]
@@ -67,18 +60,15 @@ def compare_on_images(
     metrics: Sequence[str] = (),
     stream: Sequence[str] | None = None,
     resamples: int = 1000,
-    seed: int = 0,
 ) -> pd.DataFrame:
-    """Compares every two runs or score files on the images that both were tested on.
-
-    Args: as `metric_table`.
+    """Compares every two runs or score files on the images that both were tested on, with arguments as `metric_table`.
 
     Returns:
         COMPARISON with spread "groups": the difference of first minus second with a 95 % interval, from the same
         resamples of the groups for both, without p. Detection metrics are compared after the last step (missing where
         the two have different ones), in every domain where both were tested on the same images; n counts images.
-        Continual metrics are compared where both have the same stream and images; n counts groups. Names of agents
-        with several runs include the seed. attrs["notes"] holds sentences on what could not be compared.
+        Continual metrics are compared where both have the same stream and images; n counts groups. Names of agents with
+        several runs include the seed. attrs["notes"] holds sentences on what could not be compared.
 
     Raises:
         UserError: as `read_scores`; there is only one run; or two of them have no domain with the same images.
@@ -91,7 +81,6 @@ def compare_on_images(
     names, wanted = _distinct_names(sources), metric_names(metrics)
     detection, continual = [name for name in DETECTION if name in wanted], measures_of(wanted)
     at = [thresholds(source, source.table, split, threshold) for source in sources]
-    how = {"split": split, "resamples": resamples, "seed": seed}
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for i, k in itertools.combinations(range(len(sources)), 2):
@@ -107,13 +96,14 @@ def compare_on_images(
         if steps[0] != steps[1]:
             notes.append(f"{two} are compared after steps {steps[0]} and {steps[1]}, their last ones")
         pair = {"first": names[i], "second": names[k]}
-        parts = _matrices([table[table["domain"].isin(shared)] for table in last], [at[i], at[k]], detection, how)
+        how: dict[str, Any] = {"threshold": (at[i], at[k]), "split": split, "resamples": resamples}
+        parts = _matrices([table[table["domain"].isin(shared)] for table in last], detection, **how)
         step = {"step": steps[0] if steps[0] == steps[1] else None}
         by_metric = sorted(detection_rows(parts, detection), key=lambda row: detection.index(row["metric"]))
         rows += [pair | row | step for row in by_metric]
         trained, cells = sources[i].stream, [_images(table, ["step", "domain"]) for table in tested]
         if trained is not None and sources[k].stream == trained and cells[0] == cells[1]:
-            parts = _matrices(tested, [at[i], at[k]], continual, how)
+            parts = _matrices(tested, continual, **how)
             rows += [pair | row for measure in continual for row in continual_rows(parts, trained, wanted, measure)]
     comparison = _typed(pd.DataFrame(rows).rename(columns={"value": "difference"}).assign(spread="groups"))
     comparison.attrs["notes"] = notes
@@ -123,35 +113,29 @@ def compare_on_images(
 def _distinct_names(sources: Sequence[Scores]) -> list[str]:
     """Returns the agents' names; those of several runs get the seed and, if they are still equal, the run."""
     names = agent_names(sources)
-    seeded = [
-        f"{name}, seed {source.seed}" if names.count(name) > 1 and source.seed is not None else name
-        for name, source in zip(names, sources, strict=True)
-    ]
-    return [
-        f"{name} of {source.run}" if seeded.count(name) > 1 else name
-        for name, source in zip(seeded, sources, strict=True)
-    ]
+    seeds = ["" if source.seed is None else f", seed {source.seed}" for source in sources]
+    for suffixes in (seeds, [f" of {source.run}" for source in sources]):
+        names = [n + suffix if names.count(n) > 1 else n for n, suffix in zip(names, suffixes, strict=True)]
+    return names
 
 
 def _matrices(
-    tables: Sequence[pd.DataFrame], at: Sequence[dict[int, float]], metrics: Sequence[str], how: Mapping[str, Any]
+    tables: Sequence[pd.DataFrame], metrics: Sequence[str], *, threshold: Sequence[dict[int, float]], **how: Any
 ) -> list[Matrices]:
-    """Computes the matrices of two tables of the same images, with the same resamples."""
-    alike = zip(_grouped_alike(tables), at, strict=True)
-    return [matrices(table, metrics, threshold=threshold, **how) for table, threshold in alike]
+    """Computes the matrices of two tables of the same images, both with the groups of the table that has fewer."""
+    coarse = min(tables, key=lambda table: table["group"].nunique())
+    group = coarse.drop_duplicates(["domain", "image"]).set_index(["domain", "image"])["group"]
+    parts = []
+    for table, at in zip(tables, threshold, strict=True):
+        ordered = table.sort_values(["step", "domain", "image"], ignore_index=True)
+        grouped = ordered.assign(group=group.loc[list(zip(ordered["domain"], ordered["image"], strict=True))].array)
+        parts.append(matrices(grouped, metrics, threshold=at, **how))
+    return parts
 
 
 def _images(table: pd.DataFrame, by: str | list[str]) -> dict[Any, frozenset[tuple[str, int]]]:
     """Returns the images with their labels, for each domain or for each step and domain."""
     return {key: frozenset(zip(part["image"], part["label"], strict=True)) for key, part in table.groupby(by)}
-
-
-def _grouped_alike(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Sorts two tables of the same images and gives both the groups of the table that has fewer of them."""
-    coarse = min(tables, key=lambda table: table["group"].nunique())
-    group = coarse.drop_duplicates(["domain", "image"]).set_index(["domain", "image"])["group"]
-    ordered = (table.sort_values(["step", "domain", "image"], ignore_index=True) for table in tables)
-    return [t.assign(group=group.loc[list(zip(t["domain"], t["image"], strict=True))].array) for t in ordered]
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

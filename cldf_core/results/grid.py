@@ -1,8 +1,4 @@
-"""Grids of options, and what their sweeps have left.
-
-A grid is a file in params/grids/ with names of options, each with a list of values. Every combination is a run of
-`cldf sweep`.
-"""
+"""Grids of options: files in params/grids/ with a list of values for each name, and what their sweeps have left."""
 
 import itertools
 import json
@@ -21,13 +17,7 @@ from cldf_core.options import FIELDS, Options, UserError, checked
 
 @dataclass(frozen=True)
 class Grid:
-    """The values that options take in turn.
-
-    Attributes:
-        name: the file's name without its suffix.
-        path: the file.
-        values: a list of unchecked values for each option.
-    """
+    """The lists of unchecked values that options take in turn; every combination is a run of `cldf sweep`."""
 
     name: str
     path: Path
@@ -46,11 +36,7 @@ class Grid:
     def combinations(self, base: Mapping[str, Any]) -> list[Options]:
         """Returns the checked options of every combination, in which the last name changes fastest.
 
-        Args:
-            base: values of options that the grid does not name.
-
-        Raises:
-            OptionError: the file has a name or a value that is not allowed.
+        The base holds the values of options that the grid does not name. An OptionError tells what is not allowed.
         """
         return [
             checked({**base, **dict(zip(self.values, chosen, strict=True))}, where=f"params/grids/{self.path.name}")
@@ -64,16 +50,12 @@ class Grid:
 
     def label(self, options: Options) -> str:
         """Describes a run in a few words: "er, memory 50, seed 2"."""
-        cells = {name: cell for name, cell in self.cells(options).items() if name != "agent"}
-        return ", ".join([options.agent, *(f"{name} {cell}" for name, cell in cells.items())])
+        others = (f"{name} {cell}" for name, cell in self.cells(options).items() if name != "agent")
+        return ", ".join([options.agent, *others])
 
 
 def read_grid(name: str) -> Grid:
-    """Reads a grid of the project.
-
-    Raises:
-        UserError: there is no such grid, or its file does not hold names with lists of values.
-    """
+    """Reads a grid of the project; a UserError says that there is none, or that it does not hold names with lists."""
     # CLDF_ROOT may be a folder of results alone; then the grids beside the package are read.
     roots = (Path(cldf_core.__file__).parents[1], project_root())
     paths = {path.stem: path for root in roots for path in sorted(root.glob("params/grids/*.yaml"))}
@@ -106,11 +88,10 @@ def as_cell(value: Any) -> Any:
 
 
 def read_sweep(grid: Grid, folder: Path) -> pd.DataFrame:
-    """Reads the values that the runs of a grid's sweep have given, from a folder with figures and tables.
+    """Reads the values that the runs of a grid's sweep have left in a folder with figures and tables.
 
-    Returns:
-        `Grid.run_columns`: continual metrics, those on unseen domains, and cost. An option that an agent does not read
-        is missing. Without a table there are no rows.
+    The table has `Grid.run_columns`: continual metrics, those on unseen domains, and cost. An option that an agent does
+    not read is missing. Without a table in the folder there are no rows.
     """
     path = folder / "tables" / f"sweep_{grid.name}_runs.csv"
     if not path.is_file():

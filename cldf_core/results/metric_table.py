@@ -11,17 +11,9 @@ import numpy as np
 import pandas as pd
 
 from cldf_core.data.runtime import project_root
-from cldf_core.evaluation.bootstrap import Matrices, continual_table, matrices
+from cldf_core.evaluation.bootstrap import Matrices, continual_table, matrices, side_by_side
 from cldf_core.evaluation.calibration import trained_on
-from cldf_core.evaluation.metrics import (
-    CONTINUAL,
-    DETECTION,
-    THRESHOLD,
-    WITH_THRESHOLD,
-    best_threshold,
-    matrix,
-    video_scores,
-)
+from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, THRESHOLD, WITH_THRESHOLD, best_threshold, video_scores
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import UserError
 from cldf_core.results.score_tables import Scores, agent_names, read_scores
@@ -31,11 +23,9 @@ COLUMNS = (
     *("run", "agent", "seed", "step", "domain", "metric", "value", "low", "high", "n"),
     *("threshold", "threshold_from", "split"),
 )
-_TEXT_COLUMNS = ("run", "agent", "domain", "metric", "threshold_from", "split")
 MEASURES = ("accuracy", "AUC")  # the continual metrics are computed of these
 COST = ("seconds", "peak memory (bytes)", "memory buffer (bytes)", "images trained on")
 NAMES = (*DETECTION, *(f"{measure}: {name}" for measure in MEASURES for name in (*CONTINUAL, "unseen")), *COST)
-OF_VIDEOS = " of videos"
 
 
 def metric_table(
@@ -47,25 +37,19 @@ def metric_table(
     stream: Sequence[str] | None = None,
     video_from: str | None = None,
     resamples: int = 1000,
-    seed: int = 0,
 ) -> pd.DataFrame:
-    """Computes the metrics of runs and of score files.
+    """Computes the metrics of runs, their folders or names in runs/, and of files of scores (see `score_tables`).
 
-    Args:
-        runs: runs, their folders or their names in runs/, and files of scores (see `score_tables`).
-        split: the split whose scores are measured, "test" or "validation".
-        threshold: a score from here up is the verdict "fake". With "validation" each run and step gets the threshold
-            with the best balanced accuracy on its validation scores, of the domains trained on so far where these are
-            known. It is not fitted again in the resamples.
-        metrics: names in NAMES, or what follows their colon; all by default.
-        stream: the trained domains of the files, in their order.
-        video_from: the column that names videos, such as group; by default the column video where there is one.
-        resamples, seed: the number of resamples of the groups, and their random seed.
+    The scores of a split, "test" or "validation", are measured. A score from the threshold up is the verdict "fake".
+    With "validation" each run and step gets the threshold with the best balanced accuracy on its validation scores, of
+    the domains trained on so far where these are known; it is not fitted again in the resamples. Metrics are names in
+    NAMES, or what follows their colon, or by default all. The stream is that of the files, its trained domains in their
+    order. The column video_from, such as group, names videos; by default it is video where there is one.
 
     Returns:
         COLUMNS, a row for each number; an unknown number has no row, and an undefined one is NaN. The step is missing
         where a metric belongs to the whole stream, and the domain is "" where it belongs to none. low and high are the
-        ends of a 95 % interval.
+        ends of a 95 % interval, from resamples of the groups.
 
         - Detection metrics, for each run, step and domain; n counts images. "AUC of videos" and the like are computed
           of the mean scores of videos; n counts videos.
@@ -91,14 +75,12 @@ def metric_table(
     origin = {"threshold_from": "validation" if threshold == "validation" else "declared"}
     rows: list[dict[str, Any]] = []
     for source, agent in zip(sources, agent_names(sources), strict=True):
-        if split not in set(source.table["split"]):
-            raise UserError(
-                f"{source.run} has no {split} scores; there are: {', '.join(source.table['split'].unique())}"
-            )
+        if split not in (splits := source.table["split"].unique()):
+            raise UserError(f"{source.run} has no {split} scores; there are: {', '.join(splits)}")
         run = {"run": source.run, "agent": agent, "seed": source.seed}
         for suffix, table in _images_and_videos(source, split, video_from):
             at = thresholds(source, table, split, threshold)
-            for row in _measure(source, table, wanted, split=split, threshold=at, resamples=resamples, seed=seed):
+            for row in _measure(source, table, wanted, split=split, threshold=at, resamples=resamples):
                 measure, colon, name = row["metric"].partition(":")
                 row["metric"] = measure + suffix + colon + name
                 rows.append({**run, **row, **(origin if "threshold" in row else {})})
@@ -119,7 +101,10 @@ def balanced_accuracies(data: str) -> pd.DataFrame:
         if run.finished and run.manifest.get("options", {}).get("data") == data:
             scores = run.scores()
             last = scores[(scores["step"] == scores["step"].max()) & (scores["split"] == "test")]
-            columns[run.path.name] = matrix(last, "balanced accuracy").iloc[0] if len(last) else pd.Series(dtype=float)
+            columns[run.path.name] = pd.Series(dtype=float)
+            if len(last):
+                R = matrices(last, ["balanced accuracy"], resamples=0)
+                columns[run.path.name] = pd.Series(R.metrics["balanced accuracy"].value[0], R.domains)
     return pd.DataFrame(columns).rename_axis("domain")
 
 
@@ -152,12 +137,11 @@ def thresholds(source: Scores, table: pd.DataFrame, split: str, threshold: float
 def detection_rows(parts: Sequence[Matrices], names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yields a row for each cell and detection metric: of one part, or of the first minus the second of two."""
     R = parts[0]
-    estimates = {name: reduce(sub, [part.metrics[name] for part in parts]) for name in names}
-    ends = {name: estimate.interval() for name, estimate in estimates.items()}
+    numbers = {name: side_by_side(reduce(sub, [part.metrics[name] for part in parts])) for name in names}
     for t, i in np.argwhere(R.images > 0):
-        for name, (low, high) in ends.items():
+        for name, (value, low, high) in numbers.items():
             cell = {"step": R.steps[t], "domain": R.domains[i], "n": R.images[t, i], "metric": name}
-            yield cell | {"value": estimates[name].value[t, i], "low": low[t, i], "high": high[t, i]}
+            yield cell | {"value": value[t, i], "low": low[t, i], "high": high[t, i]}
 
 
 def continual_rows(
@@ -184,7 +168,7 @@ def _images_and_videos(source: Scores, split: str, video_from: str | None) -> It
     if video_from is not None or "video" in source.table:
         videos = video_scores(source.table, video_from or "video")
         if split in set(videos["split"]):
-            yield OF_VIDEOS, videos
+            yield " of videos", videos
 
 
 def _fitted_threshold(source: Scores, table: pd.DataFrame, step: int) -> float:
@@ -211,19 +195,17 @@ def _measure(
     R = matrices(table, list({*detection, *measures}), threshold=threshold, **how)
     for row in detection_rows([R], detection):
         yield row | ({"threshold": threshold[row["step"]]} if row["metric"] in WITH_THRESHOLD else {})
-    values = set(threshold.values())
-    common = {"threshold": values.pop() if len(values) == 1 else None}
+    common, *others = set(threshold.values())
     for measure in measures:
         for row in continual_rows([R], stream, wanted, measure):
-            yield row | (common if measure in WITH_THRESHOLD else {})
+            yield row | ({"threshold": None if others else common} if measure in WITH_THRESHOLD else {})
 
 
 def _cost(manifest: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Returns the costs that a run's manifest knows."""
-    buffers = [step["memory_bytes"] for step in manifest.get("steps", ()) if "memory_bytes" in step]
-    time, memory, images = (manifest.get(key) for key in ("seconds", "peak_memory_bytes", "images"))
-    costs = zip(COST, (time, memory, max(buffers, default=None), images), strict=True)
-    return [(name, float(value)) for name, value in costs if value is not None]
+    buffer = max((step["memory_bytes"] for step in manifest.get("steps", ()) if "memory_bytes" in step), default=None)
+    values = manifest.get("seconds"), manifest.get("peak_memory_bytes"), buffer, manifest.get("images")
+    return [(name, float(value)) for name, value in zip(COST, values, strict=True) if value is not None]
 
 
 def _over_seeds(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -239,9 +221,10 @@ def _over_seeds(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Gives the columns their types: whole numbers may be missing, text may not."""
-    text = {name: table[name].astype(object).where(table[name].notna(), "").astype(str) for name in _TEXT_COLUMNS}
-    numbers = dict.fromkeys(("value", "low", "high", "threshold"), "float64")
-    return table.assign(**text).astype({"seed": "Int64", "step": "Int64", "n": "Int64", **numbers})
+    names = ["run", "agent", "domain", "metric", "threshold_from", "split"]
+    text = table[names].astype(object).where(table[names].notna(), "").astype(str)
+    types = dict.fromkeys(("seed", "step", "n"), "Int64") | dict.fromkeys(("value", "low", "high", "threshold"), float)
+    return table.assign(**text).astype(types)
 
 
 def _notes(sources: Sequence[Scores], split: str) -> list[str]:

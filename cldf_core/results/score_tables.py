@@ -26,16 +26,11 @@ _LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one agent that was trained once.
+    """The scores of one agent that was trained once, from a run, which is named like its folder, or from a file.
 
-    Attributes:
-        run: the name of the run's folder, or of the file.
-        agent: the agent's name.
-        seed: the training's random seed; None if it is unknown.
-        table: columns step, domain, split, image, group, label, score, and video where videos are known.
-        stream: the trained domains, in their order; None if they are unknown.
-        settings: the run's options without agent and seed; empty for a file.
-        manifest: the run's manifest; empty for a file.
+    The table has the columns step, domain, split, image, group, label, score, and video where videos are known. The
+    seed, and the stream of trained domains in their order, are None where they are unknown. The settings are the
+    options of a run without agent and seed. They and the manifest are empty for a file.
     """
 
     run: str
@@ -50,13 +45,9 @@ class Scores:
 def read_scores(sources: Sequence[str | Path | RunFolder], stream: Sequence[str] | None = None) -> list[Scores]:
     """Reads the scores of runs and files; a file may hold those of several agents and seeds.
 
-    Args:
-        sources: runs, their folders or their names in runs/, and files. A repeated one counts once.
-        stream: the trained domains of the files, in their order. A run knows its own.
-
-    Raises:
-        UserError: there is no such run or file, a run is not finished, or a file is malformed; the sentence names
-            file, row and column.
+    Sources are runs, their folders or their names in runs/, and files; a repeated one counts once. The stream is that
+    of the files, its domains in order; a run knows its own. A UserError says that there is no such run or file, that a
+    run is not finished, or in which row and column a file is malformed.
     """
     if not sources:
         raise UserError("no run and no file is named; needed: at least one")
@@ -90,14 +81,14 @@ def agent_names(sources: Sequence[Scores]) -> list[str]:
         changed = [k for k, value in source.settings.items() if any(o.get(k, value) != value for o in others)]
         text = ", ".join(f"{name}={source.settings[name]}" for name in changed)
         names.append(f"{source.agent} ({text})" if text else source.agent)
-    runs: dict[tuple[str, int | None], str] = {}
+    first: dict[tuple[str, int | None], Scores] = {}
     for source, name in zip(sources, names, strict=True):
-        if source.seed is not None and (name, source.seed) in runs:
+        other = first.setdefault((name, source.seed), source)
+        if source.seed is not None and other is not source:
             raise UserError(
-                f"{runs[name, source.seed]} and {source.run} are both of agent {name!r} with seed {source.seed} and "
+                f"{other.run} and {source.run} are both of agent {name!r} with seed {source.seed} and "
                 "the same options; allowed: one of them"
             )
-        runs[name, source.seed] = source.run
     return names
 
 
@@ -115,9 +106,8 @@ def _file_scores(path: Path, name: str, stream: Sequence[str] | None) -> list[Sc
     table = _checked(path, tables.read_text(path))
     if stream is not None:
         domains = table["domain"].unique()
-        for domain in stream:
-            if domain not in domains:
-                raise UserError(f"--stream has {domain!r}, of which {path} has no scores; there: {', '.join(domains)}")
+        if lacking := [domain for domain in stream if domain not in domains]:
+            raise UserError(f"--stream has {lacking[0]!r}, of which {path} has no scores; there: {', '.join(domains)}")
         if len(set(stream)) < len(stream):
             raise UserError(f"--stream is {','.join(stream)}; allowed: each domain once")
         if (last := int(table["step"].max())) > len(stream):
