@@ -335,6 +335,11 @@ def image_counts(found: DetectedLayout) -> dict[tuple[str, str, int], int]:
     return found.table.groupby(["domain", "split", "label"]).size().to_dict()
 
 
+def hashes(folder: Path) -> dict[str, str]:
+    """Hash of every file below a folder, by its relative path."""
+    return {p.relative_to(folder).as_posix(): file_hash(p) for p in folder.rglob("*") if p.is_file()}
+
+
 def state(folder: Path) -> dict[str, tuple[str, int]]:
     """Hash and time of every file below a folder."""
     return {

@@ -1,4 +1,4 @@
-"""`cldf mini`: builds the embedded benchmark, trains its forgers, checks what it must show."""
+"""`cldf mini`: builds the embedded benchmark, trains its generators, checks what it must show."""
 
 import argparse
 from pathlib import Path
@@ -7,20 +7,20 @@ from typing import Any
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf mini` with its commands and their flags."""
-    parser = subparsers.add_parser("mini", help="the embedded benchmark: build it, train its forgers, check it")
+    parser = subparsers.add_parser("mini", help="the embedded benchmark: build it, train its generators, check it")
     parts = parser.add_subparsers(title="commands", metavar="", required=True)
     build = parts.add_parser("build", help="write the data set, as folders of images")
     build.add_argument("--out", type=Path, help="folder (default: data/mini in the project)")
-    build.add_argument("--forgers", type=Path, help="folder with forgers that were trained anew")
+    build.add_argument("--generators", type=Path, help="folder of generators that were trained again")
     build.set_defaults(call=_build)
-    train = parts.add_parser("train", help="train the forgers anew (minutes)")
+    train = parts.add_parser("train", help="train the generators again (minutes)")
     train.add_argument("--out", type=Path, required=True, help="folder for their weights")
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(call=_train)
     check = parts.add_parser("check", help="measure the five things that the benchmark must show")
     check.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 up")
     check.add_argument("--split", choices=("validation", "test"), default="test")
-    check.add_argument("--forgers", type=Path, help="folder of forgers trained anew, to be compared")
+    check.add_argument("--generators", type=Path, help="folder of generators trained again, to be compared")
     check.set_defaults(call=_check)
 
 
@@ -30,22 +30,22 @@ def _build(parsed: argparse.Namespace) -> None:
     from cldf_core.options import UserError
 
     try:
-        print(build(parsed.out or project_root() / "data" / "mini", forgers=parsed.forgers))
+        print(build(parsed.out or project_root() / "data" / "mini", generators=parsed.generators))
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
 def _train(parsed: argparse.Namespace) -> None:
-    from cldf_core.data.mini.train import train_forgers
+    from cldf_core.data.mini.train import train_generators
     from cldf_core.data.runtime import thread_count
 
     with thread_count(2):
-        seconds = train_forgers(parsed.out, seed=parsed.seed)
-    for forger, took in seconds.items():
-        print(f"{parsed.out / forger}.safetensors: {took:.0f} s")
+        seconds = train_generators(parsed.out, seed=parsed.seed)
+    for name, took in seconds.items():
+        print(f"{parsed.out / name}.safetensors: {took:.0f} s")
 
 
 def _check(parsed: argparse.Namespace) -> int:
     from cldf_core.workflow.benchmark_checks import check
 
-    return check(seeds=parsed.seeds, split=parsed.split, forgers=parsed.forgers)
+    return check(seeds=parsed.seeds, split=parsed.split, generators=parsed.generators)

@@ -44,13 +44,13 @@ class Row(NamedTuple):
     holds: bool
 
 
-def check(*, seeds: int, split: str = "test", forgers: Path | None = None) -> int:
+def check(*, seeds: int, split: str = "test", generators: Path | None = None) -> int:
     """Measures everything, prints it and writes figures/tables/mini_check_<split>.csv.
 
     Args:
         seeds: the number of runs with each setting; their seeds count from 0.
         split: "validation" while the benchmark is being made, "test" once at the end.
-        forgers: a folder with generators that were trained again; None leaves out the comparison with them.
+        generators: a folder with generators that were trained again; None leaves out the comparison with them.
 
     Returns:
         0 if all checks hold, else 1.
@@ -58,7 +58,7 @@ def check(*, seeds: int, split: str = "test", forgers: Path | None = None) -> in
     rows = [
         *_learning(range(seeds), split),
         *_shortcuts(split),
-        *(_retrained(forgers, split, seeds) if forgers else ()),
+        *(_retrained(generators, split, seeds) if generators else ()),
     ]
     table = pd.DataFrame(rows, columns=Row._fields)
     save_table(table, project_root() / "figures", f"mini_check_{split}")
@@ -116,13 +116,13 @@ def _learning(seeds: Sequence[int], split: str) -> list[Row]:
     return rows
 
 
-def _retrained(forgers: Path, split: str, seeds: int) -> list[Row]:
+def _retrained(generators: Path, split: str, seeds: int) -> list[Row]:
     """Detectors of the shipped generators' fakes, tested on the fakes of generators that were trained again."""
     base = checked({"splits": [split]})
-    digest = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(forgers.glob("*.safetensors")))).hexdigest()
+    digest = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(generators.glob("*.safetensors")))).hexdigest()
     folder = project_root() / "data" / f"mini-retrained-{digest[:8]}"
     counts = EMBEDDED["mini"]
-    build(folder, forgers=forgers, train=1, validation=counts["validation"], test=counts["test"])
+    build(folder, generators=generators, train=1, validation=counts["validation"], test=counts["test"])
     rows = []
     for names, rest in ((base.stream, base.unseen), (base.unseen, base.stream)):
         changes = np.empty((seeds, len(names)))

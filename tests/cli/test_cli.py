@@ -48,6 +48,7 @@ def project(root, monkeypatch):
         (["reproduce", "--frce"], "there is no flag '--frce'; did you mean --force? Allowed: --help, --profile, "),
         (["reproduce", "--again"], "there is no flag --again any more; it is called --force now"),
         (["run", "04", "--again"], "there is no flag --again any more; it is called --force now"),
+        (["mini", "build", "--forgers", "x"], "there is no flag --forgers any more; it is called --generators now"),
         (["run", "04", "05"], "'05' belongs to no flag; allowed: --help, --profile, --parameter"),
         (["reproduce", "--all", "--only", "04"], "--only is not allowed together with "),
         (["data", "check", "x", "--size", "y"], "--size is 'y'; allowed: a whole number"),

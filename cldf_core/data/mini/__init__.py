@@ -1,1 +1,1 @@
-"""cldf-mini, the embedded benchmark: shipped photographs, and fakes that small forgers make of them."""
+"""cldf-mini, the embedded benchmark: shipped photographs, and fakes that small generators make of them."""

@@ -1,4 +1,4 @@
-"""The forgers of cldf-mini: small generators, and how each domain uses them on a square.
+"""The small generators of cldf-mini, and how each domain makes fakes of crops with them.
 
 Images are uint8 arrays (N, 128, 128, 3) outside, float tensors (N, 3, H, W) in [-1, 1] inside.
 """
@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cldf_core.data.mini.crops import DOMAINS, HERE, SIDE, VARIANTS, Square
+from cldf_core.data.mini.crops import DOMAINS, HERE, SIDE, Crop
 
 UpSampler = Literal["transposed-4", "transposed-3", "transposed-2", "nearest", "bilinear", "shuffle"]
 BLENDED = ("mini-DeepFake", "mini-NeuralTextures")
 WEIGHTS = HERE / "weights"
+VARIANTS = 3  # mini-ForenSynths has three generators; a photograph always goes through the same one
 # What is finer than the mean of this many pixels is sharpened by this factor after a blend.
 COARSE = 5
 SHARPENING = 1.2
-# One size for every batch, the last one padded: a square's fake must not depend on its company.
+# All batches have one size, the last is padded: a crop's fake must not depend on its company.
 BATCH = 8
 
 
@@ -47,12 +48,11 @@ class Up(nn.Module):
             self.layer = nn.Conv2d(inputs, outputs, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Double the size of x."""
+        """Doubles the size of x."""
         if self.kind == "shuffle":
             return F.pixel_shuffle(self.layer(x), 2)
         if self.kind in ("nearest", "bilinear"):
-            smooth = False if self.kind == "bilinear" else None
-            x = F.interpolate(x, scale_factor=2, mode=self.kind, align_corners=smooth)
+            x = F.interpolate(x, scale_factor=2, mode=self.kind)
         return self.layer(x)
 
 
@@ -60,16 +60,12 @@ class Coder(nn.Module):
     """Encoder of stride-2 convolutions, decoder of learned up-sampling; (N, 3, H, W) both ways.
 
     Args:
-        width: channels at full size; doubled at every stage.
-        ups: the up-sampler of each stage, the innermost first; their number is the number of stages.
-        kernel: of the convolutions that follow the up-sampling; 1 leaves its grid as it is.
-        skips: whether the decoder sees the encoder's features of its size (a U-Net), from the
-            innermost stage to the full size.
+        width: channels at full size; they double at every stage.
+        ups: the up-sampler of each stage, the innermost first.
+        skips: whether the decoder sees the encoder's features of its size (a U-Net), the innermost stage first.
     """
 
-    def __init__(
-        self, width: int, ups: tuple[UpSampler, ...], *, kernel: int = 3, skips: tuple[bool, ...] = ()
-    ) -> None:
+    def __init__(self, width: int, ups: tuple[UpSampler, ...], skips: tuple[bool, ...] = ()) -> None:
         super().__init__()
         widths = [width * 2**k for k in range(len(ups) + 1)]
         self.skips = skips or (False,) * len(ups)
@@ -79,13 +75,12 @@ class Coder(nn.Module):
         pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.ups = nn.ModuleList(Up(a, b, kind) for (a, b), kind in zip(pairs, ups, strict=True))
         self.mixes = nn.ModuleList(
-            nn.Conv2d(b * (1 + skip), b, kernel, padding=kernel // 2)
-            for (_, b), skip in zip(pairs, self.skips, strict=True)
+            nn.Conv2d(b * (1 + skip), b, 3, padding=1) for (_, b), skip in zip(pairs, self.skips, strict=True)
         )
-        self.last = nn.Conv2d(width, 3, kernel, padding=kernel // 2)
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Re-synthesise x."""
+        """Makes x again."""
         x = F.leaky_relu(self.stem(x), 0.2)
         seen = []
         for down in self.downs:
@@ -100,7 +95,7 @@ class Coder(nn.Module):
 
 
 class SuperResolver(nn.Module):
-    """Down by 2 (mean of 2 × 2), up again by sub-pixel convolution on a bicubic base."""
+    """Goes down by 2 (mean of 2 × 2), and up again by sub-pixel convolution on a bicubic base."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -109,7 +104,7 @@ class SuperResolver(nn.Module):
         self.up = Up(width, 3, "shuffle")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shrink and enlarge x: (N, 3, H, W) both ways, H and W even."""
+        """Shrinks and enlarges x: (N, 3, H, W) both ways, H and W even."""
         small = F.avg_pool2d(x, 2)
         base = F.interpolate(small, scale_factor=2, mode="bicubic", align_corners=False)
         hidden = F.leaky_relu(self.stem(small), 0.2)
@@ -118,7 +113,7 @@ class SuperResolver(nn.Module):
         return base + self.up(hidden)
 
 
-def new_forgers() -> dict[str, nn.Module]:
+def new_generators() -> dict[str, nn.Module]:
     """The untrained generators by name; a name is also the file name of the weights."""
     return {
         "gan-s": Coder(16, ("transposed-4",)),
@@ -127,42 +122,38 @@ def new_forgers() -> dict[str, nn.Module]:
         "forensynths-1": Coder(16, ("transposed-3", "transposed-3")),
         "forensynths-2": Coder(16, ("nearest", "nearest")),
         "deepfake": Coder(16, ("transposed-4", "transposed-4")),
-        "neuraltextures": Coder(12, ("bilinear", "bilinear", "transposed-4"), skips=(True, False, False)),
+        "neuraltextures": Coder(12, ("bilinear", "bilinear", "transposed-4"), (True, False, False)),
     }
 
 
-def load_forgers(folder: Path | None = None) -> dict[str, nn.Module]:
-    """The trained generators, ready to apply.
-
-    Args:
-        folder: where the weights lie, one safetensors file a forger; None takes the shipped ones.
+def load_generators(folder: Path | None = None) -> dict[str, nn.Module]:
+    """The trained generators, ready to apply, from a folder with one safetensors file each; None takes the shipped.
 
     Raises:
-        ValueError: a file is missing, or does not hold this forger's weights.
+        ValueError: a file is missing, or does not hold this generator's weights.
     """
-    folder = WEIGHTS if folder is None else Path(folder)
-    forgers = new_forgers()
-    for name, forger in forgers.items():
-        path = folder / f"{name}.safetensors"
+    generators = new_generators()
+    for name, generator in generators.items():
+        path = (folder or WEIGHTS) / f"{name}.safetensors"
         if not path.is_file():
-            raise ValueError(f"no weights of forger {name}: {path} is not a file")
+            raise ValueError(f"no weights of generator {name}: {path} is not a file")
         try:
-            forger.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+            generator.load_state_dict({k: v.float() for k, v in load_file(path).items()})
         except Exception as error:
-            raise ValueError(f"{path} does not hold the weights of forger {name}: {error}") from error
-        forger.eval().requires_grad_(False)
-    return forgers
+            raise ValueError(f"{path} does not hold the weights of generator {name}: {error}") from error
+        generator.eval().requires_grad_(False)
+    return generators
 
 
-def forger_name(domain: str, variant: int = 0) -> str:
-    """The forger of a domain; variant matters to mini-ForenSynths only."""
+def generator_name(domain: str, variant: int) -> str:
+    """The generator of a domain; variant matters to mini-ForenSynths only."""
     name = domain.removeprefix("mini-").lower()
     return f"{name}-{variant}" if domain == "mini-ForenSynths" else name
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where and how a square is blended: all lengths in units of half the square's side."""
+    """Where and how a crop is blended; all lengths are in units of half the crop's side."""
 
     centre: tuple[float, float]
     radii: tuple[float, float]
@@ -171,9 +162,9 @@ class Region:
     scale: float
 
 
-def region_of(square: Square) -> Region:
-    """The blended region of a square: drawn from its name, the same in every domain."""
-    random = np.random.RandomState(zlib.crc32(f"region {square.name}".encode()))
+def region_of(crop: Crop) -> Region:
+    """The blended region of a crop: drawn from its name, the same in every domain."""
+    random = np.random.RandomState(zlib.crc32(f"region {crop.name}".encode()))
     return Region(
         centre=(random.uniform(-0.12, 0.12), random.uniform(-0.12, 0.12)),
         radii=(random.uniform(0.97, 1.17), random.uniform(0.97, 1.17)),
@@ -183,9 +174,9 @@ def region_of(square: Square) -> Region:
     )
 
 
-def masks(regions: list[Region], side: int = SIDE) -> Tensor:
-    """Soft elliptic masks in [0, 1], shape (N, 1, side, side)."""
-    line = (torch.arange(side) + 0.5) * 2 / side - 1
+def masks(regions: list[Region]) -> Tensor:
+    """Soft elliptic masks in [0, 1], shape (N, 1, 128, 128)."""
+    line = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
     layers = []
     for r in regions:
@@ -197,13 +188,12 @@ def masks(regions: list[Region], side: int = SIDE) -> Tensor:
 
 def _warps(regions: list[Region]) -> tuple[Tensor, Tensor]:
     """Affine maps (N, 2, 3) of `affine_grid` into the aligned region and back."""
-    there = []
+    matrices = []
     for r in regions:
         cos, sin = np.cos(r.angle) * r.scale, np.sin(r.angle) * r.scale
-        there.append([[cos, -sin, r.centre[0]], [sin, cos, r.centre[1]], [0.0, 0.0, 1.0]])
-    forward = torch.tensor(there, dtype=torch.float64)
-    back = torch.linalg.inv(forward)
-    return forward[:, :2].float(), back[:, :2].float()
+        matrices.append([[cos, -sin, r.centre[0]], [sin, cos, r.centre[1]], [0.0, 0.0, 1.0]])
+    forward = torch.tensor(matrices, dtype=torch.float64)
+    return forward[:, :2].float(), torch.linalg.inv(forward)[:, :2].float()
 
 
 def _sample(images: Tensor, warp: Tensor) -> Tensor:
@@ -212,7 +202,7 @@ def _sample(images: Tensor, warp: Tensor) -> Tensor:
 
 
 def _match(new: Tensor, old: Tensor, weight: Tensor) -> Tensor:
-    """Give new the weighted mean, contrast and fineness that old has, channel by channel."""
+    """Gives new the weighted mean, contrast and fineness that old has, channel by channel."""
 
     def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         total = weight.sum((2, 3), keepdim=True)
@@ -232,86 +222,82 @@ def _coarse(x: Tensor) -> Tensor:
 
 
 def turned(images: Tensor, turns: list[int], *, back: bool = False) -> Tensor:
-    """Each image in one of the eight symmetries of a square, or back from it.
+    """Each image, of shape (N, C, side, side), in one of the eight symmetries of a square, or back from it.
 
-    Args:
-        images: shape (N, C, side, side).
-        turns: for each image 0 to 7: +1 mirrors rows, +2 mirrors columns, +4 swaps both axes at last.
-        back: undoes it.
+    A turn is 0 to 7: +1 mirrors rows, +2 mirrors columns, +4 swaps both axes at last.
     """
     out = []
     for image, turn in zip(images, turns, strict=True):
-        mirrored = [axis for axis, bit in ((1, 1), (2, 2)) if turn & bit]
-        if turn & 4 and back:
-            image = image.transpose(1, 2)
-        image = image.flip(mirrored)
-        if turn & 4 and not back:
-            image = image.transpose(1, 2)
+        mirrored = [axis for axis in (1, 2) if turn & axis]
+        if turn & 4:
+            image = image.transpose(1, 2).flip(mirrored) if back else image.flip(mirrored).transpose(1, 2)
+        else:
+            image = image.flip(mirrored)
         out.append(image)
     return torch.stack(out)
 
 
-def turn_of(square: Square) -> int:
-    """How a square is turned while it is forged, 0 to 7: drawn from its name."""
-    return zlib.crc32(f"turn {square.name}".encode()) % 8
+def turn_of(crop: Crop) -> int:
+    """How a crop is turned while its fake is made, 0 to 7: drawn from its name."""
+    return zlib.crc32(f"turn {crop.name}".encode()) % 8
 
 
-def blend(forger: nn.Module, images: Tensor, regions: list[Region], *, warp: bool) -> Tensor:
-    """Re-synthesise a region and put it back: warp, forge, warp back, match, blend.
+def blend(generator: nn.Module, images: Tensor, regions: list[Region], *, warp: bool) -> Tensor:
+    """Makes a region again and puts it back: matched to what it was, and blended in.
 
     Args:
-        forger: maps (N, 3, H, W) to the same shape.
+        generator: maps (N, 3, H, W) to the same shape.
         images: float in [-1, 1], shape (N, 3, 128, 128).
         regions: one an image.
-        warp: whether the forger sees the region aligned (a face swap) or in place (re-rendering).
+        warp: whether the generator sees the region aligned (a face swap) or in place (re-rendering).
     """
     if warp:
-        there, back = _warps(regions)
-        new = _sample(forger(_sample(images, there)), back)
+        forward, back = _warps(regions)
+        new = _sample(generator(_sample(images, forward)), back)
     else:
-        new = forger(images)
+        new = generator(images)
     alpha = masks(regions)
     return images + alpha * (_match(new, images, alpha) - images)
 
 
 @torch.inference_mode()
-def forge(
-    domain: str, forgers: dict[str, nn.Module], images: NDArray[np.uint8], squares: list[Square], variant: int = 0
+def make_fakes(
+    domain: str, generators: dict[str, nn.Module], images: NDArray[np.uint8], crops: list[Crop], variant: int = 0
 ) -> NDArray[np.uint8]:
-    """Make the fake of every square, before any compression.
+    """Makes the fake of every crop, before any compression.
 
     Args:
         domain: one of `DOMAINS`.
-        forgers: from `load_forgers`.
-        images: the squares' pixels, uint8, shape (N, 128, 128, 3), N at most `BATCH`.
-        squares: their names and places, from which regions are drawn.
+        generators: from `load_generators`.
+        images: the crops' pixels, uint8, shape (N, 128, 128, 3), N at most `BATCH`.
+        crops: their names and places, from which regions and turns are drawn.
         variant: the generator of mini-ForenSynths, 0 to 2; the other domains have one.
 
     Returns:
         uint8, shape (N, 128, 128, 3).
 
     Raises:
-        ValueError: an unknown domain or variant, or images of another type, shape or number.
+        ValueError: the domain or variant is unknown, or images have another type, shape or number.
     """
     if domain not in DOMAINS:
         raise ValueError(f"domain is {domain!r}; allowed: {', '.join(DOMAINS)}")
     if variant not in range(VARIANTS):
         raise ValueError(f"variant is {variant!r}; allowed: 0 to {VARIANTS - 1}")
-    count = len(squares)
+    count = len(crops)
     if images.dtype != np.uint8 or images.shape != (count, SIDE, SIDE, 3) or not 1 <= count <= BATCH:
         raise ValueError(
-            f"images are {images.dtype} {images.shape} for {count} squares; expected uint8 "
-            f"(N, {SIDE}, {SIDE}, 3) with N squares, 1 to {BATCH}"
+            f"images are {images.dtype} {images.shape} for {count} crops; expected uint8 "
+            f"(N, {SIDE}, {SIDE}, 3) with N crops, 1 to {BATCH}"
         )
     padded = np.concatenate([images, np.repeat(images[-1:], BATCH - count, 0)])
     pixels = torch.from_numpy(padded).permute(0, 3, 1, 2).float() / 127.5 - 1
-    squares = squares + squares[-1:] * (BATCH - count)
-    forger = forgers[forger_name(domain, variant)]
+    crops = crops + crops[-1:] * (BATCH - count)
+    generator = generators[generator_name(domain, variant)]
     if domain in BLENDED:
-        fakes = blend(forger, pixels, [region_of(square) for square in squares], warp=domain == "mini-DeepFake")
+        fakes = blend(generator, pixels, [region_of(crop) for crop in crops], warp=domain == "mini-DeepFake")
     else:
-        # A forger prefers directions by chance, others with every seed; turned about, only its grid is left.
-        turns = [turn_of(square) for square in squares]
-        fakes = turned(forger(turned(pixels, turns)), turns, back=True)
+        # A generator prefers directions by chance, others with every seed; turned about, only its grid is left.
+        turns = [turn_of(crop) for crop in crops]
+        fakes = turned(generator(turned(pixels, turns)), turns, back=True)
     rounded = ((fakes[:count] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return rounded.permute(0, 2, 3, 1).contiguous().numpy()

@@ -47,7 +47,7 @@ def test_train_b_and_other_spellings_count(tmp_path):
 def test_the_order_is_that_of_the_names_not_of_the_disk(tmp_path):
     data = make_data(tmp_path / "set", ("first",), train=3, test=1)
     first = read_domain(data).table
-    for path in sorted((data / "real").rglob("*.png"), reverse=True):  # written anew in another order
+    for path in sorted((data / "real").rglob("*.png"), reverse=True):  # written again in another order
         content = path.read_bytes()
         path.unlink()
         path.write_bytes(content)
