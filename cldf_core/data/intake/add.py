@@ -20,15 +20,8 @@ from cldf_core.data.domains import SPLITS, DataError
 from cldf_core.data.intake.archives import Extracted, extract
 from cldf_core.data.intake.splits import with_splits
 from cldf_core.data.intake.videos import MOST, frames
-from cldf_core.data.layouts.description import (
-    DESCRIPTION,
-    IMAGES,
-    Description,
-    is_described,
-    read_description,
-    read_images,
-    write_description,
-)
+from cldf_core.data.layouts import description
+from cldf_core.data.layouts.description import IMAGES, Description
 from cldf_core.data.layouts.read import registered
 from cldf_core.data.layouts.recognition import VIDEOS, DetectedLayout, detect
 from cldf_core.data.mini.build import EMBEDDED
@@ -97,8 +90,7 @@ def register(
     source = Path(os.path.abspath(source.expanduser()))
     name = name if name is not None else (source.parent if source.is_file() else source).name
     folder = project_root() / "data" / name
-    _check_name(name)
-    _check_place(source, folder)
+    _check_names(source, name, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{name}.lock")):
         _check_free(folder, replace)
@@ -119,7 +111,7 @@ def register(
             if without := counts.index[counts[split] == 0].tolist():
                 sentences.append(f"No {split} images in {', '.join(without)}.")
         facts = (found.layout, " ".join(sentences), datetime.date.today(), seed if drawn else None)
-        write_description(folder, Description(name, root, *facts), table)
+        description.write_description(folder, Description(name, root, *facts), table)
     return folder
 
 
@@ -128,39 +120,37 @@ def data_sets() -> pd.DataFrame:
     rows = []
     for name in registered():
         folder = project_root() / "data" / name
-        description, table = read_description(folder), read_images(folder)
+        about, table = description.read_description(folder), description.read_images(folder)
         domains = ", ".join(sorted(set(table["domain"])))
-        rows.append((name, description.layout, table["image"].nunique(), domains, description.root))
+        rows.append((name, about.layout, table["image"].nunique(), domains, about.root))
     return pd.DataFrame(rows, columns=["name", "layout", "images", "domains", "root"])
 
 
-def _check_name(name: str) -> None:
+def _check_names(source: Path, name: str, folder: Path) -> None:
     signs = set(name) & set('/\\:*?"<>|')
     if not name.strip() or name != name.strip() or name.startswith(".") or signs or not name.isprintable():
         raise DataError(f"the name {name!r} is not allowed; needed: a folder's name, without / and \\ and no dot first")
     if name.lower() in _TAKEN:
         raise DataError(f"the name {name!r} is in use; allowed: any but {', '.join(_TAKEN)}")
-
-
-def _check_place(source: Path, folder: Path) -> None:
-    if is_described(source):
+    if description.is_described(source):
         raise DataError(f"{source} is registered already; needed: the folder of the images")
     images, target = source.resolve(), folder.resolve()
-    if images == target / FILES:
-        return
-    if images.is_relative_to(target) or (source.is_dir() and target.is_relative_to(images)):
+    overlap = images.is_relative_to(target) or (source.is_dir() and target.is_relative_to(images))
+    if overlap and images != target / FILES:
         raise DataError(f"{folder} would be written into {source}; needed: another name, or a folder elsewhere")
 
 
 def _check_free(folder: Path, replace: bool) -> None:
-    if is_described(folder):
+    if description.is_described(folder):
         if not replace:
             raise DataError(f"there is a data set {folder.name!r} in {folder}; needed: another name, or to replace it")
     elif folder.exists():
         for name in (path.name for path in folder.iterdir()):
             # An interrupted registration leaves these; everything else belongs to the user.
             if name not in (FRAMES, FILES, IMAGES) and not name.startswith("."):
-                raise DataError(f"{folder} exists and holds {name}, but no {DESCRIPTION}; needed: another name")
+                raise DataError(
+                    f"{folder} exists and holds {name}, but no {description.DESCRIPTION}; needed: another name"
+                )
 
 
 def _with_frames(found: DetectedLayout, folder: Path, every_seconds: float) -> pd.DataFrame:

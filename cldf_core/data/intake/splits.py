@@ -54,7 +54,7 @@ def _fixed(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _tied(table: pd.DataFrame) -> list[list[str]]:
-    """Lists the domains, in order, those together that share groups, directly or by others."""
+    """Lists the domains, in order, those together that share groups, directly or through others."""
     pairs = table[["group", "domain"]].drop_duplicates()
     firsts = pairs.groupby("group")["domain"].transform("first")
     first_of = tied_together(zip(firsts, pairs["domain"], strict=True))

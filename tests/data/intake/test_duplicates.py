@@ -67,7 +67,7 @@ def test_flat_images_do_not_blow_up():
     assert len(notes) == 2
 
 
-def test_too_many_pairs_are_told(monkeypatch):
+def test_too_many_pairs_are_reported(monkeypatch):
     monkeypatch.setattr("cldf_core.data.intake.duplicates.MOST", 500)
     table = survey_rows(200, phash=[f"{1 << (k % 64):016x}" for k in range(200)])  # all two bits apart
     pairs, notes = duplicates(table)
