@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -12,7 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core.evaluation.cells import agent_name
-from cldf_core.figures.style import WIDTH, agent_colour, two_lines, wrapped
+from cldf_core.figures.style import agent_colour, panels, two_lines, wrapped
 
 ROUNDING = 1e-9  # an interval's end that is this near to 0 counts as 0
 
@@ -38,8 +37,7 @@ def forest(
         for switch in rows.loc[rows["agent"] == agent, "switch"]:
             places[agent, switch] = len(places) + len(headings)
     last = max(places.values())
-    size = (WIDTH, 0.17 * (last + 1) + 1.0)
-    figure, axes = plt.subplots(1, len(names), figsize=size, sharey=True, squeeze=False)
+    figure, axes = panels(1, len(names), 0.17 * (last + 1) + 1.0, sharey=True)
     for ax, name in zip(axes.flat, names, strict=True):
         panel = table[table["metric"] == name]
         ends = 1.08 * panel[["low", "high"]].to_numpy()
@@ -65,38 +63,29 @@ def forest(
         text.set_fontweight("bold" if place in headings else "normal")
     axes.flat[0].set_ylim(last + 0.7, -0.7)
     figure.supxlabel(label, fontsize="medium")
-    figure.legend(
-        handles=[Patch(color="0.91", label="95 of 100 changes of the random seed are within")],
-        loc="outside upper right",
-        frameon=False,
-        fontsize="small",
-    )
+    within = Patch(color="0.91", label="95 of 100 changes of the random seed are within")
+    figure.legend(handles=[within], loc="outside upper right", frameon=False, fontsize="small")
     return figure
 
 
-def matrix_changes(cells: pd.DataFrame, stream: Sequence[str], *, columns: int = 4) -> Figure:
+def matrix_changes(cells: pd.DataFrame, stream: Sequence[str]) -> Figure:
     """Draws a panel for each switch: how the matrix changes, cell by cell.
 
-    A cell is bold, with a dot, where its interval excludes 0.
-
-    Args:
-        cells: from `cells.cell_changes`, with columns agent and switch besides.
-        stream: the trained domains. A frame marks the cell at the step that trains on its domain. The other domains
-            are right of a gap.
-        columns: the largest number of panels side by side.
+    The cells are those of `cells.cell_changes`, with columns agent and switch besides. A cell is bold, with a dot,
+    where its interval excludes 0. A frame marks the cell at the step that trains on its domain, one of the stream. The
+    other domains are right of a gap.
     """
-    panels = list(cells[["agent", "switch"]].drop_duplicates().itertuples(index=False))
-    columns = min(columns, len(panels))
-    height = -(-len(panels) // columns)
-    size = (min(WIDTH, 1.5 * columns + 1.5), 1.75 * height + 1.1)
-    figure, axes = plt.subplots(height, columns, figsize=size, squeeze=False)
+    switches = list(cells[["agent", "switch"]].drop_duplicates().itertuples(index=False))
+    columns = min(4, len(switches))
+    height = -(-len(switches) // columns)
+    figure, axes = panels(height, columns, 1.75 * height + 1.1, width=1.5 * columns + 1.5)
     domains = list(dict.fromkeys(cells["domain"]))
     reach = max(10.0, 10 * float(np.ceil(10 * cells["value"].abs().max())))
     for place, ax in enumerate(axes.flat):
-        if place >= len(panels):
+        if place >= len(switches):
             ax.set_axis_off()
             continue
-        agent, switch = panels[place]
+        agent, switch = switches[place]
         panel = cells[(cells["agent"] == agent) & (cells["switch"] == switch)]
         table, low, high = (
             100 * panel.pivot(index="step", columns="domain", values=v)[domains].to_numpy()
@@ -118,7 +107,7 @@ def matrix_changes(cells: pd.DataFrame, stream: Sequence[str], *, columns: int =
         ax.set_xticks(range(len(domains)), domains, rotation=90)
         ax.set_yticks(range(len(table)), map(two_lines, stream))
         ax.tick_params(length=0, labelsize=7)
-        ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(panels))
+        ax.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(switches))
         sns.despine(ax=ax, left=True, bottom=True)
     figure.supxlabel("tested on (right of the gap: never trained on)", fontsize="medium")
     figure.supylabel("after training on", fontsize="medium")

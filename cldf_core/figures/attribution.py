@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from cldf_core.evaluation.cells import agent_name
 from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, two_lines
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, panels, two_lines
 
 # Darker for higher frequencies; no agent has these colours.
 BAND_COLOURS = {"low": "#C7A6D8", "mid": "#8E5AA8", "high": "#43205A"}
@@ -56,9 +56,8 @@ def explained(
     if band:
         line.axvspan(max(band[0], 0), min(band[1], 1), color="0.88", linewidth=0)
     line.axvline(threshold, color="0.4", linestyle=":")
-    line.plot(
-        [probability], [0], "o", color=CLASS_COLOURS["fake" if probability >= threshold else "real"], markersize=9
-    )
+    colour = CLASS_COLOURS["fake" if probability >= threshold else "real"]
+    line.plot([probability], [0], "o", color=colour, markersize=9)
     line.set(xlim=(-0.02, 1.02), yticks=[], xlabel="P(fake)" + (" (grey: cannot say)" if band else ""))
     line.spines["left"].set_visible(False)
     return figure
@@ -67,15 +66,11 @@ def explained(
 def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Draws the mean evidence in frequency coordinates: a row for each network, a column for each domain.
 
-    Each row has a range and a colour bar of its own.
-
-    Args:
-        maps: for each network, by the label of its row, and for each domain a signed plane, shape (H, W/2 + 1) or
-            (H, W).
+    The maps are signed planes, (H, W/2 + 1) or (H, W), by the label of the row and by domain. Each row has a range and
+    a colour bar of its own.
     """
     domains = list(dict.fromkeys(name for row in maps.values() for name in row))
-    size = (WIDTH, 1.45 * len(maps) + 0.6)
-    figure, axes = plt.subplots(len(maps), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
+    figure, axes = panels(len(maps), len(domains), 1.45 * len(maps) + 0.6, sharex=True, sharey=True)
     for place, (row, (name, of_domain)) in enumerate(zip(axes, maps.items(), strict=True)):
         most = max(float(np.abs(values).max()) for values in of_domain.values()) or 1.0
         for ax, domain in zip(row, domains, strict=True):
@@ -93,13 +88,11 @@ def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
 def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
     """Draws the accuracy that is lost without a band, after every step: a row for each agent, a column for each domain.
 
-    Args:
-        table: columns agent, step, domain, band, value, low, high.
-        stream: the trained domains. A grey bar marks the step that trains on the panel's domain.
+    The table has the columns agent, step, domain, band, value, low and high. A grey bar marks the step of the stream
+    that trains on the panel's domain.
     """
     agents, domains = list(dict.fromkeys(table["agent"])), list(dict.fromkeys(table["domain"]))
-    size = (WIDTH, 1.5 * len(agents) + 0.8)
-    figure, axes = plt.subplots(len(agents), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
+    figure, axes = panels(len(agents), len(domains), 1.5 * len(agents) + 0.8, sharex=True, sharey=True)
     for place, (row, agent) in enumerate(zip(axes, agents, strict=True)):
         for ax, domain in zip(row, domains, strict=True):
             panel = table[(table["agent"] == agent) & (table["domain"] == domain)]

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -11,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cldf_core.evaluation.calibration import SEEN
 from cldf_core.evaluation.cells import agent_name
-from cldf_core.figures.style import MARKERS, WIDTH, agent_colour
+from cldf_core.figures.style import MARKERS, agent_colour, panels
 
 # A light and a dark colour that differ in print without colours, too; no agent has them.
 WHEN = {"before": "#B59A1F", "after": "#332288"}
@@ -20,15 +19,11 @@ WHEN = {"before": "#B59A1F", "after": "#332288"}
 def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> Figure:
     """Draws a row for each step and a column for each domain: how often images with a similar P(fake) are fakes.
 
-    Panels of domains that the step's network was not trained on are grey. A point's area grows with its images.
-
-    Args:
-        table: from `calibration.reliability_table`, of one agent.
-        steps: the steps to draw; all by default.
+    The table is from `calibration.reliability_table`, of one agent; all its steps are drawn by default. Panels of
+    domains that the step's network was not trained on are grey. A point's area grows with its images.
     """
     steps, domains = steps or sorted(table["step"].unique()), list(dict.fromkeys(table["domain"]))
-    size = (WIDTH, 1.45 * len(steps) + 0.8)
-    figure, axes = plt.subplots(len(steps), len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
+    figure, axes = panels(len(steps), len(domains), 1.45 * len(steps) + 0.8, sharex=True, sharey=True)
     for row, step in zip(axes, steps, strict=True):
         for ax, domain, marker in zip(row, domains, itertools.cycle(MARKERS), strict=False):
             panel = table[(table["step"] == step) & (table["domain"] == domain)]
@@ -36,9 +31,8 @@ def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> F
             for when, part in panel.groupby("when", sort=False):
                 p, share, n, colour = part["probability"], part["share"], part["n"], WHEN[str(when)]
                 ax.vlines(p, part["low"], part["high"], color=colour, lw=0.8, alpha=0.45)
-                face, area = (
-                    (colour, 4) if when == "after" else ("white", 11)
-                )  # a ring stays visible around an unmoved point
+                # A ring stays visible around an unmoved point.
+                face, area = (colour, 4) if when == "after" else ("white", 11)
                 ax.scatter(p, share, area + 50 * n / n.sum(), face, marker=marker, lw=0.8, edgecolor=colour, zorder=3)
             name = f"{domain}\n" if step == steps[0] else ""
             error = panel.groupby("when")["ECE"].first()
@@ -60,18 +54,15 @@ def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> F
 def calibration_errors(table: pd.DataFrame) -> Figure:
     """Draws each agent's ECE after the last step: the mean over the domains trained on, and each unseen domain.
 
-    A dot may lie outside of its interval, which allows for the bias of the ECE.
-
-    Args:
-        table: from `calibration.errors`.
+    The table is from `calibration.errors`. A dot may lie outside of its interval, which allows for the bias of the ECE.
     """
     agents = list(dict.fromkeys(table["agent"]))
     known = table.groupby("domain", sort=False)["seen"].any()
-    panels = [SEEN, *known[~known].index]
-    size = (min(WIDTH, 2.6 * len(panels) + 1.4), 0.36 * len(agents) + 1.1)
-    figure, axes = plt.subplots(1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False)
+    domains = [SEEN, *known[~known].index]
+    height, width = 0.36 * len(agents) + 1.1, 2.6 * len(domains) + 1.4
+    figure, axes = panels(1, len(domains), height, width=width, sharex=True, sharey=True)
     last = table[(table["step"] == table["step"].max()) & (table["metric"] == "ECE")]
-    for ax, domain in zip(axes.flat, panels, strict=True):
+    for ax, domain in zip(axes.flat, domains, strict=True):
         for r in last[last["domain"] == domain].itertuples():
             place, colour = agents.index(r.agent) + (0.17 if r.when == "after" else -0.17), agent_colour(r.agent)
             ax.plot([r.low, r.high], [place, place], color=colour, lw=2, solid_capstyle="butt")

@@ -10,20 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, two_lines
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, panels, two_lines
 from cldf_core.spectrum import mirror
 
 FREQUENCY = "frequency / Nyquist"
 PLANE = (-1, 1, 1, -1)  # the extent of a shifted spectrum, in fractions of Nyquist
+GAIN = 8  # enlarges differences of images
 
 
 def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[float]) -> Figure:
-    """Draws a real image and its fake, each with its spectrum and the network's P(fake).
+    """Draws a real image and its fake, uint8 (2, 3, H, W), each with its spectrum and its score, P(fake).
 
-    Args:
-        images: uint8, shape (2, 3, H, W), the real image first.
-        spectra: their spectra, shape (2, 3, H, W/2 + 1) or (2, 3, H, W).
-        scores: P(fake) of both.
+    The spectra have shape (2, 3, H, W/2 + 1) or (2, 3, H, W).
     """
     figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 3.9), width_ratios=(1, 1, 1.1))
     for row, (kind, colour) in enumerate(CLASS_COLOURS.items()):
@@ -48,65 +46,45 @@ def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[
 def after_each_step(table: pd.DataFrame) -> Figure:
     """Draws a panel for each step: the accuracy on every domain, filled if the network was trained on it by then.
 
-    Args:
-        table: columns after (the domains learnt so far, in words), domain, value, low, high, trained (whether the
-            domain is one of them).
+    The table has the columns after (the domains learnt so far, in words), domain, value, low, high and trained.
     """
-    stages, domains = list(dict.fromkeys(table["after"])), list(dict.fromkeys(table["domain"]))
-    figure, axes = plt.subplots(1, len(stages), figsize=(WIDTH, 0.8 + 0.3 * len(domains)), sharey=True)
-    for axis, stage in zip(np.atleast_1d(axes), stages, strict=True):
-        part = table[table["after"] == stage]
-        _domain_points(axis, part, domains, filled=part["trained"].to_numpy(bool))
-        axis.axvline(0.5, color="0.4", linestyle=":")
+    figure = _domain_panels(table.assign(after="after " + table["after"]), "after", height=0.8, line=0.5)
+    for axis in figure.axes:
         axis.set(xlim=(0, 1.02), xlabel="accuracy (0.5 is guessing)")
-        axis.set_title(f"after {stage}", fontsize="medium")
     return figure
 
 
-def sample_pairs(pairs: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], *, gain: int = 8) -> Figure:
-    """Draws pairs of real and fake crops of each domain, with their difference enlarged around mid grey.
-
-    Args:
-        pairs: for each domain its pairs (real, fake), uint8 of shape (3, H, W).
-        gain: the factor that enlarges differences.
-    """
+def sample_pairs(pairs: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> Figure:
+    """Draws pairs of real and fake crops, uint8 (3, H, W), of each domain, and their enlarged differences."""
     count = max(len(of_domain) for of_domain in pairs.values())
     size = WIDTH / (3 * count + 0.4)
-    figure, axes = plt.subplots(
-        len(pairs), 3 * count, figsize=(WIDTH, size * len(pairs) + 0.3), squeeze=False, gridspec_kw={"wspace": 0.04}
-    )
+    figure, axes = panels(len(pairs), 3 * count, size * len(pairs) + 0.3, gridspec_kw={"wspace": 0.04})
     for row, (name, of_domain) in enumerate(pairs.items()):
         for place, (real, fake) in enumerate(of_domain):
-            difference = np.clip(128 + gain * (fake.astype(int) - real), 0, 255).astype(np.uint8)
+            difference = np.clip(128 + GAIN * (fake.astype(int) - real), 0, 255).astype(np.uint8)
             for column, pixels in enumerate((real, fake, difference), start=3 * place):
                 picture(axes[row, column], pixels)
         axes[row, 0].set_ylabel(name, fontsize=6.5)
     for column, axis in enumerate(axes[0]):
-        axis.set_title(("real", "fake", f"difference × {gain}")[column % 3], fontsize=7.5)
+        axis.set_title(("real", "fake", f"difference × {GAIN}")[column % 3], fontsize=7.5)
     return figure
 
 
 def single_numbers(table: pd.DataFrame) -> Figure:
     """Draws a panel for each cue: how well this single number tells fake from real in each domain.
 
-    Args:
-        table: columns cue, domain, value (AUC), low, high.
+    The table has the columns cue, domain, value (AUC), low and high.
     """
-    cues, domains = list(dict.fromkeys(table["cue"])), list(dict.fromkeys(table["domain"]))
-    figure, axes = plt.subplots(1, len(cues), figsize=(WIDTH, 0.8 + 0.3 * len(domains)), sharey=True)
-    for axis, cue in zip(np.atleast_1d(axes), cues, strict=True):
-        _domain_points(axis, table[table["cue"] == cue], domains)
-        axis.axvline(0.5, color="0.4", linestyle=":")
+    figure = _domain_panels(table, "cue", height=0.8, line=0.5)
+    for axis in figure.axes:
         axis.set(xlim=(-0.03, 1.03), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"], xlabel="AUC")
-        axis.set_title(cue, fontsize="medium")
     return figure
 
 
 def spectrum_steps(steps: Mapping[str, np.ndarray]) -> Figure:
-    """Draws the steps that turn an image into the network's input, a panel for each.
+    """Draws the steps that turn an image into the network's input, a panel for each, by its title.
 
-    Args:
-        steps: for each title an array: a colour image (H, W, 3), or a plane (H, columns), which gets a colour bar.
+    A step is a colour image (H, W, 3), or a plane (H, columns), which gets a colour bar.
     """
     figure, axes = plt.subplots(2, -(-len(steps) // 2), figsize=(WIDTH, 4.7))
     for axis, (title, values) in zip(axes.flat, steps.items(), strict=False):
@@ -124,16 +102,14 @@ def spectrum_steps(steps: Mapping[str, np.ndarray]) -> Figure:
 
 
 def mean_spectra(planes: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
-    """Draws the mean log-magnitude spectra of each domain, with the zero frequency in the middle.
+    """Draws the mean log-magnitude spectra of each of the named domains, with the zero frequency in the middle.
 
-    Args:
-        planes: half planes, shape (domains, H, W/2 + 1), for the rows "real", "fake" and "fake − real".
-        names: the domains.
+    The half planes, shape (domains, H, W/2 + 1), are those of the rows "real", "fake" and "fake − real".
     """
     real, fake, difference = planes.values()
     low, high = np.quantile([real, fake], [0.005, 0.995])
     most = np.quantile(np.abs(difference), 0.995)
-    figure, axes = plt.subplots(3, len(names), figsize=(WIDTH, 3.9), sharex=True, sharey=True, squeeze=False)
+    figure, axes = panels(3, len(names), 3.9, sharex=True, sharey=True)
     for row, (kind, of_kind) in enumerate(planes.items()):
         look = {"vmin": -most, "vmax": most, "cmap": "RdBu_r"} if row == 2 else {"vmin": low, "vmax": high}
         for column, plane in enumerate(of_kind):
@@ -152,12 +128,10 @@ def mean_spectra(planes: Mapping[str, np.ndarray], names: Sequence[str]) -> Figu
 def radial_profiles(profiles: pd.DataFrame, differences: pd.DataFrame) -> Figure:
     """Draws the log magnitude against frequency for each domain: real and fake, and their difference below.
 
-    Args:
-        profiles: columns domain, class ("real", "fake"), r, value, low, high.
-        differences: columns domain, r, value, low, high.
+    Both tables have the columns domain, r, value, low and high; profiles have class ("real", "fake") besides.
     """
     names = list(dict.fromkeys(profiles["domain"]))
-    figure, axes = plt.subplots(2, len(names), figsize=(WIDTH, 3.4), sharex=True, sharey="row", squeeze=False)
+    figure, axes = panels(2, len(names), 3.4, sharex=True, sharey="row")
     for column, name in enumerate(names):
         upper, lower = axes[:, column]
         for kind, colour in CLASS_COLOURS.items():
@@ -177,63 +151,53 @@ def radial_profiles(profiles: pd.DataFrame, differences: pd.DataFrame) -> Figure
 def grid_peaks(table: pd.DataFrame) -> Figure:
     """Draws a panel for each period of a grid: the magnitude on its lines, relative to that beside them.
 
-    Args:
-        table: columns period, domain, class ("real", "fake"), value, low, high (ratios).
+    The table has the columns period, domain, class ("real", "fake"), value, low and high, which are ratios.
     """
     periods, domains = sorted(table["period"].unique()), list(dict.fromkeys(table["domain"]))
-    figure, axes = plt.subplots(
-        1, len(periods), figsize=(WIDTH, 1.1 + 0.32 * len(domains)), sharex=True, sharey=True, squeeze=False
-    )
+    figure, axes = panels(1, len(periods), 1.1 + 0.32 * len(domains), sharex=True, sharey=True)
     for axis, period in zip(axes[0], periods, strict=True):
         for shift, (kind, colour) in zip((-0.15, 0.15), CLASS_COLOURS.items(), strict=True):
             part = table[(table["period"] == period) & (table["class"] == kind)]
             _domain_points(axis, part, domains, colour=colour, shift=shift)
         axis.axvline(1, color="0.4", linestyle=":")
         axis.set_title(f"period {period} pixels", fontsize="medium")
-    handles = [
-        Line2D([], [], color=colour, marker="o", markersize=5, label=kind) for kind, colour in CLASS_COLOURS.items()
-    ]
+    kinds = CLASS_COLOURS.items()
+    handles = [Line2D([], [], color=colour, marker="o", markersize=5, label=kind) for kind, colour in kinds]
     figure.legend(handles=handles, frameon=False, ncols=2, loc="outside upper right")
     figure.supxlabel("magnitude on the lines / magnitude beside them", fontsize="medium")
     return figure
 
 
 def by_band(table: pd.DataFrame, *, label: str, line: float = 0) -> Figure:
-    """Draws a panel for each band: a value with its interval for each domain.
+    """Draws a panel for each band: a value, which the label names, with its interval for each domain.
 
-    Args:
-        table: columns band, domain, value, low, high.
-        label: what the values are.
-        line: a value to compare with.
+    The table has the columns band, domain, value, low and high.
     """
-    bands, domains = list(dict.fromkeys(table["band"])), list(dict.fromkeys(table["domain"]))
-    figure, axes = plt.subplots(
-        1, len(bands), figsize=(WIDTH, 0.9 + 0.3 * len(domains)), sharex=True, sharey=True, squeeze=False
-    )
-    for axis, band in zip(axes[0], bands, strict=True):
-        _domain_points(axis, table[table["band"] == band], domains)
-        axis.axvline(line, color="0.4", linestyle=":")
-        axis.set_title(band, fontsize="medium")
+    figure = _domain_panels(table, "band", height=0.9, line=line, sharex=True)
     figure.supxlabel(label, fontsize="medium")
     return figure
 
 
+def _domain_panels(table: pd.DataFrame, column: str, *, height: float, line: float, sharex: bool = False) -> Figure:
+    """Draws a panel for each value of a column: a point with its interval for each domain, and a line."""
+    names, domains = list(dict.fromkeys(table[column])), list(dict.fromkeys(table["domain"]))
+    figure, axes = panels(1, len(names), height + 0.3 * len(domains), sharex=sharex, sharey=True)
+    for axis, name in zip(axes[0], names, strict=True):
+        _domain_points(axis, table[table[column] == name], domains)
+        axis.axvline(line, color="0.4", linestyle=":")
+        axis.set_title(name, fontsize="medium")
+    return figure
+
+
 def _domain_points(
-    axis: Axes,
-    table: pd.DataFrame,
-    domains: Sequence[str],
-    *,
-    colour: str = "0.15",
-    shift: float = 0.0,
-    filled: Sequence[bool] | np.ndarray | None = None,
+    axis: Axes, table: pd.DataFrame, domains: Sequence[str], *, colour: str = "0.15", shift: float = 0.0
 ) -> None:
     """Draws a point with its interval for each domain, one below the other, with the domain's marker."""
-    places = [domains.index(name) for name in table["domain"]]
-    for k, (value, low, high) in enumerate(table[["value", "low", "high"]].to_numpy(float)):
-        face = colour if filled is None or filled[k] else "white"
-        axis.plot([low, high], [places[k] + shift] * 2, color=colour, linewidth=1.2, zorder=2)
-        marker = MARKERS[places[k] % len(MARKERS)]
-        axis.plot(value, places[k] + shift, marker, color=colour, markerfacecolor=face, markersize=5, zorder=3)
+    for row in table.to_dict("records"):
+        place, face = domains.index(row["domain"]), colour if row.get("trained", True) else "white"
+        axis.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=1.2, zorder=2)
+        marker = MARKERS[place % len(MARKERS)]
+        axis.plot(row["value"], place + shift, marker, color=colour, markerfacecolor=face, markersize=5, zorder=3)
     axis.set(yticks=range(len(domains)), yticklabels=domains, ylim=(len(domains) - 0.5, -0.5))
 
 

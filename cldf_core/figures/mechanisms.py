@@ -10,16 +10,14 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, agent_colour
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, agent_colour, panels
 
 
 def herding_choice(points: pd.DataFrame, distances: pd.DataFrame, *, mean: Sequence[float] | np.ndarray) -> Figure:
     """Draws points of a plane with the chosen ones numbered, and beside it how far the mean of the choice is off.
 
-    Args:
-        points: columns x, y, rank (0 where a point is not chosen).
-        distances: columns choice, count, value, low, high.
-        mean: x and y of the mean of all points.
+    The points have the columns x, y and rank (0 where one is not chosen), the distances choice, count, value, low and
+    high. The mean is x and y of that of all points.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
     chosen = points[points["rank"] > 0]
@@ -40,11 +38,9 @@ def herding_choice(points: pd.DataFrame, distances: pd.DataFrame, *, mean: Seque
 
 
 def memory_content(counts: pd.DataFrame, *, capacity: int) -> Figure:
-    """Draws what a memory holds while images arrive, stacked by domain.
+    """Draws what a memory of a capacity holds while images arrive, stacked by domain.
 
-    Args:
-        counts: columns offered (the number of images so far), domain, count.
-        capacity: the memory's size.
+    The counts have the columns offered (the number of images so far), domain and count.
     """
     table = counts.pivot(index="offered", columns="domain", values="count")
     table.loc[0] = 0
@@ -54,20 +50,17 @@ def memory_content(counts: pd.DataFrame, *, capacity: int) -> Figure:
     areas = ax.stackplot(table.index, table.to_numpy().T, colors=colours, edgecolor="white", lw=0.6)
     ax.axhline(capacity, color="black", lw=0.8, ls=":")
     ax.set(xlabel="images offered so far", ylabel="images in the memory", xlim=(0, table.index.max()))
-    names = list(table.columns)
-    figure.legend(areas[::-1], names[::-1], loc="outside right center", frameon=False)
+    figure.legend(areas[::-1], table.columns[::-1], loc="outside right center", frameon=False)
     return figure
 
 
 def inclusion(table: pd.DataFrame, *, expected: float) -> Figure:
     """Draws a panel for each rule: how often an image is in the memory at the end, against its place in the stream.
 
-    Args:
-        table: columns rule, place, value, low, high.
-        expected: the share if all images had the same chance.
+    The table has the columns rule, place, value, low and high. The share is as expected where all have the same chance.
     """
     rules = list(dict.fromkeys(table["rule"]))
-    figure, axes = plt.subplots(1, len(rules), figsize=(WIDTH, 2.3), sharex=True, sharey=True)
+    figure, axes = panels(1, len(rules), 2.3, sharex=True, sharey=True)
     for ax, rule in zip(axes.flat, rules, strict=True):
         panel = table[table["rule"] == rule]
         ax.vlines(panel["place"], panel["low"], panel["high"], color=agent_colour("er"), lw=1.5)
@@ -90,7 +83,7 @@ def learning_rate(table: pd.DataFrame) -> Figure:
 def soft_targets(table: pd.DataFrame) -> Figure:
     """Draws a panel for each temperature: the teacher's softened P(fake); columns temperature, class, value."""
     temperatures = sorted(table["temperature"].unique())
-    figure, axes = plt.subplots(1, len(temperatures), figsize=(WIDTH, 2.3), sharex=True, sharey=True)
+    figure, axes = panels(1, len(temperatures), 2.3, sharex=True, sharey=True)
     for ax, temperature in zip(axes.flat, temperatures, strict=True):
         for kind, colour in CLASS_COLOURS.items():
             values = table[(table["temperature"] == temperature) & (table["class"] == kind)]["value"]

@@ -12,17 +12,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core.evaluation.cells import agent_name
+from cldf_core.figures import style
 from cldf_core.figures.style import MARKERS, WIDTH, agent_colour, two_lines, wrapped
 
 
 def matrices(
-    cells: pd.DataFrame,
-    stream: Sequence[str],
-    *,
-    panels: Sequence[str] = (),
-    columns: int = 4,
-    metric: str = "accuracy",
-    rows: str = "after training on",
+    cells: pd.DataFrame, stream: Sequence[str], *, panels: Sequence[str] = (), rows: str = "after training on"
 ) -> Figure:
     """Draws a panel for each agent: R[t, i] with its value and half of its interval in every cell.
 
@@ -30,19 +25,14 @@ def matrices(
         cells: columns agent, step, domain, value, low, high (`cells.cell_values`).
         stream: the trained domains. A frame marks the cell at the step that trains on its domain.
         panels: agents in the order of their panels, repeats allowed; all by default.
-        columns: the largest number of panels side by side.
-        metric: the name of the value, for the colour bar.
         rows: the label of the rows.
     """
     panels = list(panels) or list(dict.fromkeys(cells["agent"]))
-    columns = min(columns, len(panels))
+    columns = min(4, len(panels))
     height, side = -(-len(panels) // columns), {1: 3.2, 2: 2.9}.get(columns, 1.5)
-    size = (
-        min(WIDTH, side * columns + 1.3),
-        height * (side * (0.86 if columns < 3 else 1) + 0.3) + (0.7 if columns < 3 else 1.0),
-    )
+    inches = height * (side * 0.86 + 0.3) + 0.7 if columns < 3 else height * (side + 0.3) + 1.0
     domains = list(dict.fromkeys(cells["domain"]))
-    figure, axes = plt.subplots(height, columns, figsize=size, squeeze=False)
+    figure, axes = style.panels(height, columns, inches, width=side * columns + 1.3)
     small = 7 if columns < 3 else 5.5
     for ax, agent in itertools.zip_longest(axes.flat, panels):
         if agent is None:
@@ -74,7 +64,7 @@ def matrices(
         sns.despine(ax=ax, left=True, bottom=True)
     figure.supxlabel("tested on (right of the gap: never trained on)", fontsize="medium")
     figure.supylabel(rows, fontsize="medium")
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, extend="min", label=metric)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, extend="min", label="accuracy")
     bar.outline.set_visible(False)
     return figure
 
@@ -82,10 +72,8 @@ def matrices(
 def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accuracy") -> Figure:
     """Draws a panel for each domain: the metric after every step, a line with its 95 % band for each agent.
 
-    Args:
-        cells: columns agent, step, domain, value, low, high.
-        stream: the trained domains. A grey bar marks the step that trains on the panel's domain.
-        metric: the name of the value.
+    The cells have the columns agent, step, domain, value, low and high. A grey bar marks the step of the stream that
+    trains on the panel's domain.
     """
     domains = list(dict.fromkeys(cells["domain"]))
     height = -(-(len(domains) + 1) // 3)
@@ -113,16 +101,12 @@ def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accu
 def losses(table: pd.DataFrame, *, label: str = "mean loss of an epoch (nats)") -> Figure:
     """Draws a panel for each step: the training loss against the epoch, a line for each agent.
 
-    Args:
-        table: from `cells.loss_table`, of one or several agents.
-        label: the name of the loss, with its unit.
+    The table is from `cells.loss_table`, of one or several agents. The label names the loss and its unit.
     """
     steps = table[["step", "domain"]].drop_duplicates("step")
     columns = min(4, len(steps))
     height = -(-len(steps) // columns)
-    figure, axes = plt.subplots(
-        height, columns, figsize=(WIDTH, 1.8 * height + 0.5), sharex=True, sharey=True, squeeze=False
-    )
+    figure, axes = style.panels(height, columns, 1.8 * height + 0.5, sharex=True, sharey=True)
     for ax, (step, domain) in zip(axes.flat, steps.itertuples(index=False), strict=False):
         for agent, line in table[table["step"] == step].groupby("agent", sort=False):
             ax.plot(line["epoch"], line["loss"], color=agent_colour(agent), marker=".", lw=1.2, label=agent_name(agent))
@@ -138,21 +122,14 @@ def losses(table: pd.DataFrame, *, label: str = "mean loss of an epoch (nats)") 
     return figure
 
 
-def estimates(
-    table: pd.DataFrame, names: Sequence[str], *, line: float | None = None, same_range: bool = True, label: str = ""
-) -> Figure:
-    """Draws a panel for each metric: each agent's value with its 95 % interval.
+def estimates(table: pd.DataFrame, names: Sequence[str], *, line: float | None = None, label: str = "") -> Figure:
+    """Draws a panel for each named metric: each agent's value with its 95 % interval, and a line such as 0.
 
-    Args:
-        table: columns agent, metric, value, low, high.
-        names: the metrics to draw.
-        line: a value to compare with, such as 0.
-        same_range: whether the panels share their range.
-        label: what the values are; the panels' titles name the metrics.
+    The table has the columns agent, metric, value, low and high. The label says what the values are.
     """
     agents = list(dict.fromkeys(table["agent"]))
-    size = (min(WIDTH, 2.0 * len(names) + 1.4), 0.24 * len(agents) + 1.1)
-    figure, axes = plt.subplots(1, len(names), figsize=size, sharex=same_range, sharey=True, squeeze=False)
+    height, width = 0.24 * len(agents) + 1.1, 2.0 * len(names) + 1.4
+    figure, axes = style.panels(1, len(names), height, width=width, sharex=True, sharey=True)
     for ax, name in zip(axes.flat, names, strict=True):
         values = table[table["metric"] == name].set_index("agent")
         for place, agent in enumerate(agents):
@@ -171,13 +148,9 @@ def estimates(
 
 
 def costs(table: pd.DataFrame) -> Figure:
-    """Draws a panel for each cost, with a bar for each agent.
-
-    Args:
-        table: columns agent, cost (its name with the unit), value.
-    """
+    """Draws a panel for each cost, a bar for each agent; columns agent, cost (its name with the unit), value."""
     names, agents = list(dict.fromkeys(table["cost"])), list(dict.fromkeys(table["agent"]))
-    figure, axes = plt.subplots(1, len(names), figsize=(WIDTH, 0.24 * len(agents) + 0.9), sharey=True, squeeze=False)
+    figure, axes = style.panels(1, len(names), 0.24 * len(agents) + 0.9, sharey=True)
     for ax, name in zip(axes.flat, names, strict=True):
         values = table[table["cost"] == name].set_index("agent")["value"]
         ax.barh([agent_name(a) for a in agents], values[agents], color=[agent_colour(a) for a in agents], height=0.7)
@@ -196,7 +169,7 @@ def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points:
         points: single runs, drawn small: columns agent, seed, metric, value.
     """
     agents = list(dict.fromkeys(table["agent"]))
-    figure, axes = plt.subplots(1, len(pairs), figsize=(min(WIDTH, 3.4 * len(pairs)), 3.1), squeeze=False)
+    figure, axes = style.panels(1, len(pairs), 3.1, width=3.4 * len(pairs))
     for ax, (across, upwards) in zip(axes.flat, pairs, strict=True):
         for agent in agents:
             colour, of = agent_colour(agent), table[table["agent"] == agent].set_index("metric")
@@ -216,25 +189,17 @@ def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points:
     return figure
 
 
-def by_setting(
-    table: pd.DataFrame, option: str, names: Sequence[str], *, label: str = "", line: float | None = None
-) -> Figure:
-    """Draws a panel for each metric: each agent's value with its interval, for every setting of an option.
+def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label: str = "") -> Figure:
+    """Draws a panel for each named metric: each agent's value with its interval, for every setting of an option.
 
-    Args:
-        table: columns agent, metric, value, low, high, and the option's. Settings without a run are missing.
-        option: a column with numbers, whose values are joined by lines, or with text. The settings are drawn at equal
-            distances.
-        names: the metrics to draw.
-        label: the label of the horizontal axis; the option's name by default.
-        line: a value to compare with.
+    The table has the columns agent, metric, value, low, high and the option's: numbers, whose values are joined by
+    lines, or text. The settings are drawn at equal distances; those without a run are missing. The label is that of the
+    horizontal axis, by default the option's name.
     """
     numbers = pd.api.types.is_numeric_dtype(table[option])
     settings = sorted(table[option].unique()) if numbers else list(dict.fromkeys(table[option]))
     agents = list(dict.fromkeys(table["agent"]))
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(min(WIDTH, 3.4 * len(names)), 2.9 if numbers else 3.4), squeeze=False
-    )
+    figure, axes = style.panels(1, len(names), 2.9 if numbers else 3.4, width=3.4 * len(names))
     for ax, name in zip(axes.flat, names, strict=True):
         for place, agent in enumerate(agents):
             runs = table[(table["agent"] == agent) & (table["metric"] == name)].set_index(option)
@@ -243,8 +208,6 @@ def by_setting(
             colour = agent_colour(agent)
             ax.vlines(x, runs["low"], runs["high"], color=colour, lw=1.3)
             ax.plot(x, runs["value"], "o", ls="-" if numbers else "", color=colour, ms=4, lw=1, label=agent_name(agent))
-        if line is not None:
-            ax.axhline(line, color="0.4", lw=0.8, ls=":")
         ax.set(title=wrapped(name, 24), xlim=(-0.5, len(settings) - 0.5))
         ticks = {"fontsize": "small"} if numbers else {"fontsize": 6.5, "rotation": 90, "va": "top", "linespacing": 1.1}
         ax.set_xticks(range(len(settings)), [str(s) for s in settings], **ticks)
@@ -258,13 +221,12 @@ def by_setting(
 def ranks(table: pd.DataFrame, *, label: str = "rank among the agents") -> Figure:
     """Draws a panel for each metric: each agent's rank (1 is the best), a small point per seed and a dot for the mean.
 
-    Args:
-        table: from `cells.rank_table`, which orders the agents from top to bottom.
-        label: what the ranks are of.
+    The table is from `cells.rank_table`, which orders the agents from top to bottom. The label says what the ranks are
+    of.
     """
     names, agents = list(dict.fromkeys(table["metric"])), list(dict.fromkeys(table["agent"]))
-    size = (min(WIDTH, 1.9 * len(names) + 1.4), 0.26 * len(agents) + 1.1)
-    figure, axes = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
+    height, width = 0.26 * len(agents) + 1.1, 1.9 * len(names) + 1.4
+    figure, axes = style.panels(1, len(names), height, width=width, sharex=True, sharey=True)
     for ax, name in zip(axes.flat, names, strict=True):
         panel = table[(table["metric"] == name) & table["rank"].notna()]
         lanes = np.linspace(-0.25, 0.25, seeds) if (seeds := panel["seed"].nunique()) > 1 else 0.0  # one for each seed

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core.evaluation.cells import agent_name
-from cldf_core.evaluation.robustness import DIFFERENCE, NONE, STORED
+from cldf_core.evaluation.robustness import AVERAGE, DIFFERENCE, NONE, STORED
 from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, agent_colour
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, agent_colour, panels
 
 # The label of each corruption's axis.
 AXES = {"JPEG": "JPEG quality", "resize": "resize factor", "blur": "blur σ (pixels)", "noise": "noise (factor)"}
@@ -24,11 +23,9 @@ BAND_LINES = {"low": ("0.65", ":"), "mid": ("0.4", "--"), "high": ("0.0", "-")} 
 def corrupted_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, np.ndarray]) -> Figure:
     """Draws a crop in several versions, and below each the mean spectrum of many crops in this version.
 
-    Args:
-        pictures: for each title a crop, uint8 of shape (3, H, W).
-        planes: for each title ln |F|, a half plane of shape (H, W/2 + 1).
+    By title the pictures are uint8 of shape (3, H, W), and the planes are ln |F|, half planes of shape (H, W/2 + 1).
     """
-    figure, axes = plt.subplots(2, len(pictures), figsize=(WIDTH, 2.7), squeeze=False)
+    figure, axes = panels(2, len(pictures), 2.7)
     low, high = np.quantile(list(planes.values()), [0.005, 0.995])
     for column, (title, pixels) in enumerate(pictures.items()):
         upper, lower = axes[:, column]
@@ -42,15 +39,11 @@ def corrupted_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, 
 
 
 def differences_left(planes: Mapping[str, np.ndarray], titles: Sequence[str], stream: Sequence[str]) -> Figure:
-    """Draws fake minus real in the mean spectra: a row for each domain, a column for each version.
+    """Draws fake minus real in the mean spectra: a row for each domain, a column for each version, with its title.
 
-    Args:
-        planes: for each domain differences of ln |F|, half planes of shape (versions, H, W/2 + 1).
-        titles: the titles of the versions.
-        stream: the trained domains.
+    The planes are differences of ln |F| by domain, half planes of shape (versions, H, W/2 + 1).
     """
-    size = (WIDTH, 0.87 * len(planes) + 0.75)
-    figure, axes = plt.subplots(len(planes), len(titles), figsize=size, squeeze=False)
+    figure, axes = panels(len(planes), len(titles), 0.87 * len(planes) + 0.75)
     most = np.quantile(np.abs(list(planes.values())), 0.995)
     for row, (domain, versions) in zip(axes, planes.items(), strict=True):
         for ax, plane in zip(row, versions, strict=True):
@@ -64,18 +57,14 @@ def differences_left(planes: Mapping[str, np.ndarray], titles: Sequence[str], st
     return figure
 
 
-def common_step(table: pd.DataFrame, stream: Sequence[str], *, metric: str = "accuracy") -> Figure:
+def common_step(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
     """Draws a panel for each domain: each agent's value on images as they are stored (open) and saved again (filled).
 
-    Args:
-        table: from `evaluation.robustness.curves`, without the average.
-        stream: the trained domains.
-        metric: a metric of the table.
+    The table is from `evaluation.robustness.curves`, without the average.
     """
-    points = table[(table["metric"] == metric) & table["corruption"].isin([STORED, NONE])]
+    points = table[(table["metric"] == "accuracy") & table["corruption"].isin([STORED, NONE])]
     domains, agents = list(dict.fromkeys(points["domain"])), list(dict.fromkeys(points["agent"]))
-    size = (WIDTH, 0.3 * len(agents) + 1.2)
-    figure, axes = plt.subplots(1, len(domains), figsize=size, sharex=True, sharey=True, squeeze=False)
+    figure, axes = panels(1, len(domains), 0.3 * len(agents) + 1.2, sharex=True, sharey=True)
     for place, (ax, domain) in enumerate(zip(axes.flat, domains, strict=True)):
         for (agent, corruption), part in points[points["domain"] == domain].groupby(["agent", "corruption"]):
             (row,), before = part.itertuples(), corruption == STORED
@@ -94,24 +83,18 @@ def common_step(table: pd.DataFrame, stream: Sequence[str], *, metric: str = "ac
         for face, text in (("white", "as stored"), ("0.3", "saved once more"))
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
-    figure.supxlabel(f"{metric} (dotted: guessing)", fontsize="medium")
+    figure.supxlabel("accuracy (dotted: guessing)", fontsize="medium")
     return figure
 
 
-def against_severity(
-    table: pd.DataFrame, *, domain: str = "average", metrics: Sequence[str] = ("accuracy", "AUC")
-) -> Figure:
+def against_severity(table: pd.DataFrame) -> Figure:
     """Draws a column for each corruption and a row for each metric: the agents' curves against the severity.
 
-    Args:
-        table: from `evaluation.robustness.curves`.
-        domain: a domain of the table, or the average.
-        metrics: the metrics to draw.
+    The table is from `evaluation.robustness.curves`, and the curves are averages over domains.
     """
-    size = (WIDTH, 1.6 * len(metrics) + 0.9)
-    figure, axes = plt.subplots(len(metrics), len(AXES), figsize=size, sharex="col", sharey=True, squeeze=False)
-    for metric, row in zip(metrics, axes, strict=True):
-        lines = table[(table["metric"] == metric) & (table["domain"] == domain)]
+    figure, axes = panels(2, len(AXES), 4.1, sharex="col", sharey=True)
+    for metric, row in zip(("accuracy", "AUC"), axes, strict=True):
+        lines = table[(table["metric"] == metric) & (table["domain"] == AVERAGE)]
         for ax, corruption in zip(row, AXES, strict=True):
             _agents(ax, lines, corruption, ".")
             _severities(ax, lines, corruption)
@@ -123,33 +106,20 @@ def against_severity(
     return figure
 
 
-def verdicts_and_traces(
-    table: pd.DataFrame,
-    traces: pd.DataFrame,
-    corruption: str,
-    stream: Sequence[str],
-    *,
-    metric: str = "accuracy",
-    period: int = 2,
-) -> Figure:
+def verdicts_and_traces(table: pd.DataFrame, traces: pd.DataFrame, corruption: str, stream: Sequence[str]) -> Figure:
     """Draws a column for each domain: the agents' curves, the grid in real and fake images, fake minus real by band.
 
-    Args:
-        table: from `evaluation.robustness.curves`.
-        traces: from `evaluation.robustness.trace_curves`.
-        corruption: a corruption in AXES.
-        stream: the trained domains.
-        metric: the metric of the first row.
-        period: the grid's period, in pixels.
+    The table is from `curves` and the traces from `trace_curves` of `evaluation.robustness`; the corruption is one in
+    AXES.
     """
     domains = list(dict.fromkeys(traces["domain"]))
-    lines = table[table["metric"] == metric]
-    figure, axes = plt.subplots(3, len(domains), figsize=(WIDTH, 5.4), sharex=True, sharey="row", squeeze=False)
+    lines = table[table["metric"] == "accuracy"]
+    figure, axes = panels(3, len(domains), 5.4, sharex=True, sharey="row")
     for place, (column, domain) in enumerate(zip(axes.T, domains, strict=True)):
         above, middle, below = column
         _agents(above, lines[lines["domain"] == domain], corruption, MARKERS[place % len(MARKERS)])
         of_domain = traces[traces["domain"] == domain]
-        grid = of_domain[of_domain["trace"] == f"grid {period}"]
+        grid = of_domain[of_domain["trace"] == "grid 2"]
         for kind, colour in CLASS_COLOURS.items():
             of_kind = grid[grid["class"] == kind]
             # The logarithm of a ratio is drawn as the ratio, as in notebook 02.
@@ -162,16 +132,16 @@ def verdicts_and_traces(
         below.axhline(0, color="0.4", lw=0.8, ls=":")
         _severities(below, of_domain, corruption)
         above.set_title(_title(domain, stream), fontsize="small")
-    labels = (f"{metric}", f"grid of period {period}\n(ratio)", "fake − real\n(ln |F|)")
+    labels = ("accuracy", "grid of period 2\n(ratio)", "fake − real\n(ln |F|)")
     for ax, label in zip(axes[:, 0], labels, strict=True):
         ax.set_ylabel(label)
         ax.yaxis.set_major_locator(MaxNLocator(4))
     figure.align_ylabels(axes[:, 0])
     figure.supxlabel(AXES[corruption], fontsize="medium")
     _legend(figure, lines["agent"].unique())
-    for row in (1, 2):  # beside the last panel, so that they cover no line
-        beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-        axes[row, -1].legend(**beside, frameon=False, fontsize=7, handlelength=1.8, labelspacing=0.3)
+    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}  # so that they cover no line
+    for ax in axes[1:, -1]:
+        ax.legend(**beside, frameon=False, fontsize=7, handlelength=1.8, labelspacing=0.3)
     return figure
 
 

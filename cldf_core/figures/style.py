@@ -1,9 +1,13 @@
 """The style that all figures share: theme, colours and markers."""
 
 import textwrap
+from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
+from matplotlib.figure import Figure
 
 # Wong's colour-blind-safe colours (Nature Methods 8, 441): the same colour for the same agent in every figure.
 AGENT_COLOURS = {
@@ -34,6 +38,11 @@ def theme() -> None:
             "image.cmap": "viridis",
         }
     )
+
+
+def panels(rows: int, columns: int, height: float, *, width: float = WIDTH, **how: Any) -> tuple[Figure, np.ndarray]:
+    """Makes a figure, at most as wide as a page (sizes in inches), and its axes, shape (rows, columns)."""
+    return plt.subplots(rows, columns, figsize=(min(WIDTH, width), height), squeeze=False, **how)
 
 
 def two_lines(name: str) -> str:

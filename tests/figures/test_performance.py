@@ -44,7 +44,7 @@ def settings_of(option: str, **values: dict) -> pd.DataFrame:
 
 def test_numbers_are_joined_in_their_order_and_what_was_not_run_is_missing():
     table = settings_of("memory", er={800: 0.9, 50: 0.6, 100: 0.7}, mir={50: 0.5, 800: 0.8})
-    axis = figures.by_setting(table, "memory", ["average"], line=0.5).axes[0]
+    axis = figures.by_setting(table, "memory", ["average"]).axes[0]
     drawn = {line.get_label(): line for line in axis.lines}
     np.testing.assert_array_equal(drawn["ER (random)"].get_ydata(), [0.6, 0.7, 0.9])
     np.testing.assert_array_equal(drawn["MIR"].get_ydata(), [0.5, 0.8])
