@@ -1,19 +1,20 @@
 """Fixtures that several test files share."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from PIL import Image
 
 from cldf_core.data.layouts.read import data_folder
-from cldf_core.options import Options
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
 from samples import SHORT, make_data, picture, tiny_options
+
+hypothesis.settings.register_profile("cldf", deadline=None, max_examples=40)
+hypothesis.settings.load_profile("cldf")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,16 +42,6 @@ def mini_smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLDF_ROOT", str(tmp_path_factory.mktemp("mini-smoke")))
         return data_folder("mini-smoke")
-
-
-@pytest.fixture
-def tiny(small_data: Path) -> Callable[..., Options]:
-    """Options of a run that takes about a second on `small_data`; keywords change them."""
-
-    def options(agent: str = "sequential", **changes: Any) -> Options:
-        return tiny_options(agent, small_data, **changes)
-
-    return options
 
 
 @pytest.fixture(scope="session")

@@ -140,7 +140,7 @@ def state_of(network: nn.Module) -> dict[str, torch.Tensor]:
     return {k: v.detach().clone() for k, v in network.state_dict().items()}
 
 
-def check_that_a_restored_agent_goes_on(opts: Options, steps: Sequence[Step], spectra: torch.Tensor) -> None:
+def check_resuming(opts: Options, steps: Sequence[Step], spectra: torch.Tensor) -> None:
     """From the first step and the last two, bit for bit, with the same scores before and after."""
     whole, done = build_agent(opts), []
     for step in steps:

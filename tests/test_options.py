@@ -1,12 +1,13 @@
 """Options: one default each, every value checked, every message with name, value and what is allowed."""
 
+import re
 import subprocess
 import sys
 import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cldf_core.agents import AGENTS as REGISTRY
@@ -33,34 +34,27 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("stream", [["mini-VFHQ", "mini-VFHQ"]], ["each name once"]),
     ("unseen", [["a", "a"]], ["each name once"]),
     ("unseen", [["mini-VFHQ"]], ["not in stream", "mini-VFHQ"]),
-    ("limit", [0], ["whole number", "from 1", "null"]),
-    ("limit", [-3], ["whole number", "from 1"]),
-    ("limit", [True], ["whole number"]),
+    ("limit", [0, -3, True], ["whole number", "from 1", "null"]),
     ("chunks", [1001], ["from 1 to 1000"]),
     ("splits", [[], ["train"]], ["validation or test"]),
     ("splits", [["test", "test"]], ["each name once"]),
-    ("size", [127, 14, 4098], ["even", "from 16 to 4096"]),
-    ("size", [128.0], ["even whole number"]),
+    ("size", [127, 14, 4098, 128.0], ["even whole number", "from 16 to 4096"]),
     ("feature", ["fft"], ["spectrum, image"]),
     ("plane", ["quarter"], ["half, full"]),
     ("band", [1], ["full, low, mid, high"]),
     ("precision", ["float64"], ["float16, float32"]),
     ("network", ["resnet101"], ["slim, resnet18, resnet34, resnet50"]),
-    ("width", [True], ["whole number", "from 8 to 512"]),
-    ("width", [4], ["from 8 to 512"]),
+    ("width", [True, 4], ["whole number", "from 8 to 512"]),
     ("weights", [3], ["imagenet", "file", "null"]),
     ("weights", ["imagenet"], ["slim", "nothing"]),  # the default network has none
     ("optimiser", ["SGD"], ["adam, sgd"]),
-    ("lr", [0, 10.5, NAN, INF, "nan", "-inf"], ["above 0 to 10"]),
-    ("lr", ["fast", None, [0.1], False], ["a number above 0"]),
+    ("lr", [0, 10.5, NAN, INF, "nan", "-inf", "fast", None, [0.1], False], ["a number above 0 to 10"]),
     ("momentum", [1, NAN], ["from 0 and below 1"]),
     ("weight_decay", [-1e-9, NAN], ["from 0 to 1"]),
     ("schedule", ["cosine"], ["one-cycle, constant"]),
-    ("epochs", [0], ["from 1 to 10000"]),
-    ("epochs", [1.5, "10"], ["whole number"]),
+    ("epochs", [0, 1.5, "10"], ["whole number from 1 to 10000"]),
     ("batch", [0], ["from 1 to 100000"]),
-    ("seed", [-1, 2**31], ["from 0 to 2147483647"]),
-    ("seed", [True], ["whole number"]),
+    ("seed", [-1, 2**31, True], ["whole number from 0 to 2147483647"]),
     ("threads", [0], ["from 1 to 1024"]),
     ("device", ["gpu"], ["cpu, cuda"]),
     ("mixed_precision", [1, "yes"], ["true or false"]),
@@ -79,10 +73,8 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("untested", [["mini-GAN-S", "nowhere"]], ["domains of the stream", "'nowhere' is not"]),
     ("untested", ["mini-GAN-S"], ["list of names"]),
     ("corruption", ["fog"], ["none, noise, blur, occlusion"]),
-    ("severities", [[], 0.5, ["much"]], ["list of numbers"]),
-    ("severities", [[0.1, -0.1], [NAN], [INF]], ["list of numbers from 0 up"]),
-    ("test_jpeg", [0], ["whole number from 1 to 100", "null"]),
-    ("test_jpeg", [101], ["whole number from 1 to 100"]),
+    ("severities", [[], 0.5, ["much"], [0.1, -0.1], [NAN], [INF]], ["list of numbers from 0 up"]),
+    ("test_jpeg", [0, 101], ["whole number from 1 to 100", "null"]),
     ("test_resize", [7], ["whole number from 8 to 8192", "null"]),
     ("drop_last", [1], ["true or false"]),
     ("order", ["sorted"], ["shuffled, fixed"]),
@@ -108,8 +100,7 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("replay_from", ["everywhere"], ["earlier-domains, all"]),
     ("offers", ["once"], ["first-epoch, every-epoch"]),
     ("reservoir_count", ["images"], ["image, batch"]),
-    ("virtual_lr", [0], ["above 0 to 10", "null"]),
-    ("virtual_lr", [NAN], ["above 0 to 10"]),
+    ("virtual_lr", [0, NAN], ["above 0 to 10", "null"]),
     ("mir_statistics", ["running"], ["frozen, moving"]),
 ]
 WRONG = [(name, value, words) for name, values, words in REFUSED for value in values]
@@ -125,8 +116,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name, value, words):
             checked({"agent": agent, name: value}, where="here")
         message = str(caught.value)
         assert message.startswith("here: ")
-        assert name in message
-        assert "allowed" in message
+        assert {name, "allowed"} <= {*re.findall(r"\w+", message)}
         if name != "memory_lr":  # the other one of the pair is quoted
             assert repr(value) in message
         for word in words:
@@ -139,13 +129,7 @@ def test_every_option_has_a_wrong_value_above():
 
 @pytest.mark.parametrize(
     ("typo", "meant"),
-    [
-        ("epoch", "epochs"),
-        ("sed", "seed"),
-        ("learning_rate", None),
-        ("optimizer", "optimiser"),
-        ("candidate", "candidates"),
-    ],
+    [*{"epoch": "epochs", "sed": "seed", "optimizer": "optimiser", "candidate": "candidates"}.items(), ("rate", None)],
 )
 def test_a_misspelt_name_is_told_with_the_close_one(typo, meant):
     with pytest.raises(OptionError) as caught:
@@ -162,27 +146,17 @@ def test_names_can_be_narrowed():
         checked({"temperature": 2.0}, ["lr", "seed"])
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("statistics", "mir_statistics"),
-        ("counted", "reservoir_count"),
-        ("groups", "gdumb_groups"),
-        ("heads", "icarl_heads"),
-        ("passes", "replay_passes"),
-        ("shift", "corruption"),
-        ("shift_factors", "severities"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_an_earlier_name_is_answered_with_the_new_one(old, new):
-    assert RENAMED[old] == new in FIELDS
+    assert new in FIELDS
+    assert old not in FIELDS
     for names in (None, ["lr"]):
         with pytest.raises(OptionError, match=f"^here: there is no option '{old}' any more; it is called '{new}' now$"):
             checked({old: "x"}, names, where="here")
 
 
 def test_the_original_is_no_longer_called_seed():
-    assert len(RENAMED) == 7  # all of them are above
+    assert {*RENAMED} == {"statistics", "counted", "groups", "heads", "passes", "shift", "shift_factors"}
     with pytest.raises(OptionError, match="variant is 'seed', which is called 'original' now; allowed: paper, orig"):
         checked({"variant": "seed"})
     with pytest.raises(UserError, match="the profile 'seed' is called 'original' now"):
@@ -192,14 +166,8 @@ def test_the_original_is_no_longer_called_seed():
 @pytest.mark.parametrize(
     ("name", "value", "want"),
     [
-        ("lr", "1e-3", 0.001),
-        ("lr", 1, 1.0),
-        ("clip", "2", 2.0),
-        ("limit", None, None),
-        ("momentum", 0, 0.0),
-        ("virtual_lr", "1e-1", 0.1),
-        ("virtual_lr", None, None),
-        ("dampening", 1, 1.0),
+        *(("lr", "1e-3", 0.001), ("lr", 1, 1.0), ("clip", "2", 2.0), ("momentum", 0, 0.0), ("dampening", 1, 1.0)),
+        *(("virtual_lr", "1e-1", 0.1), ("virtual_lr", None, None), ("limit", None, None)),
         ("severities", ["0.1", 2], [0.1, 2.0]),
     ],
 )
@@ -210,7 +178,6 @@ def test_numbers_that_are_meant_as_such_are_taken(name, value, want):
     assert type(got) is type(want)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_no_learning_rate_outside_its_range_gets_in(value):
     if 0 < value <= 10:
@@ -266,16 +233,12 @@ def test_one_default_differs_between_agents():
     [
         ({"agent": "icarl", "memory": 7}, r"memory is 7; .* 8 for a stream of 4 domains", {"memory": 8}),
         ({"agent": "icarl", "memory": 7}, r"memory is 7; allowed for iCaRL", {"agent": "er"}),
-        (
-            {"agent": "icarl", "icarl_heads": "shared"},
-            "distil is True; allowed with shared heads: Fa",
-            {"distil": False},
-        ),
-        ({"agent": "icarl", "icarl_heads": "shared"}, "distil is True; allowed with shared heads", {"agent": "er"}),
+        ({"agent": "icarl", "icarl_heads": "shared"}, "distil is True; allowed with shared heads", {"distil": False}),
+        ({"agent": "icarl", "icarl_heads": "shared"}, "heads: False, since the old network's outputs", {"agent": "er"}),
         ({"agent": "icarl", "variant": "original", "distil": True}, "distil is True", {"icarl_heads": "grown"}),
         (
             {"agent": "icarl", "exemplars": "reservoir"},
-            "rehearsal is 'all'; allowed with exemplars from a reservoir: batch",
+            "rehearsal is 'all'; .* reservoir: batch",
             {"rehearsal": "batch"},
         ),
         ({"agent": "gdumb", "memory_epochs": 10}, "memory_epochs is 10; allowed: a p", {"memory_schedule": "constant"}),
@@ -290,21 +253,14 @@ def test_one_default_differs_between_agents():
             "untested is .*; allowed: domains of the stream, which 'mini-NeuralTextures",
             {"untested": ["mini-GAN-S", "mini-VFHQ"]},
         ),
-        (
-            {"mixed_precision": True, "size": 62},
-            "mixed_precision is True; allowed for size 62: False, it needs a size of at least 64",
-            {"size": 64},
-        ),
+        ({"mixed_precision": True, "size": 62}, "allowed for size 62: False, it needs .* at least 64", {"size": 64}),
     ],
 )
 def test_a_rule_about_several_options_names_the_one_to_change(wrong, sentence, right):
     with pytest.raises(OptionError, match=sentence):
         checked(wrong)
-    values = wrong | right
-    options = checked(values)
-    assert {n: getattr(options, n) for n in values if n in type(options).model_fields} == {
-        n: v for n, v in values.items() if n in type(options).model_fields
-    }
+    options = checked(wrong | right).model_dump()
+    assert {name: value for name, value in (wrong | right).items() if name in options}.items() <= options.items()
 
 
 # --- the original's defaults ---
@@ -370,25 +326,18 @@ def test_a_users_mistake_is_shown_without_a_traceback():
 @pytest.mark.parametrize(
     ("name", "text", "want"),
     [
-        ("seed", "3", 3),
-        ("lr", "1e-3", "1e-3"),  # as YAML has it; `checked` makes it a number
-        ("stream", "mini-VFHQ", ["mini-VFHQ"]),
-        ("stream", "a, b,c", ["a", "b", "c"]),
-        ("stream", "[a, b]", ["a", "b"]),
-        ("unseen", "[]", []),
-        ("limit", "null", None),
-        ("limit", "", None),
-        ("data", "123", "123"),
-        ("mixed_precision", "true", True),
-        ("weights", "imagenet", "imagenet"),
-        ("seed", "[1", "[1"),
-        ("unheard_of", "5", "5"),
-        ("untested", "a", ["a"]),
-        ("severities", "[0.1, 0.2]", [0.1, 0.2]),
-        ("severities", "0.1, 0.2", ["0.1", "0.2"]),  # `checked` makes them numbers
-        ("virtual_lr", "null", None),
-        ("drop_last", "true", True),
-        ("order", "fixed", "fixed"),
+        *(("seed", "3", 3), ("seed", "[1", "[1"), ("data", "123", "123"), ("unheard_of", "5", "5")),
+        *(("limit", "null", None), ("limit", "", None), ("virtual_lr", "null", None)),
+        *(("mixed_precision", "true", True), ("drop_last", "true", True)),
+        *(("weights", "imagenet", "imagenet"), ("order", "fixed", "fixed")),
+        *(
+            ("stream", "mini-VFHQ", ["mini-VFHQ"]),
+            ("stream", "a, b,c", ["a", "b", "c"]),
+            ("stream", "[a, b]", ["a", "b"]),
+        ),
+        *(("unseen", "[]", []), ("untested", "a", ["a"]), ("severities", "[0.1, 0.2]", [0.1, 0.2])),
+        # As YAML has them; `checked` makes them numbers.
+        *(("lr", "1e-3", "1e-3"), ("severities", "0.1, 0.2", ["0.1", "0.2"])),
     ],
 )
 def test_from_text(name, text, want):
@@ -410,19 +359,3 @@ def test_the_door_opens_without_torch_and_at_once(words):
 
     # 0.3 s is the goal on a free machine; a busy one slows the bare interpreter in the same way.
     assert seconds(words) < 0.3 + 2 * seconds(["-c", "pass"])
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import cldf_core",
-        "import cldf_core.options",
-        "from cldf_core.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
-        "from cldf_core.cli import main; main(['--version'])",
-    ],
-)
-def test_the_door_imports_nothing_heavy(code):
-    heavy = "{'torch', 'pandas', 'numpy', 'matplotlib', 'papermill'}"
-    code += f"\nimport sys; print('LOADED', *sorted({heavy} & {{*sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1].split() == ["LOADED"]

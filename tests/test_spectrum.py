@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cldf_core.evaluation.traces import line_ratio, radial_profile
@@ -67,7 +67,6 @@ def test_double_precision_rounded_to_float32_is_within_a_millionth_of_the_formul
         np.testing.assert_allclose(plane, formula(image), rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     half_height=st.integers(1, 12),
@@ -102,13 +101,6 @@ def test_half_is_exactly_the_left_part_of_full(dtype, band):
     np.testing.assert_array_equal(half, full[..., :25])
 
 
-def test_planes_are_point_symmetric():
-    full = log_spectrum(noise(3, 2, 3, 12, 20), plane="full")
-    flipped = np.roll(full[..., ::-1, ::-1], (1, 1), (-2, -1))
-    np.testing.assert_allclose(full, flipped, atol=1e-6)
-
-
-@settings(deadline=None, max_examples=25)
 @given(height=st.integers(1, 6).map(lambda n: 2 * n), width=st.integers(1, 6).map(lambda n: 2 * n))
 def test_mirror_completes_a_real_ffts_plane(height, width):
     image = np.random.default_rng(height * 100 + width).normal(size=(2, height, width))
@@ -156,7 +148,6 @@ def test_a_flat_channel_gives_zeros_and_leaves_the_others_alone(level, dtype):
     np.testing.assert_allclose(got[1], formula(images[1]), atol=TOLERANCE[dtype])
 
 
-@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10_000), top=st.integers(0, 255), dots=st.integers(0, 5))
 def test_never_nan_never_outside(seed, top, dots):
     # Nearly flat images: a few dots on an even ground.
@@ -176,6 +167,8 @@ def test_a_batch_is_treated_image_by_image():
     for k in (0, 3, 20, 21, 22, 39):
         np.testing.assert_array_equal(together[k], log_spectrum(images[k : k + 1])[0])
     np.testing.assert_array_equal(log_spectrum(images[::-1])[::-1], together)
+    np.testing.assert_array_equal(log_spectrum(images[..., 2:18, 2:18]), log_spectrum(images[..., 2:18, 2:18].copy()))
+    assert log_spectrum(images[:0]).shape == (0, 3, 64, 33)
 
 
 def test_tensor_in_tensor_out_and_nothing_is_changed():
@@ -187,15 +180,6 @@ def test_tensor_in_tensor_out_and_nothing_is_changed():
     np.testing.assert_array_equal(got.numpy(), log_spectrum(images, plane="full"))
     assert isinstance(log_spectrum(images), np.ndarray)
     np.testing.assert_array_equal(images, before)
-
-
-def test_no_image_gives_no_spectrum():
-    assert log_spectrum(np.empty((0, 3, 16, 16), np.uint8)).shape == (0, 3, 16, 9)
-
-
-def test_views_that_are_not_contiguous_are_read_right():
-    images = noise(8, 2, 20, 20, 3).transpose(0, 3, 1, 2)[..., 2:18, 2:18]
-    np.testing.assert_array_equal(log_spectrum(images), log_spectrum(np.ascontiguousarray(images)))
 
 
 def test_log_magnitude_is_the_unscaled_half_plane():

@@ -17,16 +17,7 @@ from cldf_core.agents.lwf import distillation_loss
 from cldf_core.options import Options
 from cldf_core.protocol import score_samples
 from cldf_core.stream import Batch, Samples, Step, make_steps
-from samples import (
-    check_that_a_restored_agent_goes_on,
-    random_samples,
-    same,
-    slow_herding,
-    state_of,
-    steps_of,
-    tiny_options,
-    train,
-)
+from samples import check_resuming, random_samples, same, slow_herding, state_of, steps_of, tiny_options, train
 
 ALL = tuple(AGENTS)
 REPLAY = ("er", "mir")
@@ -100,7 +91,7 @@ def test_a_domain_of_one_class_is_trained_on(agent, label):
 @pytest.mark.parametrize("changes", [{}, {"schedule": "constant", "optimiser": "sgd", "chunks": 2}], ids=str)
 def test_a_restored_agent_goes_on_bit_for_bit(agent, changes):
     opts = options(agent, **{"epochs": 1, **changes})
-    check_that_a_restored_agent_goes_on(opts, train_steps(opts, 9, 8, 7), random_samples(6, 1, seed=3).read())
+    check_resuming(opts, train_steps(opts, 9, 8, 7), random_samples(6, 1, seed=3).read())
 
 
 @pytest.mark.parametrize("agent", ALL)
@@ -210,7 +201,6 @@ def test_separate_forgets_at_each_new_domain_and_only_there():
     for step in steps:
         learner.begin_step(step)
         starts.append((learner.network is first, state_of(learner.network)))
-        train(learner, [])
         for batch in step.batches(0):
             learner.observe(batch)
     assert [same_network for same_network, _ in starts] == [True, True, False, False]
@@ -254,9 +244,8 @@ def test_icarl_loss_by_its_formula(old):
     logits = torch.randn(7, old + 2, generator=rng)
     old_logits = torch.randn(7, old, generator=rng) if old else None
     classes = torch.randint(old + 2, (7,), generator=rng)
-    assert float(icarl_loss(logits, classes, old_logits)) == pytest.approx(
-        slow_icarl_loss(logits, classes, old_logits), abs=1e-5
-    )
+    want = slow_icarl_loss(logits, classes, old_logits)
+    assert float(icarl_loss(logits, classes, old_logits)) == pytest.approx(want, abs=1e-5)
 
 
 def test_icarl_trains_on_new_images_and_exemplars_against_the_frozen_old_network():
@@ -271,10 +260,9 @@ def test_icarl_trains_on_new_images_and_exemplars_against_the_frozen_old_network
     assert sorted(step.samples.numbers) == sorted({*range(9, 17)} | kept)
     (batch,) = step.batches(0)
     twin = copy.deepcopy(learner.network).train()
+    classes = (2 * batch.domains + batch.labels).tolist()
     with torch.no_grad():
-        want = slow_icarl_loss(
-            twin(batch.spectra), (2 * batch.domains + batch.labels).tolist(), after_first(batch.spectra)
-        )
+        want = slow_icarl_loss(twin(batch.spectra), classes, after_first(batch.spectra))
     old_before = state_of(learner.teacher)
     assert learner.observe(batch) == pytest.approx(want, abs=1e-4)
     assert same(old_before, state_of(learner.teacher))
@@ -304,9 +292,7 @@ def test_icarl_shares_the_memory_out_and_shortens_by_rank(memory, chunks):
         t = step.index + 1
         kept = learner.memory.samples()
         assert len(kept) <= memory
-        by_class: dict[int, list[int]] = {}
-        for number, c in zip(kept.numbers, 2 * kept.domains + kept.labels, strict=True):
-            by_class.setdefault(int(c), []).append(int(number))
+        by_class = {c: kept.numbers[at].tolist() for c, at in kept.by_class().items()}
         assert sorted(by_class) == list(range(2 * t))
         assert {len(v) for v in by_class.values()} == {min(10, memory // (2 * t))}
         for c, numbers in earlier.items():
@@ -378,12 +364,8 @@ def test_lwf_adds_the_distillation_loss_with_its_weight(weight, temperature):
         twin = copy.deepcopy(learner.network).train()
         with torch.no_grad():
             logits, old = twin(batch.spectra), after_first(batch.spectra)
-            want = F.cross_entropy(logits, batch.labels)
-            want += (
-                weight
-                * temperature**2
-                * -((old / temperature).softmax(1) * (logits / temperature).log_softmax(1)).sum(1).mean()
-            )
+            softened = (old / temperature).softmax(1) * (logits / temperature).log_softmax(1)
+            want = F.cross_entropy(logits, batch.labels) - weight * temperature**2 * softened.sum(1).mean()
         assert learner.observe(batch) == pytest.approx(want.item(), abs=1e-4)
 
 
@@ -526,10 +508,8 @@ def test_mir_replays_the_most_interfered_candidates(passes):
         for (_, b), (_, original) in zip(stepped.named_buffers(), network.named_buffers(), strict=True):
             b.copy_(original)
         every = learner.memory.take(torch.arange(10))
-        rise = [
-            F.cross_entropy(net(every.spectra), every.labels, reduction="none")
-            for net in (stepped.eval(), copy.deepcopy(network).eval())
-        ]
+        networks = (stepped.eval(), copy.deepcopy(network).eval())
+        rise = [F.cross_entropy(net(every.spectra), every.labels, reduction="none") for net in networks]
     by_rise = torch.sort(rise[0] - rise[1], descending=True)
     assert by_rise.values[1] - by_rise.values[2] > 1e-4  # no tie at the border
     if passes != "joined":  # the incoming pass leaves its gradients behind (and moves the statistics a little)

@@ -80,8 +80,23 @@ def here(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return workplace
 
 
-def call(command: str, line: str) -> int:
-    return main([command, *shlex.split(line)])
+@pytest.fixture
+def call(capsys):
+    """Calls a command and gives what it has printed, as out and err."""
+
+    def printed_by(command: str, line: str, status: int = 0) -> Any:
+        assert main([command, *shlex.split(line)]) == status
+        return capsys.readouterr()
+
+    return printed_by
+
+
+@pytest.fixture
+def logits(monkeypatch) -> list[np.ndarray]:
+    """The logits of every set that is scored."""
+    scored, score = [], protocol.score_samples
+    monkeypatch.setattr(protocol, "score_samples", lambda *a: scored.append(score(*a)) or scored[-1])
+    return scored
 
 
 def the_run(folder: Path) -> RunFolder:
@@ -116,14 +131,13 @@ def shares_right(scores: pd.DataFrame, name: str) -> tuple[str, ...]:
         *(("separate", "NoCL"), ("sequential", "Normal")),
     ],
 )
-def test_a_line_of_the_readme_runs_to_its_end(agent, kind, here, capsys):
-    assert call("train", README[agent] + SMALL + (" --mem_epoch 1" if agent == "gdumb" else "")) == 0
+def test_a_line_of_the_readme_runs_to_its_end(agent, kind, here, call):
+    out, err = call("train", README[agent] + SMALL + (" --mem_epoch 1" if agent == "gdumb" else ""))
     folder = the_run(here)
     assert folder.manifest["status"] == "finished"
     assert folder.manifest["options"]["agent"] == agent
     assert folder.manifest["options"]["size"] == 224
     assert [s["domain"] for s in folder.manifest["steps"] if s["chunk"] == 1] == STREAM
-    out, err = capsys.readouterr()
     scores = folder.scores()
     assert scores.groupby("step").size().tolist() == [6 * 5] * 4
     steps = out.split("\nafter step ")[1:]
@@ -140,9 +154,8 @@ def test_a_line_of_the_readme_runs_to_its_end(agent, kind, here, capsys):
     assert folder.manifest["images"] == (0 if kind.startswith("CL") else 4 * 12)
 
 
-def test_all_trains_the_four_agents_one_after_another(here, capsys):
-    assert call("train", "--all --mem_epoch 1 --num_tasks 1" + SMALL) == 0
-    out, err = capsys.readouterr()
+def test_all_trains_the_four_agents_one_after_another(here, call):
+    out, err = call("train", "--all --mem_epoch 1 --num_tasks 1" + SMALL)
     ran = [RunFolder(path) for path in (here / "runs").iterdir()]
     assert {f.manifest["options"]["agent"] for f in ran} == {"icarl", "gdumb", "lwf", "mir"}
     assert re.findall(r"^(\w+): cldf train", out, re.M) == ["iCaRL", "GDumb", "LwF", "MIR"]
@@ -158,47 +171,43 @@ def test_all_trains_the_four_agents_one_after_another(here, capsys):
     assert len(list((here / "model").iterdir())) == 16
 
 
-def test_all_refuses_a_mistake_for_the_last_agent_before_the_first_is_trained(here, capsys):
-    assert call("train", "--all --epochs 0") == 2
-    assert capsys.readouterr().err == "cldf: --epochs is '0'; allowed: a whole number from 1 to 10000\n"
-    assert call("train", "--all --variant paper") == 2
-    assert "--mem_epoch is 10; allowed: a power of two" in capsys.readouterr().err
-    assert call("train", "--all --data nowhere") == 2
-    assert capsys.readouterr().err.count("there is no such folder") == 1
-    assert call("test", "--all") == 2
-    assert "--all trains; to test every checkpoint of a folder: --runtestall True" in capsys.readouterr().err
+def test_all_refuses_a_mistake_for_the_last_agent_before_the_first_is_trained(here, call):
+    assert (
+        call("train", "--all --epochs 0", 2).err == "cldf: --epochs is '0'; allowed: a whole number from 1 to 10000\n"
+    )
+    assert "--mem_epoch is 10; allowed: a power of two" in call("train", "--all --variant paper", 2).err
+    assert call("train", "--all --data nowhere", 2).err.count("there is no such folder") == 1
+    assert "--all trains; to test every checkpoint of a folder: --runtestall True" in call("test", "--all", 2).err
     assert not (here / "runs").exists()
 
 
-def test_what_changes_nothing_is_said(here, monkeypatch, capsys):
+def test_what_changes_nothing_is_said(here, monkeypatch, call):
     monkeypatch.setattr(commands, "_train", lambda given: 0)
     line = "--num-workers 4 --store --ns_type blur --agent LWF --retrieve MIR --loadmodel x.pth"
-    assert call("train", line) == 0
-    assert capsys.readouterr().err.splitlines() == [
+    assert call("train", line).err.splitlines() == [
         "note: --num_workers changes nothing here",
         "note: --store changes nothing here",
         "note: --loadmodel without --runtest True changes nothing here",
         "note: --retrieve MIR, which is for --agent ER, changes nothing here",
         "note: --ns_type blur without a factor above 0 in --ns_factor changes nothing here",
     ]
-    assert call("train", "--agent ER --retrieve MIR --ns_type blur --ns_factor 1") == 0
-    assert capsys.readouterr().err == ""
+    assert call("train", "--agent ER --retrieve MIR --ns_type blur --ns_factor 1").err == ""
 
 
-def test_factors_that_no_chunk_sees_are_noted(here, capsys):
+def test_factors_that_no_chunk_sees_are_noted(here, call):
     line = "--continual_learning Normal --training_set GAN-S --test_set GAN-S --ns_factor 0 0.5 1 --limit 2"
-    assert call("train", line + " --epochs 1 --model slim --threads 1") == 0
+    err = call("train", line + " --epochs 1 --model slim --threads 1").err
     note = "a domain is seen in 1 chunks, so the last 2 of --ns_factor are not used"
-    assert f"note: {note}\n" in capsys.readouterr().err
+    assert f"note: {note}\n" in err
     assert the_run(here).manifest["notes"] == [note]
 
 
-def test_validation_images_are_scored_and_test_images_printed(here, capsys):
+def test_validation_images_are_scored_and_test_images_printed(here, call):
     line = "--training_set GAN-S --test_set GAN-S DeepFake --continual_learning Normal --val_size 0.3"
-    assert call("train", line + SMALL) == 0
+    out = call("train", line + SMALL).out
     scores = the_run(here).scores()
     test = scores[scores["split"] == "test"]
-    assert printed(capsys.readouterr().out) == [shares_right(test, name) for name in ("GAN-S", "DeepFake")]
+    assert printed(out) == [shares_right(test, name) for name in ("GAN-S", "DeepFake")]
     validation = scores.loc[scores["split"] == "validation", ["domain", "image"]]
     # Of the 4 names image00 to image03 one is drawn, with its real and fake images in trainA and perhaps trainB.
     assert len(set(validation["image"].map(lambda name: Path(name).stem))) == 1
@@ -235,12 +244,11 @@ def test_validation_images_are_scored_and_test_images_printed(here, capsys):
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith("--") else "",
 )
-def test_a_mistake_is_told_in_a_sentence_and_nothing_is_written(command, line, sentence, here, capsys, monkeypatch):
+def test_a_mistake_is_told_in_a_sentence_and_nothing_is_written(command, line, sentence, here, call, monkeypatch):
     monkeypatch.setattr(run_module, "make_run", lambda *a, **k: pytest.fail("a run was begun"))
     monkeypatch.setattr("cldf_core.resnet.build_network", lambda *a, **k: pytest.fail("weights were asked for"))
     before = sorted(here.rglob("*"))
-    assert call(command, line) == 2
-    out, err = capsys.readouterr()
+    out, err = call(command, line, 2)
     assert sentence.format(data=here / "data") in err
     assert err.startswith("cldf: ")
     assert err.count("\n") == 1
@@ -251,12 +259,12 @@ def test_a_mistake_is_told_in_a_sentence_and_nothing_is_written(command, line, s
 # --- a run that was interrupted, and several runs ---
 
 
-def test_an_interrupted_training_goes_on_to_the_same_numbers(here, capsys, tmp_path, monkeypatch):
+def test_an_interrupted_training_goes_on_to_the_same_numbers(here, call, tmp_path, monkeypatch):
     # 12 images a domain, and batches of 6: 2 updates a domain.
     line = "--training_set GAN-S DeepFake --test_set GAN-S --agent ER --num_tasks 1 --batch_size 6 "
     line += "--mem_size 8 --limit 12 --epochs 1 --model slim --threads 1 --resume"
-    assert call("train", line + " --model_dir " + str(tmp_path / "alone")) == 0
-    alone, folder = capsys.readouterr().out, the_run(here)
+    alone = call("train", line + " --model_dir " + str(tmp_path / "alone")).out
+    folder = the_run(here)
     scores = (folder.path / "scores.parquet").read_bytes()
     shutil.rmtree(here / "runs")
     observe, calls = AGENTS["er"].observe, []
@@ -269,14 +277,12 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(here, capsys, tmp_p
 
     with monkeypatch.context() as patch:
         patch.setattr(AGENTS["er"], "observe", observed)
-        assert call("train", line) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+        assert "the same command goes on from there" in call("train", line, 130).err
     assert the_run(here).path == folder.path
     assert not folder.finished
     assert [s["domain"] for s in folder.manifest["steps"]] == ["GAN-S"]
     assert not (here / "model").exists()
-    assert call("train", line) == 0
-    resumed = capsys.readouterr().out
+    resumed = call("train", line).out
     assert "seed 0, resumed 1 times: " in resumed
     assert printed(resumed) == printed(alone)
     assert (folder.path / "scores.parquet").read_bytes() == scores
@@ -285,10 +291,9 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(here, capsys, tmp_p
         assert same(content, torch.load(tmp_path / "alone" / path.name, weights_only=True))
 
 
-def test_several_runs_are_independent_and_give_mean_and_interval(here, capsys, monkeypatch):
+def test_several_runs_are_independent_and_give_mean_and_interval(here, call, monkeypatch):
     line = "--training_set GAN-S --test_set GAN-S DeepFake --agent ER --num_tasks 1" + SMALL
-    assert call("train", line + " --num_runs 3 --seed 4") == 0
-    out = capsys.readouterr().out
+    out = call("train", line + " --num_runs 3 --seed 4").out
     runs = {f.manifest["options"]["seed"]: f for f in map(RunFolder, (here / "runs").iterdir())}
     assert sorted(runs) == [4, 5, 6]
     assert [f"_seed{n}_checkpoint" in name for n, name in zip((4, 5, 6), checkpoints(here), strict=True)] == [True] * 3
@@ -307,7 +312,7 @@ def test_several_runs_are_independent_and_give_mean_and_interval(here, capsys, m
     scores = (runs[5].path / "scores.parquet").read_bytes()
     assert scores != (runs[4].path / "scores.parquet").read_bytes()
     shutil.rmtree(here / "runs")
-    assert call("train", line + " --seed 5") == 0
+    call("train", line + " --seed 5")
     assert (the_run(here).path / "scores.parquet").read_bytes() == scores
 
 
@@ -325,11 +330,10 @@ def no_internet(self: Any, *args: Any, **kwargs: Any) -> None:
 ONE = "--training_set GAN-S --test_set GAN-S --agent LWF --limit 2 --num_tasks 1 --threads 1 --model resnet18"
 
 
-def test_without_imagenet_weights_training_starts_from_scratch_and_says_so(here, capsys, monkeypatch):
+def test_without_imagenet_weights_training_starts_from_scratch_and_says_so(here, call, monkeypatch):
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", no_internet)
     for _ in range(2):  # the second time the run is read
-        assert call("train", ONE) == 0
-        err = capsys.readouterr().err
+        err = call("train", ONE).err
         assert (
             "note: torchvision could not get the ImageNet weights: <urlopen error Name or service not known>\n" in err
         )
@@ -339,18 +343,17 @@ def test_without_imagenet_weights_training_starts_from_scratch_and_says_so(here,
         assert manifest["notes"].count(commands.FROM_SCRATCH) == 1
     # What a run itself notes stays.
     assert any("no image of it is trained on" in note for note in manifest["notes"])
-    assert call("train", ONE + " --model slim --num_runs 1 --seed 1") == 0
-    assert commands.FROM_SCRATCH not in capsys.readouterr().err
+    assert commands.FROM_SCRATCH not in call("train", ONE + " --model slim --num_runs 1 --seed 1").err
 
 
-def test_imagenet_weights_are_what_training_starts_from_in_the_original_order(here, capsys, monkeypatch):
+def test_imagenet_weights_are_what_training_starts_from_in_the_original_order(here, call, monkeypatch):
     state = models.resnet18().state_dict()
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", lambda self, *a, **k: dict(state))
-    assert call("train", ONE) == 0
+    err = call("train", ONE).err
     manifest = the_run(here).manifest
     assert manifest["options"]["weights"] == "imagenet"
     assert commands.FROM_SCRATCH not in manifest["notes"]
-    assert "ImageNet" not in capsys.readouterr().err
+    assert "ImageNet" not in err
     # Nothing was trained: the original code's file holds ImageNet's weights as they are, though it feeds them BGR.
     (path,) = (here / "model").iterdir()
     written = torch.load(path, weights_only=True)["state_dict"]
@@ -360,7 +363,7 @@ def test_imagenet_weights_are_what_training_starts_from_in_the_original_order(he
 
 
 @pytest.mark.parametrize("line", [ONE, ONE + " --variant paper"])
-def test_weights_that_were_asked_for_have_to_be_there(line, here, capsys, monkeypatch):
+def test_weights_that_were_asked_for_have_to_be_there(line, here, call, monkeypatch):
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", no_internet)
     monkeypatch.setattr(run_module, "make_run", lambda *a, **k: pytest.fail("a run was begun"))
     (here / "text.pth").write_text("no weights")
@@ -374,8 +377,7 @@ def test_weights_that_were_asked_for_have_to_be_there(line, here, capsys, monkey
             "list.pth": "--weights is 'list.pth', which cannot be read as weights",
             "other.pth": "--weights is 'other.pth', which does not fit resnet18",
         }.items():
-            assert call("train", f"{line} --weights {name}") == 2
-            out, err = capsys.readouterr()
+            out, err = call("train", f"{line} --weights {name}", 2)
             assert sentence in err
             assert err.count("\n") == 1
             assert out == ""
@@ -391,13 +393,13 @@ LOGGED = "--training_set GAN-S DeepFake --test_set GAN-S DeepFake --agent LWF --
 LOGGED += " --model slim --threads 1 --enable-logging"
 
 
-def test_tensorboard_reads_losses_and_accuracies(here, capsys):
+def test_tensorboard_reads_losses_and_accuracies(here, call):
     reason = "pip install tensorboard, to see what is written for it"
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason=reason)
     for _ in range(2):  # a second call replaces what the first has written
-        assert call("train", LOGGED + " --log-dir logs/deep") == 0
+        out = call("train", LOGGED + " --log-dir logs/deep").out
         folder = the_run(here)
-        assert f"TensorBoard: {Path('logs/deep') / folder.path.name}\n" in capsys.readouterr().out
+        assert f"TensorBoard: {Path('logs/deep') / folder.path.name}\n" in out
         events = accumulator.EventAccumulator(str(here / "logs" / "deep" / folder.path.name))
         events.Reload()
         losses = [loss for step in folder.manifest["steps"] for loss in step["losses"]]
@@ -416,11 +418,10 @@ def test_tensorboard_reads_losses_and_accuracies(here, capsys):
     shutil.rmtree(here / "logs")
 
 
-def test_without_tensorboard_a_sentence_says_so_before_anything_is_trained(here, capsys, monkeypatch):
+def test_without_tensorboard_a_sentence_says_so_before_anything_is_trained(here, call, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    assert call("train", LOGGED) == 2
-    out, err = capsys.readouterr()
+    out, err = call("train", LOGGED, 2)
     assert err == "cldf: --enable_logging needs the package tensorboard: pip install tensorboard\n"
     assert out == ""
     assert not (here / "runs").exists()
@@ -454,7 +455,7 @@ def plain_resnet34(seed: int) -> nn.Module:
     return net
 
 
-def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(monkeypatch, capsys, root):
+def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(monkeypatch, call, logits, root):
     monkeypatch.chdir(root)
     for number, (kind, period) in enumerate((("real", 0), ("fake", 3))):
         sides = [SIDES[k % len(SIDES)] for k in range(12)]
@@ -468,23 +469,20 @@ def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(monkeyp
             module.momentum = 1.0  # so that one look at some images settles the statistics
     with torch.no_grad():
         net(planes[::4])
-        out = net.eval()(planes)
-        net.fc.bias -= out.mean(0)  # so that both verdicts occur
-        out = (out - out.mean(0)).double().numpy()
-    want = out[:, 0] - out[:, 1]  # the logit of fake: the original has fake = 0 and real = 1
+        outputs = net.eval()(planes)
+        net.fc.bias -= outputs.mean(0)  # so that both verdicts occur
+        outputs = (outputs - outputs.mean(0)).double().numpy()
+    want = outputs[:, 0] - outputs[:, 1]  # the logit of fake: the original has fake = 0 and real = 1
     assert 4 <= (want >= 0).sum() <= 20
     (root / "model").mkdir()
     path = root / "model" / "Many_fft_0_resnet_checkpoint.pth"
     torch.save({"epoch": 10, "state_dict": net.state_dict()}, path)
-    taken = []
-    score = protocol.score_samples
-    monkeypatch.setattr(protocol, "score_samples", lambda *a: taken.append(score(*a)) or taken[-1])
-    assert call("train", f"--runtest True --loadmodel {path} --test_set Many --threads 1") == 0
-    np.testing.assert_allclose(taken[0], want, atol=1e-3)
-    np.testing.assert_array_equal(taken[0] >= 0, want >= 0)
+    out = call("train", f"--runtest True --loadmodel {path} --test_set Many --threads 1").out
+    np.testing.assert_allclose(logits[0], want, atol=1e-3)
+    np.testing.assert_array_equal(logits[0] >= 0, want >= 0)
     right = (want >= 0) == (np.arange(24) >= 12)
     shares = [f"{share.mean():.4f}" for share in (right, right[:12], right[12:])]
-    assert printed(capsys.readouterr().out) == [("Many", *shares)]
+    assert printed(out) == [("Many", *shares)]
     # Written and read back it is the same, bit for bit.
     network, opts, has_options = read_checkpoint(path)
     wanted = {"network": "resnet34", "size": 224, "plane": "full", "crop": "top-left", "variant": "original"}
@@ -502,13 +500,12 @@ def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(monkeyp
 # --- testing checkpoints ---
 
 
-def test_the_readmes_test_line_runs_on_what_has_test_images(here, capsys):
+def test_the_readmes_test_line_runs_on_what_has_test_images(here, call):
     (here / "model").mkdir()
     path = here / "model" / "VFHQ-F_fft_0_resnet_checkpoint_latest.pth"
     torch.save({"state_dict": plain_resnet34(0).state_dict()}, path)
     before = path.read_bytes()
-    assert call("train", RUNTEST + SMALL) == 0
-    out, err = capsys.readouterr()
+    out, err = call("train", RUNTEST + SMALL)
     assert out.startswith("\nmodel/VFHQ-F_fft_0_resnet_checkpoint_latest.pth\n")
     assert [name for name, *_ in printed(out)] == ["ForenSynths"]
     assert err.splitlines() == [
@@ -520,7 +517,7 @@ def test_the_readmes_test_line_runs_on_what_has_test_images(here, capsys):
     assert not (here / "runs").exists()
 
 
-def test_every_checkpoint_of_a_folder_is_tested_and_one_that_cannot_be_read_left_aside(here, capsys, monkeypatch):
+def test_every_checkpoint_of_a_folder_is_tested_and_one_that_cannot_be_read_left_aside(here, call, monkeypatch):
     opts = checked({"variant": "original", "agent": "er", "network": "slim", "data": "elsewhere", "stream": ["gone"]})
     for number in (1, 2):
         network = moved(build_network("slim"), seed=number)
@@ -529,63 +526,54 @@ def test_every_checkpoint_of_a_folder_is_tested_and_one_that_cannot_be_read_left
     (here / "model" / ".CL_ER_n3.pth.x1y2.pth").write_bytes(b"half of")
     (here / "model" / "notes.txt").write_text("not asked for")
     line = "--runtestall True --test_set GAN-S DeepFake --threads 1"
-    assert call("test", line) == 0
-    out, err = capsys.readouterr()
+    out, err = call("test", line)
     assert err == ""
     assert re.findall(r"^model/.*", out, re.M) == [f"model/CL_ER_n{n}_fft_0_slim_checkpoint_latest.pth" for n in (1, 2)]
     assert [name for name, *_ in printed(out)] == ["GAN-S", "DeepFake"] * 2
     (here / "model" / "A.pth").write_text("text")
-    assert call("train", line) == 1
-    out, err = capsys.readouterr()
+    out, err = call("train", line, 1)
     assert [name for name, *_ in printed(out)] == ["GAN-S", "DeepFake"] * 2
     assert err == "\nleft aside: model/A.pth is no checkpoint, or a damaged one: torch cannot read it to its end\n"
 
 
-def test_what_training_printed_a_test_of_its_checkpoint_prints_again(here, capsys):
+def test_what_training_printed_a_test_of_its_checkpoint_prints_again(here, call, logits):
     line = "--training_set GAN-S --test_set GAN-S DeepFake NeuralTextures --continual_learning Normal --lr 0.05"
-    assert call("train", line + SMALL + " --mode 1 --jpg_level 80 --resize_size 200") == 0
-    trained = printed(capsys.readouterr().out)
+    trained = printed(call("train", line + SMALL + " --mode 1 --jpg_level 80 --resize_size 200").out)
     assert trained == [shares_right(the_run(here).scores(), name) for name in ("GAN-S", "DeepFake", "NeuralTextures")]
-    path = "model/Normal_GAN-S_fft_1_slim_checkpoint_latest.pth"
-    taken = []
-    score = protocol.score_samples
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(protocol, "score_samples", lambda *a: taken.append(score(*a)) or taken[-1])
-        assert call("test", f"--loadmodel {path} --test_set GAN-S DeepFake NeuralTextures --threads 1") == 0
-        assert printed(capsys.readouterr().out) == trained
-        want = the_run(here).scores()["logit"]
-        np.testing.assert_allclose(np.concatenate(taken), want, atol=1e-4)
-        # The flags of a test change what its images go through.
-        taken.clear()
-        assert call("test", f"--loadmodel {path} --test_set GAN-S --jpg_level 10 --threads 1") == 0
-        assert np.abs(taken[0] - want[:6]).max() > 1e-3
-        assert call("test", f"--loadmodel {path} --test_set GAN-S --mode 3 --threads 1") == 0
-        assert np.abs(taken[1] - taken[0]).max() > 1e-3
+    logits.clear()
+    tested = "--loadmodel model/Normal_GAN-S_fft_1_slim_checkpoint_latest.pth --threads 1 --test_set GAN-S"
+    assert printed(call("test", f"{tested} DeepFake NeuralTextures").out) == trained
+    want = the_run(here).scores()["logit"]
+    np.testing.assert_allclose(np.concatenate(logits), want, atol=1e-4)
+    # The flags of a test change what its images go through.
+    logits.clear()
+    call("test", f"{tested} --jpg_level 10")
+    call("test", f"{tested} --mode 3")
+    assert np.abs(logits[0] - want[:6]).max() > 1e-3
+    assert np.abs(logits[1] - logits[0]).max() > 1e-3
 
 
 # --- data sets as they come ---
 
 
-def test_thirteen_images_in_ten_chunks_train_nothing_and_the_run_goes_on(here, tmp_path, capsys):
+def test_thirteen_images_in_ten_chunks_train_nothing_and_the_run_goes_on(here, tmp_path, call):
     write_domain(tmp_path, "Odd", 0, trainA=7, testA=2)
     (tmp_path / "fake" / "Odd" / "trainA" / "image06.jpg").unlink()
     line = f"--data {tmp_path} --training_set Odd --test_set Odd --agent LWF --model slim --epochs 1 --threads 1"
-    assert call("train", line) == 0
-    out, err = capsys.readouterr()
+    out, err = call("train", line)
     assert len(printed(out)) == 1
     assert "note: Odd: its 10 chunks hold 1 or 2 images, less than a batch of 10, and drop_last drops" in err
     assert "no image of it is trained on" in err
     assert the_run(here).manifest["images"] == 0
     # Fewer images than chunks cannot be cut.
-    assert call("train", line + " --limit 8") == 2
-    assert "domain 'Odd' has 8 training images; needed: at least 10, one for each chunk" in capsys.readouterr().err
+    err = call("train", line + " --limit 8", 2).err
+    assert "domain 'Odd' has 8 training images; needed: at least 10, one for each chunk" in err
 
 
 @pytest.mark.parametrize("line", ["--agent ER", "--agent GDUMB --num_tasks 1", "--continual_learning Normal"])
-def test_eighty_images_of_all_sizes_and_a_domain_of_one_class_run(line, here, mixed, capsys):
+def test_eighty_images_of_all_sizes_and_a_domain_of_one_class_run(line, here, mixed, call):
     line += f" --data {mixed} --training_set Mixed Fakes --test_set Mixed Fakes --mem_epoch 1"
-    assert call("train", line + SMALL) == 0
-    out, err = capsys.readouterr()
+    out, err = call("train", line + SMALL)
     # Of every 6 images 4 are smaller than the crop, but for one that is replaced by a large one.
     aside = 2 * (len([k for k in range(40) if k % 6 not in (2, 4)]) + 4)
     first = f"{aside} images rejected, the first is real/Mixed/testA/image00.jpg"
@@ -617,8 +605,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_checkpoints_test_says_what_it_could_not_use(here, mixed, capsys):
+def test_a_checkpoints_test_says_what_it_could_not_use(here, mixed, call):
     opts = checked({"variant": "original", "agent": "er", "network": "slim"})
     write_checkpoint(moved(build_network("slim"), seed=1), opts, here / "model" / "n.pth")
-    assert call("test", f"--data {mixed} --loadmodel model/n.pth --test_set Mixed --threads 1") == 0
-    assert "note: Mixed: 8 images rejected, the first is real/Mixed/testA/" in capsys.readouterr().err
+    err = call("test", f"--data {mixed} --loadmodel model/n.pth --test_set Mixed --threads 1").err
+    assert "note: Mixed: 8 images rejected, the first is real/Mixed/testA/" in err

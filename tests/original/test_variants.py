@@ -24,16 +24,7 @@ from cldf_core.options import AGENTS, ORIGINAL, Options, checked
 from cldf_core.resnet import Network, build_network
 from cldf_core.spectrum import mirror
 from cldf_core.stream import Samples, Step
-from samples import (
-    SlowReservoir,
-    check_that_a_restored_agent_goes_on,
-    offer_balanced,
-    random_samples,
-    same,
-    state_of,
-    steps_of,
-    train,
-)
+from samples import SlowReservoir, check_resuming, offer_balanced, random_samples, same, state_of, steps_of, train
 
 CONTINUAL = ("icarl", "gdumb", "lwf", "er", "mir")
 BASELINES = ("separate", "sequential")
@@ -104,28 +95,16 @@ class Reservoir(SlowReservoir):
         return [self.images[eligible[k]] for k in order[:count]]
 
 
-class Sgd:
-    """SGD by its formula: weight decay added to the gradient, the first gradient enters the momentum whole."""
+class Sgd(torch.optim.SGD):
+    """The original's SGD, which takes its gradients from outside."""
 
-    def __init__(self, network: nn.Module, lr: float, momentum: float, dampening: float, weight_decay: float) -> None:
-        self.parameters = list(network.parameters())
-        self.lr, self.momentum, self.dampening, self.weight_decay = lr, momentum, dampening, weight_decay
-        self.buffers: list[Tensor] = []
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network.parameters(), lr=0.01, momentum=0.9, dampening=0.9, weight_decay=1e-4)
 
-    def step(self, gradients: list[Tensor]) -> None:
-        with torch.no_grad():
-            decayed = [g + self.weight_decay * p for g, p in zip(gradients, self.parameters, strict=True)]
-            if self.buffers:
-                decayed = [
-                    self.momentum * b + (1 - self.dampening) * g for b, g in zip(self.buffers, decayed, strict=True)
-                ]
-            self.buffers = decayed
-            for p, b in zip(self.parameters, self.buffers, strict=True):
-                p -= self.lr * b
-
-
-def original_sgd(network: nn.Module) -> Sgd:
-    return Sgd(network, lr=0.01, momentum=0.9, dampening=0.9, weight_decay=1e-4)
+    def descend(self, gradients: list[Tensor]) -> None:
+        for p, gradient in zip(self.param_groups[0]["params"], gradients, strict=True):
+            p.grad = gradient
+        self.step()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -175,16 +154,16 @@ def baseline(opts: Options, steps: list[Step], generator: torch.Generator) -> Ou
     for step in steps:
         if opts.agent == "separate" and step.index:
             network = fresh(generator)
-        sgd = original_sgd(network)  # a new one for each domain
+        sgd = Sgd(network)  # a new one for each domain
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=True):
             x, y = stacked(images)
-            sgd.step(gradients(cross_entropy(network(x), y).mean(), network))
+            sgd.descend(gradients(cross_entropy(network(x), y).mean(), network))
     return Outcome(network)
 
 
 def icarl(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
     network, memory = fresh(generator), Reservoir(opts.memory)
-    sgd = original_sgd(network)
+    sgd = Sgd(network)
     for step in steps:
         written: set[int] = set()  # by this chunk
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=False):
@@ -195,7 +174,7 @@ def icarl(opts: Options, steps: list[Step], generator: torch.Generator) -> Outco
             for output in (0, 1):
                 is_it = (y == output).double()
                 loss = loss - (is_it * p[:, output].log() + (1 - is_it) * (1 - p[:, output]).log()).mean()
-            sgd.step(gradients(loss, network))
+            sgd.descend(gradients(loss, network))
             written |= memory.offer(images, generator)
     return Outcome(network, memory.images)
 
@@ -222,7 +201,7 @@ def gdumb(opts: Options, steps: list[Step], generator: torch.Generator) -> Outco
 
 def lwf(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
     network = fresh(generator)
-    sgd, teacher, teachers, t = original_sgd(network), None, [], 2.0
+    sgd, teacher, teachers, t = Sgd(network), None, [], 2.0
     for chunks, step in enumerate(steps):
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=False):
             x, y = stacked(images)
@@ -234,7 +213,7 @@ def lwf(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome
                     soft = soft / soft.sum(1, keepdim=True)
                 log_softened = logits / t - (logits / t).exp().sum(1, keepdim=True).log()
                 loss = loss + (1 - 1 / (chunks + 1)) * t**2 * -(soft * log_softened).sum(1).mean()
-            sgd.step(gradients(loss, network))
+            sgd.descend(gradients(loss, network))
         teachers.append(state_of(teacher) if teacher is not None else None)
         teacher = copy.deepcopy(network)
     return Outcome(network, teachers=teachers)
@@ -242,7 +221,7 @@ def lwf(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome
 
 def er_or_mir(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
     network, memory = fresh(generator), Reservoir(opts.memory)
-    sgd = original_sgd(network)
+    sgd = Sgd(network)
     for step in steps:
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=False):
             x, y = stacked(images)
@@ -254,7 +233,7 @@ def er_or_mir(opts: Options, steps: list[Step], generator: torch.Generator) -> O
                 x, y = stacked(replayed)
                 more = gradients(cross_entropy(network(x), y).mean(), network)
                 g = [a + b for a, b in zip(g, more, strict=True)]
-            sgd.step(g)
+            sgd.descend(g)
             memory.offer(images, generator)
     return Outcome(network, memory.images)
 
@@ -503,7 +482,7 @@ def test_a_restored_original_variant_goes_on_bit_for_bit(agent):
     opts = options(agent, epochs=2)
     # Where there are chunks, in the middle of a domain and at its end.
     steps = steps_of(opts, domains(*((27, 27, 27) if agent in BASELINES else COUNTS)))
-    check_that_a_restored_agent_goes_on(opts, steps, samples_of(9, 1, 0).read())
+    check_resuming(opts, steps, samples_of(9, 1, 0).read())
 
 
 @pytest.mark.parametrize("agent", ALL)
