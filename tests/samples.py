@@ -42,6 +42,13 @@ def photo(seed: int = 0, side: int = 32) -> np.ndarray:
     return texture(np.random.default_rng(seed), 0, side)
 
 
+def through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """Pixels, shape (3, H, W), as they come out of a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file)).transpose(2, 0, 1)
+
+
 def make_data(
     folder: Path,
     domains: tuple[str, ...] = DOMAINS,

@@ -7,6 +7,7 @@ from these, the array is checked block by block, and computed again if it is dam
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,18 +36,17 @@ from cldf_core.spectrum import InputSpec
 BLOCK = 64  # images decoded and transformed at once
 PARALLEL_FROM = 1024  # images; fewer are done before other processes have started
 CACHE_GB = "CLDF_CACHE_GB"  # environment variable: gigabytes that all arrays together may take
+_Image = tuple[int, str, str]  # row of the array, path from the domain's root, split
 
 
 @dataclass(frozen=True)
 class Spectra:
-    """What the network reads of a domain.
+    """What the network reads of a domain, whose name, root, notes and fingerprint it has.
 
     Attributes:
-        name: of the domain.
         array: memory-mapped, float16 or float32, shape (N, 3, H, W/2 + 1) or (N, 3, H, W).
         table: the usable images; columns as in `Domain`, and row, each image's place in the array.
         rejected: images that cannot be used: image, reason.
-        fingerprint, root, notes: of the domain.
     """
 
     name: str
@@ -58,30 +58,16 @@ class Spectra:
     notes: tuple[str, ...] = ()
 
 
-class _Image(NamedTuple):
-    row: int
-    name: str
-    split: str
+def spectra(domain: Domain, options: Options, folder: Path, *, again: bool = False) -> Spectra:
+    """The spectra of all images of a domain, read from the cache in `folder` or computed and stored there.
 
-
-def spectra(
-    domain: Domain, options: Options, folder: Path, *, workers: int | None = None, again: bool = False
-) -> Spectra:
-    """The spectra of all images of a domain, read from the cache or computed and stored there.
-
-    With precision "float32" they are computed in float64 and stored in float32, within 1e-6 of the formula;
-    with "float16" they are computed in float32.
-
-    Args:
-        domain: the domain whose images are read.
-        options: those of `InputSpec`; test_resize and test_jpeg for the images that are not training images.
-        folder: of the cache.
-        workers: processes that decode and transform; None takes one for each processor if there are many images.
-        again: reads every image and every array again, to see whether they have changed.
+    With precision "float32" they are computed in float64 and stored in float32, within 1e-6 of the formula; with
+    "float16" they are computed in float32. test_resize and test_jpeg count for all but the training images. With
+    `again` every image and every array is read again, to see whether they have changed.
 
     Raises:
-        DataError: no image of the domain can be used; the message quotes the first reason. Or the array does not
-            fit on the disk or into the cache.
+        DataError: no image can be used (the message quotes the first reason), or the array does not fit on the disk
+            or into the cache.
     """
     index = folder / f"contents-{hashlib.sha256(str(domain.root).encode()).hexdigest()[:12]}.parquet"
     fingerprint = domain.fingerprint(content_hashes(domain.root, list(domain.table["image"]), index, again=again))
@@ -89,8 +75,8 @@ def spectra(
     table_path, rejected_path = path.with_suffix(".csv"), folder / f"{path.stem}-rejected.csv"
     with _locked(path):
         if not _is_whole(path, again):
-            images = list(map(_Image, range(len(domain.table)), domain.table["image"], domain.table["split"]))
-            with _written(path, domain, len(images), images, options, 0.0, workers) as (kept, rejected):
+            images = list(zip(range(len(domain.table)), domain.table["image"], domain.table["split"], strict=True))
+            with _written(path, domain, len(images), images, options, 0.0) as (kept, rejected):
                 if not kept:
                     raise DataError(
                         f"domain {domain.name!r}: none of its {len(images)} images can be used; the first, "
@@ -100,27 +86,18 @@ def spectra(
                     domain.table.iloc[kept].assign(row=kept).to_csv(partial, index=False)
                 with whole_file(rejected_path) as partial:
                     pd.DataFrame(rejected, columns=["image", "reason"]).to_csv(partial, index=False)
-    text = {"image": str, "group": str, "split": str, "video": str}
-    table = pd.read_csv(table_path, dtype=text, keep_default_na=False)
-    rejected_table = pd.read_csv(rejected_path, dtype=str, keep_default_na=False)
+    text = dict.fromkeys(["image", "group", "split", "video", "reason"], str)
+    usable, refused = (pd.read_csv(p, dtype=text, keep_default_na=False) for p in (table_path, rejected_path))
     array = np.load(path, mmap_mode="r")
-    return Spectra(domain.name, array, table, rejected_table, fingerprint, domain.root, domain.notes)
+    return Spectra(domain.name, array, usable, refused, fingerprint, domain.root, domain.notes)
 
 
 def corrupted(domain: Spectra, options: Options, severity: float, folder: Path) -> np.ndarray:
-    """The array of a domain whose training images are corrupted as the options say.
+    """The memory-mapped array of a domain whose training images are corrupted as the options say.
 
-    The crop is corrupted, which is what the network sees. An image's noise, or the place of its occlusion,
-    depends on the seed and its path alone.
-
-    Args:
-        domain: from `spectra`.
-        options: those of `spectra`, and corruption and seed.
-        severity: of the corruption; 0 returns the domain's own array.
-        folder: of the cache.
-
-    Returns:
-        Memory-mapped, with the domain's shape and row numbers; all rows but the training images' are 0.
+    The crop is corrupted, which is what the network sees. An image's noise, or the place of its occlusion, depends on
+    the seed and its path alone. Shape and row numbers are those of the domain's array, which severity 0 returns; all
+    rows but the training images' are 0.
     """
     if options.corruption == "none" or severity == 0:
         return domain.array
@@ -128,8 +105,8 @@ def corrupted(domain: Spectra, options: Options, severity: float, folder: Path) 
     with _locked(path):
         if not _is_whole(path, False):
             training = domain.table[domain.table["split"] == "train"]
-            images = list(map(_Image, training["row"], training["image"], training["split"]))
-            with _written(path, domain, len(domain.array), images, options, severity, None):
+            images = list(zip(training["row"], training["image"], training["split"], strict=True))
+            with _written(path, domain, len(domain.array), images, options, severity):
                 pass
     return np.load(path, mmap_mode="r")
 
@@ -181,30 +158,21 @@ def _checksum(array: np.ndarray, block: int) -> int:
 
 @contextlib.contextmanager
 def _written(
-    path: Path,
-    domain: Domain | Spectra,
-    rows: int,
-    images: list[_Image],
-    options: Options,
-    severity: float,
-    workers: int | None,
+    path: Path, domain: Domain | Spectra, rows: int, images: list[_Image], options: Options, severity: float
 ) -> Iterator[tuple[list[int], list[tuple[str, str]]]]:
-    """Writes an array of so many rows, and yields the rows that are filled and the rejected images with reasons."""
+    """Writes an array of so many rows; yields the rows that are filled, and the rejected images with reasons."""
     shape, dtype = (rows, *InputSpec.from_options(options).shape), np.dtype(options.precision)
     _make_room(path.parent, int(np.prod(shape)) * dtype.itemsize, domain.name)
-    blocks: dict[int, list[_Image]] = {}
-    for image in images:
-        blocks.setdefault(image.row // BLOCK, []).append(image)
+    tasks = [list(block) for _, block in itertools.groupby(images, lambda image: image[0] // BLOCK)]
     kept, rejected, checksums = [], [], {}
     with whole_file(path) as partial:
         np.lib.format.open_memmap(partial, "w+", dtype, shape)  # zeros, which take no room yet
         fill = functools.partial(_fill, partial, domain.root, options, severity)
-        tasks = list(blocks.values())
-        results = in_processes(fill, tasks, workers=workers, parallel_from=PARALLEL_FROM, size=len, label=domain.name)
-        for block, (filled, problems, checksum) in zip(blocks, results, strict=True):
+        results = in_processes(fill, tasks, parallel_from=PARALLEL_FROM, size=len, label=domain.name)
+        for task, (filled, problems, checksum) in zip(tasks, results, strict=True):
             kept += filled
             rejected += problems
-            checksums[str(block)] = checksum
+            checksums[str(task[0][0] // BLOCK)] = checksum
         yield kept, rejected
     _write_facts(path, checksums)
 
@@ -215,34 +183,23 @@ def _fill(
     """Writes a block of images to their rows; returns the rows, the rejected images and the block's checksum."""
     spec, crops, rejected = InputSpec.from_options(options), dict[int, np.ndarray](), list[tuple[str, str]]()
     for row, image, split in images:
-        scored = split != "train"
+        reencoded = {} if split == "train" else {"resize": options.test_resize, "jpeg": options.test_jpeg}
         try:
-            crop = open_crop(
-                root / image,
-                spec,
-                resize=options.test_resize if scored else None,
-                jpeg=options.test_jpeg if scored else None,
-            )
+            crops[row] = open_crop(root / image, spec, **reencoded)
         except ImageProblem as problem:
             rejected.append((image, str(problem)))
             continue
-        crops[row] = corrupt(crop, options.corruption, severity, seed=_seed(options, image)) if severity else crop
+        if severity:
+            seed = [options.seed, zlib.crc32(image.encode())]
+            crops[row] = corrupt(crops[row], options.corruption, severity, seed=seed)
     out = np.load(path, mmap_mode="r+")
     if crops:
         out[list(crops)] = spec.network_input(np.stack(list(crops.values())))
-    return list(crops), rejected, _checksum(out, images[0].row // BLOCK)
-
-
-def _seed(options: Options, image: str) -> list[int]:
-    return [options.seed, zlib.crc32(image.encode())]
+    return list(crops), rejected, _checksum(out, images[0][0] // BLOCK)
 
 
 def _make_room(folder: Path, needed: int, name: str) -> None:
-    """Removes the arrays that were used least recently, until another one fits under the cache's limit.
-
-    Raises:
-        DataError: it does not fit; UserError: the limit is no number.
-    """
+    """Removes the arrays that were used least recently, until another one fits under the cache's limit."""
     gigabytes = f"the spectra of {name!r} need {needed / 1e9:.3g} GB"
     if needed > (free := shutil.disk_usage(folder).free):
         raise DataError(f"{gigabytes}, and {folder} has {free / 1e9:.3g} GB free")

@@ -1,4 +1,4 @@
-"""A Domain: the images of one family of fakes, with labels, splits and groups, all accounted for."""
+"""A domain is the images of one family of fakes, with labels, splits and groups, all accounted for."""
 
 import hashlib
 import zlib
@@ -29,9 +29,9 @@ class Domain:
     Attributes:
         name: as the stream calls it.
         root: the folder that image paths start from.
-        table: one row per image: image (relative posix path), label (0 real, 1 fake), split (train,
-            validation, test), group (what must not be torn apart, such as the photograph).
-        notes: what whoever reads a result should know of it, a sentence each.
+        table: one row per image: image (relative posix path), label (0 real, 1 fake), split (train, validation, test),
+            group (what must not be torn apart, such as the photograph).
+        notes: sentences that whoever reads a result should know.
     """
 
     name: str
@@ -44,39 +44,23 @@ class Domain:
         missing = [c for c in COLUMNS if c not in table]
         if missing:
             raise DataError(f"domain {self.name!r}: its table lacks {', '.join(missing)}; needed: {', '.join(COLUMNS)}")
-        if not table["label"].isin([0, 1]).all():
-            bad = table.loc[~table["label"].isin([0, 1])].iloc[0]
-            raise DataError(f"domain {self.name!r}: {bad['image']} has label {bad['label']!r}; allowed: 0 real, 1 fake")
-        if not table["split"].isin(SPLITS).all():
-            bad = table.loc[~table["split"].isin(SPLITS)].iloc[0]
-            raise DataError(
-                f"domain {self.name!r}: {bad['image']} has split {bad['split']!r}; allowed: " + ", ".join(SPLITS)
-            )
+        for column, values, words in (("label", (0, 1), "0 real, 1 fake"), ("split", SPLITS, ", ".join(SPLITS))):
+            if not (bad := table[~table[column].isin(values)]).empty:
+                row = bad.iloc[0]
+                raise DataError(f"domain {self.name!r}: {row['image']} has {column} {row[column]!r}; allowed: {words}")
 
     def fingerprint(self, hashes: Iterable[str]) -> str:
-        """Hash of every row, and of every file's content, whose hashes are given in the rows' order."""
+        """Hash of every row and of every file's content; the contents' hashes come in the rows' order."""
         digest = hashlib.sha256(self.table[list(COLUMNS)].to_csv(index=False).encode())
         for content in hashes:
             digest.update(content.encode())
         return digest.hexdigest()
 
-    def counts(self) -> pd.DataFrame:
-        """Images by split (rows) and label (columns real, fake)."""
-        counts = pd.crosstab(self.table["split"], self.table["label"])
-        counts = counts.reindex(index=list(SPLITS), columns=[0, 1], fill_value=0)
-        return counts.rename(columns={0: "real", 1: "fake"})
-
 
 def with_validation(domain: Domain, share: float, seed: int) -> Domain:
-    """The same domain with some of its training images as validation images, whole groups at a time.
+    """The same domain with a share of its training groups, rounded down, as validation images.
 
-    Args:
-        domain: whose training groups are drawn from.
-        share: of the training groups, rounded down; 0 changes nothing.
-        seed: of the draw, which also depends on the domain's name.
-
-    Returns:
-        A new domain; a note says it where the share comes to no group.
+    The draw depends on the seed and on the domain's name. A note says it where the share comes to no group.
     """
     training = domain.table["split"] == "train"
     groups = sorted(domain.table.loc[training, "group"].unique())

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: figures, tables, and the hashes of files, which are computed once."""
+"""Writes files that appear whole or not at all, figures and tables among them, and computes files' hashes once."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from filelock import FileLock
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, that becomes `path` when all went well, and vanishes when not."""
+    """Yields a path to write to, which becomes `path` when all went well, and vanishes when not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
@@ -27,35 +27,28 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool = False) -> list[str]:
-    """Hash of every file's content, from the index where size and time are those of its last reading.
+    """The `file_hash` of each file, from an index where its size and time are those of its last reading.
 
     Args:
         root: the folder that names start from.
         names: relative paths.
         index: a parquet file of what was read before; it is made, and kept up to date.
         again: reads every file, whatever the index says.
-
-    Returns:
-        SHA-256 in hexadecimal digits, one for each name.
     """
     stats = [(root / name).stat() for name in names]
     with FileLock(index.with_suffix(".lock")):
         known: dict[str, tuple[int, int, str]] = {}
         if index.is_file():
-            table = pd.read_parquet(index)
-            known = {name: (size, time, digest) for name, size, time, digest in table.itertuples(index=False)}
-        hashes, changed = [], False
+            known = {name: tuple(facts) for name, *facts in pd.read_parquet(index).itertuples(index=False)}
+        changed = False
         for name, stat in zip(names, stats, strict=True):
-            size, time, digest = known.get(name, (-1, -1, ""))
-            if again or (size, time) != (stat.st_size, stat.st_mtime_ns):
-                digest, changed = file_hash(root / name), True
-                known[name] = stat.st_size, stat.st_mtime_ns, digest
-            hashes.append(digest)
+            if again or known.get(name, ())[:2] != (stat.st_size, stat.st_mtime_ns):
+                known[name], changed = (stat.st_size, stat.st_mtime_ns, file_hash(root / name)), True
         if changed:
             rows = [(name, *facts) for name, facts in known.items()]
             with whole_file(index) as path:
                 pd.DataFrame(rows, columns=["file", "bytes", "mtime_ns", "sha256"]).to_parquet(path, index=False)
-    return hashes
+    return [known[name][2] for name in names]
 
 
 def file_hash(path: Path) -> str:

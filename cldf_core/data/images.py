@@ -27,16 +27,12 @@ class ImageProblem(ValueError):
 
 
 def open_image(path: Path) -> np.ndarray:
-    """Pixels of an image as RGB, turned upright as its EXIF tag says.
+    """Pixels of an image as RGB, uint8, shape (3, H, W), turned upright as its EXIF tag says.
 
-    Greyscale, palette and CMYK images are converted, transparency is dropped, 16-bit values keep
-    their upper 8 bits.
-
-    Returns:
-        uint8, shape (3, H, W).
+    Greyscale, palette and CMYK images are converted, transparency is dropped, 16-bit values keep their upper 8 bits.
 
     Raises:
-        ImageProblem: it cannot be read to its end, or has several frames.
+        ImageProblem: the file cannot be read to its end, or has several frames.
     """
     try:
         with warnings.catch_warnings():
@@ -51,46 +47,44 @@ def open_image(path: Path) -> np.ndarray:
                 if upright.mode.startswith("I"):
                     wide = np.asarray(upright).astype(np.int64)
                     upright = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
-                pixels = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+                return as_pixels(upright if upright.mode == "RGB" else upright.convert("RGB"))
     except (ImageProblem, MemoryError):
         raise
     except Exception as error:  # a damaged file must not end the work on all others, whatever Pillow makes of it
         raise ImageProblem(f"unreadable ({type(error).__name__}: {error})".replace(str(path), path.name)) from None
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def as_pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of an RGB image, uint8, shape (3, H, W)."""
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def as_image(pixels: np.ndarray) -> Image.Image:
+    """An image from its pixels, uint8, shape (3, H, W)."""
+    return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def crop(pixels: np.ndarray, size: int, place: CropPlace = "centre") -> np.ndarray:
-    """A size x size crop of an image; never enlarges.
+    """A view of pixels, shape (3, H, W), that is cut to (3, size, size).
 
-    Args:
-        pixels: shape (3, H, W).
-        size: pixels a side.
-        place: "centre", or "top-left": 16 pixels from the top and from the left, fewer where the image ends
-            (at size 224 the original code's crop, for its images of at least 256 x 256).
-
-    Returns:
-        A view, shape (3, size, size).
+    The place "top-left" is 16 pixels from the top and from the left, fewer where the image ends. At size 224 it is the
+    original code's crop, for its images of at least 256 x 256.
 
     Raises:
-        ImageProblem: the image is smaller than the crop.
+        ImageProblem: the image is smaller than the crop; nothing is enlarged.
     """
     height, width = pixels.shape[-2:]
     if min(height, width) < size:
         raise ImageProblem(f"too small ({width} x {height}, needed {size} x {size})")
-    if place == "centre":
-        top, left = (height - size) // 2, (width - size) // 2
-    else:
-        top, left = min(ORIGINAL_OFFSET, height - size), min(ORIGINAL_OFFSET, width - size)
+    rest = height - size, width - size
+    top, left = (r // 2 if place == "centre" else min(ORIGINAL_OFFSET, r) for r in rest)
     return pixels[:, top : top + size, left : left + size]
 
 
 def open_crop(path: Path, spec: InputSpec, *, resize: int | None = None, jpeg: int | None = None) -> np.ndarray:
     """The part of an image file that the network sees, uint8, shape (3, spec.size, spec.size).
 
-    Args:
-        path: of the image.
-        spec: its size and its crop.
-        resize, jpeg: re-encode the whole image before, as `reencode` does.
+    With resize or jpeg the whole image is re-encoded before, as `reencode` does it.
 
     Raises:
         ImageProblem: the image cannot be read or re-encoded, or is smaller than the crop.
@@ -105,27 +99,21 @@ def prepare(path: Path, spec: InputSpec) -> np.ndarray:
 
 
 def reencode(pixels: np.ndarray, *, resize: int | None = None, jpeg: int | None = None) -> np.ndarray:
-    """An image as it comes out of a resize there and back, then of a JPEG file; all in memory.
+    """Pixels, uint8, shape (3, H, W), after a resize there and back, then a JPEG file; all happens in memory.
 
     Args:
-        pixels: uint8, shape (3, H, W).
+        pixels: the image.
         resize: pixels of the shorter side in between (Pillow's bicubic both ways); None leaves it out.
         jpeg: quality from 1 to 100 (Pillow's default 4:2:0 colours); None leaves it out.
 
-    Returns:
-        uint8, shape (3, H, W).
-
     Raises:
-        ImageProblem: it would become too large in between, or JPEG cannot hold it.
+        ImageProblem: the image would become too large in between, or JPEG cannot hold it.
     """
     if resize is None and jpeg is None:
         return pixels
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image = as_image(pixels)
     if resize is not None:
-        between = [max(1, round(side * resize / min(image.size))) for side in image.size]
-        if between[0] * between[1] > LARGEST:
-            raise ImageProblem(f"too large when resized ({between[0]} x {between[1]})")
-        image = image.resize((between[0], between[1]), BICUBIC).resize(image.size, BICUBIC)
+        image = scaled(image, resize).resize(image.size, BICUBIC)
     if jpeg is not None:
         file = io.BytesIO()
         try:
@@ -133,4 +121,16 @@ def reencode(pixels: np.ndarray, *, resize: int | None = None, jpeg: int | None 
         except OSError as error:  # more than 65500 pixels a side
             raise ImageProblem(f"no JPEG can be made of it ({error})") from None
         image = Image.open(file)
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    return as_pixels(image)
+
+
+def scaled(image: Image.Image, shorter: int) -> Image.Image:
+    """An image whose shorter side has so many pixels, by Pillow's bicubic filter.
+
+    Raises:
+        ImageProblem: it would become too large.
+    """
+    width, height = (max(1, round(side * shorter / min(image.size))) for side in image.size)
+    if width * height > LARGEST:
+        raise ImageProblem(f"too large when resized ({width} x {height})")
+    return image.resize((width, height), BICUBIC)

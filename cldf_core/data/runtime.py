@@ -16,8 +16,8 @@ R = TypeVar("R")
 def project_root() -> Path:
     """The folder that holds runs/, data/ and figures/.
 
-    The environment variable CLDF_ROOT if it is set; else the nearest folder above the working folder, or
-    above the package, whose pyproject.toml is this project's; else the working folder.
+    The environment variable CLDF_ROOT names it. Without that it is the nearest folder above the working folder, or
+    above the package, whose pyproject.toml is this project's; else it is the working folder.
     """
     if os.environ.get("CLDF_ROOT"):
         return Path(os.environ["CLDF_ROOT"]).resolve()
@@ -43,9 +43,9 @@ def thread_count(threads: int) -> Iterator[None]:
 
 
 def progress_wanted(progress: bool | None = None) -> bool:
-    """Whether to show progress bars: as asked, else CLDF_PROGRESS=0 or 1, else whether someone is watching.
+    """Whether to show progress bars: as asked, else as CLDF_PROGRESS=0 or 1 says, else if someone is watching.
 
-    Someone is watching a terminal, or a notebook that papermill does not execute.
+    Someone watches a terminal, or a notebook that papermill does not execute.
     """
     if progress is not None:
         return progress
@@ -82,13 +82,12 @@ def in_processes(
         tasks: its arguments, one for each call.
         workers: number of processes; 1 computes here, None takes one for each processor if there is enough to do.
         parallel_from: images from which that is enough.
-        size: the number of images in a task.
+        size: gives the number of images in a task.
         label: stands before the progress bar.
-        progress: shows the bar; None asks `progress_wanted`.
+        progress: whether to show the bar; None asks `progress_wanted`.
 
     Raises:
-        ValueError: workers is below 1.
-        UserError: a process died.
+        ValueError, UserError: workers is below 1; a process died.
     """
     from tqdm.auto import tqdm
 

@@ -1,4 +1,4 @@
-"""What the package's source files mean: hashes of syntax trees, which comments, docstrings and layout do not change."""
+"""Hashes of the package's syntax trees, which comments, docstrings and layout do not change."""
 
 import ast
 import functools
@@ -28,11 +28,8 @@ def tree_hash(modules: Iterable[str], *, without: Collection[str] = ()) -> str:
 
 def imported_modules(source: str) -> list[str]:
     """The modules of the package that a source file imports, with the rooms that hold them, sorted."""
-    found = set()
-    for dotted in _imports(source):
-        package, *parts = dotted.split(".")
-        if package == "cldf_core":
-            found |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    parts = (dotted.split(".")[1:] for dotted in _imports(source) if dotted.startswith("cldf_core."))
+    found = {".".join(names[:end]) for names in parts for end in range(1, len(names) + 1)}
     return sorted(name for name in found if _file(name).is_file())
 
 
@@ -59,13 +56,10 @@ def _text(node: object) -> str:
 @functools.cache
 def _imports(source: str) -> frozenset[str]:
     """Dotted names of all that a source file imports: modules, or what is defined in them."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(names)
+    imports = (node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom)))
+    return frozenset(
+        f"{getattr(node, 'module', '')}.{alias.name}".strip(".") for node in imports for alias in node.names
+    )
 
 
 def _source(module: str) -> str:

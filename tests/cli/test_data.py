@@ -49,7 +49,7 @@ def test_a_folder_becomes_a_data_set_that_can_be_trained_on(root, tmp_path_facto
     assert listing(source) == before
     assert {p.name for p in root.iterdir()} == {"data"}
     (domain,) = read_domains(data_folder("mine"), ["first"])
-    assert domain.counts().to_numpy().sum() == 40
+    assert len(domain.table) == 40
     options = tiny_options("sequential", Path("mine"), stream=["first"], unseen=[])
     run = make_run(options)
     assert set(run.scores()["image"]) == set(domain.table.loc[domain.table["split"] == "test", "image"])

@@ -1,20 +1,11 @@
 """Images are opened, cropped and re-encoded; what cannot be used is rejected and says why."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from cldf_core.data.images import ImageProblem, crop, open_crop, open_image, prepare, reencode
-from samples import animate, input_spec, photo, truncate
-
-
-def test_pixels_are_rgb_channels_first(tmp_path):
-    Image.fromarray(photo()).save(tmp_path / "x.png")
-    pixels = open_image(tmp_path / "x.png")
-    assert pixels.dtype == np.uint8
-    np.testing.assert_array_equal(pixels, photo().transpose(2, 0, 1))
+from samples import animate, input_spec, photo, through_jpeg, truncate
 
 
 def test_exif_rotation_is_undone(tmp_path):
@@ -26,18 +17,20 @@ def test_exif_rotation_is_undone(tmp_path):
     np.testing.assert_array_equal(pixels, np.rot90(photo()[:20], -1).transpose(2, 0, 1))
 
 
-def test_grey_palette_and_transparent_images_are_converted(tmp_path):
+def test_all_kinds_of_images_become_rgb_channels_first(tmp_path):
     grey = photo()[..., 0]
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    np.testing.assert_array_equal(open_image(tmp_path / "grey.png"), np.stack([grey] * 3))
     palette = Image.fromarray(photo()).quantize(256)
-    palette.save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(
-        open_image(tmp_path / "palette.png"), np.asarray(palette.convert("RGB")).transpose(2, 0, 1)
-    )
     alpha = np.dstack([photo(), np.tile([0, 255], (32, 16)).astype(np.uint8)])
-    Image.fromarray(alpha).save(tmp_path / "alpha.png")
-    np.testing.assert_array_equal(open_image(tmp_path / "alpha.png"), photo().transpose(2, 0, 1))
+    for image, want in (
+        (Image.fromarray(photo()), photo()),
+        (Image.fromarray(grey), np.dstack([grey] * 3)),
+        (palette, np.asarray(palette.convert("RGB"))),
+        (Image.fromarray(alpha), photo()),
+    ):
+        image.save(tmp_path / "x.png")
+        pixels = open_image(tmp_path / "x.png")
+        assert pixels.dtype == np.uint8
+        np.testing.assert_array_equal(pixels, want.transpose(2, 0, 1))
 
 
 def test_cmyk_is_converted_to_rgb(tmp_path):
@@ -72,30 +65,27 @@ def test_a_bomb_is_refused(tmp_path, monkeypatch):
         open_image(tmp_path / "x.png")
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 40), (45, 32), (100, 51)])
-def test_the_crop_is_central(height, width):
-    pixels = np.arange(3 * height * width).reshape(3, height, width)
-    got = crop(pixels, 32)
-    top, left = (height - 32) // 2, (width - 32) // 2
-    np.testing.assert_array_equal(got, pixels[:, top : top + 32, left : left + 32])
-    assert abs((height - 32 - top) - top) <= 1
-
-
-@pytest.mark.parametrize(("height", "width"), [(256, 256), (256, 300), (401, 257), (1024, 512)])
-def test_the_originals_crop_is_cut_out_of_the_top_left_256(height, width):
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    want = image[:256, :256][16:240, 16:240].transpose(2, 0, 1)
-    np.testing.assert_array_equal(crop(image.transpose(2, 0, 1), 224, "top-left"), want)
-
-
 @pytest.mark.parametrize(
-    ("height", "width", "size", "top", "left"),
-    [(128, 128, 128, 0, 0), (224, 500, 224, 0, 16), (230, 224, 224, 6, 0), (239, 241, 224, 15, 16)],
+    ("height", "width", "size", "place", "top", "left"),
+    [
+        (32, 32, 32, "centre", 0, 0),
+        (33, 40, 32, "centre", 0, 4),
+        (45, 32, 32, "centre", 6, 0),
+        (100, 51, 32, "centre", 34, 9),
+        # The original's crop is rows and columns 16 to 239 of the top-left 256 x 256.
+        (256, 256, 224, "top-left", 16, 16),
+        (401, 257, 224, "top-left", 16, 16),
+        (1024, 512, 224, "top-left", 16, 16),
+        # Where 16 pixels do not fit, it takes fewer.
+        (128, 128, 128, "top-left", 0, 0),
+        (224, 500, 224, "top-left", 0, 16),
+        (230, 224, 224, "top-left", 6, 0),
+        (239, 241, 224, "top-left", 15, 16),
+    ],
 )
-def test_where_16_pixels_are_not_there_the_top_left_crop_takes_fewer(height, width, size, top, left):
+def test_a_crop_is_central_or_16_pixels_from_the_top_left(height, width, size, place, top, left):
     pixels = np.arange(3 * height * width).reshape(3, height, width)
-    got = crop(pixels, size, "top-left")
-    np.testing.assert_array_equal(got, pixels[:, top : top + size, left : left + size])
+    np.testing.assert_array_equal(crop(pixels, size, place), pixels[:, top : top + size, left : left + size])
 
 
 @pytest.mark.parametrize("place", ["centre", "top-left"])
@@ -104,26 +94,17 @@ def test_small_images_are_not_enlarged(place):
         crop(np.zeros((3, 31, 40), np.uint8), 32, place)
 
 
-def through_jpeg(image: Image.Image, quality: int) -> Image.Image:
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
-    return Image.open(file)
-
-
-def channels_first(image: Image.Image) -> np.ndarray:
-    return np.asarray(image).transpose(2, 0, 1)
-
-
 def test_reencoding_resizes_there_and_back_and_then_goes_through_jpeg():
     pixels = photo(side=64)[:40].transpose(2, 0, 1)  # 40 high, 64 wide
     image = Image.fromarray(photo(side=64)[:40])
     assert reencode(pixels) is pixels
     # 64 * 30 / 40 = 48
-    resized = image.resize((48, 30), Image.Resampling.BICUBIC).resize((64, 40), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(reencode(pixels, resize=30), channels_first(resized))
-    np.testing.assert_array_equal(reencode(pixels, jpeg=40), channels_first(through_jpeg(image, 40)))
+    shrunk = image.resize((48, 30), Image.Resampling.BICUBIC)
+    resized = np.asarray(shrunk.resize((64, 40), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    np.testing.assert_array_equal(reencode(pixels, resize=30), resized)
+    np.testing.assert_array_equal(reencode(pixels, jpeg=40), through_jpeg(pixels, 40))
     both = reencode(pixels, resize=30, jpeg=40)
-    np.testing.assert_array_equal(both, channels_first(through_jpeg(resized, 40)))
+    np.testing.assert_array_equal(both, through_jpeg(resized, 40))
     assert both.dtype == np.uint8
     assert reencode(pixels, jpeg=100).shape == pixels.shape
 

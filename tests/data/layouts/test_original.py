@@ -12,10 +12,8 @@ from samples import make_data, photo, read_domain, write_splits
 def test_the_originals_layout_is_read(small_data):
     assert domain_names(small_data) == ["first", "second", "third", "unseen"]
     domain = read_domain(small_data, "second")
-    assert domain.counts().to_dict() == {
-        "real": {"train": 8, "validation": 0, "test": 6},
-        "fake": {"train": 8, "validation": 0, "test": 6},
-    }
+    counts = domain.table.groupby(["label", "split"]).size().to_dict()
+    assert counts == {(label, split): n for label in (0, 1) for split, n in (("train", 8), ("test", 6))}
     for row in domain.table.itertuples():
         kind, name, part, _ = row.image.split("/")
         assert (kind, name) == (("real", "fake")[row.label], "second")
