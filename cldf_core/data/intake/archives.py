@@ -29,22 +29,17 @@ class Extracted:
     first_left_out: tuple[str, ...]  # three names at most
 
 
-def extract(
-    archive: Path, folder: Path, *, sha256: str | None = None, most_bytes: int = 2 << 40, most_files: int = 2_000_000
-) -> Extracted:
+def extract(archive: Path, folder: Path, *, sha256: str | None = None) -> Extracted:
     """Unpacks the images, videos, tables and texts of an archive into a new folder.
 
     All members are checked before the first is written. The files are collected in `.<name>.part` beside the folder,
     which is renamed at the end; if the call is killed or the disk is full, the next call continues it. A refused
-    archive leaves nothing.
+    archive leaves nothing. At least 1 GiB of the disk stays free.
 
     Args:
         archive: zip, or tar: plain, gz, bz2 or xz. The content decides which it is, not the name.
         folder: the folder to make; if it was made from the same archive, it stays as it is.
         sha256: the hash that the archive must have, in hexadecimal.
-        most_bytes: the largest size of all files. They may not exceed 200 times the archive's size either, or 100 MiB
-            if that is more, and 1 GiB of the disk stays free.
-        most_files: the largest number of members, folders and left-out files included.
 
     Raises:
         DataError: the archive is refused, the folder exists already, or the disk is too small.
@@ -56,21 +51,9 @@ def extract(
         source = {"name": archive.name, "size": archive.stat().st_size, "sha256": file_hash(archive)}
         if sha256 is not None and source["sha256"] != sha256.strip().lower():
             raise DataError(f"{archive} has the sha256 {source['sha256']}; needed: {sha256}")
-        if folder.exists():
-            return _extracted(folder, source)
         try:
-            files, size, left_out = 0, 0, list[str]()
-            for path, member in checked_members(file, most_bytes, most_files):
-                files, size = files + bool(path), size + (member.size if path else 0)
-                left_out += [] if path else [member.name]
-            if not files:
-                raise Refusal(f"holds no useful file; looked for: {', '.join(sorted(USEFUL))}")
-            marker = {**source, "files": files, "bytes": size}
-            marker |= {"left_out": len(left_out), "first_left_out": left_out[:3]}
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f".{folder.name}.lock")):  # never removed: another call may wait for it
-                if not folder.exists():
-                    _unpack(file, folder, marker, most_bytes, most_files)
+            if not folder.exists():
+                _check_and_unpack(file, folder, source)
         except Refusal as refusal:
             raise DataError(f"{archive} {refusal}") from None
         except (*DAMAGE, OSError) as problem:
@@ -79,14 +62,24 @@ def extract(
             if code not in (None, errno.EINVAL):  # the disk failed; bad bytes give no code or EINVAL
                 raise
             raise DataError(f"{archive} is damaged or cut short ({problem}); needed: a whole archive") from None
-    return _extracted(folder, source)
-
-
-def _extracted(folder: Path, source: dict[str, Any]) -> Extracted:
     marker = _marker(folder)
     if not source.items() <= marker.items():
         raise DataError(f"{folder} exists already, and was not made from this archive; needed: a new folder")
     return Extracted(folder, marker["files"], marker["left_out"], tuple(marker["first_left_out"]))
+
+
+def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any]) -> None:
+    files, size, left_out = 0, 0, list[str]()
+    for path, member in checked_members(file):
+        files, size = files + bool(path), size + (member.size if path else 0)
+        left_out += [] if path else [member.name]
+    if not files:
+        raise Refusal(f"holds no useful file; looked for: {', '.join(sorted(USEFUL))}")
+    marker = {**source, "files": files, "bytes": size, "left_out": len(left_out), "first_left_out": left_out[:3]}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # never removed: another call may wait for it
+        if not folder.exists():
+            _unpack(file, folder, marker)
 
 
 def _marker(folder: Path) -> dict[str, Any]:
@@ -96,7 +89,7 @@ def _marker(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any], most_bytes: int, most_files: int) -> None:
+def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any]) -> None:
     part = folder.with_name(f".{folder.name}.part")
     if part.exists() and _marker(part) != marker:
         shutil.rmtree(part)
@@ -107,7 +100,7 @@ def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any], most_bytes: in
     part.mkdir(exist_ok=True)
     (part / MARKER).write_text(json.dumps(marker), encoding="utf-8")
     try:
-        for path, member in checked_members(file, most_bytes, most_files):  # again: the file may have changed
+        for path, member in checked_members(file):  # again: the file may have changed
             if path and not _is_whole(part / path, member):
                 _write(part / path, member)
     except (Refusal, *DAMAGE):

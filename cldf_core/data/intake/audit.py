@@ -91,7 +91,7 @@ def card(joined: pd.DataFrame, description: str) -> str:
     sizes = images.groupby(["domain", "class"], sort=False)[["width", "height"]].agg(["min", "median", "max"])
     sizes.columns = [" ".join(words) for words in sizes.columns]
     jpeg = images.dropna(subset="quality").groupby(["domain", "class"], sort=False)["quality"]
-    aside = every[~every["used"]].assign(reason=lambda table: table["reason"].str.split(" (", regex=False).str[0])
+    rejected = every[~every["used"]].assign(reason=lambda table: table["reason"].str.split(" (", regex=False).str[0])
     sections = {
         "Images": _markdown(facts["counts"]),
         "Size in pixels": _markdown(sizes.reset_index()),
@@ -99,7 +99,7 @@ def card(joined: pd.DataFrame, description: str) -> str:
         "JPEG quality (estimated)": _markdown(jpeg.agg(["min", "median", "max"]).reset_index()),
         "Colour mode": _markdown(facts["mode"]),
         "Changed when opened": _markdown(_counted(images[images["rule"] != ""], "rule")),
-        "Set aside": _markdown(_counted(aside, "reason")),
+        "Set aside": _markdown(_counted(rejected, "reason")),
         "Warnings": "\n".join(f"- {text}" for text in warnings(joined)) or "None.",
     }
     parts = ["# Data card", description, *(f"## {name}\n\n{text}" for name, text in sections.items())]

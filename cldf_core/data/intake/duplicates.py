@@ -80,9 +80,9 @@ def close_hashes(hashes: np.ndarray, distance: int, most: int) -> tuple[np.ndarr
             start = start[band[start] == band[start + step]]
             if not len(start) or total > most:
                 break
-            one, other = order[start], order[start + step]
-            near = differing_bits(hashes[one], hashes[other]) <= distance
-            found.append(np.minimum(one, other)[near] * count + np.maximum(one, other)[near])
+            first, second = order[start], order[start + step]
+            near = differing_bits(hashes[first], hashes[second]) <= distance
+            found.append(np.minimum(first, second)[near] * count + np.maximum(first, second)[near])
             total += len(found[-1])
     pairs = np.unique(np.concatenate(found))  # two hashes may agree in several bands
     return pairs // max(count, 1), pairs % max(count, 1), total <= most

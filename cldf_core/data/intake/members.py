@@ -25,6 +25,7 @@ from cldf_core.data.images import SUFFIXES
 
 USEFUL = {*SUFFIXES, ".webp", ".bmp", ".tif", ".tiff", ".gif", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 USEFUL |= {".csv", ".parquet", ".json", ".yaml", ".yml", ".txt"}
+MOST_BYTES, MOST_FILES = 2 << 40, 2_000_000  # of useful files, and of all members
 MOST_RATIO, RATIO_FROM = 200, 100 << 20  # images hardly shrink, and 100 MiB of anything do no harm
 PIECE = 1 << 20  # bytes read at once
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
@@ -51,19 +52,18 @@ class Member:
     data: Iterator[bytes]  # can be read only before the next member is asked for
 
 
-def checked_members(file: BinaryIO, most_bytes: int, most_files: int) -> Iterator[tuple[str, Member]]:
+def checked_members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
     """Checks every member of an archive and yields the files, each with its path, or with "" if it is not useful.
 
-    `most_bytes` and `most_files` are those of `extract`. A Refusal says that a member is not allowed, and an error of
-    DAMAGE that the archive is damaged.
+    A Refusal says that a member is not allowed, and an error of DAMAGE that the archive is damaged.
     """
     packed = file.seek(0, os.SEEK_END)
     most = max(RATIO_FROM, MOST_RATIO * packed)
     files, folders = set[str](), dict[str, str]()  # with names as file systems compare them that ignore case
     unpacked = kept = 0
     for count, member in enumerate(_members(file, most), 1):
-        if count > most_files:
-            raise Refusal(f"has more members than allowed; allowed: {most_files:,}")
+        if count > MOST_FILES:
+            raise Refusal(f"has more members than allowed; allowed: {MOST_FILES:,}")
         for depth in range(len(member.parts) - (not member.is_folder), 0, -1):
             above = "/".join(member.parts[:depth])
             if folders.get(_folded(above)) == above:
@@ -82,8 +82,8 @@ def checked_members(file: BinaryIO, most_bytes: int, most_files: int) -> Iterato
         hidden = any(part.startswith((".", "__MACOSX")) for part in member.parts)
         useful = PurePosixPath(path).suffix.lower() in USEFUL and not hidden
         kept += member.size if useful else 0
-        if kept > most_bytes:
-            raise refused(member.name, f"brings the files to {kept:,} bytes", f"{most_bytes:,}")
+        if kept > MOST_BYTES:
+            raise refused(member.name, f"brings the files to {kept:,} bytes", f"{MOST_BYTES:,}")
         yield path if useful else "", member
 
 

@@ -97,7 +97,6 @@ def _repair(rows: pd.DataFrame, split_of: dict[str, str], fixed: dict[str, str],
                 continue
             for group in groups:
                 same = [[g for g in other if split_of[g] == split_of[group]] for other in groups_of.values()]
-                last = split_of[group] != SPLITS[1] and [group] in same
-                if group not in fixed and not last:
+                if group not in fixed and (split_of[group] == SPLITS[1] or [group] not in same):
                     split_of[group] = needed
                     break

@@ -115,13 +115,13 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def refused(archive: Path | bytes, data: Path, match: str, **limits: object) -> str:
+def refused(archive: Path | bytes, data: Path, match: str, *, sha256: str | None = None) -> str:
     """The one sentence of a refusal that leaves the data folder as it was; bytes are written as an archive first."""
     if isinstance(archive, bytes):
         (data.parent / "from-bytes").write_bytes(archive)
         archive = data.parent / "from-bytes"
     before = listing(data.parent)
-    sentence = sentence_of(lambda: extract(archive, data / "set", **limits), archive.name)
+    sentence = sentence_of(lambda: extract(archive, data / "set", sha256=sha256), archive.name)
     assert re.search(match, sentence), sentence
     assert listing(data.parent) == before
     return sentence
@@ -333,14 +333,21 @@ def test_encrypted_members_and_other_methods_are_refused(data, tmp_path, place, 
 
 
 @both
-def test_too_many_members_or_bytes_are_refused(data, tmp_path, write):
+def test_too_many_members_or_bytes_are_refused(data, tmp_path, monkeypatch, write):
     files = images(4)
     total, first = sum(map(len, files.values())), len(next(iter(files.values())))
     archive = write(tmp_path / "a", {**files, "x.exe": bytes(1000)})  # of which nothing is written
-    refused(archive, data, "more members than allowed; allowed: 4", most_files=4)
-    assert "testA/03.png" in refused(archive, data, f"brings the files to {total:,} bytes", most_bytes=total - 1)
-    assert "trainA/00.png" in refused(archive, data, f"brings the files to {first:,} bytes", most_bytes=first - 1)
-    assert extract(archive, data / "set", most_files=5, most_bytes=total).files == 4
+    for name, limit, sentence in (
+        ("MOST_FILES", 4, "more members than allowed; allowed: 4"),
+        ("MOST_BYTES", total - 1, f"testA/03.png' brings the files to {total:,} bytes"),
+        ("MOST_BYTES", first - 1, f"trainA/00.png' brings the files to {first:,} bytes"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(members, name, limit)
+            refused(archive, data, sentence)
+    monkeypatch.setattr(members, "MOST_FILES", 5)
+    monkeypatch.setattr(members, "MOST_BYTES", total)
+    assert extract(archive, data / "set").files == 4
 
 
 @pytest.mark.parametrize("name", ["bomb.png", "bomb.bin"])
