@@ -8,9 +8,9 @@
 The folder of images itself is only read.
 """
 
-import datetime
 import os
 import shutil
+from datetime import date
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -28,7 +28,6 @@ from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import progress_wanted, project_root
 
 FRAMES, FILES = "frames", "files"  # the folders of the frames of videos, and of an archive's content
-TABLES = (".csv", ".parquet")
 _TAKEN = (*EMBEDDED, "spectra")  # folders of data/ that belong to the project itself
 
 
@@ -43,18 +42,15 @@ def add(
 ) -> tuple[Path, Extracted | None]:
     """Registers a folder, a table, or an archive, which is unpacked into the project.
 
-    Args:
-        source: the folder, table or archive; a DataError that refuses it leaves nothing behind.
-        name: the data set's name; None takes the source's.
-        sha256: the hash that the archive must have.
-        replace, seed, every_seconds: as in `register`.
+    An archive must have the hash `sha256`; the other arguments are those of `register`. A DataError that refuses the
+    source leaves nothing behind.
 
     Returns:
         The data set's folder, and what `extract` returns if the source is an archive.
     """
     if not source.exists():
         raise DataError(f"there is no {source}; needed: a folder of images, an archive, or a CSV or parquet table")
-    if source.is_dir() or source.suffix.lower() in TABLES:
+    if source.is_dir() or source.suffix.lower() in (".csv", ".parquet"):
         if sha256:
             raise DataError(f"{source} is not an archive, but --sha256 is given; allowed: --sha256 of an archive")
         return register(source, name, replace=replace, seed=seed, every_seconds=every_seconds), None
@@ -75,14 +71,10 @@ def add(
 def register(
     source: Path, name: str | None = None, *, replace: bool = False, seed: int = 0, every_seconds: float = 1.0
 ) -> Path:
-    """Writes the description of a data set, so that options can name it, into <project>/data/<name>.
+    """Writes the description of a data set, so that options can name it, and returns its folder, <project>/data/<name>.
 
-    Args:
-        source: a folder in any layout that `detect` knows, or a table.
-        name: the data set's name; None takes the folder's.
-        replace: whether to replace a data set of this name.
-        seed: the seed of splits, for domains that have none.
-        every_seconds: the time between two frames of a video.
+    The source is a folder in any layout that `detect` knows, or a table; a name of None takes the folder's. Splits of
+    domains that have none are drawn by `seed`, and frames of a video are `every_seconds` apart.
 
     Raises:
         DataError: the name is not allowed or in use, or `detect`, `with_splits` or `frames` refuses the images.
@@ -110,8 +102,8 @@ def register(
         for split in (SPLITS[0], SPLITS[2]):
             if without := counts.index[counts[split] == 0].tolist():
                 sentences.append(f"No {split} images in {', '.join(without)}.")
-        facts = (found.layout, " ".join(sentences), datetime.date.today(), seed if drawn else None)
-        description.write_description(folder, Description(name, root, *facts), table)
+        about = Description(name, root, found.layout, " ".join(sentences), date.today(), seed if drawn else None)
+        description.write_description(folder, about, table)
     return folder
 
 

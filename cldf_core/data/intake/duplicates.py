@@ -16,25 +16,21 @@ MOST = 1_000_000  # pairs that are listed
 class Duplicates(NamedTuple):
     """Pairs of equal and of similar images.
 
-    The columns of `pairs` are kind ("exact" for the same content, "near" for similar pictures), distance (the number of
-    bits in which the perceptual hashes differ), within_group, and image_1 and image_2, likewise domain, split, label
-    and group. `notes` say what is not listed, a sentence each.
+    The columns of `pairs` are kind ("exact" for the same content, "near" for similar pictures), distance (the bits in
+    which the perceptual hashes differ), within_group, and image_1, image_2, likewise domain, split, label and group.
     """
 
     pairs: pd.DataFrame
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what is not listed, a sentence each
 
 
 def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
     """Finds pairs of used images with the same content, or with perceptual hashes at most `distance` bits apart.
 
-    A fake made from a real photograph is often similar to it by nature; such pairs have `within_group`. Of more than
-    CROWD images with one hash (all flat images share one) only CROWD are paired, taken in turns from domains, splits
-    and classes; and at most about MOST pairs are listed. The notes say so.
-
-    Args:
-        joined: the rows of a survey (`cldf_core.data.intake.scan`) joined with label, domain, split and group.
-        distance: 0 to FARTHEST bits; others raise a ValueError.
+    The table holds rows of a survey (`cldf_core.data.intake.scan`) joined with label, domain, split and group. A fake
+    made from a real photograph is often similar to it by nature; such pairs have `within_group`. Of more than CROWD
+    images with one hash (all flat images share one) only CROWD are paired, taken in turns from domains, splits and
+    classes; and at most about MOST pairs are listed. The notes say so. A distance above FARTHEST is a ValueError.
     """
     if not 0 <= distance <= FARTHEST:
         raise ValueError(f"distance is {distance}; allowed: 0 to {FARTHEST}")

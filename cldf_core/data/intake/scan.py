@@ -26,8 +26,7 @@ from cldf_core.data.runtime import in_processes
 from cldf_core.data.source_trees import tree_hash
 
 CLASSES = ("real", "fake")
-CHUNK = 64  # images that a worker process takes at once
-PARALLEL_FROM = 4 * CHUNK  # images; fewer are opened before other processes have started
+CHUNK = 64  # images that a worker process takes at once; fewer than 4 chunks are done before one has started
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "TIFF": (".tif", ".tiff"), "PNG": (".png", ".apng")}
 _SUFFIXES["MPO"] = (*_SUFFIXES["JPEG"], ".mpo")  # a JPEG file that holds several pictures
 _SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
@@ -140,8 +139,7 @@ def _written_tables() -> np.ndarray:
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
         file.seek(0)
-        quantization = JpegImageFile(file).quantization
-        tables.append([quantization[0], quantization[1]])
+        tables.append(list(JpegImageFile(file).quantization.values()))
     return np.array(tables)
 
 
@@ -152,7 +150,7 @@ def _code() -> str:
 
 def _spread(work: Callable[[list[str]], list[Any]], names: list[str], workers: int | None) -> Iterator[Any]:
     chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
-    results = in_processes(work, chunks, workers=workers, parallel_from=PARALLEL_FROM, size=len)
+    results = in_processes(work, chunks, workers=workers, parallel_from=4 * CHUNK, size=len)
     return itertools.chain.from_iterable(results)
 
 

@@ -10,19 +10,16 @@ import pandas as pd
 
 from cldf_core.data.domains import SPLITS, DataError, tied_together
 
-SHARES = (0.7, 0.1, 0.2)
 
-
-def with_splits(table: pd.DataFrame, seed: int = 0, shares: Sequence[float] = SHARES) -> pd.DataFrame:
+def with_splits(table: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0.7, 0.1, 0.2)) -> pd.DataFrame:
     """Draws a split for the images of each domain that has none.
 
     A group goes to one split as a whole, in all domains that contain it: domains that share groups are drawn together.
     Groups with the same domains and labels are shared out evenly. Of two or more groups at least one is for training
-    and one for the test, unless the share is 0.
+    and one for the test, unless the share is 0. The draw depends on the seed and on the domains' names.
 
     Args:
         table: the images, in the columns of a `DetectedLayout`'s table; a split of "" is open.
-        seed: the draw depends on it and on the domains' names.
         shares: the shares of the groups that are for training, validation and test.
 
     Raises:

@@ -65,9 +65,8 @@ def _written(av: Any, video: Path, folder: Path, every_seconds: float, most: int
                 if time - start < due - 1e-6:
                     continue
                 path = folder / f"{video.stem}-{len(paths):03d}.png"
-                picture = frame.to_image()
                 with whole_file(path) as partial:
-                    picture.save(partial, "PNG")
+                    frame.to_image().save(partial, "PNG")
                 paths.append(path)
                 if len(paths) == most:
                     break

@@ -306,10 +306,7 @@ def test_sparse_files_are_refused(data, form, pack):
 
 
 def patched(archive: Path, changes: dict[int, int | bytes], *, local: bool = True) -> Path:
-    """Changes the last member's header in the central directory, and the member's own, whose fields are 2 bytes before.
-
-    A number takes 4 bytes.
-    """
+    """Changes the last member's central header and its local one, whose fields are 2 bytes before; ints take 4."""
     content = bytearray(archive.read_bytes())
     starts = [content.rindex(b"PK\1\2"), *([content.rindex(b"PK\3\4") - 2] if local else [])]
     for start, (place, new) in itertools.product(starts, changes.items()):
