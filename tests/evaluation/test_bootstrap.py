@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cldf_core.evaluation import bootstrap
-from cldf_core.evaluation.bootstrap import Estimate, matrices, paired_difference, side_by_side, summary
+from cldf_core.evaluation.bootstrap import Estimate, matrices, paired_difference, summary
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, detection, matrix
 from evaluation.test_metrics import by_hand
 from samples import random_scores
@@ -28,9 +28,6 @@ def estimate(scores: pd.DataFrame, metric: str = "accuracy", **how) -> Estimate:
 def weights_of(groups: int, resamples: int, seed: int) -> np.ndarray:
     """How often each group is drawn, as `matrices` draws them: the resamples come last."""
     return np.concatenate(list(bootstrap._weights(groups, 1, resamples, seed, rows=10**6)))[2:]
-
-
-# --- resamples ---
 
 
 def test_metrics_of_resamples_equal_those_of_physically_repeated_rows():
@@ -87,27 +84,18 @@ def test_no_more_than_a_block_is_in_memory(monkeypatch):
 
 
 def test_groups_are_drawn_in_all_domains_at_once():
-    # Two domains with the same images and scores: their resampled values agree draw by draw.
     scores = random_scores(domains=("a",), steps=1)
     draws = estimate(pd.concat([scores, scores.assign(domain="b")], ignore_index=True), resamples=50).draws
-    np.testing.assert_array_equal(draws[:, 0, 0], draws[:, 0, 1])
+    np.testing.assert_array_equal(draws[:, 0, 0], draws[:, 0, 1])  # the same images and scores
     assert len(np.unique(draws)) > 3
 
 
-def test_the_same_seed_gives_the_same_intervals():
-    first, second, third = (summary(random_scores(), STREAM, resamples=50, seed=seed) for seed in (3, 3, 4))
-    pd.testing.assert_frame_equal(first, second)
-    assert not first.equals(third)
-
-
-def test_wrong_splits_and_metrics_are_refused():
+@pytest.mark.parametrize("compute", [matrix, lambda scores, metric, **how: matrices(scores, [metric], **how)])
+def test_wrong_splits_and_metrics_are_refused(compute):
     with pytest.raises(ValueError, match="no scores of split 'train'; there are: validation, test"):
-        matrices(random_scores(steps=1), ["AUC"], split="train")
+        compute(random_scores(steps=1), "AUC", split="train")
     with pytest.raises(ValueError, match="metric is 'acuracy'; allowed: accuracy, balanced accuracy"):
-        matrices(random_scores(steps=1), ["acuracy"], resamples=2)
-
-
-# --- intervals ---
+        compute(random_scores(steps=1), "acuracy")
 
 
 def simulated(rng: np.random.Generator, groups: int = 30, images: int = 12) -> tuple[np.ndarray, ...]:
@@ -206,13 +194,11 @@ def test_a_resample_without_one_class_has_no_auc_and_breaks_nothing():
     assert low == high  # the draws that have both classes all hold each image equally often
 
 
-# --- continual metrics ---
-
-
 @pytest.mark.parametrize("metric", ["accuracy", "AUC"])
 def test_summary_is_the_continual_metrics_with_intervals(metric):
     scores, how = random_scores(), {"resamples": 100, "seed": 1}
     got = summary(scores, STREAM, metric, **how).set_index("metric")
+    assert not got.equals(summary(scores, STREAM, metric, resamples=100, seed=2).set_index("metric"))
     assert list(got.index) == [*CONTINUAL, "unseen: new"]
     table, R = matrix(scores, metric), estimate(scores, metric, **how)
     assert got.loc["unseen: new", "value"] == pytest.approx(table.loc[3, "new"])
@@ -256,16 +242,10 @@ def test_summary_where_one_class_is_missing():
     assert values_of(reals, STREAM).notna().all()
 
 
-# --- two runs ---
-
-
-@pytest.mark.parametrize("metric", ["accuracy", "AUC"])
-def test_a_run_differs_from_itself_by_exactly_nothing(metric):
-    difference = paired_difference(random_scores(), random_scores(), STREAM, metric, resamples=50)
-    assert (difference[["value", "low", "high"]] == 0).all(axis=None)
-
-
 def test_paired_difference_takes_the_same_resamples_of_both():
+    for metric in ("accuracy", "AUC"):  # a run differs from itself by exactly nothing
+        nothing = paired_difference(random_scores(), random_scores(), STREAM, metric, resamples=50)
+        assert (nothing[["value", "low", "high"]] == 0).all(axis=None)
     first, second = random_scores(1), random_scores(2)
     got = paired_difference(first, second, STREAM, resamples=100, seed=5).set_index("metric").loc["average"]
     one, other = (
@@ -276,18 +256,6 @@ def test_paired_difference_takes_the_same_resamples_of_both():
     assert got[["low", "high"]].tolist() == pytest.approx([float(x) for x in Estimate(*parts, one.groups).interval()])
     ends = [by_hand(matrix(s)[STREAM].to_numpy())["average"] for s in (first, second)]
     assert got["value"] == pytest.approx(ends[0] - ends[1])
-
-
-def test_runs_on_different_images_are_not_paired():
-    other = random_scores()
-    other["image"] = other["image"].str.replace("a/0", "a/zero")
+    other = second.assign(image=second["image"].str.replace("a/0", "a/zero"))
     with pytest.raises(ValueError, match="different images"):
-        paired_difference(random_scores(), other, STREAM, resamples=5)
-
-
-def test_columns_stand_side_by_side():
-    R = matrices(random_scores(), ["AUC"], resamples=20)
-    mean = R.statistic("AUC", lambda values, *_: values.mean(-1))
-    value, low, high = side_by_side(R.metrics["AUC"], mean)
-    np.testing.assert_array_equal(value, np.column_stack([R.metrics["AUC"].value, mean.value]))
-    np.testing.assert_array_equal([low[:, -1], high[:, -1]], mean.interval())
+        paired_difference(first, other, STREAM, resamples=5)

@@ -22,9 +22,6 @@ def apart(pairs: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
 
 
-# --- detection ---
-
-
 @settings(deadline=None, max_examples=100)
 @given(data=st.data(), pairs=labelled, threshold=thresholds)
 def test_detection_equals_scikit_learn(data, pairs, threshold):
@@ -71,16 +68,14 @@ def test_weighted_metrics_are_those_of_repeated_images(data, pairs, threshold):
             assert got[name][draw] == pytest.approx(want[name], abs=1e-9, nan_ok=True), name
 
 
-def test_eer_of_known_cases():
+def test_eer_and_tpr_of_known_cases():
     assert detection([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])["EER"] == 0
     assert detection([0, 0, 1, 1], [0.8, 0.9, 0.1, 0.2])["EER"] == 1
     assert detection([0, 1], [0.5, 0.5])["EER"] == 0.5
     # Between the points (0.2, 0.6) and (0.4, 1) of the ROC: gap -0.2 and 0.4, so a third of the way.
     labels, scores = [0] * 5 + [1] * 5, [0.9, 0.5, 0.1, 0.1, 0.1, 0.95, 0.95, 0.95, 0.5, 0.5]
     assert detection(labels, scores)["EER"] == pytest.approx(0.2 + 0.2 / 3)
-
-
-def test_five_percent_is_reached_where_one_in_twenty_reals_is_called_fake():
+    # Five percent are reached where one in twenty reals is called fake.
     scores = np.concatenate([np.arange(20) / 100, [0.5, 0.185, 0.175, 0.01]])
     assert detection([0] * 20 + [1] * 4, scores)["TPR at 5 % FPR"] == 0.5
 
@@ -114,36 +109,26 @@ def test_without_images_or_with_a_score_that_is_nan_nothing_is_defined(labels, s
 
 
 @pytest.mark.parametrize(
-    ("labels", "scores", "words"),
-    [
-        ([0, 1, 2], [0.1, 0.2, 0.8], "labels hold 2; allowed: 0"),
-        ([0, 1], [0.1, 0.2, 0.3], r"labels have shape \(2,\) and scores \(3,\)"),
-    ],
+    ("labels", "words"),
+    [([0, 1, 2], "labels hold 2; allowed: 0"), ([0, 1], r"labels have shape \(2,\) and scores \(3,\)")],
 )
-def test_wrong_labels_and_shapes_are_refused(labels, scores, words):
+def test_wrong_labels_and_shapes_are_refused(labels, words):
     with pytest.raises(ValueError, match=words):
-        detection(labels, scores)
+        detection(labels, [0.1, 0.2, 0.8])
 
 
 @pytest.mark.parametrize(
-    ("scores", "labels", "threshold", "accuracy"),
-    [
-        ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], 0.5, 1),
-        ([0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1], 0.25, 1),
-        ([0.6, 0.9, 0.7, 0.8], [0, 0, 1, 1], 0.65, 0.75),
-    ],
+    ("scores", "threshold", "accuracy"),
+    [([0.1, 0.2, 0.8, 0.9], 0.5, 1), ([0.1, 0.2, 0.3, 0.4], 0.25, 1), ([0.6, 0.9, 0.7, 0.8], 0.65, 0.75)],
 )
-def test_the_threshold_is_the_middle_of_the_best_gap_that_is_nearest_to_a_half(scores, labels, threshold, accuracy):
-    assert best_threshold(np.array(scores), np.array(labels)) == (pytest.approx(threshold), accuracy)
+def test_the_threshold_is_the_middle_of_the_best_gap_that_is_nearest_to_a_half(scores, threshold, accuracy):
+    assert best_threshold(np.array(scores), np.array([0, 0, 1, 1])) == (pytest.approx(threshold), accuracy)
 
 
 @pytest.mark.parametrize(("labels", "scores"), [([1, 1], [0.1, 0.2]), ([], []), ([0, 1], [0.1, np.nan])])
 def test_no_threshold_is_best_for_one_class_or_for_nan(labels, scores):
     with pytest.raises(ValueError, match="needed: both classes, and no score that is NaN"):
         best_threshold(np.array(scores), np.array(labels))
-
-
-# --- continual ---
 
 
 def by_hand(R: np.ndarray) -> dict[str, float]:
@@ -185,10 +170,7 @@ def test_a_worked_example():
     want |= {"forgetting (max-last)": (0.1 + 0.2) / 2, "backward transfer": -0.15, "forward transfer": -0.05}
     want |= dict.fromkeys(("anytime average", "seen"), (0.9 + 0.75 + 0.8) / 3)
     assert got == pytest.approx(want)
-
-
-def test_forgetting_compares_with_the_best_before_the_last_step():
-    # The first domain gains in the last step: it has lost -0.1, not 0.
+    # A domain that gains in the last step has lost less than nothing: the best is that before the last step.
     assert continual(np.array([[0.6, 0.5], [0.7, 0.9]]))["forgetting (max-last)"] == pytest.approx(-0.1)
 
 
@@ -216,9 +198,6 @@ def test_a_matrix_that_is_not_square_is_refused(shape):
         continual(np.zeros(shape))
 
 
-# --- the table of scores ---
-
-
 def test_matrix_is_a_metric_per_step_and_domain_in_tested_order():
     scores = random_scores(steps=2)
     cells = scores[scores["split"] == "test"].groupby(["step", "domain"])
@@ -229,7 +208,3 @@ def test_matrix_is_a_metric_per_step_and_domain_in_tested_order():
             want = detection(cell["label"].to_numpy(), cell["score"].to_numpy(), names=[metric])[metric]
             assert R.loc[step, domain] == want
     assert not matrix(scores).equals(matrix(scores, split="validation"))
-    with pytest.raises(ValueError, match="no scores of split 'train'; there are: validation, test"):
-        matrix(scores, split="train")
-    with pytest.raises(ValueError, match="metric is 'acuracy'; allowed: accuracy, balanced accuracy"):
-        matrix(scores, "acuracy")

@@ -15,9 +15,6 @@ def tidy(**agents: dict[int, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["agent", "seed", "metric", "value"])
 
 
-# --- means ---
-
-
 @settings(deadline=None, max_examples=30)
 @given(values=st.lists(st.floats(-5, 5), min_size=2, max_size=9))
 def test_the_t_interval_by_its_formula(values):
@@ -41,9 +38,6 @@ def test_means_over_seeds_keep_what_they_have_in_common():
     assert means.loc[1:, ["low", "high"]].isna().all().all()
     with pytest.raises(ValueError, match=r"by is \['agent'\], but \('er',\) has several values for one seed"):
         means_over_seeds(table, by=["agent"])
-
-
-# --- pairs ---
 
 
 def test_paired_t_tests_by_hand():
@@ -94,9 +88,6 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p, level):
             break
         rejected.add(at)
     assert {k for k in range(m) if corrected[k] <= level} == rejected
-
-
-# --- the noise of a seed ---
 
 
 def test_the_margin_is_the_pooled_spread_of_differences_of_two_seeds():

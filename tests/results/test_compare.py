@@ -28,9 +28,6 @@ def made(path, cells, seed=0):
     return path
 
 
-# --- over seeds ---
-
-
 def test_agents_are_compared_over_their_seeds(trained):
     runs = list(trained.values())
     table = metric_table(runs, **FEW)
@@ -68,9 +65,6 @@ def test_a_file_is_compared_with_runs(trained, tmp_path):
         assert part["p_holm"].min() == pytest.approx(min(part["p"].notna().sum() * part["p"].min(), 1))
     means = table[(table["run"] == "") & (table["agent"] == "theirs")]
     assert (means["value"] == 1).all()
-
-
-# --- on the same images ---
 
 
 def test_two_runs_are_compared_on_the_same_images(trained):

@@ -16,9 +16,6 @@ FEW = {"resamples": 40}
 MEASURES = ("accuracy", "AUC")
 
 
-# --- one run ---
-
-
 def test_the_table_of_a_run_is_tidy_and_complete(trained, monkeypatch):
     folder = trained["er", 0]
     monkeypatch.setenv("CLDF_ROOT", str(folder.path.parents[1]))
@@ -98,9 +95,6 @@ def test_metrics_can_be_chosen_by_name(trained):
         names("auk")
 
 
-# --- the threshold ---
-
-
 def test_a_declared_threshold_is_written_where_it_counts(trained):
     table = metric_table([trained["er", 0]], threshold="0.3", **FEW)
     needed = table["metric"].str.startswith(("accuracy", "balanced"))
@@ -167,9 +161,6 @@ def test_thresholds_and_splits_that_cannot_be_had_are_told(trained, copied, as_f
     ):
         with pytest.raises(UserError, match=words):
             metric_table([source], **how, **FEW)
-
-
-# --- files, videos ---
 
 
 def test_a_file_with_the_scores_of_a_run_gives_the_same_numbers(trained, as_file):
@@ -241,9 +232,6 @@ def test_groups_can_be_taken_for_videos(trained):
     assert got["n"].item() == len(means)
     assert got["value"].item() == pytest.approx(sk.roc_auc_score(means["label"], means["score"]))
     assert "AUC of videos: average" in table.index
-
-
-# --- several seeds, several agents ---
 
 
 def test_means_over_seeds_have_a_t_interval(trained):
