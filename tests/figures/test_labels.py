@@ -16,31 +16,22 @@ AGENTS = ("sequential", "joint", "icarl", "er")
 PLANES = np.random.default_rng(0).normal(size=(5, 16, 9))
 
 
-def table(values: float = 0.8, **columns) -> pd.DataFrame:
-    """A row for each combination of the columns, with an interval."""
+def table(**columns) -> pd.DataFrame:
+    """A row for each combination of the columns, with a value and its interval."""
     rows = list(itertools.product(*columns.values()))
-    return pd.DataFrame(rows, columns=list(columns)).assign(value=values, low=values - 0.1, high=values + 0.1)
+    return pd.DataFrame(rows, columns=list(columns)).assign(value=0.8, low=0.7, high=0.9)
 
 
-def reliability() -> pd.DataFrame:
-    cells = table(step=[1, 2], domain=DOMAINS, when=["before", "after"])
-    return cells.assign(seen=True, probability=0.5, share=0.4, n=9, ECE=0.1)
-
-
+CELLS = table(agent=AGENTS, step=[1, 2, 3, 4], domain=DOMAINS)
+BEFORE_AND_AFTER = table(agent=AGENTS, step=[1, 4], domain=["mean of seen", *DOMAINS], when=["before", "after"])
 ORDERS = ["\n".join(order) for order in (STREAM, STREAM[::-1], STREAM[1:] + STREAM[:1])]
 DRAWN = {
-    "matrices": lambda: figures.matrices(
-        table(agent=AGENTS, step=[1, 2, 3, 4], domain=DOMAINS), STREAM, panels=AGENTS * 2
-    ),
-    "two matrices": lambda: figures.matrices(table(agent=AGENTS[:2], step=[1, 2, 3, 4], domain=DOMAINS), STREAM),
-    "matrix changes": lambda: figures.matrix_changes(
-        table(0.1, agent=AGENTS, switch=["passes"], step=[1, 2, 3, 4], domain=DOMAINS), STREAM
-    ),
-    "over time": lambda: figures.over_time(table(agent=AGENTS, step=[1, 2, 3, 4], domain=DOMAINS), STREAM),
+    "matrices": lambda: figures.matrices(CELLS, STREAM, panels=AGENTS * 2),
+    "two matrices": lambda: figures.matrices(CELLS, STREAM, panels=AGENTS[:2]),
+    "matrix changes": lambda: figures.matrix_changes(CELLS.assign(switch="passes"), STREAM),
+    "over time": lambda: figures.over_time(CELLS, STREAM),
     "losses": lambda: figures.losses(
-        pd.DataFrame([(a, k + 1, d, 1, 0.5) for a in AGENTS for k, d in enumerate(STREAM)]).set_axis(
-            ["agent", "step", "domain", "epoch", "loss"], axis=1
-        )
+        table(agent=AGENTS, domain=STREAM).assign(step=lambda t: t["domain"].map(STREAM.index) + 1, epoch=1, loss=0.5)
     ),
     "estimates": lambda: figures.estimates(
         table(agent=AGENTS, metric=["average", "forgetting (max-last)", UNSEEN]), ["average", UNSEEN], label="accuracy"
@@ -55,11 +46,11 @@ DRAWN = {
     "ranks": lambda: figures.ranks(
         table(metric=["average", UNSEEN, "forgetting"], agent=AGENTS, seed=[0, 1]).assign(rank=1.0, mean=1.0)
     ),
-    "reliability": lambda: figures.reliability_diagrams(reliability()),
+    "reliability": lambda: figures.reliability_diagrams(
+        BEFORE_AND_AFTER.query("domain in @DOMAINS").assign(seen=True, probability=0.5, share=0.4, n=9, ECE=0.1)
+    ),
     "calibration": lambda: figures.calibration_errors(
-        table(agent=AGENTS, step=[4], domain=["mean of seen", DOMAINS[-1]], when=["before", "after"]).assign(
-            metric="ECE", seen=lambda t: t["domain"] == "mean of seen"
-        )
+        BEFORE_AND_AFTER.query("domain not in @STREAM").assign(metric="ECE", seen=lambda t: ~t["domain"].isin(DOMAINS))
     ),
     "evidence": lambda: figures.evidence({name: dict(zip(DOMAINS, PLANES, strict=True)) for name in ("er", "mir")}),
     "bands": lambda: figures.band_losses(
@@ -70,9 +61,7 @@ DRAWN = {
         *(table(domain=DOMAINS, r=[0.1, 0.9], **kind) for kind in ({"class": ["real", "fake"]}, {}))
     ),
     "by band": lambda: figures.by_band(table(band=["low", "high"], domain=DOMAINS), label="accuracy"),
-    "memory": lambda: figures.memory_content(
-        pd.DataFrame([(n, d, n) for n in (10, 20) for d in STREAM], columns=["offered", "domain", "count"]), capacity=80
-    ),
+    "memory": lambda: figures.memory_content(table(offered=[10, 20], domain=STREAM).assign(count=9), capacity=80),
     "interference": lambda: figures.interference(
         table(domain=STREAM, chosen=[True, False]).assign(before=0.1, rise=0.2)
     ),

@@ -16,10 +16,7 @@ def estimates_of(**values: tuple[float, float]) -> pd.DataFrame:
 
 def test_trade_offs_show_values_intervals_and_seeds():
     table = estimates_of(er=(0.9, -0.1), lwf=(0.8, -0.4))
-    points = pd.DataFrame(
-        [("er", seed, m, v + seed / 100) for seed in (0, 1) for m, v in zip(PAIR, (0.9, -0.1), strict=True)],
-        columns=["agent", "seed", "metric", "value"],
-    )
+    points = pd.concat([table[:2].assign(seed=seed, value=table["value"] + seed / 100) for seed in (0, 1)])
     figure = figures.trade_offs(table, [PAIR], points=points)
     lines = [[list(map(float, xy)) for xy in line.get_data()] for line in figure.axes[0].lines]
     assert [[0.9], [-0.1]] in lines
@@ -29,11 +26,7 @@ def test_trade_offs_show_values_intervals_and_seeds():
     assert across == [[[0.8, 1.1], [-0.1, -0.1]], [pytest.approx([0.7, 1.0]), [-0.4, -0.4]]]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ER (random)", "LwF"]
     assert figure.axes[0].get_xlabel() == PAIR[0]
-
-
-def test_trade_offs_leave_out_agents_without_a_value():
-    table = estimates_of(er=(0.9, -0.1), lwf=(0.8, -0.4))
-    table = table[(table["agent"] == "er") | (table["metric"] == PAIR[0])]
+    table = table[(table["agent"] == "er") | (table["metric"] == PAIR[0])]  # an agent lacks a value
     assert len(figures.trade_offs(table, [PAIR]).axes[0].lines) == 3  # two intervals and the dot of er
 
 

@@ -9,17 +9,14 @@ import pytest
 
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
-from samples import make_data, tiny_options
-
-STREAM = ["first", "second"]
-SHORT = {"stream": STREAM, "unseen": ["unseen"], "splits": ["validation", "test"], "epochs": 1}
+from samples import SHORT, make_data, tiny_options
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], RunFolder]:
     """Runs of ER and of sequential training, each with two seeds; key: agent and seed."""
     root = tmp_path_factory.mktemp("runs")
-    data = make_data(root / "set", (*STREAM, "unseen"), train=8, validation=6, test=6)
+    data = make_data(root / "set", (*SHORT["stream"], "unseen"), train=8, validation=6, test=6)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLDF_ROOT", str(root))
         patch.setenv("CLDF_PROGRESS", "0")
@@ -44,8 +41,9 @@ def as_file(tmp_path: Path) -> Callable[[pd.DataFrame, str], Path]:
     """Writes scores as another program might write them."""
 
     def write(scores: pd.DataFrame, name: str) -> Path:
-        columns = ["image", "domain", "label", "score", "step", "split", "group"]
-        scores[columns].to_csv(tmp_path / name, index=False)
+        scores.to_csv(
+            tmp_path / name, index=False, columns=["image", "domain", "label", "score", "step", "split", "group"]
+        )
         return tmp_path / name
 
     return write

@@ -9,11 +9,10 @@ from sklearn import metrics as sk
 from cldf_core.evaluation.bootstrap import matrices, summary
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, best_threshold, detection, matrix
 from cldf_core.options import UserError
-from cldf_core.results.metric_table import COLUMNS, COST, balanced_accuracies, metric_table
+from cldf_core.results.metric_table import COLUMNS, COST, MEASURES, balanced_accuracies, metric_table
 
 STREAM = ["first", "second"]
 FEW = {"resamples": 40}
-MEASURES = ("accuracy", "AUC")
 
 
 def test_the_table_of_a_run_is_tidy_and_complete(trained, monkeypatch):

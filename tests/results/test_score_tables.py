@@ -20,16 +20,10 @@ def test_the_least_that_a_file_needs(root):
     path = written(root, "Domain,image, label,score", "a,one.png,real,0.25", "a,two.png,1,1", "b,one.png,FAKE,1e-3")
     (one,) = read_scores([path])
     assert (one.run, one.agent, one.seed, one.stream) == (str(path), "theirs", None, None)
-    want = {
-        "step": [1, 1, 1],
-        "domain": ["a", "a", "b"],
-        "split": ["test"] * 3,
-        "image": ["one.png", "two.png", "one.png"],
-        "group": ["one.png", "two.png", "one.png"],
-        "label": [0, 1, 1],
-        "score": [0.25, 1, 0.001],
-    }
-    pd.testing.assert_frame_equal(one.table, pd.DataFrame(want), check_dtype=False)
+    rows = [("a", "one.png", 0, 0.25), ("a", "two.png", 1, 1), ("b", "one.png", 1, 0.001)]
+    want = pd.DataFrame(rows, columns=["domain", "image", "label", "score"])
+    want = want.assign(step=1, split="test", group=want["image"])
+    pd.testing.assert_frame_equal(one.table, want, check_dtype=False, check_like=True)
     assert one.manifest == one.settings == {}
 
 
@@ -42,12 +36,8 @@ def test_everything_that_a_file_may_have(root):
         "1,a,test,1.png,,0,0.5,-2.5,er,3,w,",
         "1,a,test,2.png,,1,0.5,inf,,,,",
     )
-    first, second, third = read_scores([path])
-    assert [(one.agent, one.seed, len(one.table)) for one in (first, second, third)] == [
-        ("er", 3, 2),
-        ("er", 4, 1),
-        ("theirs", None, 1),
-    ]
+    first, _, third = parts = read_scores([path])
+    assert [(s.agent, s.seed, len(s.table)) for s in parts] == [("er", 3, 2), ("er", 4, 1), ("theirs", None, 1)]
     assert first.table["split"].tolist() == ["validation", "test"]
     assert first.table["group"].tolist() == ["g", "w"]  # the frames of a video belong together
     assert first.table["video"].tolist() == ["v", "w"]
@@ -56,10 +46,9 @@ def test_everything_that_a_file_may_have(root):
 
 
 def test_parquet_is_read_like_csv(root):
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame(
-        {"image": [f"{k}.png" for k in range(6)], "domain": "a", "label": [0, 1] * 3, "score": rng.random(6), "seed": 2}
-    )
+    score = np.random.default_rng(0).random(6)
+    table = pd.DataFrame({"image": [f"{k}.png" for k in range(6)], "domain": "a", "label": [0, 1] * 3, "score": score})
+    table = table.assign(seed=2)
     table.to_csv(root / "scores.csv", index=False)
     table.to_parquet(root / "scores.parquet")
     (text,), (binary,) = (read_scores([root / f"scores.{suffix}"]) for suffix in ("csv", "parquet"))
@@ -73,19 +62,15 @@ def test_parquet_is_read_like_csv(root):
     [
         ([], "is empty; needed: a first line with the columns' names"),
         ([HEAD], "has no row; needed: one for each image that was scored"),
-        (
-            ["image,label,score", "1.png,0,1"],
-            "has no column 'domain', only image, label, score; needed: image, domain,",
-        ),
+        (["image,label,score", "1.png,0,1"], "has no column 'domain', only image, label, score; needed: image, dom"),
         ([HEAD, "1.png,a,0"], ", row 2 has 3 values; needed: 4, one a column"),
         ([HEAD + ",score", "1.png,a,0,1,1"], "has the column 'score' twice; needed: each once"),
         ([HEAD, "1.png,a,0,1", "2.png,a,maybe,1"], ", row 3 has label 'maybe'; allowed: 0 or real, 1 or fake"),
         ([HEAD, "1.png,a,0,1", "", "2.png,a,,1"], ", row 4 has label ''; allowed: 0 or real, 1 or fake"),
-        ([HEAD, "1.png,a,0,1.01"], ", row 2 has score '1.01'; allowed: a number from 0 to 1"),
-        ([HEAD, "1.png,a,0,-1"], ", row 2 has score '-1'; allowed: a number from 0 to 1"),
-        ([HEAD, "1.png,a,0,nan"], ", row 2 has score 'nan'; allowed: a number from 0 to 1"),
-        ([HEAD, "1.png,a,0,"], ", row 2 has score ''; allowed: a number from 0 to 1"),
-        ([HEAD, "1.png,a,0,high"], ", row 2 has score 'high'; allowed: a number from 0 to 1"),
+        *(
+            ([HEAD, f"1.png,a,0,{score}"], f", row 2 has score '{score}'; allowed: a number from 0 to 1")
+            for score in ("1.01", "-1", "nan", "", "high")
+        ),
         ([HEAD, ",a,0,1"], ", row 2 has image ''; allowed: a name"),
         ([HEAD, "1.png, ,0,1"], ", row 2 has domain ' '; allowed: a name"),
         ([HEAD + ",step", "1.png,a,0,1,0"], ", row 2 has step '0'; allowed: a whole number from 1, or nothing"),
@@ -110,11 +95,12 @@ def test_parquet_is_read_like_csv(root):
 def test_a_malformed_file_is_told_in_a_sentence(root, lines, sentence):
     path = written(root, *lines) if lines else root / "theirs.csv"
     path.touch()
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         read_scores([path])
-    assert str(told.value).startswith(str(path))
-    assert sentence in str(told.value)
-    assert "\n" not in str(told.value)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert sentence in message
+    assert "\n" not in message
 
 
 def test_bytes_that_are_no_table_are_told(root):
