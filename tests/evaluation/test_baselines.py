@@ -53,32 +53,21 @@ def test_one_class_and_few_groups_have_no_value():
         assert np.isnan([result["balanced accuracy"], result["low"], result["high"]]).all()
 
 
-def predictions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    labels, rng = np.arange(300) % 2, np.random.default_rng(0)
-    return np.where(rng.random(300) < 0.2, 1 - labels, labels), labels, np.arange(300) // 10
+def test_intervals_are_those_of_drawing_groups():
+    labels, groups, rng = np.arange(300) % 2, np.arange(300) // 10, np.random.default_rng(0)
+    guess = np.where(rng.random(300) < 0.2, 1 - labels, labels)
+    right, rng = guess == labels, np.random.default_rng(1)
+    images = np.arange(300).reshape(30, 10)  # of each group
+    draws = [images[rng.choice(30, 30)].ravel() for _ in range(2000)]
 
-
-def draws(groups: np.ndarray, count: int = 2000) -> list[np.ndarray]:
-    rng, names = np.random.default_rng(1), np.unique(groups)
-    images = {name: np.flatnonzero(groups == name) for name in names}
-    return [np.concatenate([images[name] for name in rng.choice(names, len(names))]) for _ in range(count)]
-
-
-def test_the_interval_of_balanced_accuracy_is_that_of_drawing_groups():
-    guess, labels, groups = predictions()
-    right = guess == labels
-    values = [(right[d][labels[d] == 0].mean() + right[d][labels[d] == 1].mean()) / 2 for d in draws(groups)]
+    values = [(right[d][labels[d] == 0].mean() + right[d][labels[d] == 1].mean()) / 2 for d in draws]
     got = balanced_accuracy(guess, labels, groups, resamples=2000, seed=0)
     np.testing.assert_allclose([got["low"], got["high"]], np.quantile(values, [0.025, 0.975]), atol=0.01)
     assert got["balanced accuracy"] == pytest.approx((right[labels == 0].mean() + right[labels == 1].mean()) / 2)
 
-
-def test_the_interval_of_the_forest_is_that_of_drawing_groups():
-    guess, labels, groups = predictions()
-    facts = np.concatenate([np.repeat([0, 1], 20), guess])[:, None]  # it learns to repeat the guess
-    labels, groups = np.concatenate([np.repeat([0, 1], 20), labels]), np.concatenate([np.full(40, -1), groups])
+    known = np.repeat([0, 1], 20)  # the forest learns to repeat the guess
+    facts, labels = np.concatenate([known, guess])[:, None], np.concatenate([known, labels])
+    groups = np.concatenate([np.full(40, -1), groups])
     value, low, high = random_forest(facts, labels, groups < 0, groups >= 0, groups)
-    right = guess == labels[40:]
     assert value == right.mean()
-    values = [right[drawn].mean() for drawn in draws(groups[40:])]
-    np.testing.assert_allclose([low, high], np.quantile(values, [0.025, 0.975]), atol=0.01)
+    np.testing.assert_allclose([low, high], np.quantile([right[d].mean() for d in draws], [0.025, 0.975]), atol=0.01)

@@ -25,6 +25,10 @@ def estimate(scores: pd.DataFrame, metric: str = "accuracy", **how) -> Estimate:
     return matrices(scores, [metric], **how).metrics[metric]
 
 
+def values_of(scores: pd.DataFrame, stream: list[str], *metric: str) -> pd.Series:
+    return summary(scores, stream, *metric, resamples=30).set_index("metric")["value"]
+
+
 def weights_of(groups: int, resamples: int, seed: int) -> np.ndarray:
     """How often each group is drawn, as `matrices` draws them: the resamples come last."""
     return np.concatenate(list(bootstrap._weights(groups, 1, resamples, seed, rows=10**6)))[2:]
@@ -209,10 +213,6 @@ def test_summary_is_the_continual_metrics_with_intervals(metric):
         assert got.loc[name].tolist() == pytest.approx([value[name], *ends])
 
 
-def values_of(scores: pd.DataFrame, stream: list[str], *how) -> pd.Series:
-    return summary(scores, stream, *how, resamples=30).set_index("metric")["value"]
-
-
 def test_summary_of_one_domain_and_of_missing_cells():
     scores = random_scores(steps=1, domains=("a",))
     got, value = values_of(scores, ["a"]), matrix(scores).iloc[0, 0]
@@ -231,10 +231,7 @@ def test_summary_of_one_domain_and_of_missing_cells():
     assert np.isnan(values_of(scores[scores["step"] < 3], STREAM)["unseen: new"])
     with pytest.raises(ValueError, match="there is a step 3; needed: 1 to 2, one for each of the stream"):
         summary(scores, ["a", "b"], resamples=5)
-
-
-def test_summary_where_one_class_is_missing():
-    scores = random_scores()
+    # A domain with one class.
     reals = scores[(scores["domain"] != "b") | (scores["label"] == 0)]
     auc = values_of(reals, STREAM, "AUC")
     assert auc[list(CONTINUAL)].isna().all()

@@ -123,15 +123,13 @@ def test_only_what_both_have_after_the_last_step_is_compared(tmp_path):
     lacks = made(tmp_path / "lacks.csv", {cell: n for cell, n in every.items() if cell != (2, "A")}, seed=1)
     found = compare_on_images([whole, lacks], metrics=["AUC"], stream=["A", "B"], **FEW)
     assert list(found["domain"]) == ["B"]
-    assert found.attrs["notes"] == [
-        "whole and lacks are not compared on A: there they were not tested on the same images"
-    ]
+    (note,) = found.attrs["notes"]
+    assert note == "whole and lacks are not compared on A: there they were not tested on the same images"
     half = made(tmp_path / "half.csv", {**every, (2, "A"): 20, (2, "B"): 20})
     with pytest.raises(UserError, match="whole and half have no domain with the same images and labels"):
         compare_on_images([whole, half], **FEW)
-    found = compare_on_images(
-        [whole, made(tmp_path / "once.csv", {(1, "A"): 40, (1, "B"): 40})], metrics=["AUC"], **FEW
-    )
+    once = made(tmp_path / "once.csv", {(1, "A"): 40, (1, "B"): 40})
+    found = compare_on_images([whole, once], metrics=["AUC"], **FEW)
     assert found["step"].isna().all()
     assert found.attrs["notes"] == ["whole and once are compared after steps 2 and 1, their last ones"]
 

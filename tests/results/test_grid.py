@@ -12,13 +12,11 @@ import cldf_core
 from cldf_core.options import AGENTS
 from cldf_core.results.grid import Grid, as_cell, distinct, read_grid, read_sweep
 
-PROJECT = Path(cldf_core.__file__).parents[1]
-
 
 @pytest.mark.parametrize(("name", "count"), [("seeds", 40), ("memory", 36), ("orders", 45)])
 def test_the_projects_grids(name, count):
     grid = read_grid(name)
-    assert grid.path == PROJECT / "params" / "grids" / f"{name}.yaml"
+    assert grid.path == Path(cldf_core.__file__).parents[1] / "params" / "grids" / f"{name}.yaml"
     assert grid.path.read_text().startswith("# ")
     assert len(distinct(grid.combinations({}))) == count
 

@@ -176,9 +176,8 @@ def test_what_else_to_know_is_told(trained, as_file):
     path = as_file(scores, "theirs.csv")
     table = metric_table([path], **FEW)
     assert set(table["metric"]) == set(DETECTION)
-    assert table.attrs["notes"] == [
-        f"{path}: its stream is not known, so there are no continual metrics; --stream tells it"
-    ]
+    (note,) = table.attrs["notes"]
+    assert note == f"{path}: its stream is not known, so there are no continual metrics; --stream tells it"
     path = as_file(scores[scores["image"] != scores["image"].iloc[0]], "fewer.csv")
     assert metric_table([run, path], stream=STREAM[::-1], metrics=["seconds"]).attrs["notes"] == [
         f"{run.path.name} and {path} were trained on other streams: their averages tell other things",
