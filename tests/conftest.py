@@ -6,12 +6,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from PIL import Image
 
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
-from samples import SHORT, make_data, picture, tiny_options
+from samples import SHORT, animate, make_data, picture, tiny_options
 
 hypothesis.settings.register_profile("cldf", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("cldf")
@@ -87,13 +86,12 @@ def bad_images(tmp_path):
     (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
     (folder / "text.jpg").write_text("no image")
     (folder / "empty.png").touch()
-    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
-    frames[0].save(folder / "moving.png", save_all=True, append_images=frames[1:])
+    animate(folder / "moving.png")
     picture(folder / "small.png", 24)
     return folder, {
         "truncated.png": "unreadable (OSError",
         "text.jpg": "unreadable (UnidentifiedImageError",
         "empty.png": "unreadable (UnidentifiedImageError",
-        "moving.png": "animated (2 frames)",
+        "moving.png": "animated (3 frames)",
         "small.png": "too small (24 x 24, needed 32 x 32)",
     }
