@@ -15,6 +15,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from cldf_core.options import Options
+
 PART = 64  # spectra scored at once: activations of more do not stay in the processor's cache
 
 
@@ -153,40 +155,27 @@ class Step:
                 yield self.samples[order[start : start + self.batch_size]].batch(epoch)
 
 
-def make_steps(
-    domains: Sequence[tuple[str, Sequence[Samples] | Samples]],
-    *,
-    epochs: int,
-    batch_size: int,
-    chunks: int = 1,
-    seed: int = 0,
-    joint: bool = False,
-    drop_last: bool = False,
-    fixed_order: bool = False,
-) -> list[Step]:
-    """Cuts the domains of a stream into steps.
+def make_steps(domains: Sequence[tuple[str, Sequence[Samples] | Samples]], options: Options) -> list[Step]:
+    """Cuts the domains of a stream, after a seeded shuffle of each, into chunks of (nearly) equal size, a step each.
 
     Args:
         domains: name and training images of each domain, in the stream's order; or several versions of the
             same images, of which chunk c sees version c (and the first again after the last).
-        epochs, batch_size, drop_last, fixed_order: of every step.
-        chunks: parts of (nearly) equal size that each domain is cut into, after a shuffle that `seed` decides.
-        joint: step t holds the union of domains 1..t instead of domain t alone.
+        options: of the run; with agent "joint", step t holds the union of domains 1..t instead of domain t alone.
 
     Raises:
         ValueError: a domain has no images, or fewer images than chunks; the message names it.
     """
-    steps = []
+    o, steps = options, []
     union: list[Samples] = []
     for index, (name, images) in enumerate(domains):
         versions = [images] if isinstance(images, Samples) else list(images)
-        if (count := len(versions[0])) < (least := max(chunks, 1)):
-            raise ValueError(
-                f"domain {name!r} has {count} training images; needed: at least {least}, one for each chunk"
-            )
-        union = [a + b for a, b in zip(union, versions, strict=True)] if union and joint else versions
-        order = np.random.default_rng([seed, index]).permutation(len(union[0]))
-        for chunk, rows in enumerate(np.array_split(order, chunks)):
-            samples, last = union[chunk % len(union)][rows], chunk == chunks - 1
-            steps.append(Step(index, name, chunk, last, samples, epochs, batch_size, drop_last, fixed_order))
+        if (count := len(versions[0])) < o.chunks:
+            needed = f"needed: at least {o.chunks}, one for each chunk"
+            raise ValueError(f"domain {name!r} has {count} training images; {needed}")
+        union = [a + b for a, b in zip(union, versions, strict=True)] if union and o.agent == "joint" else versions
+        order = np.random.default_rng([o.seed, index]).permutation(len(union[0]))
+        for chunk, rows in enumerate(np.array_split(order, o.chunks)):
+            samples, last = union[chunk % len(union)][rows], chunk == o.chunks - 1
+            steps.append(Step(index, name, chunk, last, samples, o.epochs, o.batch, o.drop_last, o.order == "fixed"))
     return steps

@@ -115,7 +115,7 @@ pd.DataFrame({name: spectra.table["split"].value_counts() for name, spectra in d
 # %%
 ends = list(dict.fromkeys([options.stream[0], options.stream[-1]]))
 learnt = [(name, samples) for name, samples in training_samples(options, domains) if name in ends]
-steps = make_steps(learnt, epochs=options.epochs, batch_size=options.batch, seed=options.seed)
+steps = make_steps(learnt, options)
 tables = {name: spectra.table.query("split == 'test'") for name, spectra in domains.items()}
 tests = {
     name: Samples.from_array(domains[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())

@@ -124,7 +124,7 @@ tiny = [
     (name, Samples.from_array(np.zeros((len(samples), 1, 1, 1), np.float16), samples.labels, place))
     for place, (name, samples) in enumerate(images)
 ]
-steps = make_steps(tiny, epochs=1, batch_size=options.batch, chunks=options.chunks, seed=options.seed)
+steps = make_steps(tiny, options.model_copy(update={"epochs": 1}))
 
 remembered, offered, rows = Balanced(options.memory), 0, []
 generator = torch.Generator().manual_seed(options.seed)

@@ -22,7 +22,7 @@ from cldf_core.data.layouts.recognition import DetectedLayout
 from cldf_core.options import Options, checked
 from cldf_core.resnet import Network
 from cldf_core.spectrum import InputSpec
-from cldf_core.stream import Samples, Step, make_steps
+from cldf_core.stream import Samples, Step
 
 DOMAINS = ("first", "second", "third", "unseen")
 
@@ -117,20 +117,6 @@ def random_scores(
     ]
     frame = pd.DataFrame(rows, columns=["step", "domain", "split", "image", "group", "label", "score"])
     return frame.assign(logit=0.0)
-
-
-def steps_of(opts: Options, domains: Sequence[tuple[str, Samples]]) -> list[Step]:
-    """The steps of a run with these options."""
-    return make_steps(
-        domains,
-        epochs=opts.epochs,
-        batch_size=opts.batch,
-        chunks=opts.chunks,
-        seed=opts.seed,
-        joint=opts.agent == "joint",
-        drop_last=opts.drop_last,
-        fixed_order=opts.order == "fixed",
-    )
 
 
 def train(agent: Agent, steps: Sequence[Step]) -> list[float]:

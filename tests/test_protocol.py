@@ -11,8 +11,7 @@ from samples import tiny_options
 
 def test_the_protocol_tests_after_the_last_chunk_only_and_reports_losses(small_data, root):
     opts = tiny_options("er", small_data, chunks=2, epochs=3)
-    domains = load_spectra(opts)
-    steps = make_steps(training_samples(opts, domains), epochs=3, batch_size=6, chunks=2)
+    steps = make_steps(training_samples(opts, load_spectra(opts)), opts)
     tests = {"here": steps[0].samples[np.arange(3)]}
     done = list(train_and_test(build_agent(opts), steps, tests, seed=0))
     assert [d.step for d in done] == steps
@@ -24,7 +23,7 @@ def test_the_protocol_tests_after_the_last_chunk_only_and_reports_losses(small_d
 
 
 def test_the_protocol_goes_on_after_what_is_done(small_data, root):
-    opts = tiny_options("sequential", small_data)
+    opts = tiny_options("sequential", small_data, epochs=1, batch=100)
     seen: list[str] = []
 
     class Deaf(Agent):
@@ -32,6 +31,6 @@ def test_the_protocol_goes_on_after_what_is_done(small_data, root):
             seen.append(int(batch.domains[0]))
             return 0.0
 
-    steps = make_steps(training_samples(opts, load_spectra(opts)), epochs=1, batch_size=100)
+    steps = make_steps(training_samples(opts, load_spectra(opts)), opts)
     assert len(list(train_and_test(Deaf(opts), steps, {}, seed=0, after=2))) == 1
     assert seen == [2]

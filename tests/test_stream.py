@@ -6,16 +6,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cldf_core.options import Options
 from cldf_core.stream import Samples, make_steps
 from samples import random_samples
 
 
-def stream(*counts: int, **kwargs):
+def stream(*counts: int, **changes):
     first = np.cumsum([0, *counts])
     domains = [
         (f"domain{d}", random_samples(n, d, shape=(3, 4, 3), first_number=int(first[d]))) for d, n in enumerate(counts)
     ]
-    return make_steps(domains, **{"epochs": 2, "batch_size": 4, **kwargs}), domains
+    return make_steps(domains, Options(**{"epochs": 2, "batch": 4, **changes})), domains
 
 
 def numbers(step, seed: int = 0) -> list[list[int]]:
@@ -24,7 +25,7 @@ def numbers(step, seed: int = 0) -> list[list[int]]:
 
 @given(count=st.integers(1, 40), batch=st.integers(1, 45), epochs=st.integers(1, 3), seed=st.integers(0, 99))
 def test_every_image_once_per_epoch(count, batch, epochs, seed):
-    (step,), _ = stream(count, epochs=epochs, batch_size=batch)
+    (step,), _ = stream(count, epochs=epochs, batch=batch)
     parts = list(step.batches(seed))
     for epoch in range(epochs):
         seen = torch.cat([part.numbers for part in parts if part.epoch == epoch])
@@ -40,12 +41,11 @@ def test_every_image_once_per_epoch(count, batch, epochs, seed):
     batch=st.integers(1, 45),
     epochs=st.integers(1, 3),
     seed=st.integers(0, 99),
-    fixed=st.booleans(),
+    order=st.sampled_from(["shuffled", "fixed"]),
 )
-def test_an_incomplete_batch_is_dropped_from_every_epoch(count, batch, epochs, seed, fixed):
+def test_an_incomplete_batch_is_dropped_from_every_epoch(count, batch, epochs, seed, order):
     whole, full_only = (
-        stream(count, epochs=epochs, batch_size=batch, drop_last=drop, fixed_order=fixed)[0][0]
-        for drop in (False, True)
+        stream(count, epochs=epochs, batch=batch, drop_last=drop, order=order)[0][0] for drop in (False, True)
     )
     # What is kept stays as it was: only the short batches are gone.
     assert numbers(full_only, seed) == [part for part in numbers(whole, seed) if len(part) == batch]
@@ -54,19 +54,19 @@ def test_an_incomplete_batch_is_dropped_from_every_epoch(count, batch, epochs, s
     for part in full_only.batches(seed):
         lost[part.epoch] -= set(part.numbers.tolist())
     assert all(len(epoch) == count % batch for epoch in lost)
-    if fixed:  # always the last ones
+    if order == "fixed":  # always the last ones
         assert all(epoch == {*full_only.samples.numbers[count // batch * batch :].tolist()} for epoch in lost)
 
 
 def test_a_chunk_smaller_than_a_batch_gives_no_batch_when_short_ones_are_dropped():
-    steps, _ = stream(90, chunks=10, batch_size=10, drop_last=True)
+    steps, _ = stream(90, chunks=10, batch=10, drop_last=True)
     assert [(step.updates, numbers(step)) for step in steps] == [(0, [])] * 10
-    steps, _ = stream(91, chunks=10, batch_size=10, drop_last=True)
+    steps, _ = stream(91, chunks=10, batch=10, drop_last=True)
     assert [step.updates for step in steps] == [2] + [0] * 9  # one chunk has ten images, in two epochs
 
 
 def test_a_fixed_order_gives_the_same_batches_in_every_epoch_and_for_every_seed():
-    (step,), _ = stream(11, fixed_order=True, epochs=3)
+    (step,), _ = stream(11, order="fixed", epochs=3)
     epoch = [list(step.samples.numbers[start : start + 4]) for start in (0, 4, 8)]
     assert numbers(step, 1) == numbers(step, 2) == 3 * epoch
     (shuffled,), _ = stream(11, epochs=3)
@@ -77,7 +77,9 @@ def test_a_fixed_order_gives_the_same_batches_in_every_epoch_and_for_every_seed(
 
 def test_chunk_after_chunk_sees_another_version_of_the_images():
     versions = [Samples.from_array(np.full((12, 3, 4, 3), v, np.float16), np.arange(12) % 2, 0, 5) for v in range(3)]
-    plain, shifted = (make_steps([("d", given)], epochs=1, batch_size=4, chunks=5) for given in (versions[0], versions))
+    plain, shifted = (
+        make_steps([("d", given)], Options(epochs=1, batch=4, chunks=5)) for given in (versions[0], versions)
+    )
     for chunk, (before, after) in enumerate(zip(plain, shifted, strict=True)):
         assert after.samples.numbers.tolist() == before.samples.numbers.tolist()  # the same images
         assert after.samples.labels.tolist() == before.samples.labels.tolist()
@@ -89,7 +91,7 @@ def test_joint_steps_unite_each_version():
         planes = (np.full((4, 3, 4, 3), 10 * d + v, np.float16) for v in range(2))
         return [Samples.from_array(plane, [0, 1] * 2, d, 4 * d) for plane in planes]
 
-    steps = make_steps([("a", versions(0)), ("b", versions(1))], epochs=1, batch_size=4, chunks=2, joint=True)
+    steps = make_steps([("a", versions(0)), ("b", versions(1))], Options(epochs=1, batch=4, chunks=2, agent="joint"))
     assert [set(step.samples.read().unique().tolist()) for step in steps[:2]] == [{0.0}, {1.0}]
     assert set(steps[2].samples.read().unique().tolist()) | {0.0, 10.0} == {0.0, 10.0}
     assert set(steps[3].samples.read().unique().tolist()) | {1.0, 11.0} == {1.0, 11.0}
@@ -119,10 +121,10 @@ def test_order_depends_on_seed_domain_and_chunk_only():
     other, _ = stream(12, 12, chunks=2, seed=4)
     assert [numbers(step, 4) for step in other] != first
     # Epochs, domains and chunks are shuffled on their own.
-    (step, *_), _ = stream(30, 30, epochs=2, batch_size=30)
+    (step, *_), _ = stream(30, 30, epochs=2, batch=30)
     first_epoch, second_epoch = numbers(step)
     assert first_epoch != second_epoch
-    (one, two), _ = stream(30, 30, epochs=1, batch_size=30)
+    (one, two), _ = stream(30, 30, epochs=1, batch=30)
     assert [n - 30 for n in numbers(two)[0]] != numbers(one)[0]
 
 
@@ -142,12 +144,12 @@ def test_chunks_share_out_a_domain(counts, chunks, seed):
 def test_chunks_mix_the_classes():
     # Real images come first in a folder: cut without a shuffle, a chunk would hold one class.
     samples = Samples.from_array(np.zeros((40, 3, 4, 3), np.float16), [0] * 20 + [1] * 20)
-    for step in make_steps([("d", samples)], epochs=1, batch_size=4, chunks=4):
+    for step in make_steps([("d", samples)], Options(epochs=1, batch=4, chunks=4)):
         assert 0 < step.samples.labels.sum() < 10
 
 
 def test_joint_steps_are_unions():
-    steps, _ = stream(5, 6, 7, joint=True)
+    steps, _ = stream(5, 6, 7, agent="joint")
     assert [sorted(s.samples.numbers) for s in steps] == [list(range(5)), list(range(11)), list(range(18))]
     assert [s.name for s in steps] == ["domain0", "domain1", "domain2"]
     for batch in steps[2].batches(0):

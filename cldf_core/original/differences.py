@@ -115,7 +115,7 @@ def _text(value: Any) -> str:
 # What each does, in a sentence.
 DIFFERENCES: dict[Difference, str] = {
     # the stream, and what the network reads
-    Difference("sequential", "chunks", "stream.py", "enumerate(np.array_split(order, chunks))"): (
+    Difference("sequential", "chunks", "stream.py", "enumerate(np.array_split(order, o.chunks))"): (
         "A domain is cut into parts that are seen one after another, each for all its epochs: it is learned piece by "
         "piece, and a piece can be forgotten for the next one."
     ),
@@ -126,7 +126,7 @@ DIFFERENCES: dict[Difference, str] = {
     Difference("sequential", "order", "stream.py", "if self.fixed_order else rng.permutation"): (
         "Every epoch goes through the images in the same order, so the same ones always share a batch."
     ),
-    Difference("sequential", "crop", "data/images.py", "top, left = min(ORIGINAL_OFFSET"): (
+    Difference("sequential", "crop", "data/images.py", "min(ORIGINAL_OFFSET, r)"): (
         "Of a larger image a square near its top left corner is kept. On images of exactly the network's size it "
         "changes nothing, and so this notebook reads a little less than the whole image."
     ),

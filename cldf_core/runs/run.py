@@ -176,16 +176,7 @@ def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, p
 
 def _steps(options: Options, domains: dict[str, Spectra]) -> list[Step]:
     try:
-        return make_steps(
-            training_samples(options, domains),
-            epochs=options.epochs,
-            batch_size=options.batch,
-            chunks=options.chunks,
-            seed=options.seed,
-            joint=options.agent == "joint",
-            drop_last=options.drop_last,
-            fixed_order=options.order == "fixed",
-        )
+        return make_steps(training_samples(options, domains), options)
     except ValueError as error:  # more chunks than images
         raise DataError(str(error)) from None
 

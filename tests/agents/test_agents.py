@@ -17,7 +17,7 @@ from cldf_core.agents.lwf import distillation_loss
 from cldf_core.options import Options
 from cldf_core.protocol import score_samples
 from cldf_core.stream import Batch, Samples, Step, make_steps
-from samples import check_resuming, random_samples, same, slow_herding, state_of, steps_of, tiny_options, train
+from samples import check_resuming, random_samples, same, slow_herding, state_of, tiny_options, train
 
 ALL = tuple(AGENTS)
 REPLAY = ("er", "mir")
@@ -32,8 +32,8 @@ def domains(*counts: int, side: int = 32) -> list[tuple[str, Samples]]:
     return [(f"d{d}", random_samples(n, d, shape=shape, first_number=int(firsts[d]))) for d, n in enumerate(counts)]
 
 
-def train_steps(opts: Options, *counts: int) -> list[Step]:
-    return steps_of(opts, domains(*counts, side=opts.size))
+def steps_of(opts: Options, *counts: int) -> list[Step]:
+    return make_steps(domains(*counts, side=opts.size), opts)
 
 
 # --- what holds for every agent ---
@@ -60,7 +60,7 @@ def test_every_agent_trains_and_scores_in_every_mode(agent, changes):
     opts = options(agent, **changes)
     learner = build_agent(opts)
     before = state_of(learner.network)
-    train(learner, train_steps(opts, 13, 12, 1 if opts.chunks == 1 else 4))
+    train(learner, steps_of(opts, 13, 12, 1 if opts.chunks == 1 else 4))
     after = state_of(learner.network)
     assert not same(before["body.conv1.weight"], after["body.conv1.weight"])
     assert not same(before["head.weight"], after["head.weight"])
@@ -80,7 +80,7 @@ def test_a_domain_of_one_class_is_trained_on(agent, label):
     first, second = domains(10, 8)
     one_class = second[1][second[1].labels == label]
     learner = build_agent(opts)
-    steps = make_steps([("one", one_class), first] if label else [first, ("one", one_class)], epochs=2, batch_size=6)
+    steps = make_steps([("one", one_class), first] if label else [first, ("one", one_class)], options("sequential"))
     for step in steps:
         placed = replace(step.samples, domains=np.full(len(step.samples), step.index))  # by the stream's order
         train(learner, [replace(step, samples=placed)])
@@ -91,7 +91,7 @@ def test_a_domain_of_one_class_is_trained_on(agent, label):
 @pytest.mark.parametrize("changes", [{}, {"schedule": "constant", "optimiser": "sgd", "chunks": 2}], ids=str)
 def test_a_restored_agent_goes_on_bit_for_bit(agent, changes):
     opts = options(agent, **{"epochs": 1, **changes})
-    check_resuming(opts, train_steps(opts, 9, 8, 7), random_samples(6, 1, seed=3).read())
+    check_resuming(opts, steps_of(opts, 9, 8, 7), random_samples(6, 1, seed=3).read())
 
 
 @pytest.mark.parametrize("agent", ALL)
@@ -101,7 +101,7 @@ def test_the_same_seed_learns_the_same_and_another_one_does_not(agent):
         torch.manual_seed(noise)
         opts = options(agent, seed=seed)
         learner = build_agent(opts)
-        train(learner, train_steps(opts, 9, 8))
+        train(learner, steps_of(opts, 9, 8))
         results.append(state_of(learner.network))
     assert same(results[0], results[1])
     assert not same(results[0], results[2])
@@ -110,7 +110,7 @@ def test_the_same_seed_learns_the_same_and_another_one_does_not(agent):
 @pytest.mark.parametrize("agent", [a for a in ALL if a != "icarl"])
 def test_the_logit_of_fake_is_the_difference_of_the_outputs_in_evaluation_mode(agent):
     learner = build_agent(options(agent))
-    train(learner, train_steps(learner.options, 9))
+    train(learner, steps_of(learner.options, 9))
     spectra = random_samples(7, 1).read()
     network = copy.deepcopy(learner.network).eval()
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_the_logit_of_fake_is_the_difference_of_the_outputs_in_evaluation_mode(a
 @pytest.mark.parametrize("agent", ["sequential", "icarl"])
 def test_samples_are_scored_alike_in_any_portions(agent, monkeypatch):
     learner = build_agent(options(agent))
-    train(learner, train_steps(learner.options, 9))
+    train(learner, steps_of(learner.options, 9))
     samples = random_samples(11, 1)
     whole = learner.score(samples.read())
     monkeypatch.setattr(Samples.parts, "__defaults__", (4,))
@@ -135,7 +135,7 @@ def test_samples_are_scored_alike_in_any_portions(agent, monkeypatch):
 def test_a_one_cycle_rises_and_falls_within_the_step(updates):
     opts = options("sequential", epochs=1, batch=2, lr=0.004)
     learner = build_agent(opts)
-    step = train_steps(opts, 2 * updates)[0]
+    step = steps_of(opts, 2 * updates)[0]
     lrs = []
     for batch in learner.begin_step(step).batches(0):
         lrs.append(learner.lr)
@@ -155,7 +155,7 @@ def test_a_one_cycle_rises_and_falls_within_the_step(updates):
 def test_a_rate_without_cycles_decays_from_epoch_to_epoch(schedule, lasts, decay):
     opts = options("sequential", schedule=schedule, lr=0.01, lr_decay=decay, epochs=3, chunks=2)
     learner, got, want, done = build_agent(opts), [], [], 0
-    for at, step in enumerate(train_steps(opts, 15, 20)):
+    for at, step in enumerate(steps_of(opts, 15, 20)):
         for batch in learner.begin_step(step).batches(0):
             got.append(learner.lr)
             want.append(0.01 * (1 - decay) ** (batch.epoch + (done if lasts else 0)))
@@ -177,7 +177,7 @@ def test_sequential_training_is_plain_sgd_on_cross_entropy(schedule, lasts):
     opts = options("sequential", schedule=schedule, optimiser="sgd", **sgd)
     learner = build_agent(opts)
     network = copy.deepcopy(learner.network).train()
-    steps, optimiser, want = train_steps(opts, 9, 8), None, []
+    steps, optimiser, want = steps_of(opts, 9, 8), None, []
     losses = train(learner, steps)
     for step in steps:
         if optimiser is None or not lasts:  # one optimiser, its momentum too, through the whole stream
@@ -195,7 +195,7 @@ def test_sequential_training_is_plain_sgd_on_cross_entropy(schedule, lasts):
 def test_separate_forgets_at_each_new_domain_and_only_there():
     opts = options("separate", chunks=2)
     learner = build_agent(opts)
-    steps = train_steps(opts, 8, 8)
+    steps = steps_of(opts, 8, 8)
     first = learner.network
     starts = []
     for step in steps:
@@ -213,7 +213,7 @@ def test_separate_forgets_at_each_new_domain_and_only_there():
 def test_joint_training_sees_all_domains_so_far_with_a_fresh_network():
     opts = options("joint", epochs=1)
     learner = build_agent(opts)
-    steps = train_steps(opts, 5, 6, 7)
+    steps = steps_of(opts, 5, 6, 7)
     assert [len(s.samples) for s in steps] == [5, 11, 18]
     for step in steps:
         learner.begin_step(step)
@@ -251,7 +251,7 @@ def test_icarl_loss_by_its_formula(old):
 def test_icarl_trains_on_new_images_and_exemplars_against_the_frozen_old_network():
     opts = options("icarl", epochs=1, batch=100)
     learner = build_agent(opts)
-    first, second = train_steps(opts, 9, 8)
+    first, second = steps_of(opts, 9, 8)
     train(learner, [first])
     after_first = copy.deepcopy(learner.network).eval()
     kept = set(learner.memory.samples().numbers)
@@ -274,7 +274,7 @@ def test_icarl_head_grows_by_two_a_domain_not_a_chunk():
     opts = options("icarl", chunks=2, epochs=1)
     learner = build_agent(opts)
     outputs = []
-    for step in train_steps(opts, 8, 8, 8):
+    for step in steps_of(opts, 8, 8, 8):
         train(learner, [step])
         outputs.append(learner.network.head.out_features)
     assert outputs == [2, 2, 4, 4, 6, 6]
@@ -285,7 +285,7 @@ def test_icarl_shares_the_memory_out_and_shortens_by_rank(memory, chunks):
     opts = options("icarl", memory=memory, chunks=chunks, epochs=1)
     learner = build_agent(opts)
     earlier: dict[int, list[int]] = {}
-    for step in train_steps(opts, 20, 20, 20):
+    for step in steps_of(opts, 20, 20, 20):
         train(learner, [step])
         if not step.last:
             continue
@@ -313,7 +313,7 @@ def slow_features(network, spectra) -> np.ndarray:
 def test_icarl_chooses_exemplars_by_herding_and_the_nearest_mean_gives_the_verdict():
     opts = options("icarl", memory=12)
     learner = build_agent(opts)
-    steps = train_steps(opts, 20, 20)
+    steps = steps_of(opts, 20, 20)
     train(learner, steps)
     kept = learner.memory.samples()
     means = {}
@@ -356,7 +356,7 @@ def test_distillation_loss_by_its_formula(temperature):
 def test_lwf_adds_the_distillation_loss_with_its_weight(weight, temperature):
     opts = options("lwf", distillation=weight, temperature=temperature)
     learner = build_agent(opts)
-    first, second = train_steps(opts, 9, 8)
+    first, second = steps_of(opts, 9, 8)
     train(learner, [first])
     after_first = copy.deepcopy(learner.network).eval()
     learner.begin_step(second)
@@ -372,7 +372,7 @@ def test_lwf_adds_the_distillation_loss_with_its_weight(weight, temperature):
 def test_the_teacher_does_not_move_during_a_step():
     opts = options("lwf", chunks=2, epochs=3)
     learner = build_agent(opts)
-    steps = train_steps(opts, 9, 8, 9)
+    steps = steps_of(opts, 9, 8, 9)
     train(learner, steps[:1])
     assert learner.teacher is None  # a chunk is no domain
     train(learner, steps[1:2])
@@ -391,7 +391,7 @@ def test_the_teacher_does_not_move_during_a_step():
 
 @pytest.mark.parametrize("agent", ["lwf", "er", "mir"])
 def test_the_first_domain_is_plain_training(agent):
-    losses = [train(build_agent(options(a)), train_steps(options(a), 12)) for a in (agent, "sequential")]
+    losses = [train(build_agent(options(a)), steps_of(options(a), 12)) for a in (agent, "sequential")]
     assert losses[0] == losses[1]
 
 
@@ -405,7 +405,7 @@ def test_the_update_is_that_of_the_formula(agent, passes, monkeypatch):
     sgd: dict[str, Any] = {"optimiser": "sgd", "lr": 0.01, "schedule": "constant"}
     opts = options(agent, replay=3, candidates=6, memory=10, batch=7, replay_passes=passes, **sgd)
     learner = build_agent(opts)
-    first, second = train_steps(opts, 12, 10)
+    first, second = steps_of(opts, 12, 10)
     train(learner, [first])
     learner.begin_step(second)
     learner.start_optimiser(second, again=True)  # no momentum from before
@@ -454,7 +454,7 @@ def test_each_image_is_offered_once_and_only_earlier_domains_are_replayed(agent,
 
     monkeypatch.setattr(learner.memory, "offer", noted_offer)
     monkeypatch.setattr(learner.memory, "take", noted_take)
-    train(learner, train_steps(opts, 10, 11, 12))
+    train(learner, steps_of(opts, 10, 11, 12))
     assert sorted(offered) == list(range(33))
     assert learner.memory.n_seen == 33
     assert replayed
@@ -467,7 +467,7 @@ def test_each_image_is_offered_once_and_only_earlier_domains_are_replayed(agent,
 def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(schedule, passes, moved, monkeypatch):
     opts = options("mir", schedule=schedule, candidates=8, replay=2, memory=10, epochs=2, replay_passes=passes)
     learner = build_agent(opts)
-    first, second = train_steps(opts, 12, 9)
+    first, second = steps_of(opts, 12, 9)
     train(learner, [first])
     learner.begin_step(second)
     used: list[float] = []
@@ -495,7 +495,7 @@ def test_mir_replays_the_most_interfered_candidates(passes):
     sgd: dict[str, Any] = {"schedule": "constant", "optimiser": "sgd", "lr": 0.01, "seed": 1}
     opts = options("mir", candidates=100, replay=2, memory=10, replay_passes=passes, **sgd)
     learner = build_agent(opts)
-    first, second = train_steps(opts, 12, 9)
+    first, second = steps_of(opts, 12, 9)
     train(learner, [first])
     learner.begin_step(second)
     batch = second.samples.batch()
@@ -545,7 +545,7 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
         fit(self, seed)
 
     monkeypatch.setattr(GDumb, "fit", noted)
-    steps = train_steps(opts, 16, 16)
+    steps = steps_of(opts, 16, 16)
     for step in steps:
         before = state_of(learner.network)
         losses = train(learner, [step])
@@ -584,7 +584,7 @@ def test_memory_bytes_are_those_of_half_precision_planes(agent):
     opts = options(agent, memory=10, memory_epochs=1)
     learner = build_agent(opts)
     assert learner.memory_bytes == 0
-    train(learner, train_steps(opts, 40))
+    train(learner, steps_of(opts, 40))
     assert learner.memory_bytes == 10 * 3 * 32 * 17 * 2
     assert build_agent(options("lwf")).memory_bytes == 0
 
@@ -604,7 +604,7 @@ def test_memory_bytes_are_those_of_half_precision_planes(agent):
 def test_the_images_that_an_agent_is_trained_on_are_counted(agent, images):
     opts = options(agent, memory=10, epochs=2, batch=6, replay=3, memory_epochs=4)
     learner = build_agent(opts)
-    steps, counted = train_steps(opts, 16, 12), [0]
+    steps, counted = steps_of(opts, 16, 12), [0]
     for step in steps:
         train(learner, [step])
         learner.score(random_samples(5, 0).read())  # tests do not count

@@ -171,7 +171,7 @@ def test_bookkeeping(agent, monkeypatch):
     options = checked({"agent": agent, "epochs": 2, "threads": 1, "memory_epochs": 8, "memory": 96})
     shares = []
     with thread_count(1), monkeypatch.context() as patched:
-        first, second = make_steps(domains(), epochs=options.epochs, batch_size=options.batch)
+        first, second = make_steps(domains(), options)
         learner = build_agent(options)
         _through(learner, first, options)
         passes = Passes(patched)
@@ -248,7 +248,7 @@ def test_a_step_against_the_originals_way(agent, switches):
     mir = {"replay": 10, "memory": 500, "candidates": 50} if agent == "mir" else {}
     options = checked({"agent": agent, **some, **mir, **switches, "schedule": "constant"})
     learner = build_agent(options)
-    first, second = make_steps(domains(50, 224), epochs=options.epochs, batch_size=options.batch)
+    first, second = make_steps(domains(50, 224), options)
     learner.begin_step(first)
     for start in range(0, 50, 10) if mir else ():
         part = first.samples[np.arange(start, start + 10)]

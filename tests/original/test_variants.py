@@ -23,8 +23,8 @@ from cldf_core.agents.base import Agent
 from cldf_core.options import AGENTS, ORIGINAL, Options, checked
 from cldf_core.resnet import Network, build_network
 from cldf_core.spectrum import mirror
-from cldf_core.stream import Samples, Step
-from samples import SlowReservoir, check_resuming, offer_balanced, random_samples, same, state_of, steps_of, train
+from cldf_core.stream import Samples, Step, make_steps
+from samples import SlowReservoir, check_resuming, offer_balanced, random_samples, same, state_of, train
 
 CONTINUAL = ("icarl", "gdumb", "lwf", "er", "mir")
 BASELINES = ("separate", "sequential")
@@ -57,9 +57,9 @@ def samples_of(count: int, domain: int, first_number: int) -> Samples:
     return Samples.from_array(mirror(half.arrays[0]), half.labels, domain, first_number)
 
 
-def domains(*counts: int) -> list[tuple[str, Samples]]:
+def steps_of(opts: Options, *counts: int) -> list[Step]:
     firsts = np.cumsum([0, *counts])
-    return [(f"d{d}", samples_of(n, d, int(firsts[d]))) for d, n in enumerate(counts)]
+    return make_steps([(f"d{d}", samples_of(n, d, int(firsts[d]))) for d, n in enumerate(counts)], opts)
 
 
 def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
@@ -276,7 +276,7 @@ COUNTS = (27, 27)
 def reference(agent: str) -> Outcome:
     """The outcome of the original's formulas; of each agent computed once."""
     opts = options(agent)
-    return REFERENCES[agent](opts, steps_of(opts, domains(*COUNTS)), torch.Generator().manual_seed(opts.seed))
+    return REFERENCES[agent](opts, steps_of(opts, *COUNTS), torch.Generator().manual_seed(opts.seed))
 
 
 @functools.cache
@@ -284,7 +284,7 @@ def trained(agent: str, **changes: Any) -> Agent:
     """An agent after the whole stream, in float64; of each kind trained once, so not to be changed."""
     with float64():
         learner = build_agent(options(agent, **changes))
-        train(learner, steps_of(learner.options, domains(*COUNTS)))
+        train(learner, steps_of(learner.options, *COUNTS))
     return learner
 
 
@@ -323,7 +323,7 @@ def test_an_original_variants_memory_holds_the_same_images_as_often_and_in_the_s
 
 def test_the_originals_teacher_drifts_as_its_formula_does():
     opts = options("lwf")
-    steps, want = steps_of(opts, domains(*COUNTS)), reference("lwf").teachers
+    steps, want = steps_of(opts, *COUNTS), reference("lwf").teachers
     with float64():
         learner = build_agent(opts)
         for step, teacher in zip(steps, want, strict=True):
@@ -348,7 +348,7 @@ def test_an_original_variants_verdict_is_the_linear_heads(agent):
 @pytest.mark.parametrize("agent", ALL)
 def test_in_float32_the_first_updates_are_those_of_the_formulas(agent):
     opts = options(agent, epochs=1, chunks=1, clip=1.0, memory_epochs=1)
-    steps = steps_of(opts, domains(13))
+    steps = steps_of(opts, 13)
     learner = build_agent(opts)
     before = state_of(learner.network)
     train(learner, steps)
@@ -434,7 +434,7 @@ def test_images_of_dropped_batches_are_lost_to_the_memory():
     # Room for every image: what is missing was never offered.
     for agent, lost in (("gdumb", 2 + 1 + 2 + 1), ("er", None)):
         opts = options(agent, memory=200, memory_epochs=1)
-        learner, steps = build_agent(opts), steps_of(opts, domains(*COUNTS))
+        learner, steps = build_agent(opts), steps_of(opts, *COUNTS)
         train(learner, steps)
         held = set(numbers_of(learner))
         missing = set()
@@ -446,7 +446,7 @@ def test_images_of_dropped_batches_are_lost_to_the_memory():
         assert held == set(range(54)) - missing
         assert lost is None or len(missing) == lost
         kept = build_agent(options(agent, memory=200, memory_epochs=1, drop_last=False))
-        train(kept, steps_of(kept.options, domains(*COUNTS)))
+        train(kept, steps_of(kept.options, *COUNTS))
         assert set(numbers_of(kept)) == set(range(54))
 
 
@@ -456,7 +456,7 @@ def test_fewer_images_than_a_batch_in_each_chunk_mean_no_update_at_all(agent):
     sizes = {"batch": ORIGINAL[agent]["batch"], "chunks": ORIGINAL[agent]["chunks"], "epochs": 1, "memory_epochs": 1}
     for drop_last in (True, False):
         opts = options(agent, **sizes, drop_last=drop_last, memory_batch=10)
-        learner, steps = build_agent(opts), steps_of(opts, domains(90))
+        learner, steps = build_agent(opts), steps_of(opts, 90)
         before = state_of(learner.network)
         assert [len(step.samples) for step in steps] == [9] * 10
         train(learner, steps)
@@ -481,7 +481,7 @@ def test_the_original_reads_channels_in_reverse(agent):
 def test_a_restored_original_variant_goes_on_bit_for_bit(agent):
     opts = options(agent, epochs=2)
     # Where there are chunks, in the middle of a domain and at its end.
-    steps = steps_of(opts, domains(*((27, 27, 27) if agent in BASELINES else COUNTS)))
+    steps = steps_of(opts, *((27, 27, 27) if agent in BASELINES else COUNTS))
     check_resuming(opts, steps, samples_of(9, 1, 0).read())
 
 
