@@ -115,17 +115,18 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
 
 def test_both_processors_build_the_cache(tmp_path):
     code = (
-        "import sys, time\n"
+        "import os, sys, time\n"
         "from pathlib import Path\n"
         "from cldf_core.data.cache import spectra\n"
         "from cldf_core.data.intake.add import register\n"
-        "from cldf_core.data.layouts import read_domains\n"
+        "from cldf_core.data.layouts.read import read_domains\n"
         "from cldf_core.options import checked\n"
         "source, workers = Path(sys.argv[1]), int(sys.argv[2])\n"
+        "os.cpu_count = lambda: workers\n"
         "folder = register(source, f'with{workers}')\n"
         "domain = read_domains(folder, ['first'])[0]\n"
         "start = time.perf_counter()\n"
-        "spectra(domain, checked({'size': 256}), Path(sys.argv[3]), workers=workers)\n"
+        "spectra(domain, checked({'size': 256}), Path(sys.argv[3]))\n"
         "print(time.perf_counter() - start)\n"
     )
     source = _images(tmp_path / "source", COUNTS[-1])

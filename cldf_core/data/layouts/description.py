@@ -1,4 +1,4 @@
-"""The description of a registered data set: dataset.yaml and, beside it, the table of its images.
+"""Reads and writes what describes a registered data set: dataset.yaml and, beside it, the table of its images.
 
 Both are plain text that a person may edit, so they are read strictly, and a mistake is reported with its row.
 """
@@ -20,10 +20,7 @@ from cldf_core.data.layouts.tables import read_text
 
 DESCRIPTION, IMAGES, AUDIT = "dataset.yaml", "images.csv", "audit.json"
 COLUMNS = ("image", "label", "domain", "split", "group")
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "made": ((datetime.date,), "a date such as 2024-05-31"),
-    "seed": ((int, type(None)), "a whole number or null"),
-}
+_KINDS = {"made": (datetime.date, "a date such as 2024-05-31"), "seed": (int | None, "a whole number or null")}
 
 
 @dataclass(frozen=True)
@@ -31,11 +28,8 @@ class Description:
     """The content of dataset.yaml.
 
     Attributes:
-        name: of the data set.
         root: the folder that image paths start from, absolute or from the folder of dataset.yaml.
-        layout: name of the layout that was recognised.
-        found: sentences that describe what was recognised.
-        made: ISO date.
+        layout, found: the layout that was recognised, and sentences on it.
         seed: with which the splits were drawn, or None if the layout had all of them.
         images: file name of the table, which lies beside dataset.yaml.
     """
@@ -55,7 +49,7 @@ def is_described(folder: Path) -> bool:
 
 
 def write_description(folder: Path, description: Description, table: pd.DataFrame) -> None:
-    """Writes both files, dataset.yaml last: if it exists, so does the table."""
+    """Writes both files, dataset.yaml last: where it exists, so does the table."""
     (folder / DESCRIPTION).unlink(missing_ok=True)
     with whole_file(folder / IMAGES) as path:
         table[[*COLUMNS, "video"]].to_csv(path, index=False)
@@ -64,11 +58,7 @@ def write_description(folder: Path, description: Description, table: pd.DataFram
 
 
 def read_description(folder: Path) -> Description:
-    """Reads dataset.yaml of a folder.
-
-    Raises:
-        DataError: it is no YAML, or a key is unknown, missing or has a value that is not allowed.
-    """
+    """Reads dataset.yaml; a DataError says which key is unknown, missing or has a value that is not allowed."""
     path = folder / DESCRIPTION
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -77,66 +67,57 @@ def read_description(folder: Path) -> Description:
     allowed = [f.name for f in fields(Description)]
     if not isinstance(values, dict):
         raise DataError(f"{path} holds a {type(values).__name__}; needed: lines of the form name: value")
-    odd = [key for key in values if key not in allowed] or [key for key in allowed if key not in values]
-    if odd:
+    if odd := [key for key in values if key not in allowed] or [key for key in allowed if key not in values]:
         what = "unknown" if odd[0] in values else "missing"
         raise DataError(f"{path}: the key {odd[0]!r} is {what}; needed: {', '.join(allowed)}")
     if isinstance(values["made"], str):
         with contextlib.suppress(ValueError):  # reported below
             values["made"] = datetime.date.fromisoformat(values["made"])
     for key, value in values.items():
-        kinds, words = _KINDS.get(key, ((str,), "text"))
-        if not isinstance(value, kinds) or isinstance(value, bool) or value == "":
+        kind, words = _KINDS.get(key, (str, "text"))
+        if not isinstance(value, kind) or isinstance(value, bool) or value == "":
             raise DataError(f"{path}: {key} is {value!r}; needed: {words}")
     if values["layout"] == "seed":  # its name in earlier versions
         values["layout"] = "original"
     return Description(**values)
 
 
-def described_domain_names(folder: Path) -> list[str]:
-    """The domains of a registered data set, sorted."""
-    return sorted(set(read_images(folder)["domain"]))
-
-
 def read_described(folder: Path, names: Sequence[str]) -> list[Domain]:
     """Reads domains of a registered data set; a table has the column video if there are videos.
 
     Raises:
-        DataError: one of the two files is faulty, or a domain, the folder of images or an image is missing.
+        DataError: a file is faulty, or a domain, the folder of images or an image is missing.
     """
-    description = read_description(folder)
+    description, table = read_description(folder), read_images(folder)
     path, root = folder / description.images, folder / Path(description.root).expanduser()
-    table = read_images(folder)
-    domains = sorted(set(table["domain"]))
-    for name in names:
-        if name not in domains:
-            raise DataError(f"there is no domain {name!r} in {folder}; allowed: {', '.join(domains)}")
+    tables = {str(name): part for name, part in table.groupby("domain")}
+    if missing := [name for name in names if name not in tables]:
+        raise DataError(f"there is no domain {missing[0]!r} in {folder}; allowed: {', '.join(tables)}")
     if not root.is_dir():
         raise DataError(f"{folder / DESCRIPTION}: root is {description.root!r}; needed: the folder of the images")
     warnings = _audit_notes(folder, path)
-    return [_domain(name, path, root, table[table["domain"] == name], warnings) for name in names]
+    return [_domain(name, path, root, tables[name], warnings) for name in names]
 
 
 def described_files(folder: Path) -> list[Path]:
-    """All files that a result on a registered data set depends on, images included."""
+    """All files that a result on a registered data set depends on, with its images."""
     root = folder / Path(read_description(folder).root).expanduser()
     files = [path for path in (folder / DESCRIPTION, folder / IMAGES, folder / AUDIT) if path.is_file()]
     return files + [root / image for image in read_images(folder)["image"].unique()]
 
 
 def _audit_notes(folder: Path, table: Path) -> list[str]:
-    """The warnings of the audit, and a note if there is none, or if the table has changed since."""
+    """The warnings of the audit, and a note if there is no audit, or if the table has changed since."""
     outdated = f"{folder.name}: not audited as it is now; cldf data audit {folder.name} looks for shortcuts"
     try:
         audit = json.loads((folder / AUDIT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return [outdated]
-    current = audit.get("images") == file_hash(table)
-    return [str(text) for text in audit.get("warnings", [])] + [outdated] * (not current)
+    return [*map(str, audit.get("warnings", [])), *[outdated] * (audit.get("images") != file_hash(table))]
 
 
 def _domain(name: str, path: Path, root: Path, table: pd.DataFrame, warnings: Sequence[str]) -> Domain:
-    for row, image in zip(table.index, table["image"], strict=True):
+    for row, image in table["image"].items():
         if not (root / image).is_file():
             raise DataError(f"{path}, row {row} has the image {image!r}, but there is no such file in {root}")
     labels = set(table["label"])
@@ -153,12 +134,10 @@ def read_images(folder: Path) -> pd.DataFrame:
     Raises:
         DataError: the table is missing, or a column or a row is not as it must be.
     """
-    path = folder / read_description(folder).images
-    if not path.is_file():
+    if not (path := folder / read_description(folder).images).is_file():
         raise DataError(f"there is no {path}; needed: the table that {DESCRIPTION} beside it names")
     table = read_text(path)
-    lacking = [c for c in COLUMNS if c not in table] or [c for c in table.columns if c not in (*COLUMNS, "video")]
-    if lacking:
+    if lacking := [c for c in COLUMNS if c not in table] or [c for c in table.columns if c not in (*COLUMNS, "video")]:
         what = "has an unknown" if lacking[0] in table else "lacks the"
         raise DataError(f"{path} {what} column {lacking[0]!r}; needed: {', '.join(COLUMNS)}; allowed besides: video")
     if table.empty:
@@ -170,14 +149,10 @@ def read_images(folder: Path) -> pd.DataFrame:
     outside = [PurePosixPath(image).is_absolute() or ".." in image.split("/") for image in table["image"]]
     _refuse(path, table, "image", pd.Series(outside, table.index), "needed: a path from the root, without ..")
     _refuse(path, table, "domain", table["domain"].str.contains(r"[/\\]"), "needed: a name without / and \\")
-    repeated = table.duplicated(["domain", "image"])
-    _refuse(path, table, "image", repeated, "needed: each image once in a domain")
-    if "video" not in table:
-        table["video"] = ""
-    return table.assign(label=table["label"].astype(int))
+    _refuse(path, table, "image", table.duplicated(["domain", "image"]), "needed: each image once in a domain")
+    return table.assign(label=table["label"].astype(int), video=table.get("video", ""))
 
 
 def _refuse(path: Path, table: pd.DataFrame, column: str, bad: pd.Series, allowed: str) -> None:
-    if bad.any():
-        row = bad.index[bad][0]
-        raise DataError(f"{path}, row {row} has {column} {table.loc[row, column]!r}; {allowed}")
+    for row, value in table.loc[bad, column].items():
+        raise DataError(f"{path}, row {row} has {column} {value!r}; {allowed}")

@@ -11,7 +11,6 @@ Source: Rössler et al., ICCV 2019; DeepFakeDetection and its actors: Dufour & G
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -25,7 +24,6 @@ COMPRESSIONS = ("raw", "c0", "c23", "c40")
 SOURCES = ("youtube", "actors")
 LISTS, LISTED = "splits", {"train": "train", "val": "validation", "test": "test"}
 _OF_ACTORS = "DeepFakeDetection"
-_MASKS = "masks"
 # 000 and 000_003; for the actors 01__walking and 01_02__walking__ABC123.
 _ORIGINAL = re.compile(r"\d+(__\w+)?")
 _FAKE = re.compile(r"(\d+)_(\d+)(?:(__.+)__\w+)?")
@@ -42,46 +40,37 @@ class _File(NamedTuple):
 
 def is_inside(path: PurePosixPath) -> bool:
     """Whether a file lies in the sequences, and is no mask."""
-    return not set(path.parts[:-1]).isdisjoint(TOPS) and _MASKS not in path.parts[:-1]
+    return not set(path.parts[:-1]).isdisjoint(TOPS) and "masks" not in path.parts[:-1]
 
 
 def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple[pd.DataFrame, list[str]]:
-    """Reads the table of files: one row per file and domain, and sentences on what is unusual.
-
-    Args:
-        folder: that the paths start from.
-        files: frames or videos.
-        videos: whether they are videos.
+    """Lists files below a folder, frames or videos: one row per file and domain, and sentences on what is unusual.
 
     Raises:
         DataError: a file lies in a wrong place, or a method has no originals.
     """
     parsed = [_parsed(folder, path, videos) for path in files if is_inside(path)]
-    originals = [f for f in parsed if f.top == TOPS[0]]
-    fakes = [f for f in parsed if f.top == TOPS[1]]
-    for kind, top in ((originals, TOPS[0]), (fakes, TOPS[1])):
-        if not kind:
-            what = "videos" if videos else "frames"
-            raise DataError(f"{folder} has no {what} in {top}; needed: {' and '.join(TOPS)}")
+    originals, fakes = ([f for f in parsed if f.top == top] for top in TOPS)
+    if not originals or not fakes:
+        what = "videos" if videos else "frames"
+        raise DataError(f"{folder} has no {what} in {TOPS[bool(originals)]}; needed: {' and '.join(TOPS)}")
     methods = sorted({(f.source, f.compression) for f in fakes})
     several = len({compression for _, compression in methods}) > 1
-    counts = Counter((f.source, f.compression) for f in originals)
+    available = {(f.source, f.compression) for f in originals}
     group_of, split_of = _groups(parsed), _listed_splits(folder)
-    rows: list[tuple[str, int, str, str, str, str]] = []
-    used, notes = [], []
+    rows, used, notes = [], [], []
     for method, compression in methods:
         order = SOURCES[::-1] if method == _OF_ACTORS else SOURCES
-        source = next((s for s in order if counts[s, compression]), None)
+        source = next((s for s in order if (s, compression) in available), None)
         if source is None:
-            raise DataError(
-                f"{folder} has no originals for {method} at {compression}; needed: {TOPS[0]}/{order[0]}/{compression}"
-            )
+            lacking = f"{folder} has no originals for {method} at {compression}"
+            raise DataError(f"{lacking}; needed: {TOPS[0]}/{order[0]}/{compression}")
         if source != order[0]:
             notes.append(f"{method} has the originals of {source}, as there are none of {order[0]}.")
         domain = f"{method}-{compression}" if several else method
-        real = [f for f in originals if (f.source, f.compression) == (source, compression)]
-        fake = [f for f in fakes if (f.source, f.compression) == (method, compression)]
-        for f in (*real, *fake):
+        chosen = [f for f in originals if (f.source, f.compression) == (source, compression)]
+        chosen += [f for f in fakes if (f.source, f.compression) == (method, compression)]
+        for f in chosen:
             # The lists do not contain the actors' videos.
             numbers = re.findall(r"\d+", f.video)[:2] if split_of and method != _OF_ACTORS else []
             splits = {split_of.get(number, "") for number in numbers} or {""}
@@ -89,25 +78,21 @@ def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple
                 raise DataError(f"{folder / f.path} is in no list, or in several, of {folder / LISTS}; needed: one")
             split = splits.pop()
             rows.append((f.path, int(f.top == TOPS[1]), domain, split, group_of[f.video], f.video))
-        used += [*real, *fake]
-    kinds = sorted({f.kind for f in used})
-    if len(kinds) > 1:
-        raise DataError(
-            f"{folder} holds sequences of several kinds, {', '.join(k or 'no folder' for k in kinds)}; needed: one "
-            "kind, so that real and fake images are cut alike"
-        )
+        used += chosen
+    if len(kinds := sorted({f.kind for f in used})) > 1:
+        mixed = f"{folder} holds sequences of several kinds, {', '.join(k or 'no folder' for k in kinds)}"
+        raise DataError(f"{mixed}; needed: one kind, so that real and fake images are cut alike")
     return pd.DataFrame(rows, columns=["image", "label", "domain", "split", "group", "video"]), notes
 
 
 def _listed_splits(folder: Path) -> dict[str, str]:
-    """Reads the split of each original's number from the lists of the data set; empty if there are none."""
+    """The split of each original's number, from the lists of the data set; empty if there are no lists."""
     split_of: dict[str, str] = {}
     files = {split: folder / LISTS / f"{name}.json" for name, split in LISTED.items()}
     present = [path for path in files.values() if path.is_file()]
     if present and len(present) < len(files):
-        raise DataError(
-            f"{folder / LISTS} holds {present[0].name} but not all of {', '.join(LISTED)}.json; needed: all"
-        )
+        listed = ", ".join(LISTED)
+        raise DataError(f"{folder / LISTS} holds {present[0].name} but not all of {listed}.json; needed: all")
     for split, path in files.items() if present else ():
         try:
             pairs = json.loads(path.read_text(encoding="utf-8"))
@@ -125,9 +110,8 @@ def _parsed(folder: Path, path: PurePosixPath, videos: bool) -> _File:
     if at > 1:
         raise DataError(f"{folder / path} lies too deep; needed: {' and '.join(TOPS)} in the folder that is named")
     if len(inside) < 2 or inside[1] not in COMPRESSIONS:
-        raise DataError(
-            f"{folder / path} is not below {top}/<name>/<compression>; allowed compressions: {', '.join(COMPRESSIONS)}"
-        )
+        wrong = f"{folder / path} is not below {top}/<name>/<compression>"
+        raise DataError(f"{wrong}; allowed compressions: {', '.join(COMPRESSIONS)}")
     video, kind = (path.stem, inside[2:]) if videos else (inside[-1], inside[2:-1])
     if not (_ORIGINAL if top == TOPS[0] else _FAKE).fullmatch(video):
         needed = "000 or 01__scene" if top == TOPS[0] else "000_003 or 01_02__scene__code"
@@ -137,7 +121,7 @@ def _parsed(folder: Path, path: PurePosixPath, videos: bool) -> _File:
 
 def _groups(files: Sequence[_File]) -> dict[str, str]:
     """The group of each video: all videos that fakes tie together, named after the first original."""
-    originals_of: dict[str, list[str]] = {}
+    originals_of = {}
     for video in {f.video for f in files}:
         match = _FAKE.fullmatch(video)
         originals_of[video] = [f"{number}{match[3] or ''}" for number in match.groups()[:2]] if match else [video]

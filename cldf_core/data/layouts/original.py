@@ -1,4 +1,12 @@
-"""The original's layout: real/<domain>/trainA/… and fake/<domain>/testA/…, with an optional splits.csv."""
+"""Reads data sets in the original's layout.
+
+    <folder>/real/<domain>/trainA/…  testA/…      real images (also trainB, testB)
+    <folder>/fake/<domain>/trainA/…  testA/…      fake ones
+    <folder>/splits.csv                           optional: file, split, group
+
+Folders whose names begin with train, val or test hold the training, validation and test images, unless splits.csv
+gives the split file by file.
+"""
 
 from pathlib import Path
 
@@ -29,13 +37,7 @@ def original_domains(folder: Path) -> list[str]:
 
 
 def read_original_domain(folder: Path, name: str, domains: list[str], splits: pd.DataFrame | None) -> Domain:
-    """Reads one domain of a data set in the original's layout.
-
-    Args:
-        folder: of the data set.
-        name: of the domain.
-        domains: all domains of the data set.
-        splits: from `read_splits`.
+    """Reads one of the domains of a folder in the original's layout; splits are those of `read_splits`.
 
     Raises:
         DataError: the domain or its images are missing, or an image has no split.
@@ -46,8 +48,7 @@ def read_original_domain(folder: Path, name: str, domains: list[str], splits: pd
     for label, kind in enumerate(CLASSES):
         base = folder / kind / name
         # A set, as rglob may list one file under two spellings on file systems that ignore case.
-        files = {p for p in base.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES}
-        for path in sorted(files):
+        for path in sorted({p for p in base.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES}):
             part = path.relative_to(base).parts[0].lower()
             split = next((s for start, s in _SPLIT_OF.items() if part.startswith(start)), None)
             if split is None:
@@ -57,11 +58,9 @@ def read_original_domain(folder: Path, name: str, domains: list[str], splits: pd
     if table.empty:
         raise DataError(f"domain {name!r} in {folder} holds no images; looked for: {', '.join(SUFFIXES)}")
     if splits is not None:
-        at = splits.index.get_indexer(table["image"])
-        missing = table.loc[at < 0, "image"]
-        if len(missing):
-            raise DataError(f"{folder / SPLITS_FILE} does not mention {missing.iloc[0]} (and {len(missing) - 1} more)")
-        table[["split", "group"]] = splits[["split", "group"]].to_numpy()[at]
+        if missing := [image for image in table["image"] if image not in splits.index]:
+            raise DataError(f"{folder / SPLITS_FILE} does not mention {missing[0]} (and {len(missing) - 1} more)")
+        table[["split", "group"]] = splits.loc[table["image"], ["split", "group"]].to_numpy()
     return Domain(name, folder, table)
 
 
@@ -75,10 +74,8 @@ def read_splits(folder: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    lacking = [c for c in ("file", "split", "group") if c not in table]
-    if lacking:
+    if lacking := [c for c in ("file", "split", "group") if c not in table]:
         raise DataError(f"{path} lacks the column {lacking[0]!r}; needed: file, split, group")
-    repeated = table.loc[table["file"].duplicated(), "file"]
-    if len(repeated):
-        raise DataError(f"{path} mentions {repeated.iloc[0]} twice; needed: each file once")
+    if repeated := table.loc[table["file"].duplicated(), "file"].tolist():
+        raise DataError(f"{path} mentions {repeated[0]} twice; needed: each file once")
     return table.set_index("file")

@@ -1,11 +1,6 @@
 """Finds and reads data sets: the embedded benchmark, registered data sets, and folders in the original's layout.
 
-    <folder>/real/<domain>/trainA/…  testA/…      real images (also trainB, testB)
-    <folder>/fake/<domain>/trainA/…  testA/…      fake ones
-    <folder>/splits.csv                           optional: file, split, group
-
-Folders whose names begin with train, val or test hold the training, validation and test images, unless splits.csv
-gives the split file by file. Images in another layout are registered first (`cldf_core.data.intake.add`).
+Images in another layout are registered first (`cldf_core.data.intake.add`).
 """
 
 from collections.abc import Sequence
@@ -14,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from cldf_core.data.domains import DataError, Domain
-from cldf_core.data.layouts.description import described_domain_names, is_described, read_described
+from cldf_core.data.layouts.description import is_described, read_described, read_images
 from cldf_core.data.layouts.original import is_original_layout, original_domains, read_original_domain, read_splits
 from cldf_core.data.layouts.recognition import detect
 from cldf_core.data.runtime import project_root
@@ -38,8 +33,7 @@ def data_folder(data: str) -> Path:
         if not is_built(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_name(f".{data}.lock")):  # two notebooks may ask at once
-                crops = EMBEDDED[data]
-                build(folder, train=crops["train"], validation=crops["validation"], test=crops["test"])
+                build(folder, **EMBEDDED[data])
         return folder
     if data in registered():
         return (project_root() / "data" / data).resolve()
@@ -50,45 +44,37 @@ def data_folder(data: str) -> Path:
             return folder.resolve()
     if path.is_file():
         raise DataError(f"data is {data!r}, a file; register it first: cldf data add {data}")
-    names = ", ".join([*EMBEDDED, *registered()])
-    raise DataError(
-        f"data is {data!r}: there is no such folder; allowed: {names}, or a folder with "
-        "real/<domain>/ and fake/<domain>/ in it"
-    )
+    allowed = f"{', '.join([*EMBEDDED, *registered()])}, or a folder with real/<domain>/ and fake/<domain>/ in it"
+    raise DataError(f"data is {data!r}: there is no such folder; allowed: {allowed}")
 
 
 def _refuse_other_layouts(folder: Path, data: str) -> None:
     if is_described(folder) or is_original_layout(folder):
         return
     try:
-        found = detect(folder)
+        layout = detect(folder).layout
     except DataError:  # no layout at all: the error on reading its domains says what is needed
         return
-    raise DataError(
-        f"data is {data!r}, a folder in the layout {found.layout}, not the original's; register it first: "
-        f"cldf data add {data}"
-    )
+    where = f"data is {data!r}, a folder in the layout {layout}, not the original's"
+    raise DataError(f"{where}; register it first: cldf data add {data}")
 
 
 def domain_names(folder: Path) -> list[str]:
     """The domains of a data set that is registered or in the original's layout, sorted."""
-    return described_domain_names(folder) if is_described(folder) else original_domains(folder)
+    return sorted(set(read_images(folder)["domain"])) if is_described(folder) else original_domains(folder)
 
 
 def read_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
     """Reads domains of a data set that is registered or in the original's layout.
 
     Raises:
-        DataError: a domain, its training or its test images are missing, or a registered data set's files
-            are faulty; the message names the folder.
+        DataError: a domain or its images are missing, or a file that describes them is faulty.
     """
     if is_described(folder):
         return read_described(folder, names)
     domains = original_domains(folder)
     if not domains:
-        raise DataError(
-            f"{folder} holds no domain; needed: folders real/<domain>/ and fake/<domain>/, each with "
-            "trainA/ and testA/ inside"
-        )
+        needed = "folders real/<domain>/ and fake/<domain>/, each with trainA/ and testA/ inside"
+        raise DataError(f"{folder} holds no domain; needed: {needed}")
     splits = read_splits(folder)
     return [read_original_domain(folder, name, domains, splits) for name in names]

@@ -1,8 +1,4 @@
-"""Recognises how a folder of real and fake images is laid out, and describes it in a sentence.
-
-`detect` knows the original's layout, class folders (0_real and 1_fake, nature and ai, real and fake),
-FaceForensics++ and tables. A folder that fits none of them, or two, is refused.
-"""
+"""Recognises how real and fake images are laid out, in words and as a table; what fits no layout or two is refused."""
 
 import os
 import re
@@ -15,15 +11,8 @@ import pandas as pd
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.images import SUFFIXES
-from cldf_core.data.layouts import faceforensics, tables
-from cldf_core.data.layouts.original import (
-    CLASSES,
-    SPLIT_NAMES,
-    is_original_layout,
-    original_domains,
-    read_original_domain,
-    read_splits,
-)
+from cldf_core.data.layouts import faceforensics, original, tables
+from cldf_core.data.layouts.original import CLASSES, SPLIT_NAMES, SPLITS_FILE, is_original_layout
 
 COLUMNS = ("image", "label", "domain", "split", "group", "video")
 VIDEO_SUFFIXES = (".mp4", ".avi")
@@ -76,11 +65,7 @@ class Tree(NamedTuple):
 
 
 def walk(folder: Path) -> Tree:
-    """Lists all folders and files below a folder.
-
-    Raises:
-        DataError: a folder cannot be read, or a name cannot be written to a table.
-    """
+    """Lists all folders and files below a folder; refuses what cannot be read or has a name that no table holds."""
     tree = Tree([], [], [], [])
     for path, is_folder in _entries(folder, (folder.resolve(),)):
         relative = PurePosixPath(path.relative_to(folder).as_posix())
@@ -107,20 +92,15 @@ def _entries(folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, bool
         if entry.name.startswith(".") or entry.name.lower() in _HIDDEN:
             continue
         path = Path(entry.path)
-        if not is_folder:
-            yield path, False
-        elif (
-            not entry.is_symlink() or path.resolve() not in above
-        ):  # a link to a folder above would lead round in circles
-            yield path, True
+        if is_folder and entry.is_symlink() and path.resolve() in above:  # it would lead round in circles
+            continue
+        yield path, is_folder
+        if is_folder:
             yield from _entries(path, (*above, path.resolve()))
 
 
 def detect(folder: Path) -> DetectedLayout:
-    """Recognises the layout of a folder or of a table, and lists all its images.
-
-    Args:
-        folder: the folder of the images, or a CSV or parquet table that lists them.
+    """Recognises the layout of a folder of images, or of a CSV or parquet table that lists them; lists all images.
 
     Raises:
         DataError: no layout is recognised, or several are, or the recognised one is broken.
@@ -159,21 +139,17 @@ def _layout(folder: Path, tree: Tree) -> str:
     if names.keys() & set(faceforensics.TOPS):
         complete.append("faceforensics")
     if len(complete) > 1:
-        raise DataError(
-            f"{folder} is in several layouts at once, {' and '.join(complete)}; needed: one of them, so name the "
-            "folder of one"
-        )
+        several = f"{folder} is in several layouts at once, {' and '.join(complete)}"
+        raise DataError(f"{several}; needed: one of them, so name the folder of one")
     if complete:
         return complete[0]
     if len(_tables(folder, tree)) == 1 and not is_original_layout(folder):
         return "table"
     for kinds in CLASS_FOLDERS.values():
         for here, missing in (kinds, kinds[::-1]):
-            lonely = [names[name] for name in here if name in names]
-            if lonely:
-                raise DataError(
-                    f"{folder / lonely[0]} has no counterpart; needed: a folder {missing[0]} somewhere in {folder}"
-                )
+            if lonely := [names[name] for name in here if name in names]:
+                needed = f"a folder {missing[0]} somewhere in {folder}"
+                raise DataError(f"{folder / lonely[0]} has no counterpart; needed: {needed}")
     raise DataError(
         f"{folder} is in no layout that is recognised; allowed: the original's (real/<domain>/trainA and so on, fake/ "
         "beside real/), folders 0_real and 1_fake, nature and ai, or real and fake, FaceForensics++'s "
@@ -183,12 +159,7 @@ def _layout(folder: Path, tree: Tree) -> str:
 
 def _outermost(tree: Tree, complete: list[str]) -> list[str]:
     """The layouts of the outermost class folders, if class folders lie in each other; all if these disagree."""
-    class_of = {
-        name: (layout, label)
-        for layout in complete
-        for label, kind in enumerate(CLASS_FOLDERS[layout])
-        for name in kind
-    }
+    class_of = {name: (layout, label) for layout in complete for name, label in _labels(layout).items()}
     outer = set()
     for place in tree.folders:
         found = [class_of[name.casefold()] for name in place.parts if name.casefold() in class_of]
@@ -198,32 +169,37 @@ def _outermost(tree: Tree, complete: list[str]) -> list[str]:
     return [layout for layout in complete if layout in outer]
 
 
+def _labels(layout: str) -> dict[str, int]:
+    """The label of each name of a class folder."""
+    return {name: label for label, names in enumerate(CLASS_FOLDERS[layout]) for name in names}
+
+
 def _tables(folder: Path, tree: Tree) -> list[Path]:
     return [folder / p for p in tree.others if len(p.parts) == 1 and p.suffix.lower() in tables.SUFFIXES]
 
 
 def _read_original(folder: Path) -> pd.DataFrame:
-    every, splits = original_domains(folder), read_splits(folder)
+    every, splits = original.original_domains(folder), original.read_splits(folder)
     names = [n for n in every if not n.startswith(".") and n.lower() not in _HIDDEN]
-    domains = [read_original_domain(folder, name, every, splits).table.assign(domain=name) for name in names]
+    domains = [original.read_original_domain(folder, n, every, splits).table.assign(domain=n) for n in names]
     table = pd.concat(domains, ignore_index=True).assign(video="")
-    return table[[not any(part.startswith(".") for part in image.split("/")) for image in table["image"]]]
+    return table[~table["image"].str.contains(r"(?:^|/)\.")]
 
 
 def _read_classes(folder: Path, tree: Tree, layout: str) -> tuple[pd.DataFrame, list[str]]:
-    label_of = {name: label for label, names in enumerate(CLASS_FOLDERS[layout]) for name in names}
-    rows, filled = [], set()
+    label_of, rows, filled = _labels(layout), [], set()
     for image in tree.images:
         parts = image.parts[:-1]
         names = [p.casefold() for p in parts]
-        at = next((k for k, name in enumerate(names) if name in label_of), None)
-        if at is None:
+        places = [k for k, name in enumerate(names) if name in label_of]
+        if not places:
             continue
-        if len({label_of[name] for name in names if name in label_of}) > 1:
+        if len({label_of[names[k]] for k in places}) > 1:
             raise DataError(f"{folder / image} is in a folder of real and in one of fake images; needed: one of them")
         splits = {SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES}
         if len(splits) > 1:
             raise DataError(f"{folder / image} is in folders of several splits; needed: one of train, val, test")
+        at = places[0]
         filled.add(PurePosixPath(*parts[: at + 1]))
         domain = next((p for p in parts[:at] if p.casefold() not in SPLIT_NAMES), folder.name or "data")
         below = [p for p in parts[at + 1 :] if p.casefold() not in SPLIT_NAMES]
@@ -235,8 +211,7 @@ def _read_classes(folder: Path, tree: Tree, layout: str) -> tuple[pd.DataFrame, 
         is_class = [name.casefold() in label_of for name in inner.parts]
         if is_class[-1] and sum(is_class) == 1 and inner not in filled:
             raise DataError(f"{folder / inner} holds no image; looked for: {', '.join(SUFFIXES)}")
-    table = pd.DataFrame(rows, columns=[*COLUMNS, "below"])
-    return _with_whole_folders(table)
+    return _with_whole_folders(pd.DataFrame(rows, columns=[*COLUMNS, "below"]))
 
 
 def _with_whole_folders(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -248,10 +223,8 @@ def _with_whole_folders(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if whole.any():
         notes.append("Images of one folder below a class folder stay together, as frames of a video do.")
     if (inside & ~whole & (folders > 1)).any():
-        notes.append(
-            f"Some class folders hold fewer than {_MANY_FOLDERS} folders, whose images count as single ones; if "
-            "they are frames of a video, edit the column group."
-        )
+        few = f"Some class folders hold fewer than {_MANY_FOLDERS} folders, whose images count as single ones"
+        notes.append(f"{few}; if they are frames of a video, edit the column group.")
     return table.assign(group=table["group"].mask(whole, table["below"])).drop(columns="below"), notes
 
 
@@ -259,24 +232,18 @@ def _ignored(folder: Path, tree: Tree, layout: str, table: pd.DataFrame) -> list
     """Sentences on files that are not in the table; images of another layout are refused."""
     taken = set(table["image"])
     images, videos = ([p for p in paths if str(p) not in taken] for paths in (tree.images, tree.videos))
-    class_folders = {name for kinds in CLASS_FOLDERS.values() for kind in kinds for name in kind}
+    class_folders = {name for kind in CLASS_FOLDERS for name in _labels(kind)}
     for image in images if layout in (ORIGINAL, *CLASS_FOLDERS) else []:
         if class_folders & {part.casefold() for part in image.parts[:-1]}:
-            raise DataError(
-                f"{folder / image} is not in the layout {layout} of the other images; needed: one layout, so name "
-                "the folder of one"
-            )
-    notes = []
-    for paths, what in ((images, "image"), (videos, "video")):
-        if paths:
-            count = f"1 {what} was" if len(paths) == 1 else f"{len(paths)} {what}s were"
-            notes.append(f"{count} ignored, the first is {paths[0]}.")
-    used = {"splits.csv"} if layout == ORIGINAL else {p.name for p in _tables(folder, tree) if layout == "table"}
+            other = f"{folder / image} is not in the layout {layout} of the other images"
+            raise DataError(f"{other}; needed: one layout, so name the folder of one")
+    used = {SPLITS_FILE} if layout == ORIGINAL else {p.name for p in _tables(folder, tree) if layout == "table"}
     others = [p for p in tree.others if str(p) not in used]
-    if others:
-        what = "1 other file was" if len(others) == 1 else f"{len(others)} other files were"
-        notes.append(f"{what} ignored, the first is {others[0]}.")
-    return notes
+    return [
+        f"{f'1 {what} was' if len(paths) == 1 else f'{len(paths)} {what}s were'} ignored, the first is {paths[0]}."
+        for paths, what in ((images, "image"), (videos, "video"), (others, "other file"))
+        if paths
+    ]
 
 
 def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) -> DetectedLayout:
@@ -284,8 +251,8 @@ def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) ->
     if table.empty:
         raise DataError(f"{root} holds no image in its layout, {layout}; looked for: {', '.join(SUFFIXES)}")
     table = table[list(COLUMNS)].sort_values(["domain", "label", "image"], kind="stable", ignore_index=True)
-    moved, single, without = [], [], []
-    for name in sorted(set(table["domain"])):
+    names, moved, single, without = sorted(set(table["domain"])), [], [], []
+    for name in names:
         if "\\" in name:
             raise DataError(f"{root} has a domain {name!r}; needed: a folder's name without \\")
         domain = table[table["domain"] == name]
@@ -300,13 +267,11 @@ def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) ->
             single.append(f"{name} (only {CLASSES[domain['label'].iloc[0]]})")
         if splits == {""}:
             without.append(name)
-    names = sorted(set(table["domain"]))
     files = table.drop_duplicates("image")
     kind, fakes = ("videos" if layout == VIDEOS else "images"), int(files["label"].sum())
-    sentences = [
-        f"Recognised {layout}: {_IN_WORDS[layout]}. {len(files)} {kind}, {len(files) - fakes} real and {fakes} fake, "
-        f"in {len(names)} domain{'s' * (len(names) > 1)}: {_listed(names)}."
-    ]
+    counts = f"{len(files)} {kind}, {len(files) - fakes} real and {fakes} fake"
+    domains = f"{len(names)} domain{'s' * (len(names) > 1)}: {_listed(names)}"
+    sentences = [f"Recognised {layout}: {_IN_WORDS[layout]}. {counts}, in {domains}."]
     if without:
         sentences.append("There is no split." if without == names else f"There is no split in {_listed(without)}.")
     if moved:
@@ -316,5 +281,5 @@ def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) ->
     return DetectedLayout(layout, " ".join(sentences + notes), table, root)
 
 
-def _listed(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

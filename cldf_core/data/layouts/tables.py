@@ -1,6 +1,6 @@
 """Reads tables that list images: CSV or parquet, with the columns path (or image or file) and label.
 
-Optional columns: split, domain, video, group. Paths start from the table's folder.
+The columns split, domain, video and group are optional. Paths start from the table's folder.
 """
 
 import csv
@@ -36,8 +36,7 @@ def read_text(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} is empty; needed: a first line with the columns' names")
     if len(columns) == 1 and (sign := next((s for s in ";\t|" if s in columns[0]), None)):
         raise DataError(f"{path} separates its columns by {sign!r}; needed: commas, and points in decimal numbers")
-    repeated = [name for k, name in enumerate(columns) if name in columns[:k]]
-    if repeated:
+    if repeated := [name for k, name in enumerate(columns) if name in columns[:k]]:
         raise DataError(f"{path} has the column {repeated[0]!r} twice; needed: each once")
     for number, row in rows.items():
         if len(row) != len(columns):
@@ -59,9 +58,7 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[int, list[str]]]:
 
 
 def _text(value: Any) -> str:
-    if pd.isna(value):
-        return ""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return "" if pd.isna(value) else str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -75,13 +72,10 @@ def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
     listed = read_text(path)
     names = [name for name in _PATHS if name in listed]
     if len(names) != 1 or "label" not in listed:
-        raise DataError(
-            f"{path} has the columns {', '.join(listed.columns)}; needed: one of {', '.join(_PATHS)}, and label; "
-            f"allowed besides: {', '.join(_OPTIONAL)}"
-        )
+        needed = f"needed: one of {', '.join(_PATHS)}, and label; allowed besides: {', '.join(_OPTIONAL)}"
+        raise DataError(f"{path} has the columns {', '.join(listed.columns)}; {needed}")
     root, rows = path.parent, []
-    label_of: dict[str, int] = {}
-    seen: set[tuple[str, str]] = set()
+    label_of, seen = dict[str, int](), set[tuple[str, str]]()
     for number, row in zip(listed.index, listed.to_dict("records"), strict=True):
         where = f"{path}, row {number}"
         image = _image(where, root, row[names[0]])
@@ -102,10 +96,8 @@ def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
         video = row.get("video", "").strip()
         group = row.get("group", "").strip() or video or image.rpartition(".")[0]
         rows.append((image, label, domain, SPLIT_NAMES.get(split, ""), group, video))
-    notes = []
     ignored = [name for name in listed.columns if name not in (names[0], "label", *_OPTIONAL)]
-    if ignored:
-        notes.append(f"Columns ignored: {', '.join(ignored)}.")
+    notes = [f"Columns ignored: {', '.join(ignored)}."] if ignored else []
     return pd.DataFrame(rows, columns=["image", "label", "domain", "split", "group", "video"]), notes
 
 
@@ -116,11 +108,10 @@ def _image(where: str, root: Path, text: str) -> str:
     path = Path(os.path.normpath(root / text))
     if "\\" in text and not path.is_file():  # written on Windows
         path = Path(os.path.normpath(root / text.replace("\\", "/")))
-    base = next((folder for folder in (root, root.resolve()) if path.is_relative_to(folder)), None)
-    if base is None:
+    if not (bases := [folder for folder in (root, root.resolve()) if path.is_relative_to(folder)]):
         raise DataError(f"{where} has {text!r}, outside {root}; allowed: files in the table's folder")
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise DataError(f"{where} has {text!r}, which is no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
     if not path.is_file():
         raise DataError(f"{where} has {text!r}, but there is no such file in {root}")
-    return path.relative_to(base).as_posix()
+    return path.relative_to(bases[0]).as_posix()

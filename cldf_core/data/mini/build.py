@@ -4,6 +4,7 @@ import os
 import shutil
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from cldf_core.data.mini.crops import (
 from cldf_core.data.runtime import thread_count
 
 # Real crops of each domain and split; the fakes are as many. None takes all crops that there are.
-EMBEDDED: dict[str, dict[str, int | None]] = {
+EMBEDDED: dict[str, dict[str, Any]] = {
     "mini": {"train": 250, "validation": 100, "test": 250},
     "mini-smoke": {"train": 24, "validation": 12, "test": 24},
 }
