@@ -5,9 +5,8 @@ import json
 import os
 import shutil
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from filelock import FileLock
 
@@ -19,8 +18,7 @@ MARKER = ".archive.json"  # a file in the folder that tells which archive it was
 SPARE = 1 << 30  # bytes of the disk that stay free
 
 
-@dataclass(frozen=True)
-class Extracted:
+class Extracted(NamedTuple):
     """The folder of an unpacked archive, the number of files in it, and the members that were left out."""
 
     folder: Path

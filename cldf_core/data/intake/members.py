@@ -16,10 +16,9 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from cldf_core.data.images import SUFFIXES
 
@@ -39,8 +38,7 @@ class Refusal(Exception):
     """The part of a refusal's sentence that follows the archive's name."""
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A file or folder in an archive."""
 
     name: str

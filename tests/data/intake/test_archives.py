@@ -21,7 +21,6 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -531,7 +530,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, count: int, problem: BaseExceptio
     def write(path: Path, member: members.Member) -> None:
         written.append(path.name)
         if len(written) > count:
-            member = replace(member, data=halves(member))
+            member = member._replace(data=halves(member))
         writing(path, member)
 
     monkeypatch.setattr(archives, "_write", write)
