@@ -43,10 +43,7 @@ def add(
     """Registers a folder, a table, or an archive, which is unpacked into the project.
 
     An archive must have the hash `sha256`; the other arguments are those of `register`. A DataError that refuses the
-    source leaves nothing behind.
-
-    Returns:
-        The data set's folder, and what `extract` returns if the source is an archive.
+    source leaves nothing behind. Returns the data set's folder, and the result of `extract` if it was an archive.
     """
     if not source.exists():
         raise DataError(f"there is no {source}; needed: a folder of images, an archive, or a CSV or parquet table")

@@ -48,11 +48,9 @@ def tables(joined: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def format_baseline(joined: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     """Measures how well `boosted_trees` do that see FACTS of the files and nothing of the pictures.
 
-    The size of a lossless file depends on the picture, so they are also measured without the bytes per pixel.
-
-    Returns:
-        {"overall": result, "domains": {name: result}}; a result has "all facts" and "without file size", each of which
-        is what `boosted_trees` returns.
+    The size of a lossless file depends on the picture, so they are also measured without the bytes per pixel. Returns
+    {"overall": result, "domains": {name: result}}; a result has "all facts" and "without file size", each of which is
+    what `boosted_trees` returns.
     """
     images = with_classes(joined).query("used")
     domains = {str(name): _facts_only(part, seed) for name, part in images.groupby("domain", sort=False)}

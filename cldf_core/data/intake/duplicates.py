@@ -58,10 +58,8 @@ def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
 def close_hashes(hashes: np.ndarray, distance: int, most: int) -> tuple[np.ndarray, np.ndarray, bool]:
     """Finds pairs of perceptual hashes that differ in at most `distance` bits, without comparing all with all.
 
-    `hashes` are uint64, shape (N,), no two of them equal. The search ends when about `most` pairs are found.
-
-    Returns:
-        The places of the first and of the second hash, lower first, each pair once; and whether these are all pairs.
+    `hashes` are uint64, shape (N,), no two of them equal. The search ends when about `most` pairs are found. It returns
+    the places of the first and of the second hash, lower first, each pair once, and whether these are all pairs.
 
     Source: hashes at most k bits apart agree in one of k + 1 bands (Manku, Jain & Das Sarma, WWW 2007).
     """

@@ -25,10 +25,8 @@ def reencode_images(
     earlier JPEG compression did to the pixels stays; format, size, quality and colour mode do not.
 
     The centre crop has `size` pixels a side; None takes the largest that nine of ten images of every class of every
-    domain can hold. Smaller images are rejected. The JPEG quality is 1 to 100.
-
-    Returns:
-        The new data set's folder; the number of its images; and a table of the rejected ones (image, why).
+    domain can hold. Smaller images are rejected. The JPEG quality is 1 to 100. Returns the new data set's folder, the
+    number of its images, and a table of the rejected ones (image, why).
 
     Raises:
         DataError: the new data set exists already, or no image can be used.

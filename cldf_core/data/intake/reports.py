@@ -43,10 +43,8 @@ def check_images(
     """Opens every image once and lists which are rejected, and which are changed when they are opened.
 
     Images smaller than `size` pixels a side are rejected, too. With `contents` every file is read again, whatever its
-    size and time are.
-
-    Returns:
-        The number of images; and a table of image, what ("changed" or "rejected") and why, as in check.csv.
+    size and time are. Returns the number of images, and the table of check.csv: image, what ("changed" or "rejected")
+    and why.
     """
     folder, joined = surveyed(name, workers=workers, contents=contents)
     images = joined.drop_duplicates("image")

@@ -103,8 +103,7 @@ def too_small(table: pd.DataFrame, size: int) -> pd.DataFrame:
 def with_classes(joined: pd.DataFrame) -> pd.DataFrame:
     """Adds the class in words to a survey joined with labels, and makes domain, split and group text.
 
-    Raises:
-        DataError: a column is missing, a label is not 0 or 1, or an image is not in the survey.
+    A missing column, a label other than 0 or 1, and an image that is not in the survey are DataErrors.
     """
     named = ("domain", "split", "group")
     if missing := [name for name in (*Row._fields, "label", *named) if name not in joined]:
