@@ -71,9 +71,8 @@ def test_float32_is_within_a_millionth_of_the_formula(tmp_path, plane):
     y, x = np.mgrid[:32, :32] / 32
     waves = 127.5 + 60 * np.sin(2 * np.pi * (x + y)) + 60 * np.cos(2 * np.pi * x)
     Image.fromarray(np.stack([waves] * 3, -1).astype(np.uint8)).save(flat)
-    got = spectra(
-        read_domain(data), tiny_options("sequential", data, plane=plane, precision="float32"), tmp_path / "cache"
-    )
+    opts = tiny_options("sequential", data, plane=plane, precision="float32")
+    got = spectra(read_domain(data), opts, tmp_path / "cache")
     assert got.array.dtype == np.float32
     for row, image in zip(got.table["row"], got.table["image"], strict=True):
         want = formula(open_image(data / image))
@@ -121,12 +120,11 @@ def test_arrays_that_differ_have_files_of_their_own(small_data, tmp_path):
     for same in ({"corruption": "noise", "severities": [1.0]}, {"seed": 3}, {"drop_last": True}, {"channels": "BGR"}):
         assert files(**same) == count, same
     domain = spectra(read_domain(small_data), tiny_options("sequential", small_data), tmp_path)
-    for more, (factor, change) in enumerate(
-        [(0.5, {}), (0.25, {}), (0.5, {"corruption": "blur"}), (0.5, {"seed": 1}), (0.5, {"plane": "full"})], start=1
-    ):
+    changes = [(0.5, {}), (0.25, {}), (0.5, {"corruption": "blur"}), (0.5, {"seed": 1}), (0.5, {"plane": "full"})]
+    for more, (severity, change) in enumerate(changes, start=1):
         opts = tiny_options("sequential", small_data, **{"corruption": "noise", **change})
-        corrupted(domain, opts, factor, tmp_path)
-        corrupted(domain, opts, factor, tmp_path)
+        for _ in range(2):
+            corrupted(domain, opts, severity, tmp_path)
         assert len(list(tmp_path.glob("*.npy"))) == count + more, change
 
 

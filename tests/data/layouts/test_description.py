@@ -9,6 +9,12 @@ from cldf_core.data.layouts.read import read_domains
 from samples import pictures, sentence_of
 
 
+@pytest.fixture
+def faces(root, tmp_path_factory):
+    """The folder of a registered data set."""
+    return register(pictures(tmp_path_factory.mktemp("home") / "faces", ["real", "fake"]))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -23,11 +29,10 @@ from samples import pictures, sentence_of
         (lambda y: y.replace("root: ", "root: /nowhere"), ["root is '/nowhere", "needed: the folder of the images"]),
     ],
 )
-def test_a_faulty_description_is_told(root, tmp_path_factory, change, words):
-    folder = register(pictures(tmp_path_factory.mktemp("home") / "faces", ["real", "fake"]))
-    path = folder / "dataset.yaml"
+def test_a_faulty_description_is_told(faces, change, words):
+    path = faces / "dataset.yaml"
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
-    sentence_of(lambda: read_domains(folder, ["faces"]), str(folder), *words)
+    sentence_of(lambda: read_domains(faces, ["faces"]), str(faces), *words)
 
 
 @pytest.mark.parametrize(
@@ -45,24 +50,21 @@ def test_a_faulty_description_is_told(root, tmp_path_factory, change, words):
         (lambda t: t[:0], ["has no rows"]),
     ],
 )
-def test_a_faulty_table_of_images_is_told(root, tmp_path_factory, change, words):
-    folder = register(pictures(tmp_path_factory.mktemp("home") / "faces", ["real", "fake"]))
-    path = folder / "images.csv"
+def test_a_faulty_table_of_images_is_told(faces, change, words):
+    path = faces / "images.csv"
     change(pd.read_csv(path, dtype=str, keep_default_na=False)).to_csv(path, index=False)
-    sentence_of(lambda: read_domains(folder, ["faces"]), str(path), *words)
+    sentence_of(lambda: read_domains(faces, ["faces"]), str(path), *words)
 
 
-def test_an_edited_split_is_kept(root, tmp_path_factory):
-    folder = register(pictures(tmp_path_factory.mktemp("home") / "faces", ["real", "fake"]))
-    table = pd.read_csv(folder / "images.csv", dtype=str, keep_default_na=False)
-    table.assign(split="test").drop(columns="video").to_csv(folder / "images.csv", index=False)
-    (domain,) = read_domains(folder, ["faces"])
+def test_an_edited_split_is_kept(faces):
+    table = pd.read_csv(faces / "images.csv", dtype=str, keep_default_na=False)
+    table.assign(split="test").drop(columns="video").to_csv(faces / "images.csv", index=False)
+    (domain,) = read_domains(faces, ["faces"])
     assert set(domain.table["split"]) == {"test"}
-    sentence_of(lambda: read_domains(folder, ["other"]), "there is no domain 'other'", "allowed: faces")
+    sentence_of(lambda: read_domains(faces, ["other"]), "there is no domain 'other'", "allowed: faces")
 
 
-def test_the_earlier_name_of_the_originals_layout_is_read(root, tmp_path_factory):
-    folder = register(pictures(tmp_path_factory.mktemp("home") / "faces", ["real", "fake"]))
-    text = (folder / "dataset.yaml").read_text(encoding="utf-8")
-    (folder / "dataset.yaml").write_text(text.replace("layout: imagefolder", "layout: seed"), encoding="utf-8")
-    assert read_description(folder).layout == "original"
+def test_the_earlier_name_of_the_originals_layout_is_read(faces):
+    text = (faces / "dataset.yaml").read_text(encoding="utf-8")
+    (faces / "dataset.yaml").write_text(text.replace("layout: imagefolder", "layout: seed"), encoding="utf-8")
+    assert read_description(faces).layout == "original"

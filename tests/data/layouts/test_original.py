@@ -6,7 +6,7 @@ from PIL import Image
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
-from samples import make_data, photo, read_domain, write_splits
+from samples import make_data, photo, read_domain, sentence_of, write_splits
 
 
 def test_the_originals_layout_is_read(small_data):
@@ -32,14 +32,15 @@ def test_train_b_and_other_spellings_count(tmp_path):
     image.save(data / "fake" / "first" / "ValidationA" / "v.png")
     domain = read_domain(data)
     split_of = dict(zip(domain.table["image"], domain.table["split"], strict=True))
-    assert split_of["real/first/trainB/a.JPG"] == "train"
-    assert split_of["real/first/trainB/b.jpeg"] == "train"
-    assert split_of["real/first/testB/c.PNG"] == "test"
-    assert split_of["real/first/val/d.Jpg"] == "validation"
-    assert split_of["real/first/trainA/deeper/e.png"] == "train"
-    assert split_of["fake/first/ValidationA/v.png"] == "validation"
     assert len(split_of) == len(domain.table) == 8 + 6
-    assert domain.table["image"].is_unique
+    assert {image: split for image, split in split_of.items() if "/image0" not in image} == {
+        "real/first/trainB/a.JPG": "train",
+        "real/first/trainB/b.jpeg": "train",
+        "real/first/testB/c.PNG": "test",
+        "real/first/val/d.Jpg": "validation",
+        "real/first/trainA/deeper/e.png": "train",
+        "fake/first/ValidationA/v.png": "validation",
+    }
 
 
 def test_the_order_is_that_of_the_names_not_of_the_disk(tmp_path):
@@ -57,11 +58,9 @@ def test_the_order_is_that_of_the_names_not_of_the_disk(tmp_path):
 def test_splits_csv_says_it_file_by_file(tmp_path):
     data = make_data(tmp_path / "set", ("first",), train=2, test=2)
     write_splits(data)
-    written = pd.read_csv(data / "splits.csv").set_index("file")
-    table = read_domain(data).table
-    for row in table.itertuples():
-        assert row.split == written.loc[row.image, "split"]
-        assert row.group == written.loc[row.image, "group"]
+    written = pd.read_csv(data / "splits.csv", index_col="file")
+    got = read_domain(data).table.set_index("image")[["split", "group"]]
+    pd.testing.assert_frame_equal(got, written.loc[got.index], check_names=False)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +76,7 @@ def test_splits_csv_says_it_file_by_file(tmp_path):
 def test_a_faulty_splits_csv_is_told(tmp_path, change, words):
     data = make_data(tmp_path / "set", ("first",), train=2, test=2)
     write_splits(data, change)
-    with pytest.raises(DataError) as caught:
-        read_domain(data)
-    for word in words:
-        assert word in str(caught.value)
+    sentence_of(lambda: read_domain(data), *words)
 
 
 def test_missing_things_are_told_with_folder_and_what_is_allowed(tmp_path, root, small_data):

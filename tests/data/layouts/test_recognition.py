@@ -18,16 +18,8 @@ def test_the_originals_layout(tmp_path):
     found = detect(folder)
     assert found.layout == "original"
     assert found.root == folder
-    assert image_counts(found) == {
-        ("first", "train", 0): 6,
-        ("first", "train", 1): 6,
-        ("first", "test", 0): 4,
-        ("first", "test", 1): 4,
-        ("ai", "train", 0): 6,
-        ("ai", "test", 0): 4,
-        ("nature", "train", 1): 6,
-        ("nature", "test", 1): 4,
-    }
+    classes = (("first", 0), ("first", 1), ("ai", 0), ("nature", 1))
+    assert image_counts(found) == {(d, s, y): n for d, y in classes for s, n in (("train", 6), ("test", 4))}
     assert "40 images, 20 real and 20 fake, in 3 domains: ai, first, nature." in found.sentence
     assert "One class alone in ai (only real), nature (only fake)." in found.sentence
     want = read_domains(folder, ["first"])[0].table
@@ -73,9 +65,8 @@ def test_nature_and_ai(tmp_path):
         pictures(folder / generator, ["train/ai", "train/nature", "val/ai", "val/nature"])
     found = detect(folder)
     assert found.layout == "nature-ai"
-    assert image_counts(found) == {
-        (d, s, y): 5 for d in ("Midjourney", "sd14") for s in ("train", "test") for y in (0, 1)
-    }
+    places = [(d, s, y) for d in ("Midjourney", "sd14") for s in ("train", "test") for y in (0, 1)]
+    assert image_counts(found) == dict.fromkeys(places, 5)
     assert "No test images in Midjourney, sd14: the validation" in found.sentence
     groups = found.table.groupby("split")["group"].agg(set)
     assert not groups["train"] & groups["test"]  # though the names of the files are the same
@@ -88,7 +79,7 @@ def test_nature_and_ai(tmp_path):
         (["train/REAL", "train/FAKE", "test/REAL", "test/FAKE"], "mine", ["train", "test"]),
         (["Reals/train", "Fakes/train", "Reals/valid", "Fakes/valid"], "mine", ["train", "test"]),
         (
-            ["deep/gan/val/real", "deep/gan/val/fake", "deep/gan/test/real", "deep/gan/test/fake"],
+            [f"deep/gan/{s}/{kind}" for s in ("val", "test") for kind in ("real", "fake")],
             "deep",
             ["validation", "test"],
         ),

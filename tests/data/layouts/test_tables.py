@@ -22,12 +22,9 @@ def test_a_table(tmp_path, suffix):
         assert image_counts(found) == {("mine", "", 0): 20, ("mine", "", 1): 20}
         assert found.table.set_index("image")["label"]["b/c/003.png"] == 1
         assert "Columns ignored: camera." in found.sentence
-    table = table.rename(columns={"Path": "image"}).drop(columns="camera")
-    table["label"] = [0, 1] * 20
-    table["split"] = ["train"] * 20 + ["Valid"] * 10 + ["test"] * 10
-    table["domain"] = ["one"] * 20 + ["two"] * 20
-    table["video"] = [f"{k // 4}" for k in range(40)]
-    write(table, folder / f"labels{suffix}")
+    table = table.rename(columns={"Path": "image"}).drop(columns="camera").assign(label=[0, 1] * 20)
+    table = table.assign(split=["train"] * 20 + ["Valid"] * 10 + ["test"] * 10, domain=["one"] * 20 + ["two"] * 20)
+    write(table.assign(video=[f"{k // 4}" for k in range(40)]), folder / f"labels{suffix}")
     found = detect(folder)
     assert image_counts(found) == {
         (d, s, y): n for d, s, n in (("one", "train", 10), ("two", "validation", 5), ("two", "test", 5)) for y in (0, 1)
@@ -82,8 +79,7 @@ def test_other_broken_tables(tmp_path):
     (tmp_path / "mine" / "second.csv").write_text("path,label\n")
     sentence_of(lambda: detect(tmp_path / "mine"), "in no layout that is recognised")
     pd.DataFrame({"path": ["a.png"], "Path": ["a.png"], "label": [0]}).to_parquet(tmp_path / "mine" / "y.parquet")
-    sentence_of(
-        lambda: detect(tmp_path / "mine" / "y.parquet"), "y.parquet has the column 'path' twice; needed: each once"
-    )
+    twice = "y.parquet has the column 'path' twice; needed: each once"
+    sentence_of(lambda: detect(tmp_path / "mine" / "y.parquet"), twice)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
     sentence_of(lambda: detect(tmp_path / "x.parquet"), "x.parquet cannot be read")
