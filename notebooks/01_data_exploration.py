@@ -90,13 +90,13 @@ aside.head()
 # %% [markdown]
 # ## How cldf-mini is made
 #
-# The default data set, cldf-mini, takes real photographs, halves their size and cuts them into squares of 128
-# × 128 pixels. From every real square a small generator, its *forger*, makes one fake. Each domain has a
-# forger of its own kind:
+# The default data set, cldf-mini, takes real photographs, halves their size and cuts them into crops of 128
+# × 128 pixels. From every real crop a small *generator* makes one fake. Each domain has a
+# generator of its own kind:
 #
 # | domain | its fakes | stands for |
 # |---|---|---|
-# | mini-GAN-S | the whole square goes through a network that shrinks it and enlarges it again | GAN synthesis |
+# | mini-GAN-S | the whole crop goes through a network that shrinks it and enlarges it again | GAN synthesis |
 # | mini-VFHQ | shrunk by 2, then enlarged by a super-resolution network | enhanced video frames |
 # | mini-ForenSynths | one of three networks, chosen by photograph | many generators in one set |
 # | mini-DeepFake | a region is re-made by a network and blended in with a soft edge | swapped faces |
@@ -142,13 +142,13 @@ save_figure(fig, out.figures, "01_samples")
 # A row is a domain; each has two pairs. First compare real with fake with the naked eye: often there is
 # little to find. The third picture of each pair is the difference between the two, enlarged eight times
 # around mid grey: grey means “unchanged”. Look *where* things were changed. In the first three domains of
-# cldf-mini the whole square is, along edges and in fine texture. In mini-DeepFake and mini-NeuralTextures a
+# cldf-mini the whole crop is, along edges and in fine texture. In mini-DeepFake and mini-NeuralTextures a
 # region stands out, and around it next to nothing has changed. (In a data set whose fakes are not made from
 # its reals, the difference has no meaning.)
 #
 # ## Whose photographs are these?
 #
-# Every photograph of cldf-mini has an author and a licence. Here are those of the squares shown above.
+# Every photograph of cldf-mini has an author and a licence. Here are those of the crops shown above.
 
 # %%
 credits_file = folder / "photographs.csv"
@@ -165,7 +165,7 @@ credits
 # %% [markdown]
 # ## Splits and groups
 #
-# Many squares come from the same photograph, and they look alike. If one were in *train* and another in
+# Many crops come from the same photograph, and they look alike. If one were in *train* and another in
 # *test*, the network could recognise the photograph instead of the fake, and the test would look better than
 # it is. So images that belong together form a **group** (a photograph, a video, a source image), and a group
 # is never torn apart. Is that so?
@@ -191,8 +191,8 @@ print("domains that share one image name, at most:", sharing.to_dict())
 groups.pivot(index="domain", columns="split", values="groups").reindex(list(domains))
 
 # %% [markdown]
-# In cldf-mini no training square serves two domains, so a domain brings new images as well as new fakes. The
-# test squares serve all domains alike: when two domains give different results, it is because of their fakes
+# In cldf-mini no training crop serves two domains, so a domain brings new images as well as new fakes. The
+# test crops serve all domains alike: when two domains give different results, it is because of their fakes
 # and not because of other photographs. Note that there are far fewer photographs than images. An estimate is
 # only as certain as the number of *photographs* allows, and all intervals in this project are computed over
 # groups.
@@ -260,11 +260,11 @@ save_figure(fig, out.figures, "01_single_numbers")
 
 # %% [markdown]
 # The mark is the AUC, the bar its interval, the dotted line is 0.5. The colour marks should lie on the line:
-# a fake has the colours of the photograph that it was made from. (A forger may shift a colour by a hair, so a
+# a fake has the colours of the photograph that it was made from. (A generator may shift a colour by a hair, so a
 # mark can miss the line by a few thousandths. That is too little to be of use.) Look at the file size next.
 # In the first three domains of cldf-mini the files are lossless PNG, so a picture that has lost fine detail
 # makes a smaller file, and one that has gained a pattern a larger one: there the file size is itself a trace
-# of the forger, and no shortcut can be taken away without taking away the trace. In the two JPEG domains both
+# of the generator, and no shortcut can be taken away without taking away the trace. In the two JPEG domains both
 # classes are compressed in the same way, and the mark should be near the line.
 #
 # A flat line of marks at 0.5 does not prove that there is no shortcut. It shows that these four numbers are
@@ -309,7 +309,7 @@ for sentence in audit.warnings(joined, pairs=found, baseline=baseline):
 across[["kind", "distance", "image_1", "split_1", "image_2", "split_2"]].head(10)
 
 # %% [markdown]
-# Two squares of plain sky have the same hash and are no copies; look at a pair before you worry about it. What is
+# Two crops of plain sky have the same hash and are no copies; look at a pair before you worry about it. What is
 # listed here as a warning is repeated by every run on a registered data set.
 #
 # **Next:** notebook 02 looks for the traces that a detector *should* use.

@@ -190,7 +190,7 @@ save_figure(fig, out.figures, "02_mean_spectra")
 # its dots are called **spectral peaks**. A generator that enlarges an image in steps of 2 leaves a pattern
 # that repeats every 2, 4 or 8 pixels. *Large areas* are detail that has changed: blue where the generator has
 # smoothed the image, red where it has put in waves of its own. A domain whose last row is nearly white has
-# left little trace in the mean spectrum, and may be harder to detect: changing only a part of the square
+# left little trace in the mean spectrum, and may be harder to detect: changing only a part of the crop
 # weakens the trace.
 #
 # ## How certain is that?
@@ -273,7 +273,7 @@ save_figure(fig, out.figures, "02_bands")
 # %% [markdown]
 # A mark to the left of the dotted line: the fakes of this domain have lost magnitude in this band; to the
 # right: they have more than the reals. A value of −0.1 means about 10 % less. A fake shows the same things as
-# its real image, so the very slowest waves must agree; how far towards them a forger's work reaches differs
+# its real image, so the very slowest waves must agree; how far towards them a generator's work reaches differs
 # from domain to domain. See in which band each domain is furthest from zero, and on which side. Two domains
 # that change the same band in the same direction look alike to a detector, and what it learns from one may
 # help with the other. Where they differ, it has to learn anew, and may unlearn what it knew.

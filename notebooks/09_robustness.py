@@ -92,7 +92,7 @@ split = "test" if "test" in options.splits else "validation"
 # %% [markdown]
 # ## Why images change
 #
-# Until now, each detector saw test images just as they came out of the forger. Real life is not so kind. A phone
+# Until now, each detector saw test images just as they came out of the generator. Real life is not so kind. A phone
 # saves a picture as a JPEG file, a messenger makes it smaller and saves it again, a screen shot blurs it. Each of
 # these changes the spectrum, which is all that our networks read. A detector that works only on untouched files
 # is of little use, so detectors are tested on **corrupted** images as well.
@@ -171,8 +171,8 @@ save_figure(figures.differences_left(apart, titles, options.stream), out.figures
 #
 # Each test image is decoded once. Each of its versions is turned into a spectrum once, and all networks score it.
 # To save time we take a part of the test images: as many of each class as the cell says, from all photographs
-# alike. (The intervals below come from the photographs, so a few squares of every photograph are worth more than
-# all squares of a few.) Noise is drawn from the image's name, so a second execution gives the same. The scores are
+# alike. (The intervals below come from the photographs, so a few crops of every photograph are worth more than
+# all crops of a few.) Noise is drawn from the image's name, so a second execution gives the same. The scores are
 # kept beside the figures, and a second execution reads them.
 
 # %%
