@@ -38,9 +38,8 @@ def compare_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     runs = table[table["run"] != ""]
     seeded = runs[~runs["metric"].isin(COST) & runs["seed"].notna()]
     if seeded["agent"].nunique() < 2:
-        raise UserError(
-            f"--compare needs two agents with a seed; there: {', '.join(map(repr, seeded['agent'].unique())) or 'none'}"
-        )
+        agents = ", ".join(map(repr, seeded["agent"].unique()))
+        raise UserError(f"--compare needs two agents with a seed; there: {agents or 'none'}")
     last = seeded["step"].isna() | (seeded["step"] == seeded.groupby("run")["step"].transform("max"))
     tests = [
         paired_t_tests(part[["agent", "seed", "value"]]).assign(metric=metric, step=step, domain=domain)

@@ -246,9 +246,7 @@ def _notes(sources: Sequence[Scores], split: str) -> list[str]:
         ]
     images = [{domain: frozenset(part) for domain, part in table.groupby("domain")["image"]} for table in tested]
     for name, of_domain in zip(names[1:], images[1:], strict=True):
-        if odd := [d for d in of_domain if d in images[0] and of_domain[d] != images[0][d]]:
-            notes.append(
-                f"{names[0]} and {name} were tested on other images of {', '.join(odd)}: differences may be theirs"
-            )
+        if odd := ", ".join(d for d in of_domain if d in images[0] and of_domain[d] != images[0][d]):
+            notes.append(f"{names[0]} and {name} were tested on other images of {odd}: differences may be theirs")
             break
     return notes

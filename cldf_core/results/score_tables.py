@@ -110,10 +110,8 @@ def _file_scores(path: Path, name: str, stream: Sequence[str] | None) -> list[Sc
             raise UserError(f"--stream has {lacking[0]!r}, of which {path} has no scores; there: {', '.join(domains)}")
         if len(set(stream)) < len(stream):
             raise UserError(f"--stream is {','.join(stream)}; allowed: each domain once")
-        if (last := int(table["step"].max())) > len(stream):
-            raise UserError(
-                f"{path} has a step {last}; allowed with a --stream of {len(stream)} domains: 1 to {len(stream)}"
-            )
+        if (last := int(table["step"].max())) > (count := len(stream)):
+            raise UserError(f"{path} has a step {last}; allowed with a --stream of {count} domains: 1 to {count}")
     scores, known = [], None if stream is None else tuple(stream)
     for agent, of_agent in table.groupby("agent", sort=False):
         for _, part in of_agent.groupby("seed", sort=False):

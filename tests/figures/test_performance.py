@@ -9,13 +9,10 @@ from cldf_core import figures
 PAIR = ("accuracy: learning", "accuracy: backward transfer")
 
 
-def estimates_of(**values: tuple[float, float]) -> pd.DataFrame:
-    rows = [(agent, m, v, v - 0.1, v + 0.2) for agent, both in values.items() for m, v in zip(PAIR, both, strict=True)]
-    return pd.DataFrame(rows, columns=["agent", "metric", "value", "low", "high"])
-
-
 def test_trade_offs_show_values_intervals_and_seeds():
-    table = estimates_of(er=(0.9, -0.1), lwf=(0.8, -0.4))
+    rows = [("er", PAIR[0], 0.9), ("er", PAIR[1], -0.1), ("lwf", PAIR[0], 0.8), ("lwf", PAIR[1], -0.4)]
+    table = pd.DataFrame(rows, columns=["agent", "metric", "value"])
+    table = table.assign(low=table["value"] - 0.1, high=table["value"] + 0.2)
     points = pd.concat([table[:2].assign(seed=seed, value=table["value"] + seed / 100) for seed in (0, 1)])
     figure = figures.trade_offs(table, [PAIR], points=points)
     lines = [[list(map(float, xy)) for xy in line.get_data()] for line in figure.axes[0].lines]
@@ -35,7 +32,7 @@ def settings_of(option: str, **values: dict) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["agent", option, "metric", "value", "low", "high"])
 
 
-def test_numbers_are_joined_in_their_order_and_what_was_not_run_is_missing():
+def test_numbers_are_joined_in_their_order_text_is_not_and_what_was_not_run_is_missing():
     table = settings_of("memory", er={800: 0.9, 50: 0.6, 100: 0.7}, mir={50: 0.5, 800: 0.8})
     axis = figures.by_setting(table, "memory", ["average"]).axes[0]
     drawn = {line.get_label(): line for line in axis.lines}
@@ -46,9 +43,6 @@ def test_numbers_are_joined_in_their_order_and_what_was_not_run_is_missing():
     assert [label.get_text() for label in axis.get_xticklabels()] == ["50", "100", "800"]
     ends = [segment for part in axis.collections for segment in part.get_segments()]
     assert sorted(np.ptp(np.asarray(ends)[:, :, 1], axis=1)) == pytest.approx([0.1] * 5)
-
-
-def test_text_is_not_joined():
     table = settings_of("order", er={"A\nB": 0.9, "B\nA": 0.6}, lwf={"B\nA": 0.5})
     axis = figures.by_setting(table, "order", ["average"]).axes[0]
     assert {line.get_linestyle() for line in axis.lines} == {"None"}
