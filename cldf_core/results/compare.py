@@ -31,9 +31,8 @@ def compare_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         COMPARISON with spread "seeds", for each continual metric and for each detection metric after the last step: the
-        mean difference of first minus second with its 95 % t interval; p, and p_holm, which is corrected for all pairs
-        of agents within the same metric and domain; n counts seeds. attrs["notes"] names the agents without seed. Fewer
-        than two agents are a UserError.
+        mean difference of first minus second with its 95 % t interval; p, and p_holm, corrected for all pairs of agents
+        within a metric and domain; n counts seeds. attrs["notes"] names agents without seed. One agent is a UserError.
     """
     runs = table[table["run"] != ""]
     seeded = runs[~runs["metric"].isin(COST) & runs["seed"].notna()]

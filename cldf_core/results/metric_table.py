@@ -77,7 +77,7 @@ def metric_table(
     for source, agent in zip(sources, agent_names(sources), strict=True):
         if split not in (splits := source.table["split"].unique()):
             raise UserError(f"{source.run} has no {split} scores; there are: {', '.join(splits)}")
-        run = {"run": source.run, "agent": agent, "seed": source.seed}
+        run = {"run": source.run, "agent": agent, "seed": source.seed, "domain": "", "threshold_from": ""}
         for suffix, table in _images_and_videos(source, split, video_from):
             at = thresholds(source, table, split, threshold)
             for row in _measure(source, table, wanted, split=split, threshold=at, resamples=resamples):
@@ -86,22 +86,22 @@ def metric_table(
                 rows.append({**run, **row, **(origin if "threshold" in row else {})})
         rows += [{**run, "metric": name, "value": value} for name, value in _cost(source.manifest) if name in wanted]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(split=split)
-    table = _typed(pd.DataFrame([*table.to_dict("records"), *_over_seeds(table)], columns=list(COLUMNS)))
+    table = pd.DataFrame([*table.to_dict("records"), *_over_seeds(table)], columns=list(COLUMNS))
+    whole, real = ("seed", "step", "n"), ("value", "low", "high", "threshold")
+    types = dict.fromkeys(COLUMNS, "str") | dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64")
+    table = table.astype(types)
     table.attrs["notes"] = _notes(sources, split)
     return table
 
 
 def balanced_accuracies(data: str) -> pd.DataFrame:
-    """Returns the balanced accuracies of the finished runs on a data set, on test images after the last step.
-
-    The index is the domain, and each run has a column. A run without test scores has no values.
-    """
+    """Returns balanced accuracies on test images after the last step: domains by finished runs on a data set."""
     columns = {}
     for run in map(RunFolder, sorted((project_root() / "runs").glob("*"))):
         if run.finished and run.manifest.get("options", {}).get("data") == data:
             scores = run.scores()
             last = scores[(scores["step"] == scores["step"].max()) & (scores["split"] == "test")]
-            columns[run.path.name] = pd.Series(dtype=float)
+            columns[run.path.name] = pd.Series(dtype=float)  # a run without test scores has no values
             if len(last):
                 R = matrices(last, ["balanced accuracy"], resamples=0)
                 columns[run.path.name] = pd.Series(R.metrics["balanced accuracy"].value[0], R.domains)
@@ -217,14 +217,6 @@ def _over_seeds(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
             shared = [n for n in ("threshold", "threshold_from", "split") if part[n].nunique(dropna=False) == 1]
             common = {name: part[name].iloc[0] for name in shared}
             yield {"run": "", **dict(zip(keys, key, strict=True)), **mean, "n": len(part), **common}
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Gives the columns their types: whole numbers may be missing, text may not."""
-    names = ["run", "agent", "domain", "metric", "threshold_from", "split"]
-    text = table[names].astype(object).where(table[names].notna(), "").astype(str)
-    types = dict.fromkeys(("seed", "step", "n"), "Int64") | dict.fromkeys(("value", "low", "high", "threshold"), float)
-    return table.assign(**text).astype(types)
 
 
 def _notes(sources: Sequence[Scores], split: str) -> list[str]:
