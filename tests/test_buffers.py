@@ -272,15 +272,16 @@ def test_mir_ranks_by_the_rise_of_the_loss(lr, moving):
 # --- iCaRL's exemplars ---
 
 
-def test_exemplars_are_the_first_of_the_herd_and_shorten_by_rank():
+@pytest.mark.parametrize("capacity", [12, 13, 100])
+def test_exemplars_are_the_first_of_the_herd_and_shorten_by_rank(capacity):
     # Features that tell each image from the others: its own direction.
     table = F.normalize(torch.randn(60, 5, generator=generator(8), dtype=torch.float64), dim=1)
-    memory = Exemplars(12)
+    memory = Exemplars(capacity)
     before: dict[int, list[int]] = {}
     for domain in range(3):
         new = random_samples(20, domain, shape=(3, 4, 3), first_number=20 * domain)
         memory.choose(new, domain, lambda samples: table[samples.numbers])
-        quota = 12 // (2 * (domain + 1))
+        quota = min(capacity // (2 * (domain + 1)), 10)  # there are ten of each class
         kept = memory.samples()
         by_class = {c: kept.numbers[at].tolist() for c, at in kept.by_class().items()}
         assert set(by_class) == set(range(2 * domain + 2))

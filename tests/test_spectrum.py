@@ -25,12 +25,8 @@ def formula(image: np.ndarray) -> np.ndarray:
 
 def radius_loop(height: int, width: int) -> np.ndarray:
     """max(|fx|, |fy|) as a fraction of Nyquist, frequency by frequency."""
-    r = np.empty((height, width))
-    for y in range(height):
-        for x in range(width):
-            fy, fx = min(y, height - y), min(x, width - x)
-            r[y, x] = max(fy / (height / 2), fx / (width / 2))
-    return r
+    fy, fx = ([min(k, count - k) / (count / 2) for k in range(count)] for count in (height, width))
+    return np.array([[max(y, x) for x in fx] for y in fy])
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
@@ -132,9 +128,8 @@ def test_feature_image_scales_pixels_to_minus_one_to_one():
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, images / 255.0 * 2 - 1, atol=1e-6)
     assert (got.min(), got.max()) == (-1, 1)
-    np.testing.assert_array_equal(
-        input_spec(precision="float16").network_input(images), log_spectrum(images).astype(np.float16)
-    )
+    spectra = input_spec(precision="float16").network_input(images)
+    np.testing.assert_array_equal(spectra, log_spectrum(images).astype(np.float16))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -77,9 +77,8 @@ def test_a_fixed_order_gives_the_same_batches_in_every_epoch_and_for_every_seed(
 
 def test_chunk_after_chunk_sees_another_version_of_the_images():
     versions = [Samples.from_array(np.full((12, 3, 4, 3), v, np.float16), np.arange(12) % 2, 0, 5) for v in range(3)]
-    plain, shifted = (
-        make_steps([("d", given)], Options(epochs=1, batch=4, chunks=5)) for given in (versions[0], versions)
-    )
+    options = Options(epochs=1, batch=4, chunks=5)
+    plain, shifted = (make_steps([("d", images)], options) for images in (versions[0], versions))
     for chunk, (before, after) in enumerate(zip(plain, shifted, strict=True)):
         assert after.samples.numbers.tolist() == before.samples.numbers.tolist()  # the same images
         assert after.samples.labels.tolist() == before.samples.labels.tolist()

@@ -193,11 +193,8 @@ def test_sequential_training_is_plain_sgd_on_cross_entropy(schedule, lasts):
 
 
 def test_separate_forgets_at_each_new_domain_and_only_there():
-    opts = options("separate", chunks=2)
-    learner = build_agent(opts)
-    steps = steps_of(opts, 8, 8)
-    first = learner.network
-    starts = []
+    learner = build_agent(options("separate", chunks=2))
+    steps, first, starts = steps_of(learner.options, 8, 8), learner.network, []
     for step in steps:
         learner.begin_step(step)
         starts.append((learner.network is first, state_of(learner.network)))
@@ -211,9 +208,8 @@ def test_separate_forgets_at_each_new_domain_and_only_there():
 
 
 def test_joint_training_sees_all_domains_so_far_with_a_fresh_network():
-    opts = options("joint", epochs=1)
-    learner = build_agent(opts)
-    steps = steps_of(opts, 5, 6, 7)
+    learner = build_agent(options("joint", epochs=1))
+    steps = steps_of(learner.options, 5, 6, 7)
     assert [len(s.samples) for s in steps] == [5, 11, 18]
     for step in steps:
         learner.begin_step(step)
@@ -271,33 +267,11 @@ def test_icarl_trains_on_new_images_and_exemplars_against_the_frozen_old_network
 
 
 def test_icarl_head_grows_by_two_a_domain_not_a_chunk():
-    opts = options("icarl", chunks=2, epochs=1)
-    learner = build_agent(opts)
-    outputs = []
-    for step in steps_of(opts, 8, 8, 8):
+    learner, outputs = build_agent(options("icarl", chunks=2, epochs=1)), []
+    for step in steps_of(learner.options, 8, 8, 8):
         train(learner, [step])
         outputs.append(learner.network.head.out_features)
     assert outputs == [2, 2, 4, 4, 6, 6]
-
-
-@pytest.mark.parametrize(("memory", "chunks"), [(13, 1), (100, 1), (12, 2)])
-def test_icarl_shares_the_memory_out_and_shortens_by_rank(memory, chunks):
-    opts = options("icarl", memory=memory, chunks=chunks, epochs=1)
-    learner = build_agent(opts)
-    earlier: dict[int, list[int]] = {}
-    for step in steps_of(opts, 20, 20, 20):
-        train(learner, [step])
-        if not step.last:
-            continue
-        t = step.index + 1
-        kept = learner.memory.samples()
-        assert len(kept) <= memory
-        by_class = {c: kept.numbers[at].tolist() for c, at in kept.by_class().items()}
-        assert sorted(by_class) == list(range(2 * t))
-        assert {len(v) for v in by_class.values()} == {min(10, memory // (2 * t))}
-        for c, numbers in earlier.items():
-            assert by_class[c] == numbers[: len(by_class[c])]  # the most important ones stay
-        earlier = by_class
 
 
 def slow_features(network, spectra) -> np.ndarray:
@@ -311,9 +285,8 @@ def slow_features(network, spectra) -> np.ndarray:
 
 
 def test_icarl_chooses_exemplars_by_herding_and_the_nearest_mean_gives_the_verdict():
-    opts = options("icarl", memory=12)
-    learner = build_agent(opts)
-    steps = steps_of(opts, 20, 20)
+    learner = build_agent(options("icarl", memory=12))
+    steps = steps_of(learner.options, 20, 20)
     train(learner, steps)
     kept = learner.memory.samples()
     means = {}
@@ -370,9 +343,8 @@ def test_lwf_adds_the_distillation_loss_with_its_weight(weight, temperature):
 
 
 def test_the_teacher_does_not_move_during_a_step():
-    opts = options("lwf", chunks=2, epochs=3)
-    learner = build_agent(opts)
-    steps = steps_of(opts, 9, 8, 9)
+    learner = build_agent(options("lwf", chunks=2, epochs=3))
+    steps = steps_of(learner.options, 9, 8, 9)
     train(learner, steps[:1])
     assert learner.teacher is None  # a chunk is no domain
     train(learner, steps[1:2])
@@ -439,8 +411,7 @@ def test_the_update_is_that_of_the_formula(agent, passes, monkeypatch):
 def test_each_image_is_offered_once_and_only_earlier_domains_are_replayed(agent, monkeypatch):
     opts = options(agent, epochs=3, chunks=2, memory=9)
     learner = build_agent(opts)
-    offered: list[int] = []
-    replayed: list[tuple[int, int]] = []
+    offered, replayed = [], []
     offer, take = learner.memory.offer, learner.memory.take
 
     def noted_offer(batch: Batch, generator: torch.Generator) -> set[int]:
@@ -563,9 +534,7 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
         optimiser = torch.optim.SGD(network.parameters(), lr=opts.memory_lr, momentum=0.9, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, 1, 2, opts.memory_lr_min)
         step_of_memory = Step(0, "memory", 0, True, memory.samples(), 4, 5)
-        place = -1
-        for batch in step_of_memory.batches(seed):
-            place += 1
+        for place, batch in enumerate(step_of_memory.batches(seed)):
             if batch.epoch == 0:
                 optimiser.param_groups[0]["lr"] = opts.memory_lr / 10
             else:

@@ -354,27 +354,24 @@ def test_imagenet_weights_are_what_training_starts_from_in_the_original_order(he
 
 
 @pytest.mark.parametrize("line", [ONE, ONE + " --variant paper"])
-def test_weights_that_were_asked_for_have_to_be_there(line, here, call, monkeypatch):
+def test_weights_that_were_asked_for_have_to_be_there(line, here, call, monkeypatch, tmp_path):
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", no_internet)
     monkeypatch.setattr(run_module, "make_run", lambda *a, **k: pytest.fail("a run was begun"))
-    (here / "text.pth").write_text("no weights")
-    torch.save({"state_dict": build_network("slim").state_dict()}, here / "other.pth")
-    torch.save([1, 2], here / "list.pth")
-    try:
-        for name, sentence in {
-            "imagenet": "--weights is 'imagenet', but torchvision could not get them",
-            "no-such-file.pth": "--weights is 'no-such-file.pth': there is no such file; allowed: imagenet, or a file",
-            "text.pth": "--weights is 'text.pth', which cannot be read as weights",
-            "list.pth": "--weights is 'list.pth', which cannot be read as weights",
-            "other.pth": "--weights is 'other.pth', which does not fit resnet18",
-        }.items():
-            out, err = call("train", f"{line} --weights {name}", 2)
-            assert sentence in err
-            assert err.count("\n") == 1
-            assert out == ""
-    finally:
-        for name in ("text", "other", "list"):
-            (here / f"{name}.pth").unlink()
+    (tmp_path / "text.pth").write_text("no weights")
+    torch.save({"state_dict": build_network("slim").state_dict()}, tmp_path / "other.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for name, sentence in {
+        "imagenet": ", but torchvision could not get them",
+        "no-such-file.pth": ": there is no such file; allowed: imagenet, or a file",
+        "text.pth": ", which cannot be read as weights",
+        "list.pth": ", which cannot be read as weights",
+        "other.pth": ", which does not fit resnet18",
+    }.items():
+        weights = str(tmp_path / name) if "." in name else name
+        out, err = call("train", f"{line} --weights {weights}", 2)
+        assert f"--weights is {weights!r}{sentence}" in err
+        assert err.count("\n") == 1
+        assert out == ""
     assert not (here / "runs").exists()
 
 
@@ -388,10 +385,10 @@ def test_tensorboard_reads_losses_and_accuracies(here, call):
     reason = "pip install tensorboard, to see what is written for it"
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason=reason)
     for _ in range(2):  # a second call replaces what the first has written
-        out = call("train", LOGGED + " --log-dir logs/deep").out
+        out = call("train", LOGGED + " --log-dir log/deep").out
         folder = the_run(here)
-        assert f"TensorBoard: {Path('logs/deep') / folder.path.name}\n" in out
-        events = accumulator.EventAccumulator(str(here / "logs" / "deep" / folder.path.name))
+        assert f"TensorBoard: {Path('log/deep') / folder.path.name}\n" in out
+        events = accumulator.EventAccumulator(str(here / "log" / "deep" / folder.path.name))
         events.Reload()
         losses = [loss for step in folder.manifest["steps"] for loss in step["losses"]]
         assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
@@ -404,7 +401,6 @@ def test_tensorboard_reads_losses_and_accuracies(here, call):
                 found = events.Scalars(f"{metric}/{domain}")
                 assert [event.step for event in found] == [1, 2]
                 assert [event.value for event in found] == pytest.approx([of_step[metric] for of_step in values])
-    shutil.rmtree(here / "logs")
 
 
 def test_without_tensorboard_a_sentence_says_so_before_anything_is_trained(here, call, monkeypatch):

@@ -46,15 +46,14 @@ def test_the_original_code_can_load_ours(tmp_path):
 
 @pytest.mark.parametrize("name", ["slim", "resnet18"])
 def test_a_checkpoint_of_any_network_is_read_with_the_options_of_its_run(name, tmp_path):
-    opts = checked(
-        {"agent": "er", "network": name, "width": 16, "size": 64, "band": "high", "seed": 3, "data": "x", "memory": 7}
-    )
+    values = {"network": name, "size": 64, "band": "high", "seed": 3}
+    opts = checked({"agent": "er", "data": "x", "memory": 7, "width": 16, **values})
     network = moved(build_network(name, width=16), seed=1)
     write_checkpoint(network, opts, tmp_path / "ours.pth")
     read, found, _ = read_checkpoint(tmp_path / "ours.pth")
     assert same(dict(read.state_dict()), dict(network.state_dict()))
     assert not read.training
-    wanted = {"network": name, "size": 64, "band": "high", "plane": "half", "crop": "centre", "seed": 3}
+    wanted = {**values, "plane": "half", "crop": "centre"}
     assert {k: getattr(found, k) for k in wanted} == wanted
     with pytest.raises(UserError, match="this network has 4 outputs; the original's files hold two"):
         write_checkpoint(build_network(name, outputs=4), opts, tmp_path / "four.pth")

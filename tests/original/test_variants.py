@@ -169,11 +169,8 @@ def icarl(opts: Options, steps: list[Step], generator: torch.Generator) -> Outco
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=False):
             joined = images + memory.draw(opts.batch, generator, without=written)
             x, y = stacked(joined)
-            p = network(x).sigmoid()
-            loss = torch.zeros((), dtype=torch.float64)
-            for output in (0, 1):
-                is_it = (y == output).double()
-                loss = loss - (is_it * p[:, output].log() + (1 - is_it) * (1 - p[:, output]).log()).mean()
+            p, is_it = network(x).sigmoid(), torch.stack([y == 0, y == 1], 1).double()
+            loss = -(is_it * p.log() + (1 - is_it) * (1 - p).log()).mean(0).sum()
             sgd.descend(gradients(loss, network))
             written |= memory.offer(images, generator)
     return Outcome(network, memory.images)
