@@ -73,8 +73,8 @@ def test_neither_blocks_nor_the_order_of_rows_change_anything(monkeypatch):
     columns = [mixed.domains.index(name) for name in whole.domains]
     for name in DETECTION:
         for part in ("draws", "left_out"):
-            one, other = (getattr(R.metrics[name], part) for R in (whole, mixed))
-            np.testing.assert_allclose(one, other[:, :, columns], atol=1e-12)
+            first, second = (getattr(R.metrics[name], part) for R in (whole, mixed))
+            np.testing.assert_allclose(first, second[:, :, columns], atol=1e-12)
 
 
 def test_no_more_than_a_block_is_in_memory(monkeypatch):
@@ -89,7 +89,7 @@ def test_no_more_than_a_block_is_in_memory(monkeypatch):
 
 def test_groups_are_drawn_in_all_domains_at_once():
     scores = random_scores(domains=("a",), steps=1)
-    draws = estimate(pd.concat([scores, scores.assign(domain="b")], ignore_index=True), resamples=50).draws
+    draws = estimate(pd.concat([scores, scores.assign(domain="b")]), resamples=50).draws
     np.testing.assert_array_equal(draws[:, 0, 0], draws[:, 0, 1])  # the same images and scores
     assert len(np.unique(draws)) > 3
 
@@ -137,7 +137,6 @@ def of_draws(draws, value, left_out=((0.0,), (0.0,)), groups=10**6, **more) -> t
 def test_without_bias_and_skewness_and_with_many_groups_the_interval_is_the_percentiles():
     draws = np.random.default_rng(0).permutation(1001.0 + np.arange(1001))
     assert of_draws(draws, 1501) == pytest.approx((1026, 1976), abs=0.01)
-    # Draws without a value do not count.
     assert of_draws(np.append(draws, [np.nan] * 400), 1501) == pytest.approx((1026, 1976), abs=0.01)
 
 
@@ -245,14 +244,15 @@ def test_paired_difference_takes_the_same_resamples_of_both():
         assert (nothing[["value", "low", "high"]] == 0).all(axis=None)
     first, second = random_scores(1), random_scores(2)
     got = paired_difference(first, second, STREAM, resamples=100, seed=5).set_index("metric").loc["average"]
-    one, other = (
+    averages = [
         matrices(s, ["accuracy"], resamples=100, seed=5).statistic("accuracy", lambda R, *_: R[:, -1, :3].mean(1))
         for s in (first, second)
-    )
-    parts = [getattr(one, part) - getattr(other, part) for part in ("value", "draws", "left_out")]
-    assert got[["low", "high"]].tolist() == pytest.approx([float(x) for x in Estimate(*parts, one.groups).interval()])
-    ends = [by_hand(matrix(s)[STREAM].to_numpy())["average"] for s in (first, second)]
-    assert got["value"] == pytest.approx(ends[0] - ends[1])
+    ]
+    parts = [getattr(averages[0], part) - getattr(averages[1], part) for part in ("value", "draws", "left_out")]
+    want = [float(end) for end in Estimate(*parts, averages[0].groups).interval()]
+    assert got[["low", "high"]].tolist() == pytest.approx(want)
+    values = [by_hand(matrix(s)[STREAM].to_numpy())["average"] for s in (first, second)]
+    assert got["value"] == pytest.approx(np.subtract(*values))
     other = second.assign(image=second["image"].str.replace("a/0", "a/zero"))
     with pytest.raises(ValueError, match="different images"):
         paired_difference(first, other, STREAM, resamples=5)

@@ -120,8 +120,8 @@ def test_a_temperature_keeps_ranks_auc_and_verdicts(pairs, temperature):
     before, after = expit(logits), expit(logits / temperature)
     assert (np.unique(before, return_inverse=True)[1] == np.unique(after, return_inverse=True)[1]).all()
     names = ("accuracy", "balanced accuracy", "AUC", "AP", "EER")
-    one, other = (detection(labels, values, names=names) for values in (before, after))
-    assert one == pytest.approx(other, abs=1e-12, nan_ok=True)
+    first, second = (detection(labels, values, names=names) for values in (before, after))
+    assert first == pytest.approx(second, abs=1e-12, nan_ok=True)
 
 
 @settings(deadline=None, max_examples=60)

@@ -18,13 +18,13 @@ def written(folder, *lines: str, name: str = "theirs.csv"):
 
 def test_the_least_that_a_file_needs(root):
     path = written(root, "Domain,image, label,score", "a,one.png,real,0.25", "a,two.png,1,1", "b,one.png,FAKE,1e-3")
-    (one,) = read_scores([path, str(path), path.parent / "." / path.name])  # the same file counts once
-    assert (one.run, one.agent, one.seed, one.stream) == (str(path), "theirs", None, None)
+    (scores,) = read_scores([path, str(path), path.parent / "." / path.name])  # the same file counts once
+    assert (scores.run, scores.agent, scores.seed, scores.stream) == (str(path), "theirs", None, None)
     rows = [("a", "one.png", 0, 0.25), ("a", "two.png", 1, 1), ("b", "one.png", 1, 0.001)]
     want = pd.DataFrame(rows, columns=["domain", "image", "label", "score"])
     want = want.assign(step=1, split="test", group=want["image"])
-    pd.testing.assert_frame_equal(one.table, want, check_dtype=False, check_like=True)
-    assert one.manifest == one.settings == {}
+    pd.testing.assert_frame_equal(scores.table, want, check_dtype=False, check_like=True)
+    assert scores.manifest == scores.settings == {}
 
 
 def test_everything_that_a_file_may_have(root):
