@@ -2,12 +2,14 @@
 
 import argparse
 import difflib
+import io
 import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from cldf_core import __version__
 from cldf_core.cli import choose, data, metrics, mini, reproduce, run, score, sweep, test, train
 
 COMMANDS = (reproduce, run, sweep, train, test, score, metrics, data, mini, choose)
@@ -62,11 +64,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command line.
-
-    Returns:
-        The exit status: 0 done, 1 something failed, 2 a mistake in the call, 130 interrupted.
-    """
+    """Runs a command line; returns its exit status: 0 done, 1 something failed, 2 a wrong call, 130 interrupted."""
+    for console in (sys.stdout, sys.stderr):
+        if isinstance(console, io.TextIOWrapper):  # its encoding may lack letters of a name
+            console.reconfigure(errors="backslashreplace")
     try:
         parsed = _parser().parse_args(arguments)
         if getattr(parsed, "cache_gb", None):
@@ -79,30 +80,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if not _is_users(error):
-            raise
+        from cldf_core.options import UserError
+
+        if not isinstance(error, (UserError, PermissionError, FileNotFoundError)):
+            raise  # a fault of the program; the others are mistakes, which their sentences explain
         print(f"cldf: {error}", file=sys.stderr)
         return 2
-
-
-def _is_users(error: Exception) -> bool:
-    """Whether an error is a mistake that its sentence explains, not a fault of the program."""
-    from cldf_core.options import UserError
-
-    return isinstance(error, (UserError, PermissionError, FileNotFoundError))
 
 
 def _parser() -> Parser:
     parser = Parser(prog="cldf", description="Deepfake-image detection that keeps learning.")
     parser.add_argument("--version", action="store_true", help="print the version and leave")
-    parser.set_defaults(call=lambda parsed: _version() if parsed.version else parser.print_help())
+    parser.set_defaults(call=lambda parsed: print(__version__) if parsed.version else parser.print_help())
     subparsers = parser.add_subparsers(title="commands", metavar="")
     for command in COMMANDS:
         command.add_command(subparsers)
     return parser
-
-
-def _version() -> None:
-    from cldf_core import __version__
-
-    print(__version__)

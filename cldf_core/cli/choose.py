@@ -10,9 +10,8 @@ def add_command(subparsers: Any) -> None:
     parser.set_defaults(call=call)
 
 
-def call(parsed: argparse.Namespace) -> int:
-    """Makes the runs, writes figures/tables/choice_of_training.csv and prints it; returns 0."""
+def call(parsed: argparse.Namespace) -> None:
+    """Makes the runs, writes figures/tables/choice_of_training.csv and prints it."""
     from cldf_core.workflow.choose import choose
 
     print(choose().round(3).to_string(index=False))
-    return 0

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cldf_core.data.runtime import project_root
+
 SHOWN = 20  # rows of a table that are printed; all of them are in a file
 
 
@@ -41,8 +43,8 @@ def _add(parsed: argparse.Namespace) -> int:
     from cldf_core.data.intake.add import add
     from cldf_core.data.layouts.description import read_description
 
-    settings = {"sha256": parsed.sha256, "replace": parsed.replace, "seed": parsed.seed, "every_seconds": parsed.every}
     workers = _workers(parsed)
+    settings = {"sha256": parsed.sha256, "replace": parsed.replace, "seed": parsed.seed, "every_seconds": parsed.every}
     folder, extracted = add(parsed.source, parsed.name, **settings)
     if extracted:
         print(f"{extracted.files} files of {parsed.source.name} are in {extracted.folder}.")
@@ -69,7 +71,6 @@ def _check(parsed: argparse.Namespace) -> int:
 def _print_check(name: str, **settings: Any) -> int:
     """Returns 1 if no image at all can be used, else 0."""
     from cldf_core.data.intake.reports import CHECK, check_images
-    from cldf_core.data.runtime import project_root
 
     count, rows = check_images(name, **settings)
     rejected = int((rows["what"] == "rejected").sum())
@@ -90,19 +91,17 @@ def _audit(parsed: argparse.Namespace) -> int:
         return _print_audit(parsed.name, _workers(parsed))
     if not 1 <= parsed.quality <= 100:
         raise OptionError(f"--quality is {parsed.quality}; allowed: a whole number from 1 to 100")
-    folder, count, rejected = reencode_images(
-        parsed.name, size=parsed.size, quality=parsed.quality, workers=_workers(parsed)
-    )
+    workers = _workers(parsed)
+    folder, count, rejected = reencode_images(parsed.name, size=parsed.size, quality=parsed.quality, workers=workers)
     found = read_description(folder).found
     print(f"{found} {count} images; {len(rejected)} are rejected, listed in {folder / CHECK}.")
-    return _print_audit(folder.name, _workers(parsed))
+    return _print_audit(folder.name, workers)
 
 
 def _print_audit(name: str, workers: int | None) -> int:
     """Also puts the detectors that were trained on the data set beside the classifier; returns 0."""
     from cldf_core.data.files import save_table
     from cldf_core.data.intake.reports import FACTS_ONLY, audit_images
-    from cldf_core.data.runtime import project_root
     from cldf_core.results.metric_table import balanced_accuracies
 
     audit = audit_images(name, workers=workers)
@@ -110,8 +109,7 @@ def _print_audit(name: str, workers: int | None) -> int:
     save_table(table, project_root() / "data" / name / "audit", FACTS_ONLY)
     print(audit.counts.to_string(index=False))
     print("\nBalanced accuracy of a classifier that sees only facts of the files (chance is 0.5):")
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep=""))
-    print()
+    print(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""), end="\n\n")
     for text in audit.warnings:
         print(f"warning: {text}")
     count = "1 warning" if len(audit.warnings) == 1 else f"{len(audit.warnings)} warnings"

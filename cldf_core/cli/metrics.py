@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
-import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,26 +24,18 @@ def add_command(subparsers: Any) -> None:
     about = "Every metric of runs and of score files, with 95 % intervals."
     parser = subparsers.add_parser("metrics", help="every metric of runs and score files", description=about)
     add = parser.add_argument
-    add(
-        "runs",
-        nargs="+",
-        metavar="RUN",
-        help="a run's folder or its name in runs/; or a CSV or parquet file with image, domain, label and score, "
-        "and if you like step, split, group, agent, seed, video",
-    )
+    runs = "a run's folder or its name in runs/; or a CSV or parquet file with image, domain, label and score, "
+    runs += "and if you like step, split, group, agent, seed, video"
+    add("runs", nargs="+", metavar="RUN", help=runs)
     add("--split", choices=("test", "validation"), default="test", help="whose scores (default: test)")
     add("--threshold", default="0.5", help="P(fake) from which it is fake, or: validation (default: 0.5)")
     add("--metric", nargs="+", action="extend", default=[], metavar="NAME", help='such as AUC or "TPR at 5 %% FPR"')
     add("--stream", help="the trained domains of score files, in their order: A,B,C")
-    add(
-        "--video-from", choices=("group", "video"), help="the column that names videos (default: video, if it is there)"
-    )
-    add(
-        "--compare",
-        action="store_true",
-        help="agents: paired t tests over common seeds, Holm-corrected; without several of these, every two runs or "
-        "files, from the same resamples of the images both were tested on",
-    )
+    video = "the column that names videos (default: video, if it is there)"
+    add("--video-from", choices=("group", "video"), help=video)
+    compared = "agents: paired t tests over common seeds, Holm-corrected; without several of these, every two runs or "
+    compared += "files, from the same resamples of the images both were tested on"
+    add("--compare", action="store_true", help=compared)
     add("--resamples", type=int, default=1000, help="of the bootstrap over groups (default: 1000)")
     add("--format", choices=FORMATS, help="default: what --out ends with, else table")
     add("--out", type=Path, help="file for the result; with --compare a second one ends with -compare")
@@ -50,11 +43,7 @@ def add_command(subparsers: Any) -> None:
 
 
 def call(parsed: argparse.Namespace) -> int:
-    """Computes and writes the metrics that the command line names; returns 0.
-
-    Raises:
-        UserError: as `metric_table` and `compare`; or --resamples, --format or --out cannot be what they are.
-    """
+    """Computes and writes the metrics that the command line names; returns 0."""
     from cldf_core.options import UserError
     from cldf_core.results.compare import compare
     from cldf_core.results.metric_table import metric_table
@@ -63,30 +52,25 @@ def call(parsed: argparse.Namespace) -> int:
     style = parsed.format or (ending if ending in FORMATS else "table")
     if parsed.resamples < 1:
         raise UserError(f"--resamples is {parsed.resamples}; allowed: a whole number from 1")
+    if parsed.out and parsed.out.is_dir():
+        raise UserError(f"--out {parsed.out} is a folder; needed: a file")
     if parsed.out:
-        _check_out(parsed.out)
+        with _told(parsed.out):  # before the work, not after it
+            parsed.out.parent.mkdir(parents=True, exist_ok=True)
     if style == "parquet" and not parsed.out:
         raise UserError("--format is 'parquet'; needed besides: --out with a file")
     runs = [name for word in parsed.runs for name in sorted(glob.glob(word)) or [word]]  # not every shell does it
-    settings: dict[str, Any] = {
-        "split": parsed.split,
-        "threshold": parsed.threshold,
-        "metrics": parsed.metric,
-        "stream": None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")],
-        "resamples": parsed.resamples,
-    }
+    stream = None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")]
+    settings: dict[str, Any] = {"split": parsed.split, "threshold": parsed.threshold, "metrics": parsed.metric}
+    settings |= {"stream": stream, "resamples": parsed.resamples}
     tables = {"metrics": metric_table(runs, video_from=parsed.video_from, **settings)}
     if parsed.compare:
         tables["comparisons"] = compare(tables["metrics"], runs, **settings)
-    for console in (sys.stdout, sys.stderr):
-        if isinstance(console, io.TextIOWrapper):  # its encoding may lack letters of a name
-            console.reconfigure(errors="backslashreplace")
     notes = [note for table in tables.values() for note in table.attrs["notes"]]
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if style == "json":
-        texts = {name: table.to_json(orient="records", double_precision=15) for name, table in tables.items()}
-        values = {name: json.loads(text) for name, text in texts.items()}
+        values = {name: json.loads(t.to_json(orient="records", double_precision=15)) for name, t in tables.items()}
         _write(json.dumps({**values, "notes": notes}, indent=1) + "\n", parsed.out)
     elif style == "table":
         _write("\n".join(_aligned(table) for table in tables.values()), parsed.out)
@@ -99,14 +83,13 @@ def call(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _check_out(out: Path) -> None:
-    """Checks before the work, not after it, that a file can be written there."""
+@contextlib.contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """Tells a fault of the disk or of the file's name in a sentence."""
     from cldf_core.options import UserError
 
-    if out.is_dir():
-        raise UserError(f"--out {out} is a folder; needed: a file")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
 
@@ -114,19 +97,15 @@ def _check_out(out: Path) -> None:
 def _write(result: str | pd.DataFrame, out: Path | None) -> None:
     """Prints a text, or writes a text or a table to a file."""
     from cldf_core.data.files import whole_file
-    from cldf_core.options import UserError
 
     if out is None:
         print(result, end="")
         return
-    try:
-        with whole_file(out) as path:
-            if isinstance(result, str):
-                path.write_text(result, encoding="utf-8", newline="\n")
-            else:
-                result.to_parquet(path, index=False)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
+    with _told(out), whole_file(out) as path:
+        if isinstance(result, str):
+            path.write_text(result, encoding="utf-8", newline="\n")
+        else:
+            result.to_parquet(path, index=False)
 
 
 def _nan_written(table: pd.DataFrame) -> pd.DataFrame:
@@ -139,22 +118,18 @@ def _aligned(table: pd.DataFrame) -> str:
     """Writes a table to be read: numbers with four decimals, intervals in brackets, nothing for missing values."""
     left_out = {"low", "high", "threshold_from", "split", "spread"}
     left_out |= {name for name in ("p", "p_holm") if name in table and table[name].isna().all()}
-    names = [str(name) for name in table if name not in left_out]
-    lines = [[f"{name} [95 % interval]" if name in _WITH_INTERVAL else name for name in names]]
     values = _nan_written(table).astype(object)
-    for row in values.where(values.notna(), None).to_dict("records"):
-        cells = {name: _cell(row[name]) for name in names}
-        for name in set(_WITH_INTERVAL) & set(names):
-            if row["low"] is not None:
-                cells[name] += f" [{_cell(row['low'])}, {_cell(row['high'])}]"
-        lines.append(list(cells.values()))
-    left = [name in _TEXT_COLUMNS for name in names]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        [cell.ljust(width) if to_left else cell.rjust(width) for cell, width, to_left in zip(*row, strict=True)]
-        for row in ((line, widths, left) for line in lines)
-    )
-    return "".join("  ".join(cells).rstrip() + "\n" for cells in padded)
+    values = values.where(values.notna(), None)
+    columns = []
+    for name in (str(name) for name in table if name not in left_out):
+        cells = [name, *map(_cell, values[name])]
+        if name in _WITH_INTERVAL:
+            ends = zip(values["low"], values["high"], strict=True)
+            intervals = ["" if low is None else f" [{_cell(low)}, {_cell(high)}]" for low, high in ends]
+            cells = [cell + end for cell, end in zip(cells, [" [95 % interval]", *intervals], strict=True)]
+        width = max(map(len, cells))
+        columns.append([cell.ljust(width) if name in _TEXT_COLUMNS else cell.rjust(width) for cell in cells])
+    return "".join("  ".join(line).rstrip() + "\n" for line in zip(*columns, strict=True))
 
 
 def _cell(value: Any) -> str:

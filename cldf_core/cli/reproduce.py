@@ -8,9 +8,8 @@ def add_command(subparsers: Any) -> None:
     """Adds `cldf reproduce` with its flags."""
     parser = subparsers.add_parser("reproduce", help="run the notebooks in their order, draw every figure")
     add = parser.add_argument
-    add(
-        "--profile", default="quick", help="quick (the embedded benchmark), smoke (seconds), original (its data, a GPU)"
-    )
+    profiles = "quick (the embedded benchmark), smoke (seconds), original (its data, a GPU)"
+    add("--profile", default="quick", help=profiles)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="such as 04_icarl, or just 04")
     which.add_argument("--all", action="store_true", help="every notebook (default: those up to 08)")

@@ -17,11 +17,7 @@ def add_command(subparsers: Any) -> None:
 
 
 def call(parsed: argparse.Namespace) -> int:
-    """Runs the notebook; returns 0, or 1 where it failed.
-
-    Raises:
-        OptionError: a parameter that does not exist, or a value that it does not allow.
-    """
+    """Runs the notebook; returns 0, or 1 where it failed."""
     from cldf_core.options import OptionError, from_text
     from cldf_core.workflow import notebooks
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from cldf_core.data.runtime import project_root
 
 if TYPE_CHECKING:  # `cldf score --help` does not wait for these
     import pandas as pd
@@ -21,11 +22,8 @@ FORMATS = ("table", "csv", "json")
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf score` with its flags."""
-    parser = subparsers.add_parser(
-        "score",
-        help="P(fake) and a verdict for images of any kind",
-        description="Prints P(fake) and a verdict for any images.",
-    )
+    about = "Prints P(fake) and a verdict for any images."
+    parser = subparsers.add_parser("score", help="P(fake) and a verdict for images of any kind", description=about)
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE|FOLDER|GLOB", help="images, folders of images, patterns")
     add("--model", help="a run's folder or name, a .safetensors or .pth file (default: what cldf reproduce made)")
@@ -39,14 +37,7 @@ def add_command(subparsers: Any) -> None:
 
 
 def call(parsed: argparse.Namespace) -> int:
-    """Scores the images that the command line names, and prints the result.
-
-    Returns:
-        The exit status: 0, or 1 where not one image could be scored.
-
-    Raises:
-        UserError: as `files_of` and `load_detector`; or --workers or --out has a value that is not allowed.
-    """
+    """Scores the images that the command line names, and prints the result; returns 1 where none could be scored."""
     from cldf_core.data.files import whole_file
     from cldf_core.options import UserError
 
@@ -62,9 +53,6 @@ def call(parsed: argparse.Namespace) -> int:
     files = files_of(parsed.files)
     model = parsed.model or str(default_run())
     detector = load_detector(model, step=parsed.step, threshold=parsed.threshold, band=parsed.band)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console may lack letters of a file's name
-            stream.reconfigure(errors="backslashreplace")
     console = sys.stdout if form == "table" else sys.stderr
     with contextlib.ExitStack() as stack:
         try:  # before the work, not after it
@@ -83,12 +71,7 @@ def call(parsed: argparse.Namespace) -> int:
 
 
 def default_run() -> Path:
-    """Returns the folder of the newest MIR run that notebook 07 makes in the quick profile; computes nothing.
-
-    Raises:
-        UserError: there is no such run, or this is not the project's folder.
-    """
-    from cldf_core.data.runtime import project_root
+    """The folder of the newest MIR run that notebook 07 makes in the quick profile; computes nothing."""
     from cldf_core.options import UserError
     from cldf_core.runs.folder import SCORES, RunFolder
     from cldf_core.workflow.notebooks import notebook_parameters
@@ -100,10 +83,8 @@ def default_run() -> Path:
     runs = [RunFolder(path) for path in (project_root() / "runs").glob("mir-*")]
     finished = [run.path for run in runs if run.finished and run.manifest["options"] == wanted]
     if not finished:
-        raise UserError(
-            f"there is no default model in {project_root() / 'runs'}; cldf reproduce --only 07 makes it, or name "
-            "another one with --model"
-        )
+        ways = "cldf reproduce --only 07 makes it, or name another one with --model"
+        raise UserError(f"there is no default model in {project_root() / 'runs'}; {ways}")
     return max(finished, key=lambda path: (path / SCORES).stat().st_mtime)
 
 
@@ -133,10 +114,9 @@ def _text(scores: pd.DataFrame, detector: Detector, form: str) -> str:
         images = scores.astype(object).where(scores.notna(), None).to_dict("records")
         facts |= {"agent": detector.options.agent, "calibrated": calibrated}
         return json.dumps({"detector": facts, "images": images}, indent=1) + "\n"
-    lines = ["\nP(fake)  verdict     file\n"]
-    for row in scores[scores["reason"] == ""].itertuples():
-        lines.append(f"{row.probability:7.4f}  {row.verdict:<10}  {row.file}\n")
-    return "".join(lines) + "\n"
+    rows = scores[scores["reason"] == ""].itertuples()
+    lines = [f"{row.probability:7.4f}  {row.verdict:<10}  {row.file}" for row in rows]
+    return "\n".join(["", "P(fake)  verdict     file", *lines, "", ""])
 
 
 def _summary(scores: pd.DataFrame) -> str:

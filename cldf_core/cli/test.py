@@ -14,7 +14,7 @@ def add_command(subparsers: Any) -> None:
 
 
 def call(parsed: argparse.Namespace) -> int:
-    """Tests a checkpoint; returns the exit status of `cldf_core.original.commands.test`."""
-    from cldf_core.original import commands
+    """Tests a checkpoint; returns the exit status."""
+    from cldf_core.original.commands import test
 
-    return commands.test(parsed)
+    return test(parsed)

@@ -14,7 +14,7 @@ def add_command(subparsers: Any) -> None:
 
 
 def call(parsed: argparse.Namespace) -> int:
-    """Trains an agent; returns the exit status of `cldf_core.original.commands.train`."""
-    from cldf_core.original import commands
+    """Trains an agent; returns the exit status."""
+    from cldf_core.original.commands import train
 
-    return commands.train(parsed)
+    return train(parsed)

@@ -29,29 +29,17 @@ from cldf_core.stream import Samples
 
 @dataclass(frozen=True)
 class Detector:
-    """A network that was trained before, and what turns its outputs into verdicts.
+    """A network that was trained before, and what turns its outputs into verdicts."""
 
-    Attributes:
-        network: in evaluation mode, on the device that it runs on.
-        options: of the run that it comes from; they say how images are prepared.
-        name: where it came from.
-        trained_on: the domains that it has seen; empty where these are not known.
-        threshold: the P(fake) from which the verdict is "fake".
-        threshold_from: the origin of the threshold, in words.
-        temperature: divides logits, so that P(fake) is calibrated; None where it is not.
-        band: between these two P(fake), both excluded, the verdict is "cannot say"; None for no band.
-        notes: sentences about its limits.
-    """
-
-    network: Network
-    options: Options
-    name: str
-    trained_on: tuple[str, ...]
-    threshold: float = 0.5
-    threshold_from: str = "declared"
-    temperature: float | None = None
-    band: tuple[float, float] | None = None
-    notes: tuple[str, ...] = ()
+    network: Network  # in evaluation mode, on the device that it runs on
+    options: Options  # of the run that it comes from; they say how images are prepared
+    name: str  # where it came from
+    trained_on: tuple[str, ...]  # the domains that it has seen; empty where these are not known
+    threshold: float = 0.5  # the P(fake) from which the verdict is "fake"
+    threshold_from: str = "declared"  # the origin of the threshold, in words
+    temperature: float | None = None  # divides logits, so that P(fake) is calibrated; None where it is not
+    band: tuple[float, float] | None = None  # between these P(fake), both excluded, the verdict is "cannot say"
+    notes: tuple[str, ...] = ()  # sentences about its limits
 
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """P(fake) = sigmoid(logit / temperature), shape as given."""
@@ -80,7 +68,14 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
     declared = _declared(threshold)
     if not 0 <= band < 0.5:
         raise UserError(f"--band is {band}; allowed: a number from 0 and below 0.5")
-    detector, validation = _loaded(model, step)
+    path = _file_of(model, step)
+    detector = _detector(path)
+    if getattr(detector.options, "verdict", "") == "nearest-mean" and detector.network.means is None:
+        raise UserError(
+            f"{detector.name} gives its verdict by the means of exemplars, which its file does not hold; allowed: a "
+            "model-step<k>.safetensors of iCaRL, or a .pth file of another agent"
+        )
+    validation = _validation(path, detector)
     note = "P(fake) is not calibrated: no temperature is best for validation scores all right, or mostly wrong"
     if validation is None:
         note = "P(fake) is not calibrated: the model comes without validation scores of both classes"
@@ -103,32 +98,16 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
     return replace(detector, threshold=declared, band=edges, notes=(*detector.notes, note))
 
 
-def share_of_fakes(
-    detector: Detector,
-    logits: ArrayLike,
-    labels: ArrayLike,
-    probability: float,
-    *,
-    width: float = 0.05,
-    least: int = 20,
-) -> str:
-    """How often images with a P(fake) like this one were fakes, in words; "" where there are too few such images.
+def share_of_fakes(detector: Detector, logits: ArrayLike, labels: ArrayLike, probability: float) -> str:
+    """How often images with a P(fake) like this one were fakes, in words; "" where there are fewer than 20 of them.
 
-    Args:
-        detector: gives P(fake).
-        logits: of validation images, shape (N,).
-        labels: of these images, 0 or 1, shape (N,).
-        probability: P(fake) of the image in question.
-        width: the largest distance from it of another image's P(fake).
-        least: the number of images that are needed.
-
-    Returns:
-        A sentence with the share and its 95 % interval (Wilson's; images are counted as independent, which those
-        of one photograph are not).
+    `logits` and `labels` are those of validation images, shape (N,). The sentence has Wilson's 95 % interval, which
+    counts images as independent; those of one photograph are not.
     """
+    width = 0.05
     near = np.abs(detector.probability(np.asarray(logits, float)) - probability) <= width
     count, fakes = int(near.sum()), int(np.asarray(labels)[near].sum())
-    if count < least:
+    if count < 20:
         return ""
     low, high = binomtest(fakes, count).proportion_ci(method="wilson")
     return (
@@ -147,38 +126,27 @@ def _declared(threshold: str | float) -> float | None:
     raise UserError(f"--threshold is {threshold!r}; allowed: a number between 0 and 1, or validation")
 
 
-def _loaded(model: str, step: int | None) -> tuple[Detector, pd.DataFrame | None]:
-    """The detector with its network and origin alone, and the validation scores of its run, if there are any."""
+def _file_of(model: str, step: int | None) -> Path:
+    """The file of a network: that of a run after a step, by default the last, or the one that is named."""
     path = Path(model).expanduser()
     if not path.exists():
         path = project_root() / "runs" / model
     if path.is_dir():
-        path = _weights_of_run(path, step)
-    elif step is not None:
+        files = {_step_of(file): file for file in path.glob("model-step*.safetensors")}
+        if not files or not RunFolder(path).finished:
+            why = "is no folder of a finished run; allowed: one that cldf reproduce or cldf train made"
+            raise UserError(f"{path} {why}")
+        if step is not None and step not in files:
+            raise UserError(f"--step is {step}; allowed for {path}: a whole number from 1 to {max(files)}")
+        return files[step or max(files)]
+    if step is not None:
         raise UserError(f"--step is {step}, but {path} is no run's folder; allowed: no --step")
     if not path.is_file() or path.suffix not in (".safetensors", ".pth"):
         raise UserError(
             f"--model is {model!r}; allowed: a run's folder or its name in {project_root() / 'runs'}, a "
             "model-step<k>.safetensors, or a .pth file"
         )
-    detector = _detector(path)
-    by_means = getattr(detector.options, "verdict", "") == "nearest-mean"
-    if by_means and detector.network.means is None:
-        raise UserError(
-            f"{detector.name} gives its verdict by the means of exemplars, which its file does not hold; allowed: a "
-            "model-step<k>.safetensors of iCaRL, or a .pth file of another agent"
-        )
-    return detector, _validation(path, detector)
-
-
-def _weights_of_run(path: Path, step: int | None) -> Path:
-    """The file of a run's network after a step, by default the last."""
-    files = {_step_of(file): file for file in path.glob("model-step*.safetensors")}
-    if not files or not RunFolder(path).finished:
-        raise UserError(f"{path} is no folder of a finished run; allowed: one that cldf reproduce or cldf train made")
-    if step is not None and step not in files:
-        raise UserError(f"--step is {step}; allowed for {path}: a whole number from 1 to {max(files)}")
-    return files[step or max(files)]
+    return path
 
 
 def _step_of(path: Path) -> int:
@@ -212,11 +180,15 @@ def _detector(path: Path) -> Detector:
         notes.append("its verdict about fakes of other kinds than those that it was trained on is not reliable")
     if options.test_jpeg or options.test_resize:
         notes.append("its run changed images (test_jpeg, test_resize) before it scored them; here they are as they are")
-    device = "cuda" if options.device == "cuda" and torch.cuda.is_available() else "cpu"
     seen = tuple(trained_on(options.agent, options.stream, step)) if known else ()
     root, whole = project_root(), path.resolve()
     name = whole.relative_to(root).as_posix() if whole.is_relative_to(root) else str(path)
-    return Detector(network.to(device), options, name, seen, notes=tuple(notes))
+    return Detector(on_device(network, options), options, name, seen, notes=tuple(notes))
+
+
+def on_device(network: Network, options: Options) -> Network:
+    """Moves a network to the GPU if its run asked for one and there is one here."""
+    return network.to("cuda" if options.device == "cuda" and torch.cuda.is_available() else "cpu")
 
 
 def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
@@ -235,15 +207,10 @@ def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
 
 
 def logits_of(network: Network, options: Options, inputs: np.ndarray) -> np.ndarray:
-    """Logits of fake, part by part, as the agent that trained the network computes them after a step.
+    """Logits of fake, float64, shape (N,), part by part, as the agent that trained the network computes them.
 
-    Args:
-        network: is used in evaluation mode and left as it was.
-        options: of its run; mixed_precision counts.
-        inputs: what the network reads, shape (N, 3, H, W), from `InputSpec.network_input`.
-
-    Returns:
-        float64, shape (N,).
+    `inputs` is what the network reads, shape (N, 3, H, W), from `InputSpec.network_input`; of the options,
+    mixed_precision counts. The network is used in evaluation mode and left as it was.
     """
     score = partial(network.score, mixed_precision=options.mixed_precision)
     return score_samples(score, Samples.from_array(inputs, np.zeros(len(inputs))))

@@ -17,13 +17,8 @@ from cldf_core.options import Options, UserError, checked
 from cldf_core.resnet import Network, build_network
 from cldf_core.runs.checkpoints import renamed
 
-# Name: blocks in each stage, and whether a block has three convolutions.
-_NETWORKS = {
-    "slim": ([1, 1, 1, 1], False),
-    "resnet18": ([2, 2, 2, 2], False),
-    "resnet34": ([3, 4, 6, 3], False),
-    "resnet50": ([3, 4, 6, 3], True),
-}
+# Blocks in each stage, by name; resnet50's have three convolutions.
+_NETWORKS = {"slim": [1, 1, 1, 1], "resnet18": [2, 2, 2, 2], "resnet34": [3, 4, 6, 3], "resnet50": [3, 4, 6, 3]}
 
 
 class Checkpoint(NamedTuple):
@@ -35,7 +30,7 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads a .pth file; one without options, such as the original's own, gets the original's.
+    """Reads a .pth file; one without options, such as the original's, gets the original's options.
 
     Raises:
         UserError: there is no such file, or it holds no network of this kind; one sentence says what it holds.
@@ -104,7 +99,7 @@ def _architecture(state: Mapping[str, torch.Tensor], path: Path) -> tuple[str, i
     """The name of the residual network that a torchvision state dict belongs to, and its first stage's width."""
     blocks = [len({key.split(".")[1] for key in state if key.startswith(f"layer{n}.")}) for n in (1, 2, 3, 4)]
     deep = "layer1.0.conv3.weight" in state
-    names = [name for name, shape in _NETWORKS.items() if shape == (blocks, deep)]
+    names = [name for name, stages in _NETWORKS.items() if stages == blocks and (name == "resnet50") == deep]
     ends = {"conv1.weight": 4, "fc.weight": 2, "fc.bias": 1}
     wrong = [key for key, dimensions in ends.items() if key not in state or state[key].ndim != dimensions]
     if wrong or not names:

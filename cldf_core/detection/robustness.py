@@ -12,14 +12,13 @@ import json
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.special import expit
 
 from cldf_core.data.cache import Spectra
@@ -28,7 +27,7 @@ from cldf_core.data.files import file_hash, whole_file
 from cldf_core.data.images import ImageProblem, open_image
 from cldf_core.data.runtime import in_processes, thread_count
 from cldf_core.data.source_trees import tree_hash
-from cldf_core.detection.detector import Detector, logits_of
+from cldf_core.detection.detector import Detector, logits_of, on_device
 from cldf_core.evaluation.traces import line_ratio
 from cldf_core.options import Options, UserError
 from cldf_core.runs.checkpoints import load_network
@@ -42,32 +41,19 @@ PERIODS = (2, 4, 8)  # of the grids that are looked for, in pixels
 BANDS: tuple[Band, ...] = ("low", "mid", "high")
 
 
-@dataclass(frozen=True)
-class RobustnessTables:
-    """The scores and the traces of every version of every image.
-
-    Attributes:
-        scores: columns agent, domain, corruption, severity, image, group, label, logit, score; a row for each agent,
-            image and version of `corruptions.VERSIONS`.
-        traces: columns trace, domain, corruption, severity, image, group, label, value, as of `image_traces`.
-    """
+class RobustnessTables(NamedTuple):
+    """The scores and the traces of every version (`corruptions.VERSIONS`) of every image."""
 
     scores: pd.DataFrame
     traces: pd.DataFrame
 
 
 class Block(NamedTuple):
-    """The results for one block of images.
+    """The results for one block of n images."""
 
-    Attributes:
-        logits: of fake, float64, shape (networks, versions, n).
-        traces: shape (traces, versions, n).
-        rejected: images that are left out of all versions since one of them cannot be made, with reasons.
-    """
-
-    logits: np.ndarray
-    traces: np.ndarray
-    rejected: list[tuple[str, str]]
+    logits: np.ndarray  # of fake, float64, shape (networks, versions, n)
+    traces: np.ndarray  # shape (traces, versions, n)
+    rejected: list[tuple[str, str]]  # images left out of all versions, since one cannot be made, with reasons
 
 
 def robustness_tables(
@@ -88,11 +74,11 @@ def robustness_tables(
 
     Args:
         runs: finished ones, by agent, that were trained on the same spectra.
-        domains: as of `load_spectra`.
+        domains: as `load_spectra` gives them.
         folder: where the tables are kept.
         images: of each class and domain, as `sample` chooses them; None takes all.
         split: of the images.
-        workers, progress: as of `in_processes`; on a GPU there is one process.
+        workers, progress: as `in_processes` takes them; on a GPU there is one process.
 
     Raises:
         UserError: a network is missing, two networks read different spectra, or there is no image of the split.
@@ -104,7 +90,10 @@ def robustness_tables(
         raise UserError(f"there is no image of split {split!r} in {', '.join(domains)}, so nothing can be measured")
     paths = [folder / f"{name}-{_key(runs, files, tables)}.parquet" for name in ("scores", "traces")]
     if not all(path.is_file() for path in paths):
-        detectors = [(agent, _detector(path, names)) for agent, path, names in files]
+        detectors = []
+        for agent, path, names in files:
+            network, options = load_network(path)
+            detectors.append((agent, Detector(on_device(network, options), options, path.name, names)))
         for agent, detector in detectors:
             _check_input(agent, detector.options, *detectors[0])
         computed = _computed(tables, domains, detectors, workers, progress)
@@ -119,10 +108,7 @@ def sample(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
 
     Intervals are over groups, so a few images of every group say more than many images of a few groups. The choice
     depends on the names of groups and files alone: a real image and a fake of the same name stay together.
-
-    Args:
-        table: columns image, label, group.
-        most: images of each class; None takes all.
+    The table has columns image, label, group; None takes all images.
     """
     draw = [zlib.crc32(f"{g}/{Path(i).stem}".encode()) for g, i in zip(table["group"], table["image"], strict=True)]
     drawn = table[["image", "label", "group"]].assign(draw=draw).sort_values(["draw", "image"])
@@ -134,11 +120,7 @@ def sample(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
 def crops_of(root: Path, image: str, options: Options, which: Sequence[tuple[str, float]] = VERSIONS) -> np.ndarray:
     """The crops of an image's versions as the networks see them; see `corruptions.versions`.
 
-    Args:
-        root: the domain's folder.
-        image: its path in this folder, which seeds the noise together with options.seed.
-        options: size, crop and seed.
-        which: of `corruptions.VERSIONS`.
+    The image's path in the domain's folder `root` seeds the noise together with options.seed.
     """
     seed = [options.seed, zlib.crc32(image.encode())]
     return versions(open_image(root / image), options.size, options.crop, which=which, seed=seed)
@@ -152,12 +134,8 @@ def trace_names(size: int) -> list[str]:
 def image_traces(pixels: np.ndarray) -> np.ndarray:
     """The traces in single images, from log magnitudes averaged over the colour channels.
 
-    Args:
-        pixels: uint8, shape (N, 3, size, size), size even.
-
-    Returns:
-        Shape (traces, N), in the order of `trace_names`: `line_ratio` of each grid (0 without a grid), mean log
-        magnitude of each band.
+    Of uint8 pixels, shape (N, 3, size, size), size even, shape (traces, N), in the order of `trace_names`:
+    `line_ratio` of each grid (0 without a grid), mean log magnitude of each band.
     """
     size = pixels.shape[-1]
     planes = log_magnitude(pixels).mean(1)
@@ -187,20 +165,11 @@ def _key(runs: Mapping[str, RunFolder], files: Sequence[Any], tables: Mapping[st
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
-def _detector(path: Path, domains: tuple[str, ...]) -> Detector:
-    network, options = load_network(path)
-    device = "cuda" if options.device == "cuda" and torch.cuda.is_available() else "cpu"
-    return Detector(network.to(device), options, path.name, domains)
-
-
 def _check_input(agent: str, options: Options, first: str, other: Detector) -> None:
     for name in (field.name for field in fields(InputSpec)):
-        value, expected = getattr(options, name), getattr(other.options, name)
-        if value != expected:
-            raise UserError(
-                f"{name} is {value!r} in the run of {agent!r} and {expected!r} in that of {first!r}; "
-                "needed: runs whose networks read the same spectra"
-            )
+        if (value := getattr(options, name)) != (expected := getattr(other.options, name)):
+            difference = f"{name} is {value!r} in the run of {agent!r} and {expected!r} in that of {first!r}"
+            raise UserError(f"{difference}; needed: runs whose networks read the same spectra")
 
 
 def _computed(

@@ -55,15 +55,9 @@ def score(
 ) -> pd.DataFrame:
     """Scores images that are prepared as for training, in memory that does not depend on their number.
 
-    Args:
-        files: of images.
-        detector: from `load_detector`.
-        workers: threads that read and transform images; None takes one for each processor.
-        progress: shows a progress bar; None shows it where somebody is watching.
-
-    Returns:
-        A row for each file, with columns file, logit (of fake), probability (of fake), verdict and reason. If an image
-        cannot be scored, the reason says why, the numbers are NaN and the verdict is "".
+    A row for each file has the columns file, logit (of fake), probability (of fake), verdict and reason. If an image
+    cannot be scored, the reason says why, the numbers are NaN and the verdict is "". `workers` threads read and
+    transform images, by default one for each processor.
     """
     logits, reasons = np.full(len(files), np.nan), [""] * len(files)
     # Threads suffice, since Pillow, numpy and scipy release the lock of Python.

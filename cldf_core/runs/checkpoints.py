@@ -17,9 +17,8 @@ from cldf_core.resnet import Network, build_network
 def save_network(network: Network, options: Options, path: Path) -> None:
     """Writes the weights, iCaRL's means, and the options that tell how to build the network and its input."""
     # Dense copies: the file format has no notion of channels last.
-    state = {
-        k: v.detach().cpu().contiguous(memory_format=torch.contiguous_format) for k, v in network.state_dict().items()
-    }
+    weights = network.state_dict().items()
+    state = {name: w.cpu().contiguous(memory_format=torch.contiguous_format) for name, w in weights}
     if network.means is not None:
         state["means"] = network.means
     with whole_file(path) as partial:

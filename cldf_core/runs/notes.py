@@ -10,10 +10,7 @@ from cldf_core.stream import Step
 def data_notes(options: Options, domains: Mapping[str, Spectra], scored: Container[tuple[str, str]]) -> list[str]:
     """Notes on domains: those of their layouts and audits, splits without images, and images that were rejected.
 
-    Args:
-        options: of the run.
-        domains: by name.
-        scored: each domain and split that has images.
+    `scored` holds each domain and split that has images.
     """
     from_layouts = [note for domain in domains.values() for note in domain.notes]
     empty_splits = [
@@ -23,10 +20,9 @@ def data_notes(options: Options, domains: Mapping[str, Spectra], scored: Contain
         if (name, split) not in scored and name not in options.untested
     ]
     rejected = [
-        f"{name}: {len(domain.rejected)} images rejected, the first is {domain.rejected['image'].iloc[0]}: "
-        f"{domain.rejected['reason'].iloc[0]}"
-        for name, domain in domains.items()
-        if len(domain.rejected)
+        f"{name}: {len(table)} images rejected, the first is {table['image'].iloc[0]}: {table['reason'].iloc[0]}"
+        for name, table in ((name, domain.rejected) for name, domain in domains.items())
+        if len(table)
     ]
     return from_layouts + empty_splits + rejected
 

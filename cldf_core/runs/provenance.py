@@ -26,12 +26,9 @@ _NOT_COUNTED = ("options", "data.layouts", "data.files", "runs.folder", "runs.no
 def run_key(options: Options, fingerprints: Mapping[str, str]) -> str:
     """Hash of everything that a run's scores depend on.
 
-    These are the options, the data, the content of a file with weights, the versions of the libraries, and the syntax
-    trees of `runs.run` and of the modules that it imports, directly or not: the method, and all between file and batch.
-
-    Args:
-        options: of the run.
-        fingerprints: of each domain, by name.
+    These are the options, the data (the fingerprint of each domain), the content of a file with weights, the versions
+    of the libraries, and the syntax trees of `runs.run` and of the modules that it imports, directly or not: the
+    method, and all between file and batch.
     """
     values = {**options.model_dump(), "weights": weights_content(options.weights)}
     trees = tree_hash(["runs.run"], without=_NOT_COUNTED), _registered_source(options.agent)
@@ -95,15 +92,10 @@ def peak_memory() -> int:
 
 
 def _registered_source(agent: str) -> list[str]:
-    """What the source of a registered agent's class means, and of those that it is made from; nothing for ours.
-
-    Functions outside of these classes are not looked at.
-    """
+    """What the source of a registered agent's class and its parents means, functions outside of them left out."""
     from cldf_core.agents import AGENTS  # with torch, for which the keys of notebooks need not wait
 
-    classes = [
-        c for c in inspect.getmro(AGENTS[agent]) if not c.__module__.startswith("cldf_core.") and c is not object
-    ]
+    classes = [c for c in AGENTS[agent].__mro__ if c is not object and not c.__module__.startswith("cldf_core.")]
     parts = []
     for name, value in (item for kind in classes for item in sorted(vars(kind).items())):
         value = getattr(value, "fget", getattr(value, "__func__", value))

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
+from tqdm.auto import tqdm
 
 from cldf_core.agents import Agent, build_agent
 from cldf_core.data.cache import Spectra, corrupted, spectra
@@ -31,17 +32,10 @@ Tables = Mapping[tuple[str, str], pd.DataFrame]  # the images of each domain and
 def make_run(options: Options, *, force: bool = False, progress: bool | None = None) -> RunFolder:
     """The run that the options describe: read if it is finished, continued if it was killed, made otherwise.
 
-    Args:
-        options: checked options.
-        force: discards what is there and starts again.
-        progress: shows a progress bar; None shows it where somebody is watching.
-
-    Returns:
-        The run's folder.
+    `force` discards what is there and starts again; without `progress`, a bar is shown where somebody is watching.
 
     Raises:
-        UserError: a GPU is asked for, and torch finds none.
-        DataError: as `load_spectra`.
+        UserError: a GPU is asked for, and torch finds none; or as `load_spectra`.
     """
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is 'cuda', but torch finds no GPU here; allowed: cpu")
@@ -58,17 +52,11 @@ def make_run(options: Options, *, force: bool = False, progress: bool | None = N
 
 
 def find_run(options: Options) -> RunFolder:
-    """The finished run that the options describe; trains nothing.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The finished run that the options describe; trains nothing, and raises UserError where there is none."""
     folder = _folder(options, load_spectra(options))
     if not folder.finished:
-        raise UserError(
-            f"there is no finished run of {options.agent!r} with these options ({folder.path} is "
-            "missing or unfinished); run the notebook that trains it, with the same parameters"
-        )
+        words = f"there is no finished run of {options.agent!r} with these options ({folder.path} is missing or "
+        raise UserError(words + "unfinished); run the notebook that trains it, with the same parameters")
     return folder
 
 
@@ -76,8 +64,7 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
     """Spectra of the stream's and the unseen domains, by name, in this order.
 
     Raises:
-        DataError: a domain is missing, one of the stream has no training image, one that is tested has no image of a
-            scored split, or no domain is left to be tested.
+        DataError: a domain or the images that it is trained or tested on are missing, or no domain is to be tested.
     """
     folder = data_folder(options.data)
     names = [*options.stream, *options.unseen]
@@ -114,19 +101,12 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
         table = table[table["split"] == "train"]
         if options.limit is not None:
             # The same draw for both classes: where reals and fakes are pairs, pairs stay together.
-            table = pd.concat(
-                [
-                    part.iloc[
-                        np.sort(np.random.default_rng([options.seed, place]).permutation(len(part))[: options.limit])
-                    ]
-                    for _, part in table.groupby("label")
-                ]
-            )
+            parts = [part for _, part in table.groupby("label")]
+            draws = [np.random.default_rng([options.seed, place]).permutation(len(part)) for part in parts]
+            table = pd.concat([p.iloc[np.sort(draw[: options.limit])] for p, draw in zip(parts, draws, strict=True)])
         labels, rows = table["label"].to_numpy(), table["row"].to_numpy()
         severities = options.severities[: options.chunks] if options.corruption != "none" else [0.0]
-        arrays = {
-            severity: corrupted(domains[name], options, severity, _cache()) for severity in dict.fromkeys(severities)
-        }
+        arrays = {s: corrupted(domains[name], options, s, _cache()) for s in dict.fromkeys(severities)}
         versions = [Samples.from_array(arrays[severity], labels, place, number, rows) for severity in severities]
         stream.append((name, versions if options.corruption != "none" else versions[0]))
         number += len(rows)
@@ -135,9 +115,8 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
 
 def collect_scores(runs: Sequence[RunFolder]) -> pd.DataFrame:
     """The scores of several runs in one table, with a column agent besides those of `RunFolder.scores`."""
-    return pd.concat(
-        [folder.scores().assign(agent=folder.manifest["options"]["agent"]) for folder in runs], ignore_index=True
-    )
+    tables = [folder.scores().assign(agent=folder.manifest["options"]["agent"]) for folder in runs]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _cache() -> Path:
@@ -154,7 +133,13 @@ def _folder(options: Options, domains: Mapping[str, Spectra]) -> RunFolder:
 
 def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, progress: bool | None) -> None:
     steps = _steps(options, domains)
-    tables = _scored_tables(options, domains)
+    tables: dict[tuple[str, str], pd.DataFrame] = {
+        (name, split): table
+        for name, domain in domains.items()
+        for split in SPLITS
+        if split in options.splits and name not in options.untested
+        if len(table := domain.table[domain.table["split"] == split])
+    }
     tests = {f"{name}/{split}": domain_samples(domains[name], table) for (name, split), table in tables.items()}
     agent = build_agent(options)
     notes = data_notes(options, domains, tables) + dropped_notes(options, steps)
@@ -181,20 +166,8 @@ def _steps(options: Options, domains: dict[str, Spectra]) -> list[Step]:
         raise DataError(str(error)) from None
 
 
-def _scored_tables(options: Options, domains: Mapping[str, Spectra]) -> Tables:
-    tables = {
-        (name, split): domain.table[domain.table["split"] == split]
-        for name, domain in domains.items()
-        for split in SPLITS
-        if split in options.splits and name not in options.untested
-    }
-    return {key: table for key, table in tables.items() if len(table)}
-
-
 @contextlib.contextmanager
 def _bar(total: int, progress: bool | None) -> Iterator[Callable[[str], None]]:
-    from tqdm.auto import tqdm
-
     with tqdm(total=total, unit="batch", leave=False, disable=not progress_wanted(progress)) as bar:
 
         def advance(text: str) -> None:
@@ -223,11 +196,7 @@ def _keep(
     """Stores a step: its scores and its network first, and last the state, which says that the step is done."""
     step = result.step
     if step.last:
-        scores = [
-            _score_table(step, name, split, table, result.logits[f"{name}/{split}"])
-            for (name, split), table in tables.items()
-        ]
-        folder.write_table(f"{STATE}/{folder.step_scores(step.index).name}", pd.concat(scores, ignore_index=True))
+        folder.write_table(f"{STATE}/{folder.step_scores(step.index).name}", _score_table(result, tables))
         save_network(agent.network, agent.options, folder.model(step.index + 1))
     manifest["steps"].append(
         {
@@ -243,23 +212,17 @@ def _keep(
     manifest["seconds"] = round(sum(s["seconds"] for s in manifest["steps"]), 3)
     manifest["images"] = sum(s["images"] for s in manifest["steps"])
     manifest["peak_memory_bytes"] = max(manifest["peak_memory_bytes"], peak_memory())
-    save_state(
-        {"agent": agent.state_dict(), "done": done, "steps": json.dumps(manifest["steps"])},
-        folder.path / STATE / "agent.pt",
-    )
+    state = {"agent": agent.state_dict(), "done": done, "steps": json.dumps(manifest["steps"])}
+    save_state(state, folder.path / STATE / "agent.pt")
     folder.write_manifest(manifest)
 
 
-def _score_table(step: Step, name: str, split: str, table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "step": step.index + 1,
-            "domain": name,
-            "split": split,
-            "image": table["image"].to_numpy(),
-            "group": table["group"].to_numpy(),
-            "label": table["label"].to_numpy(),
-            "logit": logits,
-            "score": 1 / (1 + np.exp(-np.clip(logits, -500, 500))),
-        }
-    )
+def _score_table(result: StepResult, tables: Tables) -> pd.DataFrame:
+    parts = []
+    for (name, split), table in tables.items():
+        logits = result.logits[f"{name}/{split}"]
+        keys = {"step": result.step.index + 1, "domain": name, "split": split}
+        images = {column: table[column].to_numpy() for column in ("image", "group", "label")}
+        score = 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
+        parts.append(pd.DataFrame({**keys, **images, "logit": logits, "score": score}))
+    return pd.concat(parts, ignore_index=True)

@@ -17,7 +17,7 @@ from PIL import Image
 from cldf_core.data.files import save_table
 from cldf_core.data.images import open_image
 from cldf_core.data.layouts.read import data_folder
-from cldf_core.data.mini.build import EMBEDDED, build
+from cldf_core.data.mini.build import build
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.baselines import random_forest
 from cldf_core.evaluation.metrics import continual, matrix
@@ -28,8 +28,6 @@ from cldf_core.protocol import score_samples
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import domain_samples, load_spectra, make_run
 from cldf_core.spectrum import log_magnitude
-
-LOSSLESS_SIZE = "in the lossless domains file size is a trace of the forger itself"
 
 
 class Row(NamedTuple):
@@ -44,22 +42,16 @@ class Row(NamedTuple):
     holds: bool
 
 
-def check(*, seeds: int, split: str = "test", generators: Path | None = None) -> int:
+def check(*, seeds: int, split: str, generators: Path | None) -> int:
     """Measures everything, prints it and writes figures/tables/mini_check_<split>.csv.
 
-    Args:
-        seeds: the number of runs with each setting; their seeds count from 0.
-        split: "validation" while the benchmark is being made, "test" once at the end.
-        generators: a folder with generators that were trained again; None leaves out the comparison with them.
-
-    Returns:
-        0 if all checks hold, else 1.
+    Each setting is run with so many seeds, from 0 up. The split is "validation" while the benchmark is being made and
+    "test" once at the end. `generators` is a folder of those that were trained again. Returns 0 if all checks hold,
+    else 1.
     """
-    rows = [
-        *_learning(range(seeds), split),
-        *_shortcuts(split),
-        *(_retrained(generators, split, seeds) if generators else ()),
-    ]
+    rows = _learning(range(seeds), split) + _shortcuts(split)
+    if generators:
+        rows += _retrained(generators, split, seeds)
     table = pd.DataFrame(rows, columns=Row._fields)
     save_table(table, project_root() / "figures", f"mini_check_{split}")
     for statement, part in table.groupby("statement"):
@@ -90,16 +82,10 @@ def _learning(seeds: Sequence[int], split: str) -> list[Row]:
     # The unseen domain alone is a stream of its own, tested on everything.
     last = np.stack([accuracies(seed, "separate", stream=[unseen], unseen=stream) for seed in seeds])
     alone = np.concatenate([R["separate"], last], axis=1)
-    rows = [
-        _mean(
-            "1 each alone is learnable",
-            f"accuracy of {name} on itself",
-            alone[:, k, k],
-            0.85 if "DeepFake" in name else 0.9,
-            1,
-        )
-        for k, name in enumerate(names)
-    ]
+    rows = []
+    for k, name in enumerate(names):
+        least = 0.85 if "DeepFake" in name else 0.9
+        rows.append(_mean("1 each alone is learnable", f"accuracy of {name} on itself", alone[:, k, k], least, 1))
     transfers = [(i, j) for i in range(T) for j in range(T + 1) if i != j]
     share = float(np.mean([alone[:, i, j].mean() < 0.75 for i, j in transfers]))
     statement, what = "2 the domains differ", "share of the 16 transfers whose mean is below 0.75"
@@ -121,8 +107,7 @@ def _retrained(generators: Path, split: str, seeds: int) -> list[Row]:
     base = checked({"splits": [split]})
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(generators.glob("*.safetensors")))).hexdigest()
     folder = project_root() / "data" / f"mini-retrained-{digest[:8]}"
-    counts = EMBEDDED["mini"]
-    build(folder, generators=generators, train=1, validation=counts["validation"], test=counts["test"])
+    build(folder, generators=generators, train=1)  # by default as many validation and test images as in mini
     rows = []
     for names, rest in ((base.stream, base.unseen), (base.unseen, base.stream)):
         changes = np.empty((seeds, len(names)))
@@ -147,6 +132,7 @@ def _shortcuts(split: str) -> list[Row]:
     options, statement = checked({}), "5 no shortcut"
     folder = data_folder(options.data)
     files = pd.read_csv(folder / "splits.csv")
+    trace = "shown: in the lossless domains file size is a trace of the forger itself"
     rows = []
     for domain in [*options.stream, *options.unseen]:
         table = files[files["domain"] == domain]
@@ -160,7 +146,7 @@ def _shortcuts(split: str) -> list[Row]:
             codes = pd.get_dummies(facts[list(columns)]).to_numpy(float)
             value, low, high = random_forest(codes, labels, splits == "train", splits == split, groups)
             required = is_jpeg or what != "file size"
-            needed = "interval contains 0.5" if required else f"shown: {LOSSLESS_SIZE}"
+            needed = "interval contains 0.5" if required else trace
             holds = bool(low <= 0.5 <= high) or not required
             rows.append(Row(statement, f"{domain}: accuracy from {what}", value, low, high, needed, holds))
         reals = table[(table["label"] == 0) & (table["split"] == split)]
@@ -173,28 +159,20 @@ def _shortcuts(split: str) -> list[Row]:
 def _facts(path: Path) -> dict[str, object]:
     with Image.open(path) as image:
         tables = sum(map(sum, getattr(image, "quantization", {}).values()))
-        facts: dict[str, object] = {
-            "format": image.format,
-            "width": image.width,
-            "height": image.height,
-            "tables": tables,
-            "bytes": os.path.getsize(path),
-        }
-    mean = open_image(path).mean((1, 2))
-    return {**facts, "red": mean[0], "green": mean[1], "blue": mean[2]}
+        facts = {"format": image.format, "width": image.width, "height": image.height, "tables": tables}
+    colours = zip(("red", "green", "blue"), open_image(path).mean((1, 2)), strict=True)
+    return {**facts, "bytes": os.path.getsize(path), **dict(colours)}
 
 
 def _peaks(paths: Sequence[Path], groups: pd.Series) -> dict[int, tuple[float, float, float]]:
     """Magnitude on the lines of periods 2, 4 and 8, over that on the lines beside them.
 
-    Returns:
-        For each period the ratio (exp of the difference of mean log magnitudes) and its 95 % t interval over
-        photographs.
+    The ratio is exp of the difference of mean log magnitudes; it comes with its 95 % t interval over photographs.
     """
     planes = np.concatenate([log_magnitude(open_image(path)[None]) for path in paths]).mean(1)
     ratios = {}
     for period in (2, 4, 8):
         by_group = pd.Series(line_ratio(planes, period)).groupby(groups.to_numpy()).mean()
-        mean, low, high = t_interval(by_group.to_numpy())
-        ratios[period] = (float(np.exp(mean)), float(np.exp(low)), float(np.exp(high)))
+        mean, low, high = map(float, np.exp(t_interval(by_group.to_numpy())))
+        ratios[period] = (mean, low, high)
     return ratios

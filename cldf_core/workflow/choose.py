@@ -6,7 +6,6 @@ error of the best (the one-standard-error rule: Breiman et al. 1984, section 3.4
 """
 
 import itertools
-from collections.abc import Sequence
 
 import pandas as pd
 
@@ -21,11 +20,7 @@ LRS, EPOCHS, SEEDS = (1e-3, 2e-3, 4e-3), (6, 10), (100, 101)
 
 
 def choose() -> pd.DataFrame:
-    """Measures all combinations and writes figures/tables/choice_of_training.csv.
-
-    Returns:
-        A row for each combination, the best first, with a column chosen.
-    """
+    """Measures all combinations, the best first, and writes figures/tables/choice_of_training.csv."""
     table = with_choice(pd.DataFrame([_measured(lr, epochs) for lr, epochs in itertools.product(LRS, EPOCHS)]))
     save_table(table, project_root() / "figures", "choice_of_training")
     return table
@@ -34,8 +29,7 @@ def choose() -> pd.DataFrame:
 def with_choice(table: pd.DataFrame) -> pd.DataFrame:
     """The table sorted by average, with a column chosen: True in the row that the one-standard-error rule takes.
 
-    Args:
-        table: columns epochs, average and error (the standard error of the average).
+    It needs the columns epochs, average and error (the standard error of the average).
     """
     table = table.sort_values("average", ascending=False)
     best = table.iloc[0]
@@ -44,22 +38,16 @@ def with_choice(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(chosen=table.index == cheapest)
 
 
-def _measured(lr: float, epochs: int, seeds: Sequence[int] = SEEDS) -> dict[str, float]:
+def _measured(lr: float, epochs: int) -> dict[str, float]:
     """Means over seeds of the metrics on validation photographs, with the t interval of the average."""
     metrics = []
-    for seed in seeds:
+    for seed in SEEDS:
         options = checked({"agent": "sequential", "lr": lr, "epochs": epochs, "seed": seed, "splits": ["validation"]})
         R = matrix(make_run(options).scores(), split="validation")[options.stream].to_numpy()
         metrics.append({name: float(value) for name, value in continual(R).items()})
     table = pd.DataFrame(metrics)
     average, low, high = t_interval(table["average"].to_numpy())
-    return {
-        "lr": lr,
-        "epochs": epochs,
-        "seeds": len(seeds),
-        "average": average,
-        "low": low,
-        "high": high,
-        "error": table["average"].std() / len(seeds) ** 0.5,
-        **table[["learning", "forgetting (max-last)"]].mean().to_dict(),
-    }
+    setting = {"lr": lr, "epochs": epochs, "seeds": len(SEEDS)}
+    error = table["average"].std() / len(SEEDS) ** 0.5
+    others = table[["learning", "forgetting (max-last)"]].mean().to_dict()
+    return {**setting, "average": average, "low": low, "high": high, "error": error, **others}

@@ -9,10 +9,9 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -38,31 +37,18 @@ NEEDS = {
 }
 
 
-@dataclass(frozen=True)
-class NotebookResult:
-    """What became of one notebook.
-
-    Attributes:
-        notebook: its name.
-        status: "done", "already done", "failed" or "not run".
-        seconds: that the execution took.
-        folder: with the executed copy and the figures; None where nothing was executed.
-        error: of the cell that failed, or the reason why nothing was executed.
-    """
+class NotebookResult(NamedTuple):
+    """What became of one notebook."""
 
     notebook: str
-    status: str
+    status: str  # "done", "already done", "failed" or "not run"
     seconds: float = 0.0
-    folder: Path | None = None
-    error: str = ""
+    folder: Path | None = None  # with the executed copy and the figures; None where nothing was executed
+    error: str = ""  # of the cell that failed, or the reason why nothing was executed
 
 
 def notebook_name(text: str) -> str:
-    """The notebook that a name, a number or a path means: 04_icarl, 04, notebooks/04_icarl.ipynb.
-
-    Raises:
-        UserError: no notebook or several; the message lists them.
-    """
+    """The notebook that a name, a number or a path means: 04_icarl, 04, notebooks/04_icarl.ipynb."""
     wanted = Path(text).stem
     names = [name for name in NOTEBOOKS if wanted in (name, name.split("_")[0])]
     if len(names) != 1:
@@ -71,11 +57,7 @@ def notebook_name(text: str) -> str:
 
 
 def notebook_parameters(notebook: str, profile: str, changes: Mapping[str, Any] | None = None) -> Parameters:
-    """The checked parameters of a notebook in a profile, with some changed.
-
-    Raises:
-        UserError: there is no such profile, its file is not as it must be, or a value is not allowed.
-    """
+    """The checked parameters of a notebook in a profile, with some changed; UserError where they cannot be had."""
     values = _profile_values(notebook, profile)
     parameters = checked_parameters(notebook, values, where=f"params/{profile}/{notebook}.yaml")
     return checked_parameters(notebook, {**values, **changes}) if changes else parameters
@@ -84,11 +66,7 @@ def notebook_parameters(notebook: str, profile: str, changes: Mapping[str, Any] 
 def execute(parameters: Parameters, *, force: bool = False) -> NotebookResult:
     """Runs one notebook through papermill, unless this was done with the same inputs before.
 
-    The executed copy is notebook.ipynb in the notebook's folder, beside its figures.
-
-    Args:
-        parameters: of the notebook.
-        force: runs it in any case.
+    With `force` it runs in any case. The executed copy is notebook.ipynb in the notebook's folder, beside its figures.
 
     Raises:
         UserError: the notebook's file is missing or unreadable.
@@ -110,16 +88,9 @@ def execute(parameters: Parameters, *, force: bool = False) -> NotebookResult:
         for path in folder.figures.rglob("*"):
             if path.is_file() and path.stat().st_mtime < since - 2:  # some file systems count in steps of 2 s
                 path.unlink()
-    folder.write_manifest(
-        {
-            "notebook": notebook,
-            "status": "failed" if error else "finished",
-            "options": dict(parameters.values),
-            "inputs": inputs,
-            "seconds": round(seconds, 1),
-            "error": error,
-        }
-    )
+    manifest: dict[str, Any] = {"notebook": notebook, "status": "failed" if error else "finished"}
+    manifest |= {"options": dict(parameters.values), "inputs": inputs, "seconds": round(seconds, 1), "error": error}
+    folder.write_manifest(manifest)
     return NotebookResult(notebook, "failed" if error else "done", seconds, folder.path, error)
 
 
@@ -130,11 +101,8 @@ def reproduce(
 
     In the quick profile the figures and tables of the notebooks that succeed are copied to figures/.
 
-    Args:
-        profile: one of PROFILES.
-        only: the notebooks that are run; by default those up to 08.
-        force: runs also what is already done.
-        everything: without `only`, runs all notebooks.
+    `only` names the notebooks; without it those up to 08 are run or, with `everything`, all. `force` also runs what
+    is already done.
 
     Raises:
         UserError: before anything is run: parameters are not allowed, or data are missing.
@@ -172,12 +140,11 @@ def publish(folder: RunFolder) -> None:
 
 def summary(results: Sequence[NotebookResult]) -> str:
     """The table that a reader sees at the end, with the errors below it."""
-    rows = [("notebook", "status", "seconds", "results")]
-    for r in results:
-        folder = r.folder.relative_to(project_root()).as_posix() if r.folder else ""
-        rows.append((r.notebook, r.status, f"{r.seconds:.0f}", folder))
+    folders = [r.folder.relative_to(project_root()).as_posix() if r.folder else "" for r in results]
+    rows = [(r.notebook, r.status, f"{r.seconds:.0f}", folder) for r, folder in zip(results, folders, strict=True)]
+    rows = [("notebook", "status", "seconds", "results"), *rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join([*lines, *(f"\n{r.notebook} {r.status}: {r.error}" for r in results if r.error)])
 
 

@@ -50,22 +50,13 @@ _CHECKED = "_cldf_parameters_of"  # a name in a notebook's namespace: its parame
 
 @dataclass(frozen=True)
 class Parameters:
-    """The values that somebody has set for a notebook's options; all others keep the variant's default.
+    """The values that somebody has set for a notebook's options; all others keep the variant's default."""
 
-    Attributes:
-        notebook: its name, for example "04_icarl".
-        values: option names and values.
-    """
-
-    notebook: str
+    notebook: str  # its name, for example "04_icarl"
     values: Mapping[str, Any]
 
     def options(self, agent: str | None = None, **changes: Any) -> Options:
-        """The checked options of an agent, by default of the first one that the notebook is about.
-
-        Raises:
-            OptionError: as `checked`.
-        """
+        """The checked options of an agent, by default of the first one that the notebook is about."""
         agent = agent or agents_of(self.notebook)[0]
         return checked({**self.values, "agent": agent, **changes}, where=f"{self.notebook}, agent {agent}")
 
@@ -96,13 +87,8 @@ class Parameters:
 def checked_parameters(notebook: str, values: Mapping[str, Any], where: str = "") -> Parameters:
     """The checked parameters of a notebook; with the papers' variant, without those that equal the default.
 
-    Args:
-        notebook: its name.
-        values: option names and values.
-        where: the origin of the values, for the message; by default the notebook.
-
-    Raises:
-        OptionError: as `checked`, for any agent that the notebook trains or whose runs it reads.
+    The message of an OptionError says `where` the values come from, by default from the notebook; they have to suit
+    every agent that the notebook trains or whose runs it reads.
     """
     where = where or notebook
     checked(values, allowed_names(notebook), where)
@@ -120,13 +106,8 @@ def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
     executed yet; later those that were assigned with a type annotation, as in the cell. With the variant "original",
     a value that is still the paper's default counts as not set.
 
-    Args:
-        notebook: its name, for example "04_icarl".
-        namespace: the notebook's globals(). After a mistake its parameters are removed, so that the cell has to be
-            executed again, and what a mended cell no longer assigns is forgotten.
-
-    Raises:
-        OptionError: as `checked`; or the cell was not executed.
+    The namespace is the notebook's globals(). After an OptionError its parameters are removed, so that the cell has to
+    be executed again, and what a mended cell no longer assigns is forgotten.
     """
     listed, allowed, annotated = NOTEBOOKS[notebook], allowed_names(notebook), _annotated(namespace)
     fresh = namespace.get(_CHECKED) != notebook

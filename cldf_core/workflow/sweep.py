@@ -29,19 +29,12 @@ FORGETTING = "forgetting (max-last)"
 PRINTED = ("accuracy: average", "accuracy: learning", f"accuracy: {FORGETTING}", "accuracy: unseen", "AUC: average")
 
 
-def command(name: str, profile: str = "quick", *, dry: bool = False) -> int:
+def command(name: str, profile: str, *, dry: bool) -> int:
     """Makes the runs of a grid that are not done, writes its tables and its figure, and prints a table.
 
     All other options are those of notebook 08 in the profile. Tables and figure are written to
-    runs/sweep_<grid>-<key>/figures/; those of a quick sweep in which no run failed are copied to figures/.
-
-    Args:
-        name: of the grid.
-        profile: one of `notebooks.PROFILES`.
-        dry: lists the runs and makes none.
-
-    Returns:
-        1 if a run failed, which does not stop the others; else 0.
+    runs/sweep_<grid>-<key>/figures/; those of a quick sweep in which no run failed are copied to figures/. A dry sweep
+    lists the runs and makes none. Returns 1 if a run failed, which does not stop the others; else 0.
 
     Raises:
         UserError: before the first run: the grid or the profile is faulty, or data are missing.
@@ -75,23 +68,15 @@ def sweep_folder(name: str, parameters: Parameters) -> RunFolder:
 
 
 def results(name: str, parameters: Parameters) -> pd.DataFrame:
-    """Reads what the runs of a sweep have given (see `read_sweep`); nothing is run.
+    """Reads what the runs of a grid have given with these parameters of notebook 08 (see `read_sweep`); runs nothing.
 
     The table is that in runs/ or, if there is none and the parameters are the quick profile's, the committed one.
-
-    Args:
-        name: the grid's name.
-        parameters: those of notebook 08.
-
-    Raises:
-        UserError: there is no such grid.
     """
     grid = read_grid(name)
     table = read_sweep(grid, sweep_folder(name, parameters).figures)
     committed = read_sweep(grid, project_root() / "figures")
-    if table.empty and len(committed):
-        return committed if parameters == notebook_parameters(LAST, "quick") else table
-    return table
+    of_quick = table.empty and len(committed) and parameters == notebook_parameters(LAST, "quick")
+    return committed if of_quick else table
 
 
 def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tuple[Options, RunFolder]], list[str]]:
@@ -170,10 +155,7 @@ def _measured(grid: Grid, finished: Sequence[tuple[Options, RunFolder]]) -> pd.D
 
 
 def _tests(grid: Grid, table: pd.DataFrame, settings: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
-    """Comparisons of agents by continual metrics, setting by setting.
-
-    An agent that does not read a setting's option takes part in all of them.
-    """
+    """Comparisons of agents by continual metrics in each setting; an agent that does not read its option takes part."""
     columns = [*grid.settings, *COMPARISON]
     tables = []
     for setting in settings:
@@ -204,10 +186,8 @@ def _draw_ranks(runs: pd.DataFrame, out: Path, name: str) -> None:
 
 def _table(grid: Grid, means: pd.DataFrame) -> str:
     """The printed table, a row for each agent and setting."""
-    rows = []
-    printed = means[means["metric"].isin(PRINTED)]
-    keys = ["agent", *grid.settings]
-    for _, part in printed.groupby(keys, sort=False, dropna=False):
+    rows, keys = [], ["agent", *grid.settings]
+    for _, part in means[means["metric"].isin(PRINTED)].groupby(keys, sort=False, dropna=False):
         row = {**{name: part[name].iloc[0] for name in keys}, "seeds": part["n"].max()}
         for r in part.itertuples():
             interval = f" [{r.low:.3f}, {r.high:.3f}]" if r.n > 1 else ""
