@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+import cldf_core
 from cldf_core.agents import Agent, build_agent
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import file_hash
@@ -24,6 +26,7 @@ from cldf_core.resnet import Network
 from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Samples, Step
 
+PROJECT = Path(cldf_core.__file__).parents[1]
 DOMAINS = ("first", "second", "third", "unseen")
 
 
@@ -326,6 +329,12 @@ def pictures(folder: Path, places: Iterable[str], count: int = 5, suffix: str = 
 def image_counts(found: DetectedLayout) -> dict[tuple[str, str, int], int]:
     """The number of images by domain, split and label."""
     return found.table.groupby(["domain", "split", "label"]).size().to_dict()
+
+
+def statuses(text: str) -> dict[str, str]:
+    """Notebook and status in the table that `cldf reproduce` prints."""
+    rows = [re.split(r"  +", line) for line in text.splitlines() if re.match(r"\d\d_\w+  ", line)]
+    return {row[0]: row[1] for row in rows}
 
 
 def hashes(folder: Path) -> dict[str, str]:

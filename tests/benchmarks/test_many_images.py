@@ -3,6 +3,7 @@
 About a quarter of an hour; Linux only, since it counts anonymous pages.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,21 +20,28 @@ from PIL import Image
 SIDE = 256
 ALLOWED = 2 << 30  # bytes of anonymous pages, all processes together
 COUNTS = (5_000, 20_000)
-TRAIN = """
-from cldf_core.options import checked
-from cldf_core.runs.run import load_spectra, make_run
-
-options = checked({{"data": "{name}", "stream": ["first"], "unseen": [], "splits": ["test"], "size": 256, "epochs": 1,
-                    "agent": "sequential"}})
-make_run(options)
-"""
-READ = """
-import time
+LOAD = """
+import sys, time
 start = time.perf_counter()
 from cldf_core.options import checked
 from cldf_core.runs.run import load_spectra, make_run
-options = checked({{"data": "{name}", "stream": ["first"], "unseen": [], "splits": ["test"], "size": 256}})
-load_spectra(options)
+options = checked({"data": sys.argv[1], "stream": ["first"], "unseen": [], "splits": ["test"], "size": 256,
+                   "epochs": 1, "agent": "sequential"})
+"""
+TRAIN = LOAD + "make_run(options)"
+READ = LOAD + "load_spectra(options)\nprint(time.perf_counter() - start)"
+CACHE = """
+import os, sys, time
+from pathlib import Path
+from cldf_core.data.cache import spectra
+from cldf_core.data.intake.add import register
+from cldf_core.data.layouts.read import read_domains
+from cldf_core.options import checked
+source, workers = Path(sys.argv[1]), int(sys.argv[2])
+os.cpu_count = lambda: workers
+domain = read_domains(register(source, f'with{workers}'), ['first'])[0]
+start = time.perf_counter()
+spectra(domain, checked({'size': 256}), Path(sys.argv[3]))
 print(time.perf_counter() - start)
 """
 
@@ -59,14 +67,17 @@ def _images(folder: Path, count: int) -> Path:
 
 def _anonymous(process: psutil.Process) -> int:
     total = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            for line in Path(f"/proc/{one.pid}/status").read_text().splitlines():
-                if line.startswith("RssAnon"):
-                    total += int(line.split()[1]) * 1024
-        except OSError:
-            pass
+    for part in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{part.pid}/status").read_text().splitlines()
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
     return total
+
+
+def _seconds(code: str, env: dict[str, str], *words: str) -> float:
+    """What the code prints, in a process of its own."""
+    call = [sys.executable, "-c", code, *words]
+    return float(subprocess.run(call, env=env, capture_output=True, text=True, check=True).stdout)
 
 
 def _peak(words: list[str], env: dict[str, str]) -> tuple[int, float]:
@@ -96,16 +107,13 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
             "add": [*cldf, "data", "add", str(source)],
             "check": [*cldf, "data", "check", name],
             "audit": [*cldf, "data", "audit", name],
-            "one epoch": [sys.executable, "-c", TRAIN.format(name=name)],
+            "one epoch": [sys.executable, "-c", TRAIN, name],
         }
         for step, words in steps.items():
             peak, seconds = _peak(words, env)
             peaks.setdefault(step, []).append(peak)
             print(f"\n{count} images, {step}: {peak / 2**30:.2f} GiB, {seconds:.0f} s", end="")
-        out = subprocess.run(
-            [sys.executable, "-c", READ.format(name=name)], env=env, capture_output=True, text=True, check=True
-        )
-        second = float(out.stdout)
+        second = _seconds(READ, env, name)
         print(f"\n{count} images, second start: {second:.1f} s (allowed 5 s)")
         assert second < 5
     for step, (few, many) in peaks.items():
@@ -114,27 +122,11 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
 
 
 def test_both_processors_build_the_cache(tmp_path):
-    code = (
-        "import os, sys, time\n"
-        "from pathlib import Path\n"
-        "from cldf_core.data.cache import spectra\n"
-        "from cldf_core.data.intake.add import register\n"
-        "from cldf_core.data.layouts.read import read_domains\n"
-        "from cldf_core.options import checked\n"
-        "source, workers = Path(sys.argv[1]), int(sys.argv[2])\n"
-        "os.cpu_count = lambda: workers\n"
-        "folder = register(source, f'with{workers}')\n"
-        "domain = read_domains(folder, ['first'])[0]\n"
-        "start = time.perf_counter()\n"
-        "spectra(domain, checked({'size': 256}), Path(sys.argv[3]))\n"
-        "print(time.perf_counter() - start)\n"
-    )
     source = _images(tmp_path / "source", COUNTS[-1])
     seconds = []
     for workers in (1, 2):
-        words = [sys.executable, "-c", code, str(source), str(workers), str(tmp_path / f"cache{workers}")]
         env = {**os.environ, "CLDF_ROOT": str(tmp_path / f"root{workers}"), "OMP_NUM_THREADS": "1"}
-        seconds.append(float(subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout))
+        seconds.append(_seconds(CACHE, env, str(source), str(workers), str(tmp_path / f"cache{workers}")))
     ratio = seconds[0] / seconds[1]
     print(f"\nthe cache of {COUNTS[-1]} images: {seconds[0]:.0f} s by one process, {seconds[1]:.0f} s by two,", end=" ")
     print(f"{ratio:.2f} times as fast (needed 1.7)")

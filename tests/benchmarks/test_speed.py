@@ -2,6 +2,7 @@
 
 import copy
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,47 +14,34 @@ from torchvision import models
 
 from cldf_core import spectrum
 from cldf_core.agents import build_agent
+from cldf_core.data.images import crop, open_image
+from cldf_core.data.mini.crops import PHOTOGRAPHS
 from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import Detector
 from cldf_core.detection.score import score
 from cldf_core.evaluation import bootstrap, metrics
-from cldf_core.options import AGENTS, Options, checked
+from cldf_core.options import AGENTS, checked
 from cldf_core.resnet import build_network
 from cldf_core.runs.run import make_run
 from cldf_core.spectrum import InputSpec
-from cldf_core.stream import Batch, Samples, make_steps
+from cldf_core.stream import Batch, make_steps
+from samples import random_samples, train
 
 
-def median_seconds(call, repeats=5):
-    """Median process time of a call, after one call that is not counted."""
+def seconds_of(call):
+    start = time.process_time()
     call()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return float(np.median(times))
+    return time.process_time() - start
 
 
 def interleaved(first, second, repeats=5):
-    """Median process times of two calls that take turns, so that a slow moment meets both."""
-    first(), second()
-    times = []
-    for _ in range(repeats):
-        pair = []
-        for call in (first, second):
-            start = time.process_time()
-            call()
-            pair.append(time.process_time() - start)
-        times.append(pair)
-    return np.median(times, axis=0)
+    """Median process times of two calls that take turns, so that a slow moment meets both; the first is not counted."""
+    times = [(seconds_of(first), seconds_of(second)) for _ in range(repeats + 1)]
+    return np.median(times[1:], axis=0)
 
 
 def photographs(count, side):
     """Cut from the embedded photographs: noise would make the FFT and the sort look alike for all."""
-    from cldf_core.data.images import crop, open_image
-    from cldf_core.data.mini.crops import PHOTOGRAPHS
-
     paths = sorted(PHOTOGRAPHS.glob("*.webp"))[:count]
     return np.stack([crop(open_image(path), side) for path in paths])
 
@@ -76,10 +64,8 @@ def test_spectra(plane, needed):
     assert np.abs(got - slow[..., : got.shape[-1]]).max() < 2e-3
     with thread_count(1):
         theirs, ours = interleaved(lambda: formula(images), lambda: spectrum.log_spectrum(images, plane=plane))
-    print(
-        f"\nspectra, {plane}: {theirs / ours:.2f} times the formula's throughput (needed {needed}); "
-        f"{ours / 16 * 1e3:.2f} ms an image"
-    )
+    print(f"\nspectra, {plane}: {theirs / ours:.2f} times the formula's throughput (needed {needed});", end=" ")
+    print(f"{ours / 16 * 1e3:.2f} ms an image")
     assert theirs / ours >= needed
 
 
@@ -119,22 +105,15 @@ def test_half_plane_is_as_accurate(agent):
         found[plane] = bootstrap.summary(scores, options.stream, split="validation").set_index("metric")
     print()
     for name in ("average", "learning"):
-        half, full = (found[plane].loc[name] for plane in ("half", "full"))
-        print(
-            f"{agent}, {name} accuracy: half plane {half.value:.3f} [{half.low:.3f}, {half.high:.3f}], "
-            f"full plane {full.value:.3f} [{full.low:.3f}, {full.high:.3f}]"
-        )
+        half, full = rows = [found[plane].loc[name] for plane in ("half", "full")]
+        print(f"{agent}, {name} accuracy:", *(f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in rows))
         assert half.low <= full.value <= half.high or full.low <= half.value <= full.high
 
 
 def domains(count=96, side=128):
     """Two domains of random spectra: content does not matter for the time."""
-    rng = np.random.default_rng(0)
-    made = []
-    for place in range(2):
-        spectra = rng.normal(size=(count, 3, side, side // 2 + 1)).astype(np.float16)
-        made.append((f"domain {place}", Samples.from_array(spectra, np.arange(count) % 2, place, place * count)))
-    return made
+    shape = (3, side, side // 2 + 1)
+    return [(f"domain {k}", random_samples(count, k, shape=shape, first_number=k * count)) for k in range(2)]
 
 
 class Passes:
@@ -173,25 +152,16 @@ def test_bookkeeping(agent, monkeypatch):
     with thread_count(1), monkeypatch.context() as patched:
         first, second = make_steps(domains(), options)
         learner = build_agent(options)
-        _through(learner, first, options)
+        train(learner, [first])
         passes = Passes(patched)
         for _ in range(5):
             again = build_agent(options)
             again.load_state_dict(copy.deepcopy(learner.state_dict()))
             passes.seconds = 0.0
-            start = time.process_time()
-            _through(again, second, options)
-            total = time.process_time() - start
+            total = seconds_of(partial(train, again, [second]))
             shares.append((total - passes.seconds) / passes.seconds)
     print(f"\nbookkeeping of {agent}: {100 * np.median(shares):.1f} % of its passes (allowed 15 %)")
     assert np.median(shares) <= 0.15
-
-
-def _through(agent, step, options: Options):
-    gone_through = agent.begin_step(step)
-    for batch in gone_through.batches(options.seed):
-        agent.observe(batch)
-    agent.end_step(step)
 
 
 class OriginalsWay:

@@ -17,9 +17,8 @@ import pytest
 import yaml
 from PIL import Image
 
-import cldf_core
+from samples import PROJECT
 
-PROJECT = Path(cldf_core.__file__).parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")]

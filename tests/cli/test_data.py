@@ -15,7 +15,7 @@ from cldf_core.cli import main
 from cldf_core.data.images import open_image
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.runs.run import make_run
-from samples import texture, tiny_options
+from samples import hashes, texture, tiny_options
 
 
 def photographs(folder: Path, count: int = 20, *, kinds: tuple[str, str] = ("png", "png"), side: int = 40) -> Path:
@@ -28,46 +28,41 @@ def photographs(folder: Path, count: int = 20, *, kinds: tuple[str, str] = ("png
     return folder
 
 
-def listing(folder: Path) -> dict[str, str]:
-    return {
-        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
+def call(command: str, *words: str) -> int:
+    return main(["data", command, *words, "--workers", "1"])
 
 
-def add(source: Path, *more: str) -> int:
-    return main(["data", "add", str(source), "--workers", "1", *more])
+@pytest.fixture
+def mine(root, tmp_path_factory) -> Path:
+    """Where a folder of images may be made, outside of the project."""
+    return tmp_path_factory.mktemp("mine") / "mine"
 
 
-def test_a_folder_becomes_a_data_set_that_can_be_trained_on(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine")
-    before = listing(source)
-    assert add(source) == 0
+def test_a_folder_becomes_a_data_set_that_can_be_trained_on(root, mine, capsys):
+    source = photographs(mine)
+    before = hashes(source)
+    assert call("add", str(source)) == 0
     said = capsys.readouterr().out
     assert "40 images: 40 can be used, 0 are rejected." in said
-    assert listing(source) == before
+    assert hashes(source) == before
     assert {p.name for p in root.iterdir()} == {"data"}
     (domain,) = read_domains(data_folder("mine"), ["first"])
     assert len(domain.table) == 40
-    options = tiny_options("sequential", Path("mine"), stream=["first"], unseen=[])
-    run = make_run(options)
+    run = make_run(tiny_options("sequential", Path("mine"), stream=["first"], unseen=[]))
     assert set(run.scores()["image"]) == set(domain.table.loc[domain.table["split"] == "test", "image"])
     assert main(["data", "list"]) == 0
     assert "mine" in capsys.readouterr().out
     # Beside the format-only classifier stands the detector now.
-    assert main(["data", "audit", "mine", "--workers", "1"]) == 0
+    assert call("audit", "mine") == 0
     assert run.path.name in capsys.readouterr().out
     assert run.path.name in pd.read_csv(root / "data/mine/audit/tables/format_only.csv")
 
 
-def test_what_the_audit_finds_stands_in_every_run(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine", kinds=("jpg", "png"))
-    assert add(source) == 0
+def test_what_the_audit_finds_stands_in_every_run(root, mine, capsys):
+    assert call("add", str(photographs(mine, kinds=("jpg", "png")))) == 0
     said = capsys.readouterr().out
     assert "warning: first: file format differs by class: real 100 % JPEG; fake 100 % PNG" in said
-    options = tiny_options("sequential", Path("mine"), stream=["first"], unseen=[])
-    run = make_run(options)
+    run = make_run(tiny_options("sequential", Path("mine"), stream=["first"], unseen=[]))
     assert any("file format differs by class" in note for note in run.manifest["notes"])
     # A table that was edited since asks for another audit.
     table = root / "data" / "mine" / "images.csv"
@@ -76,10 +71,9 @@ def test_what_the_audit_finds_stands_in_every_run(root, tmp_path_factory, capsys
     assert any("not audited as it is now" in note for note in notes)
 
 
-def test_one_history_leaves_nothing_to_see_in_the_files(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine", 60, kinds=("jpg", "png"))
-    assert add(source) == 0
-    assert main(["data", "audit", "mine", "--re-encode", "--size", "32", "--workers", "1"]) == 0
+def test_one_history_leaves_nothing_to_see_in_the_files(root, mine, capsys):
+    assert call("add", str(photographs(mine, 60, kinds=("jpg", "png")))) == 0
+    assert call("audit", "mine", "--re-encode", "--size", "32") == 0
     assert "120 images; 0 are rejected" in capsys.readouterr().out
     table = pd.read_csv(root / "data/mine-re-encoded/audit/tables/format_only.csv").set_index("domain")
     assert table.loc["first", "low"] <= 0.5 <= table.loc["first", "high"]
@@ -88,18 +82,18 @@ def test_one_history_leaves_nothing_to_see_in_the_files(root, tmp_path_factory, 
     old, new = (read_domains(data_folder(name), ["first"])[0] for name in ("mine", "mine-re-encoded"))
     assert old.table["split"].tolist() == new.table["split"].tolist()
     assert {open_image(new.root / image).shape for image in new.table["image"]} == {(3, 32, 32)}
-    assert main(["data", "audit", "mine", "--re-encode"]) == 2
+    assert call("audit", "mine", "--re-encode") == 2
     assert "there is" in capsys.readouterr().err
 
 
-def test_bad_images_are_listed_with_their_reason(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine")
+def test_bad_images_are_listed_with_their_reason(root, mine, capsys):
+    source = photographs(mine)
     (source / "first/0_real/0-00.png").write_bytes(b"no image")
     Image.fromarray(texture(np.random.default_rng(0), 0, 40)).convert("P").save(source / "first/0_real/0-01.png")
     Image.fromarray(texture(np.random.default_rng(1), 0, 24)).save(source / "first/1_fake/1-05.png")
-    assert add(source) == 0
+    assert call("add", str(source)) == 0
     capsys.readouterr()
-    assert main(["data", "check", "mine", "--size", "32", "--workers", "1"]) == 0
+    assert call("check", "mine", "--size", "32") == 0
     said = capsys.readouterr().out
     assert "40 images: 38 can be used, 2 are rejected." in said
     rows = pd.read_csv(root / "data/mine/check.csv").set_index("image")
@@ -108,28 +102,28 @@ def test_bad_images_are_listed_with_their_reason(root, tmp_path_factory, capsys)
     assert rows.loc["first/1_fake/1-05.png"].tolist() == ["rejected", "too small (24 x 24, needed 32 x 32)"]
 
 
-def test_a_data_set_without_a_usable_image_fails(root, tmp_path_factory):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine", 4)
-    assert add(source) == 0
-    assert main(["data", "check", "mine", "--size", "64", "--workers", "1"]) == 1
+def test_a_data_set_without_a_usable_image_fails(root, mine):
+    assert call("add", str(photographs(mine, 4))) == 0
+    assert call("check", "mine", "--size", "64") == 1
 
 
-def test_an_archive_is_unpacked_into_the_project_and_nowhere_else(root, tmp_path_factory, capsys):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine")
+def test_an_archive_is_unpacked_into_the_project_and_nowhere_else(root, mine, capsys):
+    source = photographs(mine)
     archive = Path(shutil.make_archive(str(source.parent / "images"), "zip", source))
-    assert add(archive, "--name", "packed", "--sha256", hashlib.sha256(archive.read_bytes()).hexdigest()) == 0
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert call("add", str(archive), "--name", "packed", "--sha256", digest) == 0
     assert len(read_domains(data_folder("packed"), ["first"])[0].table) == 40
     moved = root / "data" / "moved"
     (root / "data" / "packed").rename(moved)  # as a whole
     assert len(read_domains(data_folder("moved"), ["first"])[0].table) == 40
     capsys.readouterr()
-    assert add(archive, "--name", "moved") == 2
+    assert call("add", str(archive), "--name", "moved") == 2
     assert "there is a data set 'moved'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", ["outside", "checksum", "cut", "layout"])
-def test_a_refused_archive_leaves_the_data_folder_as_it_was(root, tmp_path_factory, capsys, fault):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine", 3)
+def test_a_refused_archive_leaves_the_data_folder_as_it_was(root, mine, capsys, fault):
+    source = photographs(mine, 3)
     archive = source.parent / "images.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(source.rglob("*.png")):
@@ -137,19 +131,18 @@ def test_a_refused_archive_leaves_the_data_folder_as_it_was(root, tmp_path_facto
             file.write(path, {"outside": f"../{name}", "layout": path.name}.get(fault, name))
     if fault == "cut":
         archive.write_bytes(archive.read_bytes()[:-100])
-    before = listing(root)
-    assert add(archive, *(["--sha256", "00"] if fault == "checksum" else [])) == 2
+    before = hashes(root)
+    assert call("add", str(archive), *(["--sha256", "00"] if fault == "checksum" else [])) == 2
     words = {"outside": "..", "checksum": "sha256", "cut": "damaged", "layout": "layout"}
     assert words[fault] in capsys.readouterr().err
-    after = {name for name in listing(root) if not name.endswith(".lock")}
+    after = {name for name in hashes(root) if not name.endswith(".lock")}
     assert after == set(before)
     assert not (root / "data" / "images").exists()
 
 
-def test_the_card_has_counts_and_a_picture(root, tmp_path_factory):
-    source = photographs(tmp_path_factory.mktemp("mine") / "mine")
-    assert add(source) == 0
-    assert main(["data", "card", "mine", "--workers", "1"]) == 0
+def test_the_card_has_counts_and_a_picture(root, mine):
+    assert call("add", str(photographs(mine))) == 0
+    assert call("card", "mine") == 0
     text = (root / "data/mine/CARD.md").read_text()
     assert "samples.png" in text
     assert "## Warnings" in text

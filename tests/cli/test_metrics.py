@@ -114,8 +114,7 @@ def test_mistakes_are_told_in_a_sentence(root, monkeypatch, capsys, words, sente
     assert main(["metrics", *words]) == 2
     output = capsys.readouterr()
     assert output.err.startswith(f"cldf: {sentence}")
-    assert output.err.count("\n") == 1
-    assert output.out == ""
+    assert (output.err.count("\n"), output.out) == (1, "")
 
 
 def test_neither_help_nor_measuring_waits_for_the_heavy_libraries(seeded):

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -35,11 +35,10 @@ def test_several_forms_of_a_checkpoint_are_the_same(tmp_path):
         )
 
 
-class Code:
+class Code(NamedTuple):
     """Pickled, it is a call that makes a folder when it is loaded."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: Path
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.folder),)

@@ -67,16 +67,14 @@ def test_scores_are_those_of_the_run(agent, changes, step, trained, tmp_path):
     got = score([data / image for image in want["image"]], detector)
     assert list(got.columns) == ["file", "logit", "probability", "verdict", "reason"]
     # In bfloat16 a sum's rounding depends on the batch that it is computed in.
-    np.testing.assert_allclose(got["logit"], want["logit"], atol=0.05 if changes.get("mixed_precision") else 1e-5)
+    rough = "mixed_precision" in changes
+    np.testing.assert_allclose(got["logit"], want["logit"], atol=0.05 if rough else 1e-5)
     if detector.temperature is None:
-        np.testing.assert_allclose(
-            got["probability"], want["score"], atol=0.02 if "mixed_precision" in changes else 1e-5
-        )
-    if not changes.get("mixed_precision"):
+        np.testing.assert_allclose(got["probability"], want["score"], atol=0.02 if rough else 1e-5)
+    if not rough:
         assert (got["verdict"] == np.where(want["logit"] >= 0, "fake", "real")).all()
     assert (got["reason"] == "").all()
-    seen = {"separate": [STREAM[step - 1]]}.get(agent, STREAM[:step])
-    assert list(detector.trained_on) == seen
+    assert list(detector.trained_on) == ([STREAM[step - 1]] if agent == "separate" else STREAM[:step])
 
 
 @pytest.mark.parametrize(
@@ -119,14 +117,11 @@ def test_the_number_of_workers_and_files_changes_no_bit(trained, monkeypatch):
     one = score(files, detector, workers=1)
     assert len(one) == 2 * 3 * 2 * 20
     pd.testing.assert_frame_equal(one, score(files, detector, workers=5), check_exact=True)
-    waiting: list[int] = []
-    submit = scoring.ThreadPoolExecutor.submit
-    read = iter(range(10**6))
+    submitted, seen = [], []
+    submit, logits = scoring.ThreadPoolExecutor.submit, scoring.logits_of
     monkeypatch.setattr(scoring, "AHEAD", 3)
-    monkeypatch.setattr(scoring.ThreadPoolExecutor, "submit", lambda *a: waiting.append(next(read)) or submit(*a))
-    logits = scoring.logits_of
-    seen: list[int] = []
-    monkeypatch.setattr(scoring, "logits_of", lambda *a: seen.append(len(waiting)) or logits(*a))
+    monkeypatch.setattr(scoring.ThreadPoolExecutor, "submit", lambda *a: submitted.append(a) or submit(*a))
+    monkeypatch.setattr(scoring, "logits_of", lambda *a: seen.append(len(submitted)) or logits(*a))
     pd.testing.assert_frame_equal(one, score(files, detector), check_exact=True)
     assert seen == [67, 131, 195, 240]  # never more than 3 files ahead of the network
 
@@ -146,6 +141,10 @@ def test_a_large_image_is_cut_and_turned_as_in_training(trained, tmp_path):
 # --- calibration, threshold and band ---
 
 
+def balanced(labels: np.ndarray, p: np.ndarray, threshold: float) -> float:
+    return detection(labels, p, threshold=threshold, names=["balanced accuracy"])["balanced accuracy"]
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=2, max_size=25).filter(
@@ -156,13 +155,9 @@ def test_the_threshold_is_the_best_one_and_near_a_half(rows):
     labels, p = np.array([r[0] for r in rows]), np.array([r[1] for r in rows]) / 20
     at, accuracy = best_threshold(p, labels)
     assert 0 < at < 1
-
-    def balanced(t: float) -> float:
-        return detection(labels, p, threshold=t, names=["balanced accuracy"])["balanced accuracy"]
-
-    assert accuracy == pytest.approx(balanced(at))
+    assert accuracy == pytest.approx(balanced(labels, p, at))
     grid = np.arange(1, 400) / 400
-    values = np.array([balanced(t) for t in grid])
+    values = np.array([balanced(labels, p, t) for t in grid])
     assert accuracy == pytest.approx(values.max())
     # Between two neighbours (1/20 apart or more) the middle is taken, so nothing is nearer by more than half of that.
     nearest = np.abs(grid[values > values.max() - 1e-9] - 0.5).min()
@@ -174,19 +169,16 @@ def test_the_threshold_is_the_best_one_and_near_a_half(rows):
 
 def test_a_run_with_validation_images_is_calibrated_on_the_domains_seen(copied, trained):
     path = copied(noisy())
-    scores = RunFolder(path).scores()
+    scores = RunFolder(path).scores().query("split == 'validation'")
     found = {}
     for step in (1, 2):
         detector = load_detector(str(path), step=step)
-        seen = scores[
-            (scores["split"] == "validation") & (scores["step"] == step) & scores["domain"].isin(STREAM[:step])
-        ]
+        seen = scores[(scores["step"] == step) & scores["domain"].isin(STREAM[:step])]
         found[step] = fit_temperature(seen["logit"].to_numpy(), seen["label"].to_numpy())
         assert detector.temperature == found[step]
         assert found[step] is not None
-        assert detector.notes[-1] == (
-            f"P(fake) is calibrated for images like the {12 * step} validation ones, of which 50% are fake"
-        )
+        like = f"images like the {12 * step} validation ones, of which 50% are fake"
+        assert detector.notes[-1] == f"P(fake) is calibrated for {like}"
         file = load_detector(str(path / f"model-step{step}.safetensors"))
         assert (file.temperature, file.trained_on) == (detector.temperature, detector.trained_on)
     assert found[1] != found[2]
@@ -199,13 +191,9 @@ def test_the_threshold_can_come_from_validation_images(copied):
     detector = load_detector(str(path), threshold="validation")
     scores = RunFolder(path).scores().query("split == 'validation' and step == 2 and domain != 'unseen'")
     p, labels = detector.probability(scores["logit"].to_numpy()), scores["label"].to_numpy()
-    best = max(
-        detection(labels, p, threshold=t, names=["balanced accuracy"])["balanced accuracy"]
-        for t in np.linspace(0.001, 0.999, 999)
-    )
-    value = detection(labels, p, threshold=detector.threshold, names=["balanced accuracy"])["balanced accuracy"]
-    assert value == pytest.approx(best)
-    assert detector.threshold_from == (f"best on 24 validation images of these domains, balanced accuracy {best:.3f}")
+    best = max(balanced(labels, p, t) for t in np.linspace(0.001, 0.999, 999))
+    assert balanced(labels, p, detector.threshold) == pytest.approx(best)
+    assert detector.threshold_from == f"best on 24 validation images of these domains, balanced accuracy {best:.3f}"
     assert detector.threshold != 0.5
     assert load_detector(str(path)).threshold_from == "declared"
 
@@ -244,16 +232,15 @@ def test_verdicts_have_a_band_between_them(trained):
     assert [detector.verdict(p) for p in (0.5, 0.7499, 0.75)] == ["real", "real", "fake"]
 
 
-@pytest.mark.parametrize("threshold", [0, 1, -0.5, "1.5", "nan", "half", float("inf")])
-def test_thresholds_that_are_none_are_refused(threshold, trained):
-    with pytest.raises(UserError, match="--threshold is .*; allowed: a number between 0 and 1, or validation"):
-        load_detector(str(trained[0].path), threshold=threshold)
+ALLOWED = {"threshold": "a number between 0 and 1, or validation", "band": "a number from 0 and below 0.5"}
+WRONG = [("threshold", value) for value in (0, 1, -0.5, "1.5", "nan", "half", float("inf"))]
+WRONG += [("band", value) for value in (-0.1, 0.5, float("nan"))]
 
 
-@pytest.mark.parametrize("band", [-0.1, 0.5, float("nan")])
-def test_bands_that_are_none_are_refused(band, trained):
-    with pytest.raises(UserError, match="--band is .*; allowed: a number from 0 and below 0.5"):
-        load_detector(str(trained[0].path), band=band)
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_thresholds_and_bands_that_are_none_are_refused(name, value, trained):
+    with pytest.raises(UserError, match=f"--{name} is .*; allowed: {ALLOWED[name]}"):
+        load_detector(str(trained[0].path), **{name: value})
 
 
 # --- models ---
@@ -261,27 +248,23 @@ def test_bands_that_are_none_are_refused(band, trained):
 
 def test_models_that_are_none_are_refused(trained, tmp_path):
     folder, _, root = trained
-    with pytest.raises(UserError, match=r"--model is 'nothing'; allowed: a run's folder or its name in .*runs"):
-        load_detector("nothing")
-    with pytest.raises(UserError, match=r"--model is '.*text.csv'; allowed"):
-        (tmp_path / "text.csv").write_text("a,b\n")
-        load_detector(str(tmp_path / "text.csv"))
-    with pytest.raises(UserError, match=r"--step is 3; allowed for .*: a whole number from 1 to 2"):
-        load_detector(str(folder.path), step=3)
-    with pytest.raises(UserError, match="--step is 0"):
-        load_detector(str(folder.path), step=0)
-    with pytest.raises(UserError, match="--step is 1, but .*safetensors is no run's folder"):
-        load_detector(str(folder.path / "model-step1.safetensors"), step=1)
-    with pytest.raises(UserError, match="is no folder of a finished run"):
-        load_detector(str(root / "set"))
-    for name in ("broken.safetensors", "broken.pth"):
+    for name in ("text.csv", "broken.safetensors", "broken.pth"):
         (tmp_path / name).write_bytes(b"not a network")
-        with pytest.raises(UserError, match=rf"{name} (holds no network that this version can read|is no checkpoint)"):
-            load_detector(str(tmp_path / name))
     killed = shutil.copytree(folder.path, tmp_path / "killed")
     RunFolder(killed).write_manifest({**folder.manifest, "status": "running"})
-    with pytest.raises(UserError, match="killed is no folder of a finished run"):
-        load_detector(str(killed))
+    for model, step, sentence in (
+        ("nothing", None, "--model is 'nothing'; allowed: a run's folder or its name in .*runs"),
+        (tmp_path / "text.csv", None, "--model is '.*text.csv'; allowed"),
+        (folder.path, 3, "--step is 3; allowed for .*: a whole number from 1 to 2"),
+        (folder.path, 0, "--step is 0"),
+        (folder.path / "model-step1.safetensors", 1, "--step is 1, but .*safetensors is no run's folder"),
+        (root / "set", None, "is no folder of a finished run"),
+        (tmp_path / "broken.safetensors", None, "broken.safetensors holds no network that this version can read"),
+        (tmp_path / "broken.pth", None, "broken.pth is no checkpoint"),
+        (killed, None, "killed is no folder of a finished run"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            load_detector(str(model), step=step)
 
 
 def test_icarl_without_its_means_is_refused(trained, tmp_path):
@@ -312,19 +295,15 @@ def test_checkpoints_of_the_original_kind_are_read(trained, tmp_path):
     assert "its file does not tell how images were prepared" in detector.notes[0]
 
 
-def test_a_network_on_the_embedded_benchmark_says_what_it_cannot_do(trained, tmp_path):
-    network, options = load_network(trained[0].path / "model-step1.safetensors")
-    for data, said in (("mini", True), (options.data, False)):
-        save_network(network, options.model_copy(update={"data": data}), tmp_path / "model-step1.safetensors")
-        notes = load_detector(str(tmp_path / "model-step1.safetensors")).notes
-        assert any("its verdict about any other image says nothing reliable" in note for note in notes) == said
-
-
-def test_a_network_without_numbers_gives_no_verdict(trained, tmp_path):
+def test_a_network_says_what_it_cannot_do(trained, tmp_path):
     network, options = load_network(trained[0].path / "model-step1.safetensors")
     torch.nn.init.constant_(network.head.bias, float("nan"))
-    save_network(network, options, tmp_path / "model-step1.safetensors")
-    got = score([picture(tmp_path / "x.png")], load_detector(str(tmp_path / "model-step1.safetensors")))
+    for data, embedded in (("mini", True), (options.data, False)):
+        save_network(network, options.model_copy(update={"data": data}), tmp_path / "model-step1.safetensors")
+        detector = load_detector(str(tmp_path / "model-step1.safetensors"))
+        words = "its verdict about any other image says nothing reliable"
+        assert any(words in note for note in detector.notes) == embedded
+    got = score([picture(tmp_path / "x.png")], detector)
     assert got[["verdict", "reason"]].to_numpy().tolist() == [["", "the network gives no number for it"]]
 
 
@@ -351,13 +330,11 @@ def test_files_folders_and_patterns_are_found_once(tmp_path, monkeypatch):
     assert found("**") == everything
     assert found("**/*.jpeg") == ["deep/er/c.jpeg"]
     assert found("deep/text.txt", "deep/.hidden.png") == ["deep/text.txt", "deep/.hidden.png"]  # named: taken as it is
-    for wrong in ("none.png", "*.gif", "deep/*.txt"):
+    Path("empty").mkdir()
+    for wrong in ("none.png", "*.gif", "deep/*.txt", "empty"):
         with pytest.raises(UserError) as error:
             files_of(["a.png", wrong])
         assert str(error.value) == f"{wrong!r} is, or holds, no image; looked for: .jpg, .jpeg, .png"
-    Path("empty").mkdir()
-    with pytest.raises(UserError, match="'empty' is, or holds, no image"):
-        files_of(["empty"])
 
 
 def test_bad_files_are_listed_with_reasons_and_stop_nothing(bad_images, trained):
@@ -370,8 +347,7 @@ def test_bad_files_are_listed_with_reasons_and_stop_nothing(bad_images, trained)
     for name, reason in reasons.items():
         row = got.loc[str(folder / name)]
         assert row["reason"].startswith(reason)
-        assert np.isnan(row["logit"])
-        assert np.isnan(row["probability"])
+        assert row[["logit", "probability"]].isna().all()
         assert row["verdict"] == ""
     good = got[got["reason"] == ""]
     assert {Path(name).name for name in good.index} == {"a.png", "z.jpg", "whole.png"}
@@ -393,13 +369,11 @@ def test_files_and_folders_without_permission_are_listed(trained, tmp_path):
 
 
 def test_whatever_pillow_raises_is_a_reason(trained, tmp_path, monkeypatch):
-    from cldf_core.data import images
-
     def broken(file):
         raise KeyError("tag 7")
 
     picture(tmp_path / "x.png")
-    monkeypatch.setattr(images.Image, "open", broken)
+    monkeypatch.setattr(Image, "open", broken)
     got = score([tmp_path / "x.png"], load_detector(str(trained[0].path)))
     assert got["reason"].tolist() == ["unreadable (KeyError: 'tag 7')"]
 
@@ -422,10 +396,8 @@ def test_the_share_of_fakes_among_similar_images():
     # Wilson, by hand: centre (k + z²/2) / (n + z²), half z sqrt(k (n - k) / n + z²/4) / (n + z²).
     z, k, n = 1.959964, 18, 24
     centre, half = (k + z**2 / 2) / (n + z**2), z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
-    assert said == (
-        "Of 24 validation images with a P(fake) within 0.05 of it, 75% were fakes "
-        f"(95 % interval {centre - half:.0%} to {centre + half:.0%})."
-    )
+    share = "Of 24 validation images with a P(fake) within 0.05 of it, 75% were fakes"
+    assert said == f"{share} (95 % interval {centre - half:.0%} to {centre + half:.0%})."
     assert share_of_fakes(detector, logits, labels, 0.5) == ""
     warm = Detector(None, Options(), "made up", (), temperature=1e6)  # all P(fake) are 0.5
     assert share_of_fakes(warm, logits, labels, 0.5).startswith("Of 84 validation images")

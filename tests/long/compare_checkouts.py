@@ -37,15 +37,8 @@ import yaml
 from safetensors.numpy import load_file
 
 # Old and new names of options; a checkout gets those that it knows.
-NEW_NAMES = {
-    "statistics": "mir_statistics",
-    "counted": "reservoir_count",
-    "groups": "gdumb_groups",
-    "heads": "icarl_heads",
-    "passes": "replay_passes",
-    "shift": "corruption",
-    "shift_factors": "severities",
-}
+NEW_NAMES = {"statistics": "mir_statistics", "counted": "reservoir_count", "groups": "gdumb_groups"}
+NEW_NAMES |= {"heads": "icarl_heads", "passes": "replay_passes", "shift": "corruption", "shift_factors": "severities"}
 AGENTS = ("separate", "sequential", "joint", "icarl", "gdumb", "lwf", "er", "mir")
 # The original code's defaults, a ResNet-34 on 224 pixels, do not fit the embedded images.
 SMALL = {"size": 128, "network": "slim", "chunks": 2, "batch": 10}
@@ -113,16 +106,15 @@ def train(plan: Path) -> None:
 def options_of(values: dict[str, Any]) -> Any:
     """Checked options under the names that this checkout knows."""
     from cldf_core import options
-    from cldf_core.options import checked
 
     names = getattr(options, "FIELDS", options.Options.model_fields)  # of all agents
     known = {NEW_NAMES.get(k, k) if NEW_NAMES.get(k) in names else k: v for k, v in values.items()}
     if known["variant"] == "original":
         try:
-            checked({"variant": "original"})
+            options.checked({"variant": "original"})
         except ValueError:
             known["variant"] = "seed"
-    return checked(known)
+    return options.checked(known)
 
 
 def fit_memory(path: Path) -> None:
@@ -152,13 +144,9 @@ def results_of(checkout: Path, folder: Path, runs: dict[str, dict[str, Any]], fi
         shutil.copytree(checkout / part, root / part, ignore=shutil.ignore_patterns("*.ipynb"))
     plan = folder / "plan.json"
     plan.write_text(json.dumps({"checkout": str(checkout), "runs": runs, "fit": fit}), encoding="utf-8")
-    set_here = {
-        "PYTHONPATH": str(checkout),
-        "CLDF_ROOT": str(root),
-        "CLDF_PROGRESS": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLDF_")} | set_here
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CLDF_")}
+    environment |= {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"CLDF_ROOT": str(root), "CLDF_PROGRESS": "0"}
     print(f"training with {checkout}", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, __file__, "--inside", str(plan)], env=environment, cwd=folder, check=True)
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -187,13 +175,11 @@ def network_difference(old: Path, new: Path) -> str | None:
     if files[0] != files[1] or not files[0]:
         return f"networks {files[0]} and {files[1]}"
     for file in files[0]:
-        a, b = load_file(old / file), load_file(new / file)
+        a, b = ({k: (v.dtype, v.shape, v.tobytes()) for k, v in load_file(run / file).items()} for run in (old, new))
         if a.keys() != b.keys():
             return f"{file}: tensors in one only: {sorted(a.keys() ^ b.keys())}"
-        for name in a:
-            x, y = a[name], b[name]
-            if (x.dtype, x.shape, x.tobytes()) != (y.dtype, y.shape, y.tobytes()):
-                return f"{file}: tensor {name} differs"
+        if different := [name for name in a if a[name] != b[name]]:
+            return f"{file}: tensor {different[0]} differs"
     return None
 
 

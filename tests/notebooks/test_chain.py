@@ -1,8 +1,6 @@
 """All notebooks, executed through papermill in the smoke profile: what they leave, and that it is not made twice."""
 
-import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,23 +11,22 @@ import nbformat
 import pandas as pd
 import pytest
 
-import cldf_core
 from cldf_core.options import AGENTS
 from cldf_core.original.differences import DIFFERENCES
+from cldf_core.runs.folder import RunFolder
 from cldf_core.workflow.notebooks import notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS
+from samples import PROJECT, statuses
 
 pytestmark = pytest.mark.slow
-PROJECT = Path(cldf_core.__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
 
 
 def copy_project(folder: Path) -> Path:
     """What a project root needs to run notebooks; the package too, so that no edit changes it meanwhile."""
+    ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
     for name in ("notebooks", "params", "cldf_core"):
-        shutil.copytree(
-            PROJECT / name, folder / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
-        )
+        shutil.copytree(PROJECT / name, folder / name, ignore=ignored)
     shutil.copyfile(PROJECT / "pyproject.toml", folder / "pyproject.toml")
     for path in (folder / "params" / "smoke").glob("*.yaml"):  # more threads of two processes would wait for each other
         if not path.name.startswith(("01", "02")):  # which train nothing
@@ -41,12 +38,6 @@ def call(root: Path, *words: str, module: str = "cldf_core.cli") -> subprocess.C
     env = {k: v for k, v in os.environ.items() if not k.startswith("CLDF_")}
     env["OMP_NUM_THREADS"] = "1"
     return subprocess.run([sys.executable, "-m", module, *words], cwd=root, env=env, capture_output=True, text=True)
-
-
-def statuses(text: str) -> dict[str, str]:
-    """Notebook and status in the summary table."""
-    rows = [re.split(r"  +", line) for line in text.splitlines() if re.match(r"\d\d_\w+  ", line)]
-    return {row[0]: row[1] for row in rows}
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
@@ -83,8 +74,7 @@ def test_the_whole_chain_runs(reproduced):
     assert statuses("".join(done.stdout for done in calls)) == dict.fromkeys(NOTEBOOKS, "done")
     for name in NOTEBOOKS:
         (folder,) = (root / "runs").glob(f"{name}-*")
-        manifest = json.loads((folder / "manifest.json").read_text())
-        assert manifest["status"] == "finished"
+        assert RunFolder(folder).finished
         executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
         assert all(c.execution_count for c in executed.cells if c.cell_type == "code")
         pictures = {p.stem for p in (folder / "figures").glob("*.png")}
@@ -98,16 +88,15 @@ def test_the_whole_chain_runs(reproduced):
 def test_every_agent_leaves_a_run_with_scores_of_every_image(reproduced):
     root, _ = reproduced
     for agent in AGENTS:
-        folders = [p for p in (root / "runs").glob(f"{agent}-*") if (p / "manifest.json").is_file()]
-        assert folders, agent
-        for folder in folders:
-            manifest = json.loads((folder / "manifest.json").read_text())
-            assert manifest["status"] == "finished"
-            assert manifest["options"]["agent"] == agent
-            scores = pd.read_parquet(folder / "scores.parquet")
+        runs = [run for run in map(RunFolder, (root / "runs").glob(f"{agent}-*")) if run.manifest]
+        assert runs, agent
+        for run in runs:
+            assert run.finished
+            assert run.manifest["options"]["agent"] == agent
+            scores = run.scores()
             assert scores["score"].between(0, 1).all()
             assert not scores.duplicated(["step", "domain", "split", "image"]).any()
-            assert scores["step"].max() == len(manifest["options"]["stream"])
+            assert scores["step"].max() == len(run.manifest["options"]["stream"])
 
 
 def test_notebook_11_ranks_every_difference(reproduced):
@@ -120,22 +109,18 @@ def test_notebook_11_ranks_every_difference(reproduced):
     assert len(average) == len(DIFFERENCES)
     assert average["value"].abs().is_monotonic_decreasing
     # One of them, computed here once more from the scores that the runs left.
-    scores = {
-        json.dumps(json.loads((p / "manifest.json").read_text())["options"]): p / "scores.parquet"
-        for p in (root / "runs").glob("lwf-*")
-    }
+    runs = list(map(RunFolder, (root / "runs").glob("lwf-*")))
     parameters = notebook_parameters("11_original_versus_papers", "smoke").changed(threads=1)
     stream = parameters.options().stream
     (difference,) = [d for d in DIFFERENCES if d.name == "teacher_mode"]
     accuracies = []
     for options in difference.pair(parameters):
-        own = pd.read_parquet(scores[json.dumps(options.model_dump())])
-        last = own[(own["step"] == len(stream)) & own["domain"].isin(stream)]
+        (scores,) = (run.scores() for run in runs if run.manifest["options"] == options.model_dump())
+        last = scores[(scores["step"] == len(stream)) & scores["domain"].isin(stream)]
         right = (last["score"] >= 0.5) == (last["label"] == 1)
         accuracies.append(right.groupby(last["domain"]).mean().mean())
-    assert average.set_index("switch").loc["teacher_mode", "value"] == pytest.approx(
-        accuracies[1] - accuracies[0], abs=1e-5
-    )
+    value = average.set_index("switch").loc["teacher_mode", "value"]
+    assert value == pytest.approx(accuracies[1] - accuracies[0], abs=1e-5)
 
 
 def test_playing_does_not_change_the_committed_figures(reproduced):
@@ -158,8 +143,8 @@ def test_a_second_call_executes_nothing(reproduced):
 def test_plain_papermill_gives_the_same_scores(reproduced):
     root, _ = reproduced
     options = notebook_parameters("04_icarl", "smoke").options(threads=1).model_dump()
-    made = {p: json.loads((p / "manifest.json").read_text())["options"] for p in (root / "runs").glob("icarl-*")}
-    (run,) = (path for path, stored in made.items() if stored == options)
+    runs = map(RunFolder, (root / "runs").glob("icarl-*"))
+    (run,) = (made.path for made in runs if made.manifest["options"] == options)
     scores = (run / "scores.parquet").read_bytes()
     shutil.rmtree(run)
     arguments = ["notebooks/04_icarl.ipynb", "out.ipynb", "-f", "params/smoke/04_icarl.yaml"]

@@ -2,22 +2,20 @@
 
 import ast
 import json
-from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
 import pytest
 import yaml
 
-import cldf_core
 from cldf_core.options import FIELDS
-from cldf_core.workflow.notebooks import PROFILES
+from cldf_core.workflow.notebooks import NEEDS, PROFILES
 from cldf_core.workflow.parameters import NOTEBOOKS, allowed_names, checked_parameters
+from samples import PROJECT
 
-PROJECT = Path(cldf_core.__file__).parents[1]
 FOLDER = PROJECT / "notebooks"
 STEMS = sorted({p.stem for p in [*FOLDER.glob("*.py"), *FOLDER.glob("*.ipynb")]})
-SMOKE = [(profile, name) for profile in PROFILES for name in NOTEBOOKS]
 
 
 def source(name: str) -> str:
@@ -117,14 +115,11 @@ def test_the_parameters_cell_is_the_options_with_their_defaults(name):
     assert all(isinstance(node, ast.AnnAssign) and "#" in line for node, line in zip(body, lines, strict=True))
     values = {node.target.id: ast.literal_eval(node.value) for node in body}
     assert tuple(values) == NOTEBOOKS[name]
-    for key, value in values.items():
-        default = FIELDS[key].default
+    for node, (key, value) in zip(body, values.items(), strict=True):
+        default, kind = FIELDS[key].default, type(value).__name__
         assert value == default, key
         assert type(value) is type(default), key
-    annotations = {node.target.id: ast.unparse(node.annotation) for node in body}
-    for key, annotation in annotations.items():
-        kind = type(values[key]).__name__
-        assert kind in annotation or (kind == "NoneType" and "None" in annotation), key
+        assert kind.removesuffix("Type") in ast.unparse(node.annotation), key
     checked_parameters(name, values)
 
 
@@ -132,23 +127,25 @@ def test_the_parameters_cell_is_the_options_with_their_defaults(name):
 def test_the_cell_after_the_parameters_checks_them(name):
     cells = notebook(name).cells
     (at,) = [k for k, c in enumerate(cells) if "parameters" in tags(c)]
-    assert code_cells(name)[0] is not None
-    assert [c for c in cells[:at] if c.cell_type == "code"] == []
     check = cells[at + 1]
-    assert check.cell_type == "code"
+    assert code_cells(name)[:2] == [cells[at], check]
     assert f'from_notebook("{name}", globals())' in check.source
     imports = [n for n in ast.walk(ast.parse(check.source)) if isinstance(n, (ast.Import, ast.ImportFrom))]
     # Nothing heavy: a mistake is told in the first second.
     assert {getattr(n, "module", None) for n in imports} <= {"cldf_core.options", "cldf_core.workflow.parameters"}
 
 
-@pytest.mark.parametrize(("profile", "name"), SMOKE)
+def profile_values(profile: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load((PROJECT / "params" / profile / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_holds_only_what_differs_and_is_allowed(profile, name):
-    path = PROJECT / "params" / profile / f"{name}.yaml"
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    checked_parameters(name, values, where=str(path))
+    values = profile_values(profile, name)
+    checked_parameters(name, values, where=profile)
     for key, value in values.items():
-        assert value != FIELDS[key].default, f"{path}: {key} is the default anyway"
+        assert value != FIELDS[key].default, f"{key} is the default anyway"
 
 
 def test_profiles_have_no_other_files():
@@ -157,10 +154,7 @@ def test_profiles_have_no_other_files():
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("reader", ["08_cross_data_set_evaluation", "09_robustness"])
-def test_notebooks_08_and_09_find_the_runs_of_the_others(reader, profile):
-    def values(name: str) -> dict:
-        return yaml.safe_load((PROJECT / "params" / profile / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-
-    for name in ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir"):
-        assert values(name).items() <= values(reader).items()
+@pytest.mark.parametrize("reader", NEEDS)
+def test_notebooks_find_the_runs_of_the_others(reader, profile):
+    for name in NEEDS[reader]:
+        assert profile_values(profile, name).items() <= profile_values(profile, reader).items()

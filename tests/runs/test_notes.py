@@ -10,18 +10,13 @@ from samples import make_data, tiny_options
 def test_domains_without_validation_images_are_noted(root, tmp_path, capsys):
     data = make_data(tmp_path / "set", ("first", "second"), train=4, test=4)
     make_data(data, ("second",), train=4, test=4, validation=2)
-    opts = tiny_options(
-        "sequential", data, stream=["first"], unseen=["second"], splits=["validation", "test"], epochs=1
-    )
-    folder = make_run(opts)
+    short = {"stream": ["first"], "unseen": ["second"], "splits": ["validation", "test"], "epochs": 1}
+    folder = make_run(tiny_options("sequential", data, **short))
     assert folder.manifest["notes"] == ["first has no validation images, so none are scored"]
     assert "note: first has no validation images" in capsys.readouterr().err
     scores = folder.scores()
-    assert set(zip(scores["domain"], scores["split"], strict=True)) == {
-        ("first", "test"),
-        ("second", "validation"),
-        ("second", "test"),
-    }
+    cells = {("first", "test"), ("second", "validation"), ("second", "test")}
+    assert set(zip(scores["domain"], scores["split"], strict=True)) == cells
 
 
 def test_rejected_images_are_noted(root, tmp_path, capsys):
@@ -40,60 +35,29 @@ def test_a_validation_share_of_no_group_is_noted(root, small_data, capsys):
     assert f"note: {notes[0]}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("agent", "changes", "notes"),
-    [
-        ("sequential", {"batch": 8}, []),
-        ("sequential", {"batch": 6, "drop_last": False}, []),
-        (
-            "sequential",
-            {"batch": 17},
-            ["it holds 16 images, less than a batch of 17, {}: no image of it is trained on"],
-        ),
-        (
-            "sequential",
-            {"batch": 10, "chunks": 6},
-            ["its 6 chunks hold 2 or 3 images, less than a batch of 10, {}: no image of it is trained on"],
-        ),
-        (
-            "sequential",
-            {"batch": 6},
-            [
-                "it holds 16 images, and drop_last drops batches of less than 6: 4 of 16 images are left out of every "
-                "epoch"
-            ],
-        ),
-        (
-            "sequential",
-            {"batch": 6, "order": "fixed"},
-            ["it holds 16 images, and drop_last drops batches of less than 6: 4 of 16 images are never trained on"],
-        ),
-        (
-            "gdumb",
-            {"batch": 3, "chunks": 6},
-            [
-                "its 6 chunks hold 2 or 3 images, and drop_last drops batches of less than 3: 4 of 16 images are left "
-                "out of every epoch, and 2 chunks are not trained on at all"
-            ],
-        ),
-        (
-            "icarl",
-            {"batch": 17},
-            [
-                "it holds 16 images, less than a batch of 17, {}: no image of it is trained on, but for batches that "
-                "exemplars fill up"
-            ],
-        ),
-    ],
-)
-def test_images_that_drop_last_leaves_out_are_noted(agent, changes, notes, root, small_data, capsys):
+LESS = "less than a batch of {}, and drop_last drops incomplete batches: no image of it is trained on"
+SOME = "and drop_last drops batches of less than {}: 4 of 16 images are "
+WHOLE, CHUNKS = "it holds 16 images, ", "its 6 chunks hold 2 or 3 images, "
+IDLE = "left out of every epoch, and 2 chunks are not trained on at all"
+DROPPED = [
+    ("sequential", {"batch": 8}, ""),
+    ("sequential", {"batch": 6, "drop_last": False}, ""),
+    ("sequential", {"batch": 17}, WHOLE + LESS.format(17)),
+    ("sequential", {"batch": 10, "chunks": 6}, CHUNKS + LESS.format(10)),
+    ("sequential", {"batch": 6}, WHOLE + SOME.format(6) + "left out of every epoch"),
+    ("sequential", {"batch": 6, "order": "fixed"}, WHOLE + SOME.format(6) + "never trained on"),
+    ("gdumb", {"batch": 3, "chunks": 6}, CHUNKS + SOME.format(3) + IDLE),
+    ("icarl", {"batch": 17}, WHOLE + LESS.format(17) + ", but for batches that exemplars fill up"),
+]
+
+
+@pytest.mark.parametrize(("agent", "changes", "note"), DROPPED)
+def test_images_that_drop_last_leaves_out_are_noted(agent, changes, note, root, small_data, capsys):
     opts = tiny_options(agent, small_data, **{"drop_last": True, "stream": ["first"], "epochs": 1, **changes})
     folder = make_run(opts)
-    want = [f"first: {note.format('and drop_last drops incomplete batches')}" for note in notes]
-    assert folder.manifest["notes"] == want
-    assert [line for line in capsys.readouterr().err.splitlines() if "drop_last" in line] == [
-        f"note: {n}" for n in want
-    ]
+    assert folder.manifest["notes"] == ([f"first: {note}"] if note else [])
+    told = [line for line in capsys.readouterr().err.splitlines() if "drop_last" in line]
+    assert told == ([f"note: first: {note}"] if note else [])
     if agent == "sequential":
         chunks = [len(part) for part in np.array_split(np.arange(16), opts.chunks)]
         trained = sum(n - n % opts.batch if opts.drop_last else n for n in chunks)

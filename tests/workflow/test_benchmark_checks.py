@@ -1,5 +1,6 @@
 """`cldf mini check` on made-up scores, and the rule of `cldf choose`."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -27,11 +28,9 @@ class FakeRun:
         return (0.4 if foreign else 0.9) + self.options.seed / 20
 
     def scores(self) -> pd.DataFrame:
-        names = [*self.options.stream, *self.options.unseen]
-        cells = [(t, name) for t in range(1, len(self.options.stream) + 1) for name in names]
-        labels = np.arange(20) % 2
-        tables = []
-        for step, domain in cells:
+        steps, names = range(1, len(self.options.stream) + 1), [*self.options.stream, *self.options.unseen]
+        labels, tables = np.arange(20) % 2, []
+        for step, domain in itertools.product(steps, names):
             right = np.arange(20) < round(20 * self.accuracy(step, domain))
             score = np.where(labels == right, 0.9, 0.1)
             tables.append(pd.DataFrame({"step": step, "domain": domain, "label": labels, "score": score}))

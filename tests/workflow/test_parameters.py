@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from cldf_core.options import AGENTS, FIELDS, OptionError, checked
 from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, allowed_names, checked_parameters, from_notebook
 
+PLAIN = (3, 0.5, True, None, "x", [1], (1,), {"a": 1})
+
 
 def kernel(notebook: str, **names: Any) -> dict[str, Any]:
     """The names of a fresh kernel after the `parameters` cell, and what else it assigned."""
@@ -52,11 +54,21 @@ def test_what_the_cell_does_not_list_may_be_given_where_the_variant_is_read(note
 
 
 @pytest.mark.parametrize(
-    ("notebook", "name", "value"),
-    [("04_icarl", "replay_passes", "separate"), ("04_icarl", "kd_weight", "chunks"), ("00_start_here", "order", "x")],
+    ("notebook", "name", "value", "sentence"),
+    [
+        ("04_icarl", "replay_passes", "separate", "there is no option 'replay_passes'"),
+        ("04_icarl", "kd_weight", "chunks", "there is no option 'kd_weight'"),
+        ("00_start_here", "order", "x", "there is no option 'order'"),
+        ("04_icarl", "epochs", "ten", "epochs is 'ten'; allowed: a whole number from 1 to 10000"),
+        ("04_icarl", "lr", 11, "lr is 11; allowed: a number above 0 to 10"),
+        ("04_icarl", "epochs", 10.0, "epochs is 10.0; allowed: a whole number"),  # it equals the default all the same
+        ("04_icarl", "variant", "seed", "variant is 'seed', which is called 'original' now"),
+        ("04_icarl", "heads", "shared", "there is no option 'heads' any more; it is called 'icarl_heads' now"),
+        *[("04_icarl", "sed", value, "there is no option 'sed' .*did you mean 'seed'") for value in PLAIN],
+    ],
 )
-def test_an_option_that_a_notebook_does_not_take_is_refused(notebook, name, value):
-    with pytest.raises(OptionError, match=f"{notebook}: there is no option '{name}'"):
+def test_a_mistake_is_told_with_the_notebook(notebook, name, value, sentence):
+    with pytest.raises(OptionError, match=f"^{notebook}: {sentence}"):
         from_notebook(notebook, kernel(notebook, **{name: value}))
 
 
@@ -105,32 +117,17 @@ def test_a_text_is_read_by_the_options_type(name, text, want):
     assert getattr(parameters.options(), name) == want
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "sentence"),
-    [
-        ("epochs", "ten", "epochs is 'ten'; allowed: a whole number from 1 to 10000"),
-        ("lr", 11, "lr is 11; allowed: a number above 0 to 10"),
-        ("epochs", 10.0, "epochs is 10.0; allowed: a whole number"),  # equal to the default, but no whole number
-        ("variant", "seed", "variant is 'seed', which is called 'original' now"),
-        ("heads", "shared", "there is no option 'heads' any more; it is called 'icarl_heads' now"),
-    ],
-)
-def test_a_wrong_value_is_told_with_the_notebook(name, value, sentence):
-    with pytest.raises(OptionError, match=f"^04_icarl: {sentence}"):
-        from_notebook("04_icarl", kernel("04_icarl", **{name: value}))
-
-
 # --- names that no option has ---
 
 
-@pytest.mark.parametrize("value", [3, 0.5, True, None, "x", [1], (1,), {"a": 1}], ids=repr)
-def test_a_fresh_kernel_holds_no_plain_name_that_is_no_option(value):
-    with pytest.raises(OptionError, match=r"04_icarl: there is no option 'sed' .*did you mean 'seed'"):
-        from_notebook("04_icarl", kernel("04_icarl", sed=value))
-
-
-def test_other_names_of_a_fresh_kernel_are_no_parameters():
-    names = {"json": json, "np": np, "check": kernel, "array": np.ones(2), "_private": 3}
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"json": json, "np": np, "check": kernel, "array": np.ones(2), "_private": 3},
+        {"__annotations__": {"sed": int}},  # an annotation without a value
+    ],
+)
+def test_other_names_of_a_fresh_kernel_are_no_parameters(names):
     assert from_notebook("04_icarl", kernel("04_icarl", **names)).values == {}
 
 
@@ -163,10 +160,6 @@ def test_everything_can_be_run_twice_in_one_kernel():
     # Later cells assign names of options: the cell assigns its own once more, and a function is no parameter.
     namespace |= {"band": "high", "network": object(), "crop": kernel, "answer": 42}
     assert from_notebook("10_bands_and_explanations", namespace | cell) == first
-
-
-def test_an_annotation_without_a_value_is_no_parameter():
-    assert from_notebook("04_icarl", kernel("04_icarl", __annotations__={"sed": int})).values == {}
 
 
 # --- the original's variant ---

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,6 @@ import pytest
 import yaml
 from scipy import stats
 
-import cldf_core
 from cldf_core.cli import main
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, continual, detection, matrix
 from cldf_core.evaluation.seeds import means_over_seeds
@@ -24,7 +24,6 @@ from cldf_core.workflow.parameters import Parameters, checked_parameters
 from cldf_core.workflow.sweep import results, sweep_folder
 from samples import tiny_values
 
-PROJECT = Path(cldf_core.__file__).parents[1]
 MEMORY = {"agent": ["sequential", "er", "gdumb"], "memory": [8, 12], "seed": [0, 1]}
 PAIR = {"agent": ["sequential", "er"], "seed": [0, 1]}  # with the base's memory, 12: made by the grid above
 CHUNKS = {"agent": ["sequential"], "chunks": [100, 1], "seed": [0, 1]}  # 100 are more than there are images
@@ -34,18 +33,19 @@ def make_project(root: Path, data: Path) -> Path:
     """A root in which notebook 08 has options that train in a second, in every profile, and with three grids."""
     values = tiny_values(data)
     for profile in notebooks.PROFILES:
-        path = root / "params" / profile / f"{LAST}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(values))
+        write(root / "params" / profile / f"{LAST}.yaml", yaml.safe_dump(values))
     for name, grid in {"tiny": MEMORY, "pair": PAIR, "chunky": CHUNKS}.items():
         write_grid(root, yaml.safe_dump(grid, sort_keys=False), name)
     return root
 
 
-def write_grid(root: Path, text: str, name: str = "own") -> None:
-    path = root / "params" / "grids" / f"{name}.yaml"
+def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+
+
+def write_grid(root: Path, text: str, name: str = "own") -> None:
+    write(root / "params" / "grids" / f"{name}.yaml", text)
 
 
 @pytest.fixture
@@ -98,10 +98,8 @@ def test_a_faulty_grid_is_told_in_a_sentence_before_anything_is_run(project, cap
     told = capsys.readouterr()
     assert told.err.startswith("cldf: ")
     assert sentence in told.err
-    assert told.err.count("\n") == 1
-    assert told.out == ""
-    assert not (project / "runs").exists()
-    assert not (project / "pwned").exists()
+    assert (told.err.count("\n"), told.out) == (1, "")
+    assert {path.name for path in project.iterdir()} <= {"params", "data"}  # no run, and nothing that YAML has called
 
 
 def test_unknown_grids_and_profiles_are_told(project, capsys):
@@ -274,13 +272,6 @@ def test_a_failing_run_is_told_and_the_others_are_made(swept, capsys):
     assert not (swept / "figures" / "tables" / "sweep_chunky.csv").exists()  # an incomplete table is not published
 
 
-def raising(error: BaseException):
-    def run(options, **how):
-        raise error
-
-    return run
-
-
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
@@ -291,7 +282,7 @@ def raising(error: BaseException):
 )
 def test_faults_of_the_machine_are_told(project, capsys, monkeypatch, error, sentence):
     write_grid(project, "agent: [er]\nseed: [8, 9]\n")
-    monkeypatch.setattr(run_module, "make_run", raising(error))
+    monkeypatch.setattr(run_module, "make_run", Mock(side_effect=error))
     assert main(["sweep", "own"]) == 1
     told = capsys.readouterr()
     assert told.err.splitlines()[-2:] == [f"failed: er, seed {seed}: {sentence}" for seed in (8, 9)]
@@ -299,10 +290,10 @@ def test_faults_of_the_machine_are_told(project, capsys, monkeypatch, error, sen
 
 
 def test_faults_of_the_program_and_interruptions_end_the_sweep(project, capsys, monkeypatch):
-    monkeypatch.setattr(run_module, "make_run", raising(ZeroDivisionError()))
+    monkeypatch.setattr(run_module, "make_run", Mock(side_effect=ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         main(["sweep", "pair"])
-    monkeypatch.setattr(run_module, "make_run", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(run_module, "make_run", Mock(side_effect=KeyboardInterrupt()))
     assert main(["sweep", "pair"]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
 
@@ -337,10 +328,6 @@ def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypa
     def status(name: str = LAST, **changes) -> str:
         return notebooks.execute(own[name].changed(**changes)).status
 
-    def write(path: Path, text: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
     names = (LAST, "04_icarl")
     assert [status(name) for name in names * 2] == ["done", "done", "already done", "already done"]
     in_runs = sweep_folder("seeds", own[LAST]).figures / "tables" / "sweep_seeds_runs.csv"
@@ -350,10 +337,8 @@ def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypa
             assert [status(name) for name in names * 2] == ["done", "already done", "already done", "already done"]
     write(path, "two")  # the same content at another time
     write(project / "figures" / "tables" / "03_summary.csv", "not a sweep's")
-    write(
-        sweep_folder("seeds", checked_parameters(LAST, {})).figures / "tables" / "sweep_seeds_runs.csv",
-        "of other options",
-    )
+    others = sweep_folder("seeds", checked_parameters(LAST, {})).figures
+    write(others / "tables" / "sweep_seeds_runs.csv", "of other options")
     assert status() == "already done"
 
 
