@@ -223,7 +223,7 @@ kinds.set_index("domain")
 # Next, can a *single number* tell the classes apart? We try the mean of each colour channel and the size of
 # the file. The measure is the **AUC**: the probability that a fake, drawn at random, has a larger number than
 # a real image, drawn at random. At 0.5 the number says nothing; at 0 or at 1 it separates the classes
-# completely. The interval is a bootstrap: the photographs are drawn anew a thousand times, and about 95 % of the
+# completely. The interval is a bootstrap: the photographs are drawn again a thousand times, and about 95 % of the
 # results lie inside (a few more, because the photographs are few).
 
 

@@ -276,6 +276,6 @@ save_figure(fig, out.figures, "02_bands")
 # its real image, so the very slowest waves must agree; how far towards them a generator's work reaches differs
 # from domain to domain. See in which band each domain is furthest from zero, and on which side. Two domains
 # that change the same band in the same direction look alike to a detector, and what it learns from one may
-# help with the other. Where they differ, it has to learn anew, and may unlearn what it knew.
+# help with the other. Where they differ, it has to learn again, and may unlearn what it knew.
 #
 # **Next:** notebook 03 trains detectors on these spectra and counts what they forget.

@@ -198,7 +198,7 @@ for what, logits in answers.items():
 print(inspect.getsource(ICaRL.score))
 
 # %% [markdown]
-# When later training moves the features, the means are computed anew from the exemplars and move with them.
+# When later training moves the features, the means are computed again from the exemplars and move with them.
 #
 # ## Training
 #

@@ -94,7 +94,7 @@ split = "test" if "test" in options.splits else "validation"
 # ECCV 2020) does not even try to train while the images come. It only decides which images to keep. When
 # somebody asks for a verdict, it trains a new network from scratch on what it has kept, and on nothing else.
 #
-# Such a network cannot forget in the usual sense, since it starts anew every time. What it knows of a domain
+# Such a network cannot forget in the usual sense, since it starts from nothing every time. What it knows of a domain
 # depends on how many images of it are in the memory, and this number shrinks as more domains come. The paper
 # used it as a question to the field: a method that does not do better than this has not gained much from all
 # its care.

@@ -446,7 +446,7 @@ pairs = [(name, "average") for name in (names[0], names[2], names[3])]
 save_figure(figures.trade_offs(both, pairs), out.figures, "08_cost_against_accuracy")
 
 # %% [markdown]
-# Compare with joint training: a method that costs as much as training on everything anew saves only the room
+# Compare with joint training: a method that costs as much as training on everything again saves only the room
 # for the images. (Joint training has no memory of its own: it reads all images again.) In the second figure, up
 # and to the left is better.
 #

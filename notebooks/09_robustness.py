@@ -114,7 +114,7 @@ split = "test" if "test" in options.splits else "validation"
 # are stored without loss, others as JPEG files already. Without this common step, the same JPEG file would be the
 # first loss for one image and the second for another. Each corruption then starts from this common image, alone.
 #
-# An image that is enlarged loses its rim, since the network looks at a square of fixed size in its centre. An
+# An image that is enlarged loses its rim, since the network looks at a crop of fixed size from its centre. An
 # image that would become smaller than this square cannot be looked at. So it is made smaller *and then brought back
 # to its old size*: the detail is lost all the same, and no image has to be left out.
 #

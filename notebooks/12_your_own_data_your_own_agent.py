@@ -215,7 +215,7 @@ class DERpp(Agent):
 # ### Registered, trained, compared
 #
 # `register` gives it a name and says which options it reads besides those that all agents share. A run's name
-# contains a hash of the class, too: change a line of it, and it is trained anew. The weights $\alpha$ and $\beta$
+# contains a hash of the class, too: change a line of it, and it is trained again. The weights $\alpha$ and $\beta$
 # are not tuned here.
 
 # %%

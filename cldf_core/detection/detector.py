@@ -173,7 +173,7 @@ def _detector(path: Path) -> Detector:
         notes.append("its file does not tell how images were prepared for it: they are as the original code did it")
     if known and options.data in EMBEDDED:
         notes.append(
-            "it was trained on squares of some dozen photographs and fakes of small generators (the embedded "
+            "it was trained on crops of some dozen photographs and fakes of small generators (the embedded "
             "benchmark): its verdict about any other image says nothing reliable"
         )
     else:

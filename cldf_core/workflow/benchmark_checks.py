@@ -123,7 +123,7 @@ def _retrained(generators: Path, split: str, seeds: int) -> list[Row]:
                 changes[seed, k] = (fake == samples.labels).mean() - before.loc[k + 1, name]
         for name, change in zip(names, changes.T, strict=True):
             what = f"change of accuracy on {name}"
-            rows.append(_mean("6 forgers trained anew behave alike", what, change, -0.05, 0.05))
+            rows.append(_mean("6 generators trained again behave alike", what, change, -0.05, 0.05))
     return rows
 
 
@@ -132,7 +132,7 @@ def _shortcuts(split: str) -> list[Row]:
     options, statement = checked({}), "5 no shortcut"
     folder = data_folder(options.data)
     files = pd.read_csv(folder / "splits.csv")
-    trace = "shown: in the lossless domains file size is a trace of the forger itself"
+    trace = "shown: in the lossless domains file size is a trace of the generator itself"
     rows = []
     for domain in [*options.stream, *options.unseen]:
         table = files[files["domain"] == domain]

@@ -97,7 +97,7 @@ def card(joined: pd.DataFrame, description: str) -> str:
         "JPEG quality (estimated)": _markdown(jpeg.agg(["min", "median", "max"]).reset_index()),
         "Colour mode": _markdown(facts["mode"]),
         "Changed when opened": _markdown(_counted(images[images["rule"] != ""], "rule")),
-        "Set aside": _markdown(_counted(rejected, "reason")),
+        "Rejected": _markdown(_counted(rejected, "reason")),
         "Warnings": "\n".join(f"- {text}" for text in warnings(joined)) or "None.",
     }
     parts = ["# Data card", description, *(f"## {name}\n\n{text}" for name, text in sections.items())]

@@ -33,7 +33,7 @@ EMBEDDED: dict[str, dict[str, Any]] = {
 }
 JPEG_DOMAINS = ("mini-DeepFake", "mini-NeuralTextures")
 JPEG_QUALITIES = range(90, 99)
-COLUMNS = ("file", "split", "group", "domain", "label", "forger")
+COLUMNS = ("file", "split", "group", "domain", "label", "generator")
 TABLE = "splits.csv"  # the last file to be written, so its presence in a finished folder stands for all the others
 
 

@@ -294,7 +294,7 @@ def test_build_writes_the_layout(small, table):
     assert table["file"].is_unique
     for row in table.itertuples():
         kind, domain, folder, _ = row.file.split("/")
-        assert (kind, row.forger == "") == (("fake", False) if row.label else ("real", True))
+        assert (kind, row.generator == "") == (("fake", False) if row.label else ("real", True))
         assert domain == row.domain
         assert folder == ("testA" if row.split == "test" else "trainA")
     assert table.groupby(["domain", "split", "label"]).size().to_dict() == {
