@@ -260,7 +260,10 @@ def retrieve_random(
     exclude_domain: int | None = None,
     exclude_slots: Collection[int] = (),
 ) -> Tensor:
-    """Draws up to `count` different slots, int64, at random, except excluded slots and those of an excluded domain."""
+    """Draws up to `count` different slots at random, except excluded slots and those of an excluded domain.
+
+    The slots are int64, shape (n,), with n = 0 if none is eligible.
+    """
     eligible = torch.arange(memory.size)
     if exclude_domain is not None:
         eligible = eligible[memory.domains[: memory.size] != exclude_domain]

@@ -33,8 +33,9 @@ class OptionError(UserError):
 
 def _number(value: object) -> object:
     """YAML reads 1e-3 as text; an option that is a number takes it as one."""
-    with contextlib.suppress(ValueError):
-        return float(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
     return value
 
 
@@ -69,7 +70,7 @@ class Options(BaseModel):
     test_jpeg: int | None = Field(None, ge=1, le=100, description="JPEG quality that scored images go through")
     test_resize: int | None = Field(None, ge=8, le=8192, description="pixels of the shorter side, there and back")
     drop_last: bool = Field(False, description="leaves a last, incomplete batch out")
-    order: Literal["shuffled", "fixed"] = Field("shuffled", description="of a step's images: drawn again for each epoch, or once")
+    order: Literal["shuffled", "fixed"] = Field("shuffled", description="of a step's images: drawn each epoch, or once")
 
     # from image to network
     size: int = Field(128, ge=16, le=4096, multiple_of=2, description="pixels a side after the centre crop")

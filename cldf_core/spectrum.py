@@ -63,7 +63,8 @@ def mirror(half: np.ndarray) -> np.ndarray:
 def log_magnitude(images: np.ndarray, *, dtype: type = np.float32) -> np.ndarray:
     """m = ln(|FFT2(x)| + 1e-3) of pixels scaled to [0, 1], half plane, not scaled further.
 
-    Of images uint8 (N, C, H, W), H and W even, it is (N, C, H, W/2 + 1), in `dtype` like every step.
+    The images are uint8 (N, C, H, W), H and W even; the result is (N, C, H, W/2 + 1). `dtype`, float32 or float64, is
+    the precision of every step.
     """
     return np.log(_magnitude(_checked(images), dtype))
 

@@ -1,12 +1,12 @@
 """What every agent has: a network, an optimiser, a random state, and a way to score spectra."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cldf_core.agents.optimisers import GradientDescent, new_optimiser
 from cldf_core.buffers import Memory
@@ -54,7 +54,7 @@ class Agent(GradientDescent):
 
     def cross_entropy(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of a batch."""
-        return F.cross_entropy(self.logits(batch.spectra), batch.labels.to(self.device))
+        return torch.nn.functional.cross_entropy(self.logits(batch.spectra), batch.labels.to(self.device))
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss that `observe` descends: mean cross-entropy."""
@@ -75,16 +75,16 @@ class Agent(GradientDescent):
     def state_dict(self) -> dict[str, Any]:
         """Everything that the agent's future depends on, as tensors, numbers and containers of them."""
         kept: dict[str, Any] = {"network": self.network, "teacher": self.teacher, "memory": self.memory}
-        # With one cycle a step the optimiser is a new one each time; only a lasting one is worth keeping.
-        kept["optimiser"] = self.optimiser if self.options.schedule == "constant" else None
+        kept["optimiser"] = self.optimiser if self.options.schedule == "constant" else None  # else new in each step
         states = {name: None if part is None else part.state_dict() for name, part in kept.items()}
         return {**states, "means": self.network.means, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned, of an agent made with the same options."""
-        self.network = self._restored(state["network"])
+        self.network = self._restored(self.network, state["network"])
         self.network.means = state["means"]
-        self.teacher = self._restored(state["teacher"]).eval() if state["teacher"] else None
+        teacher = state["teacher"]
+        self.teacher = self._restored(copy.deepcopy(self.network), teacher).eval() if teacher else None
         if state["optimiser"] is not None:
             self.optimiser = new_optimiser(self.options, self.network)
             self.optimiser.load_state_dict(state["optimiser"])
@@ -92,8 +92,9 @@ class Agent(GradientDescent):
         if self.memory is not None:
             self.memory.load_state_dict(state["memory"])
 
-    def _restored(self, state: Mapping[str, Tensor]) -> Network:
-        network = self.fresh_network(outputs=len(state["head.bias"]))  # iCaRL's heads grow
+    def _restored(self, network: Network, state: Mapping[str, Tensor]) -> Network:
+        if "head.bias" in state and len(state["head.bias"]) != len(network.head.bias):  # iCaRL's heads grow
+            network = self.fresh_network(outputs=len(state["head.bias"]))
         network.load_state_dict(state)
         return network
 

@@ -76,8 +76,10 @@ def crop(pixels: np.ndarray, size: int, place: CropPlace = "centre") -> np.ndarr
     height, width = pixels.shape[-2:]
     if min(height, width) < size:
         raise ImageProblem(f"too small ({width} x {height}, needed {size} x {size})")
-    rest = height - size, width - size
-    top, left = (r // 2 if place == "centre" else min(ORIGINAL_OFFSET, r) for r in rest)
+    if place == "centre":
+        top, left = (height - size) // 2, (width - size) // 2
+    else:
+        top, left = min(ORIGINAL_OFFSET, height - size), min(ORIGINAL_OFFSET, width - size)
     return pixels[:, top : top + size, left : left + size]
 
 

@@ -56,10 +56,13 @@ def _text(node: object) -> str:
 @functools.cache
 def _imports(source: str) -> frozenset[str]:
     """Dotted names of all that a source file imports: modules, or what is defined in them."""
-    imports = (node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom)))
-    return frozenset(
-        f"{getattr(node, 'module', '')}.{alias.name}".strip(".") for node in imports for alias in node.names
-    )
+    names = set[str]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(names)
 
 
 def _source(module: str) -> str:

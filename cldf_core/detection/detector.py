@@ -26,6 +26,8 @@ from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import RunFolder
 from cldf_core.stream import Samples
 
+NEAR, LEAST = 0.05, 20  # the largest distance of a P(fake) "like this one", and how many images have to be so near
+
 
 @dataclass(frozen=True)
 class Detector:
@@ -99,19 +101,18 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
 
 
 def share_of_fakes(detector: Detector, logits: ArrayLike, labels: ArrayLike, probability: float) -> str:
-    """How often images with a P(fake) like this one were fakes, in words; "" where there are fewer than 20 of them.
+    """How often images with a P(fake) within NEAR of this one were fakes, in words; "" where they are fewer than LEAST.
 
-    `logits` and `labels` are those of validation images, shape (N,). The sentence has Wilson's 95 % interval, which
-    counts images as independent; those of one photograph are not.
+    `logits` (of fake) and `labels` (0 or 1) are those of validation images, shape (N,). The sentence has Wilson's 95 %
+    interval, which counts images as independent; those of one photograph are not.
     """
-    width = 0.05
-    near = np.abs(detector.probability(np.asarray(logits, float)) - probability) <= width
+    near = np.abs(detector.probability(np.asarray(logits, float)) - probability) <= NEAR
     count, fakes = int(near.sum()), int(np.asarray(labels)[near].sum())
-    if count < 20:
+    if count < LEAST:
         return ""
     low, high = binomtest(fakes, count).proportion_ci(method="wilson")
     return (
-        f"Of {count} validation images with a P(fake) within {width} of it, {fakes / count:.0%} were fakes "
+        f"Of {count} validation images with a P(fake) within {NEAR} of it, {fakes / count:.0%} were fakes "
         f"(95 % interval {low:.0%} to {high:.0%})."
     )
 

@@ -134,8 +134,8 @@ def trace_names(size: int) -> list[str]:
 def image_traces(pixels: np.ndarray) -> np.ndarray:
     """The traces in single images, from log magnitudes averaged over the colour channels.
 
-    Of uint8 pixels, shape (N, 3, size, size), size even, shape (traces, N), in the order of `trace_names`:
-    `line_ratio` of each grid (0 without a grid), mean log magnitude of each band.
+    The pixels are uint8, shape (N, 3, size, size), size even. The result has shape (traces, N), in the order of
+    `trace_names`: `line_ratio` of each grid (0 without a grid), then the mean log magnitude of each band.
     """
     size = pixels.shape[-1]
     planes = log_magnitude(pixels).mean(1)

@@ -173,25 +173,25 @@ def side_by_side(*estimates: Estimate) -> np.ndarray:
     return np.stack([np.column_stack(part) for part in parts])
 
 
-def summary(scores: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy", **how: Any) -> pd.DataFrame:
+def summary(scores: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy", **settings: Any) -> pd.DataFrame:
     """Computes every continual metric of a run, and the last value on each unseen domain, with 95 % intervals.
 
     All domains outside of the stream count as unseen. The metric is one in DETECTION, usually "accuracy" or "AUC".
-    `how` holds split, threshold, resamples and seed of `matrices`. The columns are metric, value, low and high, which
+    `settings` are split, threshold, resamples and seed of `matrices`. The columns are metric, value, low and high; they
     are NaN where a value of R that is needed is missing or undefined.
     """
-    return continual_table([matrices(scores, [metric], **how)], metric, stream)
+    return continual_table([matrices(scores, [metric], **settings)], metric, stream)
 
 
 def paired_difference(
-    first: pd.DataFrame, second: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy", **how: Any
+    first: pd.DataFrame, second: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy", **settings: Any
 ) -> pd.DataFrame:
     """Computes the `summary` of first minus second, from the same resamples; both must be of the same images."""
     keys = ["domain", "split", "image"]
     images = [table[keys].drop_duplicates().sort_values(keys, ignore_index=True) for table in (first, second)]
     if not images[0].equals(images[1]):
         raise ValueError("the two runs were tested on different images, so they cannot be paired")
-    return continual_table([matrices(scores, [metric], **how) for scores in (first, second)], metric, stream)
+    return continual_table([matrices(scores, [metric], **settings) for scores in (first, second)], metric, stream)
 
 
 def continual_table(parts: Sequence[Matrices], metric: str, stream: Sequence[str]) -> pd.DataFrame:

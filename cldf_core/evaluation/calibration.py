@@ -119,9 +119,10 @@ def share_interval(fakes: np.ndarray, images: np.ndarray) -> tuple[float, float]
 
 
 def reliability_table(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
-    """Computes the `reliability` of every cell before and after the temperature, with arguments as those of `errors`.
+    """Computes the `reliability` of every cell of the split "test", before and after the temperature.
 
-    Its columns are agent, step, domain, seen, when (see `errors`), those of `reliability`, and the cell's ECE.
+    The arguments are those of `calibrated`. The columns are agent, step, domain, seen, when (see `errors`), those of
+    `reliability`, and the cell's ECE.
     """
     both = pd.concat([scores.assign(when="before"), calibrated(scores, stream).assign(when="after")])
     cells = both[both["split"] == "test"].groupby(["agent", "step", "domain", "when"], sort=False)

@@ -20,7 +20,10 @@ def agent_name(agent: str) -> str:
 
 
 def cell_values(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test") -> pd.DataFrame:
-    """Computes R[t, i] of each agent, with 95 % intervals: columns agent, step, domain, value, low, high."""
+    """Computes R[t, i] of each agent, with 95 % intervals: columns agent, step, domain, value, low, high.
+
+    The table of scores has a column agent and may hold several runs.
+    """
     tables = []
     for agent, table in scores.groupby("agent", sort=False):
         R = matrices(table, [metric], split=split)

@@ -126,7 +126,7 @@ DIFFERENCES: dict[Difference, str] = {
     Difference("sequential", "order", "stream.py", "if self.fixed_order else rng.permutation"): (
         "Every epoch goes through the images in the same order, so the same ones always share a batch."
     ),
-    Difference("sequential", "crop", "data/images.py", "min(ORIGINAL_OFFSET, r)"): (
+    Difference("sequential", "crop", "data/images.py", "top, left = min(ORIGINAL_OFFSET"): (
         "Of a larger image a square near its top left corner is kept. On images of exactly the network's size it "
         "changes nothing, and so this notebook reads a little less than the whole image."
     ),

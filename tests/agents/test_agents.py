@@ -94,6 +94,14 @@ def test_a_restored_agent_goes_on_bit_for_bit(agent, changes):
     check_resuming(opts, steps_of(opts, 9, 8, 7), random_samples(6, 1, seed=3).read())
 
 
+def test_a_state_is_loaded_into_the_network_that_is_there():
+    learner = build_agent(options("er"))
+    network = learner.network
+    network.head = torch.nn.Sequential(network.head)  # as an agent of one's own may have it
+    learner.load_state_dict(copy.deepcopy(learner.state_dict()))
+    assert learner.network is network
+
+
 @pytest.mark.parametrize("agent", ALL)
 def test_the_same_seed_learns_the_same_and_another_one_does_not(agent):
     results = []

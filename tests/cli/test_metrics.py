@@ -121,7 +121,7 @@ def test_neither_help_nor_measuring_waits_for_the_heavy_libraries(seeded):
     code = (
         "import sys; from cldf_core.cli import main\n"
         "try: main(['metrics', '--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'scipy', 'matplotlib', 'papermill'} & set(sys.modules)\n"
         f"main(['metrics', {seeded!r}, '--metric', 'AUC', '--resamples', '5'])\n"
         "print(heavy, 'torch' in sys.modules)"
     )

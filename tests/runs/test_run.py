@@ -483,6 +483,13 @@ class LazyOptions(ReservoirOptions):
     haste: Number = Field(1.0, ge=0, le=1)
 
 
+class Lazy(Agent):
+    options: LazyOptions
+
+    def loss(self, batch):
+        return self.options.haste * self.cross_entropy(batch)
+
+
 @pytest.fixture
 def registered():
     """`register`; after the test everything is forgotten."""
@@ -495,7 +502,7 @@ def registered():
 
 
 def test_a_registered_agent_runs_and_is_found(root, small_data, registered):
-    registered("lazy", type("Lazy", (Agent,), {}), LazyOptions)
+    registered("lazy", Lazy, LazyOptions)
     opts = tiny_options("lazy", small_data, haste=0.5)
     folder = make_run(opts)
     assert folder.path.name.startswith("lazy-")

@@ -154,5 +154,6 @@ def read_images(folder: Path) -> pd.DataFrame:
 
 
 def _refuse(path: Path, table: pd.DataFrame, column: str, bad: pd.Series, allowed: str) -> None:
-    for row, value in table.loc[bad, column].items():
-        raise DataError(f"{path}, row {row} has {column} {value!r}; {allowed}")
+    if bad.any():
+        row = bad.index[bad][0]
+        raise DataError(f"{path}, row {row} has {column} {table.loc[row, column]!r}; {allowed}")

@@ -53,7 +53,8 @@ def read(folder: Path, files: Sequence[PurePosixPath], *, videos: bool) -> tuple
     originals, fakes = ([f for f in parsed if f.top == top] for top in TOPS)
     if not originals or not fakes:
         what = "videos" if videos else "frames"
-        raise DataError(f"{folder} has no {what} in {TOPS[bool(originals)]}; needed: {' and '.join(TOPS)}")
+        missing = TOPS[1] if originals else TOPS[0]
+        raise DataError(f"{folder} has no {what} in {missing}; needed: {' and '.join(TOPS)}")
     methods = sorted({(f.source, f.compression) for f in fakes})
     several = len({compression for _, compression in methods}) > 1
     available = {(f.source, f.compression) for f in originals}

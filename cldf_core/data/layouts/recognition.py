@@ -239,11 +239,12 @@ def _ignored(folder: Path, tree: Tree, layout: str, table: pd.DataFrame) -> list
             raise DataError(f"{other}; needed: one layout, so name the folder of one")
     used = {SPLITS_FILE} if layout == ORIGINAL else {p.name for p in _tables(folder, tree) if layout == "table"}
     others = [p for p in tree.others if str(p) not in used]
-    return [
-        f"{f'1 {what} was' if len(paths) == 1 else f'{len(paths)} {what}s were'} ignored, the first is {paths[0]}."
-        for paths, what in ((images, "image"), (videos, "video"), (others, "other file"))
-        if paths
-    ]
+    notes = []
+    for paths, what in ((images, "image"), (videos, "video"), (others, "other file")):
+        if paths:
+            count = f"1 {what} was" if len(paths) == 1 else f"{len(paths)} {what}s were"
+            notes.append(f"{count} ignored, the first is {paths[0]}.")
+    return notes
 
 
 def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) -> DetectedLayout:

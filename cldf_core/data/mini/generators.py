@@ -228,7 +228,7 @@ def turned(images: Tensor, turns: list[int], *, back: bool = False) -> Tensor:
     """
     out = []
     for image, turn in zip(images, turns, strict=True):
-        mirrored = [axis for axis in (1, 2) if turn & axis]
+        mirrored = [axis for axis, bit in ((1, 1), (2, 2)) if turn & bit]
         if turn & 4:
             image = image.transpose(1, 2).flip(mirrored) if back else image.flip(mirrored).transpose(1, 2)
         else:

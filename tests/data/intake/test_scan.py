@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -276,6 +277,16 @@ def test_what_is_known_is_not_opened_again(tmp_path, monkeypatch):
     read.clear()
     scan.survey(tmp_path, names, third.assign(code="older code"), workers=1)
     assert read == ["0.png", "1.png", "2.png", "4.png", "5.png"]
+
+
+def test_a_second_start_is_fast(tmp_path):
+    names = [f"{k}.png" for k in range(500)]
+    for name in names:
+        (tmp_path / name).write_bytes(encoded(Image.new("RGB", (1, 1)), "PNG"))
+    known = scan.survey(tmp_path, names, workers=1)
+    start = time.perf_counter()
+    pd.testing.assert_frame_equal(scan.survey(tmp_path, names, known), known)
+    assert time.perf_counter() - start < 1  # 20,000 within a second or so; the limit is for slow machines
 
 
 def test_no_images_and_images_named_twice(tmp_path):
