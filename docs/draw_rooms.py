@@ -72,12 +72,6 @@ def modules() -> dict[str, list[str]]:
     return found
 
 
-def lines_of(room: str) -> int:
-    """Lines of code of a room."""
-    paths = [path for path in PACKAGE.rglob("*.py") if room_of(path.relative_to(PACKAGE).as_posix()) == room]
-    return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
-
-
 def draw() -> Figure:
     """The picture."""
     mpl.rcParams["svg.fonttype"] = "none"  # text stays text
@@ -90,7 +84,7 @@ def draw() -> Figure:
         height = 0.55 + 0.3 * max(len(text), 2 if room == "the method" else 1)
         ax.add_patch(FancyBboxPatch((1.1, y), 7.8, height, boxstyle="round,pad=0.05", fc="0.96", ec="0.6"))
         ax.text(1.2, y + height - 0.12, room, fontweight="bold", fontsize=11, va="top")
-        ax.text(8.8, y + height - 0.12, f"{ROOMS[room]} · {lines_of(room)} lines", fontsize=8, va="top", ha="right")
+        ax.text(8.8, y + height - 0.12, ROOMS[room], fontsize=8, va="top", ha="right")
         ax.text(1.2, y + height - 0.48, "\n".join(text), fontsize=8.5, va="top", linespacing=1.4, color="0.25")
         places[room] = y + height / 2
         y += height + 0.3
