@@ -144,9 +144,9 @@ class InputSpec:
     def network_input(self, crops: np.ndarray) -> np.ndarray:
         """What the network reads: the spectrum, or with feature "image" pixels scaled to [-1, 1].
 
-        Of crops uint8 (N, 3, size, size) it is float16 or float32 (N, *shape). For precision "float32" it is computed
-        in float64, else in float32: single-precision FFTs are 1e-4 and more off the formula, which only the rounding
-        to float16 hides.
+        The crops are uint8 (N, 3, size, size), the result is float16 or float32 (N, *shape). For precision "float32"
+        it is computed in float64, else in float32: single-precision FFTs are 1e-4 and more off the formula, which only
+        the rounding to float16 hides.
         """
         dtype = np.float64 if self.precision == "float32" else np.float32
         if self.feature == "image":

@@ -28,7 +28,7 @@ def build_agent(options: Options) -> Agent:
 
 
 def register(name: str, agent: type[Agent], options: type[Options] = Options) -> None:
-    """Makes an agent of one's own known by a name of the option `agent`, until this Python ends; again replaces it.
+    """Lets the option `agent` name an agent of one's own, until this Python ends; a second call replaces the first.
 
     `options` is the model of its options: one of `cldf_core.options`, such as EROptions, or a subclass with more.
 

@@ -55,7 +55,7 @@ def call(parsed: argparse.Namespace) -> int:
     if parsed.out and parsed.out.is_dir():
         raise UserError(f"--out {parsed.out} is a folder; needed: a file")
     if parsed.out:
-        with _told(parsed.out):  # before the work, not after it
+        with _explained(parsed.out):  # before the work, not after it
             parsed.out.parent.mkdir(parents=True, exist_ok=True)
     if style == "parquet" and not parsed.out:
         raise UserError("--format is 'parquet'; needed besides: --out with a file")
@@ -84,8 +84,8 @@ def call(parsed: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _told(out: Path) -> Iterator[None]:
-    """Tells a fault of the disk or of the file's name in a sentence."""
+def _explained(out: Path) -> Iterator[None]:
+    """Turns a fault of the disk or of the file's name into a sentence."""
     from cldf_core.options import UserError
 
     try:
@@ -101,7 +101,7 @@ def _write(result: str | pd.DataFrame, out: Path | None) -> None:
     if out is None:
         print(result, end="")
         return
-    with _told(out), whole_file(out) as path:
+    with _explained(out), whole_file(out) as path:
         if isinstance(result, str):
             path.write_text(result, encoding="utf-8", newline="\n")
         else:

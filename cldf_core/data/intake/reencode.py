@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import whole_file
-from cldf_core.data.images import ImageProblem, crop, open_image, reencode
+from cldf_core.data.images import ImageProblem, as_image, crop, open_image, reencode
 from cldf_core.data.intake.add import FILES
 from cldf_core.data.intake.reports import CHECK, images_root, surveyed
 from cldf_core.data.layouts.description import read_description, read_images, write_description
@@ -52,7 +51,7 @@ def reencode_images(
             rejected.append((image, str(problem)))
             continue
         (partial / place).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels.transpose(1, 2, 0)).save(partial / place, compress_level=0)
+        as_image(pixels).save(partial / place, compress_level=0)
         places[image] = place
     table = table[table["image"].isin(places)]
     sentence = f"Re-encoded from {name!r}: centre crop of {size} pixels, JPEG quality {quality}, stored as PNG."

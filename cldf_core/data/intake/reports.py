@@ -17,7 +17,7 @@ from PIL import Image
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import file_hash, save_table, whole_file
-from cldf_core.data.images import open_image
+from cldf_core.data.images import as_image, open_image
 from cldf_core.data.intake import audit, scan
 from cldf_core.data.intake.duplicates import duplicates
 from cldf_core.data.layouts.description import AUDIT, IMAGES, Description, read_description, read_images
@@ -119,7 +119,7 @@ def _samples(joined: pd.DataFrame, root: Path, count: int = 8) -> Image.Image:
     for y, part in enumerate(rows):
         for x, place in enumerate(np.unique(np.linspace(0, len(part) - 1, count).astype(int))):
             pixels = open_image(root / part["image"].iloc[place])
-            picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+            picture = as_image(pixels)
             picture.thumbnail((SIDE - 4, SIDE - 4))
             sheet.paste(picture, (x * SIDE, y * SIDE))
     return sheet

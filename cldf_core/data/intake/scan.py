@@ -21,7 +21,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.images import ImageProblem, open_image
+from cldf_core.data.images import ImageProblem, as_image, open_image
 from cldf_core.data.runtime import in_processes
 from cldf_core.data.source_trees import tree_hash
 
@@ -184,7 +184,7 @@ def _row(root: Path, image: str) -> Row:
         return row._replace(rule="", reason=_reason(path, str(problem), len(content)))
     except Exception as error:  # a decoder's own: one file must not end the survey of all
         return row._replace(rule="", reason=f"unreadable ({type(error).__name__}: {error})")
-    picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    picture = as_image(pixels)
     colours, phash = "grey" if (pixels == pixels[0]).all() else "RGB", str(imagehash.phash(picture))
     return row._replace(width=picture.width, height=picture.height, colours=colours, phash=phash, used=True)
 
