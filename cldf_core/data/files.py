@@ -1,7 +1,8 @@
-"""Writes files that appear whole or not at all, figures and tables among them, and computes files' hashes once."""
+"""Writes files that appear whole or not at all, figures and tables among them; computes files' hashes once."""
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock
+
+_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 @contextmanager
@@ -24,6 +27,19 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def irregular(path: Path) -> str:
+    """Says what a path is if it is neither a regular file nor a folder, else ""; nothing is opened."""
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return "a link to nothing" if path.is_symlink() else "no such file"
+    except PermissionError:
+        return "no permission to reach it"
+    except (OSError, ValueError) as error:  # a link to itself; a name that no system has
+        return "a link that leads in a circle" if os.path.islink(path) else f"out of reach: {error}"
+    return "" if kind in (stat.S_IFREG, stat.S_IFDIR) else _KINDS.get(kind, "no regular file")
 
 
 def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool = False) -> list[str]:

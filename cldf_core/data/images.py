@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
+
+from cldf_core.data.files import irregular
 
 if TYPE_CHECKING:  # which loads torch
     from cldf_core.spectrum import InputSpec
@@ -16,7 +18,10 @@ if TYPE_CHECKING:  # which loads torch
 
 CropPlace = Literal["centre", "top-left"]
 
-SUFFIXES = (".jpg", ".jpeg", ".png")  # compared in lower case: IMG.JPG counts
+# Of the files in a folder that are taken for images, compared in lower case: IMG.JPG counts.
+SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".jfif", ".jpe", ".webp", ".bmp", ".tif", ".tiff")
+if "avif" in features.modules and features.check_module("avif"):  # Pillow from 11.3 on, where it was built with it
+    SUFFIXES += (".avif",)
 ORIGINAL_OFFSET = 16  # the original code takes rows and columns 16..239 of the top-left 256 x 256
 BICUBIC = Image.Resampling.BICUBIC
 LARGEST = 1 << 28  # pixels that a resized image may have: a strip one pixel high must not fill the memory
@@ -32,8 +37,10 @@ def open_image(path: Path) -> np.ndarray:
     Greyscale, palette and CMYK images are converted, transparency is dropped, 16-bit values keep their upper 8 bits.
 
     Raises:
-        ImageProblem: the file cannot be read to its end, or has several frames.
+        ImageProblem: it is no regular file, cannot be read to its end, or has several frames.
     """
+    if what := irregular(path):
+        raise ImageProblem(what)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # Pillow's, on odd metadata that the pixels do not need

@@ -21,6 +21,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from cldf_core.data.domains import DataError
+from cldf_core.data.files import irregular
 from cldf_core.data.images import ImageProblem, as_image, open_image
 from cldf_core.data.runtime import in_processes
 from cldf_core.data.source_trees import tree_hash
@@ -158,6 +159,8 @@ def _stamps(root: Path, images: Sequence[str], contents: bool = True) -> list[tu
     found = []
     for image in images:
         with contextlib.suppress(OSError):
+            if irregular(root / image):
+                continue
             stat = os.stat(root / image)
             digest = hashlib.sha256((root / image).read_bytes()).hexdigest() if contents else ""
             found.append((image, stat.st_size, stat.st_mtime_ns, digest))
@@ -172,6 +175,8 @@ def _rows(root: Path, images: Sequence[str]) -> list[Row]:
 
 def _row(root: Path, image: str) -> Row:
     path = root / image
+    if path.exists() and (what := irregular(path)):
+        return Row(image, reason=what, code=_code())
     try:
         stat, content = path.stat(), path.read_bytes()
     except OSError as error:

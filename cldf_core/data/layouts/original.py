@@ -8,12 +8,14 @@ Folders whose names begin with train, val or test hold the training, validation 
 gives the split file by file.
 """
 
+import operator
 from pathlib import Path
 
 import pandas as pd
 
 from cldf_core.data.domains import COLUMNS, DataError, Domain
 from cldf_core.data.images import SUFFIXES
+from cldf_core.data.listing import Listing, is_hidden
 
 CLASSES = ("real", "fake")
 SPLITS_FILE = "splits.csv"
@@ -33,11 +35,15 @@ def is_original_layout(folder: Path) -> bool:
 
 def original_domains(folder: Path) -> list[str]:
     """The domains of a data set in the original's layout, sorted."""
-    return sorted({d.name for c in CLASSES for d in (folder / c).glob("*") if d.is_dir()})
+    return sorted({d.name for c in CLASSES for d in (folder / c).glob("*") if d.is_dir() and not is_hidden(d.name)})
 
 
-def read_original_domain(folder: Path, name: str, domains: list[str], splits: pd.DataFrame | None) -> Domain:
-    """Reads one of the domains of a folder in the original's layout; splits are those of `read_splits`.
+def read_original_domain(
+    folder: Path, name: str, domains: list[str], splits: pd.DataFrame | None, listing: Listing
+) -> Domain:
+    """Reads one of the domains of a folder in the original's layout.
+
+    Its domains, splits and files are those of `original_domains`, `read_splits` and `list_images`.
 
     Raises:
         DataError: the domain or its images are missing, or an image has no split.
@@ -45,23 +51,24 @@ def read_original_domain(folder: Path, name: str, domains: list[str], splits: pd
     if name not in domains:
         raise DataError(f"there is no domain {name!r} in {folder}; allowed: {', '.join(domains)}")
     rows = []
-    for label, kind in enumerate(CLASSES):
-        base = folder / kind / name
-        # A set, as rglob may list one file under two spellings on file systems that ignore case.
-        for path in sorted({p for p in base.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES}):
-            part = path.relative_to(base).parts[0].lower()
-            split = next((s for start, s in _SPLIT_OF.items() if part.startswith(start)), None)
+    for image in listing.images:
+        if image.parts[0] in CLASSES and image.parts[1] == name:
+            split = next((s for start, s in _SPLIT_OF.items() if image.parts[2].lower().startswith(start)), None)
             if split is None:
-                raise DataError(f"{path} is in none of the folders train*, val* or test* of {base}")
-            rows.append((path.relative_to(folder).as_posix(), label, split, path.stem))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+                place = folder.joinpath(*image.parts[:2])
+                raise DataError(f"{folder / image} is in none of the folders train*, val* or test* of {place}")
+            rows.append((str(image), CLASSES.index(image.parts[0]), split, image.stem))
+    table = pd.DataFrame(sorted(rows, key=operator.itemgetter(1)), columns=list(COLUMNS))  # real images first
+    inside = [(path, what) for path, what in listing.left_alone if path.parts[1:2] == (name,)]
+    notes = Listing([], [], [], [], inside).sentences()
     if table.empty:
-        raise DataError(f"domain {name!r} in {folder} holds no images; looked for: {', '.join(SUFFIXES)}")
+        lacking = f"domain {name!r} in {folder} holds no images; looked for: {', '.join(SUFFIXES)}"
+        raise DataError(" ".join([lacking + "." * bool(notes), *notes]))
     if splits is not None:
         if missing := [image for image in table["image"] if image not in splits.index]:
             raise DataError(f"{folder / SPLITS_FILE} does not mention {missing[0]} (and {len(missing) - 1} more)")
         table[["split", "group"]] = splits.loc[table["image"], ["split", "group"]].to_numpy()
-    return Domain(name, folder, table)
+    return Domain(name, folder, table, tuple(f"{name}: {note}" for note in notes))
 
 
 def read_splits(folder: Path) -> pd.DataFrame | None:

@@ -12,6 +12,7 @@ from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.layouts.description import is_described, read_described, read_images
 from cldf_core.data.layouts.original import is_original_layout, original_domains, read_original_domain, read_splits
 from cldf_core.data.layouts.recognition import detect
+from cldf_core.data.listing import list_images
 from cldf_core.data.runtime import project_root
 
 
@@ -76,5 +77,5 @@ def read_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
     if not domains:
         needed = "folders real/<domain>/ and fake/<domain>/, each with trainA/ and testA/ inside"
         raise DataError(f"{folder} holds no domain; needed: {needed}")
-    splits = read_splits(folder)
-    return [read_original_domain(folder, name, domains, splits) for name in names]
+    splits, listing = read_splits(folder), list_images(folder)
+    return [read_original_domain(folder, name, domains, splits, listing) for name in names]

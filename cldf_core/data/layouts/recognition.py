@@ -2,10 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,9 +11,9 @@ from cldf_core.data.domains import DataError
 from cldf_core.data.images import SUFFIXES
 from cldf_core.data.layouts import faceforensics, original, tables
 from cldf_core.data.layouts.original import CLASSES, SPLIT_NAMES, SPLITS_FILE, is_original_layout
+from cldf_core.data.listing import Listing, ignored, list_images
 
 COLUMNS = ("image", "label", "domain", "split", "group", "video")
-VIDEO_SUFFIXES = (".mp4", ".avi")
 ORIGINAL, VIDEOS = "original", "faceforensics-videos"
 # Names of folders of real and of fake images, in lower case.
 CLASS_FOLDERS = {
@@ -32,7 +30,6 @@ _IN_WORDS = {
     VIDEOS: "FaceForensics++, whole videos",
     "table": "a table of images and labels",
 }
-_HIDDEN = ("__macosx", "thumbs.db")
 _MANY_FOLDERS = 10  # fewer whole folders cannot be divided among three splits
 
 
@@ -55,48 +52,15 @@ class DetectedLayout:
     root: Path
 
 
-class Tree(NamedTuple):
-    """The content of a folder as relative paths, sorted, without hidden files and folders."""
-
-    folders: list[PurePosixPath]
-    images: list[PurePosixPath]
-    videos: list[PurePosixPath]
-    others: list[PurePosixPath]
-
-
-def walk(folder: Path) -> Tree:
-    """Lists all folders and files below a folder; refuses what cannot be read or has a name that no table holds."""
-    tree = Tree([], [], [], [])
-    for path, is_folder in _entries(folder, (folder.resolve(),)):
-        relative = PurePosixPath(path.relative_to(folder).as_posix())
-        if re.search("[\x00-\x1f\ud800-\udfff]", str(relative)):
-            raise DataError(f"{str(path)!r} has a name that no table can hold; needed: a name in UTF-8 on one line")
-        suffix = relative.suffix.lower()
-        if is_folder:
-            tree.folders.append(relative)
-        elif suffix in SUFFIXES and path.is_file():  # a link may be broken
-            tree.images.append(relative)
-        else:
-            (tree.videos if suffix in VIDEO_SUFFIXES else tree.others).append(relative)
-    for paths in tree:
-        paths.sort()
+def walk(folder: Path) -> Listing:
+    """Lists what is below a folder; refuses one that cannot be read, and names that no table holds."""
+    tree = list_images(folder)
+    if unread := [what for path, what in tree.left_alone if not path.parts]:
+        raise DataError(f"{folder} is {unread[0]}; needed: a folder that may be listed")
+    for path in (*tree.images, *tree.videos):
+        if re.search("[\x00-\x1f\ud800-\udfff]", str(path)):
+            raise DataError(f"{str(folder / path)!r} has a name that no table can hold; needed: UTF-8 on one line")
     return tree
-
-
-def _entries(folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, bool]]:
-    try:
-        entries = [(entry, entry.is_dir()) for entry in os.scandir(folder)]
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror}); needed: a folder that may be listed") from None
-    for entry, is_folder in entries:
-        if entry.name.startswith(".") or entry.name.lower() in _HIDDEN:
-            continue
-        path = Path(entry.path)
-        if is_folder and entry.is_symlink() and path.resolve() in above:  # it would lead round in circles
-            continue
-        yield path, is_folder
-        if is_folder:
-            yield from _entries(path, (*above, path.resolve()))
 
 
 def detect(folder: Path) -> DetectedLayout:
@@ -118,7 +82,7 @@ def detect(folder: Path) -> DetectedLayout:
         (path,) = _tables(folder, tree)
         table, notes = tables.read(path)
     elif layout == ORIGINAL:
-        table = _read_original(folder)
+        table = _read_original(folder, tree)
     elif layout == "faceforensics":
         videos = not any(faceforensics.is_inside(image) for image in tree.images)
         table, notes = faceforensics.read(folder, tree.videos if videos else tree.images, videos=videos)
@@ -128,7 +92,7 @@ def detect(folder: Path) -> DetectedLayout:
     return _detected(layout, folder, table, notes + _ignored(folder, tree, layout, table))
 
 
-def _layout(folder: Path, tree: Tree) -> str:
+def _layout(folder: Path, tree: Listing) -> str:
     """The one layout that the names of the folders show."""
     names = {name.casefold(): place for place in reversed(tree.folders) for name in place.parts}
     complete = [k for k, kinds in CLASS_FOLDERS.items() if all(names.keys() & set(kind) for kind in kinds)]
@@ -157,7 +121,7 @@ def _layout(folder: Path, tree: Tree) -> str:
     )
 
 
-def _outermost(tree: Tree, complete: list[str]) -> list[str]:
+def _outermost(tree: Listing, complete: list[str]) -> list[str]:
     """The layouts of the outermost class folders, if class folders lie in each other; all if these disagree."""
     class_of = {name: (layout, label) for layout in complete for name, label in _labels(layout).items()}
     outer = set()
@@ -174,19 +138,17 @@ def _labels(layout: str) -> dict[str, int]:
     return {name: label for label, names in enumerate(CLASS_FOLDERS[layout]) for name in names}
 
 
-def _tables(folder: Path, tree: Tree) -> list[Path]:
+def _tables(folder: Path, tree: Listing) -> list[Path]:
     return [folder / p for p in tree.others if len(p.parts) == 1 and p.suffix.lower() in tables.SUFFIXES]
 
 
-def _read_original(folder: Path) -> pd.DataFrame:
-    every, splits = original.original_domains(folder), original.read_splits(folder)
-    names = [n for n in every if not n.startswith(".") and n.lower() not in _HIDDEN]
-    domains = [original.read_original_domain(folder, n, every, splits).table.assign(domain=n) for n in names]
-    table = pd.concat(domains, ignore_index=True).assign(video="")
-    return table[~table["image"].str.contains(r"(?:^|/)\.")]
+def _read_original(folder: Path, tree: Listing) -> pd.DataFrame:
+    names, splits = original.original_domains(folder), original.read_splits(folder)
+    domains = [original.read_original_domain(folder, name, names, splits, tree) for name in names]
+    return pd.concat([d.table.assign(domain=d.name, video="") for d in domains], ignore_index=True)
 
 
-def _read_classes(folder: Path, tree: Tree, layout: str) -> tuple[pd.DataFrame, list[str]]:
+def _read_classes(folder: Path, tree: Listing, layout: str) -> tuple[pd.DataFrame, list[str]]:
     label_of, rows, filled = _labels(layout), [], set()
     for image in tree.images:
         parts = image.parts[:-1]
@@ -228,7 +190,7 @@ def _with_whole_folders(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return table.assign(group=table["group"].mask(whole, table["below"])).drop(columns="below"), notes
 
 
-def _ignored(folder: Path, tree: Tree, layout: str, table: pd.DataFrame) -> list[str]:
+def _ignored(folder: Path, tree: Listing, layout: str, table: pd.DataFrame) -> list[str]:
     """Sentences on files that are not in the table; images of another layout are refused."""
     taken = set(table["image"])
     images, videos = ([p for p in paths if str(p) not in taken] for paths in (tree.images, tree.videos))
@@ -239,12 +201,8 @@ def _ignored(folder: Path, tree: Tree, layout: str, table: pd.DataFrame) -> list
             raise DataError(f"{other}; needed: one layout, so name the folder of one")
     used = {SPLITS_FILE} if layout == ORIGINAL else {p.name for p in _tables(folder, tree) if layout == "table"}
     others = [p for p in tree.others if str(p) not in used]
-    notes = []
-    for paths, what in ((images, "image"), (videos, "video"), (others, "other file")):
-        if paths:
-            count = f"1 {what} was" if len(paths) == 1 else f"{len(paths)} {what}s were"
-            notes.append(f"{count} ignored, the first is {paths[0]}.")
-    return notes
+    kinds = ((images, "image"), (videos, "video"), (others, "other file"))
+    return [text for paths, what in kinds for text in ignored(paths, what)] + tree.sentences_on_left_alone()
 
 
 def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) -> DetectedLayout:
