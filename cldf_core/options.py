@@ -189,6 +189,8 @@ class LwFOptions(Options):
 
 Passes = Literal["joined", "averaged", "separate"]
 _PASSES = "one mean loss, of one pass (ER's default) or of two (MIR's), or two losses added up"
+Origin = Literal["earlier-domains", "all"]
+_ORIGIN = "replays images of all domains so far (ER's default), or not the current one's (MIR's)"
 
 
 class EROptions(ReservoirOptions):
@@ -196,13 +198,14 @@ class EROptions(ReservoirOptions):
 
     replay: int = Field(32, ge=1, le=100_000, description="ER, MIR: remembered images in each update")
     replay_passes: Passes = Field("joined", description=f"ER, MIR: {_PASSES}")
-    replay_from: Literal["earlier-domains", "all"] = Field("earlier-domains", description="ER, MIR: what is replayed")
+    replay_from: Origin = Field("all", description=f"ER, MIR: {_ORIGIN}")
 
 
 class MIROptions(EROptions):
     """MIR's. In two passes, the incoming batch's own gradient serves the virtual step and the update."""
 
     replay_passes: Passes = Field("averaged", description=f"ER, MIR: {_PASSES}")
+    replay_from: Origin = Field("earlier-domains", description=f"ER, MIR: {_ORIGIN}")
     candidates: int = Field(50, ge=1, le=1_000_000, description="MIR: remembered images to choose from")
     virtual_lr: Number | None = Field(None, gt=0, le=10, description="MIR: of the virtual step; None: the optimiser's")
     mir_statistics: Literal["frozen", "moving"] = Field("frozen", description="MIR: BatchNorm's, scoring candidates")
@@ -229,7 +232,7 @@ _STREAM: dict[str, Any] = {
 _BASELINE = {**_STREAM, "schedule": "restarted", "order": "fixed"}
 _CONTINUAL = {**_STREAM, "schedule": "constant", "chunks": 10, "drop_last": True}
 _RESERVOIR = {**_CONTINUAL, "memory": 5000, "offers": "every-epoch", "reservoir_count": "batch"}
-_REPLAY = {**_RESERVOIR, "replay": 10, "replay_passes": "separate", "replay_from": "all"}
+_REPLAY = {**_RESERVOIR, "replay": 10, "replay_passes": "separate"}
 _ICARL = {"icarl_heads": "shared", "distil": False, "rehearsal": "batch", "exemplars": "reservoir", "verdict": "linear"}
 _GDUMB = {
     **{"memory": 3000, "memory_epochs": 10, "memory_lr": 0.1, "memory_batch": 10, "memory_schedule": "constant"},
@@ -243,7 +246,7 @@ ORIGINAL: dict[str, dict[str, Any]] = {
     "gdumb": {**_CONTINUAL, **_GDUMB},
     "lwf": {**_CONTINUAL, "kd_weight": "chunks", "teacher_after": "chunk", "teacher_mode": "train"},
     "er": _REPLAY,
-    "mir": {**_REPLAY, "candidates": 50, "virtual_lr": 0.1, "mir_statistics": "moving"},
+    "mir": {**_REPLAY, "replay_from": "all", "candidates": 50, "virtual_lr": 0.1, "mir_statistics": "moving"},
 }
 
 # Earlier versions' names; whoever uses one is told today's.

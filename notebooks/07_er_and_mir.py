@@ -163,10 +163,11 @@ print(inspect.getsource(ER.observe))
 # %% [markdown]
 # ## Which images to replay? At random, or those that suffer most
 #
-# ER draws from the memory at random, among images of *earlier* domains. **Maximally interfered retrieval**
-# (MIR; Aljundi et al., *Online continual learning with maximally interfered retrieval*, NeurIPS 2019) looks
-# first which of them need it. It draws $C$ candidates at random, and imagines a step on the new batch alone,
-# with the learning rate $\alpha$ of the optimiser:
+# ER draws from the whole memory at random: images of earlier domains, and those of the current one that are
+# already kept. **Maximally interfered retrieval** (MIR; Aljundi et al., *Online continual learning with maximally
+# interfered retrieval*, NeurIPS 2019) looks first which images need it, and only among those of *earlier* domains.
+# (The option `replay_from` says for either agent which of the two it is.) It draws $C$ candidates at random, and
+# imagines a step on the new batch alone, with the learning rate $\alpha$ of the optimiser:
 #
 # $$
 # \theta' \;=\; \theta - \alpha \, \nabla_\theta L(B; \theta) , \qquad
@@ -208,9 +209,9 @@ losses = pd.concat([loss_table(agent, run.manifest["steps"]) for agent, run in r
 save_figure(figures.losses(losses), out.figures, "07_losses")
 
 # %% [markdown]
-# In the first step nothing can be replayed, so both lines are the same. Later, the loss is a mean over new
-# *and* replayed images. MIR replays the hard ones: see whether its line lies higher. If so, that does not mean
-# that it learns less.
+# In the first step there is no earlier domain, so MIR replays nothing, and its loss is that of the new images alone.
+# ER replays images of this domain then. Later, the loss is a mean over new *and* replayed images. MIR replays the
+# hard ones: see whether its line lies higher. If so, that does not mean that it learns less.
 #
 # ## MIR at work
 #
@@ -319,10 +320,8 @@ for row in difference.itertuples():
 
 # %% [markdown]
 # For *forgetting*, a negative difference speaks for MIR. These are two runs with one seed: another seed draws
-# other memories. And they differ in two things, the choice of images and the passes. `cldf sweep passes` trains
-# both agents in both ways with five seeds. In the quick profile, MIR minus ER in the average accuracy is 0.000
-# [-0.010, 0.010] where both go in one pass, and 0.003 [-0.004, 0.010] where both go in two: no difference can be
-# shown. Nor does a second pass help ER for certain (0.005 [-0.004, 0.013]). Whether both are better than doing
-# nothing is the question of notebook 08.
+# other memories. And they differ in three things: how images are chosen, of which domains, and in how many passes
+# they are trained on. `cldf sweep passes` trains both agents in one pass and in two, with five seeds. Whether both
+# are better than doing nothing is the question of notebook 08.
 #
 # **Things to try.** Reduce `memory` to 40. Then set `candidates` equal to `replay`: what must happen to MIR?

@@ -19,7 +19,8 @@
 #
 # **What you will learn.** The research code that this project re-implements, *the original*, computes other things
 # than the papers that it names. Here each difference is a switch. The switches are turned one by one, and you see
-# which of them change what a network knows and forgets, and which do not.
+# which of them change what a network knows and forgets, and which do not. A difference from a paper need not be a
+# mistake: the table also says where each one comes from.
 #
 # **Reads** the data set named by `data` below. **Writes** about fifty runs to `runs/<agent>-…`, spectra to
 # `data/spectra/` (about 1.3 GB in the quick profile, since some switches change the spectra themselves), and
@@ -92,8 +93,19 @@ more_seeds = {agent: 4 if agent == "sequential" else 2 for agent in agents}
 # %% [markdown]
 # ## What is a difference?
 #
-# Some differences between the two are mistakes, some are choices. All are easy to overlook, since the code runs
-# and gives numbers either way. We ask of each **difference**: *what does it do to the result?*
+# Differences are easy to overlook, since the code runs and gives numbers either way. We ask of each **difference**:
+# *what does it do to the result?* And before that: *where does it come from?* The column of this name has three
+# answers.
+#
+# * **only this code**: neither the method's paper nor its authors' code does it.
+# * **the authors' code too**: the code that the method's authors published does it as well, even where their paper
+#   says nothing of it. Whoever compares with their numbers compares with this. For the reservoir the authors are
+#   MIR's, and for spectra those of AutoGAN, since the original descends from their code.
+# * **a choice**: it suits other data or another purpose, and is neither right nor wrong.
+#
+# The original also took much from a library for online continual learning (Mai et al. 2022), in which every image is
+# seen once. Some of what only this code does comes from there: with one epoch, for example, to offer each image to
+# the memory in every epoch is to offer it once.
 #
 # The way to find out is to change one thing and nothing else (an **ablation**). Each difference below has two runs.
 # The **base** is the agent as its paper defines it. The **switched run** is the base with one switch turned to the
@@ -150,9 +162,11 @@ print(differences.code_lines("lwf"))
 # ## ER and MIR: replay of old images
 #
 # Both keep a random sample of all images in a memory, the *reservoir*, and add a few of them to every batch. ER
-# takes random ones, MIR those whose loss the new batch would raise most (notebook 07). The first four differences
+# takes random ones, MIR those whose loss the new batch would raise most (notebook 07). The first three differences
 # are those of ER and of MIR; they are shown with ER. (MIR makes two passes in both variants; with it,
-# `replay_passes` only turns a mean of the losses into a sum.)
+# `replay_passes` only turns a mean of the losses into a sum.) Two of them, and one of MIR's, are in the code of MIR's
+# authors as well: what they publish as MIR adds two losses up, counts the reservoir by batches, and scores candidates
+# in training mode.
 
 # %%
 display(pd.concat([differences.as_table(agent).assign(agent=figures.agent_name(agent)) for agent in ("er", "mir")]))
@@ -243,17 +257,22 @@ effect = changes_of(pairs)
 noisy = changes_of(noise)
 together = changes_of({(agent, "all at once"): pair for agent, pair in whole.items()})
 rows = pd.concat([pd.concat([effect[effect["agent"] == a], noisy[noisy["agent"] == a]]) for a in agents])
+theirs = {(d.agent, d.name) for d in differences.DIFFERENCES if d.source == differences.AUTHORS}
+rows["switch"] = [
+    f"{switch} *" if (a, switch) in theirs else switch for a, switch in rows[["agent", "switch"]].to_numpy()
+]
 chosen, label = ["average", "forgetting (max-last)"], "change of accuracy: switched run minus base"
 figure = figures.forest(rows, chosen, seed_noise=set(noisy["switch"]), margins=margins, label=label)
 save_figure(figure, out.figures, "11_forest")
 
 # %% [markdown]
-# Each row is a difference, with what both runs take from the original in brackets. The dot is the change, the line
-# its 95 % interval. For *average*, a dot left of the dotted line means that the difference does harm; for
-# *forgetting*, a dot right of it does. An interval that does not touch the dotted line is a change that these
-# photographs support: *these two networks* differ. But two networks from two random seeds differ as well: the open
-# grey dots show it, and the grey band, which is the number in the table above (it may be wider than the figure). So
-# look for intervals that do not touch the dotted line **and** whose dot is outside the band.
+# Each row is a difference, with what both runs take from the original in brackets, and a star where the code of the
+# method's authors does it too. The dot is the change, the line its 95 % interval. For *average*, a dot left of the
+# dotted line means that the difference does harm; for *forgetting*, a dot right of it does. An interval that does not
+# touch the dotted line is a change that these photographs support: *these two networks* differ. But two networks from
+# two random seeds differ as well: the open grey dots show it, and the grey band, which is the number in the table
+# above (it may be wider than the figure). So look for intervals that do not touch the dotted line **and** whose dot
+# is outside the band.
 #
 # Some switches have little reason to do harm: the number format, the mirrored half of the spectrum, or GDumb's
 # `refit_after` (more fits, of which only the last one counts). Where their dots are off the line, one sees how a
@@ -307,7 +326,7 @@ for row in together[together["metric"] == "average"].itertuples():
     size = "more than seed noise" if abs(row.value) > margin else "no more than seed noise"
     print(f"{figures.agent_name(row.agent)}: all at once {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}], {size}")
     if row.agent == "mir":
-        print("   no sum: four of its differences were measured with ER only")
+        print("   no sum: three of its differences were measured with ER only")
         continue
     total, count = single.loc[row.agent]
     reach = margin * (count + 1) ** 0.5  # each of the changes, and the sum's counterpart, has its noise
@@ -331,20 +350,21 @@ for row in together[together["metric"] == "average"].itertuples():
 # two.
 
 # %%
-about = {(d.agent, d.name): (d.paper, d.switched(parameters)) for d in differences.DIFFERENCES}
+about = {(d.agent, d.name): (d.paper, d.switched(parameters), d.source) for d in differences.DIFFERENCES}
 keys = list(effect[["agent", "switch"]].itertuples(index=False, name=None))
-effect[["paper", "original"]] = [about[key] for key in keys]
+effect[["paper", "original", "source"]] = [about[key] for key in keys]
 ranked = ablations.ranked(effect, bases)
 ranks = {key: k for k, key in enumerate(ranked[["agent", "switch"]].itertuples(index=False, name=None))}
 in_order = effect.assign(rank=[ranks[key] for key in keys]).sort_values("rank", kind="stable")
-columns = ["agent", "switch", "paper", "original", "metric", "value", "low", "high"]
+columns = ["agent", "switch", "paper", "original", "source", "metric", "value", "low", "high"]
 save_table(in_order[columns], out.figures, "11_differences")
 save_table(ranked, out.figures, "11_ranked")
 save_table(bases[["agent", "seed", "metric", "value", "low", "high"]], out.figures, "11_bases")
 
 # %%
 text = "{:+.3f} [{:+.3f}, {:+.3f}]".format
-table = ranked[["agent", "switch", "paper", "original"]].assign(agent=ranked["agent"].map(figures.agent_name))
+table = ranked[["agent", "switch", "paper", "original", "source"]]
+table = table.assign(agent=ranked["agent"].map(figures.agent_name)).rename(columns={"source": "where it comes from"})
 for name, end in (("average", ""), ("forgetting", " of forgetting")):
     values = ranked[[f"{column}{end}" for column in ("value", "low", "high")]]
     table[name] = [text(*row) for row in values.itertuples(index=False)]
@@ -363,7 +383,8 @@ table.set_axis(range(1, len(table) + 1))
 def print_rows(title, rows):
     print(f"{title}: {len(rows)} of {len(ranked)}")
     for r in rows.itertuples():
-        print(f"   {figures.agent_name(r.agent)}, {r.switch}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]")
+        print(f"   {figures.agent_name(r.agent)}, {r.switch} ({r.source}):", end=" ")
+        print(f"{r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]")
 
 
 verdict, harm = ranked["verdict"], ranked["value"] < 0
@@ -399,7 +420,8 @@ for name in names[1:]:
 #   that changes nothing here may matter elsewhere: channels with weights from ImageNet, dropped batches where a
 #   chunk is smaller than a batch, the count of chunks in LwF's loss after forty of them instead of a few.
 # * **Harm is not everything.** A difference that does no harm here is still one from what a paper says, and a
-#   comparison of methods that leaves it out compares something else.
+#   comparison of methods that leaves it out compares something else. And one that does harm is no charge against
+#   the original where the method's authors publish it themselves.
 #
 # **Things to try.** Set `chunks` to 1: which differences vanish? Set `seed` to 5: does the table keep its order at the
 # top, and at the bottom?

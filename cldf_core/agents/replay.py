@@ -11,11 +11,11 @@ from cldf_core.stream import Batch, Step
 class ER(Agent):
     """Experience replay (Chaudhry et al. 2019) from a reservoir.
 
-    Each incoming batch is joined with as many as `replay` random images of earlier domains, and one mean loss is
-    descended. Each image is offered to the reservoir once, in the first epoch.
+    Each incoming batch is joined with as many as `replay` random images of the whole memory, the current domain's
+    included, and one mean loss is descended. Each image is offered to the reservoir once, in the first epoch.
 
-    Original: incoming and replayed images in two passes, whose gradients add up; the current chunk is replayed too; an
-    image is offered in every epoch; the reservoir counts by batches.
+    Original: incoming and replayed images in two passes, whose gradients add up; an image is offered in every epoch;
+    the reservoir counts by batches. The first and the last are in the code of MIR's authors too.
     """
 
     options: EROptions
@@ -27,7 +27,7 @@ class ER(Agent):
         self.excluded: int | None = None  # the domain whose images are not replayed
 
     def begin_step(self, step: Step) -> Step:
-        """Notes the domain, whose own images are not replayed."""
+        """Notes the domain whose own images are not replayed, if there is one."""
         self.excluded = step.index if self.options.replay_from == "earlier-domains" else None
         return super().begin_step(step)
 
@@ -71,13 +71,13 @@ class ER(Agent):
 class MIR(ER):
     """Maximally interfered retrieval (Aljundi et al., NeurIPS 2019).
 
-    As ER, but of `candidates` random images those are replayed whose loss the incoming batch would raise most. The
-    virtual step uses the optimiser's learning rate of the moment. The mean loss is of two passes, as in the authors'
-    code (which adds two losses up): the gradient of the incoming batch serves the virtual step and the update. So
-    BatchNorm normalises the incoming and the replayed images by themselves.
+    As ER, but of `candidates` random images of earlier domains those are replayed whose loss the incoming batch would
+    raise most. The virtual step uses the optimiser's learning rate of the moment. The mean loss is of two passes, as in
+    the authors' code (which adds two losses up): the gradient of the incoming batch serves the virtual step and the
+    update. So BatchNorm normalises the incoming and the replayed images by themselves.
 
-    Original: as ER's, and the virtual step has a learning rate of its own; candidates are scored in training mode,
-    which moves BatchNorm's statistics.
+    Original: as ER's; images of the current domain are candidates too; the virtual step has a learning rate of its own;
+    candidates are scored in training mode, which moves BatchNorm's statistics (in the authors' code too).
     """
 
     options: MIROptions

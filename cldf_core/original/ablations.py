@@ -18,11 +18,12 @@ def ranked(changes: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     once (Bonferroni; intervals are widened as for a normal distribution); and the verdict.
 
     Args:
-        changes: columns agent, switch, paper, original, metric, value, low, high; a row per difference and metric.
+        changes: columns agent, switch, metric, value, low, high, and what else there is to be kept (paper, original,
+            source); a row per difference and metric.
         values: of runs that differ by their random seed only, see `seed_noise_margin`.
     """
     table = changes[changes["metric"] == RANKED_BY].drop(columns="metric")
-    also = changes[changes["metric"] == ALSO].drop(columns=["metric", "paper", "original"])
+    also = changes.loc[changes["metric"] == ALSO, ["agent", "switch", "value", "low", "high"]]
     table = table.merge(also, on=["agent", "switch"], how="left", suffixes=("", " of forgetting"))
     size, normal, count = table["value"].abs(), NormalDist(), len(table)
     # From the value to the end of its interval that is nearer to 0.

@@ -6,13 +6,18 @@ import torch.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 import cldf_core
 from cldf_core.options import AGENTS, ORIGINAL, Options
 from cldf_core.workflow.parameters import Parameters
+
+Source = Literal["only this code", "the authors' code too", "a choice"]
+HERE: Source = "only this code"
+AUTHORS: Source = "the authors' code too"
+CHOICE: Source = "a choice"
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Difference:
         agent: with whom it is shown; what concerns the stream is shown with sequential fine-tuning.
         switch: the options that take the original's value, joined by ", "; nearly always one.
         file, words: a file of the package, and words that stand in one of its lines and in no other.
+        source: where it comes from. The authors are those of the method; of the reservoir MIR's, from whose code it
+            descends; of spectra and how they are trained on AutoGAN's. A choice is neither right nor wrong.
         needs: options, joined by ", ", that have the original's value in both runs, since the switch needs them.
     """
 
@@ -30,6 +37,7 @@ class Difference:
     switch: str
     file: str
     words: str
+    source: Source = HERE
     needs: str = ""
 
     @property
@@ -98,8 +106,9 @@ def all_at_once(parameters: Parameters, agent: str) -> Options:
 
 def as_table(agent: str) -> pd.DataFrame:
     """Returns an agent's differences as a table to be read."""
-    rows = [(d.switch, d.paper, d.original, d.compared_with, DIFFERENCES[d]) for d in DIFFERENCES if d.agent == agent]
-    columns = ["switch", "paper", "original", "compared with", "what it does"]
+    shown = [(d, what) for d, what in DIFFERENCES.items() if d.agent == agent]
+    rows = [(d.switch, d.paper, d.original, d.compared_with, d.source, what) for d, what in shown]
+    columns = ["switch", "paper", "original", "compared with", "where it comes from", "what it does"]
     return pd.DataFrame(rows, columns=columns).set_index("switch")
 
 
@@ -115,11 +124,11 @@ def _text(value: Any) -> str:
 # What each does, in a sentence.
 DIFFERENCES: dict[Difference, str] = {
     # the stream, and what the network reads
-    Difference("sequential", "chunks", "stream.py", "enumerate(np.array_split(order, o.chunks))"): (
+    Difference("sequential", "chunks", "stream.py", "enumerate(np.array_split(order, o.chunks))", CHOICE): (
         "A domain is cut into parts that are seen one after another, each for all its epochs: it is learned piece by "
         "piece, and a piece can be forgotten for the next one."
     ),
-    Difference("sequential", "drop_last", "stream.py", "short = 0 if self.drop_last"): (
+    Difference("sequential", "drop_last", "stream.py", "short = 0 if self.drop_last", CHOICE): (
         "The last batch of an epoch is left out when it is incomplete. A chunk smaller than a batch is not trained on "
         "at all, without a word."
     ),
@@ -130,17 +139,17 @@ DIFFERENCES: dict[Difference, str] = {
         "Of a larger image a square near its top left corner is kept. On images of exactly the network's size it "
         "changes nothing, and so this notebook reads a little less than the whole image."
     ),
-    Difference("sequential", "channels", "agents/base.py", 'o.channels == "BGR"'): (
+    Difference("sequential", "channels", "agents/base.py", 'o.channels == "BGR"', AUTHORS): (
         "Red and blue change places. This matters for weights that were trained on RGB; without such weights it only "
         "is another draw of the first ones."
     ),
-    Difference("sequential", "plane", "spectrum.py", 'mirror(half) if plane == "full"'): (
+    Difference("sequential", "plane", "spectrum.py", 'mirror(half) if plane == "full"', CHOICE): (
         "The network reads each spectrum twice, once mirrored: twice the work for the same information."
     ),
-    Difference("sequential", "precision", "spectrum.py", 'np.float64 if self.precision == "float32"'): (
+    Difference("sequential", "precision", "spectrum.py", 'np.float64 if self.precision == "float32"', CHOICE): (
         "Spectra are kept with 32 instead of 16 bits: not a mistake, but a difference."
     ),
-    Difference("sequential", "dampening", "agents/optimisers.py", "dampening=o.dampening", "optimiser, lr"): (
+    Difference("sequential", "dampening", "agents/optimisers.py", "dampening=o.dampening", AUTHORS, "optimiser, lr"): (
         "Each gradient counts only a tenth in SGD's momentum, so the network learns as if at about a tenth of the "
         "learning rate."
     ),
@@ -149,33 +158,36 @@ DIFFERENCES: dict[Difference, str] = {
         "The old network's outputs are no targets (they are computed and never used): nothing holds the old outputs "
         "but the exemplars."
     ),
-    Difference("icarl", "rehearsal", "agents/icarl.py", 'if self.options.rehearsal == "batch"'): (
+    Difference("icarl", "rehearsal", "agents/icarl.py", 'if self.options.rehearsal == "batch"', CHOICE): (
         "Instead of all exemplars in every epoch, a random batch of them joins each new batch."
     ),
     Difference("icarl", "verdict", "agents/icarl.py", 'if self.options.verdict == "nearest-mean"'): (
         "The last layer gives the verdict, not the nearest mean of the exemplars' features."
     ),
     Difference(
-        "icarl", "icarl_heads", "agents/icarl.py", 'batch.domains * (self.options.icarl_heads == "grown")', "distil"
+        "icarl", "icarl_heads", "agents/icarl.py", '* (self.options.icarl_heads == "grown")', CHOICE, "distil"
     ): ("All domains share two outputs, instead of having two of their own."),
-    Difference("icarl", "exemplars", "agents/icarl.py", 'if options.exemplars == "herding"', "rehearsal"): (
+    Difference("icarl", "exemplars", "agents/icarl.py", 'if options.exemplars == "herding"', CHOICE, "rehearsal"): (
         "Exemplars are a random sample of everything seen, not those that stand best for their class."
     ),
-    Difference("icarl", "offers", "agents/icarl.py", 'self.options.offers == "every-epoch"', "rehearsal, exemplars"): (
-        "The memory is offered each image once in every epoch, so it holds the same one several times."
-    ),
     Difference(
-        "icarl", "reservoir_count", "buffers.py", 'if self.counting == "batch" else None', "rehearsal, exemplars"
-    ): ("The chance of a whole batch to be kept is that from before it: a little too high."),
+        "icarl", "offers", "agents/icarl.py", 'self.options.offers == "every-epoch"', HERE, "rehearsal, exemplars"
+    ): ("The memory is offered each image once in every epoch, so it holds the same one several times."),
+    Difference(
+        "icarl", "reservoir_count", "buffers.py", 'if self.counting == "batch"', AUTHORS, "rehearsal, exemplars"
+    ): (
+        "The chance of a whole batch to be kept is that from before it: a little too high. It is so in the code of "
+        "MIR's authors too."
+    ),
     # GDumb
-    Difference("gdumb", "gdumb_groups", "buffers.py", 'if self.by == "domain-and-class"'): (
-        "The memory is balanced over real and fake alone. Once it is full, nothing comes in any more: it holds the "
-        "first domain, for ever."
+    Difference("gdumb", "gdumb_groups", "buffers.py", 'if self.by == "domain-and-class"', AUTHORS): (
+        "The memory is balanced over real and fake alone, as GDumb's authors balance it over classes. But here every "
+        "domain has these two. Once the memory is full, nothing comes in any more: it holds the first domain, for ever."
     ),
     Difference("gdumb", "refit", "agents/gdumb.py", 'if self.options.refit == "fresh"'): (
         "The memory trains the current network further, not a new one."
     ),
-    Difference("gdumb", "refit_after", "agents/gdumb.py", 'self.options.refit_after == "chunk"'): (
+    Difference("gdumb", "refit_after", "agents/gdumb.py", 'self.options.refit_after == "chunk"', CHOICE): (
         "The memory is trained on after every chunk, not only when a domain is complete: more work, and what counts is "
         "still the last time."
     ),
@@ -193,7 +205,7 @@ DIFFERENCES: dict[Difference, str] = {
         "The more chunks there were, the less the labels count: after n of them they have the weight 1 / (n + 1), the "
         "old network's answers all the rest."
     ),
-    Difference("lwf", "teacher_after", "agents/lwf.py", 'self.options.teacher_after == "chunk"'): (
+    Difference("lwf", "teacher_after", "agents/lwf.py", 'self.options.teacher_after == "chunk"', CHOICE): (
         "The teacher is replaced after every chunk, and what it has forgotten by then it cannot teach."
     ),
     Difference("lwf", "teacher_mode", "agents/lwf.py", 'self.options.teacher_mode == "eval"'): (
@@ -201,25 +213,27 @@ DIFFERENCES: dict[Difference, str] = {
         "not those that the old network gave."
     ),
     # ER
-    Difference("er", "replay_passes", "agents/replay.py", 'if self.options.replay_passes == "joined"'): (
+    Difference("er", "replay_passes", "agents/replay.py", 'if self.options.replay_passes == "joined"', AUTHORS): (
         "New and replayed images go through the network separately, so BatchNorm never sees them together, and their "
-        "gradients are added up instead of averaged."
-    ),
-    Difference("er", "replay_from", "agents/replay.py", 'self.options.replay_from == "earlier-domains"'): (
-        "Images of the current domain are replayed as well, which leaves less room for the older ones."
+        "gradients are added up instead of averaged. MIR's authors train both MIR and ER so."
     ),
     Difference("er", "offers", "agents/replay.py", 'self.options.offers == "every-epoch"'): (
         "The memory is offered each image once in every epoch, so it holds the same one several times."
     ),
-    Difference("er", "reservoir_count", "buffers.py", 'if self.counting == "batch" else None'): (
-        "The chance of a whole batch to be kept is that from before it: a little too high."
+    Difference("er", "reservoir_count", "buffers.py", 'if self.counting == "batch" else None', AUTHORS): (
+        "The chance of a whole batch to be kept is that from before it: a little too high. It is so in the code of "
+        "MIR's authors too."
     ),
     # MIR; what it shares with ER is shown there
+    Difference("mir", "replay_from", "agents/replay.py", 'self.options.replay_from == "earlier-domains"'): (
+        "Images of the current domain are replayed as well, which leaves less room for the older ones. ER's authors do "
+        "so, MIR's do not."
+    ),
     Difference("mir", "virtual_lr", "agents/replay.py", "o.virtual_lr or self.lr"): (
         "The step that is only tried out, to see whose loss would rise, has a learning rate of its own, whatever the "
         "optimiser's is."
     ),
-    Difference("mir", "mir_statistics", "buffers.py", "contextlib.nullcontext() if moving else evaluating(network)"): (
-        "Candidates are scored in training mode: looking at them moves the network's BatchNorm statistics."
-    ),
+    Difference(
+        "mir", "mir_statistics", "buffers.py", "contextlib.nullcontext() if moving else evaluating(network)", AUTHORS
+    ): ("Candidates are scored in training mode: looking at them moves the network's BatchNorm statistics."),
 }

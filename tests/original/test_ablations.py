@@ -12,7 +12,7 @@ from cldf_core.original import ablations
 def table_of(*rows: tuple[str, float, float, float]) -> pd.DataFrame:
     parts = []
     for switch, value, low, high in rows:
-        facts = {"agent": "er", "switch": switch, "paper": "a", "original": "b"}
+        facts = {"agent": "er", "switch": switch, "paper": "a", "original": "b", "source": "a choice"}
         parts.append({**facts, "metric": "average", "value": value, "low": low, "high": high})
         parts.append({**facts, "metric": "forgetting (max-last)", "value": -value / 2, "low": 0.0, "high": 0.0})
     return pd.DataFrame(parts)

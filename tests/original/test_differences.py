@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ GIVEN = checked_parameters("11_original_versus_papers", {"chunks": 3, "seed": 4,
 # Sizes, and how the network is trained: the table leaves these as they are.
 SETTINGS = {"size", "network", "splits", "batch", "optimiser", "lr", "schedule", "memory", "replay", "candidates"}
 SETTINGS |= {"memory_epochs", "memory_batch"}
+MIRS = ("replay_from", "virtual_lr", "mir_statistics")
 each = pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda d: f"{d.agent}-{d.name}")
 
 
@@ -90,6 +92,17 @@ def test_the_table_needs_no_torch():
     code = "import sys; from cldf_core.original import differences; differences.as_table('er');"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_each_difference_says_where_it_comes_from_and_mirs_authors_are_not_charged_with_it():
+    source = {(d.agent, d.switch): d.source for d in DIFFERENCES}
+    assert set(source.values()) == set(typing.get_args(differences.Source))
+    authors_too = ["er replay_passes", "er reservoir_count", "icarl reservoir_count", "mir mir_statistics"]
+    assert {source[tuple(key.split())] for key in authors_too} == {"the authors' code too"}
+    only_here = ["mir replay_from", "mir virtual_lr", "er offers", "icarl distil", "lwf kd_weight"]
+    assert {source[tuple(key.split())] for key in only_here} == {"only this code"}
+    assert ("er", "replay_from") not in source  # ER's authors replay the whole memory
+    assert differences.as_table("mir")["where it comes from"].tolist() == [source["mir", s] for s in MIRS]
 
 
 # --- the lines ---
