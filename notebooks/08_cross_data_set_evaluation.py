@@ -111,7 +111,7 @@ split = "test" if "test" in options.splits else "validation"
 # found by their options. If one is missing, the next cell says which.
 #
 # All that is said below comes from one table, the **metric table**: nine metrics of detection for every step and
-# domain, nine of continual learning for every run, and the cost. (`cldf metrics` prints it for any runs, and for
+# domain, eight of continual learning for every run, and the cost. (`cldf metrics` prints it for any runs, and for
 # files with scores of other programs.) `low` and `high` are the ends of a 95 % interval: the test photographs are
 # drawn again, with repetition, 1000 times, each real image together with the fakes made from it.
 # `threshold_from` says where the verdict's threshold comes from: it is declared, 0.5 for all.

@@ -17,7 +17,7 @@ WITH_NLL = (*DETECTION, "NLL")  # the negative log-likelihood, for calibration a
 SMALLEST = np.finfo(float).eps  # the NLL takes no probability to be less than this
 CONTINUAL = (
     *("average", "learning", "forgetting (max-last)", "backward transfer", "forward transfer"),
-    *("anytime average", "worst case", "seen", "future"),
+    *("anytime average", "worst case", "future"),
 )
 
 
@@ -218,13 +218,11 @@ def continual(values: np.ndarray) -> dict[str, np.ndarray]:
     last = R[..., T - 1, :]
     seen = np.tril(np.ones((T, T), bool))  # i <= t
     undefined = np.full(R.shape[:-2], np.nan)
-    step_seen = np.stack([R[..., t, : t + 1].mean(-1) for t in range(T)], -1)
     result = {
         "average": last.mean(-1),
         "learning": diagonal.mean(-1),
-        "anytime average": step_seen.mean(-1),
+        "anytime average": np.stack([R[..., t, : t + 1].mean(-1) for t in range(T)], -1).mean(-1),
         "worst case": np.where(seen, R, np.inf).min((-2, -1)),
-        "seen": step_seen.mean(-1),
     }
     if T > 1:
         best = np.where(seen, R, -np.inf)[..., : T - 1, :].max(-2)  # before the last step
