@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from cldf_core.data.layouts.read import read_domains
 from cldf_core.data.layouts.recognition import DetectedLayout
 from cldf_core.options import Options, checked
 from cldf_core.resnet import Network
+from cldf_core.runs.folder import SCORES, RunFolder
 from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Samples, Step
 
@@ -60,6 +62,7 @@ def make_data(
     test: int = 6,
     validation: int = 0,
     seed: int = 0,
+    side: int = 32,
 ) -> Path:
     """Real textures and fake ones (a grid of another period in each domain), `train` images a class."""
     rng = np.random.default_rng(seed)
@@ -69,7 +72,7 @@ def make_data(
                 for k in range(count):
                     path = folder / kind / domain / part / f"image{k:02d}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(texture(rng, period)).save(path)
+                    Image.fromarray(texture(rng, period, side)).save(path)
     return folder
 
 
@@ -270,6 +273,33 @@ def truncate(path: Path) -> None:
     """Writes an image that ends too early."""
     Image.fromarray(photo(side=64)).save(path)
     path.write_bytes(path.read_bytes()[:-2000])
+
+
+def replace_scores(folder: RunFolder, scores: pd.DataFrame) -> None:
+    """Gives a run other scores, as if it had them from the beginning."""
+    folder.write_table(SCORES, scores)
+    folder.write_manifest({**folder.manifest, "files": folder.files | folder.hashes(folder.path / SCORES)})
+
+
+def cut(path: Path) -> None:
+    """Leaves half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    """Leaves nothing of a file."""
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path: Path, place: float = 0.7) -> None:
+    """Flips a bit of a file, whose time stays."""
+    content, stat = bytearray(path.read_bytes()), path.stat()
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+DAMAGES = (cut, empty, flip_a_bit)
 
 
 def animate(path: Path) -> None:

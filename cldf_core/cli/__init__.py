@@ -82,7 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from cldf_core.options import UserError
 
-        if not isinstance(error, (UserError, PermissionError, FileNotFoundError)):
+        if isinstance(error, OSError):
+            from cldf_core.data.files import file_problem
+
+            error = UserError(sentence) if (sentence := file_problem(error)) else error
+        if not isinstance(error, (UserError, FileNotFoundError)):
             raise  # a fault of the program; the others are mistakes, which their sentences explain
         print(f"cldf: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,8 @@
 """Spectra of a domain as one memory-mapped array, computed once and kept under a hash of all that they depend on.
 
-Beside an array lies a small file with its size, its time and the checksums of its blocks. If size or time differ
-from these, the array is checked block by block, and computed again if it is damaged.
+Beside an array lies a record (`files.write_record`) with its checksum and the table of its images. Both are checked
+when a process opens the array for the first time, which takes about a quarter of a second for each gigabyte in memory.
+What is cut, changed or missing is computed again, and a note says so.
 """
 
 import contextlib
@@ -26,7 +27,15 @@ from filelock import FileLock, Timeout
 
 from cldf_core.data.corruptions import corrupt
 from cldf_core.data.domains import DataError, Domain
-from cldf_core.data.files import content_hashes, whole_file
+from cldf_core.data.files import (
+    append_zeros,
+    content_hashes,
+    file_checksum,
+    forget_leftovers,
+    read_record,
+    whole_file,
+    write_record,
+)
 from cldf_core.data.images import ImageProblem, open_crop
 from cldf_core.data.runtime import in_processes
 from cldf_core.data.source_trees import tree_hash
@@ -58,36 +67,30 @@ class Spectra:
     notes: tuple[str, ...] = ()
 
 
-def spectra(domain: Domain, options: Options, folder: Path, *, again: bool = False) -> Spectra:
+def spectra(domain: Domain, options: Options, folder: Path) -> Spectra:
     """The spectra of all images of a domain, read from the cache in `folder` or computed and stored there.
 
     With precision "float32" they are computed in float64 and stored in float32, within 1e-6 of the formula; with
-    "float16" they are computed in float32. test_resize and test_jpeg count for all but the training images. With
-    `again` every image and every array is read again, to see whether they have changed.
+    "float16" they are computed in float32. test_resize and test_jpeg count for all but the training images.
 
     Raises:
         DataError: no image can be used (the message quotes the first reason), or the array does not fit on the disk
             or into the cache.
     """
-    index = folder / f"contents-{hashlib.sha256(str(domain.root).encode()).hexdigest()[:12]}.parquet"
-    fingerprint = domain.fingerprint(content_hashes(domain.root, list(domain.table["image"]), index, again=again))
+    images = list(domain.table["image"])
+    hashes = _hashes(domain, images, folder)
+    fingerprint = domain.fingerprint(hashes)
     path = _place(folder, domain.name, [fingerprint], options)
-    table_path, rejected_path = path.with_suffix(".csv"), folder / f"{path.stem}-rejected.csv"
     with _locked(path):
-        if not _is_whole(path, again):
-            images = list(zip(range(len(domain.table)), domain.table["image"], domain.table["split"], strict=True))
-            with _written(path, domain, len(images), images, options, 0.0) as (kept, rejected):
-                if not kept:
-                    raise DataError(
-                        f"domain {domain.name!r}: none of its {len(images)} images can be used; the first, "
-                        f"{rejected[0][0]}, is {rejected[0][1]}"
-                    )
-                with whole_file(table_path) as partial:
-                    domain.table.iloc[kept].assign(row=kept).to_csv(partial, index=False)
-                with whole_file(rejected_path) as partial:
-                    pd.DataFrame(rejected, columns=["image", "reason"]).to_csv(partial, index=False)
-    text = dict.fromkeys(["image", "group", "split", "video", "reason"], str)
-    usable, refused = (pd.read_csv(p, dtype=text, keep_default_na=False) for p in (table_path, rejected_path))
+        if not (record := _record(path)):
+            if _hashes(domain, images, folder, again=True) != hashes:  # though sizes and times were the same
+                return spectra(domain, options, folder)
+            rows = list(zip(range(len(images)), images, domain.table["split"], strict=True))
+            checksum, kept, rejected = _write(path, domain, len(images), rows, options, 0.0)
+            table = domain.table.iloc[kept].assign(row=kept).to_dict("list")
+            record = {"checksum": checksum, "images": table, "rejected": rejected}
+            write_record(path.with_suffix(".json"), record)
+    usable, refused = pd.DataFrame(record["images"]), pd.DataFrame(record["rejected"], columns=["image", "reason"])
     array = np.load(path, mmap_mode="r")
     return Spectra(domain.name, array, usable, refused, fingerprint, domain.root, domain.notes)
 
@@ -103,21 +106,32 @@ def corrupted(domain: Spectra, options: Options, severity: float, folder: Path) 
         return domain.array
     path = _place(folder, domain.name, [domain.fingerprint, options.corruption, severity, options.seed], options)
     with _locked(path):
-        if not _is_whole(path, False):
+        if not _record(path):
             training = domain.table[domain.table["split"] == "train"]
-            images = list(zip(training["row"], training["image"], training["split"], strict=True))
-            with _written(path, domain, len(domain.array), images, options, severity):
-                pass
+            images = list(training["image"])
+            if _hashes(domain, images, folder) != _hashes(domain, images, folder, again=True):
+                raise DataError(
+                    f"domain {domain.name!r}: images have changed since they were read; start the command again"
+                )
+            rows = list(zip(training["row"], images, training["split"], strict=True))
+            checksum, *_ = _write(path, domain, len(domain.array), rows, options, severity)
+            write_record(path.with_suffix(".json"), {"checksum": checksum})
     return np.load(path, mmap_mode="r")
 
 
 def _place(folder: Path, name: str, recipe: list[Any], options: Options) -> Path:
     """The file of an array: its name holds a hash of all that the array depends on."""
-    folder.mkdir(parents=True, exist_ok=True)
+    forget_leftovers(folder)
     how = {**asdict(InputSpec.from_options(options)), "jpeg": options.test_jpeg, "resize": options.test_resize}
     code = [tree_hash(["data.cache"], without=["options", "data.files"]), *map(version, ("numpy", "scipy", "pillow"))]
     key = hashlib.sha256(json.dumps([*recipe, how, code]).encode()).hexdigest()[:16]
     return folder / f"{name}-{key}.npy"
+
+
+def _hashes(domain: Domain | Spectra, images: list[str], folder: Path, *, again: bool = False) -> list[str]:
+    """Hashes of the contents of a domain's images; `again` reads them whatever their size and time are."""
+    index = folder / f"contents-{hashlib.sha256(str(domain.root).encode()).hexdigest()[:12]}.json"
+    return content_hashes(domain.root, images, index, again=again)
 
 
 @contextlib.contextmanager
@@ -129,58 +143,59 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _is_whole(path: Path, again: bool) -> bool:
-    """Whether the array is as it was written, by its size and time, or else by its checksums."""
-    facts = path.with_suffix(".json")
-    if not path.exists() or not facts.exists():  # facts are written last, so they stand for all files
-        return False
-    written, stat = json.loads(facts.read_text(encoding="utf-8")), path.stat()
-    if not again and written["file"] == [stat.st_size, stat.st_mtime_ns]:
-        return True
-    if written["file"][0] == stat.st_size:
-        array = np.load(path, mmap_mode="r")
-        if all(_checksum(array, int(block)) == crc for block, crc in written["blocks"].items()):
-            _write_facts(path, written["blocks"])
-            return True
+def _record(path: Path) -> dict[str, Any] | None:
+    """What is kept about an array, if both are as they were written."""
+    place = path.with_suffix(".json")
+    if not path.exists() and not place.exists():
+        return None
+    try:
+        record, stat = read_record(place), path.stat()
+        if record["checksum"] == _checksum(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)):
+            return record
+    except (KeyError, OSError, ValueError):
+        pass
     print(f"note: {path.name} is damaged and is computed again", file=sys.stderr)
-    return False
+    return None
 
 
-def _write_facts(path: Path, blocks: dict[str, int]) -> None:
-    stat = path.stat()
-    with whole_file(path.with_suffix(".json")) as partial:
-        partial.write_text(json.dumps({"file": [stat.st_size, stat.st_mtime_ns], "blocks": blocks}), encoding="utf-8")
+@functools.cache
+def _checksum(path: Path, state: tuple[int, ...]) -> int:
+    """The checksum of a file, computed once in a process as long as the file's state is the same."""
+    return file_checksum(path)
 
 
-def _checksum(array: np.ndarray, block: int) -> int:
-    return zlib.crc32(np.ascontiguousarray(array[block * BLOCK : (block + 1) * BLOCK]).data)
-
-
-@contextlib.contextmanager
-def _written(
+def _write(
     path: Path, domain: Domain | Spectra, rows: int, images: list[_Image], options: Options, severity: float
-) -> Iterator[tuple[list[int], list[tuple[str, str]]]]:
-    """Writes an array of so many rows; yields the rows that are filled, and the rejected images with reasons."""
+) -> tuple[int, list[int], list[tuple[str, str]]]:
+    """Writes an array of so many rows; returns its checksum, the rows that are filled, and rejected images."""
     shape, dtype = (rows, *InputSpec.from_options(options).shape), np.dtype(options.precision)
-    _make_room(path.parent, int(np.prod(shape)) * dtype.itemsize, domain.name)
+    size = int(np.prod(shape)) * dtype.itemsize
+    _make_room(path.parent, size, domain.name)
     tasks = [list(block) for _, block in itertools.groupby(images, lambda image: image[0] // BLOCK)]
-    kept, rejected, checksums = [], [], {}
-    with whole_file(path) as partial:
-        np.lib.format.open_memmap(partial, "w+", dtype, shape)  # zeros, which take no room yet
+    kept, rejected = list[int](), list[tuple[str, str]]()
+    with whole_file(path, size) as partial:
+        with partial.open("wb") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            append_zeros(file, size)
         fill = functools.partial(_fill, partial, domain.root, options, severity)
         results = in_processes(fill, tasks, parallel_from=PARALLEL_FROM, size=len, label=domain.name)
-        for task, (filled, problems, checksum) in zip(tasks, results, strict=True):
+        for filled, problems in results:
             kept += filled
             rejected += problems
-            checksums[str(task[0][0] // BLOCK)] = checksum
-        yield kept, rejected
-    _write_facts(path, checksums)
+        if not kept:
+            raise DataError(
+                f"domain {domain.name!r}: none of its {len(images)} images can be used; the first, "
+                f"{rejected[0][0]}, is {rejected[0][1]}"
+            )
+        checksum = file_checksum(partial)
+    return checksum, kept, rejected
 
 
 def _fill(
     path: Path, root: Path, options: Options, severity: float, images: list[_Image]
-) -> tuple[list[int], list[tuple[str, str]], int]:
-    """Writes a block of images to their rows; returns the rows, the rejected images and the block's checksum."""
+) -> tuple[list[int], list[tuple[str, str]]]:
+    """Writes a block of images to their rows; returns the rows, and the rejected images with reasons."""
     spec, crops, rejected = InputSpec.from_options(options), dict[int, np.ndarray](), list[tuple[str, str]]()
     for row, image, split in images:
         reencoded = {} if split == "train" else {"resize": options.test_resize, "jpeg": options.test_jpeg}
@@ -192,10 +207,10 @@ def _fill(
         if severity:
             seed = [options.seed, zlib.crc32(image.encode())]
             crops[row] = corrupt(crops[row], options.corruption, severity, seed=seed)
-    out = np.load(path, mmap_mode="r+")
     if crops:
+        out = np.load(path, mmap_mode="r+")
         out[list(crops)] = spec.network_input(np.stack(list(crops.values())))
-    return list(crops), rejected, _checksum(out, images[0][0] // BLOCK)
+    return list(crops), rejected
 
 
 def _make_room(folder: Path, needed: int, name: str) -> None:

@@ -1,32 +1,154 @@
-"""Writes files that appear whole or not at all, figures and tables among them; computes files' hashes once."""
+"""Writes files that appear whole or not at all, figures and tables among them, and tells whether they are still whole.
 
+What is computed once and kept has a checksum: a JSON file, a "record", has that of its own content, and a table or an
+array has a record beside it. Nothing is forced onto the disk: what a power failure cuts short, its checksum tells.
+"""
+
+import contextlib
+import errno
+import functools
 import hashlib
+import json
 import os
+import platform
+import re
+import shutil
 import stat
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
+import psutil
 from filelock import FileLock
 
+from cldf_core.options import UserError
+
+_NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}  # Windows lacks one of them
+_PIECE = 1 << 20  # bytes that are read or written at once
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # several machines may share a folder
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a path to write to, which becomes `path` when all went well, and vanishes when not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
+def whole_file(path: Path, needed: int = 0) -> Iterator[Path]:
+    """Yields a path to write to, which becomes `path` when all went well, and vanishes when not.
+
+    Raises:
+        UserError: the disk is full, in whatever words a library said it. The sentence tells how many bytes are
+            `needed`, or else how many did not fit.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        forget_leftovers(path.parent)
+        handle, name = tempfile.mkstemp(path.suffix, f".{path.name[:99]}.{_HOST}-{os.getpid()}-", path.parent)
+        os.close(handle)
+    partial = Path(name)
     try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        with _explained(path, partial, needed):
+            yield partial
+            os.chmod(partial, 0o644)
+            os.replace(partial, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(path: Path, partial: Path | None = None, needed: int = 0) -> Iterator[None]:
+    """Turns what is raised when a file does not fit on the disk into a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        problem = error if isinstance(error, OSError) else None
+        if partial and partial.exists():
+            problem, needed = problem or _hidden_problem(partial), needed or partial.stat().st_size
+            partial.unlink()  # so that what is free is measured without it
+        # A permission that the caller's own work lacks is for another file.
+        if problem and (partial is None or problem.errno in _NO_ROOM) and (said := file_problem(problem, path, needed)):
+            raise UserError(said) from error
+        raise
+
+
+def file_problem(problem: OSError, path: Path | None = None, needed: int = 0) -> str:
+    """A sentence on a lack of room to write a file of so many bytes, or of a permission; empty for other problems."""
+    path = path or (Path(problem.filename) if problem.filename else None)
+    if problem.errno not in _NO_ROOM | {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return ""
+    full = problem.errno in _NO_ROOM
+    sentence = f"{path or 'the output'} cannot be {'written' if full else 'used'} ({os.strerror(problem.errno or 0)})"
+    if path and full:
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        needs = f"{needed / 1e6:,.1f} MB or more are needed, and " if needed else ""
+        sentence += f": {needs}{folder} has {shutil.disk_usage(folder).free / 1e6:,.1f} MB free"
+        sentence += "; nothing that was there is lost, and the same command goes on when there is room"
+    return sentence
+
+
+def _hidden_problem(path: Path) -> OSError | None:
+    """What the system says to some more bytes of a file that a library failed to write for reasons of its own."""
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(_PIECE))
+    except OSError as problem:
+        return problem
+    return None
+
+
+def append_zeros(file: BinaryIO, count: int) -> None:
+    """Appends zeros that have their room on the disk; without it, writing to them in a mapped file ends the process."""
+    file.flush()
+    if hasattr(os, "posix_fallocate"):
+        return os.posix_fallocate(file.fileno(), file.tell(), count)
+    for start in range(0, count, _PIECE):
+        file.write(bytes(min(_PIECE, count - start)))
+    return None
+
+
+@functools.cache
+def forget_leftovers(folder: Path) -> None:
+    """Removes, once in a process, what processes that were killed have left half-written in a folder.
+
+    These ran on this machine, or began more than a day ago.
+    """
+    for path in folder.glob(".*"):
+        if found := re.search(r"\.([0-9a-f]{8})-(\d+)-\w{8}(\.[^.]*)?$", path.name):
+            ended = found[1] == _HOST and not psutil.pid_exists(int(found[2]))
+            with contextlib.suppress(OSError):
+                if ended or path.stat().st_mtime < time.time() - 86400:
+                    path.unlink()
+
+
+def write_record(path: Path, content: Mapping[str, Any], *, indent: int | None = None) -> None:
+    """Writes a JSON object that holds its own checksum, under the key sha256."""
+    with whole_file(path) as partial:
+        text = json.dumps({"sha256": _text_hash(content), **content}, indent=indent)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Reads what `write_record` wrote; a file without a checksum is taken as it is.
+
+    Raises:
+        ValueError: the file is cut, changed, or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        content = None
+    if not isinstance(content, dict) or content.pop("sha256", "") not in ("", _text_hash(content)):
+        raise ValueError(f"{path} is not as it was written")
+    return content
+
+
+def _text_hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def irregular(path: Path) -> str:
@@ -45,33 +167,71 @@ def irregular(path: Path) -> str:
 def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool = False) -> list[str]:
     """The `file_hash` of each file, from an index where its size and time are those of its last reading.
 
+    A note tells which files have changed since then.
+
     Args:
         root: the folder that names start from.
         names: relative paths.
-        index: a parquet file of what was read before; it is made, and kept up to date.
+        index: a record of what was read before; it is made, and kept up to date.
         again: reads every file, whatever the index says.
     """
     stats = [(root / name).stat() for name in names]
     with FileLock(index.with_suffix(".lock")):
-        known: dict[str, tuple[int, int, str]] = {}
-        if index.is_file():
-            known = {name: tuple(facts) for name, *facts in pd.read_parquet(index).itertuples(index=False)}
-        changed = False
-        for name, stat in zip(names, stats, strict=True):
-            if again or known.get(name, ())[:2] != (stat.st_size, stat.st_mtime_ns):
-                known[name], changed = (stat.st_size, stat.st_mtime_ns, file_hash(root / name)), True
-        if changed:
-            rows = [(name, *facts) for name, facts in known.items()]
-            with whole_file(index) as path:
-                pd.DataFrame(rows, columns=["file", "bytes", "mtime_ns", "sha256"]).to_parquet(path, index=False)
+        known: dict[str, list[Any]] = {}
+        if index.exists():
+            try:
+                known = read_record(index)["files"]
+            except (KeyError, OSError, ValueError):
+                print(f"note: {index.name} is damaged; the files that it lists are read again", file=sys.stderr)
+        before = dict(known)
+        for name, state in zip(names, stats, strict=True):
+            if again or known.get(name, [])[:2] != [state.st_size, state.st_mtime_ns]:
+                known[name] = [state.st_size, state.st_mtime_ns, file_hash(root / name)]
+        if known != before:
+            write_record(index, {"files": known})
+    if changed := [name for name in dict.fromkeys(names) if before.get(name, known[name])[2] != known[name][2]]:
+        more = f" and {len(changed) - 1} others" if len(changed) > 1 else ""
+        print(f"note: {root / changed[0]}{more} changed since the last reading", file=sys.stderr)
     return [known[name][2] for name in names]
+
+
+def keep_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes a table as parquet, and a record with its hash beside it, for `kept_table`."""
+    path.with_suffix(".json").unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        table.to_parquet(partial, index=False)
+        digest = file_hash(partial)
+    write_record(path.with_suffix(".json"), {"table": digest})
+
+
+def kept_table(path: Path) -> pd.DataFrame | None:
+    """Reads what `keep_table` wrote; None where it is not all there, and where it is damaged, which a note says."""
+    record = path.with_suffix(".json")
+    if not path.exists() or not record.exists():  # that of a version before records, or of a killed process
+        return None
+    try:
+        if read_record(record)["table"] == file_hash(path):
+            return pd.read_parquet(path)
+    except (KeyError, OSError, ValueError):
+        pass
+    print(f"note: {path} is damaged and is made again", file=sys.stderr)
+    return None
+
+
+def file_checksum(path: Path) -> int:
+    """CRC-32 of a file's content, which takes about a quarter of a second for each gigabyte in memory."""
+    checksum = 0
+    with path.open("rb") as file:
+        while part := file.read(_PIECE):
+            checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal digits; the file is read in parts."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while part := file.read(1 << 20):
+        while part := file.read(_PIECE):
             digest.update(part)
     return digest.hexdigest()
 

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import zlib
 from types import SimpleNamespace
 
@@ -14,13 +17,17 @@ from cldf_core.data import cache
 from cldf_core.data.cache import corrupted, spectra
 from cldf_core.data.corruptions import corrupt
 from cldf_core.data.domains import DataError, Domain
+from cldf_core.data.files import forget_leftovers
 from cldf_core.data.images import crop, open_image, reencode
 from cldf_core.data.layouts.read import read_domains
 from cldf_core.options import UserError
 from cldf_core.spectrum import InputSpec, log_spectrum
 from samples import (
+    DAMAGES,
+    PROJECT,
     animate,
     content_fingerprint,
+    flip_a_bit,
     hashes,
     input_spec,
     make_data,
@@ -177,7 +184,7 @@ def test_a_domain_of_bad_images_only_is_refused_and_leaves_nothing(tmp_path):
     opts = tiny_options("sequential", data, size=64)
     with pytest.raises(DataError, match=r"'first': none of its 4 images can be used; the first, .*, is too small"):
         spectra(read_domain(data), opts, tmp_path / "cache")
-    assert [p for p in (tmp_path / "cache").iterdir() if p.suffix not in (".lock", ".parquet")] == []
+    assert [p for p in (tmp_path / "cache").iterdir() if p.suffix != ".lock" and "contents" not in p.name] == []
 
 
 def test_spectra_are_computed_once_and_again_when_a_file_changes(tmp_path, monkeypatch):
@@ -185,8 +192,8 @@ def test_spectra_are_computed_once_and_again_when_a_file_changes(tmp_path, monke
     opts = tiny_options("sequential", data)
     folder = tmp_path / "cache"
     computed = []
-    written = cache._written
-    monkeypatch.setattr(cache, "_written", lambda *a: computed.append(a[1].name) or written(*a))
+    written = cache._write
+    monkeypatch.setattr(cache, "_write", lambda *a: computed.append(a[1].name) or written(*a))
     first = spectra(read_domain(data), opts, folder)
     again = spectra(read_domain(data), opts, folder)
     assert len(computed) == 1
@@ -232,37 +239,72 @@ def test_several_processes_compute_what_one_does(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(two.rejected, one_process.rejected)
 
 
-def test_a_second_start_reads_no_image_and_no_array_unless_it_is_asked_to(tmp_path, monkeypatch):
-    data = make_data(tmp_path / "set", ("first",), train=3, test=2)
-    opts = tiny_options("sequential", data)
-    first = spectra(read_domain(data), opts, tmp_path / "cache")
-    image = data / "real" / "first" / "trainA" / "image00.png"
-    stat, content = image.stat(), image.read_bytes()
-    image.write_bytes(content[:-1] + b"?")  # a change that its time does not show
-    os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    with monkeypatch.context() as patch:
-        for name in ("files.file_hash", "cache._checksum", "cache.open_crop"):
-            patch.setattr(f"cldf_core.data.{name}", lambda *a: pytest.fail("read again"))
-        again = spectra(read_domain(data), opts, tmp_path / "cache")
-    assert again.fingerprint == first.fingerprint
-    np.testing.assert_array_equal(again.array, first.array)
-    assert spectra(read_domain(data), opts, tmp_path / "cache", again=True).fingerprint != first.fingerprint
+@pytest.fixture
+def kept(tmp_path):
+    """A data set of one domain, options, and the cache with its spectra and those of its corrupted images."""
+    data, folder = make_data(tmp_path / "set", ("first",), train=3, test=2), tmp_path / "cache"
+    opts = tiny_options("sequential", data, corruption="noise")
+    corrupted(spectra(read_domain(data), opts, folder), opts, 0.5, folder)
+    return data, opts, folder
 
 
-def test_a_damaged_array_is_computed_again_and_a_touched_one_is_not(tmp_path, capsys, monkeypatch):
-    data = make_data(tmp_path / "set", ("first",), train=40, test=2)
-    opts = tiny_options("sequential", data)
-    want = spectra(read_domain(data), opts, tmp_path / "cache").array.copy()
-    (path,) = (tmp_path / "cache").glob("*.npy")
-    os.utime(path, ns=(1, 1))
-    with monkeypatch.context() as patch:
-        patch.setattr(cache, "open_crop", lambda *a: pytest.fail("read again"))
-        np.testing.assert_array_equal(spectra(read_domain(data), opts, tmp_path / "cache").array, want)
-    assert capsys.readouterr().err == ""
-    for damage in (lambda content: content[:-1] + bytes([content[-1] ^ 1]), lambda content: content[:-10]):
-        path.write_bytes(damage(path.read_bytes()))
-        np.testing.assert_array_equal(spectra(read_domain(data), opts, tmp_path / "cache").array, want)
-        assert "is damaged and is computed again" in capsys.readouterr().err
+def contents(kept) -> list[object]:
+    """All that a run would read from the cache."""
+    data, opts, folder = kept
+    domain = spectra(read_domain(data), opts, folder)
+    arrays = domain.array.tobytes(), corrupted(domain, opts, 0.5, folder).tobytes()
+    return [*arrays, domain.fingerprint, domain.table.to_csv(), domain.rejected.to_csv()]
+
+
+def test_a_second_start_reads_no_image_and_each_array_once(kept, monkeypatch):
+    want, times = contents(kept), []
+    checksum = cache.file_checksum
+    for name in ("files.file_hash", "cache.open_crop"):
+        monkeypatch.setattr(f"cldf_core.data.{name}", lambda *a: pytest.fail("read again"))
+    monkeypatch.setattr(cache, "file_checksum", lambda path: times.append(path) or checksum(path))
+    cache._checksum.cache_clear()  # as in a new process
+    assert contents(kept) == want
+    assert contents(kept) == want
+    assert len(times) == len(set(times)) == 2
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_whatever_is_damaged_in_the_cache_is_computed_again_with_a_note(kept, damage, capsys):
+    want = contents(kept)
+    for path in sorted(path for path in kept[2].iterdir() if path.suffix != ".lock"):
+        damage(path)
+        assert capsys.readouterr().err == ""
+        assert contents(kept) == want, path
+        assert capsys.readouterr().err.startswith(f"note: {path.stem}"), path
+        assert contents(kept) == want
+        assert capsys.readouterr().err == ""
+
+
+def test_an_image_that_has_changed_with_its_time_kept_is_found_when_it_is_read(kept, capsys):
+    data, opts, folder = kept
+    before = contents(kept)
+    flip_a_bit(data / "real" / "first" / "testA" / "image00.png")
+    assert contents(kept) == before  # what was read before is right
+    changed = spectra(read_domain(data), opts.model_copy(update={"band": "low"}), folder)
+    assert "image00.png changed since the last reading" in capsys.readouterr().err
+    assert changed.fingerprint != before[2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_what_a_killed_process_leaves_is_gone_after_the_next(kept):
+    data, _, folder = kept
+    code = "import os, signal, sys; from cldf_core.data import cache; from cldf_core.options import checked; "
+    code += "from samples import read_domain; from pathlib import Path; data, folder = map(Path, sys.argv[1:]); "
+    code += "cache._fill = lambda *a: os.kill(os.getpid(), signal.SIGKILL); "
+    code += "cache.spectra(read_domain(data), checked({'size': 32, 'band': 'mid'}), folder)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, data, folder], env={**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT}/tests"}
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert [path.suffix for path in folder.glob(".*")] == [".npy"]
+    forget_leftovers.cache_clear()  # as in a new process
+    contents(kept)
+    assert list(folder.glob(".*")) == []
 
 
 def test_the_cache_keeps_within_its_limit(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import file_hash, save_table, whole_file
+from cldf_core.data.files import file_hash, keep_table, kept_table, save_table, whole_file
 from cldf_core.data.images import as_image, open_image
 from cldf_core.data.intake import audit, scan
 from cldf_core.data.intake.duplicates import duplicates
@@ -100,10 +100,9 @@ def surveyed(name: str, *, workers: int | None, contents: bool = False) -> tuple
     table, root = read_images(folder), images_root(folder, read_description(folder))
     if not root.is_dir():
         raise DataError(f"the images of {name!r} are gone: there is no folder {root}")
-    known = pd.read_parquet(folder / SURVEY) if (folder / SURVEY).is_file() else None
+    known = kept_table(folder / SURVEY)
     seen = scan.survey(root, list(table["image"]), known, workers=workers, contents=contents)
-    with whole_file(folder / SURVEY) as path:
-        seen.to_parquet(path, index=False)
+    keep_table(seen, folder / SURVEY)
     return folder, table.merge(seen, on="image", how="left")
 
 

@@ -1,0 +1,131 @@
+"""Files that appear whole or not at all, on a full disk too, and that tell whether they are still whole."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cldf_core.data.files import (
+    append_zeros,
+    file_problem,
+    forget_leftovers,
+    keep_table,
+    kept_table,
+    read_record,
+    whole_file,
+    write_record,
+)
+from cldf_core.options import UserError
+from samples import DAMAGES, flip_a_bit
+
+TENSORS = {"a": torch.zeros(3_000_000, dtype=torch.uint8)}
+
+
+def zeros(path):
+    with path.open("wb") as file:
+        append_zeros(file, 3_000_000)
+
+
+WRITERS = {
+    "bytes": lambda path: path.write_bytes(bytes(3_000_000)),
+    "torch": lambda path: torch.save(TENSORS, path),
+    "safetensors": lambda path: save_file(TENSORS, path),
+    "parquet": lambda path: (
+        pd.DataFrame(np.random.default_rng(0).random((100_000, 3))).rename(columns=str).to_parquet(path)
+    ),
+    "zeros": zeros,
+}
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "result.txt"
+    with whole_file(path) as partial:
+        partial.write_text("old")
+        assert not path.exists()
+    assert path.read_text() == "old"
+    for target in (path, tmp_path / "other"):
+        with pytest.raises(RuntimeError), whole_file(target) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.rglob("*")] == ["deep", "result.txt"]
+
+
+@pytest.fixture
+def small_disk():
+    """No file can be longer than a megabyte."""
+    resource = pytest.importorskip("resource", reason="Windows cannot limit the size of files")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_what_does_not_fit_on_the_disk_is_told_in_a_sentence_and_leaves_what_was_there(tmp_path, small_disk, write):
+    path = tmp_path / "result"
+    path.write_text("old")
+    sentence = r"result cannot be written \(File too large\): 3.0 MB .* MB free; nothing that was there is lost"
+    with pytest.raises(UserError, match=sentence), whole_file(path, 3_000_000) as partial:
+        write(partial)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("result", "old")]
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(PermissionError), whole_file(tmp_path / "result"):
+        raise PermissionError(13, "Permission denied", "an image")
+    assert file_problem(PermissionError(13, "Permission denied", "x")) == "x cannot be used (Permission denied)"
+    assert file_problem(FileNotFoundError(2, "No such file or directory", "x")) == ""
+
+
+def test_leftovers_of_processes_that_ended_vanish(tmp_path, monkeypatch):
+    with whole_file(tmp_path / "result.npy") as partial:
+        ended = tmp_path / partial.name.replace(f"-{os.getpid()}-", "-99999999-")
+        elsewhere = tmp_path / f".result.npy.{'0' * 8}-99999999-abcdefgh.npy"
+        for path in (ended, elsewhere):
+            path.touch()
+        (tmp_path / ".hidden").touch()
+        forget_leftovers.cache_clear()  # as in a new process
+        forget_leftovers(tmp_path)
+        assert sorted(p.name for p in tmp_path.iterdir()) == sorted([".hidden", partial.name, elsewhere.name])
+        os.utime(elsewhere, (1, 1))
+        forget_leftovers.cache_clear()
+        forget_leftovers(tmp_path)
+        assert not elsewhere.exists()
+
+
+def test_a_record_knows_its_content(tmp_path):
+    path, content = tmp_path / "record.json", {"b": [1, 0.1, None, "é\ud800"], "a": {"sha256": 2}}
+    for indent in (None, 2):
+        write_record(path, content, indent=indent)
+        assert read_record(path) == content
+        assert json.loads(path.read_text())["a"] == {"sha256": 2}
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            path.write_bytes(whole)
+            flip_a_bit(path, (place + 0.5) / len(whole))
+            try:
+                assert {k: v for k, v in read_record(path).items() if k in content} == content
+            except ValueError:
+                continue
+    for text in ("", "[]", "[" * 100_000, '{"sha256": 1}', "\0", '{"a": 1'):
+        path.write_text(text)
+        with pytest.raises(ValueError):  # noqa: PT011 (json's own too)
+            read_record(path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_kept_table_that_is_damaged_is_none_with_a_note(tmp_path, damage, capsys):
+    path, table = tmp_path / "table.parquet", pd.DataFrame({"a": ["x", "y"], "b": [0.1, np.nan]})
+    assert kept_table(path) is None
+    for name in ("table.parquet", "table.json"):
+        keep_table(table, path)
+        pd.testing.assert_frame_equal(kept_table(path), table)
+        assert capsys.readouterr().err == ""
+        damage(tmp_path / name)
+        assert kept_table(path) is None
+        assert capsys.readouterr().err == f"note: {path} is damaged and is made again\n"
