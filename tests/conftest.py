@@ -10,7 +10,7 @@ import torch
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
-from samples import SHORT, animate, make_data, picture, tiny_options
+from samples import SHORT, animate, make_data, picture, replace_scores, tiny_options
 
 hypothesis.settings.register_profile("cldf", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("cldf")
@@ -70,7 +70,7 @@ def copied(trained, tmp_path):
         scores = folder.scores()
         at = scores["split"] == "validation"
         scores.loc[at, "logit"] = [logits(row) for row in scores[at].itertuples()]
-        folder.write_table("scores.parquet", scores)
+        replace_scores(folder, scores)
         return folder.path
 
     return copy

@@ -166,6 +166,8 @@ def _detector(path: Path) -> Detector:
     else:
         try:
             network, options = load_network(path)
+        except UserError:
+            raise
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
             raise UserError(f"{path} holds no network that this version can read") from None
         step, known = _step_of(path), True

@@ -15,7 +15,7 @@ import torch
 
 from cldf_core.options import Options, UserError, checked
 from cldf_core.resnet import Network, build_network
-from cldf_core.runs.checkpoints import renamed
+from cldf_core.runs.checkpoints import checksums_hold, renamed
 
 # Blocks in each stage, by name; resnet50's have three convolutions.
 _NETWORKS = {"slim": [1, 1, 1, 1], "resnet18": [2, 2, 2, 2], "resnet34": [3, 4, 6, 3], "resnet50": [3, 4, 6, 3]}
@@ -72,8 +72,10 @@ def swapped(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _content(path: Path) -> Any:
     """What torch.save wrote, code excepted. Torch's own messages advise to load code as well: not passed on."""
+    foreign = None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if checksums_hold(path):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise  # such as a lack of permission, which says it all
     except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives

@@ -23,7 +23,7 @@ from scipy.special import expit
 
 from cldf_core.data.cache import Spectra
 from cldf_core.data.corruptions import VERSIONS, versions
-from cldf_core.data.files import file_hash, whole_file
+from cldf_core.data.files import file_hash, keep_table, kept_table
 from cldf_core.data.images import ImageProblem, open_image
 from cldf_core.data.runtime import in_processes, thread_count
 from cldf_core.data.source_trees import tree_hash
@@ -89,7 +89,7 @@ def robustness_tables(
     if not tables:
         raise UserError(f"there is no image of split {split!r} in {', '.join(domains)}, so nothing can be measured")
     paths = [folder / f"{name}-{_key(runs, files, tables)}.parquet" for name in ("scores", "traces")]
-    if not all(path.is_file() for path in paths):
+    if any(kept_table(path) is None for path in paths):
         detectors = []
         for agent, path, names in files:
             network, options = load_network(path)
@@ -98,8 +98,7 @@ def robustness_tables(
             _check_input(agent, detector.options, *detectors[0])
         computed = _computed(tables, domains, detectors, workers, progress)
         for path, table in zip(paths, computed, strict=True):
-            with whole_file(path) as partial:
-                table.to_parquet(partial, index=False)
+            keep_table(table, path)
     return RobustnessTables(*map(pd.read_parquet, paths))
 
 

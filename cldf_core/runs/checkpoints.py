@@ -1,6 +1,7 @@
 """The networks of runs (safetensors), and the state that a run resumes from."""
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cldf_core.data.files import whole_file
-from cldf_core.options import AGENTS, FIELDS, RENAMED, Options
+from cldf_core.options import AGENTS, FIELDS, RENAMED, Options, UserError
 from cldf_core.resnet import Network, build_network
+from cldf_core.runs.folder import RunFolder
 
 
 def save_network(network: Network, options: Options, path: Path) -> None:
@@ -26,8 +28,12 @@ def save_network(network: Network, options: Options, path: Path) -> None:
 
 
 def load_network(path: Path) -> tuple[Network, Options]:
-    """The network in evaluation mode, and the options of the run that it comes from."""
-    with safe_open(path, "pt") as file:
+    """The network in evaluation mode, and the options of the run that it comes from.
+
+    Raises:
+        UserError: the file is not what the manifest beside it tells.
+    """
+    with safe_open(RunFolder(path.parent).whole(path.name), "pt") as file:
         options = stored_options(json.loads(file.metadata()["options"]))
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     means = state.pop("means", None)
@@ -58,5 +64,26 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Reads what `save_state` wrote; tensors and plain containers only, no code."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    """Reads what `save_state` wrote; tensors and plain containers only, no code.
+
+    Raises:
+        UserError: the file is cut or changed, or holds something else.
+    """
+    try:
+        if checksums_hold(path):
+            return torch.load(path, map_location="cpu", weights_only=True)
+        reason = "its checksums differ"
+    except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives
+        reason = str(error).splitlines()[0]
+    raise UserError(f"{path} is damaged ({reason})")
+
+
+def checksums_hold(path: Path) -> bool:
+    """Whether the parts of a file of torch.save have the checksums that it wrote, which torch.load does not compare.
+
+    An older format, and a file that was written without checksums, have none that could differ.
+    """
+    if not zipfile.is_zipfile(path):
+        return True
+    with zipfile.ZipFile(path) as file:
+        return not any(part.CRC for part in file.infolist()) or file.testzip() is None

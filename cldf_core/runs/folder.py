@@ -1,13 +1,13 @@
 """The folder of a run, or of a notebook's execution; every file in it appears whole or not at all.
 
-runs/<name>-<key>/manifest.json              options, data, versions, notes, seconds, peak memory, status
+runs/<name>-<key>/manifest.json              options, data, versions, notes, seconds, peak memory, status; a hash of
+                                             itself, and one of each other file, but for the state, which has its own
                   scores.parquet             a row for each step, domain, split and image; metrics come from these
                   model-step<k>.safetensors  the network after the k-th domain
                   state/                     what an unfinished run continues from
                   figures/                   a notebook's figures and tables
 """
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from cldf_core.data.files import whole_file
+from cldf_core.data.files import file_hash, read_record, whole_file, write_record
+from cldf_core.options import UserError
 
 MANIFEST, SCORES, STATE = "manifest.json", "scores.parquet", "state"
 
@@ -33,23 +34,61 @@ class RunFolder:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest; empty where there is none yet."""
+        """The manifest; empty where there is none yet, and a UserError where it is damaged."""
         path = self.path / MANIFEST
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        try:
+            return read_record(path) if path.is_file() else {}
+        except ValueError:
+            raise damage(path) from None
 
     @property
     def finished(self) -> bool:
-        """Whether the run has reached its end."""
-        return self.manifest.get("status") == "finished"
+        """Whether the run has reached its end; that of a damaged manifest has not."""
+        try:
+            return self.manifest.get("status") == "finished"
+        except UserError:
+            return False
 
     @property
     def figures(self) -> Path:
         """Where a notebook writes its figures and tables."""
         return self.path / "figures"
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The hash of each file, by its name, as the manifest has it."""
+        files = self.manifest.get("files")
+        return files if isinstance(files, dict) else {}
+
+    def damaged(self) -> Path | None:
+        """The first file that is not as it was written; None if all are."""
+        try:
+            names = list(self.files)
+        except UserError:
+            return self.path / MANIFEST
+        return next((self.path / name for name in names if not self._is_whole(name)), None)
+
+    def whole(self, name: str) -> Path:
+        """The path of a file; a UserError where it is not as it was written."""
+        if not self._is_whole(name):
+            raise damage(self.path / name)
+        return self.path / name
+
+    def _is_whole(self, name: str) -> bool:
+        path, written = self.path / name, self.files.get(name)
+        return written is None or (path.is_file() and file_hash(path) == written)
+
+    def hashes(self, *paths: Path) -> dict[str, str]:
+        """What the manifest is to say of files in the folder, which have just been written."""
+        return {path.relative_to(self.path).as_posix(): file_hash(path) for path in paths}
+
     def scores(self) -> pd.DataFrame:
         """Columns step, domain, split, image, group, label, logit (of fake), score (its sigmoid)."""
-        return pd.read_parquet(self.path / SCORES)
+        path = self.whole(SCORES)
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError):  # of a run whose manifest has no hash of it
+            raise damage(path) from None
 
     def model(self, step: int) -> Path:
         """The file of the network after a domain, counted from 1."""
@@ -57,8 +96,7 @@ class RunFolder:
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replaces the manifest."""
-        with whole_file(self.path / MANIFEST) as path:
-            path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        write_record(self.path / MANIFEST, manifest, indent=2)
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Writes a table as parquet; the same table gives the same bytes."""
@@ -72,3 +110,9 @@ class RunFolder:
     def forget_state(self) -> None:
         """Removes what an unfinished run continues from."""
         shutil.rmtree(self.path / STATE, ignore_errors=True)
+
+
+def damage(path: Path) -> UserError:
+    """The sentence on a file of a run that is not as it was written."""
+    ways = "cldf train and cldf sweep do so by themselves, notebooks with cldf run NOTEBOOK --force"
+    return UserError(f"{path} is damaged, changed or missing; make it again with the command that made it: {ways}")

@@ -62,6 +62,7 @@ def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], no
         "images": 0,
         "peak_memory_bytes": 0,
         "steps": [],
+        "files": {},
     }
 
 

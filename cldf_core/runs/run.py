@@ -21,7 +21,7 @@ from cldf_core.data.runtime import progress_wanted, project_root, thread_count
 from cldf_core.options import Options, UserError
 from cldf_core.protocol import StepResult, train_and_test
 from cldf_core.runs.checkpoints import load_state, save_network, save_state
-from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder
+from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
 from cldf_core.runs.notes import data_notes, dropped_notes
 from cldf_core.runs.provenance import new_manifest, peak_memory, run_key
 from cldf_core.stream import Samples, Step, make_steps
@@ -32,7 +32,8 @@ Tables = Mapping[tuple[str, str], pd.DataFrame]  # the images of each domain and
 def make_run(options: Options, *, force: bool = False, progress: bool | None = None) -> RunFolder:
     """The run that the options describe: read if it is finished, continued if it was killed, made otherwise.
 
-    `force` discards what is there and starts again; without `progress`, a bar is shown where somebody is watching.
+    One with a damaged file is made again, and a note says so. `force` discards what is there and starts again; without
+    `progress`, a bar is shown where somebody is watching.
 
     Raises:
         UserError: a GPU is asked for, and torch finds none; or as `load_spectra`.
@@ -43,7 +44,9 @@ def make_run(options: Options, *, force: bool = False, progress: bool | None = N
     folder = _folder(options, domains)
     folder.path.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.path / ".lock"), thread_count(options.threads):
-        if force:
+        if damaged := None if force else folder.damaged():
+            print(f"note: {damaged} is damaged, changed or missing; the run is made again", file=sys.stderr)
+        if force or damaged:
             (folder.path / MANIFEST).unlink(missing_ok=True)
             folder.forget_state()
         if not folder.finished:
@@ -52,8 +55,10 @@ def make_run(options: Options, *, force: bool = False, progress: bool | None = N
 
 
 def find_run(options: Options) -> RunFolder:
-    """The finished run that the options describe; trains nothing, and raises UserError where there is none."""
+    """The finished run that the options describe; trains nothing, and raises UserError where there is no whole one."""
     folder = _folder(options, load_spectra(options))
+    if damaged := folder.damaged():
+        raise damage(damaged)
     if not folder.finished:
         words = f"there is no finished run of {options.agent!r} with these options ({folder.path} is missing or "
         raise UserError(words + "unfinished); run the notebook that trains it, with the same parameters")
@@ -154,7 +159,8 @@ def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, p
             _keep(result, done, agent, folder, manifest, tables)
     scores = [pd.read_parquet(folder.step_scores(step.index)) for step in steps if step.last]
     folder.write_table(SCORES, pd.concat(scores, ignore_index=True))
-    manifest["status"] = "finished"
+    kept = {name: digest for name, digest in manifest["files"].items() if not name.startswith(STATE)}
+    manifest |= {"files": kept | folder.hashes(folder.path / SCORES), "status": "finished"}
     folder.write_manifest(manifest)
     folder.forget_state()
 
@@ -183,9 +189,15 @@ def _restore(agent: Agent, folder: RunFolder, manifest: dict[str, Any], steps: i
     path = folder.path / STATE / "agent.pt"
     if not path.is_file():
         return 0
-    state = load_state(path)
+    try:
+        state = load_state(path)
+        if state.get("key") != folder.key:
+            raise UserError(f"{path} belongs to another run")
+    except UserError as error:
+        print(f"note: {error}; the run begins again", file=sys.stderr)
+        return 0
     agent.load_state_dict(state["agent"])
-    manifest["steps"] = json.loads(state["steps"])
+    manifest |= {"steps": json.loads(state["steps"]), "files": json.loads(state["files"])}
     manifest["resumed"] = folder.manifest.get("resumed", 0) + 1
     return min(int(state["done"]), steps)
 
@@ -196,8 +208,10 @@ def _keep(
     """Stores a step: its scores and its network first, and last the state, which says that the step is done."""
     step = result.step
     if step.last:
-        folder.write_table(f"{STATE}/{folder.step_scores(step.index).name}", _score_table(result, tables))
-        save_network(agent.network, agent.options, folder.model(step.index + 1))
+        scores, network = folder.step_scores(step.index), folder.model(step.index + 1)
+        folder.write_table(f"{STATE}/{scores.name}", _score_table(result, tables))
+        save_network(agent.network, agent.options, network)
+        manifest["files"] |= folder.hashes(scores, network)
     manifest["steps"].append(
         {
             "step": step.index + 1,
@@ -212,7 +226,8 @@ def _keep(
     manifest["seconds"] = round(sum(s["seconds"] for s in manifest["steps"]), 3)
     manifest["images"] = sum(s["images"] for s in manifest["steps"])
     manifest["peak_memory_bytes"] = max(manifest["peak_memory_bytes"], peak_memory())
-    state = {"agent": agent.state_dict(), "done": done, "steps": json.dumps(manifest["steps"])}
+    facts = {name: json.dumps(manifest[name]) for name in ("steps", "files")}
+    state = {"agent": agent.state_dict(), "key": folder.key, "done": done, **facts}
     save_state(state, folder.path / STATE / "agent.pt")
     folder.write_manifest(manifest)
 

@@ -76,7 +76,9 @@ def execute(parameters: Parameters, *, force: bool = False) -> NotebookResult:
     if not source.is_file():
         raise UserError(f"{source} is missing; run this in the project's folder")
     inputs = _inputs(source, parameters)
-    if not force and folder.finished and folder.manifest.get("inputs") == inputs:
+    if damaged := folder.damaged():
+        print(f"note: {damaged} is damaged, changed or missing; the notebook is run again", file=sys.stderr)
+    elif not force and folder.finished and folder.manifest.get("inputs") == inputs:
         return NotebookResult(notebook, "already done", folder=folder.path)
     started, since = time.perf_counter(), time.time()
     try:
@@ -90,7 +92,8 @@ def execute(parameters: Parameters, *, force: bool = False) -> NotebookResult:
                 path.unlink()
     manifest: dict[str, Any] = {"notebook": notebook, "status": "failed" if error else "finished"}
     manifest |= {"options": dict(parameters.values), "inputs": inputs, "seconds": round(seconds, 1), "error": error}
-    folder.write_manifest(manifest)
+    made = (folder.path / "notebook.ipynb", *folder.figures.rglob("*"))
+    folder.write_manifest({**manifest, "files": folder.hashes(*(path for path in made if path.is_file()))})
     return NotebookResult(notebook, "failed" if error else "done", seconds, folder.path, error)
 
 

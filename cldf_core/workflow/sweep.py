@@ -21,7 +21,7 @@ from cldf_core.options import Options, UserError
 from cldf_core.results.compare import COMPARISON, compare_over_seeds
 from cldf_core.results.grid import Grid, distinct, read_grid, read_sweep, with_whole_numbers
 from cldf_core.results.metric_table import COST, metric_table
-from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.folder import RunFolder, damage
 from cldf_core.workflow.notebooks import LAST, notebook_parameters, publish
 from cldf_core.workflow.parameters import Parameters
 
@@ -52,6 +52,8 @@ def command(name: str, profile: str, *, dry: bool) -> int:
     if finished:
         folder = sweep_folder(name, base)
         print(_write(grid, finished, combinations, folder.figures))
+        written = (path for path in folder.figures.rglob("*") if path.is_file())
+        folder.write_manifest({"status": "finished", "options": {}, "files": folder.hashes(*written)})
         if profile == "quick" and not failed:
             publish(folder)
         print(f"\ntables and figure: {folder.figures.relative_to(project_root()).as_posix()}")
@@ -72,8 +74,10 @@ def results(name: str, parameters: Parameters) -> pd.DataFrame:
 
     The table is that in runs/ or, if there is none and the parameters are the quick profile's, the committed one.
     """
-    grid = read_grid(name)
-    table = read_sweep(grid, sweep_folder(name, parameters).figures)
+    grid, folder = read_grid(name), sweep_folder(name, parameters)
+    if damaged := folder.damaged():
+        raise damage(damaged)
+    table = read_sweep(grid, folder.figures)
     committed = read_sweep(grid, project_root() / "figures")
     of_quick = table.empty and len(committed) and parameters == notebook_parameters(LAST, "quick")
     return committed if of_quick else table

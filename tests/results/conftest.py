@@ -9,7 +9,7 @@ import pytest
 
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
-from samples import SHORT, make_data, tiny_options
+from samples import SHORT, make_data, replace_scores, tiny_options
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def copied(trained, tmp_path: Path) -> Callable[..., RunFolder]:
 
     def copy(change=lambda scores: scores, name: str = "copy", **manifest) -> RunFolder:
         folder = RunFolder(shutil.copytree(trained["er", 0].path, tmp_path / name))
-        folder.write_table("scores.parquet", change(folder.scores()))
+        replace_scores(folder, change(folder.scores()))
         folder.write_manifest({**folder.manifest, **manifest})
         return folder
 

@@ -1,6 +1,7 @@
 """A run from options to files: the same bytes each time, after a kill as well; read, not made, the second time."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -20,17 +21,16 @@ from cldf_core import options as known
 from cldf_core import protocol
 from cldf_core.agents import AGENTS, Agent, register
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import whole_file
 from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import load_detector
 from cldf_core.evaluation.metrics import detection
 from cldf_core.options import Number, Options, ReservoirOptions, UserError, checked
 from cldf_core.runs import run as run_module
-from cldf_core.runs.checkpoints import load_network
+from cldf_core.runs.checkpoints import load_network, load_state, save_state
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.provenance import LIBRARIES
 from cldf_core.runs.run import collect_scores, find_run, load_spectra, make_run, training_samples
-from samples import hashes, make_data, tiny_options
+from samples import DAMAGES, hashes, make_data, tiny_options
 
 ALL = tuple(AGENTS)
 
@@ -230,14 +230,72 @@ def test_a_finished_run_is_read_and_not_made_again(finished, monkeypatch):
 def test_force_makes_a_finished_run_again(root, small_data):
     opts = tiny_options("sequential", small_data, stream=["first"], unseen=[], epochs=1)
     folder = make_run(opts)
-    path = folder.path / "scores.parquet"
-    scores = path.read_bytes()
-    path.write_bytes(b"spoilt")
-    assert make_run(opts).path == folder.path  # not asked for: taken as it is
-    assert path.read_bytes() == b"spoilt"
-    assert make_run(opts, force=True).path == folder.path
-    assert path.read_bytes() == scores
+    before, started = results(folder.path), folder.manifest["started"]
+    folder.write_manifest({**folder.manifest, "started": "before"})
+    assert make_run(opts).manifest["started"] == "before"  # not asked for: taken as it is
+    assert make_run(opts, force=True).manifest["started"] >= started
+    assert results(folder.path) == before
     assert folder.finished
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("name", ["manifest.json", "scores.parquet", "model-step1.safetensors"])
+def test_a_finished_run_with_a_damaged_file_is_never_read_and_made_again(root, small_data, name, damage, capsys):
+    opts = tiny_options("sequential", small_data, stream=["first"], unseen=[], epochs=1)
+    folder = make_run(opts)
+    before, path = results(folder.path), folder.path / name
+    damage(path)
+    sentence = f"{path} is damaged, changed or missing; make it again with the command that made it: cldf train"
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        find_run(opts)
+    readers = {"scores.parquet": folder.scores, "model-step1.safetensors": lambda: load_network(folder.model(1))}
+    for reader in [readers[name]] if name in readers else readers.values():
+        with pytest.raises(UserError, match=re.escape(sentence)):
+            reader()
+    assert folder.finished == (name != "manifest.json")
+    capsys.readouterr()
+    assert make_run(opts).path == folder.path
+    assert capsys.readouterr().err == f"note: {path} is damaged, changed or missing; the run is made again\n"
+    assert results(folder.path) == before
+    assert find_run(opts).finished
+
+
+@pytest.fixture
+def stopped(root, small_data, monkeypatch):
+    """Options of a run that stopped in its third step, its folder, and what it comes to."""
+    opts = tiny_options("er", small_data, epochs=1)
+    folder = make_run(opts)
+    before = results(folder.path)
+    shutil.rmtree(folder.path)
+    with monkeypatch.context() as patch:
+        begin = AGENTS["er"].begin_step
+        patch.setattr(AGENTS["er"], "begin_step", lambda self, s: 1 / 0 if s.name == "third" else begin(self, s))
+        with pytest.raises(ZeroDivisionError):
+            make_run(opts)
+    return opts, folder, before
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_stopped_run_with_a_damaged_file_begins_again_with_a_note(stopped, damage, capsys, tmp_path):
+    opts, folder, before = stopped
+    names = [name for name in hashes(folder.path) if name != ".lock"]
+    assert len(names) == 6
+    kept = shutil.copytree(folder.path, tmp_path / "kept")
+    for name in names:
+        shutil.copytree(kept, folder.path, dirs_exist_ok=True)
+        damage(folder.path / name)
+        assert results(make_run(opts).path) == before
+        note = capsys.readouterr().err
+        assert note.startswith(f"note: {folder.path / name} "), note
+        assert "again" in note
+
+
+def test_the_state_of_another_run_is_left_aside(stopped, capsys):
+    opts, folder, before = stopped
+    state = load_state(folder.path / "state" / "agent.pt")
+    save_state({**state, "key": "another"}, folder.path / "state" / "agent.pt")
+    assert results(make_run(opts).path) == before
+    assert "agent.pt belongs to another run; the run begins again" in capsys.readouterr().err
 
 
 def test_the_key_hangs_on_the_contents_of_the_images(root, tmp_path):
@@ -530,21 +588,7 @@ def test_a_registration_that_cannot_be_is_refused(registered, name):
     assert before == known.AGENTS
 
 
-# --- files and threads ---
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "deep" / "result.txt"
-    with whole_file(path) as partial:
-        partial.write_text("old")
-        assert not path.exists()
-    assert path.read_text() == "old"
-    for target in (path, tmp_path / "other"):
-        with pytest.raises(RuntimeError), whole_file(target) as partial:
-            partial.write_text("half")
-            raise RuntimeError
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.rglob("*")] == ["deep", "result.txt"]
+# --- threads ---
 
 
 def test_the_thread_count_is_set_and_restored():
