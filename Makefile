@@ -3,7 +3,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= -c constraints.txt
 BIN := .venv/bin
 
-.PHONY: reproduce test lint lab detector bench sync check choose clean
+.PHONY: reproduce test test-long lint lab detector bench sync check choose clean
 
 reproduce: .venv/installed
 	$(BIN)/cldf reproduce
@@ -11,6 +11,10 @@ reproduce: .venv/installed
 # One process for each processor, at most four, each with one thread.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
+# Each file that the package writes is damaged, and a small disk filled at each write (minutes).
+test-long: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/long
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -27,9 +31,9 @@ detector: .venv/installed
 bench: .venv/installed
 	$(BIN)/python -m pytest tests/benchmarks -s --override-ini addopts=-ra
 
-# The .ipynb are made from the .py, without outputs.
+# The .ipynb are made from the .py, without outputs; one that was edited later is not overwritten.
 sync: .venv/installed
-	$(BIN)/jupytext --to ipynb --update notebooks/*.py
+	$(BIN)/python docs/sync_notebooks.py
 
 # The five statements about the embedded benchmark, five seeds (about half an hour).
 check: .venv/installed

@@ -1,0 +1,149 @@
+"""Every file that the package writes is cut, emptied, or one bit of it is flipped with its time kept.
+
+By each command that reads it, nothing changes without a sentence, nothing hangs, and no traceback is shown.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from cldf_core.cli import main
+from cldf_core.detection.robustness import robustness_tables
+from cldf_core.options import UserError
+from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.run import load_spectra
+from cldf_core.workflow import notebooks, sweep
+from cldf_core.workflow.notebooks import LAST, notebook_parameters
+from samples import DAMAGES, make_data, texture, tiny_options, tiny_values
+
+DATA, NOTEBOOK = "--data mine --training_set first --test_set first --seed 1", "02_spectral_analysis"
+TRAIN = f"train {DATA} --continual_learning CL --agent ER --model slim --epochs 1 --limit 4 --mem_size 4 --threads 1"
+GRID = {"agent": ["sequential", "er"], "seed": [0, 1]}
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def pictures(folder: Path) -> Path:
+    """One domain in the layout 0_real, 1_fake."""
+    for label, kind in enumerate(("0_real", "1_fake")):
+        (folder / "first" / kind).mkdir(parents=True)
+        for number in range(12):
+            pixels = texture(np.random.default_rng([label, number]), 4 * label, 224)
+            Image.fromarray(pixels).save(folder / "first" / kind / f"{label}-{number:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory):
+    """A root in which every kind of file was written, a copy of it, and what reads the files, by its words."""
+    away = tmp_path_factory.mktemp("away")
+    images, data, root = pictures(away / "mine"), make_data(away / "set", train=4, test=4), away / "root"
+    with pytest.MonkeyPatch.context() as patch:
+        root.mkdir()
+        patch.chdir(root)
+        patch.setenv("CLDF_ROOT", str(root))
+        patch.setenv("CLDF_PROGRESS", "0")
+        patch.setattr(notebooks, "_papermill", papermill)
+        for profile in notebooks.PROFILES:
+            write(root / "params" / profile / f"{LAST}.yaml", yaml.safe_dump(tiny_values(data)))
+        write(root / "params" / "smoke" / f"{NOTEBOOK}.yaml", yaml.safe_dump({"data": str(data)}))
+        write(root / "params" / "grids" / "tiny.yaml", yaml.safe_dump(GRID))
+        write(root / "notebooks" / f"{NOTEBOOK}.ipynb", '{"cells": []}')
+
+        def commands() -> dict[str, object]:
+            (run,) = (path.name for path in (root / "runs").glob("er-*") if len(RunFolder(path).manifest["data"]) == 1)
+            (network,) = (root / "model").glob("*.pth")
+            lines = [
+                "data list",
+                "data check mine",
+                "data audit mine",
+                "data card mine",
+                f"test {DATA} --loadmodel {network}",
+            ]
+            lines += [
+                f"metrics {run}",
+                f"score --model {run} {images}/first/0_real",
+                f"score --model {network} {images}/first",
+            ]
+            calls = {
+                line: lambda line=line: main(line.split()) for line in [*lines, TRAIN, "sweep tiny --profile smoke"]
+            }
+            calls["results"] = lambda: print(sweep.results("tiny", notebook_parameters(LAST, "smoke")).to_csv())
+            calls["notebook"] = lambda: main(["run", NOTEBOOK, "--profile", "smoke"])
+            calls["robustness"] = lambda: robustness(root, data)
+            return calls
+
+        for line in (f"data add {images}", "data check mine", "data audit mine", "data card mine", TRAIN):
+            assert main(line.split()) == 0, line
+        for call in commands().values():
+            call()
+        kept = shutil.copytree(root, away / "kept")
+        yield root, kept, commands()
+
+
+def papermill(source: Path, target: Path, parameters: dict) -> str:
+    """In place of a kernel, which takes seconds: writes a notebook and a figure."""
+    write(target, '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    write(target.parent / "figures" / "02_figure.png", "a figure")
+    return ""
+
+
+def robustness(root: Path, data: Path) -> None:
+    options = tiny_options("er", data)
+    runs = [run for run in map(RunFolder, (root / "runs").glob("er-*")) if run.finished]
+    run = next(run for run in runs if run.manifest["options"] == options.model_dump())
+    tables = robustness_tables({"er": run}, load_spectra(options), root / "runs" / "tables", images=1, workers=1)
+    print(tables.scores.to_csv(), tables.traces.to_csv())
+
+
+def results(commands, capsys) -> dict[str, tuple[str, str]]:
+    """What each command prints, without times, and what it says of it."""
+    printed = {}
+    for words, call in commands.items():
+        try:
+            call()
+        except UserError as error:  # of a function that a notebook calls
+            print(error)
+        out, err = capsys.readouterr()
+        printed[words] = re.sub(r"\d+ s\b|\d\.\d+ +(?=runs/)", "", out), err
+    return printed
+
+
+def test_whatever_is_damaged_is_told_or_changes_nothing(readers, capsys):
+    root, kept, commands = readers
+    capsys.readouterr()
+    want = results(commands, capsys)
+    files = sorted(path.relative_to(kept) for path in kept.rglob("*") if path.is_file() and path.suffix != ".lock")
+    files = [path for path in files if path.parts[0] not in ("params", "notebooks") and path.name != ".lock"]
+    faults, counts = [], {"damaged": 0, "told": 0}
+    for file in files:
+        for damage in DAMAGES:
+            shutil.rmtree(root)
+            shutil.copytree(kept, root)
+            damage(root / file)
+            counts["damaged"] += 1
+            try:
+                got = results(commands, capsys)
+            except Exception as error:
+                faults.append(f"{file}, {damage.__name__}: {type(error).__name__}: {error}")
+                capsys.readouterr()
+                continue
+            told = [words for words in got if got[words][1] != want[words][1]]
+            counts["told"] += bool(told)
+            faults += [
+                f"{file}, {damage.__name__}: {words!r} changes without a word"
+                for words in got
+                if got[words][0] != want[words][0]
+                and got[words][1] == want[words][1]
+                and "damaged" not in got[words][0]
+            ]
+    print(f"{len(files)} files, {counts['damaged']} damages, {counts['told']} told, {len(faults)} faults")
+    assert not faults, "\n".join(faults)
