@@ -74,7 +74,7 @@ def load_state(path: Path) -> dict[str, Any]:
             return torch.load(path, map_location="cpu", weights_only=True)
         reason = "its checksums differ"
     except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
     raise UserError(f"{path} is damaged ({reason})")
 
 

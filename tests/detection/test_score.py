@@ -216,7 +216,8 @@ def test_a_run_without_validation_images_has_no_threshold_from_them(trained, tmp
     assert load_detector(str(alone)).temperature is None
     wrong = shutil.copy(folder.path / "model-step1.safetensors", tmp_path / "model-step1.safetensors")
     shutil.copy(trained[0].path / "manifest.json", tmp_path)  # beside another run's manifest
-    assert load_detector(str(wrong)).temperature is None
+    with pytest.raises(UserError, match=r"model-step1.safetensors is damaged, changed or missing"):
+        load_detector(str(wrong))
 
 
 def test_verdicts_have_a_band_between_them(trained):
