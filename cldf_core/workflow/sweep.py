@@ -75,7 +75,7 @@ def results(name: str, parameters: Parameters) -> pd.DataFrame:
     The table is that in runs/ or, if there is none and the parameters are the quick profile's, the committed one.
     """
     grid, folder = read_grid(name), sweep_folder(name, parameters)
-    if damaged := folder.damaged():
+    if (damaged := folder.damaged()) and damaged.exists():
         raise damage(damaged)
     table = read_sweep(grid, folder.figures)
     committed = read_sweep(grid, project_root() / "figures")
