@@ -1,6 +1,5 @@
 """Detectors: networks that were trained before, with a threshold, a calibration, and notes on their limits."""
 
-import contextlib
 import re
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +17,7 @@ from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import project_root
 from cldf_core.detection.pth import read_checkpoint
 from cldf_core.evaluation.calibration import fit_temperature, trained_on
-from cldf_core.evaluation.metrics import best_threshold
+from cldf_core.evaluation.metrics import best_threshold, declared_threshold
 from cldf_core.options import Options, UserError
 from cldf_core.protocol import score_samples
 from cldf_core.resnet import Network
@@ -67,7 +66,7 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
     Raises:
         UserError: no such model or step, a value that is not allowed, or a model that cannot be used as it is.
     """
-    declared = _declared(threshold)
+    declared = declared_threshold(threshold)
     if not 0 <= band < 0.5:
         raise UserError(f"--band is {band}; allowed: a number from 0 and below 0.5")
     path = _file_of(model, step)
@@ -84,7 +83,7 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
         if declared is None:
             raise UserError(
                 f"--threshold is 'validation', but {detector.name} comes without validation scores of both classes; "
-                "allowed: a number between 0 and 1"
+                "allowed: a number from 0 to 1"
             )
     else:
         logits, labels = validation["logit"].to_numpy(), validation["label"].to_numpy()
@@ -115,16 +114,6 @@ def share_of_fakes(detector: Detector, logits: ArrayLike, labels: ArrayLike, pro
         f"Of {count} validation images with a P(fake) within {NEAR} of it, {fakes / count:.0%} were fakes "
         f"(95 % interval {low:.0%} to {high:.0%})."
     )
-
-
-def _declared(threshold: str | float) -> float | None:
-    """The threshold as a number; None for "validation"."""
-    if threshold == "validation":
-        return None
-    with contextlib.suppress(ValueError):
-        if 0 < float(threshold) < 1:
-            return float(threshold)
-    raise UserError(f"--threshold is {threshold!r}; allowed: a number between 0 and 1, or validation")
 
 
 def _file_of(model: str, step: int | None) -> Path:

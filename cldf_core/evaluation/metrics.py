@@ -4,10 +4,13 @@ A table of scores has a row for each step, split and image, and the columns step
 logit and score. R[t, i] is a metric after step t on domain i. The formulas are in methods.md section 5.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+
+from cldf_core.options import UserError
 
 THRESHOLD = 0.5
 BINS = 15  # of the expected calibration error
@@ -145,6 +148,19 @@ def detection(
     """
     images = Scored(labels, scores, threshold=threshold)
     return {name: float(v[0]) for name, v in images.metrics(np.ones((1, images.groups), int), names).items()}
+
+
+def declared_threshold(threshold: float | str) -> float | None:
+    """Returns the threshold that --threshold declares; None for "validation", where it is fitted to validation scores.
+
+    Anything but "validation" and a number from 0 to 1 is a UserError.
+    """
+    if threshold == "validation":
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 <= (declared := float(threshold)) <= 1:
+            return declared
+    raise UserError(f"--threshold is {threshold!r}; allowed: a number from 0 to 1, or validation")
 
 
 def best_threshold(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """The metric table: every metric of methods.md section 5, of any runs and score files, in one tidy table."""
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import sub
@@ -13,7 +12,15 @@ import pandas as pd
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.bootstrap import Matrices, continual_table, matrices, side_by_side
 from cldf_core.evaluation.calibration import trained_on
-from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, THRESHOLD, WITH_THRESHOLD, best_threshold, video_scores
+from cldf_core.evaluation.metrics import (
+    CONTINUAL,
+    DETECTION,
+    THRESHOLD,
+    WITH_THRESHOLD,
+    best_threshold,
+    declared_threshold,
+    video_scores,
+)
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import UserError
 from cldf_core.results.score_tables import Scores, agent_names, read_scores
@@ -69,7 +76,7 @@ def metric_table(
     wanted = metric_names(metrics)
     if split not in ("test", "validation"):
         raise UserError(f"--split is {split!r}; allowed: test, validation")
-    if threshold == split == "validation":
+    if declared_threshold(threshold) is None and split == "validation":
         raise UserError("--threshold is 'validation' and so is --split: what a threshold is fitted on cannot judge it")
     sources = read_scores(runs, stream)
     origin = {"threshold_from": "validation" if threshold == "validation" else "declared"}
@@ -126,12 +133,8 @@ def metric_names(metrics: Sequence[str]) -> list[str]:
 def thresholds(source: Scores, table: pd.DataFrame, split: str, threshold: float | str) -> dict[int, float]:
     """Returns the threshold of every step: the declared one or, for "validation", each step's best one."""
     steps = sorted(int(step) for step in table.loc[table["split"] == split, "step"].unique())
-    if threshold == "validation":
-        return {step: _fitted_threshold(source, table, step) for step in steps}
-    with contextlib.suppress(ValueError):
-        if np.isfinite(float(threshold)):
-            return dict.fromkeys(steps, float(threshold))
-    raise UserError(f"--threshold is {threshold!r}; allowed: a number, or validation")
+    declared = declared_threshold(threshold)
+    return {step: _fitted_threshold(source, table, step) if declared is None else declared for step in steps}
 
 
 def detection_rows(parts: Sequence[Matrices], names: Sequence[str]) -> Iterator[dict[str, Any]]:

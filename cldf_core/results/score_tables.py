@@ -21,7 +21,6 @@ from cldf_core.runs.folder import RunFolder
 
 NEEDED = ("image", "domain", "label", "score")
 OPTIONAL = ("step", "split", "group", "agent", "seed", "video", "logit")
-_LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
 
 
 @dataclass(frozen=True)
@@ -147,8 +146,8 @@ def _checked(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
 
     for column in ("image", "domain"):
         check(column, text[column] != "", "a name")
-    labels = text["label"].str.lower()
-    check("label", labels.isin(_LABELS), "0 or real, 1 or fake")
+    labels = text["label"].map(tables.label_of)
+    check("label", labels.notna(), tables.LABELS_IN_WORDS)
     splits = text["split"].str.lower().replace("", "test")
     check("split", splits.isin(SPLIT_NAMES), f"{', '.join(SPLIT_NAMES)}, or nothing, which means test")
     number("logit", -float("inf"), float("inf"), "a number, or nothing", 0)
@@ -159,7 +158,7 @@ def _checked(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
             "split": splits.map(SPLIT_NAMES),
             "image": text["image"],
             "group": text["group"].where(text["group"] != "", text["video"].where(text["video"] != "", text["image"])),
-            "label": labels.map(_LABELS).astype(int),
+            "label": labels.astype(int),
             "score": number("score", 0, 1, "a number from 0 to 1").astype(float),
             "video": text["video"],
             "agent": text["agent"].replace("", path.stem),

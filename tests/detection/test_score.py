@@ -231,10 +231,12 @@ def test_verdicts_have_a_band_between_them(trained):
     detector = load_detector(path, threshold=0.75, band=0)
     assert detector.band is None
     assert [detector.verdict(p) for p in (0.5, 0.7499, 0.75)] == ["real", "real", "fake"]
+    strictest = load_detector(path, threshold="1", band=0)
+    assert [strictest.verdict(p) for p in (0, 0.999, 1)] == ["real", "real", "fake"]
 
 
-ALLOWED = {"threshold": "a number between 0 and 1, or validation", "band": "a number from 0 and below 0.5"}
-WRONG = [("threshold", value) for value in (0, 1, -0.5, "1.5", "nan", "half", float("inf"))]
+ALLOWED = {"threshold": "a number from 0 to 1, or validation", "band": "a number from 0 and below 0.5"}
+WRONG = [("threshold", value) for value in (-0.5, "1.5", "nan", "half", "0,5", float("inf"))]
 WRONG += [("band", value) for value in (-0.1, 0.5, float("nan"))]
 
 

@@ -147,8 +147,8 @@ def test_thresholds_and_splits_that_cannot_be_had_are_told(trained, copied, as_f
     only_tested = copied(lambda scores: scores[scores["split"] == "test"], "tested")
     reals = copied(lambda scores: scores[(scores["split"] == "test") | (scores["label"] == 0)], "reals")
     for source, how, words in (
-        (run, {"threshold": "high"}, "--threshold is 'high'; allowed: a number, or validation"),
-        (run, {"threshold": float("nan")}, "--threshold is nan; allowed: a number, or validation"),
+        (run, {"threshold": "high"}, "--threshold is 'high'; allowed: a number from 0 to 1, or validation"),
+        *((run, {"threshold": t}, f"--threshold is {t!r}; allowed") for t in (float("nan"), "-3", 1.5, "0,5")),
         (run, {"threshold": "validation", "split": "validation"}, "what a threshold is fitted on cannot judge it"),
         (run, {"split": "train"}, "--split is 'train'; allowed: test, validation"),
         (run, {"stream": STREAM}, "--stream is given, but there are only runs, which know theirs"),

@@ -71,6 +71,8 @@ def test_parquet_is_read_like_csv(root):
             ([HEAD, f"1.png,a,0,{score}"], f", row 2 has score '{score}'; allowed: a number from 0 to 1")
             for score in ("1.01", "-1", "nan", "", "high")
         ),
+        ([HEAD, "1.png,a,2.0,1"], ", row 2 has label '2.0'; allowed: 0 or real, 1 or fake"),
+        ([HEAD, "1.png,a,0,1", "2\0.png,a,0,1"], ""),  # Python 3.10 has a sentence of its own
         ([HEAD, ",a,0,1"], ", row 2 has image ''; allowed: a name"),
         ([HEAD, "1.png, ,0,1"], ", row 2 has domain ' '; allowed: a name"),
         ([HEAD + ",step", "1.png,a,0,1,0"], ", row 2 has step '0'; allowed: a whole number from 1, or nothing"),
@@ -101,6 +103,22 @@ def test_a_malformed_file_is_told_in_a_sentence(root, lines, sentence):
     assert message.startswith(str(path))
     assert sentence in message
     assert "\n" not in message
+
+
+def test_labels_are_read_as_programs_write_them(root):
+    for real, fake in (("0.0", "1.0"), ("FALSE", "True"), ("Real", " FAKE "), ("0", "1e0")):
+        (scores,) = read_scores([written(root, HEAD, f"1.png,a,{real},0.5", f"2.png,a,{fake},0.5")])
+        assert scores.table["label"].tolist() == [0, 1]
+    table = pd.DataFrame({"image": ["1.png", "2.png"], "domain": "a", "score": 0.5})
+    for k, labels in enumerate(([False, True], [0.0, 1.0])):
+        table.assign(label=labels).to_parquet(root / f"{k}.parquet")
+        assert read_scores([root / f"{k}.parquet"])[0].table["label"].tolist() == [0, 1]
+
+
+def test_a_table_of_very_many_columns_is_told_at_once(root):
+    head = ",".join(["image", *(f"c{k}" for k in range(100_000)), "image"])
+    with pytest.raises(UserError, match="has the column 'image' twice"):  # minutes, if each is looked for in all
+        read_scores([written(root, head)])
 
 
 def test_bytes_that_are_no_table_are_told(root):

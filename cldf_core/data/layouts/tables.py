@@ -3,8 +3,10 @@
 The columns split, domain, video and group are optional. Paths start from the table's folder.
 """
 
+import contextlib
 import csv
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,17 @@ from cldf_core.data.layouts.original import SPLIT_NAMES
 SUFFIXES = (".csv", ".parquet")
 _PATHS = ("path", "image", "file")
 _OPTIONAL = ("split", "domain", "video", "group")
-_LABELS = {"0": 0, "real": 0, "1": 1, "fake": 1}
+_LABELS = {"real": 0, "false": 0, "fake": 1, "true": 1}
+LABELS_IN_WORDS = "0 or real, 1 or fake"
+
+
+def label_of(text: str) -> int | None:
+    """The label that a cell stands for, 0 (real) or 1 (fake), as programs write it: 1, 1.0, fake, TRUE; or None."""
+    text = text.strip().lower()
+    with contextlib.suppress(ValueError):
+        number = float(text)
+        return int(number) if number in (0, 1) else None
+    return _LABELS.get(text)
 
 
 def read_text(path: Path) -> pd.DataFrame:
@@ -36,11 +48,13 @@ def read_text(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} is empty; needed: a first line with the columns' names")
     if len(columns) == 1 and (sign := next((s for s in ";\t|" if s in columns[0]), None)):
         raise DataError(f"{path} separates its columns by {sign!r}; needed: commas, and points in decimal numbers")
-    if repeated := [name for k, name in enumerate(columns) if name in columns[:k]]:
+    if repeated := [name for name, count in Counter(columns).items() if count > 1]:
         raise DataError(f"{path} has the column {repeated[0]!r} twice; needed: each once")
     for number, row in rows.items():
         if len(row) != len(columns):
             raise DataError(f"{path}, row {number} has {len(row)} values; needed: {len(columns)}, one a column")
+        if any("\0" in value for value in row):
+            raise DataError(f"{path}, row {number} has a NUL in it; needed: text")
     return pd.DataFrame(list(rows.values()), list(rows), columns, dtype=str)
 
 
@@ -75,13 +89,13 @@ def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
         needed = f"needed: one of {', '.join(_PATHS)}, and label; allowed besides: {', '.join(_OPTIONAL)}"
         raise DataError(f"{path} has the columns {', '.join(listed.columns)}; {needed}")
     root, rows = path.parent, []
-    label_of, seen = dict[str, int](), set[tuple[str, str]]()
+    known, seen = dict[str, int](), set[tuple[str, str]]()
     for number, row in zip(listed.index, listed.to_dict("records"), strict=True):
         where = f"{path}, row {number}"
         image = _image(where, root, row[names[0]])
-        label = _LABELS.get(row["label"].strip().lower())
+        label = label_of(row["label"])
         if label is None:
-            raise DataError(f"{where} has label {row['label']!r}; allowed: 0 or real, 1 or fake")
+            raise DataError(f"{where} has label {row['label']!r}; allowed: {LABELS_IN_WORDS}")
         domain = row.get("domain", root.name or "data").strip()
         if not domain or set(domain) & set('/\\:*?"<>|') or domain.startswith("."):
             raise DataError(f"{where} has domain {domain!r}; needed: a name without / and \\ and other signs of paths")
@@ -90,7 +104,7 @@ def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
             raise DataError(f"{where} has split {row['split']!r}; allowed: {', '.join(SPLIT_NAMES)}, or nothing")
         if (image, domain) in seen:
             raise DataError(f"{where} has {image} of domain {domain!r} once more; needed: each image once")
-        if label_of.setdefault(image, label) != label:
+        if known.setdefault(image, label) != label:
             raise DataError(f"{where} has {image} with another label than before; needed: one label for an image")
         seen.add((image, domain))
         video = row.get("video", "").strip()
