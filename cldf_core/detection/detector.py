@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import project_root
-from cldf_core.detection.pth import read_checkpoint
+from cldf_core.detection.pth import ASSUMED, read_checkpoint
 from cldf_core.evaluation.calibration import fit_temperature, trained_on
 from cldf_core.evaluation.metrics import best_threshold, declared_threshold
 from cldf_core.options import Options, UserError
@@ -47,7 +47,9 @@ class Detector:
         return expit(logits / (self.temperature or 1.0))
 
     def verdict(self, probability: float) -> str:
-        """One of "fake", "real" and "cannot say"."""
+        """One of "fake", "real" and "cannot say", which is also that of NaN."""
+        if np.isnan(probability):
+            return "cannot say"
         if self.band and self.band[0] < probability < self.band[1]:
             return "cannot say"
         return "fake" if probability >= self.threshold else "real"
@@ -162,7 +164,7 @@ def _detector(path: Path) -> Detector:
         step, known = _step_of(path), True
     notes = []
     if not known:
-        notes.append("its file does not tell how images were prepared for it: they are as the original code did it")
+        notes += [ASSUMED, "nor does it tell how images were prepared for it: they are as the original code did it"]
     if known and options.data in EMBEDDED:
         notes.append(
             "it was trained on crops of some dozen photographs and fakes of small generators (the embedded "

@@ -17,6 +17,8 @@ from cldf_core.options import Options, UserError, checked
 from cldf_core.resnet import Network, build_network
 from cldf_core.runs.checkpoints import checksums_hold, renamed
 
+# What is taken for granted of a file that `cldf train` has not written.
+ASSUMED = "its file does not say which output means fake: 0 is taken for fake, 1 for real, as the original has it"
 # Blocks in each stage, by name; resnet50's have three convolutions.
 _NETWORKS = {"slim": [1, 1, 1, 1], "resnet18": [2, 2, 2, 2], "resnet34": [3, 4, 6, 3], "resnet50": [3, 4, 6, 3]}
 
@@ -45,6 +47,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ):
         raise UserError(f"{path} holds no state_dict of tensors, which a checkpoint needs")
     state = {key.removeprefix("module."): value for key, value in state.items()}
+    _refuse_odd_numbers(state, path)
     name, width = _architecture(state, path)
     written = _written_options(content)
     values = {"variant": "original"} if written is None else renamed(written)
@@ -88,11 +91,22 @@ def _content(path: Path) -> Any:
     raise UserError(f"{path} is no checkpoint, or a damaged one: torch cannot read it to its end")
 
 
+def _refuse_odd_numbers(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raises a UserError for a tensor that is sparse, complex or the like, or has a number that is not finite."""
+    for key, value in state.items():
+        plain = value.layout == torch.strided and not (value.is_complex() or value.is_quantized or value.is_nested)
+        if not plain or value.is_meta:
+            what = f"{value.dtype}, {value.layout}".replace("torch.", "")
+            raise UserError(f"{path} holds {key} as no plain tensor ({what}); needed: dense tensors of real numbers")
+        if not value.float().isfinite().all():
+            raise UserError(f"{path} holds NaN or infinite numbers in {key}; needed: finite weights")
+
+
 def _written_options(content: Mapping[str, Any]) -> dict[str, Any] | None:
     """The options that `cldf train` wrote into the file; None where another program wrote it."""
     try:
         written = json.loads(content.get("options", ""))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
     return written if isinstance(written, dict) else None
 

@@ -21,6 +21,7 @@ from cldf_core.spectrum import InputSpec
 
 BATCH = 64  # files that go through the network at once
 AHEAD = 2 * BATCH  # files that are read before the network asks for them
+NO_SPECTRUM = "its pixels are all alike, so it has no spectrum"
 COLUMNS = ("file", "logit", "probability", "verdict", "reason")
 
 
@@ -56,9 +57,10 @@ def score(
     """Scores images that are prepared as for training, in memory that does not depend on their number.
 
     A row for each file has the columns file, logit (of fake), probability (of fake), verdict and reason. If an image
-    cannot be scored, the reason says why, the numbers are NaN and the verdict is "". `workers` threads read and
-    transform images, by default one for each processor.
+    cannot be scored, the reason says why, the numbers are NaN and the verdict is ""; that of an image without a
+    spectrum is "cannot say". `workers` threads read and transform images, by default one for each processor.
     """
+    spec = InputSpec.from_options(detector.options)
     logits, reasons = np.full(len(files), np.nan), [""] * len(files)
     # Threads suffice, since Pillow, numpy and scipy release the lock of Python.
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
@@ -70,7 +72,7 @@ def score(
         # Set for all threads at once: `open_image` sets it and takes it back while others are reading.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            all_inputs = _in_order(pool, files, InputSpec.from_options(detector.options))
+            all_inputs = _in_order(pool, files, spec)
             for start in range(0, len(files), BATCH):
                 inputs = {number: next(all_inputs) for number in range(start, min(start + BATCH, len(files)))}
                 reasons[start : start + BATCH] = [x if isinstance(x, str) else "" for x in inputs.values()]
@@ -78,14 +80,18 @@ def score(
                 if usable:
                     stacked = np.stack(list(usable.values()))
                     logits[list(usable)] = logits_of(detector.network, detector.options, stacked)
-                for number in usable:
-                    reasons[number] = "" if np.isfinite(logits[number]) else "the network gives no number for it"
+                for number, x in usable.items():
+                    if spec.feature == "spectrum" and not x.any():
+                        reasons[number] = NO_SPECTRUM
+                    elif not np.isfinite(logits[number]):
+                        reasons[number] = "the network gives no number for it"
                 bar.update(len(inputs))
         finally:
             pool.shutdown(cancel_futures=True)
     logits[[reason != "" for reason in reasons]] = np.nan
     probability = detector.probability(logits)
-    verdicts = ["" if reason else detector.verdict(p) for p, reason in zip(probability, reasons, strict=True)]
+    judged = [reason in ("", NO_SPECTRUM) for reason in reasons]
+    verdicts = [detector.verdict(p) if is_judged else "" for p, is_judged in zip(probability, judged, strict=True)]
     # A name may hold bytes that are no text and cannot be written to a table.
     names = [os.fsencode(path).decode("utf-8", "backslashreplace") for path in files]
     return pd.DataFrame(dict(zip(COLUMNS, (names, logits, probability, verdicts, reasons), strict=True)))

@@ -213,7 +213,7 @@ def _event_writer() -> Any:
 
 def _test(flags: argparse.Namespace) -> int:
     """Tests one checkpoint, or all in a folder; of these, one that cannot be read does not stop the others."""
-    from cldf_core.detection.pth import checkpoints_in, read_checkpoint
+    from cldf_core.detection.pth import ASSUMED, checkpoints_in, read_checkpoint
 
     paths = [flags.loadmodel] if getattr(flags, "loadmodel", None) else []
     if flags.runtestall:
@@ -226,14 +226,15 @@ def _test(flags: argparse.Namespace) -> int:
     failed = 0
     for path in paths:
         try:
-            network, options, _ = read_checkpoint(path)
+            network, options, has_options = read_checkpoint(path)
         except UserError as error:
             if not flags.runtestall:
                 raise
             print(f"\nleft aside: {error}", file=sys.stderr)
             failed += 1
             continue
-        print(f"\n{path}")
+        print(f"\n{path}", flush=True)
+        _note(*[ASSUMED] * (not has_options))
         for domain in domains:
             print(_accuracies(domain.name, _scored(network, options, domain, flags)), flush=True)
     return int(failed > 0)

@@ -23,6 +23,7 @@ def test_several_forms_of_a_checkpoint_are_the_same(tmp_path):
         "bare parallel": {f"module.{k}": v for k, v in state.items()},
         "half": {"state_dict": {k: v.half().float() if v.is_floating_point() else v for k, v in state.items()}},
         "foreign options": {"state_dict": state, "options": "--lr 0.1"},
+        "nested options": {"state_dict": state, "options": "[" * 100_000},
     }
     for name, content in forms.items():
         torch.save(content, tmp_path / f"{name}.pth")
@@ -70,6 +71,13 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save("grey.pth", {"state_dict": {**state, "conv1.weight": torch.ones(64, 1, 7, 7)}})
     save("lacking.pth", {"state_dict": {k: v for k, v in state.items() if k != "bn1.weight"}})
     save("deep.pth", {"state_dict": {k: v for k, v in state.items() if not k.startswith("layer4.1")}})
+    weights = state["fc.weight"]
+    save("sparse.pth", {**state, "fc.weight": weights.to_sparse()})
+    save("complex.pth", {**state, "fc.weight": weights.to(torch.complex64)})
+    save("absent.pth", {**state, "fc.weight": weights.to("meta")})
+    save("hollow.pth", {**state, "fc.weight": torch.empty(2, 0)})
+    save("diverged.pth", {**state, "bn1.weight": torch.full((64,), float("nan"))})
+    save("huge.pth", {**state, "fc.bias": torch.tensor([1e300, 0], dtype=torch.float64)})
     save("future.pth", {"state_dict": state, "options": '{"colour": "red"}'})
     return folder
 
@@ -91,6 +99,12 @@ FAULTS = {
     "grey.pth": "does not fit a resnet18: size mismatch for conv1.weight",
     "lacking.pth": 'does not fit a resnet18: Missing key(s) in state_dict: "bn1.weight"',
     "deep.pth": "holds none of the networks slim, resnet18, resnet34, resnet50: its stages have [2, 2, 2, 1] blocks",
+    "sparse.pth": "holds fc.weight as no plain tensor (float32, sparse_coo); needed: dense tensors of real numbers",
+    "complex.pth": "holds fc.weight as no plain tensor (complex64, strided); needed: dense tensors of real numbers",
+    "absent.pth": "holds fc.weight as no plain tensor (float32, strided)",
+    "hollow.pth": "does not fit a resnet18: size mismatch for fc.weight",
+    "diverged.pth": "holds NaN or infinite numbers in bn1.weight; needed: finite weights",
+    "huge.pth": "holds NaN or infinite numbers in fc.bias; needed: finite weights",
     "future.pth": "there is no option 'colour' (its value is 'red')",
 }
 

@@ -17,6 +17,7 @@ from cldf_core.data.runtime import thread_count
 from cldf_core.detection import detector as detectors
 from cldf_core.detection import score as scoring
 from cldf_core.detection.detector import Detector, load_detector, share_of_fakes
+from cldf_core.detection.pth import ASSUMED
 from cldf_core.detection.score import files_of, score
 from cldf_core.evaluation.calibration import fit_temperature
 from cldf_core.evaluation.metrics import best_threshold, detection
@@ -295,7 +296,8 @@ def test_checkpoints_of_the_original_kind_are_read(trained, tmp_path):
     detector = load_detector(str(tmp_path / "theirs.pth"))
     assert detector.trained_on == ()
     assert (detector.options.size, detector.options.plane) == (224, "full")
-    assert "its file does not tell how images were prepared" in detector.notes[0]
+    assert detector.notes[0] == ASSUMED
+    assert "nor does it tell how images were prepared" in detector.notes[1]
 
 
 def test_a_network_says_what_it_cannot_do(trained, tmp_path):

@@ -20,7 +20,7 @@ from torchvision import models
 from cldf_core import protocol
 from cldf_core.agents import AGENTS
 from cldf_core.cli import main
-from cldf_core.detection.pth import read_checkpoint
+from cldf_core.detection.pth import ASSUMED, read_checkpoint
 from cldf_core.evaluation.metrics import detection
 from cldf_core.options import checked
 from cldf_core.original import commands
@@ -494,6 +494,7 @@ def test_the_readmes_test_line_runs_on_what_has_test_images(here, call):
     assert [name for name, *_ in printed(out)] == ["ForenSynths"]
     assert err.splitlines() == [
         "note: VFHQ has no test images (folders testA, testB), so it is not tested",
+        f"note: {ASSUMED}",
         "note: the file holds a resnet34, so --model slim is left aside",
     ]
     assert path.read_bytes() == before
