@@ -116,7 +116,8 @@ def examine(path: Path) -> plt.Figure | None:
     """Prints what the detector says of an image, and draws what it has looked at; says why if it cannot."""
     said = score([path], detector, progress=False).iloc[0]
     if said["reason"]:
-        print(f"{path.name} cannot be scored: {said['reason']}")
+        what = ": cannot say" if said["verdict"] else " cannot be scored"
+        print(f"{path.name}{what}: {said['reason']}")
         return None
     print(f"{path.name}: {said['verdict']}, P(fake) = {said['probability']:.3f}")
     near = share_of_fakes(detector, validation["logit"], validation["label"], said["probability"])

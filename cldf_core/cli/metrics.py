@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import glob
 import json
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from cldf_core.cli.output import add_flags, chosen_format, opened
 
 if TYPE_CHECKING:  # `cldf metrics --help` does not wait for it
     import pandas as pd
@@ -37,8 +35,7 @@ def add_command(subparsers: Any) -> None:
     compared += "files, from the same resamples of the images both were tested on"
     add("--compare", action="store_true", help=compared)
     add("--resamples", type=int, default=1000, help="of the bootstrap over groups (default: 1000)")
-    add("--format", choices=FORMATS, help="default: what --out ends with, else table")
-    add("--out", type=Path, help="file for the result; with --compare a second one ends with -compare")
+    add_flags(parser, FORMATS, "; with --compare a second file's name ends with -compare")
     parser.set_defaults(call=call)
 
 
@@ -47,65 +44,36 @@ def call(parsed: argparse.Namespace) -> int:
     from cldf_core.options import UserError
     from cldf_core.results.compare import compare
     from cldf_core.results.metric_table import metric_table
+    from cldf_core.results.score_tables import matches
 
-    ending = parsed.out.suffix[1:].lower() if parsed.out else ""
-    style = parsed.format or (ending if ending in FORMATS else "table")
     if parsed.resamples < 1:
         raise UserError(f"--resamples is {parsed.resamples}; allowed: a whole number from 1")
-    if parsed.out and parsed.out.is_dir():
-        raise UserError(f"--out {parsed.out} is a folder; needed: a file")
-    if parsed.out:
-        with _explained(parsed.out):  # before the work, not after it
-            parsed.out.parent.mkdir(parents=True, exist_ok=True)
-    if style == "parquet" and not parsed.out:
-        raise UserError("--format is 'parquet'; needed besides: --out with a file")
-    runs = [name for word in parsed.runs for name in sorted(glob.glob(word)) or [word]]  # not every shell does it
+    runs = [name for word in parsed.runs for name in matches(word)]
+    style = chosen_format(parsed, FORMATS, runs)
     stream = None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")]
     settings: dict[str, Any] = {"split": parsed.split, "threshold": parsed.threshold, "metrics": parsed.metric}
     settings |= {"stream": stream, "resamples": parsed.resamples}
-    tables = {"metrics": metric_table(runs, video_from=parsed.video_from, **settings)}
-    if parsed.compare:
-        tables["comparisons"] = compare(tables["metrics"], runs, **settings)
-    notes = [note for table in tables.values() for note in table.attrs["notes"]]
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    if style == "json":
-        values = {name: json.loads(t.to_json(orient="records", double_precision=15)) for name, t in tables.items()}
-        _write(json.dumps({**values, "notes": notes}, indent=1) + "\n", parsed.out)
-    elif style == "table":
-        _write("\n".join(_aligned(table) for table in tables.values()), parsed.out)
-    else:
-        for number, table in enumerate(tables.values()):
-            out = parsed.out.with_stem(parsed.out.stem + "-compare") if parsed.out and number else parsed.out
-            if number and not out:
-                print()
-            _write(_nan_written(table).to_csv(index=False, lineterminator="\n") if style == "csv" else table, out)
-    return 0
-
-
-@contextlib.contextmanager
-def _explained(out: Path) -> Iterator[None]:
-    """Turns a fault of the disk or of the file's name into a sentence."""
-    from cldf_core.options import UserError
-
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
-
-
-def _write(result: str | pd.DataFrame, out: Path | None) -> None:
-    """Prints a text, or writes a text or a table to a file."""
-    from cldf_core.data.files import whole_file
-
-    if out is None:
-        print(result, end="")
-        return
-    with _explained(out), whole_file(out) as path:
-        if isinstance(result, str):
-            path.write_text(result, encoding="utf-8", newline="\n")
+    two = parsed.out and parsed.compare and style in ("csv", "parquet")
+    second = parsed.out.with_stem(parsed.out.stem + "-compare") if two else None
+    with opened(parsed.out) as write, opened(second) as write_second:
+        tables = {"metrics": metric_table(runs, video_from=parsed.video_from, **settings)}
+        if parsed.compare:
+            tables["comparisons"] = compare(tables["metrics"], runs, **settings)
+        notes = [note for table in tables.values() for note in table.attrs["notes"]]
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+        if style == "json":
+            values = {name: json.loads(t.to_json(orient="records", double_precision=15)) for name, t in tables.items()}
+            write(json.dumps({**values, "notes": notes}, indent=1) + "\n")
+        elif style == "table":
+            write("\n".join(_aligned(table) for table in tables.values()))
         else:
-            result.to_parquet(path, index=False)
+            for number, table in enumerate(tables.values()):
+                if number and not second:
+                    print()
+                text = _nan_written(table).to_csv(index=False, lineterminator="\n") if style == "csv" else table
+                (write_second if number else write)(text)
+    return 0
 
 
 def _nan_written(table: pd.DataFrame) -> pd.DataFrame:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cldf_core.cli.output import add_flags, chosen_format, opened
 from cldf_core.data.runtime import project_root
 
 if TYPE_CHECKING:  # `cldf score --help` does not wait for these
@@ -18,56 +18,54 @@ if TYPE_CHECKING:  # `cldf score --help` does not wait for these
     from cldf_core.detection.detector import Detector
 
 FORMATS = ("table", "csv", "json")
+EXITS = "Exit status: 0 if all images were scored, 3 if some could not be, 1 if none could, 2 for a wrong call."
 
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf score` with its flags."""
-    about = "Prints P(fake) and a verdict for any images."
+    about = f"Prints P(fake) and a verdict for any images. {EXITS}"
     parser = subparsers.add_parser("score", help="P(fake) and a verdict for images of any kind", description=about)
     add = parser.add_argument
-    add("files", nargs="+", metavar="FILE|FOLDER|GLOB", help="images, folders of images, patterns")
+    named = "images, folders of images, patterns, or a data set of cldf data"
+    add("files", nargs="+", metavar="FILE|FOLDER|GLOB", help=named)
     add("--model", help="a run's folder or name, a .safetensors or .pth file (default: what cldf reproduce made)")
     add("--step", type=int, help="of the run, from 1 (default: the last)")
     add("--threshold", default="0.5", help="P(fake) from which it is fake, or: validation (default: 0.5)")
     add("--band", type=float, default=0.1, help="closer to the threshold than this: cannot say (default: 0.1)")
-    add("--format", choices=FORMATS, help="default: what --out ends with, else table")
-    add("--out", type=Path, help="file for the result")
+    add_flags(parser, FORMATS, "; cldf metrics reads the .csv, where labels are known or filled in")
     add("--workers", type=int, help="threads that read images (default: one for each processor)")
     parser.set_defaults(call=call)
 
 
 def call(parsed: argparse.Namespace) -> int:
-    """Scores the images that the command line names, and prints the result; returns 1 where none could be scored."""
-    from cldf_core.data.files import whole_file
+    """Scores the images that the command line names, and prints the result; returns 0, 3 or 1, as EXITS says."""
     from cldf_core.options import UserError
 
-    ending = parsed.out.suffix[1:].lower() if parsed.out else ""
-    form = parsed.format or (ending if ending in FORMATS else "table")
     if parsed.workers is not None and parsed.workers < 1:
         raise UserError(f"--workers is {parsed.workers}; allowed: a whole number from 1")
-    if parsed.out and parsed.out.is_dir():
-        raise UserError(f"--out {parsed.out} is a folder; needed: a file")
+    form = chosen_format(parsed, FORMATS, parsed.files)
     from cldf_core.detection.detector import load_detector
+    from cldf_core.detection.labels import with_labels
     from cldf_core.detection.score import files_of, score
 
-    files = files_of(parsed.files)
+    console = sys.stdout if form == "table" else sys.stderr
+    left_out: list[str] = []
+    files = files_of(parsed.files, note=left_out.append)
     model = parsed.model or str(default_run())
     detector = load_detector(model, step=parsed.step, threshold=parsed.threshold, band=parsed.band)
-    console = sys.stdout if form == "table" else sys.stderr
-    with contextlib.ExitStack() as stack:
-        try:  # before the work, not after it
-            partial = stack.enter_context(whole_file(parsed.out)) if parsed.out else None
-        except OSError as error:
-            raise UserError(f"--out {parsed.out} cannot be written: {error.strerror}") from None
+    with opened(parsed.out) as write:
         print(heading := _heading(detector), file=console, flush=True)
         scores = score(files, detector, workers=parsed.workers)
-        text = _text(scores, detector, form)
-        if partial:
-            partial.write_text(heading + text if form == "table" else text, encoding="utf-8", newline="\n")
+        if form == "table":
+            write(heading * bool(parsed.out) + _lines(scores))
         else:
-            sys.stdout.write(text)
-    print(_summary(scores), file=console)
-    return int(bool((scores["reason"] != "").all()))
+            table = with_labels(scores, files, parsed.files)
+            if count := int(table["label"].isna().sum()):
+                left_out.append(f"{count} of {len(table)} labels are not known; cldf metrics needs them all")
+            write(_csv(table, detector) if form == "csv" else _json(table, detector))
+    print(_summary(scores), *left_out, sep="\n", file=console)
+    without = scores["verdict"] == ""
+    return 0 if not without.any() else 1 if without.all() else 3
 
 
 def default_run() -> Path:
@@ -103,25 +101,30 @@ def _heading(detector: Detector) -> str:
     return "\n".join(f"{name:<12}{text}" for name, text in rows) + "\n"
 
 
-def _text(scores: pd.DataFrame, detector: Detector, form: str) -> str:
-    """The scores as a table, CSV or JSON."""
-    calibrated = detector.temperature is not None
-    if form == "csv":
-        table = scores.assign(threshold=detector.threshold, calibrated=calibrated)
-        return table.to_csv(index=False, lineterminator="\n")
-    if form == "json":
-        facts = {f.name: getattr(detector, f.name) for f in fields(detector) if f.name not in ("network", "options")}
-        images = scores.astype(object).where(scores.notna(), None).to_dict("records")
-        facts |= {"agent": detector.options.agent, "calibrated": calibrated}
-        return json.dumps({"detector": facts, "images": images}, indent=1) + "\n"
-    rows = scores[scores["reason"] == ""].itertuples()
-    lines = [f"{row.probability:7.4f}  {row.verdict:<10}  {row.file}" for row in rows]
+def _lines(scores: pd.DataFrame) -> str:
+    """A line for each image with a verdict."""
+    numbers = scores["probability"].map("{:7.4f}".format).where(scores["probability"].notna(), "      –")
+    rows = scores.assign(number=numbers)[scores["verdict"] != ""].itertuples()
+    lines = [f"{row.number}  {row.verdict:<10}  {row.file}" for row in rows]
     return "\n".join(["", "P(fake)  verdict     file", *lines, "", ""])
 
 
+def _csv(table: pd.DataFrame, detector: Detector) -> str:
+    calibrated = detector.temperature is not None
+    table = table.assign(threshold=detector.threshold, calibrated=calibrated)
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _json(table: pd.DataFrame, detector: Detector) -> str:
+    facts = {f.name: getattr(detector, f.name) for f in fields(detector) if f.name not in ("network", "options")}
+    facts |= {"agent": detector.options.agent, "calibrated": detector.temperature is not None}
+    images = table.astype(object).where(table.notna(), None).to_dict("records")
+    return json.dumps({"detector": facts, "images": images}, indent=1) + "\n"
+
+
 def _summary(scores: pd.DataFrame) -> str:
-    """The number of images with each verdict, and a line with the reason for each image that was not scored."""
-    bad = scores[scores["reason"] != ""]
+    """The number of images with each verdict, and a line with the reason for each image without a number."""
     counts = [f"{(scores['verdict'] == verdict).sum()} {verdict}" for verdict in ("fake", "real", "cannot say")]
-    lines = [f"{len(scores)} images: {', '.join(counts)}, {len(bad)} not scored"]
-    return "\n".join([*lines, *(f"not scored: {row.file}: {row.reason}" for row in bad.itertuples())])
+    lines = [f"{len(scores)} images: {', '.join(counts)}, {(scores['verdict'] == '').sum()} not scored"]
+    bad = scores[scores["reason"] != ""].itertuples()
+    return "\n".join([*lines, *(f"{row.verdict or 'not scored'}: {row.file}: {row.reason}" for row in bad)])

@@ -9,6 +9,7 @@ from cldf_core.data.files import irregular
 from cldf_core.data.images import SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".avi")
+UNREADABLE = "a folder that cannot be read"
 
 
 class Listing(NamedTuple):
@@ -35,6 +36,17 @@ def ignored(paths: Sequence[PurePosixPath], what: str) -> list[str]:
     """A sentence on files that are left out, or none if there are none."""
     count = f"1 {what} was" if len(paths) == 1 else f"{len(paths)} {what}s were"
     return [f"{count} ignored, the first is {paths[0]}."] if paths else []
+
+
+def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """Splits a path into its beginning that exists, which is taken as it is, and the parts of a pattern after that.
+
+    So a file is found whose name is also a pattern, such as scores[1].csv.
+    """
+    for count in range(len(path.parts), 0, -1):
+        if os.path.lexists(base := Path(*path.parts[:count])):
+            return base, path.parts[count:]
+    return Path(), path.parts
 
 
 def list_images(folder: Path) -> Listing:
@@ -87,7 +99,7 @@ def _walk(folder: Path, start: PurePosixPath, real: str, found: Listing, seen: s
             with os.scandir(folder / place) as entries:
                 visible = [entry for entry in entries if not is_hidden(entry.name)]
         except OSError as error:
-            found.left_alone.append((place, f"a folder that cannot be read: {error.strerror}"))
+            found.left_alone.append((place, f"{UNREADABLE}: {error.strerror}"))
             continue
         for entry in visible:
             path, inner = place / entry.name, os.path.join(real, entry.name)

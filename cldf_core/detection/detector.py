@@ -1,5 +1,6 @@
 """Detectors: networks that were trained before, with a threshold, a calibration, and notes on their limits."""
 
+import os
 import re
 from dataclasses import dataclass, replace
 from functools import partial
@@ -120,10 +121,10 @@ def share_of_fakes(detector: Detector, logits: ArrayLike, labels: ArrayLike, pro
 
 def _file_of(model: str, step: int | None) -> Path:
     """The file of a network: that of a run after a step, by default the last, or the one that is named."""
-    path = Path(model).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(model))
+    if not os.path.exists(path):  # Path.exists would fail with a name that is too long
         path = project_root() / "runs" / model
-    if path.is_dir():
+    if os.path.isdir(path):
         files = {_step_of(file): file for file in path.glob("model-step*.safetensors")}
         if not files or not RunFolder(path).finished:
             why = "is no folder of a finished run; allowed: one that cldf reproduce or cldf train made"
@@ -133,7 +134,7 @@ def _file_of(model: str, step: int | None) -> Path:
         return files[step or max(files)]
     if step is not None:
         raise UserError(f"--step is {step}, but {path} is no run's folder; allowed: no --step")
-    if not path.is_file() or path.suffix not in (".safetensors", ".pth"):
+    if not os.path.isfile(path) or path.suffix not in (".safetensors", ".pth"):
         raise UserError(
             f"--model is {model!r}; allowed: a run's folder or its name in {project_root() / 'runs'}, a "
             "model-step<k>.safetensors, or a .pth file"

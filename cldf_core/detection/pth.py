@@ -7,6 +7,7 @@ channels of the first change places, which loses nothing. Source: methods.md sec
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +79,9 @@ def _content(path: Path) -> Any:
     foreign = None
     try:
         if checksums_hold(path):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # on kinds of tensors that are refused below
+                return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise  # such as a lack of permission, which says it all
     except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives

@@ -1,21 +1,25 @@
 """P(fake) and a verdict for images that belong to no data set, by a network that was trained before."""
 
+import fnmatch
 import glob
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
+from cldf_core.data.files import irregular
 from cldf_core.data.images import SUFFIXES, ImageProblem, prepare
+from cldf_core.data.listing import UNREADABLE, Listing, list_images, split_pattern
 from cldf_core.data.runtime import progress_wanted, thread_count
 from cldf_core.detection.detector import Detector, logits_of
+from cldf_core.detection.labels import data_set, text_of
 from cldf_core.options import UserError
 from cldf_core.spectrum import InputSpec
 
@@ -25,29 +29,28 @@ NO_SPECTRUM = "its pixels are all alike, so it has no spectrum"
 COLUMNS = ("file", "logit", "probability", "verdict", "reason")
 
 
-def files_of(names: Sequence[str]) -> list[Path]:
+def files_of(names: Sequence[str], *, note: Callable[[str], object] = lambda sentence: None) -> list[Path]:
     """The files that names stand for, each once.
 
     Args:
-        names: of files, with any suffix; of folders, with everything below them; or patterns such as photos/**/*.jpg,
-            which not every shell expands. Folders and patterns give the files with an image's suffix that are not
-            hidden, sorted.
+        names: of files, with any suffix; of data sets; of folders, with everything below them; or patterns such as
+            photos/**/*.jpg, which not every shell expands. Folders and patterns give the files with an image's suffix
+            that are not hidden, sorted, and the folders that cannot be read, which `score` reports.
+        note: is called with each sentence on what a folder or a pattern holds besides.
 
     Raises:
         UserError: a name stands for no file.
     """
     found: dict[str, Path] = {}
     for name in names:
-        path = Path(name).expanduser()
-        files = [path]
-        if not path.is_file():
-            matches = [path] if path.is_dir() else [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
-            files = [file for p in matches for file in (_below(p) if p.is_dir() else [p])]
-            files = sorted({file for file in files if file.suffix.lower() in SUFFIXES or file.is_dir()})
+        files, sentences = _files_of(name) if name else ([], [])  # nothing is not the working folder
         if not files:
-            raise UserError(f"{name!r} is, or holds, no image; looked for: {', '.join(SUFFIXES)}")
-        for file in files:
-            found.setdefault(os.path.normcase(os.path.abspath(file)), file)
+            besides = "".join(f". {sentence.removesuffix('.')}" for sentence in sentences)
+            raise UserError(f"{name!r} is, or holds, no image; looked for: {', '.join(SUFFIXES)}{besides}")
+        for sentence in sentences:
+            note(f"{name}: {sentence}")
+        for file in files:  # a folder may be reached in several ways
+            found.setdefault(os.path.normcase(os.path.join(os.path.realpath(file.parent), file.name)), file)
     return list(found.values())
 
 
@@ -92,9 +95,9 @@ def score(
     probability = detector.probability(logits)
     judged = [reason in ("", NO_SPECTRUM) for reason in reasons]
     verdicts = [detector.verdict(p) if is_judged else "" for p, is_judged in zip(probability, judged, strict=True)]
-    # A name may hold bytes that are no text and cannot be written to a table.
-    names = [os.fsencode(path).decode("utf-8", "backslashreplace") for path in files]
-    return pd.DataFrame(dict(zip(COLUMNS, (names, logits, probability, verdicts, reasons), strict=True)))
+    return pd.DataFrame(
+        dict(zip(COLUMNS, ([*map(text_of, files)], logits, probability, verdicts, reasons), strict=True))
+    )
 
 
 def _in_order(pool: ThreadPoolExecutor, files: Sequence[Path], spec: InputSpec) -> Iterator[np.ndarray | str]:
@@ -113,15 +116,50 @@ def _input(path: Path, spec: InputSpec) -> np.ndarray | str:
     try:
         return prepare(path, spec)
     except ImageProblem as problem:
-        if not path.is_file():
-            return "is a folder that cannot be read" if path.is_dir() else "no such file"
-        return str(problem) if os.access(path, os.R_OK) else "no permission to read it"
+        if path.is_dir():
+            return "is a folder that cannot be read"
+        return str(problem) if irregular(path) or os.access(path, os.R_OK) else "no permission to read it"
 
 
-def _below(folder: Path) -> list[Path]:
-    """All files below a folder that are not hidden, and the folders that cannot be read, which are reported later."""
-    paths: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=lambda error: paths.append(Path(error.filename))):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths.extend(Path(parent, name) for name in files if not name.startswith("."))
-    return paths
+def _files_of(name: str) -> tuple[list[Path], list[str]]:
+    """The files that a name stands for, and sentences on what is left out."""
+    path = Path(os.path.expanduser(name))
+    if os.path.lexists(path) and not path.is_dir():
+        return [path], []
+    if (images := data_set(name)) is not None:
+        return [Path(image) for image in images["path"]], []
+    base, pattern = split_pattern(path)
+    if not pattern or "**" in pattern:  # which glob would follow through links, round and round
+        return _below(base, pattern)
+    files, sentences, rest = list[Path](), list[str](), Listing([], [], [], [], [])
+    for match in map(Path, sorted(glob.glob(os.path.join(glob.escape(str(base)), *pattern)))):
+        if match.is_dir():
+            inside, besides = _below(match)
+            files += inside
+            sentences += [f"{match.name}: {sentence}" for sentence in besides]
+        elif what := irregular(match):
+            rest.left_alone.append((PurePosixPath(match), what))
+        elif match.suffix.lower() in SUFFIXES:
+            files.append(match)
+        else:
+            rest.others.append(PurePosixPath(match))
+    return sorted(files), sentences + rest.sentences()
+
+
+def _below(folder: Path, pattern: Sequence[str] = ()) -> tuple[list[Path], list[str]]:
+    """The images below a folder that fit a pattern, with folders that cannot be read, and sentences on the rest."""
+    listing = list_images(folder)
+    shut = [path for path, what in listing.left_alone if what.startswith(UNREADABLE)]
+    files = [folder / path for path in sorted([*listing.images, *shut]) if _fits(path.parts, pattern)]
+    videos, others = ([p for p in paths if _fits(p.parts, pattern)] for paths in (listing.videos, listing.others))
+    alone = [(path, what) for path, what in listing.left_alone if path not in shut]
+    return files, listing._replace(videos=videos, others=others, left_alone=alone).sentences()
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path, or a folder that it lies in, fits a pattern in which ** stands for any number of folders."""
+    if not pattern:
+        return True
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or (len(parts) > 0 and _fits(parts[1:], pattern))
+    return len(parts) > 0 and fnmatch.fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])

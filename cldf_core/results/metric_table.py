@@ -19,6 +19,7 @@ from cldf_core.evaluation.metrics import (
     WITH_THRESHOLD,
     best_threshold,
     declared_threshold,
+    detection,
     video_scores,
 )
 from cldf_core.evaluation.seeds import t_interval
@@ -30,6 +31,7 @@ COLUMNS = (
     *("run", "agent", "seed", "step", "domain", "metric", "value", "low", "high", "n"),
     *("threshold", "threshold_from", "split"),
 )
+SUSPECT, ENOUGH = 0.4, 20  # an AUC below this, of so many images of each class, makes a note on scores of files
 MEASURES = ("accuracy", "AUC")  # the continual metrics are computed of these
 COST = ("seconds", "peak memory (bytes)", "memory buffer (bytes)", "images trained on")
 NAMES = (*DETECTION, *(f"{measure}: {name}" for measure in MEASURES for name in (*CONTINUAL, "unseen")), *COST)
@@ -224,7 +226,8 @@ def _over_seeds(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _notes(sources: Sequence[Scores], split: str) -> list[str]:
     """Writes sentences on what the table itself does not show."""
-    notes = [
+    notes = list(dict.fromkeys(note for source in sources for note in source.notes))
+    notes += [
         f"{run}: its stream is not known, so there are no continual metrics; --stream tells it"
         for run in dict.fromkeys(source.run for source in sources if source.stream is None)
     ]
@@ -233,7 +236,9 @@ def _notes(sources: Sequence[Scores], split: str) -> list[str]:
         notes.append(f"{first.run} and {others[0]} were trained on other streams: their averages tell other things")
     names = [s.run if runs.count(s.run) == 1 else f"{s.agent} of {s.run}" for s in sources]
     tested = [source.table[source.table["split"] == split] for source in sources]
-    for name, table in zip(names, tested, strict=True):
+    for source, name, table in zip(sources, names, tested, strict=True):
+        if not source.manifest and (note := _reversed(table)):
+            notes.append(f"{name}: {note}")
         classes = table.groupby("domain")["label"].agg(["nunique", "first"])
         notes += [
             f"{name}: {domain} has {('real', 'fake')[label]} images only, so AUC, AP, EER and others are NaN"
@@ -245,3 +250,14 @@ def _notes(sources: Sequence[Scores], split: str) -> list[str]:
             notes.append(f"{names[0]} and {name} were tested on other images of {odd}: differences may be theirs")
             break
     return notes
+
+
+def _reversed(table: pd.DataFrame) -> str:
+    """A sentence where the scores after the last step seem to be P(real), in all or in some domains; else ""."""
+    last, low = table[table["step"] == table["step"].max()], dict[str, str]()
+    for domain, part in (("", last), *last.groupby("domain")):
+        if part["label"].value_counts().reindex([0, 1], fill_value=0).min() >= ENOUGH:
+            auc = detection(part["label"].to_numpy(), part["score"].to_numpy(), names=["AUC"])["AUC"]
+            low |= {domain: f"{auc:.2f} on {domain}" if domain else f"{auc:.2f}"} if auc < SUSPECT else {}
+    where = low.get("") or ", ".join(low.values())
+    return f"AUC is {where}: P(real) may have been given, where P(fake) is needed" if low else ""

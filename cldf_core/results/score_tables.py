@@ -2,9 +2,11 @@
 
 Such a file is CSV or parquet and has a row for each image and step. It needs the columns image, domain, label (0 or
 real, 1 or fake) and score (P(fake)). Optional are step (else 1), split (else test), group (else the video, else the
-image), agent (else the file's name), seed, video and logit.
+image), agent (else the file's name), seed, video and logit. A row without a score is left out where a column reason
+tells why, as in what `cldf score` writes.
 """
 
+import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ import pandas as pd
 
 from cldf_core.data.layouts import tables
 from cldf_core.data.layouts.original import SPLIT_NAMES
+from cldf_core.data.listing import split_pattern
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 from cldf_core.runs.folder import RunFolder
@@ -29,7 +32,8 @@ class Scores:
 
     The table has the columns step, domain, split, image, group, label, score, and video where videos are known. The
     seed, and the stream of trained domains in their order, are None where they are unknown. The settings are the
-    options of a run without agent and seed. They and the manifest are empty for a file.
+    options of a run without agent and seed. They and the manifest are empty for a file. The notes are sentences on what
+    is not in the table.
     """
 
     run: str
@@ -39,6 +43,19 @@ class Scores:
     stream: tuple[str, ...] | None
     settings: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def matches(name: str) -> list[str]:
+    """The names that a pattern stands for, which not every shell expands, sorted; else the name itself.
+
+    What exists, also as the name of a run in runs/, is no pattern.
+    """
+    base, pattern = split_pattern(Path(name))
+    if not pattern or os.path.lexists(project_root() / "runs" / name):
+        return [name]
+    found = glob.glob(os.path.join(glob.escape(str(base)), *pattern))
+    return sorted(map(os.path.normpath, found)) or [name]
 
 
 def read_scores(sources: Sequence[str | Path | RunFolder], stream: Sequence[str] | None = None) -> list[Scores]:
@@ -102,7 +119,11 @@ def _run_scores(folder: RunFolder) -> Scores:
 
 
 def _file_scores(path: Path, name: str, stream: Sequence[str] | None) -> list[Scores]:
-    table = _checked(path, tables.read_text(path))
+    raw, notes = tables.read_text(path), tuple[str, ...]()
+    if {"score", "reason"} <= set(raw) and (count := int((gone := (raw["score"] == "") & (raw["reason"] != "")).sum())):
+        raw = raw[~gone]
+        notes = (f"{name}: {count} of {count + len(raw)} rows have no score but a reason, and are left out",)
+    table = _checked(path, raw)
     if stream is not None:
         domains = table["domain"].unique()
         if lacking := [domain for domain in stream if domain not in domains]:
@@ -116,7 +137,7 @@ def _file_scores(path: Path, name: str, stream: Sequence[str] | None) -> list[Sc
         for _, part in of_agent.groupby("seed", sort=False):
             seed = int(part["seed"].iloc[0])
             part = part.drop(columns=["agent", "seed"])
-            scores.append(Scores(name, str(agent), None if seed < 0 else seed, part, known))
+            scores.append(Scores(name, str(agent), None if seed < 0 else seed, part, known, notes=notes))
     return scores
 
 

@@ -102,12 +102,21 @@ def test_two_files_are_compared_on_their_images(tmp_path, capsys):
         (["good.csv", "--split", "validation"], "good.csv has no validation scores; there are: test"),
         (["good.csv", "--compare"], "--compare needs two runs or files; there: good.csv"),
         (["good.csv", "--format", "parquet"], "--format is 'parquet'; needed besides: --out with a file"),
+        (
+            ["good.csv", "--out", "x.xlsx"],
+            "--out is x.xlsx; allowed: a name that ends with .txt or .csv or .json or .par",
+        ),
+        (["good.csv", "--out", "good.csv"], "--out good.csv is also what is read; allowed: another file"),
+        (["*.csv", "--out", "bad.csv"], "--out bad.csv is also what is read; allowed: another file"),
+        (["odd[1].csv"], "odd[1].csv has no row"),
         (["good.csv", "--out", "."], "--out . is a folder; needed: a file"),
         (["good.csv", "--out", "good.csv/o.csv"], "--out good.csv/o.csv cannot be written"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(root, monkeypatch, capsys, words, sentence):
     monkeypatch.chdir(root)
+    (root / "odd[1].csv").write_text(HEAD)
+    (root / "odd1.csv").write_text(HEAD + "1.png,a,0,0.1\n")
     (root / "good.csv").write_text(HEAD + "1.png,a,0,0.1\n2.png,a,1,0.1\n")
     (root / "semicolons.csv").write_text("image;domain;label;score\n1.png;a;0;0,1\n")
     (root / "bad.csv").write_text(HEAD + "1.png,a,0,0.1\n2.png,a,x,0.1\n")

@@ -1,19 +1,25 @@
 """`cldf score`: every format holds every row, the heading says what the detector is, mistakes come before the work."""
 
+import datetime
 import io
 import json
 import os
 import re
 import shutil
 import sys
+from pathlib import Path
 from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from cldf_core.cli import main
+from cldf_core.cli.output import ENDINGS
 from cldf_core.cli.score import FORMATS, default_run
+from cldf_core.data.layouts.description import Description, write_description
+from cldf_core.data.layouts.recognition import detect
 from cldf_core.detection import score as scoring
 from cldf_core.detection.detector import load_detector
 from cldf_core.detection.score import files_of, score
@@ -34,8 +40,8 @@ def called(*words: object) -> int:
 def test_formats_hold_every_row_and_can_be_read_back(how, to_file, bad_images, copied, capsys, tmp_path):
     folder, reasons = bad_images
     path = copied(noisy())
-    out = tmp_path / f"deep/result.{how}"
-    assert called(str(folder), "--model", str(path), *(["--out", str(out)] if to_file else ["--format", how])) == 0
+    out = tmp_path / f"deep/result{ENDINGS[how]}"
+    assert called(str(folder), "--model", str(path), *(["--out", str(out)] if to_file else ["--format", how])) == 3
     printed = capsys.readouterr()
     told = printed.out if how == "table" else printed.err
     detector = load_detector(str(path))
@@ -52,17 +58,22 @@ def test_formats_hold_every_row_and_can_be_read_back(how, to_file, bad_images, c
     if to_file:
         assert printed.out == (told if how == "table" else "")
     text = out.read_text(encoding="utf-8") if to_file else printed.out
+    columns = ["image", "domain", "label", "split", "group", "score", "logit", "verdict", "reason"]
+    renamed = want.rename(columns={"file": "image", "probability": "score"})
     if how == "csv":
-        read = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values={"logit": "", "probability": ""})
-        assert list(read.columns) == [*scoring.COLUMNS, "threshold", "calibrated"]
-        pd.testing.assert_frame_equal(read[list(scoring.COLUMNS)], want)
+        read = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values={"logit": "", "score": ""})
+        assert list(read.columns) == [*columns, "threshold", "calibrated"]
+        pd.testing.assert_frame_equal(read[list(renamed)], renamed)
+        assert set(read["domain"]) == {folder.name}
+        assert (read["label"] == "").all()
         assert (read["threshold"] == 0.5).all()
         assert read["calibrated"].all()
     elif how == "json":
         read = json.loads(text)
         assert list(read) == ["detector", "images"]
-        rows = pd.DataFrame(read["images"]).astype({"logit": float, "probability": float})
-        pd.testing.assert_frame_equal(rows, want)
+        rows = pd.DataFrame(read["images"]).astype({"logit": float, "score": float})
+        assert list(rows) == columns
+        pd.testing.assert_frame_equal(rows[list(renamed)], renamed)
         assert read["images"][1]["logit"] is None
         facts = read["detector"]
         expected = {"trained_on": STREAM, "threshold": 0.5, "threshold_from": "declared", "band": [0.4, 0.6]}
@@ -76,10 +87,15 @@ def test_formats_hold_every_row_and_can_be_read_back(how, to_file, bad_images, c
     assert not list(out.parent.glob(".*"))
 
 
-def test_the_exit_status_is_one_only_if_all_failed(bad_images, trained, capsys):
+def test_the_exit_status_says_whether_all_some_or_none_were_scored(bad_images, trained, capsys):
     folder, reasons = bad_images
     model = ["--model", str(trained[0].path)]
-    assert called(str(folder / "a.png"), str(folder / "text.jpg"), *model) == 0
+    Image.new("RGB", (32, 32)).save(folder / "black.png")
+    assert called(str(folder / "a.png"), str(folder / "black.png"), *model) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^2 images: .* 0 not scored\ncannot say: .*black.png: its pixels are all alike", printed, re.M)
+    assert re.search(r"^      –  cannot say  .*black.png$", printed, re.M)
+    assert called(str(folder / "a.png"), str(folder / "text.jpg"), *model) == 3
     assert "2 images: " in capsys.readouterr().out
     assert called(*(str(folder / name) for name in reasons), *model, "--format", "json") == 1
     assert len(json.loads(capsys.readouterr().out)["images"]) == 5
@@ -98,6 +114,9 @@ def test_the_heading_says_what_is_not_known(trained, tmp_path, capsys):
     [
         (["--out", "{image}/y.csv"], "/y.csv cannot be written: "),
         (["--out", "{folder}"], " is a folder; needed: a file"),
+        (["--out", "x.xlsx"], "--out is x.xlsx; allowed: a name that ends with .txt or .csv or .json"),
+        (["--out", "scores"], "--out is scores; allowed: a name that ends with .txt or .csv or .json"),
+        (["--out", "x.json", "--format", "csv"], "--out is x.json; allowed: a name that ends with .csv"),
         (["--workers", "0"], "--workers is 0; allowed: a whole number from 1"),
         (["--format", "parquet"], "--format is 'parquet'; allowed: "),
     ],
@@ -108,6 +127,46 @@ def test_a_mistake_is_told_before_the_work(words, sentence, trained, tmp_path, m
     words = [word.format(image=image, folder=tmp_path) for word in words]
     assert called(str(image), "--model", str(trained[0].path), *words) == 2
     assert sentence in capsys.readouterr().err.replace("\\", "/")
+
+
+def measured(path, *words: object) -> pd.DataFrame:
+    out = path.with_name("metrics.csv")
+    assert main(["metrics", str(path), "--metric", "AUC", "accuracy", "--resamples", "5", "--out", str(out)]) == 0
+    return pd.read_csv(out)
+
+
+@pytest.mark.parametrize("how", ["folder", "classes", "pattern"])
+def test_metrics_reads_what_score_writes(how, trained, tmp_path, capsys):
+    faces = tmp_path / "faces"
+    for k, place in enumerate(("real", "real", "fake", "fake", "fake")):
+        picture(faces / place / f"{k}.png", 32 + 8 * k)
+    (faces / "real" / "9.png").write_text("no image")
+    what = {"folder": [faces], "classes": [faces / "real", faces / "fake"], "pattern": [faces / "*" / "*.png"]}[how]
+    out = tmp_path / "scores.csv"
+    assert called(*what, "--model", trained[0].path, "--out", out) == 3
+    scores = pd.read_csv(out).set_index("image")
+    assert scores["label"].to_dict() == {str(p): int(p.parent.name == "fake") for p in faces.glob("*/*.png")}
+    rows = measured(out)
+    assert f"note: {out}: 1 of 6 rows have no score but a reason, and are left out" in capsys.readouterr().err
+    assert rows[["domain", "n"]].drop_duplicates().to_numpy().tolist() == [["faces", 5]]
+
+
+def test_a_data_set_is_scored_by_its_name_with_its_labels_and_splits(trained, root, monkeypatch):
+    monkeypatch.chdir(root)
+    found = detect(trained[1])
+    described = Description("faces", str(found.root), "original", "made up", datetime.date(2026, 1, 1), None)
+    write_description(root / "data" / "faces", described, found.table)
+    out, model = root / "scores.csv", ["--model", trained[0].path]
+    for name in ("faces", root / "data" / "faces", trained[1]):
+        assert called(name, *model, "--out", out) == 0
+        got = pd.read_csv(out).assign(image=lambda table: [Path(i).relative_to(found.root) for i in table["image"]])
+        want = found.table.assign(image=found.table["image"].map(Path)).sort_values("image", ignore_index=True)
+        columns = ["image", "label", "domain", "split", "group"]
+        pd.testing.assert_frame_equal(got.sort_values("image", ignore_index=True)[columns], want[columns])
+    assert measured(out)["n"].sum() == 2 * (found.table["split"] == "test").sum()
+    picture(root / "faces" / "x.png")  # a folder of that name comes first
+    assert called("faces", *model, "--out", out) == 0
+    assert pd.read_csv(out)["image"].tolist() == [os.path.join("faces", "x.png")]
 
 
 def test_an_interrupted_call_leaves_no_file(trained, tmp_path, monkeypatch):

@@ -335,11 +335,70 @@ def test_files_folders_and_patterns_are_found_once(tmp_path, monkeypatch):
     assert found("**") == everything
     assert found("**/*.jpeg") == ["deep/er/c.jpeg"]
     assert found("deep/text.txt", "deep/.hidden.png") == ["deep/text.txt", "deep/.hidden.png"]  # named: taken as it is
+    assert found("o*[[]1].png") == ["odd[1].png"]
+    Path("set[1]").mkdir()
+    Path("set[1]/x.WEBP").touch()
+    assert found("set[1]/*") == found("set[1]/**/*.webp".replace("webp", "WEBP")) == ["set[1]/x.WEBP"]
     Path("empty").mkdir()
     for wrong in ("none.png", "*.gif", "deep/*.txt", "empty"):
         with pytest.raises(UserError) as error:
             files_of(["a.png", wrong])
-        assert str(error.value) == f"{wrong!r} is, or holds, no image; looked for: .jpg, .jpeg, .png"
+        assert str(error.value).startswith(f"{wrong!r} is, or holds, no image; looked for: .jpg, .jpeg, .png")
+
+
+def test_every_kind_of_image_is_found_and_the_rest_is_told(trained, tmp_path):
+    for name in ("a.webp", "b.BMP", "c.tif", "d.tiff", "e.jfif", "f.jpg", "g.png"):
+        picture(tmp_path / name)
+    for name in ("notes.txt", "clip.mp4", "more/list.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    told: list[str] = []
+    files = files_of([str(tmp_path)], note=told.append)
+    assert (score(files, load_detector(str(trained[0].path)))["reason"] == "").all()
+    assert len(files) == 7
+    ignored = ["1 video was ignored, the first is clip.mp4.", "2 other files were ignored, the first is more/list.csv."]
+    assert told == [f"{tmp_path}: {sentence}" for sentence in ignored]
+    told.clear()
+    assert files_of([str(tmp_path / "*")], note=told.append) == files
+    assert [sentence.removeprefix(f"{tmp_path / '*'}: ") for sentence in told] == [
+        "more: 1 other file was ignored, the first is list.csv.",
+        f"2 other files were ignored, the first is {(tmp_path / 'clip.mp4').as_posix()}.",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and FIFOs of POSIX")
+def test_what_is_no_regular_file_is_named_and_never_opened(trained, tmp_path, monkeypatch):
+    picture(tmp_path / "d" / "a.png")
+    monkeypatch.chdir(tmp_path / "d")
+    os.mkfifo("pipe.png")
+    for name, target in (("up", ".."), ("again", "."), ("round.png", "round.png"), ("gone.png", "nothing")):
+        os.symlink(target, name)
+    alone = "Left alone: again (a link to a folder that holds it), gone.png (a link to nothing), pipe.png (a FIFO) and"
+    for what in (".", "**/*.png"):
+        told: list[str] = []
+        assert files_of([what], note=told.append) == [Path("a.png")]
+        assert told == [f"{what}: {alone} 2 more."]
+    told.clear()
+    assert files_of(["*.png"], note=told.append) == [Path("a.png")]
+    assert "pipe.png (a FIFO)" in told[0]
+    assert files_of(["*/d/a.png", "up/d/a.png", "a.png"]) == [Path("up/d/a.png")]
+    named = [Path(name) for name in ("pipe.png", "round.png", "gone.png")]
+    assert files_of(map(str, named)) == named
+    reasons = score(named, load_detector(str(trained[0].path)))["reason"].tolist()
+    assert reasons == ["a FIFO", "a link that leads in a circle", "a link to nothing"]
+
+
+def test_an_image_without_a_spectrum_gets_no_verdict(trained, tmp_path):
+    detector = load_detector(str(trained[0].path), threshold=0, band=0)
+    for k, colour in enumerate(("black", "white", (10, 200, 30))):
+        Image.new("RGB", (40, 40), colour).save(tmp_path / f"{k}.png")
+    speck = Image.new("RGB", (32, 32), "red")
+    speck.putpixel((3, 5), (0, 0, 9))  # whose spectrum is flat
+    speck.save(tmp_path / "3.png")
+    got = score([*files_of([str(tmp_path)]), picture(tmp_path / "x.png")], detector)
+    assert got["verdict"].tolist() == [*["cannot say"] * 4, "fake"]
+    assert got["reason"].tolist() == [*["its pixels are all alike, so it has no spectrum"] * 4, ""]
+    assert got["probability"].isna().tolist() == [*[True] * 4, False]
 
 
 def test_bad_files_are_listed_with_reasons_and_stop_nothing(bad_images, trained):

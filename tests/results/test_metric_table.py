@@ -1,5 +1,7 @@
 """The metric table of real tiny runs and of files of other programs, with means over seeds."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -183,6 +185,25 @@ def test_what_else_to_know_is_told(trained, as_file):
         f"{run.path.name} and {path} were trained on other streams: their averages tell other things",
         f"{run.path.name} and {path} were tested on other images of first: differences may be theirs",
     ]
+
+
+def test_scores_that_seem_to_be_of_real_are_told(root):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"image": [f"{k}.png" for k in range(80)], "label": [0, 1] * 40, "domain": ["a", "b"] * 40})
+    table = table.assign(domain=["a"] * 40 + ["b"] * 40, score=rng.uniform(0, 0.6, 80) + 0.4 * table["label"])
+    said = "P(real) may have been given, where P(fake) is needed"
+
+    def notes(of_real: pd.Series, images: int = 80) -> list[str]:
+        table.assign(score=table["score"].mask(of_real, 1 - table["score"]))[:images].to_csv(
+            root / "s.csv", index=False
+        )
+        return [note for note in metric_table([root / "s.csv"], **FEW).attrs["notes"] if said in note]
+
+    assert notes(table["domain"] == "none") == notes(table["label"] < 2, 39) == []
+    (note,) = notes(table["label"] < 2)
+    assert re.fullmatch(rf"{re.escape(str(root / 's.csv'))}: AUC is 0\.[0-3]\d: {re.escape(said)}", note)
+    (note,) = notes(table["domain"] == "b")
+    assert " on b: " in note
 
 
 def test_a_missing_step_and_a_missing_class_give_nan_never_a_number(trained, as_file):

@@ -40,10 +40,12 @@ def read_text(path: Path) -> pd.DataFrame:
     """
     try:
         names, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are among them
+    except Exception as error:  # damaged bytes make pyarrow raise errors of many kinds
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); needed: CSV in UTF-8, or parquet") from None
     columns = [name.strip().lower() for name in names]
+    if any("\0" in name for name in columns):
+        raise DataError(f"{path} has a NUL in its first line; needed: CSV in UTF-8, or parquet")
     if not columns:
         raise DataError(f"{path} is empty; needed: a first line with the columns' names")
     if len(columns) == 1 and (sign := next((s for s in ";\t|" if s in columns[0]), None)):
@@ -72,7 +74,11 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[int, list[str]]]:
 
 
 def _text(value: Any) -> str:
-    return "" if pd.isna(value) else str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return (
+        ""
+        if pd.api.types.is_scalar(value) and pd.isna(value)
+        else str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    )
 
 
 def read(path: Path) -> tuple[pd.DataFrame, list[str]]:

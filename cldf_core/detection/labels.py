@@ -1,0 +1,82 @@
+"""The labels of images that are scored, where they are known: by a data set, by a layout, or by a folder's name."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cldf_core.data.domains import DataError
+from cldf_core.data.layouts.description import is_described
+from cldf_core.data.layouts.original import SPLIT_NAMES
+from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
+from cldf_core.data.layouts.recognition import CLASS_FOLDERS, detect
+from cldf_core.data.mini.build import EMBEDDED
+
+COLUMNS = ("domain", "label", "split", "group")
+_CLASSES = {name: label for kinds in CLASS_FOLDERS.values() for label, names in enumerate(kinds) for name in names}
+
+
+def text_of(path: str | Path) -> str:
+    """A path as text; bytes of a name that are none become escapes, since no table can hold them."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def data_set(name: str) -> pd.DataFrame | None:
+    """The images of a data set, by its name or its folder: path and COLUMNS; None where there is no such data set.
+
+    A file or folder of that name comes first. A data set that cannot be read is a DataError.
+    """
+    path = Path(os.path.expanduser(name))
+    if not is_described(path) and (os.path.lexists(path) or name not in (*EMBEDDED, *registered())):
+        return None
+    folder = path if is_described(path) else data_folder(name)
+    domains = read_domains(folder, domain_names(folder))
+    return pd.concat([_rows(domain.table.assign(domain=domain.name), domain.root) for domain in domains])
+
+
+def with_labels(scores: pd.DataFrame, files: Sequence[Path], names: Sequence[str]) -> pd.DataFrame:
+    """Makes the table that `results.score_tables` reads of the scores of files, in their order, found by these names.
+
+    Its columns are image, COLUMNS, score (P(fake)), and logit, verdict and reason as `score` gives them. An image in
+    several domains, as the real ones of FaceForensics++ are, has a row in each. What neither a data set nor the layout
+    of a folder knows is read off the folders' names; what these do not tell is missing.
+    """
+    known = [table for name in dict.fromkeys(names) if (table := _known(name)) is not None]
+    table = pd.concat(known).drop_duplicates(["path", "domain"]) if known else pd.DataFrame(columns=["path", *COLUMNS])
+    paths = [text_of(os.path.abspath(file)) for file in files]
+    by_name = pd.DataFrame([_by_folders(file) for file in files], columns=["its_domain", "its_label"])
+    rows = pd.concat([scores.assign(path=paths), by_name], axis=1).merge(table, how="left", on="path")
+    rows["domain"] = rows["domain"].fillna(rows["its_domain"])
+    rows["label"] = rows["label"].astype("Int64").fillna(rows["its_label"].astype("Int64"))
+    rows = rows.rename(columns={"file": "image", "probability": "score"})
+    return rows[["image", *COLUMNS, "score", "logit", "verdict", "reason"]]
+
+
+def _known(name: str) -> pd.DataFrame | None:
+    """The images of a data set, or of a folder whose layout is recognised."""
+    if (table := data_set(name)) is not None or not os.path.isdir(os.path.expanduser(name)):
+        return table
+    try:
+        found = detect(Path(name))
+    except DataError:
+        return None
+    return _rows(found.table, found.root)
+
+
+def _rows(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    paths = [os.path.abspath(root / image) for image in table["image"]]
+    return table[list(COLUMNS)].assign(path=paths)
+
+
+def _by_folders(file: Path) -> tuple[str, int | None]:
+    """The domain and the label that the folders' names tell: faces/real/x.png is a real image of faces."""
+    whole = Path(os.path.abspath(file)).parent
+    labels = {_CLASSES[name.casefold()] for name in file.parts[:-1] if name.casefold() in _CLASSES}
+    if len(labels) != 1:
+        return text_of(whole.name) or "images", None
+    inner = whole
+    while inner.name.casefold() not in _CLASSES:
+        inner = inner.parent
+    above = (folder.name for folder in inner.parents if folder.name.casefold() not in SPLIT_NAMES)
+    return text_of(next(above, "")) or "images", labels.pop()
