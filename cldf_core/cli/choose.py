@@ -12,6 +12,7 @@ def add_command(subparsers: Any) -> None:
 
 def call(parsed: argparse.Namespace) -> None:
     """Makes the runs, writes figures/tables/choice_of_training.csv and prints it."""
-    from cldf_core.workflow.choose import choose
+    from cldf_core.workflow.choose import choose, verdict
 
-    print(choose().round(3).to_string(index=False))
+    table = choose()
+    print(table.round(3).to_string(index=False), verdict(table), sep="\n")

@@ -2,12 +2,15 @@
 
 Sequential fine-tuning is trained with every combination and scored on the validation photographs alone. The default,
 for all agents alike, is the cheapest combination whose average accuracy after the last domain is within one standard
-error of the best (the one-standard-error rule: Breiman et al. 1984, section 3.4.3).
+error of the best (the one-standard-error rule: Breiman et al. 1984, section 3.4.3). The error is pooled over all
+combinations, since two or five seeds of one may agree by accident. What the seeds cannot tell from the best is a tie,
+and the table and the command say so.
 """
 
 import itertools
 
 import pandas as pd
+from scipy import stats
 
 from cldf_core.data.files import save_table
 from cldf_core.data.runtime import project_root
@@ -16,7 +19,8 @@ from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import checked
 from cldf_core.runs.run import make_run
 
-LRS, EPOCHS, SEEDS = (1e-3, 2e-3, 4e-3), (6, 10), (100, 101)
+LRS, EPOCHS, SEEDS = (1e-3, 2e-3, 4e-3), (6, 10), (100, 101, 102, 103, 104)
+ROUNDING = 1e-9  # a standard error that is smaller is none
 
 
 def choose() -> pd.DataFrame:
@@ -27,15 +31,31 @@ def choose() -> pd.DataFrame:
 
 
 def with_choice(table: pd.DataFrame) -> pd.DataFrame:
-    """The table sorted by average, with a column chosen: True in the row that the one-standard-error rule takes.
+    """The table sorted by average, with the columns chosen and tied.
 
+    Chosen is the row that the one-standard-error rule takes, tied are those that the seeds cannot tell from the best at
+    95 %, the best itself included; all of them where no combination varies with the seed, so that there is no error.
     It needs the columns epochs, average and error (the standard error of the average).
     """
     table = table.sort_values("average", ascending=False)
-    best = table.iloc[0]
-    near = table[table["average"] >= best["average"] - best["error"]]
-    cheapest = near.sort_values(["epochs", "average"], ascending=[True, False]).index[0]
-    return table.assign(chosen=table.index == cheapest)
+    error = float(table["error"].pow(2).mean() ** 0.5)
+    behind = table["average"].max() - table["average"]
+    cheapest = table[behind <= error].sort_values(["epochs", "average"], ascending=[True, False]).index[0]
+    margin = stats.t.ppf(0.975, len(table) * (len(SEEDS) - 1)) * 2**0.5 * error
+    return table.assign(chosen=table.index == cheapest, tied=(behind <= margin) | (error < ROUNDING))
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """What a table with a choice says, in a sentence: which combination is taken, and whether there is a tie."""
+    row, tied = table[table["chosen"]].iloc[0], table[table["tied"]]
+    taken = f"taken is lr {row['lr']:g} with {row['epochs']:.0f} epochs"
+    if len(tied) == 1:
+        return f"The best average can be told from all others; {taken}."
+    if table["error"].max() < ROUNDING:
+        return f"A tie: nothing varies with the seed, so the seeds cannot tell the averages apart; {taken}."
+    span = f"averages from {tied['average'].min():.3f} to {tied['average'].max():.3f}"
+    why = "the cheapest within one standard error of the best"
+    return f"A tie: {len(SEEDS)} seeds cannot tell {len(tied)} of {len(table)} apart ({span}); {taken}, {why}."
 
 
 def _measured(lr: float, epochs: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from cldf_core.options import Options, checked
 from cldf_core.workflow import benchmark_checks
-from cldf_core.workflow.choose import with_choice
+from cldf_core.workflow.choose import SEEDS, verdict, with_choice
 
 NAMES = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake", "mini-NeuralTextures"]
 
@@ -83,7 +83,7 @@ def test_facts_of_files_may_not_tell_the_classes_apart(root, mini_smoke, monkeyp
     [
         ([0.80, 0.78, 0.79], [0.0, 0.0, 0.0], 0),  # nothing else is within its error
         ([0.80, 0.78, 0.79], [0.02, 0.0, 0.0], 2),  # of two that are as cheap, the better one
-        ([0.80, 0.78, 0.70], [0.02, 0.5, 0.5], 1),  # the error that counts is that of the best
+        ([0.80, 0.78, 0.75], [0.0, 0.03, 0.04], 1),  # the error of all: the best one's is 0 by accident
     ],
 )
 def test_the_cheapest_within_one_standard_error_of_the_best_is_chosen(averages, errors, chosen):
@@ -91,3 +91,22 @@ def test_the_cheapest_within_one_standard_error_of_the_best_is_chosen(averages, 
     choice = with_choice(table)
     assert choice["average"].is_monotonic_decreasing
     assert choice.index[choice["chosen"]].tolist() == [chosen]
+
+
+@pytest.mark.parametrize(
+    ("averages", "errors", "tied", "words"),
+    [
+        ([0.80, 0.79, 0.60], [0.01, 0.01, 0.01], [0, 1], "A tie: 5 seeds cannot tell 2 of 3 apart"),
+        ([0.79, 0.79, 0.60], [8e-17, 0.0, 0.0], [0, 1, 2], "A tie: nothing varies with the seed"),
+        ([0.80, 0.79, 0.60], [0.0, 0.01, 0.01], [0, 1], "A tie: 5 seeds"),  # the best's error is 0 by accident
+        ([0.80, 0.60, 0.50], [0.01, 0.01, 0.01], [0], "can be told from all others; taken is lr 0.001 with 10 epochs"),
+        ([0.80, 0.7725, 0.77], [0.01, 0.01, 0.01], [0, 1, 2], "A tie"),  # t with 12 degrees, 2.18 * 2**0.5 * 0.01
+        ([0.80, 0.7690, 0.769], [0.01, 0.01, 0.01], [0], "can be told"),
+    ],
+)
+def test_what_the_seeds_cannot_tell_apart_is_called_a_tie(averages, errors, tied, words):
+    settings = {"lr": [0.001, 0.002, 0.004], "epochs": [10, 6, 6]}
+    choice = with_choice(pd.DataFrame({**settings, "average": averages, "error": errors}))
+    assert sorted(choice.index[choice["tied"]]) == tied
+    assert words in verdict(choice)
+    assert len(SEEDS) == len(set(SEEDS)) >= 5
