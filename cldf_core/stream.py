@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from cldf_core.options import Options
+from cldf_core.randomness import generator
 
 PART = 64  # spectra scored at once: activations of more do not stay in the processor's cache
 
@@ -146,9 +147,9 @@ class Step:
         short = 0 if self.drop_last else self.batch_size - 1
         return self.epochs * ((len(self.samples) + short) // self.batch_size)
 
-    def batches(self, seed: int) -> Iterator[Batch]:
-        """Yields all batches of all epochs, in an order that depends on seed, domain and chunk alone."""
-        rng = np.random.default_rng([seed, self.index, self.chunk])
+    def batches(self, seed: int, purpose: str = "order") -> Iterator[Batch]:
+        """Yields all batches of all epochs, in an order that depends on seed, purpose, domain and chunk alone."""
+        rng = generator(seed, purpose, self.index, self.chunk)
         for epoch in range(self.epochs):
             order = np.arange(len(self.samples)) if self.fixed_order else rng.permutation(len(self.samples))
             for start in range(0, self.updates // self.epochs * self.batch_size, self.batch_size):
@@ -174,7 +175,7 @@ def make_steps(domains: Sequence[tuple[str, Sequence[Samples] | Samples]], optio
             needed = f"needed: at least {o.chunks}, one for each chunk"
             raise ValueError(f"domain {name!r} has {count} training images; {needed}")
         union = [a + b for a, b in zip(union, versions, strict=True)] if union and o.agent == "joint" else versions
-        order = np.random.default_rng([o.seed, index]).permutation(len(union[0]))
+        order = generator(o.seed, "chunks", index).permutation(len(union[0]))
         for chunk, rows in enumerate(np.array_split(order, o.chunks)):
             samples, last = union[chunk % len(union)][rows], chunk == o.chunks - 1
             steps.append(Step(index, name, chunk, last, samples, o.epochs, o.batch, o.drop_last, o.order == "fixed"))

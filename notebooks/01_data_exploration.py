@@ -53,6 +53,7 @@ from cldf_core.data.intake.duplicates import duplicates
 from cldf_core.data.intake.scan import survey
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.evaluation import bootstrap
+from cldf_core.randomness import generator
 from cldf_core.runs.run import load_spectra
 
 figures.theme()
@@ -129,7 +130,7 @@ def pixels(image):
 
 
 # %%
-rng = np.random.default_rng(options.seed)
+rng = generator(options.seed, "illustration", "01 pairs")
 shown = {name: some_pairs(table, 2) for name, table in train.groupby("domain", sort=False)}
 pairs = {
     name: [(pixels(real), pixels(fake)) for real, fake in zip(table["image_real"], table["image_fake"], strict=True)]
@@ -230,7 +231,8 @@ kinds.set_index("domain")
 # %%
 def look(part):
     """The same places of both classes, so that pairs stay together."""
-    return part.sample(min(len(part), options.limit or len(part)), random_state=options.seed)
+    rng = generator(options.seed, "illustration", "01 look", part["domain"].iloc[0])
+    return part.sample(min(len(part), options.limit or len(part)), random_state=rng)
 
 
 train = pd.concat(look(part) for _, part in train.groupby(["domain", "label"], sort=False))

@@ -49,6 +49,7 @@ from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.evaluation.traces import line_ratio, radial_profile
+from cldf_core.randomness import generator
 from cldf_core.runs.run import load_spectra
 from cldf_core.spectrum import band_mask, log_magnitude, log_spectrum, mirror
 
@@ -88,9 +89,8 @@ for name, spectra in domains.items():
     split = next(split for split in SPLITS if split in set(spectra.table["split"]))  # train, where there is one
     parts = [part for _, part in spectra.table[spectra.table["split"] == split].groupby("label")]
     counts = [min(len(part), options.limit or len(part)) for part in parts]
-    tables[name] = pd.concat(
-        part.sample(count, random_state=options.seed) for part, count in zip(parts, counts, strict=True)
-    )
+    rngs = [generator(options.seed, "illustration", "02", name) for _ in parts]  # the same draw: pairs stay together
+    tables[name] = pd.concat(p.sample(n, random_state=rng) for p, n, rng in zip(parts, counts, rngs, strict=True))
 fakes = tables[options.stream[0]].query("label == 1")["image"]
 largest = max(fakes, key=lambda image: (folder / image).stat().st_size)  # a large file has much detail
 example = pixels([largest])[0]

@@ -74,6 +74,7 @@ from cldf_core.buffers import herding
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
+from cldf_core.randomness import generator
 from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()
@@ -125,7 +126,7 @@ print(inspect.getsource(herding))
 # is its choice better than a random one?
 
 # %%
-rng = np.random.default_rng(options.seed)
+rng = generator(options.seed, "illustration", "04")
 cloud = np.concatenate([rng.normal(0, 0.7, (40, 2)), rng.normal((4, 1.5), 0.5, (20, 2))])
 count = np.arange(1, 13)
 herded = herding(torch.from_numpy(cloud), len(count)).numpy()

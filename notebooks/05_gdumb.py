@@ -79,6 +79,7 @@ from cldf_core.buffers import Balanced
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values
+from cldf_core.randomness import torch_generator
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
 
@@ -127,10 +128,10 @@ tiny = [
 steps = make_steps(tiny, options.model_copy(update={"epochs": 1}))
 
 remembered, offered, rows = Balanced(options.memory), 0, []
-generator = torch.Generator().manual_seed(options.seed)
+random = torch_generator(options.seed, "memory")  # as the agent draws
 for step in steps:
     for incoming in step.batches(options.seed):
-        remembered.offer(incoming, generator)
+        remembered.offer(incoming, random)
         offered += len(incoming.labels)
         kept = 2 * remembered.domains[: len(remembered)] + remembered.labels[: len(remembered)]
         count = torch.bincount(kept, minlength=2 * len(options.stream)).tolist()

@@ -64,7 +64,6 @@ options = parameters.options()
 # %%
 import inspect
 
-import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
@@ -74,6 +73,7 @@ from cldf_core.agents.lwf import LwF, distillation_loss
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
+from cldf_core.randomness import generator
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 
@@ -161,7 +161,7 @@ save_figure(figures.losses(losses, label="mean loss of an epoch,\nCE + λ KD (na
 # images of the next domain, which it has never seen. What does it teach about them, at temperature 1, 2 and 4?
 
 # %%
-rng = np.random.default_rng(options.seed)
+rng = generator(options.seed, "illustration", "06")
 new = {}  # at most 500 random training images of each domain
 for name, samples in training_samples(options, load_spectra(options)):
     new[name] = samples[rng.permutation(len(samples))[:500]]

@@ -77,6 +77,7 @@ from cldf_core.agents.replay import ER, MIR
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
+from cldf_core.randomness import generator, torch_generator
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Batch
@@ -124,18 +125,18 @@ print(inspect.getsource(buffers.Reservoir.offer))
 
 # %%
 n, room, trials = 60, 12, 500
-generator = torch.Generator().manual_seed(options.seed)
+random = torch_generator(options.seed, "illustration", "07 reservoir")
 numbers = torch.arange(n)
 sixty = Batch(torch.zeros(n, 1, 1, 1), torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.int64), numbers, 0)
 
 kept = np.zeros((2, n))
 for _ in range(trials):
     reservoir = buffers.Reservoir(room)
-    reservoir.offer(sixty, generator)
+    reservoir.offer(sixty, random)
     kept[0, reservoir.numbers] += 1
     slots = np.arange(room)  # the other rule: slot -> image in it
     for number in range(room, n):
-        slots[int(torch.randint(room, (), generator=generator))] = number
+        slots[int(torch.randint(room, (), generator=random))] = number
     kept[1, slots] += 1
 kept /= trials
 half = 1.96 * np.sqrt(kept * (1 - kept) / trials)
@@ -221,7 +222,7 @@ save_figure(figures.losses(losses), out.figures, "07_losses")
 # %%
 images = training_samples(options, load_spectra(options))
 earlier, _ = load_network(runs["er"].path / f"model-step{max(1, len(images) - 1)}.safetensors")
-rng = np.random.default_rng(options.seed)
+rng = generator(options.seed, "illustration", "07 candidates")
 new = images[-1][1]
 new = new[rng.permutation(len(new))[: options.batch]]
 old = images[0][1]

@@ -83,6 +83,7 @@ from cldf_core.data.images import crop, open_image
 from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation import attribution, bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values
+from cldf_core.randomness import torch_generator
 from cldf_core.resnet import build_network
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import find_run, load_spectra, make_run
@@ -249,8 +250,8 @@ def mean_evidence(network, name: str, half: int | None = None) -> np.ndarray:
 
 # %%
 joint = load_network(runs["joint"].path / f"model-step{len(options.stream)}.safetensors")[0]
-torch.manual_seed(options.seed)
-untrained = build_network(options.network, width=options.width).eval()
+draws = torch_generator(options.seed, "illustration", "10")
+untrained = build_network(options.network, width=options.width, generator=draws).eval()
 maps = {
     "trained": {name: mean_evidence(joint, name) for name in spectra},
     "random weights": {name: mean_evidence(untrained, name) for name in spectra},

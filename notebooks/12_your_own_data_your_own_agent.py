@@ -192,13 +192,13 @@ class DERpp(Agent):
         return loss
 
     def draw(self):
-        return retrieve_random(self.memory, self.options.replay, self.generator)
+        return retrieve_random(self.memory, self.options.replay, self.generator("replay"))
 
     def observe(self, batch):
         value = super().observe(batch)
         if batch.epoch == 0:  # every image is offered once
             row_of = {int(number): row for row, number in enumerate(batch.numbers)}
-            for slot in self.memory.offer(batch, self.generator):
+            for slot in self.memory.offer(batch, self.generator("memory")):
                 self.outputs[slot] = self.latest[row_of[int(self.memory.numbers[slot])]]
         return value
 

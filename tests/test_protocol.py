@@ -17,7 +17,7 @@ def test_the_protocol_tests_after_the_last_chunk_only_and_reports_losses(small_d
     assert [d.step for d in done] == steps
     assert [bool(d.logits) for d in done] == [False, True] * 3
     assert all(len(d.losses) == 3 and np.isfinite(d.losses).all() for d in done)
-    assert [d.images for d in done[:2]] == [3 * 8, 3 * 8]
+    assert [d.images for d in done[:2]] == [3 * 8 + 5 * 3, 3 * 8 + 6 * 3]  # replaying from the second batch on
     assert all(d.images > 3 * 8 for d in done[2:])  # replayed images count
     assert done[1].logits["here"].shape == (3,)
 

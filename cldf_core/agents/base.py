@@ -11,6 +11,7 @@ from torch import Tensor
 from cldf_core.agents.optimisers import GradientDescent, new_optimiser
 from cldf_core.buffers import Memory
 from cldf_core.options import Options
+from cldf_core.randomness import Generators
 from cldf_core.resnet import Network, build_network, evaluating
 from cldf_core.stream import Batch, Step
 
@@ -18,24 +19,23 @@ from cldf_core.stream import Batch, Step
 class Agent(GradientDescent):
     """Learns from a stream of steps and scores spectra; by itself, plain training with cross-entropy.
 
-    A new agent overrides `begin_step`, `loss` (or `observe`) and `end_step`, and adds what it keeps besides a `memory`
-    and a `teacher`, a copy of an earlier network, to `state_dict` and `load_state_dict`.
+    A new agent overrides `begin_step`, `loss` (or `observe`) and `end_step`, draws from `generator("replay")` (or any
+    purpose), and has `state_dict` hold what it keeps besides a `memory` and a `teacher`, a copy of an earlier network.
     """
 
     memory: Memory | None = None
     teacher: Network | None = None
 
     def __init__(self, options: Options) -> None:
-        self.options = options
-        self.device = torch.device(options.device)
-        self.generator = torch.Generator().manual_seed(options.seed)
+        self.options, self.device = options, torch.device(options.device)
+        self.generator = Generators(options.seed)
         self.network = self.fresh_network()
         self.images = 0  # trained on so far, counting replayed ones and repeats
 
     def fresh_network(self, *, outputs: int = 2) -> Network:
-        """A network with new weights, drawn from the agent's generator."""
-        o = self.options
-        network = build_network(o.network, outputs=outputs, width=o.width, weights=o.weights, generator=self.generator)
+        """A network with new weights, drawn for the purpose "weights"."""
+        o, generator = self.options, self.generator("weights")
+        network = build_network(o.network, outputs=outputs, width=o.width, weights=o.weights, generator=generator)
         if o.channels == "BGR":  # reading BGR is reading RGB with these weights the other way round
             network.reverse_channels()
         return network.to(self.device)
@@ -77,7 +77,7 @@ class Agent(GradientDescent):
         kept: dict[str, Any] = {"network": self.network, "teacher": self.teacher, "memory": self.memory}
         kept["optimiser"] = self.optimiser if self.options.schedule == "constant" else None  # else new in each step
         states = {name: None if part is None else part.state_dict() for name, part in kept.items()}
-        return {**states, "means": self.network.means, "generator": self.generator.get_state()}
+        return {**states, "means": self.network.means, "generator": self.generator.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned, of an agent made with the same options."""
@@ -88,7 +88,7 @@ class Agent(GradientDescent):
         if state["optimiser"] is not None:
             self.optimiser = new_optimiser(self.options, self.network)
             self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
+        self.generator.load_state_dict(state["generator"])
         if self.memory is not None:
             self.memory.load_state_dict(state["memory"])
 

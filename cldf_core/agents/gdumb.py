@@ -49,7 +49,7 @@ class GDumb(Agent):
 
     def observe(self, batch: Batch) -> float:
         """Offers the batch to the memory; there is no loss yet, so NaN."""
-        self.memory.offer(batch, self.generator)
+        self.memory.offer(batch, self.generator("memory"))
         return float("nan")
 
     def end_step(self, step: Step) -> None:
@@ -57,19 +57,20 @@ class GDumb(Agent):
         if step.last or self.options.refit_after == "chunk":
             if self.options.refit == "fresh":
                 self.network = self.fresh_network()
-            self.fit(seed=int(torch.randint(2**31, (), generator=self.generator)))
+            self.fit(step)
 
-    def fit(self, seed: int) -> None:
-        """Trains the network on the memory."""
+    def fit(self, step: Step) -> None:
+        """Trains the network on the memory, as it is after a step."""
         o, parameters = self.options, list(self.network.parameters())
         optimiser = torch.optim.SGD(
             parameters, lr=o.memory_lr, momentum=o.memory_momentum, weight_decay=o.memory_weight_decay
         )
         restarts = CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=o.memory_lr_min)
-        fitting = Step(0, "memory", 0, True, self.memory.samples(), o.memory_epochs, o.memory_batch, o.drop_last)
+        samples = self.memory.samples()
+        fitting = Step(step.index, "memory", step.chunk, True, samples, o.memory_epochs, o.memory_batch, o.drop_last)
         batches = fitting.updates // o.memory_epochs
         self.network.train()
-        for at, batch in enumerate(fitting.batches(seed)):
+        for at, batch in enumerate(fitting.batches(o.seed, "refit")):
             if o.memory_schedule == "warm-restarts":
                 set_memory_lr(restarts, batch.epoch + at % batches / batches)
             optimiser.zero_grad(set_to_none=True)

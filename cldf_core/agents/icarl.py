@@ -57,7 +57,7 @@ class ICaRL(Agent):
         if new_domain and self.options.distil:
             self.teacher = copy.deepcopy(self.network).eval()
         if grown:
-            self.network.grow_head(2, self.generator)
+            self.network.grow_head(2, self.generator("weights"))
         if len(self.memory) and self.options.rehearsal == "all":
             step = replace(step, samples=step.samples + self.memory.samples())
         self.written = set()
@@ -69,13 +69,14 @@ class ICaRL(Agent):
         """One update; a reservoir is then offered the batch."""
         value = super().observe(batch)
         if isinstance(self.memory, Reservoir) and (batch.epoch == 0 or self.options.offers == "every-epoch"):
-            self.written |= self.memory.offer(batch, self.generator)
+            self.written |= self.memory.offer(batch, self.generator("memory"))
         return value
 
     def loss(self, batch: Batch) -> Tensor:
         """`icarl_loss` of the batch, joined by as many exemplars where they are not gone through anyway."""
         if self.options.rehearsal == "batch":
-            slots = retrieve_random(self.memory, self.options.batch, self.generator, exclude_slots=self.written)
+            generator = self.generator("replay")
+            slots = retrieve_random(self.memory, self.options.batch, generator, exclude_slots=self.written)
             batch = batch + self.memory.take(slots) if len(slots) else batch
         old = self.evaluate(batch.spectra, self.teacher) if self.teacher else None
         classes = batch.labels + 2 * batch.domains * (self.options.icarl_heads == "grown")

@@ -35,7 +35,7 @@ class ER(Agent):
         """One update with the batch and what is retrieved for it; then the batch is remembered."""
         value = super().observe(batch) if self.options.replay_passes == "joined" else self._two_passes(batch)
         if batch.epoch == 0 or self.options.offers == "every-epoch":
-            self.memory.offer(batch, self.generator)
+            self.memory.offer(batch, self.generator("memory"))
         return value
 
     def loss(self, batch: Batch) -> Tensor:
@@ -65,7 +65,11 @@ class ER(Agent):
 
     def retrieve(self, batch: Batch) -> Tensor:
         """Slots to replay with this batch, shape (up to `replay`,)."""
-        return retrieve_random(self.memory, self.options.replay, self.generator, exclude_domain=self.excluded)
+        return self.draw(self.options.replay)
+
+    def draw(self, count: int) -> Tensor:
+        """Up to `count` random slots, none of a domain that is not replayed."""
+        return retrieve_random(self.memory, count, self.generator("replay"), exclude_domain=self.excluded)
 
 
 class MIR(ER):
@@ -86,7 +90,7 @@ class MIR(ER):
         """The `replay` most interfered of the candidates."""
         o = self.options
         moving = o.mir_statistics == "moving"
-        slots = retrieve_random(self.memory, o.candidates, self.generator, exclude_domain=self.excluded)
+        slots = self.draw(o.candidates)
         if not len(slots) or (len(slots) <= o.replay and not moving):
             return slots  # nothing to choose from
         candidates = self.memory.take(slots)

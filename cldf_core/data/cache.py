@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -40,6 +39,7 @@ from cldf_core.data.images import ImageProblem, open_crop
 from cldf_core.data.runtime import in_processes
 from cldf_core.data.source_trees import tree_hash
 from cldf_core.options import Options, UserError
+from cldf_core.randomness import seed_sequence
 from cldf_core.spectrum import InputSpec
 
 BLOCK = 64  # images decoded and transformed at once
@@ -205,7 +205,7 @@ def _fill(
             rejected.append((image, str(problem)))
             continue
         if severity:
-            seed = [options.seed, zlib.crc32(image.encode())]
+            seed = seed_sequence(options.seed, "corruption", image)
             crops[row] = corrupt(crops[row], options.corruption, severity, seed=seed)
     if crops:
         out = np.load(path, mmap_mode="r+")

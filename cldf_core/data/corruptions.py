@@ -36,7 +36,7 @@ def versions(
     place: CropPlace = "centre",
     *,
     which: Sequence[tuple[str, float]] = VERSIONS,
-    seed: int | list[int] = 0,
+    seed: int | Sequence[int] | np.random.SeedSequence = 0,
 ) -> np.ndarray:
     """The crop of an image for every corruption and severity of `which`, uint8, shape (V, 3, size, size).
 
@@ -58,7 +58,12 @@ def versions(
 
 
 def corrupt(
-    pixels: np.ndarray, corruption: str, severity: float, *, seed: int | list[int] = 0, size: int = 1
+    pixels: np.ndarray,
+    corruption: str,
+    severity: float,
+    *,
+    seed: int | Sequence[int] | np.random.SeedSequence = 0,
+    size: int = 1,
 ) -> np.ndarray:
     """An image after one corruption, uint8, shape (3, H, W); "resize" changes height and width.
 

@@ -1,7 +1,6 @@
 """A domain is the images of one family of fakes, with labels, splits and groups, all accounted for."""
 
 import hashlib
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cldf_core.options import UserError
+from cldf_core.randomness import generator
 
 COLUMNS = ("image", "label", "split", "group")
 SPLITS = ("train", "validation", "test")
@@ -70,7 +70,7 @@ def with_validation(domain: Domain, share: float, seed: int) -> Domain:
     if not count:
         note = f"{domain.name}: validation_share {share} of its {len(groups)} training groups comes to none"
         return replace(domain, notes=(*domain.notes, note))
-    rng = np.random.default_rng([seed, zlib.crc32(domain.name.encode())])
+    rng = generator(seed, "validation", domain.name)
     drawn = [groups[k] for k in rng.permutation(len(groups))[:count]]
     split = domain.table["split"].mask(training & domain.table["group"].isin(drawn), "validation")
     return replace(domain, table=domain.table.assign(split=split))

@@ -30,6 +30,7 @@ from cldf_core.data.source_trees import tree_hash
 from cldf_core.detection.detector import Detector, logits_of, on_device
 from cldf_core.evaluation.traces import line_ratio
 from cldf_core.options import Options, UserError
+from cldf_core.randomness import seed_sequence
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import RunFolder
 from cldf_core.spectrum import Band, InputSpec, band_mask, log_magnitude
@@ -121,7 +122,7 @@ def crops_of(root: Path, image: str, options: Options, which: Sequence[tuple[str
 
     The image's path in the domain's folder `root` seeds the noise together with options.seed.
     """
-    seed = [options.seed, zlib.crc32(image.encode())]
+    seed = seed_sequence(options.seed, "robustness", image)
     return versions(open_image(root / image), options.size, options.crop, which=which, seed=seed)
 
 

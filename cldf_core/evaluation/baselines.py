@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cldf_core.randomness import generator
+
 FOLDS = 5
 TREES: dict[str, Any] = {"max_iter": 50, "min_samples_leaf": 5, "class_weight": "balanced", "early_stopping": False}
 
@@ -37,7 +39,7 @@ def boosted_trees(
         folds = np.select([splits == "test", splits == "train"], [0, 1], -1)
     else:
         count, how = min(FOLDS, len(names)), "cross-validation over groups"
-        folds = np.random.default_rng(seed).permutation(len(names))[codes] % max(count, 1)
+        folds = generator(seed, "folds").permutation(len(names))[codes] % max(count, 1)
     trees = HistGradientBoostingClassifier(**TREES, categorical_features=list(categorical), random_state=seed)
     predictions = np.full(len(labels), -1)
     for fold in range(count):
@@ -57,7 +59,7 @@ def balanced_accuracy(
     Predictions and labels (0 or 1) and groups have shape (N,). "balanced accuracy", "low" and "high" are NaN if a class
     is missing.
     """
-    groups, rng = np.unique(groups, return_inverse=True)[1], np.random.default_rng(seed)
+    groups, rng = np.unique(groups, return_inverse=True)[1], generator(seed, "bootstrap")
     count = groups.max(initial=0) + 1
     real, fake, right = labels == 0, labels == 1, predictions == labels
     kinds = [real, fake, real & right, fake & right]
@@ -85,6 +87,6 @@ def random_forest(
     right = forest.predict(facts[test]) == labels[test]
     codes = np.unique(groups[test], return_inverse=True)[1]
     sums = np.stack([np.bincount(codes[right], minlength=codes.max() + 1), np.bincount(codes)])
-    draws = np.random.default_rng(0).multinomial(sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), size=1000)
+    draws = generator(0, "bootstrap").multinomial(sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), size=1000)
     low, high = np.quantile((draws @ sums[0]) / (draws @ sums[1]), [0.025, 0.975])
     return float(right.mean()), float(low), float(high)

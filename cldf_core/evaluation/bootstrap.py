@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.special import ndtr, ndtri, stdtrit
 
 from cldf_core.evaluation.metrics import CONTINUAL, THRESHOLD, Scored, continual, of_split
+from cldf_core.randomness import generator
 
 BLOCK = 1 << 20  # the largest number of weights in memory at once
 PARTS = 200  # the largest number of parts that are left out in turn, to measure the influence of groups
@@ -221,7 +222,7 @@ def _weights(groups: int, parts: int, resamples: int, seed: int, *, rows: int) -
     for start in range(0, 1 + parts, rows):
         without = np.arange(start, min(start + rows, 1 + parts)) - 1
         yield (part != without[:, None]).astype(np.int32)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, "bootstrap")
     for start in range(0, resamples, rows):
         count = min(rows, resamples - start)
         drawn = rng.integers(0, groups, (count, groups)) + groups * np.arange(count)[:, None]

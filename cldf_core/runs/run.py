@@ -20,6 +20,7 @@ from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.runtime import progress_wanted, project_root, thread_count
 from cldf_core.options import Options, UserError
 from cldf_core.protocol import StepResult, train_and_test
+from cldf_core.randomness import generator
 from cldf_core.runs.checkpoints import load_state, save_network, save_state
 from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
 from cldf_core.runs.notes import data_notes, dropped_notes
@@ -107,7 +108,7 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
         if options.limit is not None:
             # The same draw for both classes: where reals and fakes are pairs, pairs stay together.
             parts = [part for _, part in table.groupby("label")]
-            draws = [np.random.default_rng([options.seed, place]).permutation(len(part)) for part in parts]
+            draws = [generator(options.seed, "limit", place).permutation(len(part)) for part in parts]
             table = pd.concat([p.iloc[np.sort(draw[: options.limit])] for p, draw in zip(parts, draws, strict=True)])
         labels, rows = table["label"].to_numpy(), table["row"].to_numpy()
         severities = options.severities[: options.chunks] if options.corruption != "none" else [0.0]

@@ -487,7 +487,11 @@ def test_mir_replays_the_most_interfered_candidates(passes):
     learner.begin_step(second)
     batch = second.samples.batch()
     network = learner.network.train()
+    if passes != "joined":  # the incoming pass leaves its gradients behind, and moves the statistics a little
+        network.zero_grad()
+        learner.cross_entropy(batch).backward()
     stepped = copy.deepcopy(network)
+    stepped.zero_grad()
     F.cross_entropy(stepped(batch.spectra), batch.labels).backward()
     with torch.no_grad():
         for p in stepped.parameters():
@@ -499,9 +503,6 @@ def test_mir_replays_the_most_interfered_candidates(passes):
         rise = [F.cross_entropy(net(every.spectra), every.labels, reduction="none") for net in networks]
     by_rise = torch.sort(rise[0] - rise[1], descending=True)
     assert by_rise.values[1] - by_rise.values[2] > 1e-4  # no tie at the border
-    if passes != "joined":  # the incoming pass leaves its gradients behind (and moves the statistics a little)
-        network.zero_grad()
-        learner.cross_entropy(batch).backward()
     assert sorted(learner.retrieve(batch).tolist()) == sorted(by_rise.indices[:2].tolist())
 
 
@@ -524,12 +525,12 @@ def test_gdumbs_rate_is_a_cosine_with_warm_restarts_after_one_warm_up_epoch(batc
 def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
     opts = options("gdumb", memory=12, memory_epochs=4, memory_batch=5, clip=0.5, chunks=2, memory_weight_decay=0.01)
     learner = build_agent(opts)
-    fits: list[tuple[dict, Any, int]] = []
+    fits: list[tuple[dict, Any]] = []
     fit = GDumb.fit
 
-    def noted(self, seed):
-        fits.append((state_of(self.network), copy.deepcopy(self.memory), seed))
-        fit(self, seed)
+    def noted(self, step):
+        fits.append((state_of(self.network), copy.deepcopy(self.memory)))
+        fit(self, step)
 
     monkeypatch.setattr(GDumb, "fit", noted)
     steps = steps_of(opts, 16, 16)
@@ -541,7 +542,7 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
         assert same(before, state_of(learner.network)) == (not step.last)
         if not step.last:
             continue
-        start, memory, seed = fits[-1]
+        start, memory = fits[-1]
         assert start["body.bn1.num_batches_tracked"] == 0
         assert not torch.equal(start["body.conv1.weight"], before["body.conv1.weight"])
         # The reference: plain SGD with momentum over the memory, torch's schedule and clipping.
@@ -549,8 +550,8 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
         network.load_state_dict(start)
         optimiser = torch.optim.SGD(network.parameters(), lr=opts.memory_lr, momentum=0.9, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, 1, 2, opts.memory_lr_min)
-        step_of_memory = Step(0, "memory", 0, True, memory.samples(), 4, 5)
-        for place, batch in enumerate(step_of_memory.batches(seed)):
+        step_of_memory = replace(step, samples=memory.samples(), epochs=4, batch_size=5)
+        for place, batch in enumerate(step_of_memory.batches(opts.seed, "refit")):
             if batch.epoch == 0:
                 optimiser.param_groups[0]["lr"] = opts.memory_lr / 10
             else:

@@ -223,7 +223,7 @@ def test_a_step_against_the_originals_way(agent, switches):
     for start in range(0, 50, 10) if mir else ():
         part = first.samples[np.arange(start, start + 10)]
         what = [torch.from_numpy(x) for x in (part.labels, part.domains, part.numbers)]
-        learner.memory.offer(Batch(part.read(), *what, 0), learner.generator)
+        learner.memory.offer(Batch(part.read(), *what, 0), learner.generator("memory"))
     learner.end_step(first)
     batches = learner.begin_step(second).batches(0)
     original, labels = OriginalsWay(), torch.arange(50) % 2

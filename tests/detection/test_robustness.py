@@ -1,7 +1,6 @@
 """Robustness: versions of images, scores against a slow way, tables that are kept, curves against numbers by hand."""
 
 import shutil
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from cldf_core.data.corruptions import VERSIONS, versions
 from cldf_core.data.images import ImageProblem, open_image
 from cldf_core.detection import robustness
 from cldf_core.options import UserError
+from cldf_core.randomness import seed_sequence
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import find_run, load_spectra, make_run
@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_slow_way(made):
         step = stream.index(row.domain) + 1 if row.agent == "separate" else len(stream)
         network, options = load_network(runs[row.agent].path / f"model-step{step}.safetensors")
         pixels = open_image(domains[row.domain].root / row.image)
-        version = versions(pixels, 32, seed=[options.seed, zlib.crc32(row.image.encode())])
+        version = versions(pixels, 32, seed=seed_sequence(options.seed, "robustness", row.image))
         spectrum = log_spectrum(version[AT[row.corruption, row.severity]][None]).astype(np.float16)
         with torch.no_grad():
             logit = float(network.fake_logits(torch.from_numpy(spectrum).float())[0])
@@ -104,7 +104,7 @@ def test_the_table_is_complete_and_both_classes_are_alike(made):
 def test_traces_are_those_of_single_images(made):
     _, _, domains, measured = made
     for row in measured.traces.sample(30, random_state=1).itertuples():
-        seed = [0, zlib.crc32(row.image.encode())]
+        seed = seed_sequence(0, "robustness", row.image)
         version = versions(open_image(domains[row.domain].root / row.image), 32, seed=seed)
         plane = log_magnitude(version[AT[row.corruption, row.severity]][None])[0].mean(0)
         if row.trace.startswith("grid"):

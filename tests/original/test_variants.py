@@ -1,6 +1,6 @@
 """The variant `original` of every agent against slow references written from methods.md sections 3, 4 and 6.
 
-The references share with the agents the numbers that are drawn (a generator with the same seed, asked in the
+The references share with the agents the numbers that are drawn (the same generator for each purpose, asked in the
 same order) and torch's forward and backward pass. Batches, memories, losses, updates and the teacher are
 written out here once more, as plainly as possible.
 """
@@ -21,6 +21,7 @@ from torch.autograd import grad
 from cldf_core.agents import build_agent
 from cldf_core.agents.base import Agent
 from cldf_core.options import AGENTS, ORIGINAL, Options, checked
+from cldf_core.randomness import Generators, generator
 from cldf_core.resnet import Network, build_network
 from cldf_core.spectrum import mirror
 from cldf_core.stream import Samples, Step, make_steps
@@ -116,9 +117,9 @@ def gradients(loss: Tensor, network: nn.Module) -> list[Tensor]:
     return list(grad(loss, list(network.parameters())))
 
 
-def fresh(generator: torch.Generator) -> nn.Module:
+def fresh(draws: Generators) -> nn.Module:
     """A new network in training mode, its weights those that torch draws, its input channels BGR."""
-    seed = int(torch.randint(2**31, (), generator=generator))
+    seed = int(torch.randint(2**31, (), generator=draws("weights")))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_network("slim", width=8).double()
@@ -132,7 +133,7 @@ def in_batches(step: Step, epochs: int, size: int, *, seed: int, whole: bool) ->
     """A chunk's batches: baselines take all images as they lie, the others full batches of a new order."""
     spectra, labels, numbers = step.samples.read(), step.samples.labels.tolist(), step.samples.numbers.tolist()
     images = [Remembered(*row) for row in zip(spectra, labels, numbers, strict=True)]
-    random = np.random.default_rng([seed, step.index, step.chunk])
+    random = generator(seed, "order", step.index, step.chunk)
     for _ in range(epochs):
         order = range(len(images)) if whole else random.permutation(len(images))
         last = len(images) if whole else len(images) // size * size
@@ -149,11 +150,11 @@ class Outcome:
     teachers: list[dict[str, Tensor] | None] = field(default_factory=list)
 
 
-def baseline(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
-    network = fresh(generator)
+def baseline(opts: Options, steps: list[Step], draws: Generators) -> Outcome:
+    network = fresh(draws)
     for step in steps:
         if opts.agent == "separate" and step.index:
-            network = fresh(generator)
+            network = fresh(draws)
         sgd = Sgd(network)  # a new one for each domain
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=True):
             x, y = stacked(images)
@@ -161,29 +162,29 @@ def baseline(opts: Options, steps: list[Step], generator: torch.Generator) -> Ou
     return Outcome(network)
 
 
-def icarl(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
-    network, memory = fresh(generator), Reservoir(opts.memory)
+def icarl(opts: Options, steps: list[Step], draws: Generators) -> Outcome:
+    network, memory = fresh(draws), Reservoir(opts.memory)
     sgd = Sgd(network)
     for step in steps:
         written: set[int] = set()  # by this chunk
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=False):
-            joined = images + memory.draw(opts.batch, generator, without=written)
+            joined = images + memory.draw(opts.batch, draws("replay"), without=written)
             x, y = stacked(joined)
             p, is_it = network(x).sigmoid(), torch.stack([y == 0, y == 1], 1).double()
             loss = -(is_it * p.log() + (1 - is_it) * (1 - p).log()).mean(0).sum()
             sgd.descend(gradients(loss, network))
-            written |= memory.offer(images, generator)
+            written |= memory.offer(images, draws("memory"))
     return Outcome(network, memory.images)
 
 
-def gdumb(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
-    network = fresh(generator)
+def gdumb(opts: Options, steps: list[Step], draws: Generators) -> Outcome:
+    network = fresh(draws)
     slots: list[tuple[Remembered, int]] = []
     for step in steps:
         for images in in_batches(step, 1, opts.batch, seed=opts.seed, whole=False):  # looked at once
             for image in images:
-                offer_balanced(slots, image, image.label, opts.memory, generator, whole=True)
-        random = np.random.default_rng([int(torch.randint(2**31, (), generator=generator)), 0, 0])
+                offer_balanced(slots, image, image.label, opts.memory, draws("memory"), whole=True)
+        random = generator(opts.seed, "refit", step.index, step.chunk)
         for _ in range(opts.memory_epochs):
             order = random.permutation(len(slots))
             for start in range(0, len(slots) - opts.memory_batch + 1, opts.memory_batch):
@@ -196,8 +197,8 @@ def gdumb(opts: Options, steps: list[Step], generator: torch.Generator) -> Outco
     return Outcome(network, [image for image, _ in slots])
 
 
-def lwf(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
-    network = fresh(generator)
+def lwf(opts: Options, steps: list[Step], draws: Generators) -> Outcome:
+    network = fresh(draws)
     sgd, teacher, teachers, t = Sgd(network), None, [], 2.0
     for chunks, step in enumerate(steps):
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=False):
@@ -216,14 +217,14 @@ def lwf(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome
     return Outcome(network, teachers=teachers)
 
 
-def er_or_mir(opts: Options, steps: list[Step], generator: torch.Generator) -> Outcome:
-    network, memory = fresh(generator), Reservoir(opts.memory)
+def er_or_mir(opts: Options, steps: list[Step], draws: Generators) -> Outcome:
+    network, memory = fresh(draws), Reservoir(opts.memory)
     sgd = Sgd(network)
     for step in steps:
         for images in in_batches(step, opts.epochs, opts.batch, seed=opts.seed, whole=False):
             x, y = stacked(images)
             g = gradients(cross_entropy(network(x), y).mean(), network)
-            replayed = memory.draw(opts.candidates if opts.agent == "mir" else opts.replay, generator)
+            replayed = memory.draw(opts.candidates if opts.agent == "mir" else opts.replay, draws("replay"))
             if replayed and opts.agent == "mir":
                 replayed = most_interfered(network, g, replayed)[: opts.replay]
             if replayed:
@@ -231,7 +232,7 @@ def er_or_mir(opts: Options, steps: list[Step], generator: torch.Generator) -> O
                 more = gradients(cross_entropy(network(x), y).mean(), network)
                 g = [a + b for a, b in zip(g, more, strict=True)]
             sgd.descend(g)
-            memory.offer(images, generator)
+            memory.offer(images, draws("memory"))
     return Outcome(network, memory.images)
 
 
@@ -273,7 +274,7 @@ COUNTS = (27, 27)
 def reference(agent: str) -> Outcome:
     """The outcome of the original's formulas; of each agent computed once."""
     opts = options(agent)
-    return REFERENCES[agent](opts, steps_of(opts, *COUNTS), torch.Generator().manual_seed(opts.seed))
+    return REFERENCES[agent](opts, steps_of(opts, *COUNTS), Generators(opts.seed))
 
 
 @functools.cache
@@ -302,7 +303,7 @@ def test_an_original_variant_ends_in_the_network_of_its_formulas(agent):
     assert distance(state_of(learner.network), state_of(want.network)) <= TOLERANCE
     passes = int(learner.network.state_dict()["body.bn1.num_batches_tracked"])
     assert passes >= (10 if agent == "separate" else 20)  # a separate network sees one domain's batches
-    new = fresh(torch.Generator().manual_seed(0))
+    new = fresh(Generators(0))
     new.body.bn1.num_batches_tracked += passes
     moved = {k: v for k, v in state_of(new).items() if "num_batches" not in k}
     assert distance({k: state_of(learner.network)[k] for k in moved}, moved) > 1000 * TOLERANCE  # 1e-5 says something
@@ -349,7 +350,7 @@ def test_in_float32_the_first_updates_are_those_of_the_formulas(agent):
     learner = build_agent(opts)
     before = state_of(learner.network)
     train(learner, steps)
-    want = state_of(REFERENCES[agent](opts, steps, torch.Generator().manual_seed(0)).network)
+    want = state_of(REFERENCES[agent](opts, steps, Generators(0)).network)
     assert before["head.weight"].dtype == torch.float32
     assert distance(state_of(learner.network), want) <= TOLERANCE
     assert not same(before["head.weight"], learner.network.state_dict()["head.weight"])
@@ -436,7 +437,7 @@ def test_images_of_dropped_batches_are_lost_to_the_memory():
         held = set(numbers_of(learner))
         missing = set()
         for step in steps:
-            random = np.random.default_rng([opts.seed, step.index, step.chunk])
+            random = generator(opts.seed, "order", step.index, step.chunk)
             epochs = 1 if agent == "gdumb" else opts.epochs
             dropped = [{*step.samples.numbers[random.permutation(len(step.samples))[12:]]} for _ in range(epochs)]
             missing |= set.intersection(*dropped)  # a later epoch may bring the image

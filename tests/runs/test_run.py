@@ -25,6 +25,7 @@ from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import load_detector
 from cldf_core.evaluation.metrics import detection
 from cldf_core.options import Number, Options, ReservoirOptions, UserError, checked
+from cldf_core.randomness import generator
 from cldf_core.runs import run as run_module
 from cldf_core.runs.checkpoints import load_network, load_state, save_state
 from cldf_core.runs.folder import RunFolder
@@ -374,7 +375,7 @@ def test_chunk_after_chunk_sees_its_corruption_and_test_images_none(root, small_
 
     monkeypatch.setattr(AGENTS["er"], "observe", observed)
     folder = make_run(opts)
-    chunks = [set(part) for part in np.array_split(np.random.default_rng([0, 0]).permutation(10), 5)]
+    chunks = [set(part) for part in np.array_split(generator(0, "chunks", 0).permutation(10), 5)]
     assert len(seen) == 5
     for batch in seen.values():
         numbers = batch.numbers.numpy()
