@@ -199,7 +199,7 @@ class Balanced(Memory):
 
     It takes an image while the image's group holds fewer than capacity / number of groups; when the memory is full, a
     random image of the largest group makes room. With `by` "class", as in the original, two groups of half the slots
-    are soon full, and nothing comes in any more.
+    are soon full, and nothing comes in any more: a group that was met counts, even where none of its images is left.
 
     Source: Prabhu, Torr & Dokania, "GDumb", ECCV 2020, algorithm 1.
     """
@@ -207,15 +207,16 @@ class Balanced(Memory):
     def __init__(self, capacity: int, packing: Packing = "half", by: str = "domain-and-class") -> None:
         super().__init__(capacity, packing)
         self.by = by
+        self.groups: list[int] = []  # those that were met
 
     def offer(self, batch: Batch, generator: Generator) -> None:
         """Offers each image of the batch, in order."""
         factor = 2 if self.by == "domain-and-class" else 0
         groups = (factor * self.domains + self.labels)[: self.size].tolist()  # one for each slot in use
-        counts = Counter(groups)
+        counts = Counter({**dict.fromkeys(self.groups, 0), **Counter(groups)})
         for row, group in enumerate((factor * batch.domains + batch.labels).tolist()):
             quota = self.capacity / len(counts.keys() | {group})
-            if counts[group] >= (quota if factor else max(1, int(quota))):  # the original rounds down
+            if group in counts and counts[group] >= (quota if factor else int(quota)):  # the original rounds down
                 continue
             slot = self.size
             if slot == self.capacity:
@@ -226,6 +227,7 @@ class Balanced(Memory):
             self.put(slot, batch, row)
             groups[slot : slot + 1] = [group]
             counts[group] += 1
+        self.groups = list(counts)
 
 
 def herding(features: Tensor, count: int) -> Tensor:

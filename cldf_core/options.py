@@ -120,6 +120,12 @@ class Options(BaseModel):
             yield f"mixed_precision is True; allowed for size {self.size}: False, it needs a size of at least 64"
 
 
+def _room_for_each_class(agent: str, memory: int, stream: list[str]) -> Iterator[str]:
+    if memory < (least := 2 * len(stream)):
+        classes = f"one image for each class, {least} for a stream of {len(stream)} domains"
+        yield f"memory is {memory}; allowed for {agent}: at least {classes}"
+
+
 class ReservoirOptions(Options):
     """Of agents that keep a random sample of what they have seen."""
 
@@ -145,9 +151,7 @@ class ICaRLOptions(ReservoirOptions):
             yield f"distil is True; allowed with shared heads: False, since {why}"
         if self.exemplars == "reservoir" and self.rehearsal == "all":
             yield "rehearsal is 'all'; allowed with exemplars from a reservoir: batch"
-        if self.memory < (least := 2 * len(self.stream)):
-            classes = f"one image for each class, {least} for a stream of {len(self.stream)} domains"
-            yield f"memory is {self.memory}; allowed for iCaRL: at least {classes}"
+        yield from _room_for_each_class("iCaRL", self.memory, self.stream)
 
 
 class GDumbOptions(Options):
@@ -169,6 +173,8 @@ class GDumbOptions(Options):
     def problems(self) -> Iterator[str]:
         """Adds GDumb's own rules."""
         yield from super().problems()
+        if self.gdumb_groups == "domain-and-class":
+            yield from _room_for_each_class("GDumb", self.memory, self.stream)
         if self.memory_schedule == "warm-restarts" and self.memory_epochs & (self.memory_epochs - 1):
             yield f"memory_epochs is {self.memory_epochs}; allowed: a power of two (whole cycles of warm restarts)"
         if self.memory_lr_min > self.memory_lr:

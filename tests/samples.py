@@ -183,16 +183,25 @@ class SlowReservoir:
 
 
 def offer_balanced(
-    slots: list[tuple[Any, int]], image: Any, group: int, capacity: int, random: torch.Generator, *, whole: bool
+    slots: list[tuple[Any, int]],
+    met: set[int],
+    image: Any,
+    group: int,
+    capacity: int,
+    random: torch.Generator,
+    *,
+    whole: bool,
 ) -> None:
     """GDumb's algorithm 1 for one image; a slot holds an image and its group, and ties go to the smallest group.
 
-    The original rounds a group's share down (`whole`), which closes the memory once it is full.
+    The groups that were met so far count, also those without an image. The original rounds a group's share down
+    (`whole`), which closes the memory once it is full.
     """
-    count = {g: sum(1 for _, h in slots if h == g) for _, g in slots}
+    count = {g: sum(1 for _, h in slots if h == g) for g in met}
     share = capacity / len(count) if count else capacity
     if group in count and count[group] >= (share // 1 if whole else share):
         return
+    met.add(group)
     if len(slots) < capacity:
         slots.append((image, group))
     else:

@@ -123,7 +123,7 @@ def test_balanced_over_the_classes_takes_nothing_more_once_it_is_full(capacity):
 
 @given(
     groups=st.lists(st.integers(0, 5), min_size=1, max_size=60),
-    capacity=st.integers(2, 20),
+    capacity=st.integers(1, 20),
     batch=st.integers(1, 9),
     seed=st.integers(0, 99),
     by=st.sampled_from(["domain-and-class", "class"]),
@@ -135,9 +135,10 @@ def test_balanced_equals_algorithm_1(groups, capacity, batch, seed, by):
         part = groups[start : start + batch]
         memory.offer(images([g % 2 for g in part], [g // 2 for g in part], start), random)
     want: list[tuple[int, int]] = []
+    met: set[int] = set()
     slow_random = generator(seed)
     for number, group in enumerate(groups if by == "domain-and-class" else [g % 2 for g in groups]):
-        offer_balanced(want, number, group, capacity, slow_random, whole=by == "class")
+        offer_balanced(want, met, number, group, capacity, slow_random, whole=by == "class")
     got = 2 * memory.domains + memory.labels if by == "domain-and-class" else memory.labels
     used = slice(memory.size)
     assert list(zip(memory.numbers[used].tolist(), got[used].tolist(), strict=True)) == want
@@ -157,6 +158,16 @@ def test_balanced_counts_differ_by_one_at_most_when_images_abound(capacity, doma
         assert counts.max() - counts.min() <= 1
         # The last domain still gets in (the original's sampler is closed once it is full).
         assert (memory.domains[: memory.size] == domain).sum() >= 2 * (capacity // (2 * (domain + 1)))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_the_originals_memory_of_one_keeps_the_first_image_of_the_second_class(batch):
+    memory, labels = Balanced(1, by="class"), [1, 1, 0, 1, 0, 0, 1]
+    for start in range(0, 7, batch):
+        memory.offer(
+            images(labels[start : start + batch], [0] * len(labels[start : start + batch]), start), generator(0)
+        )
+    assert memory.numbers.tolist() == [2]  # class 1 has half a slot now, rounded down
 
 
 # --- herding ---

@@ -235,6 +235,13 @@ def test_two_defaults_differ_between_agents():
     [
         ({"agent": "icarl", "memory": 7}, r"memory is 7; .* 8 for a stream of 4 domains", {"memory": 8}),
         ({"agent": "icarl", "memory": 7}, r"memory is 7; allowed for iCaRL", {"agent": "er"}),
+        (
+            {"agent": "gdumb", "memory": 7},
+            r"memory is 7; allowed for GDumb: at least one image.*, 8 for",
+            {"memory": 8},
+        ),
+        ({"agent": "gdumb", "memory": 7}, r"for a stream of 4 domains", {"gdumb_groups": "class"}),
+        ({"agent": "gdumb", "memory": 1}, r"memory is 1; allowed for GDumb", {"variant": "original"}),
         ({"agent": "icarl", "icarl_heads": "shared"}, "distil is True; allowed with shared heads", {"distil": False}),
         ({"agent": "icarl", "icarl_heads": "shared"}, "heads: False, since the old network's outputs", {"agent": "er"}),
         ({"agent": "icarl", "variant": "original", "distil": True}, "distil is True", {"icarl_heads": "grown"}),

@@ -180,10 +180,11 @@ def icarl(opts: Options, steps: list[Step], draws: Generators) -> Outcome:
 def gdumb(opts: Options, steps: list[Step], draws: Generators) -> Outcome:
     network = fresh(draws)
     slots: list[tuple[Remembered, int]] = []
+    met: set[int] = set()
     for step in steps:
         for images in in_batches(step, 1, opts.batch, seed=opts.seed, whole=False):  # looked at once
             for image in images:
-                offer_balanced(slots, image, image.label, opts.memory, draws("memory"), whole=True)
+                offer_balanced(slots, met, image, image.label, opts.memory, draws("memory"), whole=True)
         random = generator(opts.seed, "refit", step.index, step.chunk)
         for _ in range(opts.memory_epochs):
             order = random.permutation(len(slots))
