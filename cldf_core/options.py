@@ -7,7 +7,7 @@ Importing this module does not import torch.
 
 The variant "paper" takes the defaults of the fields, the variant "original" those of ORIGINAL: what the code of
 *Towards generalizable DeepFake detection with continual learning on limited data* (2022) computes, mistakes included.
-Each difference is an option of its own. Source: methods.md sections 2 to 4 and 6.
+Each difference is an option of its own. The papers are named where an option is used.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """From images to the log-magnitude spectra that the network reads.
 
-The formula is that of Zhang, Karaman & Chang (WIFS 2019), section 4, as methods.md section 2 writes it down. The plane
-of a real image is point-symmetric, so all work is done on the H x (W/2 + 1) columns of the real FFT; the full plane is
-mirrored from them.
+The formula is that of Zhang, Karaman & Chang, "Detecting and simulating artifacts in GAN fake images" (WIFS 2019),
+section 4, and of their code. The plane of a real image is point-symmetric, so all work is done on the H x (W/2 + 1)
+columns of the real FFT; the full plane is mirrored from them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def frequency_radius(height: int, width: int, plane: Plane = "half") -> np.ndarr
 
 
 def band_mask(height: int, width: int, band: Band, plane: Plane = "half") -> np.ndarray:
-    """True where a frequency belongs to the band: low r < 0.53 <= mid < 0.81 <= high (methods.md section 2).
+    """True where a frequency belongs to the band: low r < 0.53 <= mid < 0.81 <= high, as in Zhang et al.'s code.
 
     Raises:
         ValueError: an unknown band; the message lists the known ones.
@@ -88,7 +88,7 @@ def log_spectrum(
     Raises:
         ValueError: another dtype or shape, an unknown plane or band; the message quotes what was received.
 
-    Source: Zhang, Karaman & Chang, WIFS 2019, section 4; methods.md section 2.
+    Source: Zhang, Karaman & Chang, WIFS 2019, section 4.
 
     >>> log_spectrum(np.zeros((2, 3, 8, 8), np.uint8)).shape
     (2, 3, 8, 5)

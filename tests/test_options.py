@@ -266,7 +266,7 @@ def test_a_rule_about_several_options_names_the_one_to_change(wrong, sentence, r
 
 # --- the original's defaults ---
 
-# methods.md, section 3, and the original's column of section 4.
+# What the original's code takes for each.
 CONSTANTS: dict[str, Any] = {
     **{"network": "resnet34", "size": 224, "crop": "top-left", "channels": "BGR", "precision": "float32"},
     **{"plane": "full", "splits": ["test"], "batch": 10, "epochs": 10},
@@ -298,7 +298,7 @@ def test_the_originals_defaults_are_its_constants_and_else_the_papers(agent):
     original, paper = checked({"variant": "original", "agent": agent}), checked({"agent": agent})
     assert original.model_dump() == paper.model_dump() | OF_THE_ORIGINAL[agent] | {"variant": "original"}
     own = set(AGENTS[agent].model_fields) - set(Options.model_fields)
-    assert own <= set(OF_THE_ORIGINAL[agent]) | set(COMMON)  # each stands in methods.md's column
+    assert own <= set(OF_THE_ORIGINAL[agent]) | set(COMMON)  # none is forgotten above
     assert {name: getattr(original, name) for name in own & set(COMMON)}.items() <= COMMON.items()
     assert {"crop", "channels", "dampening"} <= {n for n in FIELDS if getattr(original, n, 0) != getattr(paper, n, 0)}
 

@@ -1,4 +1,4 @@
-"""Spectra against the formula of methods.md section 2, written out image by image and channel by channel."""
+"""Spectra against the formula of Zhang et al. (WIFS 2019), written out image by image and channel by channel."""
 
 import numpy as np
 import pytest

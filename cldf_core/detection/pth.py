@@ -2,7 +2,7 @@
 
 The original's file is {"state_dict": …} of a ResNet-34 with two outputs, 0 = fake and 1 = real, that reads spectra of
 BGR images. A network of this project has 0 = real and 1 = fake, and reads RGB: the rows of the last layer and the
-channels of the first change places, which loses nothing. Source: methods.md sections 1 and 2.
+channels of the first change places, which loses nothing.
 """
 
 import json

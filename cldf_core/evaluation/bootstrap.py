@@ -1,4 +1,4 @@
-"""Confidence intervals of one run's metrics: a bootstrap over groups of its test images (methods.md section 5)."""
+"""Confidence intervals of one run's metrics: a bootstrap over groups of its test images."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Detection metrics and continual metrics, computed from the scores of single images.
 
 A table of scores has a row for each step, split and image, and the columns step, domain, split, image, group, label,
-logit and score. R[t, i] is a metric after step t on domain i. The formulas are in methods.md section 5.
+logit and score. R[t, i] is a metric after step t on domain i. Each function names its source.
 """
 
 import contextlib
@@ -223,8 +223,8 @@ def continual(values: np.ndarray) -> dict[str, np.ndarray]:
 
     An array of shape (...) belongs to each name in CONTINUAL. With a single domain the metrics of change are NaN.
 
-    Source: methods.md section 5; Lopez-Paz & Ranzato, NeurIPS 2017 (average, backward and forward transfer); Chaudhry
-    et al., ECCV 2018 (forgetting).
+    Source: Lopez-Paz & Ranzato, NeurIPS 2017, equations (2) to (4) (average, backward and forward transfer; the latter
+    here against chance, 0.5); Chaudhry et al., ECCV 2018, section 3 (forgetting).
     """
     R = np.asarray(values, float)
     T = R.shape[-1] if R.ndim else 0

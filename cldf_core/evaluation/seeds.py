@@ -1,4 +1,4 @@
-"""Agents trained with several seeds: means, t intervals, paired tests, noise of a seed (methods.md section 5)."""
+"""Agents trained with several seeds: means, t intervals, paired tests, noise of a seed."""
 
 import itertools
 from collections.abc import Sequence

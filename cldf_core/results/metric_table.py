@@ -1,4 +1,4 @@
-"""The metric table: every metric of methods.md section 5, of any runs and score files, in one tidy table."""
+"""The metric table: every metric of `evaluation.metrics`, of any runs and score files, in one tidy table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce

@@ -3,8 +3,8 @@
 Sequential fine-tuning is trained with every combination and scored on the validation photographs alone. The default,
 for all agents alike, is the cheapest combination whose average accuracy after the last domain is within one standard
 error of the best (the one-standard-error rule: Breiman et al. 1984, section 3.4.3). The error is pooled over all
-combinations, since two or five seeds of one may agree by accident. What the seeds cannot tell from the best is a tie,
-and the table and the command say so.
+combinations, since the few seeds of one may agree by accident. What the seeds cannot tell from the best is a tie, and
+the table and the command say so.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Every agent's `paper` variant against a slow reference written from methods.md section 4 and the papers."""
+"""Every agent's `paper` variant against a slow reference written from the papers."""
 
 import copy
 import math

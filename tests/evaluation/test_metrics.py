@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, repeated rows, known cases, and the formulas of methods.md section 5."""
+"""Metrics against scikit-learn, repeated rows, known cases, and formulas written out."""
 
 import numpy as np
 import pytest
@@ -132,7 +132,7 @@ def test_no_threshold_is_best_for_one_class_or_for_nan(labels, scores):
 
 
 def by_hand(R: np.ndarray) -> dict[str, float]:
-    """methods.md section 5, with its indices from 1."""
+    """The formulas as the papers write them, with indices from 1."""
     T = len(R)
     r = {(t, i): R[t - 1, i - 1] for t in range(1, T + 1) for i in range(1, T + 1)}
 

@@ -418,7 +418,7 @@ SIDES = [(256, 256), (300, 256), (256, 400), (512, 300), (257, 280)]
 
 
 def originals_planes(path: Path) -> np.ndarray:
-    """What the original code's network reads of an image, in numpy: methods.md section 2."""
+    """What the original code's network reads of an image, in numpy."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))[:, :, ::-1]  # as cv2.imread gives it: BGR
     if max(pixels.shape[:2]) > 256:

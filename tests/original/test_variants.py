@@ -1,4 +1,4 @@
-"""The variant `original` of every agent against slow references written from methods.md sections 3, 4 and 6.
+"""The variant `original` of every agent against slow references written from what its code computes.
 
 The references share with the agents the numbers that are drawn (the same generator for each purpose, asked in the
 same order) and torch's forward and backward pass. Batches, memories, losses, updates and the teacher are
