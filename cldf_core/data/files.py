@@ -237,11 +237,23 @@ def file_hash(path: Path) -> str:
 
 
 def save_figure(figure: Any, folder: Path, name: str) -> None:
-    """Writes a figure as PNG (200 dpi) and PDF, without dates, so that equal figures are equal files."""
-    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
+    """Writes a figure as PNG (200 dpi) and PDF, and shows it where there is a notebook.
+
+    The files have no dates, so that equal figures are equal files, and hold the figure's label, its alternative text.
+    """
+    import matplotlib.pyplot as plt
+    from IPython import get_ipython
+    from IPython.display import display
+
+    text = str(figure.get_label())
+    png, pdf = {"Software": None, "Description": text}, {"CreationDate": None, "Subject": text}
+    for suffix, metadata in ((".png", png), (".pdf", pdf)):
         with whole_file(folder / f"{name}{suffix}") as path:
             figure.savefig(path, dpi=200, metadata=metadata)
         figure.set_layout_engine("none")  # both files share a layout, which takes as long as drawing
+    if get_ipython():
+        plt.close(figure)  # a figure of pyplot would be shown once more when the cell ends
+        display(figure)
 
 
 def save_table(table: pd.DataFrame, folder: Path, name: str) -> None:

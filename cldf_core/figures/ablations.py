@@ -11,7 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core.evaluation.cells import agent_name
-from cldf_core.figures.style import agent_colour, panels, two_lines, wrapped
+from cldf_core.figures.style import agent_colour, described, extremes, panels, two_lines, wrapped
 
 ROUNDING = 1e-9  # an interval's end that is this near to 0 counts as 0
 
@@ -65,7 +65,8 @@ def forest(
     figure.supxlabel(label, fontsize="medium")
     within = Patch(color="0.91", label="95 of 100 changes of the random seed are within")
     figure.legend(handles=[within], loc="outside upper right", frameon=False, fontsize="small")
-    return figure
+    by_switch = table[table["metric"].isin(names)].set_index("switch")["value"]
+    return described(figure, f"{label}, with intervals, for {len(rows)} switches: {extremes(by_switch)}.")
 
 
 def matrix_changes(cells: pd.DataFrame, stream: Sequence[str]) -> Figure:
@@ -113,7 +114,9 @@ def matrix_changes(cells: pd.DataFrame, stream: Sequence[str]) -> Figure:
     figure.supylabel("after training on", fontsize="medium")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, label="change of accuracy (percentage points)")
     bar.outline.set_visible(False)
-    return figure
+    by_switch = 100 * cells.set_index("switch")["value"]
+    changes = f"{len(switches)} switches: {extremes(by_switch, '.0f')}"
+    return described(figure, f"Change of accuracy (percentage points), cell by cell, of {changes}.")
 
 
 def _signed(value: float) -> str:

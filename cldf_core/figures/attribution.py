@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from cldf_core.evaluation.cells import agent_name
 from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, panels, two_lines
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, Drawing, described, extremes, panels, two_lines
 
 # Darker for higher frequencies; no agent has these colours.
-BAND_COLOURS = {"low": "#C7A6D8", "mid": "#8E5AA8", "high": "#43205A"}
+BAND_COLOURS = {"low": "#A97FC0", "mid": "#8E5AA8", "high": "#43205A"}
 
 
 def explained(
@@ -36,7 +35,7 @@ def explained(
         band: the P(fake) between which there is no verdict.
         frequencies: whether the input is a spectrum. Its zero frequency is drawn in the middle.
     """
-    figure = plt.figure(figsize=(WIDTH, 2.9))
+    figure = Drawing(figsize=(WIDTH, 2.9))
     axes = figure.subplot_mosaic([list("pse"), list("bbb")], height_ratios=(1, 0.13))
     picture(axes["p"], pixels)
     arrange, place = (shifted, PLANE) if frequencies else (np.asarray, None)
@@ -60,7 +59,9 @@ def explained(
     line.plot([probability], [0], "o", color=colour, markersize=9)
     line.set(xlim=(-0.02, 1.02), yticks=[], xlabel="P(fake)" + (" (grey: cannot say)" if band else ""))
     line.spines["left"].set_visible(False)
-    return figure
+    read_as = "spectrum" if frequencies else "network's input"
+    said = f"P(fake) is {probability:.3f}, the threshold {threshold:g}"
+    return described(figure, f"An image, its {read_as}, and where in it the network finds evidence; {said}.")
 
 
 def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -82,7 +83,7 @@ def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
         bar = figure.colorbar(drawn, ax=row, pad=0.02, aspect=12, ticks=[-most, 0, most], format="%.2g")
         bar.outline.set_visible(False)
     figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
-    return figure
+    return described(figure, f"Mean evidence by frequency on {', '.join(domains)}, a row each: {', '.join(maps)}.")
 
 
 def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
@@ -110,4 +111,5 @@ def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
     figure.legend(*handles, loc="outside upper right", ncols=3, frameon=False, title="without the band")
     figure.supxlabel("after step (grey: the step that trains on this domain)", fontsize="medium")
     figure.supylabel("accuracy lost", fontsize="medium")
-    return figure
+    lost = table.groupby("band")["value"].mean()
+    return described(figure, f"Accuracy lost without a band after every step, on average: {extremes(lost)}.")

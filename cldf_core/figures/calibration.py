@@ -10,10 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from cldf_core.evaluation.calibration import SEEN
 from cldf_core.evaluation.cells import agent_name
-from cldf_core.figures.style import MARKERS, agent_colour, panels
+from cldf_core.figures.style import MARKERS, agent_colour, described, extremes, panels, span
 
 # A light and a dark colour that differ in print without colours, too; no agent has them.
-WHEN = {"before": "#B59A1F", "after": "#332288"}
+WHEN = {"before": "#A28A1A", "after": "#332288"}
 
 
 def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> Figure:
@@ -48,7 +48,11 @@ def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> F
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     figure.supxlabel("mean P(fake) of a bin (grey: not trained on so far)", fontsize="medium")
     figure.supylabel("share of fakes", fontsize="medium")
-    return figure
+    error = ", ".join(f"{span(part['ECE'])} {when}" for when, part in table[table["step"].isin(steps)].groupby("when"))
+    sentence = (
+        f"Share of fakes against P(fake) on {len(domains)} domains; ECE after and before the temperature: {error}."
+    )
+    return described(figure, sentence)
 
 
 def calibration_errors(table: pd.DataFrame) -> Figure:
@@ -75,7 +79,10 @@ def calibration_errors(table: pd.DataFrame) -> Figure:
     axes.flat[0].set_xlim(left=0)
     figure.legend(handles=[_handle(when, "0.3") for when in WHEN], loc="outside upper center", ncols=2, frameon=False)
     figure.supxlabel("ECE after the last step", fontsize="medium")
-    return figure
+    values = last[last["when"] == "after"].groupby("agent")["value"].mean().rename(agent_name)
+    return described(
+        figure, f"ECE of {len(agents)} agents after the last step, with the temperature: {extremes(values)}."
+    )
 
 
 def _handle(when: str, colour: str) -> Line2D:

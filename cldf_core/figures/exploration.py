@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, panels, two_lines
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, described, panels, span, two_lines
 from cldf_core.spectrum import mirror
 
 FREQUENCY = "frequency / Nyquist"
@@ -23,7 +22,7 @@ def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[
 
     The spectra have shape (2, 3, H, W/2 + 1) or (2, 3, H, W).
     """
-    figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 3.9), width_ratios=(1, 1, 1.1))
+    figure, axes = panels(2, 3, 3.9, width_ratios=(1, 1, 1.1))
     for row, (kind, colour) in enumerate(CLASS_COLOURS.items()):
         left, middle, right = axes[row]
         picture(left, images[row])
@@ -40,7 +39,8 @@ def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[
         axis.set_title(title)
     axes[1, 1].set_xlabel(FREQUENCY)
     axes[1, 2].set_xlabel("P(fake)")
-    return figure
+    said = " and ".join(f"{score:.3f}" for score in scores)
+    return described(figure, f"A real image and its fake, each with its spectrum; their P(fake) is {said}.")
 
 
 def after_each_step(table: pd.DataFrame) -> Figure:
@@ -48,7 +48,7 @@ def after_each_step(table: pd.DataFrame) -> Figure:
 
     The table has the columns after (the domains learnt so far, in words), domain, value, low, high and trained.
     """
-    figure = _domain_panels(table.assign(after="after " + table["after"]), "after", height=0.8, line=0.5)
+    figure = _domain_panels(table.assign(after="after " + table["after"]), "after", "accuracy", height=0.8, line=0.5)
     for axis in figure.axes:
         axis.set(xlim=(0, 1.02), xlabel="accuracy (0.5 is guessing)")
     return figure
@@ -67,7 +67,8 @@ def sample_pairs(pairs: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -
         axes[row, 0].set_ylabel(name, fontsize=6.5)
     for column, axis in enumerate(axes[0]):
         axis.set_title(("real", "fake", f"difference × {GAIN}")[column % 3], fontsize=7.5)
-    return figure
+    which = f"{count} real crops, the fakes made from them and their differences"
+    return described(figure, f"For each of {', '.join(pairs)}: {which}.")
 
 
 def single_numbers(table: pd.DataFrame) -> Figure:
@@ -75,7 +76,7 @@ def single_numbers(table: pd.DataFrame) -> Figure:
 
     The table has the columns cue, domain, value (AUC), low and high.
     """
-    figure = _domain_panels(table, "cue", height=0.8, line=0.5)
+    figure = _domain_panels(table, "cue", "AUC", height=0.8, line=0.5)
     for axis in figure.axes:
         axis.set(xlim=(-0.03, 1.03), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"], xlabel="AUC")
     return figure
@@ -86,7 +87,7 @@ def spectrum_steps(steps: Mapping[str, np.ndarray]) -> Figure:
 
     A step is a colour image (H, W, 3), or a plane (H, columns), which gets a colour bar.
     """
-    figure, axes = plt.subplots(2, -(-len(steps) // 2), figsize=(WIDTH, 4.7))
+    figure, axes = panels(2, -(-len(steps) // 2), 4.7)
     for axis, (title, values) in zip(axes.flat, steps.items(), strict=False):
         drawn = axis.imshow(values, cmap="gray" if values.dtype == np.uint8 else None)
         height, columns = values.shape[:2]
@@ -98,7 +99,7 @@ def spectrum_steps(steps: Mapping[str, np.ndarray]) -> Figure:
             bar.ax.set_visible(False)  # the empty place keeps the panels aligned
     for axis in axes.flat[len(steps) :]:
         axis.set_visible(False)
-    return figure
+    return described(figure, f"One image on its way to the network's input: {', then '.join(steps)}.")
 
 
 def mean_spectra(planes: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
@@ -122,7 +123,8 @@ def mean_spectra(planes: Mapping[str, np.ndarray], names: Sequence[str]) -> Figu
     for column, name in enumerate(names):
         axes[0, column].set_title(two_lines(name), fontsize="medium")
     figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
-    return figure
+    reach = ", ".join(f"{span(plane.ravel())} in {name}" for name, plane in zip(names, difference, strict=True))
+    return described(figure, f"Mean spectra of real images, of fakes, and fake minus real, which is (ln |F|) {reach}.")
 
 
 def radial_profiles(profiles: pd.DataFrame, differences: pd.DataFrame) -> Figure:
@@ -145,7 +147,9 @@ def radial_profiles(profiles: pd.DataFrame, differences: pd.DataFrame) -> Figure
     axes[1, 0].set_ylabel("fake − real (ln |F|)")
     axes[0, -1].legend(frameon=False, fontsize=7, loc="upper right")
     figure.supxlabel("distance from the zero frequency / Nyquist", fontsize="medium")
-    return figure
+    apart = ", ".join(f"{span(part['value'])} in {name}" for name, part in differences.groupby("domain", sort=False))
+    sentence = f"Log magnitude of real and fake images against frequency; fake minus real is (ln |F|) {apart}."
+    return described(figure, sentence)
 
 
 def grid_peaks(table: pd.DataFrame) -> Figure:
@@ -165,7 +169,8 @@ def grid_peaks(table: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], color=colour, marker="o", markersize=5, label=kind) for kind, colour in kinds]
     figure.legend(handles=handles, frameon=False, ncols=2, loc="outside upper right")
     figure.supxlabel("magnitude on the lines / magnitude beside them", fontsize="medium")
-    return figure
+    of_class = ", ".join(f"{span(part['value'])} in {kind} images" for kind, part in table.groupby("class"))
+    return described(figure, f"Magnitude on the lines of a grid relative to that beside them: {of_class}.")
 
 
 def by_band(table: pd.DataFrame, *, label: str, line: float = 0) -> Figure:
@@ -173,12 +178,14 @@ def by_band(table: pd.DataFrame, *, label: str, line: float = 0) -> Figure:
 
     The table has the columns band, domain, value, low and high.
     """
-    figure = _domain_panels(table, "band", height=0.9, line=line, sharex=True)
+    figure = _domain_panels(table, "band", label, height=0.9, line=line, sharex=True)
     figure.supxlabel(label, fontsize="medium")
     return figure
 
 
-def _domain_panels(table: pd.DataFrame, column: str, *, height: float, line: float, sharex: bool = False) -> Figure:
+def _domain_panels(
+    table: pd.DataFrame, column: str, what: str, *, height: float, line: float, sharex: bool = False
+) -> Figure:
     """Draws a panel for each value of a column: a point with its interval for each domain, and a line."""
     names, domains = list(dict.fromkeys(table[column])), list(dict.fromkeys(table["domain"]))
     figure, axes = panels(1, len(names), height + 0.3 * len(domains), sharex=sharex, sharey=True)
@@ -186,7 +193,8 @@ def _domain_panels(table: pd.DataFrame, column: str, *, height: float, line: flo
         _domain_points(axis, table[table[column] == name], domains)
         axis.axvline(line, color="0.4", linestyle=":")
         axis.set_title(name, fontsize="medium")
-    return figure
+    of_panel = ", ".join(f"{span(part['value'])} ({name})" for name, part in table.groupby(column, sort=False))
+    return described(figure, f"{what} on {len(domains)} domains, each with its interval: {of_panel}.")
 
 
 def _domain_points(

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, agent_colour, panels
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, agent_colour, described, panels, span
 
 
 def herding_choice(points: pd.DataFrame, distances: pd.DataFrame, *, mean: Sequence[float] | np.ndarray) -> Figure:
@@ -19,7 +18,7 @@ def herding_choice(points: pd.DataFrame, distances: pd.DataFrame, *, mean: Seque
     The points have the columns x, y and rank (0 where one is not chosen), the distances choice, count, value, low and
     high. The mean is x and y of that of all points.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9))
+    figure, ((left, right),) = panels(1, 2, 2.9)
     chosen = points[points["rank"] > 0]
     left.scatter(points["x"], points["y"], s=12, color="0.75", label="all images of a class")
     left.scatter(chosen["x"], chosen["y"], s=70, color=agent_colour("icarl"), label="chosen, in this order")
@@ -34,7 +33,11 @@ def herding_choice(points: pd.DataFrame, distances: pd.DataFrame, *, mean: Seque
         right.plot(line["count"], line["value"], color=colour, marker=".", label=choice)
     right.set(xlabel="exemplars chosen", ylabel="their mean's distance\nfrom the mean of all", ylim=(0, None))
     right.legend(frameon=False)
-    return figure
+    off = ", ".join(f"{span(line['value'].iloc[-1:])} by {choice}" for choice, line in choices)
+    sentence = (
+        f"{len(chosen)} of {len(points)} points, numbered as they are chosen; their mean is off in the end: {off}."
+    )
+    return described(figure, sentence)
 
 
 def memory_content(counts: pd.DataFrame, *, capacity: int) -> Figure:
@@ -46,12 +49,16 @@ def memory_content(counts: pd.DataFrame, *, capacity: int) -> Figure:
     table.loc[0] = 0
     table = table[list(dict.fromkeys(counts["domain"]))].sort_index()
     colours = sns.color_palette("cividis", len(table.columns))
-    figure, ax = plt.subplots(figsize=(5.2, 2.6))
+    figure, ((ax,),) = panels(1, 1, 2.6, width=5.2)
     areas = ax.stackplot(table.index, table.to_numpy().T, colors=colours, edgecolor="white", lw=0.6)
     ax.axhline(capacity, color="black", lw=0.8, ls=":")
     ax.set(xlabel="images offered so far", ylabel="images in the memory", xlim=(0, table.index.max()))
     figure.legend(areas[::-1], table.columns[::-1], loc="outside right center", frameon=False)
-    return figure
+    held = ", ".join(f"{count} of {name}" for name, count in table.iloc[-1].astype(int).items())
+    offered = table.index.max()
+    return described(
+        figure, f"What a memory of {capacity} images holds while {offered} are offered; at the end: {held}."
+    )
 
 
 def inclusion(table: pd.DataFrame, *, expected: float) -> Figure:
@@ -69,15 +76,18 @@ def inclusion(table: pd.DataFrame, *, expected: float) -> Figure:
         ax.set_title(rule, fontsize="medium")
     figure.supxlabel("place of the image in the stream (dotted: memory size / images offered)", fontsize="medium")
     axes.flat[0].set_ylabel("share of trials in\nwhich it is kept")
-    return figure
+    kept = ", ".join(f"{span(part['value'])} ({rule})" for rule, part in table.groupby("rule", sort=False))
+    sentence = f"How often an image is kept, by its place in the stream: {kept}, where {expected:.2f} would be fair."
+    return described(figure, sentence)
 
 
 def learning_rate(table: pd.DataFrame) -> Figure:
     """Draws the learning rate against the epoch; columns epoch, lr."""
-    figure, ax = plt.subplots(figsize=(4.2, 2.3))
+    figure, ((ax,),) = panels(1, 1, 2.3, width=4.2)
     ax.plot(table["epoch"], table["lr"], color=agent_colour("gdumb"), lw=1.2)
     ax.set(xlabel="epoch on the memory", ylabel="learning rate (per update)", ylim=(0, None))
-    return figure
+    rates, epochs = span(table["lr"], ".2g"), span(table["epoch"].iloc[-1:], ".0f")
+    return described(figure, f"The learning rate over {epochs} epochs on the memory, from {rates}.")
 
 
 def soft_targets(table: pd.DataFrame) -> Figure:
@@ -93,12 +103,14 @@ def soft_targets(table: pd.DataFrame) -> Figure:
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.supxlabel("the teacher's softened P(fake)", fontsize="medium")
     figure.supylabel("images", fontsize="medium")
-    return figure
+    means = table.groupby("temperature")["value"]
+    spread = ", ".join(f"{span(values)} at T = {temperature:g}" for temperature, values in means)
+    return described(figure, f"Histograms of the teacher's softened P(fake) of real and fake images: {spread}.")
 
 
 def interference(table: pd.DataFrame) -> Figure:
     """Draws how the loss of each candidate for replay would change; columns domain, before, rise, chosen (bool)."""
-    figure, ax = plt.subplots(figsize=(5.6, 2.8))
+    figure, ((ax,),) = panels(1, 1, 2.8, width=5.6)
     for place, (domain, candidates) in enumerate(table.groupby("domain", sort=False)):
         for chosen, part in candidates.groupby("chosen"):
             face = agent_colour("mir") if chosen else "none"
@@ -113,4 +125,8 @@ def interference(table: pd.DataFrame) -> Figure:
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(y=0.08)
     figure.legend(loc="outside right upper", frameon=False, fontsize="small")
-    return figure
+    rises = ", ".join(
+        f"{span(part['rise'])} of those {'replayed by MIR' if chosen else 'left out'}"
+        for chosen, part in table.groupby("chosen")
+    )
+    return described(figure, f"How a virtual step would raise the loss of {len(table)} remembered images: {rises}.")

@@ -1,19 +1,30 @@
 """Figures of the performance of agents (notebooks 03 to 08): estimates with intervals, losses, ranks and costs."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from cldf_core.evaluation.cells import agent_name
 from cldf_core.figures import style
-from cldf_core.figures.style import MARKERS, WIDTH, agent_colour, two_lines, wrapped
+from cldf_core.figures.style import (
+    MARKERS,
+    agent_colour,
+    agent_line,
+    agent_marker,
+    described,
+    extremes,
+    span,
+    two_lines,
+    wrapped,
+)
 
 
 def matrices(
@@ -66,7 +77,10 @@ def matrices(
     figure.supylabel(rows, fontsize="medium")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, extend="min", label="accuracy")
     bar.outline.set_visible(False)
-    return figure
+    last = cells[(cells["step"] == cells["step"].max()) & cells["domain"].isin(stream)]
+    at_end = ", ".join(f"{agent_name(name)} {span(part['value'])}" for name, part in last.groupby("agent", sort=False))
+    sentence = f"Accuracy after every step on each test set; on those trained on, the last row is: {at_end}."
+    return described(figure, sentence)
 
 
 def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accuracy") -> Figure:
@@ -77,12 +91,12 @@ def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accu
     """
     domains = list(dict.fromkeys(cells["domain"]))
     height = -(-(len(domains) + 1) // 3)
-    figure, axes = plt.subplots(height, 3, figsize=(WIDTH, 1.9 * height + 0.3), sharex=True, sharey=True)
+    figure, axes = style.panels(height, 3, 1.9 * height + 0.3, sharex=True, sharey=True)
     for place, (ax, domain) in enumerate(zip(axes.flat, domains, strict=False)):
         for agent, line in cells[cells["domain"] == domain].groupby("agent", sort=False):
-            colour, marker = agent_colour(agent), MARKERS[place % len(MARKERS)]
-            ax.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.13, lw=0)
-            ax.plot(line["step"], line["value"], color=colour, marker=marker, ms=4, lw=1.2, label=agent_name(agent))
+            look = {"color": agent_colour(agent), "ls": agent_line(agent), "marker": MARKERS[place % len(MARKERS)]}
+            ax.fill_between(line["step"], line["low"], line["high"], color=look["color"], alpha=0.13, lw=0)
+            ax.plot(line["step"], line["value"], ms=4, lw=1.2, label=agent_name(agent), **look)
         if domain in stream:
             ax.axvspan(stream.index(domain) + 0.8, stream.index(domain) + 1.2, color="0.9", zorder=0)
         ax.axhline(0.5, color="0.4", lw=0.8, ls=":")
@@ -95,7 +109,9 @@ def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accu
         ax.tick_params(labelbottom=True)
     figure.supxlabel("after step (grey: the step that trains on this domain)", fontsize="medium")
     figure.supylabel(metric, fontsize="medium")
-    return figure
+    last = cells[cells["step"] == cells["step"].max()].groupby("agent", sort=False)["value"]
+    at_end = ", ".join(f"{agent_name(str(name))} {span(values)}" for name, values in last)
+    return described(figure, f"{metric} on each of {len(domains)} domains after every step; at the end: {at_end}.")
 
 
 def losses(table: pd.DataFrame, *, label: str = "mean loss of an epoch (nats)") -> Figure:
@@ -109,7 +125,8 @@ def losses(table: pd.DataFrame, *, label: str = "mean loss of an epoch (nats)") 
     figure, axes = style.panels(height, columns, 1.8 * height + 0.5, sharex=True, sharey=True)
     for ax, (step, domain) in zip(axes.flat, steps.itertuples(index=False), strict=False):
         for agent, line in table[table["step"] == step].groupby("agent", sort=False):
-            ax.plot(line["epoch"], line["loss"], color=agent_colour(agent), marker=".", lw=1.2, label=agent_name(agent))
+            look = {"color": agent_colour(agent), "ls": agent_line(agent), "label": agent_name(agent)}
+            ax.plot(line["epoch"], line["loss"], marker=".", lw=1.2, **look)
         ax.set_title(wrapped(f"step {step}: {domain}", 20), fontsize="medium")
     axes.flat[0].xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     axes.flat[0].set(xlim=(0.5, table["epoch"].max() + 0.5), ylim=(0, 1.05 * table["loss"].max()))
@@ -119,7 +136,9 @@ def losses(table: pd.DataFrame, *, label: str = "mean loss of an epoch (nats)") 
         figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     figure.supxlabel("epoch of the step", fontsize="medium")
     figure.supylabel(label, fontsize="medium")
-    return figure
+    of_agent = table.groupby("agent", sort=False)["loss"]
+    fall = ", ".join(f"{agent_name(str(name))} from {v.iloc[0]:.2f} to {v.iloc[-1]:.2f}" for name, v in of_agent)
+    return described(figure, f"Training loss of every epoch in {len(steps)} steps, first to last: {fall}.")
 
 
 def estimates(table: pd.DataFrame, names: Sequence[str], *, line: float | None = None, label: str = "") -> Figure:
@@ -144,7 +163,8 @@ def estimates(table: pd.DataFrame, names: Sequence[str], *, line: float | None =
         ax.grid(axis="x", color="0.9")
     axes.flat[0].invert_yaxis()
     figure.supxlabel(label, fontsize="medium")
-    return figure
+    sentence = f"{label or 'Estimates'}, with 95 % intervals: {_of_each(table, 'metric', names)}."
+    return described(figure, sentence)
 
 
 def costs(table: pd.DataFrame) -> Figure:
@@ -157,11 +177,11 @@ def costs(table: pd.DataFrame) -> Figure:
         ax.set_xlabel(wrapped(name, 12))
         ax.xaxis.set_major_locator(MaxNLocator(3))
     axes.flat[0].invert_yaxis()
-    return figure
+    return described(figure, f"Costs of {len(agents)} agents: {_of_each(table, 'cost', names, '.3g')}.")
 
 
 def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points: pd.DataFrame | None = None) -> Figure:
-    """Draws a panel for each pair of metrics: each agent is a dot with the intervals of both.
+    """Draws a panel for each pair of metrics: each agent is a point with the intervals of both.
 
     Args:
         table: columns agent, metric, value, low, high; an unknown interval is NaN.
@@ -177,16 +197,21 @@ def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points:
                 continue
             (x, *x_ends), (y, *y_ends) = (of.loc[m, ["value", "low", "high"]].astype(float) for m in (across, upwards))
             ax.plot(x_ends, [y, y], [x, x], y_ends, color=colour, lw=1.3, solid_capstyle="butt")
-            ax.plot(x, y, "o", color=colour, ms=6, mec="white", mew=0.6, zorder=3)
+            marker = agent_marker(agent)
+            ax.plot(x, y, marker, color=colour, ms=7, mec="white", mew=0.6, zorder=3)
             if points is not None and agent in set(points["agent"]):
                 single = points[points["agent"] == agent].pivot(index="seed", columns="metric", values="value")
-                ax.plot(single[across], single[upwards], "o", color=colour, ms=2.5, alpha=0.5, lw=0)
+                ax.plot(single[across], single[upwards], marker, color=colour, ms=3, alpha=0.5, lw=0)
         ax.set(xlabel=wrapped(across, 72 // len(pairs)), ylabel=wrapped(upwards, 26))
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(color="0.93")
-    marks = [plt.Line2D([], [], marker="o", lw=0, ms=6, color=agent_colour(a), label=agent_name(a)) for a in agents]
+    looks: list[dict[str, Any]] = [
+        {"marker": agent_marker(a), "color": agent_colour(a), "label": agent_name(a)} for a in agents
+    ]
+    marks = [Line2D([], [], lw=0, ms=7, **look) for look in looks]
     figure.legend(handles=marks, loc="outside lower center", ncols=4, frameon=False)
-    return figure
+    each = _of_each(table, "metric", dict.fromkeys(itertools.chain(*pairs)), ".3g")
+    return described(figure, f"{len(agents)} agents by pairs of metrics: {each}.")
 
 
 def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label: str = "") -> Figure:
@@ -207,7 +232,8 @@ def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label:
             x = np.array([settings.index(s) for s in runs.index]) + 0.09 * (place - (len(agents) - 1) / 2)
             colour = agent_colour(agent)
             ax.vlines(x, runs["low"], runs["high"], color=colour, lw=1.3)
-            ax.plot(x, runs["value"], "o", ls="-" if numbers else "", color=colour, ms=4, lw=1, label=agent_name(agent))
+            look = {"marker": agent_marker(agent), "ls": "-" if numbers else "", "color": colour}
+            ax.plot(x, runs["value"], ms=5, lw=1, label=agent_name(agent), **look)
         ax.set(title=wrapped(name, 24), xlim=(-0.5, len(settings) - 0.5))
         ticks = {"fontsize": "small"} if numbers else {"fontsize": 6.5, "rotation": 90, "va": "top", "linespacing": 1.1}
         ax.set_xticks(range(len(settings)), [str(s) for s in settings], **ticks)
@@ -215,7 +241,8 @@ def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label:
     handles = axes.flat[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=min(6, len(agents)), frameon=False)
     figure.supxlabel(label or option, fontsize="medium")
-    return figure
+    sentence = f"By {label or option} ({', '.join(map(str, settings))}): {_of_each(table, 'metric', names)}."
+    return described(figure, sentence)
 
 
 def ranks(table: pd.DataFrame, *, label: str = "rank among the agents") -> Figure:
@@ -241,7 +268,16 @@ def ranks(table: pd.DataFrame, *, label: str = "rank among the agents") -> Figur
         ax.grid(axis="x", color="0.9")
     axes.flat[0].invert_yaxis()
     figure.supxlabel(f"{label} (1: the best; small: one seed, large: mean)", fontsize="medium")
-    return figure
+    each = _of_each(table.assign(value=table["mean"]), "metric", names, ".1f")
+    return described(figure, f"Mean ranks of {len(agents)} agents, 1 is the best: {each}.")
+
+
+def _of_each(table: pd.DataFrame, column: str, names: Iterable[str], form: str = ".2f") -> str:
+    """The least and the largest value of each metric or cost, with their agents, in words."""
+    values = table.set_index("agent").rename(agent_name)
+    return ", ".join(
+        f"{name} {extremes(values.loc[values[column] == name, 'value'], form)}" for name in dict.fromkeys(names)
+    )
 
 
 def _short_number(value: float) -> str:

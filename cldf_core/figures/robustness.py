@@ -13,11 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from cldf_core.evaluation.cells import agent_name
 from cldf_core.evaluation.robustness import AVERAGE, DIFFERENCE, NONE, STORED
 from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, agent_colour, panels
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, agent_colour, agent_line, described, extremes, panels, span
 
 # The label of each corruption's axis.
 AXES = {"JPEG": "JPEG quality", "resize": "resize factor", "blur": "blur σ (pixels)", "noise": "noise (factor)"}
-BAND_LINES = {"low": ("0.65", ":"), "mid": ("0.4", "--"), "high": ("0.0", "-")}  # grey and line style
+BAND_LINES = {"low": ("0.55", ":"), "mid": ("0.4", "--"), "high": ("0.0", "-")}  # grey and line style
 
 
 def corrupted_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, np.ndarray]) -> Figure:
@@ -35,7 +35,7 @@ def corrupted_examples(pictures: Mapping[str, np.ndarray], planes: Mapping[str, 
         _plane_ticks(lower, labelled=column == 0)
     figure.colorbar(drawn, ax=axes[1], aspect=10, pad=0.02, label="ln |F|")
     figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
-    return figure
+    return described(figure, f"One crop, and below it the mean spectrum of many, in versions: {', '.join(pictures)}.")
 
 
 def differences_left(planes: Mapping[str, np.ndarray], titles: Sequence[str], stream: Sequence[str]) -> Figure:
@@ -54,7 +54,8 @@ def differences_left(planes: Mapping[str, np.ndarray], titles: Sequence[str], st
         ax.set_title(title, fontsize="small")
     figure.colorbar(drawn, ax=axes, aspect=30, pad=0.02, label="fake − real (ln |F|)")
     figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
-    return figure
+    left = ", ".join(f"{span(np.ravel(versions[-1]))} in {domain}" for domain, versions in planes.items())
+    return described(figure, f"Fake minus real in mean spectra (ln |F|), which is in the last version: {left}.")
 
 
 def common_step(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
@@ -84,7 +85,10 @@ def common_step(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
     figure.supxlabel("accuracy (dotted: guessing)", fontsize="medium")
-    return figure
+    means = points.groupby(["corruption", "agent"])["value"].mean()
+    stored, again = (extremes(means[which].rename(agent_name)) for which in (STORED, NONE))
+    sentence = f"Mean accuracy on images as they are stored is {stored}, and saved once more {again}."
+    return described(figure, sentence)
 
 
 def against_severity(table: pd.DataFrame) -> Figure:
@@ -103,7 +107,9 @@ def against_severity(table: pd.DataFrame) -> Figure:
         ax.set_xlabel(name)
     figure.align_xlabels(axes[-1])
     _legend(figure, table["agent"].unique())
-    return figure
+    lines = table[(table["metric"] == "accuracy") & (table["domain"] == AVERAGE)]
+    worst = ", ".join(f"{name} {span([lines.loc[lines['corruption'] == name, 'value'].min()])}" for name in AXES)
+    return described(figure, f"Accuracy and AUC against the severity of corruptions; the lowest accuracy: {worst}.")
 
 
 def verdicts_and_traces(table: pd.DataFrame, traces: pd.DataFrame, corruption: str, stream: Sequence[str]) -> Figure:
@@ -142,7 +148,11 @@ def verdicts_and_traces(table: pd.DataFrame, traces: pd.DataFrame, corruption: s
     beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}  # so that they cover no line
     for ax in axes[1:, -1]:
         ax.legend(**beside, frameon=False, fontsize=7, handlelength=1.8, labelspacing=0.3)
-    return figure
+    lowest = lines[lines["corruption"] == corruption].groupby("domain", sort=False)["value"].min()
+    sentence = (
+        f"Accuracy, grid and spectrum against {AXES[corruption]}, by domain; the lowest accuracy is {extremes(lowest)}."
+    )
+    return described(figure, sentence)
 
 
 def _plane_ticks(ax: Axes, *, labelled: bool) -> None:
@@ -151,15 +161,15 @@ def _plane_ticks(ax: Axes, *, labelled: bool) -> None:
 
 
 def _legend(figure: Figure, agents: Iterable[str]) -> None:
-    """Puts the agents' colours above the panels; the markers belong to the domains."""
-    handles = [Line2D([], [], color=agent_colour(a), lw=1.6, label=agent_name(a)) for a in agents]
+    """Puts the agents' colours and lines above the panels; the markers belong to the domains."""
+    handles = [Line2D([], [], color=agent_colour(a), ls=agent_line(a), lw=1.6, label=agent_name(a)) for a in agents]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
 
 
 def _agents(ax: Axes, table: pd.DataFrame, corruption: str, marker: str) -> None:
     for agent, line in table.groupby("agent", sort=False):
-        colour, name = agent_colour(str(agent)), agent_name(str(agent))
-        _curve(ax, line, corruption, color=colour, marker=marker, ms=3, label=name)
+        style = {"color": agent_colour(str(agent)), "ls": agent_line(str(agent)), "label": agent_name(str(agent))}
+        _curve(ax, line, corruption, marker=marker, ms=3, **style)
     ax.axhline(0.5, color="0.4", lw=0.8, ls=":")
 
 

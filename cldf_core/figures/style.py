@@ -1,32 +1,43 @@
-"""The style that all figures share: theme, colours and markers."""
+"""The style that all figures share: theme, colours, markers and lines, and how a figure is shown."""
 
+import base64
+import html
+import io
+import re
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
+from IPython import get_ipython
 from matplotlib.figure import Figure
 
-# Wong's colour-blind-safe colours (Nature Methods 8, 441): the same colour for the same agent in every figure.
+# The same colour for the same agent in every figure: Wong's colour-blind-safe ones (Nature Methods 8, 441), some
+# darker, so that each has a contrast of 3:1 on white or more.
 AGENT_COLOURS = {
-    "separate": "#999999",
+    "separate": "#717171",
     "sequential": "#D55E00",
     "joint": "#000000",
     "icarl": "#0072B2",
-    "gdumb": "#CC79A7",
-    "lwf": "#E69F00",
-    "er": "#56B4E9",
+    "gdumb": "#9A3F88",
+    "lwf": "#754400",
+    "er": "#2F8FE6",
     "mir": "#009E73",
 }
+# What tells agents apart without colours.
+AGENT_MARKERS = dict(zip(AGENT_COLOURS, "XsPoD^v*", strict=True))
+_DASHES: tuple[Any, ...] = ((6, 2), (1, 1), (3, 1), (), (6, 2, 1, 2), (3, 1, 1, 1), (6, 2, 1, 2, 1, 2), (9, 1))
+AGENT_LINES = {agent: (0, dashes) if dashes else "-" for agent, dashes in zip(AGENT_COLOURS, _DASHES, strict=True)}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # by a domain's place in the stream; the unseen domains come last
 CLASS_COLOURS = {"real": "#0072B2", "fake": "#D55E00"}
 WIDTH = 7.2  # inches, the text's width on a printed page
 
 
 def theme() -> None:
-    """Sets the style of all figures that follow."""
+    """Sets the style of all figures that follow and, in a notebook, of tables."""
     sns.set_theme(context="paper", style="ticks", font="DejaVu Sans")
     mpl.rcParams.update(
         {
@@ -38,11 +49,55 @@ def theme() -> None:
             "image.cmap": "viridis",
         }
     )
+    if shell := get_ipython():
+        shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, table_html)
+
+
+def table_html(table: Any) -> str:
+    """A data frame for notebooks, in which the line never breaks within a value and its interval."""
+    return re.sub(r">(\S+) \[(\S+), (\S+)\]<", r">\1&nbsp;[\2,&nbsp;\3]<", table._repr_html_() or "")
+
+
+class Drawing(Figure):
+    """A figure that is drawn where it is shown or saved, and nowhere else, with an alternative text as its label.
+
+    pyplot does not know it: a kernel draws all figures of pyplot after each message, even one that a widget's callback
+    is about to show, and then half a picture appears.
+    """
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+        """The picture for notebooks; JupyterLab reads an alternative text only in HTML, others in the metadata."""
+        file, text = io.BytesIO(), str(self.get_label())
+        self.savefig(file, format="png", bbox_inches="tight")
+        png = base64.b64encode(file.getvalue()).decode()
+        image = f'<img style="max-width: 100%" alt="{html.escape(text)}" src="data:image/png;base64,{png}">'
+        return {"image/png": png, "text/html": image, "text/plain": text}, {"image/png": {"alt": text}}
 
 
 def panels(rows: int, columns: int, height: float, *, width: float = WIDTH, **how: Any) -> tuple[Figure, np.ndarray]:
     """Makes a figure, at most as wide as a page (sizes in inches), and its axes, shape (rows, columns)."""
-    return plt.subplots(rows, columns, figsize=(min(WIDTH, width), height), squeeze=False, **how)
+    figure = Drawing(figsize=(min(WIDTH, width), height))
+    return figure, figure.subplots(rows, columns, squeeze=False, **how)
+
+
+def described(figure: Figure, sentence: str) -> Figure:
+    """Gives a figure its alternative text: one sentence for those who cannot see it."""
+    figure.set_label(" ".join(sentence.split()))
+    return figure
+
+
+def span(values: Iterable[float], form: str = ".2f") -> str:
+    """The least and the largest of some numbers, in words; those that are NaN are left out."""
+    known = pd.Series(list(values), dtype=float).dropna()
+    texts = [f"{value:{form}}" for value in (known.min(), known.max())] if len(known) else []
+    return " to ".join(dict.fromkeys(texts)) or "unknown"
+
+
+def extremes(values: pd.Series, form: str = ".2f") -> str:
+    """The least and the largest of some numbers, each with its place in the index, in words."""
+    known = values.dropna()
+    pairs = [(known.min(), known.idxmin()), (known.max(), known.idxmax())] if len(known) else []
+    return " to ".join(dict.fromkeys(f"{value:{form}} ({name})" for value, name in pairs)) or "unknown"
 
 
 def two_lines(name: str) -> str:
@@ -57,5 +112,15 @@ def wrapped(text: str, width: int) -> str:
 
 
 def agent_colour(agent: str) -> str:
-    """Returns an agent's colour; all agents of another origin share one."""
+    """Returns an agent's colour; all agents of another origin share one, and a marker and a line."""
     return AGENT_COLOURS.get(agent, "#882255")
+
+
+def agent_marker(agent: str) -> str:
+    """Returns the marker of an agent's points, where markers do not tell domains apart."""
+    return AGENT_MARKERS.get(agent, "p")
+
+
+def agent_line(agent: str) -> Any:
+    """Returns the dashes of an agent's line."""
+    return AGENT_LINES.get(agent, (0, (1, 2.5)))

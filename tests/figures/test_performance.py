@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cldf_core import figures
+from cldf_core.figures.style import agent_colour
 
 PAIR = ("accuracy: learning", "accuracy: backward transfer")
 
@@ -57,7 +58,7 @@ def test_ranks_show_single_seeds_and_their_mean():
     ]
     axes = figures.ranks(pd.DataFrame(rows, columns=["metric", "agent", "seed", "rank", "mean"])).axes
     drawn = [[(line.get_color(), list(line.get_xdata())) for line in ax.lines] for ax in axes]
-    er, mine = "#56B4E9", "#882255"
+    er, mine = map(agent_colour, ("er", "mine"))
     assert drawn[0] == [(er, [1.75]), (er, [1.5, 2]), (mine, [1.25]), (mine, [1.5, 1])]
     assert drawn[1] == [(er, [1]), (er, [1])]
     assert [text.get_text() for text in axes[0].get_yticklabels()] == ["ER (random)", "mine"]
