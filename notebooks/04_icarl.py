@@ -9,7 +9,7 @@
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -69,12 +69,13 @@ import pandas as pd
 import torch
 
 from cldf_core import figures
-from cldf_core.agents.icarl import ICaRL, icarl_loss
+from cldf_core.agents.icarl import icarl_loss
 from cldf_core.buffers import herding
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
 from cldf_core.randomness import generator
+from cldf_core.resnet import Network
 from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()
@@ -193,10 +194,11 @@ for what, logits in answers.items():
 #
 # After a step, the features of each class's exemplars are averaged. A test image gets the class whose mean is
 # nearest, and it is *fake* if that is the fake class of any domain. As a score, the code takes the squared
-# distance to the nearest real mean minus that to the nearest fake mean: above 0 means fake.
+# distance to the nearest real mean minus that to the nearest fake mean: above 0 means fake. `means` holds a row for
+# each class, first the reals' of a domain, then the fakes'.
 
 # %%
-print(inspect.getsource(ICaRL.score))
+print(inspect.getsource(Network.fake_logits))
 
 # %% [markdown]
 # When later training moves the features, the means are computed again from the exemplars and move with them.
@@ -243,13 +245,14 @@ save_table(cells, out.figures, "04_cells")
 # %%
 summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="icarl")
 save_table(summary, out.figures, "04_summary")
-as_text(summary).T
+names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
+as_text(summary, names).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
 # *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all domains
-# but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. In words, for
-# this run:
+# but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. *unseen*: the
+# accuracy at the end on a domain that is never trained on. In words, for this run:
 
 # %%
 value = summary.set_index("metric")

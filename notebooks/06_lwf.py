@@ -9,7 +9,7 @@
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -225,13 +225,14 @@ save_table(cells, out.figures, "06_cells")
 # %%
 summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="lwf")
 save_table(summary, out.figures, "06_summary")
-as_text(summary).T
+names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
+as_text(summary, names).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
 # *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all domains
-# but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. In words, for
-# this run:
+# but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. *unseen*: the
+# accuracy at the end on a domain that is never trained on. In words, for this run:
 
 # %%
 value = summary.set_index("metric")
