@@ -10,14 +10,13 @@ The variant "paper" takes the defaults of the fields, the variant "original" tho
 Each difference is an option of its own. The papers are named where an option is used.
 """
 
-import contextlib
 import difflib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class UserError(ValueError):
@@ -31,15 +30,6 @@ class OptionError(UserError):
     """An option that does not exist, or a value that it does not allow."""
 
 
-def _number(value: object) -> object:
-    """YAML reads 1e-3 as text; an option that is a number takes it as one."""
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            return float(value)
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -64,9 +54,9 @@ class Options(BaseModel):
         ["validation", "test"], min_length=1, description="the splits that are scored after every step"
     )
     untested: list[str] = Field([], description="domains of the stream that are only trained on")
-    validation_share: Number = Field(0.0, ge=0, lt=1, description="share of the training groups used for validation")
+    validation_share: float = Field(0.0, ge=0, lt=1, description="share of the training groups used for validation")
     corruption: Literal["none", "noise", "blur", "occlusion"] = Field("none", description="changes training images")
-    severities: list[Number] = Field([0.0], min_length=1, description="of the corruption, chunk after chunk")
+    severities: list[float] = Field([0.0], min_length=1, description="of the corruption, chunk after chunk")
     test_jpeg: int | None = Field(None, ge=1, le=100, description="JPEG quality that scored images go through")
     test_resize: int | None = Field(None, ge=8, le=8192, description="pixels of the shorter side, there and back")
     drop_last: bool = Field(False, description="leaves a last, incomplete batch out")
@@ -87,11 +77,11 @@ class Options(BaseModel):
 
     # training
     optimiser: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
-    lr: Number = Field(2e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
-    lr_decay: Number = Field(0.0, ge=0, lt=1, description="share that a constant learning rate loses each epoch")
-    momentum: Number = Field(0.9, ge=0, lt=1, description="of SGD")
-    dampening: Number = Field(0.0, ge=0, le=1, description="of SGD's momentum")
-    weight_decay: Number = Field(1e-4, ge=0, le=1, description="pull of the weights towards zero")
+    lr: float = Field(2e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
+    lr_decay: float = Field(0.0, ge=0, lt=1, description="share that a constant learning rate loses each epoch")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    dampening: float = Field(0.0, ge=0, le=1, description="of SGD's momentum")
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="pull of the weights towards zero")
     schedule: Literal["one-cycle", "constant", "restarted"] = Field(
         "one-cycle", description="one-cycle: a new optimiser and cycle each step; constant: one for the whole stream"
     )  # restarted: a new optimiser each step, at a constant rate
@@ -163,12 +153,12 @@ class GDumbOptions(Options):
     refit_after: Literal["domain", "chunk"] = Field("domain", description="GDumb: when it is trained")
     memory_epochs: int = Field(16, ge=1, le=65_536, description="GDumb: passes over the memory, a power of two")
     memory_schedule: Literal["warm-restarts", "constant"] = Field("warm-restarts", description="GDumb: rate over time")
-    memory_lr: Number = Field(0.05, gt=0, le=10, description="GDumb: highest learning rate on the memory")
-    memory_lr_min: Number = Field(0.0005, gt=0, le=10, description="GDumb: lowest learning rate on the memory")
+    memory_lr: float = Field(0.05, gt=0, le=10, description="GDumb: highest learning rate on the memory")
+    memory_lr_min: float = Field(0.0005, gt=0, le=10, description="GDumb: lowest learning rate on the memory")
     memory_batch: int = Field(16, ge=1, le=100_000, description="GDumb: images per update on the memory")
-    memory_momentum: Number = Field(0.9, ge=0, lt=1, description="GDumb: of SGD on the memory")
-    memory_weight_decay: Number = Field(1e-4, ge=0, le=1, description="GDumb: of SGD on the memory")
-    clip: Number = Field(10.0, gt=0, le=1e6, description="GDumb: largest norm of a gradient")
+    memory_momentum: float = Field(0.9, ge=0, lt=1, description="GDumb: of SGD on the memory")
+    memory_weight_decay: float = Field(1e-4, ge=0, le=1, description="GDumb: of SGD on the memory")
+    clip: float = Field(10.0, gt=0, le=1e6, description="GDumb: largest norm of a gradient")
 
     def problems(self) -> Iterator[str]:
         """Adds GDumb's own rules."""
@@ -184,8 +174,8 @@ class GDumbOptions(Options):
 class LwFOptions(Options):
     """LwF's."""
 
-    distillation: Number = Field(1.0, ge=0, le=1000, description="LwF: weight of the distillation loss")
-    temperature: Number = Field(2.0, gt=0, le=1000, description="LwF: softening of the outputs")
+    distillation: float = Field(1.0, ge=0, le=1000, description="LwF: weight of the distillation loss")
+    temperature: float = Field(2.0, gt=0, le=1000, description="LwF: softening of the outputs")
     kd_weight: Literal["constant", "chunks"] = Field(
         "constant", description="LwF: `distillation`, or n/(n+1) after n chunks"
     )
@@ -213,7 +203,7 @@ class MIROptions(EROptions):
     replay_passes: Passes = Field("averaged", description=f"ER, MIR: {_PASSES}")
     replay_from: Origin = Field("earlier-domains", description=f"ER, MIR: {_ORIGIN}")
     candidates: int = Field(50, ge=1, le=1_000_000, description="MIR: remembered images to choose from")
-    virtual_lr: Number | None = Field(None, gt=0, le=10, description="MIR: of the virtual step; None: the optimiser's")
+    virtual_lr: float | None = Field(None, gt=0, le=10, description="MIR: of the virtual step; None: the optimiser's")
     mir_statistics: Literal["frozen", "moving"] = Field("frozen", description="MIR: BatchNorm's, scoring candidates")
 
 
@@ -226,6 +216,7 @@ AGENTS: dict[str, type[Options]] = {
     "er": EROptions,
     "mir": MIROptions,
 }
+_NAMES = {"icarl": "iCaRL", "gdumb": "GDumb", "lwf": "LwF", "er": "ER", "mir": "MIR"}
 # Every option of any agent, by name.
 FIELDS = {name: field for kind in AGENTS.values() for name, field in kind.model_fields.items()}
 
@@ -279,7 +270,7 @@ def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where
         if name not in names:
             raise OptionError(f"{where}: {_unknown(name, values[name], names)}")
     if values.get("variant") == "seed":
-        raise OptionError(f"{where}: variant is 'seed', which is called 'original' now; allowed: {allowed('variant')}")
+        raise OptionError(f"{where}: variant is 'seed', which is called 'original' now: -p variant=original")
     agent = values.get("agent", "sequential")
     if not isinstance(agent, str) or agent not in AGENTS:
         raise OptionError(f"{where}: agent is {agent!r}; allowed: {allowed('agent')}")
@@ -291,26 +282,10 @@ def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where
         options = kind(**{**defaults, **{name: value for name, value in values.items() if name in kind.model_fields}})
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
-        raise OptionError(f"{where}: {name} is {values[name]!r}; allowed: {allowed(name)}") from None
+        raise OptionError(f"{where}: {name} is {shown(values[name])}; allowed: {allowed(name)}") from None
     for problem in options.problems():
         raise OptionError(f"{where}: {problem}")
     return options
-
-
-def from_text(name: str, text: str) -> Any:
-    """The value that a text on the command line stands for, by the option's type; unchecked."""
-    import yaml
-
-    field = FIELDS.get(name)
-    if field is None or (field.annotation is str and text):
-        return text
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if typing.get_origin(field.annotation) is list and not isinstance(value, list):
-        return [part.strip() for part in text.split(",")]
-    return value
 
 
 def allowed(name: str) -> str:
@@ -338,9 +313,20 @@ def allowed(name: str) -> str:
 _LIMITS = {"ge": " from {}", "gt": " above {}", "le": " to {}", "lt": " and below {}", "multiple_of": ""}
 
 
-def _unknown(name: str, value: Any, names: list[str]) -> str:
+def shown(value: Any, most: int = 200) -> str:
+    """A value as a sentence quotes it: the beginning of a long one."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
+def _unknown(name: Any, value: Any, names: list[str]) -> str:
     if name in RENAMED:
         return f"there is no option {name!r} any more; it is called {RENAMED[name]!r} now"
+    message = f"there is no option {shown(name)}"
+    message += f" (its value is {shown(value)})"
+    if name in FIELDS:  # of another agent, or of the command line alone
+        owners = [_NAMES.get(agent, agent) for agent, kind in AGENTS.items() if name in kind.model_fields]
+        whose = "every run's" if name in Options.model_fields else f"{' and '.join(owners)}'s"
+        return f"{message} here, it is {whose}; allowed: {', '.join(names)}"
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
-    meant = f"did you mean {close[0]!r}? " if close else ""
-    return f"there is no option {name!r} (its value is {value!r}); {meant}Allowed: {', '.join(names)}"
+    return f"{message}; {f'did you mean {close[0]!r}? Allowed' if close else 'allowed'}: {', '.join(names)}"

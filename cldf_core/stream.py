@@ -173,7 +173,7 @@ def make_steps(domains: Sequence[tuple[str, Sequence[Samples] | Samples]], optio
         versions = [images] if isinstance(images, Samples) else list(images)
         if (count := len(versions[0])) < o.chunks:
             needed = f"needed: at least {o.chunks}, one for each chunk"
-            raise ValueError(f"domain {name!r} has {count} training images; {needed}")
+            raise ValueError(f"domain {name!r} has {count} training image{'s' * (count != 1)}; {needed}")
         union = [a + b for a, b in zip(union, versions, strict=True)] if union and o.agent == "joint" else versions
         order = generator(o.seed, "chunks", index).permutation(len(union[0]))
         for chunk, rows in enumerate(np.array_split(order, o.chunks)):

@@ -28,10 +28,12 @@
 # The next cell holds everything that you can change. Change a value, then run all cells again.
 
 # %% tags=["parameters"]
+from typing import Optional  # so that papermill can read the types
+
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: int | None = None  # training images per class and domain; None takes all
+limit: Optional[int] = None  # training images per class and domain; None takes all
 size: int = 128  # pixels a side after the centre crop
 seed: int = 0  # of everything random
 band: str = "full"  # the frequencies that are kept: full, low, mid or high

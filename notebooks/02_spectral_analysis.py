@@ -25,10 +25,12 @@
 # **Takes** less than a minute on two cores, once the data set is there.
 
 # %% tags=["parameters"]
+from typing import Optional  # so that papermill can read the types
+
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: int | None = None  # training images per class and domain; None takes all
+limit: Optional[int] = None  # training images per class and domain; None takes all
 size: int = 128  # pixels a side after the centre crop
 seed: int = 0  # of everything random
 

@@ -29,10 +29,12 @@
 # **Time**: about eleven minutes on two cores; a minute when the runs exist already.
 
 # %% tags=["parameters"]
+from typing import Optional  # so that papermill can read the types
+
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: int | None = None  # training images per class and domain; None takes all
+limit: Optional[int] = None  # training images per class and domain; None takes all
 chunks: int = 1  # parts that a domain is cut into, seen one after another
 splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
 size: int = 128  # pixels a side after the centre crop
@@ -42,7 +44,7 @@ band: str = "full"  # the frequencies that are kept
 precision: str = "float16"  # number format of stored spectra
 network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
-weights: str | None = None  # imagenet, or a file with a torchvision state dict
+weights: Optional[str] = None  # imagenet, or a file with a torchvision state dict
 optimiser: str = "adam"  # the optimiser
 lr: float = 0.002  # learning rate; the highest one of a cycle
 momentum: float = 0.9  # of SGD

@@ -28,10 +28,12 @@
 # **Time**: about four minutes on two cores; seconds when the runs exist already.
 
 # %% tags=["parameters"]
+from typing import Optional  # so that papermill can read the types
+
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: int | None = None  # training images per class and domain; None takes all
+limit: Optional[int] = None  # training images per class and domain; None takes all
 size: int = 128  # pixels a side after the centre crop
 network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage

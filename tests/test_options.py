@@ -11,18 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cldf_core.agents import AGENTS as REGISTRY
-from cldf_core.options import (
-    AGENTS,
-    FIELDS,
-    ORIGINAL,
-    RENAMED,
-    OptionError,
-    Options,
-    UserError,
-    allowed,
-    checked,
-    from_text,
-)
+from cldf_core.options import AGENTS, FIELDS, ORIGINAL, RENAMED, OptionError, Options, UserError, allowed, checked
 from cldf_core.workflow.notebooks import notebook_parameters
 
 NAN, INF = float("nan"), float("inf")
@@ -134,7 +123,7 @@ def test_every_option_has_a_wrong_value_above():
 def test_a_misspelt_name_is_told_with_the_close_one(typo, meant):
     with pytest.raises(OptionError) as caught:
         checked({typo: 17})
-    message, names = str(caught.value).split("Allowed:")
+    message, names = str(caught.value).split("llowed:")
     assert f"there is no option {typo!r} (its value is 17)" in message
     assert ("did you mean" in message) == (meant is not None)
     assert meant is None or f"did you mean {meant!r}?" in message
@@ -142,7 +131,7 @@ def test_a_misspelt_name_is_told_with_the_close_one(typo, meant):
 
 
 def test_names_can_be_narrowed():
-    with pytest.raises(OptionError, match=r"there is no option 'temperature' .*Allowed: lr, seed$"):
+    with pytest.raises(OptionError, match=r"there is no option 'temperature' .* here, it is LwF's; allowed: lr, seed$"):
         checked({"temperature": 2.0}, ["lr", "seed"])
 
 
@@ -157,7 +146,7 @@ def test_an_earlier_name_is_answered_with_the_new_one(old, new):
 
 def test_the_original_is_no_longer_called_seed():
     assert {*RENAMED} == {"statistics", "counted", "groups", "heads", "passes", "shift", "shift_factors"}
-    with pytest.raises(OptionError, match="variant is 'seed', which is called 'original' now; allowed: paper, orig"):
+    with pytest.raises(OptionError, match="variant is 'seed', which is called 'original' now: -p variant=original"):
         checked({"variant": "seed"})
     with pytest.raises(UserError, match="the profile 'seed' is called 'original' now"):
         notebook_parameters("04_icarl", "seed")
@@ -166,9 +155,9 @@ def test_the_original_is_no_longer_called_seed():
 @pytest.mark.parametrize(
     ("name", "value", "want"),
     [
-        *(("lr", "1e-3", 0.001), ("lr", 1, 1.0), ("clip", "2", 2.0), ("momentum", 0, 0.0), ("dampening", 1, 1.0)),
-        *(("virtual_lr", "1e-1", 0.1), ("virtual_lr", None, None), ("limit", None, None)),
-        ("severities", ["0.1", 2], [0.1, 2.0]),
+        *(("lr", 1, 1.0), ("momentum", 0, 0.0), ("dampening", 1, 1.0)),
+        *(("virtual_lr", 1, 1.0), ("virtual_lr", None, None), ("limit", None, None)),
+        ("severities", [0.1, 2], [0.1, 2.0]),
     ],
 )
 def test_numbers_that_are_meant_as_such_are_taken(name, value, want):
@@ -317,30 +306,6 @@ def test_what_is_given_wins_over_the_variants_default(name, value):
 
 def test_a_users_mistake_is_shown_without_a_traceback():
     assert UserError("one sentence")._render_traceback_() == ["UserError: one sentence"]
-
-
-# --- texts of the command line ---
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "want"),
-    [
-        *(("seed", "3", 3), ("seed", "[1", "[1"), ("data", "123", "123"), ("unheard_of", "5", "5")),
-        *(("limit", "null", None), ("limit", "", None), ("virtual_lr", "null", None)),
-        *(("mixed_precision", "true", True), ("drop_last", "true", True)),
-        *(("weights", "imagenet", "imagenet"), ("order", "fixed", "fixed")),
-        *(
-            ("stream", "mini-VFHQ", ["mini-VFHQ"]),
-            ("stream", "a, b,c", ["a", "b", "c"]),
-            ("stream", "[a, b]", ["a", "b"]),
-        ),
-        *(("unseen", "[]", []), ("untested", "a", ["a"]), ("severities", "[0.1, 0.2]", [0.1, 0.2])),
-        # As YAML has them; `checked` makes them numbers.
-        *(("lr", "1e-3", "1e-3"), ("severities", "0.1, 0.2", ["0.1", "0.2"])),
-    ],
-)
-def test_from_text(name, text, want):
-    assert from_text(name, text) == want
 
 
 # --- speed ---

@@ -1,11 +1,20 @@
 """`cldf data`: adds, lists, checks, audits and describes the user's own images."""
 
 import argparse
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cldf_core.cli.numbers import SEED, WORKERS, real, whole
+from cldf_core.data.console import counted, printable
 from cldf_core.data.runtime import project_root
 
+if TYPE_CHECKING:  # `cldf data --help` does not wait for it
+    import pandas as pd
+
+SECONDS = real("seconds above 0, such as 0.5", lambda value: 0 < value < float("inf"))
+SIDE = whole(1, 65_535)  # pixels
+UNFINISHED = ".unfinished"  # in a data set's folder: the call of `cldf data add` that checks it and audits it
 SHOWN = 20  # rows of a table that are printed; all of them are in a file
 
 
@@ -18,41 +27,46 @@ def add_command(subparsers: Any) -> None:
     add.add_argument("--name", help="of the data set (default: the folder's or the archive's)")
     add.add_argument("--sha256", help="what the archive's must be")
     add.add_argument("--replace", action="store_true", help="a data set of this name, if there is one")
-    add.add_argument("--seed", type=int, default=0, help="of the splits, where the layout has none")
-    add.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="of videos, a frame is taken")
+    add.add_argument("--seed", type=SEED, default=0, help="of the splits, where the layout has none")
+    add.add_argument("--every", type=SECONDS, default=1.0, metavar="SECONDS", help="of videos, a frame is taken")
     add.set_defaults(call=_add)
     parts.add_parser("list", help="the data sets that are registered").set_defaults(call=_list)
     check = parts.add_parser("check", help="open every image; list what is changed or rejected, and why")
-    check.add_argument("--size", type=int, help="also list images smaller than this, in pixels")
+    check.add_argument("--size", type=SIDE, help="also list images smaller than this, in pixels")
     check.add_argument("--contents", action="store_true", help="read every file, even if size and time are the same")
     check.set_defaults(call=_check)
     audit = parts.add_parser("audit", help="look for shortcuts, copies and leaks; runs will repeat the warnings")
     audit.add_argument("--re-encode", action="store_true", help="first make a data set with one common history")
-    audit.add_argument("--size", type=int, help="of the re-encoded images, pixels a side (default: what most allow)")
-    audit.add_argument("--quality", type=int, default=90, help="of their JPEG compression, 1 to 100")
+    audit.add_argument("--size", type=SIDE, help="of the re-encoded images, pixels a side (default: what most allow)")
+    audit.add_argument("--quality", type=whole(1, 100), default=90, help="of their JPEG compression, 1 to 100")
     audit.set_defaults(call=_audit)
     card = parts.add_parser("card", help="write a data card with counts, formats and samples")
     card.set_defaults(call=_card)
     for part in (check, audit, card):
         part.add_argument("name", help="of the data set")
     for part in (add, check, audit, card):
-        part.add_argument("--workers", type=int, help="processes (default: one for each processor)")
+        part.add_argument("--workers", type=WORKERS, help="processes (default: one for each processor)")
 
 
-def _add(parsed: argparse.Namespace) -> int:
+def _add(parsed: argparse.Namespace) -> None:
     from cldf_core.data.intake.add import add
     from cldf_core.data.layouts.description import read_description
 
-    workers = _workers(parsed)
-    settings = {"sha256": parsed.sha256, "replace": parsed.replace, "seed": parsed.seed, "every_seconds": parsed.every}
-    folder, extracted = add(parsed.source, parsed.name, **settings)
+    settings = {"sha256": parsed.sha256, "seed": parsed.seed, "every_seconds": parsed.every}
+    call = json.dumps([str(parsed.source.absolute()), parsed.name, *settings.values()])
+    # Where the same call was interrupted after it had registered the images, this one goes on.
+    again = any(path.read_text("utf-8") == call for path in (project_root() / "data").glob(f"*/{UNFINISHED}"))
+    folder, extracted = add(parsed.source, parsed.name, replace=parsed.replace or again, **settings)
+    (folder / UNFINISHED).write_text(call, "utf-8")
     if extracted:
-        print(f"{extracted.files} files of {parsed.source.name} are in {extracted.folder}.")
+        print(printable(f"{counted(extracted.files, 'file')} of {parsed.source.name} in {extracted.folder}."))
     if extracted and extracted.left_out:
-        print(f"{extracted.left_out} others are left out, such as {', '.join(extracted.first_left_out)}.")
-    print(read_description(folder).found)
-    _print_check(folder.name, workers=workers)
-    return _print_audit(folder.name, workers)
+        others = f"{counted(extracted.left_out, 'other')}, such as {', '.join(extracted.first_left_out)}"
+        print(printable(f"Left out: {others}."))
+    print(printable(read_description(folder).found))
+    _print_check(folder.name, workers=parsed.workers)
+    _print_audit(folder.name, parsed.workers)
+    (folder / UNFINISHED).unlink()
 
 
 def _list(parsed: argparse.Namespace) -> None:
@@ -61,11 +75,11 @@ def _list(parsed: argparse.Namespace) -> None:
     if (table := data_sets()).empty:
         print("no data set is registered yet: cldf data add FOLDER or ARCHIVE; the embedded one is called mini")
     else:
-        print(table.to_string(index=False))
+        print(_text(table))
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    return _print_check(parsed.name, size=parsed.size, contents=parsed.contents, workers=_workers(parsed))
+    return _print_check(parsed.name, size=parsed.size, contents=parsed.contents, workers=parsed.workers)
 
 
 def _print_check(name: str, **settings: Any) -> int:
@@ -74,32 +88,30 @@ def _print_check(name: str, **settings: Any) -> int:
 
     count, rows = check_images(name, **settings)
     rejected = int((rows["what"] == "rejected").sum())
-    print(f"{count} images: {count - rejected} can be used, {rejected} are rejected.")
+    refused = f"{rejected} {'is' if rejected == 1 else 'are'} rejected"
+    print(f"{counted(count, 'image')}: {count - rejected} can be used, {refused}.")
     if len(rows):
-        print(rows.sort_values("what", ascending=False).head(SHOWN).to_string(index=False))
-        print(f"All {len(rows)} are in {project_root() / 'data' / name / CHECK}.")
+        print(_text(rows.sort_values("what", ascending=False).head(SHOWN)))
+        print(printable(f"All {len(rows)} are in {project_root() / 'data' / name / CHECK}."))
     return int(rejected == count)
 
 
-def _audit(parsed: argparse.Namespace) -> int:
+def _audit(parsed: argparse.Namespace) -> None:
     from cldf_core.data.intake.reencode import reencode_images
     from cldf_core.data.intake.reports import CHECK
     from cldf_core.data.layouts.description import read_description
-    from cldf_core.options import OptionError
 
     if not parsed.re_encode:
-        return _print_audit(parsed.name, _workers(parsed))
-    if not 1 <= parsed.quality <= 100:
-        raise OptionError(f"--quality is {parsed.quality}; allowed: a whole number from 1 to 100")
-    workers = _workers(parsed)
+        return _print_audit(parsed.name, parsed.workers)
+    workers = parsed.workers
     folder, count, rejected = reencode_images(parsed.name, size=parsed.size, quality=parsed.quality, workers=workers)
     found = read_description(folder).found
-    print(f"{found} {count} images; {len(rejected)} are rejected, listed in {folder / CHECK}.")
+    print(printable(f"{found} {counted(count, 'image')}; {len(rejected)} are rejected, listed in {folder / CHECK}."))
     return _print_audit(folder.name, workers)
 
 
-def _print_audit(name: str, workers: int | None) -> int:
-    """Also puts the detectors that were trained on the data set beside the classifier; returns 0."""
+def _print_audit(name: str, workers: int | None) -> None:
+    """Also puts the detectors that were trained on the data set beside the classifier."""
     from cldf_core.data.files import save_table
     from cldf_core.data.intake.reports import FACTS_ONLY, audit_images
     from cldf_core.results.metric_table import balanced_accuracies
@@ -107,25 +119,22 @@ def _print_audit(name: str, workers: int | None) -> int:
     audit = audit_images(name, workers=workers)
     table = audit.facts_only.join(balanced_accuracies(name), on="domain")
     save_table(table, project_root() / "data" / name / "audit", FACTS_ONLY)
-    print(audit.counts.to_string(index=False))
+    print(_text(audit.counts))
     print("\nBalanced accuracy of a classifier that sees only facts of the files (chance is 0.5):")
-    print(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""), end="\n\n")
+    print(_text(table, float_format="{:.3f}".format, na_rep=""), end="\n\n")
     for text in audit.warnings:
-        print(f"warning: {text}")
-    count = "1 warning" if len(audit.warnings) == 1 else f"{len(audit.warnings)} warnings"
+        print(f"warning: {printable(text)}")
+    count = counted(len(audit.warnings), "warning")
     print(f"{count}; every run on {name!r} repeats what is doubtful." if audit.warnings else "No warning.")
-    return 0
 
 
 def _card(parsed: argparse.Namespace) -> None:
     from cldf_core.data.intake.reports import write_card
 
-    print(*write_card(parsed.name, workers=_workers(parsed)), sep=" and ")
+    print(printable(" and ".join(map(str, write_card(parsed.name, workers=parsed.workers)))))
 
 
-def _workers(parsed: argparse.Namespace) -> int | None:
-    from cldf_core.options import OptionError
-
-    if parsed.workers is not None and parsed.workers < 1:
-        raise OptionError(f"--workers is {parsed.workers}; allowed: a whole number from 1 up")
-    return parsed.workers
+def _text(table: "pd.DataFrame", **settings: Any) -> str:
+    """A table to be read, in which no name makes a line of its own."""
+    cells = table.map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
+    return cells.to_string(index=False, **settings)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
+from cldf_core.cli.numbers import whole
 from cldf_core.cli.output import add_flags, chosen_format, opened
+from cldf_core.data.console import note, printable
 
 if TYPE_CHECKING:  # `cldf metrics --help` does not wait for it
     import pandas as pd
@@ -34,20 +35,17 @@ def add_command(subparsers: Any) -> None:
     compared = "agents: paired t tests over common seeds, Holm-corrected; without several of these, every two runs or "
     compared += "files, from the same resamples of the images both were tested on"
     add("--compare", action="store_true", help=compared)
-    add("--resamples", type=int, default=1000, help="of the bootstrap over groups (default: 1000)")
+    add("--resamples", type=whole(1, 100_000), default=1000, help="of the bootstrap over groups (default: 1000)")
     add_flags(parser, FORMATS, "; with --compare a second file's name ends with -compare")
     parser.set_defaults(call=call)
 
 
 def call(parsed: argparse.Namespace) -> int:
     """Computes and writes the metrics that the command line names; returns 0."""
-    from cldf_core.options import UserError
     from cldf_core.results.compare import compare
     from cldf_core.results.metric_table import metric_table
     from cldf_core.results.score_tables import matches
 
-    if parsed.resamples < 1:
-        raise UserError(f"--resamples is {parsed.resamples}; allowed: a whole number from 1")
     runs = [name for word in parsed.runs for name in matches(word)]
     style = chosen_format(parsed, FORMATS, runs)
     stream = None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")]
@@ -55,13 +53,13 @@ def call(parsed: argparse.Namespace) -> int:
     settings |= {"stream": stream, "resamples": parsed.resamples}
     two = parsed.out and parsed.compare and style in ("csv", "parquet")
     second = parsed.out.with_stem(parsed.out.stem + "-compare") if two else None
-    with opened(parsed.out) as write, opened(second) as write_second:
+    with opened(parsed.out, style) as write, opened(second, style) as write_second:
         tables = {"metrics": metric_table(runs, video_from=parsed.video_from, **settings)}
         if parsed.compare:
             tables["comparisons"] = compare(tables["metrics"], runs, **settings)
-        notes = [note for table in tables.values() for note in table.attrs["notes"]]
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr)
+        notes = [text for table in tables.values() for text in table.attrs["notes"]]
+        for text in notes:
+            note(text)
         if style == "json":
             values = {name: json.loads(t.to_json(orient="records", double_precision=15)) for name, t in tables.items()}
             write(json.dumps({**values, "notes": notes}, indent=1) + "\n")
@@ -71,8 +69,8 @@ def call(parsed: argparse.Namespace) -> int:
             for number, table in enumerate(tables.values()):
                 if number and not second:
                     print()
-                text = _nan_written(table).to_csv(index=False, lineterminator="\n") if style == "csv" else table
-                (write_second if number else write)(text)
+                content = _nan_written(table).to_csv(index=False, lineterminator="\n") if style == "csv" else table
+                (write_second if number else write)(content)
     return 0
 
 
@@ -90,7 +88,7 @@ def _aligned(table: pd.DataFrame) -> str:
     values = values.where(values.notna(), None)
     columns = []
     for name in (str(name) for name in table if name not in left_out):
-        cells = [name, *map(_cell, values[name])]
+        cells = [printable(name), *map(_cell, values[name])]
         if name in _WITH_INTERVAL:
             ends = zip(values["low"], values["high"], strict=True)
             intervals = ["" if low is None else f" [{_cell(low)}, {_cell(high)}]" for low, high in ends]
@@ -103,4 +101,4 @@ def _aligned(table: pd.DataFrame) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) < 100 else f"{value:.0f}"
-    return "" if value is None else str(value)
+    return "" if value is None else printable(value)

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cldf_core.cli.numbers import SEED, whole
+
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf mini` with its commands and their flags."""
@@ -15,10 +17,10 @@ def add_command(subparsers: Any) -> None:
     build.set_defaults(call=_build)
     train = parts.add_parser("train", help="train the generators again (minutes)")
     train.add_argument("--out", type=Path, required=True, help="folder for their weights")
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--seed", type=SEED, default=0)
     train.set_defaults(call=_train)
     check = parts.add_parser("check", help="measure the five things that the benchmark must show")
-    check.add_argument("--seeds", type=int, default=5, help="how many seeds, from 0 up")
+    check.add_argument("--seeds", type=whole(1, 1000), default=5, help="how many seeds, from 0 up")
     check.add_argument("--split", choices=("validation", "test"), default="test")
     check.add_argument("--generators", type=Path, help="folder of generators trained again, to be compared")
     check.set_defaults(call=_check)

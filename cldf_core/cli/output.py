@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cldf_core.data.console import write_data
+
 if TYPE_CHECKING:  # help texts do not wait for it
     import pandas as pd
 
@@ -46,10 +48,11 @@ def chosen_format(parsed: argparse.Namespace, formats: Sequence[str], inputs: It
 
 
 @contextlib.contextmanager
-def opened(out: Path | None) -> Iterator[Callable[[str | pd.DataFrame], None]]:
+def opened(out: Path | None, form: str = "table") -> Iterator[Callable[[str | pd.DataFrame], None]]:
     """Yields what writes a result: to the terminal or to the file, which is opened now and is there when all is done.
 
-    A fault of the disk or of the file's name is a UserError.
+    Names are true in a file, and in CSV or JSON for another program; what a person reads is printable. A fault of the
+    disk or of the file's name is a UserError.
     """
     from cldf_core.data.files import whole_file
 
@@ -60,7 +63,7 @@ def opened(out: Path | None) -> Iterator[Callable[[str | pd.DataFrame], None]]:
         def write(result: str | pd.DataFrame) -> None:
             with _explained(out):
                 if path is None:
-                    print(result, end="")
+                    print(result, end="") if form == "table" else write_data(str(result))
                 elif isinstance(result, str):
                     path.write_text(result, encoding="utf-8", newline="\n")
                 else:

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from cldf_core.cli.numbers import GIGABYTES
+
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf reproduce` with its flags."""
@@ -14,7 +16,7 @@ def add_command(subparsers: Any) -> None:
     which.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="such as 04_icarl, or just 04")
     which.add_argument("--all", action="store_true", help="every notebook (default: those up to 08)")
     add("--force", action="store_true", help="also what is already done")
-    add("--cache-gb", metavar="GB", help="that all spectra in data/spectra may take")
+    add("--cache-gb", type=GIGABYTES, metavar="GB", help="that all spectra in data/spectra may take")
     parser.set_defaults(call=call)
 
 

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from cldf_core.cli.numbers import GIGABYTES
+
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf run` with its flags."""
@@ -12,13 +14,14 @@ def add_command(subparsers: Any) -> None:
     add("--profile", default="quick", help="quick, smoke or original")
     add("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
     add("--force", action="store_true", help="even if it was done with the same inputs")
-    add("--cache-gb", metavar="GB", help="that all spectra in data/spectra may take")
+    add("--cache-gb", type=GIGABYTES, metavar="GB", help="that all spectra in data/spectra may take")
     parser.set_defaults(call=call)
 
 
 def call(parsed: argparse.Namespace) -> int:
     """Runs the notebook; returns 0, or 1 where it failed."""
-    from cldf_core.options import OptionError, from_text
+    from cldf_core.options import OptionError
+    from cldf_core.reading import from_text
     from cldf_core.workflow import notebooks
 
     changes = {}
@@ -26,6 +29,8 @@ def call(parsed: argparse.Namespace) -> int:
         name, sign, text = pair.partition("=")
         if not sign:
             raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
+        if name in changes:
+            raise OptionError(f"-p gives {name!r} twice; allowed: each name once")
         changes[name] = from_text(name, text)
     parameters = notebooks.notebook_parameters(notebooks.notebook_name(parsed.notebook), parsed.profile, changes)
     result = notebooks.execute(parameters, force=parsed.force)

@@ -9,7 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cldf_core.cli.numbers import WORKERS, real, whole
 from cldf_core.cli.output import add_flags, chosen_format, opened
+from cldf_core.data.console import counted, printable
 from cldf_core.data.runtime import project_root
 
 if TYPE_CHECKING:  # `cldf score --help` does not wait for these
@@ -17,6 +19,7 @@ if TYPE_CHECKING:  # `cldf score --help` does not wait for these
 
     from cldf_core.detection.detector import Detector
 
+BAND = real("a number from 0 and below 0.5", lambda value: 0 <= value < 0.5)
 FORMATS = ("table", "csv", "json")
 EXITS = "Exit status: 0 if all images were scored, 3 if some could not be, 1 if none could, 2 for a wrong call."
 
@@ -29,20 +32,16 @@ def add_command(subparsers: Any) -> None:
     named = "images, folders of images, patterns, or a data set of cldf data"
     add("files", nargs="+", metavar="FILE|FOLDER|GLOB", help=named)
     add("--model", help="a run's folder or name, a .safetensors or .pth file (default: what cldf reproduce made)")
-    add("--step", type=int, help="of the run, from 1 (default: the last)")
+    add("--step", type=whole(1, 10_000), help="of the run, from 1 (default: the last)")
     add("--threshold", default="0.5", help="P(fake) from which it is fake, or: validation (default: 0.5)")
-    add("--band", type=float, default=0.1, help="closer to the threshold than this: cannot say (default: 0.1)")
+    add("--band", type=BAND, default=0.1, help="closer to the threshold than this: cannot say (default: 0.1)")
     add_flags(parser, FORMATS, "; cldf metrics reads the .csv, where labels are known or filled in")
-    add("--workers", type=int, help="threads that read images (default: one for each processor)")
+    add("--workers", type=WORKERS, help="threads that read images (default: one for each processor)")
     parser.set_defaults(call=call)
 
 
 def call(parsed: argparse.Namespace) -> int:
     """Scores the images that the command line names, and prints the result; returns 0, 3 or 1, as EXITS says."""
-    from cldf_core.options import UserError
-
-    if parsed.workers is not None and parsed.workers < 1:
-        raise UserError(f"--workers is {parsed.workers}; allowed: a whole number from 1")
     form = chosen_format(parsed, FORMATS, parsed.files)
     from cldf_core.detection.detector import load_detector
     from cldf_core.detection.labels import with_labels
@@ -53,7 +52,7 @@ def call(parsed: argparse.Namespace) -> int:
     files = files_of(parsed.files, note=left_out.append)
     model = parsed.model or str(default_run())
     detector = load_detector(model, step=parsed.step, threshold=parsed.threshold, band=parsed.band)
-    with opened(parsed.out) as write:
+    with opened(parsed.out, form) as write:
         print(heading := _heading(detector), file=console, flush=True)
         scores = score(files, detector, workers=parsed.workers)
         if form == "table":
@@ -63,7 +62,7 @@ def call(parsed: argparse.Namespace) -> int:
             if count := int(table["label"].isna().sum()):
                 left_out.append(f"{count} of {len(table)} labels are not known; cldf metrics needs them all")
             write(_csv(table, detector) if form == "csv" else _json(table, detector))
-    print(_summary(scores), *left_out, sep="\n", file=console)
+    print(_summary(scores), *map(printable, left_out), sep="\n", file=console)
     without = scores["verdict"] == ""
     return 0 if not without.any() else 1 if without.all() else 3
 
@@ -98,14 +97,14 @@ def _heading(detector: Detector) -> str:
         ("cannot say", f"P(fake) between {max(low, 0):.4g} and {min(high, 1):.4g}" if detector.band else "never"),
         *(("note", note) for note in detector.notes),
     ]
-    return "\n".join(f"{name:<12}{text}" for name, text in rows) + "\n"
+    return "\n".join(f"{name:<12}{printable(text)}" for name, text in rows) + "\n"
 
 
 def _lines(scores: pd.DataFrame) -> str:
     """A line for each image with a verdict."""
     numbers = scores["probability"].map("{:7.4f}".format).where(scores["probability"].notna(), "      –")
     rows = scores.assign(number=numbers)[scores["verdict"] != ""].itertuples()
-    lines = [f"{row.number}  {row.verdict:<10}  {row.file}" for row in rows]
+    lines = [f"{row.number}  {row.verdict:<10}  {printable(row.file)}" for row in rows]
     return "\n".join(["", "P(fake)  verdict     file", *lines, "", ""])
 
 
@@ -125,6 +124,6 @@ def _json(table: pd.DataFrame, detector: Detector) -> str:
 def _summary(scores: pd.DataFrame) -> str:
     """The number of images with each verdict, and a line with the reason for each image without a number."""
     counts = [f"{(scores['verdict'] == verdict).sum()} {verdict}" for verdict in ("fake", "real", "cannot say")]
-    lines = [f"{len(scores)} images: {', '.join(counts)}, {(scores['verdict'] == '').sum()} not scored"]
+    lines = [f"{counted(len(scores), 'image')}: {', '.join(counts)}, {(scores['verdict'] == '').sum()} not scored"]
     bad = scores[scores["reason"] != ""].itertuples()
-    return "\n".join([*lines, *(f"{row.verdict or 'not scored'}: {row.file}: {row.reason}" for row in bad)])
+    return "\n".join([*lines, *(printable(f"{row.verdict or 'not scored'}: {row.file}: {row.reason}") for row in bad)])

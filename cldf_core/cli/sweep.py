@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from cldf_core.cli.numbers import GIGABYTES
+
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf sweep` with its flags."""
@@ -11,7 +13,7 @@ def add_command(subparsers: Any) -> None:
     add("grid", help="a file in params/grids/: seeds, memory, orders or passes")
     add("--profile", default="quick", help="quick, smoke or original")
     add("--dry-run", action="store_true", help="list the runs and whether they are done; train nothing")
-    add("--cache-gb", metavar="GB", help="that all spectra in data/spectra may take")
+    add("--cache-gb", type=GIGABYTES, metavar="GB", help="that all spectra in data/spectra may take")
     parser.set_defaults(call=call)
 
 

@@ -8,7 +8,7 @@ from cldf_core.original.flags import add_flags
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf test` with the original code's flags."""
-    parser = subparsers.add_parser("test", help="test a checkpoint with the original code's flags", allow_abbrev=False)
+    parser = subparsers.add_parser("test", help="test a checkpoint with the original code's flags")
     add_flags(parser)
     parser.set_defaults(call=call)
 

@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -24,6 +23,7 @@ import pandas as pd
 import psutil
 from filelock import FileLock, Timeout
 
+from cldf_core.data.console import note
 from cldf_core.data.corruptions import corrupt
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import (
@@ -31,6 +31,7 @@ from cldf_core.data.files import (
     content_hashes,
     file_checksum,
     forget_leftovers,
+    locked,
     read_record,
     whole_file,
     write_record,
@@ -40,6 +41,7 @@ from cldf_core.data.runtime import in_processes
 from cldf_core.data.source_trees import tree_hash
 from cldf_core.options import Options, UserError
 from cldf_core.randomness import seed_sequence
+from cldf_core.reading import number
 from cldf_core.spectrum import InputSpec
 
 BLOCK = 64  # images decoded and transformed at once
@@ -123,8 +125,9 @@ def _place(folder: Path, name: str, recipe: list[Any], options: Options) -> Path
     """The file of an array: its name holds a hash of all that the array depends on."""
     forget_leftovers(folder)
     how = {**asdict(InputSpec.from_options(options)), "jpeg": options.test_jpeg, "resize": options.test_resize}
-    code = [tree_hash(["data.cache"], without=["options", "data.files"]), *map(version, ("numpy", "scipy", "pillow"))]
-    key = hashlib.sha256(json.dumps([*recipe, how, code]).encode()).hexdigest()[:16]
+    code = tree_hash(["data.cache"], without=["options", "reading", "data.console", "data.files"])
+    parts = [*recipe, how, [code, *map(version, ("numpy", "scipy", "pillow"))]]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return folder / f"{name}-{key}.npy"
 
 
@@ -138,8 +141,9 @@ def _hashes(domain: Domain | Spectra, images: list[str], folder: Path, *, again:
 def _locked(path: Path) -> Iterator[None]:
     """Lets one process at a time in; the time of the lock file tells when the array was last used."""
     lock = path.with_suffix(".lock")
-    with FileLock(lock):
-        os.utime(lock)
+    with locked(lock):
+        with contextlib.suppress(OSError):  # on a disk that is read-only
+            os.utime(lock)
         yield
 
 
@@ -154,7 +158,7 @@ def _record(path: Path) -> dict[str, Any] | None:
             return record
     except (KeyError, OSError, ValueError):
         pass
-    print(f"note: {path.name} is damaged and is computed again", file=sys.stderr)
+    note(f"{path.name} is damaged and is computed again")
     return None
 
 
@@ -220,10 +224,11 @@ def _make_room(folder: Path, needed: int, name: str) -> None:
         raise DataError(f"{gigabytes}, and {folder} has {free / 1e9:.3g} GB free")
     if not (text := os.environ.get(CACHE_GB)):
         return
-    try:
-        limit = float(text) * 1e9
-    except ValueError:
-        raise UserError(f"{CACHE_GB} (--cache-gb) is {text!r}; allowed: gigabytes, such as 20") from None
+    limit = 0.0
+    with contextlib.suppress(ValueError):
+        limit = number(text) * 1e9
+    if not 0 < limit < float("inf"):
+        raise UserError(f"{CACHE_GB} (--cache-gb) is {text!r}; allowed: gigabytes above 0, such as 20")
     arrays = sorted((p for p in folder.glob("*.npy") if not p.name.startswith(".")), key=_last_used)
     total = sum(p.stat().st_size for p in arrays)
     started = psutil.Process().create_time()

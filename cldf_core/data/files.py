@@ -14,7 +14,6 @@ import platform
 import re
 import shutil
 import stat
-import sys
 import tempfile
 import time
 import zlib
@@ -27,6 +26,7 @@ import pandas as pd
 import psutil
 from filelock import FileLock
 
+from cldf_core.data.console import note
 from cldf_core.options import UserError
 
 _NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}  # Windows lacks one of them
@@ -164,6 +164,18 @@ def irregular(path: Path) -> str:
     return "" if kind in (stat.S_IFREG, stat.S_IFDIR) else _KINDS.get(kind, "no regular file")
 
 
+@contextmanager
+def locked(lock: Path) -> Iterator[None]:
+    """Lets in one process at a time; where nothing can be written, and so nothing be disturbed, all of them."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(lock))
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+        yield
+
+
 def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool = False) -> list[str]:
     """The `file_hash` of each file, from an index where its size and time are those of its last reading.
 
@@ -176,13 +188,13 @@ def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool
         again: reads every file, whatever the index says.
     """
     stats = [(root / name).stat() for name in names]
-    with FileLock(index.with_suffix(".lock")):
+    with locked(index.with_suffix(".lock")):
         known: dict[str, list[Any]] = {}
         if index.exists():
             try:
                 known = read_record(index)["files"]
             except (KeyError, OSError, ValueError):
-                print(f"note: {index.name} is damaged; the files that it lists are read again", file=sys.stderr)
+                note(f"{index.name} is damaged; the files that it lists are read again")
         before = dict(known)
         for name, state in zip(names, stats, strict=True):
             if again or known.get(name, [])[:2] != [state.st_size, state.st_mtime_ns]:
@@ -191,7 +203,7 @@ def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool
             write_record(index, {"files": known})
     if changed := [name for name in dict.fromkeys(names) if before.get(name, known[name])[2] != known[name][2]]:
         more = f" and {len(changed) - 1} others" if len(changed) > 1 else ""
-        print(f"note: {root / changed[0]}{more} changed since the last reading", file=sys.stderr)
+        note(f"{root / changed[0]}{more} changed since the last reading")
     return [known[name][2] for name in names]
 
 
@@ -214,7 +226,7 @@ def kept_table(path: Path) -> pd.DataFrame | None:
             return pd.read_parquet(path)
     except (KeyError, OSError, ValueError):
         pass
-    print(f"note: {path} is damaged and is made again", file=sys.stderr)
+    note(f"{path} is damaged and is made again")
     return None
 
 

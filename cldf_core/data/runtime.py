@@ -1,13 +1,14 @@
-"""Where the project lies, and how work runs here: processes, threads, progress bars."""
+"""Where the project lies, and how work runs here: processes and threads."""
 
 import contextlib
+import errno
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import cldf_core
+from cldf_core.data.console import progress_bar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,17 +17,60 @@ R = TypeVar("R")
 def project_root() -> Path:
     """The folder that holds runs/, data/ and figures/.
 
-    The environment variable CLDF_ROOT names it. Without that it is the nearest folder above the working folder, or
-    above the package, whose pyproject.toml is this project's; else it is the working folder.
+    The environment variable CLDF_ROOT names it; it need not exist yet. Without that it is the nearest folder above the
+    working folder, or above the package, whose pyproject.toml is this project's; else it is the working folder.
+
+    Raises:
+        UserError: CLDF_ROOT names what no folder can be.
     """
-    if os.environ.get("CLDF_ROOT"):
-        return Path(os.environ["CLDF_ROOT"]).resolve()
+    if text := os.environ.get("CLDF_ROOT"):
+        return _root(text)
     here, package = Path.cwd(), Path(cldf_core.__file__).parent
     for folder in (here, *here.parents, package.parent):
         project = folder / "pyproject.toml"
         if project.is_file() and 'name = "cldf-core"' in project.read_text(encoding="utf-8"):
             return folder
     return here
+
+
+def _root(text: str) -> Path:
+    """The folder that CLDF_ROOT names."""
+    from cldf_core.options import UserError, shown  # loads pydantic, for which `cldf --help` does not wait
+
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise UserError(f"CLDF_ROOT is {shown(text)}, the home of nobody who is known here; needed: a folder")
+    try:
+        root = Path(path).resolve()
+        if not next(folder for folder in (root, *root.parents) if folder.exists()).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "there is a file of that name")
+    except (OSError, RuntimeError) as error:  # the latter where links lead in a circle
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"CLDF_ROOT is {shown(text)}: {why}; needed: a folder, which is made if there is none"
+        ) from None
+    return root
+
+
+def project_files(folder: str, suffix: str) -> list[Path]:
+    """The files in notebooks/ or params/: those of the project that the package is from, and those of the root.
+
+    A root that CLDF_ROOT names needs none of them; where it has one, its own stands for the project's.
+    """
+    roots = (Path(cldf_core.__file__).parents[1], project_root())
+    files = {path.name: path for root in roots for path in sorted((root / folder).glob(f"*{suffix}"))}
+    return [path for path in files.values() if path.is_file()]
+
+
+def project_file(name: str) -> Path:
+    """One of `project_files`; a UserError says that there is none of this name, as "params/quick/04_icarl.yaml"."""
+    from cldf_core.options import UserError
+
+    wanted = Path(name)
+    for path in project_files(wanted.parent.as_posix(), wanted.suffix):
+        if path.name == wanted.name:
+            return path
+    raise UserError(f"{project_root() / name} is missing; run this in the project's folder")
 
 
 @contextlib.contextmanager
@@ -40,26 +84,6 @@ def thread_count(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def progress_wanted(progress: bool | None = None) -> bool:
-    """Whether to show progress bars: as asked, else as CLDF_PROGRESS=0 or 1 says, else if someone is watching.
-
-    Someone watches a terminal, or a notebook that papermill does not execute.
-    """
-    if progress is not None:
-        return progress
-    setting = os.environ.get("CLDF_PROGRESS")
-    if setting in ("0", "1"):
-        return setting == "1"
-    if "ipykernel" not in sys.modules:
-        return sys.stderr.isatty()
-    import psutil  # comes with ipykernel
-
-    parent = psutil.Process().parent()
-    with contextlib.suppress(psutil.Error):
-        return parent is None or not any("papermill" in part for part in parent.cmdline())
-    return True
 
 
 def in_processes(
@@ -84,20 +108,18 @@ def in_processes(
         parallel_from: images from which that is enough.
         size: gives the number of images in a task.
         label: stands before the progress bar.
-        progress: whether to show the bar; None asks `progress_wanted`.
+        progress: whether to show the bar, as `progress_bar` takes it.
 
     Raises:
         ValueError, UserError: workers is below 1; a process died.
     """
-    from tqdm.auto import tqdm
-
     total = sum(map(size, tasks))
     if workers is None:
         workers = (os.cpu_count() or 1) if total >= parallel_from else 1
     if workers < 1:
         raise ValueError(f"workers is {workers}; allowed: 1 or more")
     results = _pooled(work, tasks, workers) if min(workers, len(tasks)) > 1 else map(work, tasks)
-    with tqdm(desc=label, total=total, unit="image", leave=False, disable=not progress_wanted(progress)) as bar:
+    with progress_bar(total, label, progress=progress) as bar:
         for task, result in zip(tasks, results, strict=True):
             yield result
             bar.update(size(task))

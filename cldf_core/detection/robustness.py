@@ -9,7 +9,6 @@ traces-<key>.parquet    trace, domain, corruption, severity, image, group, label
 
 import hashlib
 import json
-import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -22,6 +21,7 @@ import pandas as pd
 from scipy.special import expit
 
 from cldf_core.data.cache import Spectra
+from cldf_core.data.console import counted, note
 from cldf_core.data.corruptions import VERSIONS, versions
 from cldf_core.data.files import file_hash, keep_table, kept_table
 from cldf_core.data.images import ImageProblem, open_image
@@ -201,7 +201,7 @@ def _computed(
         logits, values, rejected = zip(*results_of, strict=True)
         lost = [image for images in rejected for image in images]
         if lost:
-            print(f"note: {name}: {len(lost)} images left out, the first is {': '.join(lost[0])}", file=sys.stderr)
+            note(f"{name}: {counted(len(lost), 'image')} left out, the first is {': '.join(lost[0])}")
         table = tables[name][~tables[name]["image"].isin([image for image, _ in lost])].assign(domain=name)
         scores.append(_tidy("agent", [agent for agent, _ in scoring[name]], "logit", logits, table))
         traces.append(_tidy("trace", trace_names(detectors[0][1].options.size), "value", values, table))

@@ -12,12 +12,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
+from cldf_core.data.console import progress_bar
 from cldf_core.data.files import irregular
 from cldf_core.data.images import SUFFIXES, ImageProblem, prepare
 from cldf_core.data.listing import UNREADABLE, Listing, list_images, split_pattern
-from cldf_core.data.runtime import progress_wanted, thread_count
+from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import Detector, logits_of
 from cldf_core.detection.labels import data_set, text_of
 from cldf_core.options import UserError
@@ -70,7 +70,7 @@ def score(
     with (
         warnings.catch_warnings(),
         thread_count(min(detector.options.threads, os.cpu_count() or 1)),  # as in training, for the same last digits
-        tqdm(total=len(files), unit="image", leave=False, disable=not progress_wanted(progress)) as bar,
+        progress_bar(len(files), progress=progress) as bar,
     ):
         # Set for all threads at once: `open_image` sets it and takes it back while others are reading.
         warnings.simplefilter("error", Image.DecompressionBombWarning)

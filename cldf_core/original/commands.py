@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cldf_core.data.console import note
 from cldf_core.options import Options, UserError, checked
 from cldf_core.original.flags import BASELINES, FLAGS, WITHOUT_EFFECT, completed, device, options_of
 
@@ -321,4 +322,4 @@ def _with_weights(options: Options) -> tuple[Options, list[str]]:
 
 def _note(*texts: str) -> None:
     for text in texts:
-        print(f"note: {text}", file=sys.stderr)
+        note(text)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-import cldf_core
-from cldf_core.data.runtime import project_root
-from cldf_core.options import FIELDS, Options, UserError, checked
+from cldf_core.data.runtime import project_files
+from cldf_core.options import FIELDS, Options, UserError, checked, shown
+from cldf_core.reading import from_written, read_yaml
 
 
 @dataclass(frozen=True)
@@ -56,22 +55,34 @@ class Grid:
 
 def read_grid(name: str) -> Grid:
     """Reads a grid of the project; a UserError says that there is none, or that it does not hold names with lists."""
-    # CLDF_ROOT may be a folder of results alone; then the grids beside the package are read.
-    roots = (Path(cldf_core.__file__).parents[1], project_root())
-    paths = {path.stem: path for root in roots for path in sorted(root.glob("params/grids/*.yaml"))}
-    if name not in paths or not paths[name].is_file():
+    paths = {path.stem: path for path in project_files("params/grids", ".yaml")}
+    if name not in paths:
         raise UserError(f"there is no grid {name!r} in params/grids; allowed: {', '.join(sorted(paths)) or 'none'}")
     path = paths[name]
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or not values:
-        raise UserError(f"{path} holds no names with values; needed: lines such as seed: [0, 1, 2]")
-    for option, choices in values.items():
+    values = {}
+    for option, choices in read_settings(path).items():
         if not isinstance(choices, list) or not choices:
-            raise UserError(f"{path}: {option} is {choices!r}; needed: a list of values, such as [0, 1, 2]")
+            raise UserError(f"{path}: {option} is {shown(choices)}; needed: a list of values, such as [0, 1, 2]")
+        values[option] = [from_written(option, choice) for choice in choices]
+        if twice := [choice for k, choice in enumerate(values[option]) if choice in values[option][:k]]:
+            raise UserError(f"{path}: {option} names {shown(twice[0])} twice; allowed: each value once")
+    if not values:
+        raise UserError(f"{path} holds no names with values; needed: lines such as seed: [0, 1, 2]")
     return Grid(name, path, values)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The names in a file of params/ and what is written there, unchecked; a UserError says why it cannot be read."""
+    try:
+        values = read_yaml(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not readable YAML: its bytes are not UTF-8") from None
+    except ValueError as problem:
+        raise UserError(f"{path} {problem}") from None
+    if not isinstance(values or {}, dict):
+        kind = "list" if isinstance(values, list) else "text"
+        raise UserError(f"{path} holds a {kind}; needed: lines of the form name: value")
+    return values or {}
 
 
 def distinct(combinations: Sequence[Options]) -> list[Options]:

@@ -3,6 +3,7 @@
 from collections.abc import Container, Mapping, Sequence
 
 from cldf_core.data.cache import Spectra
+from cldf_core.data.console import counted
 from cldf_core.options import Options
 from cldf_core.stream import Step
 
@@ -20,7 +21,8 @@ def data_notes(options: Options, domains: Mapping[str, Spectra], scored: Contain
         if (name, split) not in scored and name not in options.untested
     ]
     rejected = [
-        f"{name}: {len(table)} images rejected, the first is {table['image'].iloc[0]}: {table['reason'].iloc[0]}"
+        f"{name}: {counted(len(table), 'image')} rejected, "
+        f"the first is {table['image'].iloc[0]}: {table['reason'].iloc[0]}"
         for name, table in ((name, domain.rejected) for name, domain in domains.items())
         if len(table)
     ]
@@ -37,7 +39,7 @@ def dropped_notes(options: Options, steps: Sequence[Step]) -> list[str]:
             continue
         counts = " or ".join(map(str, sorted(set(sizes))))
         note = f"{name}: its {len(sizes)} chunks hold" if len(sizes) > 1 else f"{name}: it holds"
-        note += f" {counts} images, "
+        note += f" {counts} image{'s' * (counts != '1')}, "
         if lost == sum(sizes):
             note += f"less than a batch of {options.batch}, and drop_last drops incomplete batches: "
             note += "no image of it is trained on"

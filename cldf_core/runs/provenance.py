@@ -12,15 +12,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cldf_core
 from cldf_core.data.files import file_hash
-from cldf_core.data.runtime import project_root
 from cldf_core.data.source_trees import meaning, tree_hash
 from cldf_core.options import Options
 
 LIBRARIES = ("torch", "numpy", "pillow")
 # Options count by their values, and layouts by the tables that they give, which are in the fingerprints. The others
 # keep or describe what was computed, and compute nothing.
-_NOT_COUNTED = ("options", "data.layouts", "data.files", "runs.folder", "runs.notes", "runs.provenance")
+_NOT_COUNTED = (
+    *("options", "reading", "data.console", "data.files", "data.layouts"),
+    *("runs.folder", "runs.notes", "runs.provenance"),
+)
 
 
 def run_key(options: Options, fingerprints: Mapping[str, str]) -> str:
@@ -67,11 +70,12 @@ def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], no
 
 
 def git_commit() -> str | None:
-    """The commit of the project's folder, with "+" when files differ from it; None outside git."""
+    """The commit of the project that the package is from, with "+" when files differ from it; None outside git."""
+    project = Path(cldf_core.__file__).parents[1]
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", *words], cwd=project_root(), capture_output=True, text=True, timeout=10)
+            done = subprocess.run(["git", *words], cwd=project, capture_output=True, text=True, timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

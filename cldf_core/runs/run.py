@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
-from tqdm.auto import tqdm
 
 from cldf_core.agents import Agent, build_agent
 from cldf_core.data.cache import Spectra, corrupted, spectra
+from cldf_core.data.console import note, printable, progress_bar
 from cldf_core.data.domains import SPLITS, DataError, with_validation
+from cldf_core.data.files import locked
 from cldf_core.data.layouts.read import data_folder, read_domains
-from cldf_core.data.runtime import progress_wanted, project_root, thread_count
+from cldf_core.data.runtime import project_root, thread_count
 from cldf_core.options import Options, UserError
 from cldf_core.protocol import StepResult, train_and_test
 from cldf_core.randomness import generator
@@ -44,9 +43,9 @@ def make_run(options: Options, *, force: bool = False, progress: bool | None = N
     domains = load_spectra(options)
     folder = _folder(options, domains)
     folder.path.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.path / ".lock"), thread_count(options.threads):
+    with locked(folder.path / ".lock"), thread_count(options.threads):
         if damaged := None if force else folder.damaged():
-            print(f"note: {damaged} is damaged, changed or missing; the run is made again", file=sys.stderr)
+            note(f"{damaged} is damaged, changed or missing; the run is made again")
         if force or damaged:
             (folder.path / MANIFEST).unlink(missing_ok=True)
             folder.forget_state()
@@ -149,8 +148,8 @@ def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, p
     tests = {f"{name}/{split}": domain_samples(domains[name], table) for (name, split), table in tables.items()}
     agent = build_agent(options)
     notes = data_notes(options, domains, tables) + dropped_notes(options, steps)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    for text in notes:
+        note(text)
     manifest = new_manifest(options, folder.key, _fingerprints(domains), notes)
     done = _restore(agent, folder, manifest, len(steps))
     folder.write_manifest(manifest)
@@ -175,9 +174,10 @@ def _steps(options: Options, domains: dict[str, Spectra]) -> list[Step]:
 
 @contextlib.contextmanager
 def _bar(total: int, progress: bool | None) -> Iterator[Callable[[str], None]]:
-    with tqdm(total=total, unit="batch", leave=False, disable=not progress_wanted(progress)) as bar:
+    with progress_bar(total, unit="batch", progress=progress) as bar:
 
         def advance(text: str) -> None:
+            text = printable(text)
             if not bar.disable and bar.desc != text + ": ":
                 bar.set_description(text, refresh=False)
             bar.update()
@@ -195,7 +195,7 @@ def _restore(agent: Agent, folder: RunFolder, manifest: dict[str, Any], steps: i
         if state.get("key") != folder.key:
             raise UserError(f"{path} belongs to another run")
     except UserError as error:
-        print(f"note: {error}; the run begins again", file=sys.stderr)
+        note(f"{error}; the run begins again")
         return 0
     agent.load_state_dict(state["agent"])
     manifest |= {"steps": json.loads(state["steps"]), "files": json.loads(state["files"])}

@@ -3,25 +3,28 @@
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from cldf_core.data.console import note
+from cldf_core.data.domains import DataError
 from cldf_core.data.files import file_hash, whole_file
 from cldf_core.data.layouts.description import described_files, is_described
 from cldf_core.data.layouts.original import CLASSES, SPLITS_FILE
-from cldf_core.data.layouts.read import data_folder
-from cldf_core.data.runtime import project_root
+from cldf_core.data.layouts.read import data_folder, read_domains
+from cldf_core.data.mini.build import EMBEDDED
+from cldf_core.data.mini.crops import DOMAINS
+from cldf_core.data.runtime import project_file, project_root
 from cldf_core.data.source_trees import imported_modules, tree_hash
-from cldf_core.options import UserError
+from cldf_core.options import Options, UserError
+from cldf_core.reading import from_written
+from cldf_core.results.grid import read_settings
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.provenance import LIBRARIES, weights_content
 from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, checked_parameters
@@ -69,15 +72,14 @@ def execute(parameters: Parameters, *, force: bool = False) -> NotebookResult:
     With `force` it runs in any case. The executed copy is notebook.ipynb in the notebook's folder, beside its figures.
 
     Raises:
-        UserError: the notebook's file is missing or unreadable.
+        UserError: the notebook's file is missing or unreadable, or the data are not there.
     """
     notebook, folder = parameters.notebook, parameters.folder
-    source = project_root() / "notebooks" / f"{notebook}.ipynb"
-    if not source.is_file():
-        raise UserError(f"{source} is missing; run this in the project's folder")
+    source = project_file(f"notebooks/{notebook}.ipynb")
+    check_domains(parameters.options())
     inputs = _inputs(source, parameters)
     if damaged := folder.damaged():
-        print(f"note: {damaged} is damaged, changed or missing; the notebook is run again", file=sys.stderr)
+        note(f"{damaged} is damaged, changed or missing; the notebook is run again")
     elif not force and folder.finished and folder.manifest.get("inputs") == inputs:
         return NotebookResult(notebook, "already done", folder=folder.path)
     started, since = time.perf_counter(), time.time()
@@ -112,20 +114,20 @@ def reproduce(
     """
     wanted = {notebook_name(text) for text in only} or {n for n in NOTEBOOKS if everything or n <= LAST}
     parameters = {name: notebook_parameters(name, profile) for name in NOTEBOOKS if name in wanted}
-    for data in sorted({chosen.options().data for chosen in parameters.values()}):
-        data_folder(data)
+    for chosen in parameters.values():
+        check_domains(chosen.options())
     results: dict[str, NotebookResult] = {}
     for name, chosen in parameters.items():
         missing = [n for n in NEEDS.get(name, ()) if n in results and results[n].status in ("failed", "not run")]
         if missing:
             results[name] = NotebookResult(name, "not run", error=f"needs {', '.join(missing)}")
             continue
-        print(f"{name} …", end=" ", flush=True, file=sys.stderr)
+        print(f"{name} …", flush=True, file=sys.stderr)
         try:
             result = execute(chosen, force=force)
         except UserError as error:
             result = NotebookResult(name, "failed", error=str(error))
-        print(f"{result.status} ({result.seconds:.0f} s)", file=sys.stderr)
+        print(f"{name}: {result.status} ({result.seconds:.0f} s)", file=sys.stderr)
         results[name] = result
         if profile == "quick" and result.status != "failed":
             publish(chosen.folder)
@@ -151,66 +153,29 @@ def summary(results: Sequence[NotebookResult]) -> str:
     return "\n".join([*lines, *(f"\n{r.notebook} {r.status}: {r.error}" for r in results if r.error)])
 
 
+def check_domains(options: Options) -> None:
+    """Refuses domains that the data set lacks, with a DataError; an embedded data set is not built for that."""
+    names = [*options.stream, *options.unseen]
+    if options.data not in EMBEDDED:
+        read_domains(data_folder(options.data), names)
+    elif missing := [name for name in names if name not in DOMAINS]:
+        raise DataError(f"there is no domain {missing[0]!r} in {options.data}; allowed: {', '.join(DOMAINS)}")
+
+
 def _profile_values(notebook: str, profile: str) -> dict[str, Any]:
     """What a profile's file sets for a notebook, unchecked."""
     if profile == "seed":
         raise UserError("the profile 'seed' is called 'original' now")
     if profile not in PROFILES:
         raise UserError(f"there is no profile {profile!r}; allowed: {', '.join(PROFILES)}")
-    path = project_root() / "params" / profile / f"{notebook}.yaml"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; run this in the project's folder")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds a {type(values).__name__}; needed: lines of the form name: value")
-    return values
+    path = project_file(f"params/{profile}/{notebook}.yaml")
+    return {name: from_written(name, value) for name, value in read_settings(path).items()}
 
 
 def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:
-    """Executes a notebook; returns the failing cell's error in one line, or nothing."""
-    import nbformat
-    import papermill
-    from nbclient.exceptions import DeadKernelError
+    from cldf_core.workflow.execution import execute_notebook  # loads papermill, for which nobody else has to wait
 
-    error = ""
-    with whole_file(target) as partial, _kernel_environment():
-        try:
-            papermill.execute_notebook(
-                str(source),
-                str(partial),
-                parameters,
-                kernel_name="python3",
-                progress_bar=False,
-                log_output=False,
-                cwd=str(project_root()),
-                # Kernels are on this machine, so the warning that their TCP is not encrypted is left out.
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
-            )
-        except papermill.PapermillExecutionError as problem:
-            text = str(problem.evalue).strip()  # which may bring the error's name along
-            text = text if text.startswith(problem.ename) else f"{problem.ename}: {text}"
-            error = f"cell {problem.exec_count}: {text}"
-        except DeadKernelError:
-            error = "the kernel died (killed, or out of memory)"
-        nbformat.read(partial, as_version=4)  # raises where the file is not a whole notebook
-    return error
-
-
-@contextlib.contextmanager
-def _kernel_environment() -> Iterator[None]:
-    """Kernels show no progress bars and find this project, and papermill writes no log."""
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    changes = {"CLDF_PROGRESS": "0", "CLDF_ROOT": str(project_root())}
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return execute_notebook(source, target, parameters)
 
 
 def _inputs(source: Path, parameters: Parameters) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cldf_core.data.runtime import project_root
-from cldf_core.options import AGENTS, FIELDS, OptionError, Options, checked, from_text
+from cldf_core.options import AGENTS, FIELDS, OptionError, Options, checked
+from cldf_core.reading import from_text
 
 if TYPE_CHECKING:
     from cldf_core.runs.folder import RunFolder

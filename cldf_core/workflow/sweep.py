@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from cldf_core.data.console import note, printable
 from cldf_core.data.files import save_figure, save_table
-from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.options import Options, UserError
@@ -22,7 +22,7 @@ from cldf_core.results.compare import COMPARISON, compare_over_seeds
 from cldf_core.results.grid import Grid, distinct, read_grid, read_sweep, with_whole_numbers
 from cldf_core.results.metric_table import COST, metric_table
 from cldf_core.runs.folder import RunFolder, damage
-from cldf_core.workflow.notebooks import LAST, notebook_parameters, publish
+from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters, publish
 from cldf_core.workflow.parameters import Parameters
 
 FORGETTING = "forgetting (max-last)"
@@ -43,8 +43,8 @@ def command(name: str, profile: str, *, dry: bool) -> int:
     grid = read_grid(name)
     combinations = grid.combinations(base.values)
     points = distinct(combinations)
-    for data, *domains in dict.fromkeys((o.data, *o.stream, *o.unseen) for o in points):
-        read_domains(data_folder(data), domains)
+    for options in {(o.data, *o.stream, *o.unseen): o for o in points}.values():
+        check_domains(options)
     _split(points)
     finished, failed = _make(grid, points, dry=dry)
     if dry:
@@ -59,7 +59,7 @@ def command(name: str, profile: str, *, dry: bool) -> int:
         print(f"\ntables and figure: {folder.figures.relative_to(project_root()).as_posix()}")
     print(f"{len(finished)} of {len(points)} runs are in the tables")
     for sentence in failed:
-        print(f"failed: {sentence}", file=sys.stderr)
+        print(f"failed: {printable(sentence)}", file=sys.stderr)
     return int(bool(failed))
 
 
@@ -112,6 +112,8 @@ def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tup
 def _found(options: Options) -> RunFolder | None:
     from cldf_core.runs.run import find_run
 
+    if not any((project_root() / "runs").glob(f"{options.agent}-*")):
+        return None  # without a look at the data, which need not be there yet
     try:
         return find_run(options)
     except UserError:
@@ -145,8 +147,8 @@ def _measured(grid: Grid, finished: Sequence[tuple[Options, RunFolder]]) -> pd.D
     options_of = {folder.path.name: options for options, folder in finished}
     # One resample, since the spread here is that over seeds.
     table = metric_table([folder for _, folder in finished], split=_split(list(options_of.values())), resamples=1)
-    for note in table.attrs["notes"]:
-        print(f"note: {note}", file=sys.stderr)
+    for text in table.attrs["notes"]:
+        note(text)
     table = table[table["run"] != ""]
     last = table["step"].isna() | (table["step"] == table.groupby("run")["step"].transform("max"))
     # All runs are made in one process, whose peak memory is that of its largest run.

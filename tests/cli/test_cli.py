@@ -56,16 +56,39 @@ def project(root, monkeypatch):
         (["run", "04", "-p", "temperature=3"], "04_icarl: there is no option 'temperature'"),
         (["run", "04", "-p", "__import__('os')=3"], "04_icarl: there is no option"),
         (["run", "04", "-p", "seed=three"], "04_icarl: seed is 'three'; allowed: a whole number from 0"),
-        (["run", "04", "-p", "seed=1.5"], "04_icarl: seed is 1.5; allowed: a whole number"),
-        (["run", "04", "-p", "seed=true"], "04_icarl: seed is True; allowed: a whole number"),
-        (["run", "04", "-p", "seed="], "04_icarl: seed is None; allowed: a whole number"),
-        (["run", "04", "-p", "lr=11"], "04_icarl: lr is 11; allowed: a number above 0 to 10"),
+        (["run", "04", "-p", "seed=1.5"], "04_icarl: seed is '1.5'; allowed: a whole number"),
+        (["run", "04", "-p", "seed=true"], "04_icarl: seed is 'true'; allowed: a whole number"),
+        (["run", "04", "-p", "seed="], "04_icarl: seed is ''; allowed: a whole number"),
+        (["run", "04", "-p", "lr=11"], "04_icarl: lr is 11.0; allowed: a number above 0 to 10"),
         (["run", "04", "-p", "lr=nan"], "lr is 'nan'; allowed: a number above 0 to 10"),
-        (["run", "04", "-p", "lr=.nan"], "lr is nan; allowed: a number above 0 to 10"),
+        (["run", "04", "-p", "lr=.nan"], "lr is '.nan'; allowed: a number above 0 to 10"),
         (["run", "04", "-p", "stream=a,a"], "stream is ['a', 'a']; allowed: each name once"),
         (["run", "04", "-p", "memory=7"], "memory is 7; allowed for iCaRL"),
         (["run", "04", "-p", "plane=left"], "plane is 'left'; allowed: half, full"),
         (["run", "04", "-p", "seed"], "-p 'seed': needed is NAME=VALUE, such as -p seed=3"),
+        (["run", "04", "-p", "seed=1:30"], "04_icarl: seed is '1:30'; allowed: a whole number"),
+        (["run", "04", "-p", "memory="], "04_icarl: memory is ''; allowed: a whole number from 1 to 10000000"),
+        (["run", "04", "-p", "stream=foo"], "there is no domain 'foo' in mini; allowed: mini-GAN-S, mini-VFHQ"),
+        (["run", "04", "-p", "unseen=foo"], "there is no domain 'foo' in mini; allowed: mini-GAN-S, mini-VFHQ"),
+        (
+            ["run", "04", "-p", "teacher_mode=train"],
+            "teacher_mode' (its value is 'train') here, it is LwF's; allowed: ",
+        ),
+        (["run", "04", "-p", "variant=seed"], "'seed', which is called 'original' now: -p variant=original"),
+        (["run", "04", "--variant", "seed"], "there is no flag --variant; an option is given as -p variant=original"),
+        (["run", "04", "-p", "seed=1", "-p", "seed=2"], "-p gives 'seed' twice; allowed: each name once"),
+        (["run", "04", "--memory=9"], "there is no flag --memory; an option is given as -p memory=9"),
+        (["--vers"], "there is no flag '--vers'; did you mean --version? Allowed: --help, --version"),
+        *((["run", "04", "--cache-gb", text], f"--cache-gb is '{text}'; allowed: gig") for text in ("nan", "-1", "x")),
+        (["data", "check", "x", "--size", "-4"], "--size is '-4'; allowed: a whole number from 1 to 65535"),
+        (["data", "add", "x", "--every", "nan"], "--every is 'nan'; allowed: seconds above 0"),
+        (["data", "audit", "x", "--quality", "1_0"], "--quality is '1_0'; allowed: a whole number from 1 to 100"),
+        (["mini", "check", "--seeds", "0"], "--seeds is '0'; allowed: a whole number from 1 to 1000"),
+        (["mini", "train", "--out", "x", "--seed", "1e9"], "--seed is '1e9'; allowed: a whole number from 0 to 214748"),
+        (["score", "x", "--band", "inf"], "--band is 'inf'; allowed: a number from 0 and below 0.5"),
+        (["metrics", "x", "--resamples", "1000000000"], "--resamples is '1000000000'; allowed: a whole number from 1"),
+        (["run", "04", "-p", "data=~nosuchuser/x"], "data is '~nosuchuser/x': there is no such folder; allowed"),
+        (["run", "04", "-p", "data=" + "a" * 6000], "File name too long"),
         (["run", "04", "-p", "data=/no/where"], "data is '/no/where': there is no such folder; allowed: mini"),
         (["reproduce", "--profile", "smoke"], "data is 'nowhere': there is no such folder"),
     ],
@@ -86,29 +109,31 @@ def test_a_mistake_is_told_in_a_sentence_before_any_kernel_starts(project, capsy
     ("content", "sentence"),
     [
         ("seed: [1\n", "04_icarl.yaml is not readable YAML"),
-        ("", "04_icarl.yaml is missing; run this in the project's folder"),
+        (b"seed: \xff", "04_icarl.yaml is not readable YAML: its bytes are not UTF-8"),
         ("- seed\n", "04_icarl.yaml holds a list; needed: lines of the form name: value"),
-        ("just text\n", "04_icarl.yaml holds a str"),
+        ("just text\n", "04_icarl.yaml holds a text"),
         ("sed: 3\n", "params/quick/04_icarl.yaml: there is no option 'sed'"),
-        ("1: 3\n", "params/quick/04_icarl.yaml: there is no option 1"),
+        ("1: 3\n", "params/quick/04_icarl.yaml: there is no option '1'"),
         ("lr: 1e9\n", "params/quick/04_icarl.yaml: lr is "),
+        ("seed: 1\nseed: 1\n", "04_icarl.yaml gives 'seed' twice; allowed: each name once"),
+        ("seed: 1:30\n", "params/quick/04_icarl.yaml: seed is '1:30'; allowed: a whole number"),
         ("data: !!python/object/apply:os.system ['touch pwned']\n", "not readable YAML"),
     ],
 )
 def test_a_faulty_profile_is_told_with_its_file(project, capsys, content, sentence, monkeypatch):
     monkeypatch.chdir(project)
     path = project / "params" / "quick" / "04_icarl.yaml"
-    path.write_text(content) if content else path.unlink()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert main(["run", "04"]) == 2
     assert sentence in capsys.readouterr().err.replace("\\", "/")
     assert not (project / "pwned").exists()
 
 
-def test_a_number_in_yamls_text_form_is_taken(project):
-    (project / "params" / "quick" / "04_icarl.yaml").write_text("lr: 1e-3\nepochs: 3\n")
-    assert notebook_parameters("04_icarl", "quick").values == {"lr": 0.001, "epochs": 3}
+def test_a_profile_is_read_by_the_types_of_its_options(project):
+    (project / "params" / "quick" / "04_icarl.yaml").write_text("lr: 1e-3\nepochs: 010\nunseen:\n")
+    assert notebook_parameters("04_icarl", "quick").values == {"lr": 0.001, "unseen": []}
     options = notebook_parameters("04_icarl", "quick", {"epochs": 4}).options()
-    assert (options.lr, options.epochs) == (0.001, 4)
+    assert (options.lr, options.epochs, options.unseen) == (0.001, 4, [])
 
 
 def test_a_notebook_may_be_named_in_several_ways_that_are_clear():
@@ -161,7 +186,6 @@ def test_the_exit_status_tells_whether_all_went_well(project, capsys, monkeypatc
 )
 def test_which_notebooks_are_reproduced(project, capsys, monkeypatch, words, numbers):
     execute = Mock(side_effect=lambda parameters, **k: NotebookResult(parameters.notebook, "done"))
-    monkeypatch.setattr(notebooks, "data_folder", lambda data: None)
     monkeypatch.setattr(notebooks, "execute", execute)
     assert main(["reproduce", *words]) == 0
     names = [call.args[0].notebook for call in execute.call_args_list]
@@ -184,3 +208,29 @@ def test_the_installed_command_is_this_one(root):
     assert done.returncode == 2
     assert "there is no notebook '99'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other shells and no /dev/full")
+@pytest.mark.parametrize(
+    ("redirected", "sentence"),
+    [
+        ("> /dev/full", "cldf: the standard output: No space left on device\n"),
+        (">&-", "cldf: the standard output is closed; needed: a place for it, such as > /dev/null\n"),
+        ("> /dev/full 2> /dev/full", ""),
+        ("| sleep 0", "cldf: the standard output: Broken pipe\n"),
+    ],
+)
+@pytest.mark.parametrize("words", ["--version", "--help", "data list"])
+def test_an_output_that_cannot_be_written_is_told(root, words, redirected, sentence):
+    line = f"set -o pipefail; {sys.executable} -u -m cldf_core.cli {words} {redirected}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert (done.stdout, done.stderr) == ("", sentence)
+
+
+def test_names_and_errors_are_safe_for_a_terminal(root, capsys):
+    for words in (["run", "\x1b[2J\n\u202e04"], ["run", "04", "-p", "stream=a\x9b\nb"], ["\x1b[0m"], ["--\x1b[0m"]):
+        assert main(words) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1
+        assert told[:-1].isprintable()

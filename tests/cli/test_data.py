@@ -5,6 +5,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -121,6 +122,24 @@ def test_an_archive_is_unpacked_into_the_project_and_nowhere_else(root, mine, ca
     assert "there is a data set 'moved'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+@pytest.mark.parametrize("at", ["archives._write", "reports.check_images", "reports.audit_images"])
+def test_an_interrupted_call_goes_on_with_the_same_command(root, mine, capsys, monkeypatch, kind, at):
+    source = photographs(mine, 4)
+    source = Path(shutil.make_archive(str(source.parent / "images"), "zip", source)) if kind == "archive" else source
+    with monkeypatch.context() as patch:
+        patch.setattr(f"cldf_core.data.intake.{at}", Mock(side_effect=KeyboardInterrupt))
+        assert call("add", str(source), "--name", "mine") == (0 if (kind, at[:8]) == ("folder", "archives") else 130)
+    if (root / "data" / "mine" / "audit.json").exists():
+        return  # nothing was interrupted
+    assert "the same command goes on" in capsys.readouterr().err
+    other = photographs(mine.with_name("other"), 4)
+    if (root / "data" / "mine" / "dataset.yaml").exists():
+        assert call("add", str(other), "--name", "mine") == 2  # not the same command
+    assert call("add", str(source), "--name", "mine") == 0
+    assert call("add", str(source), "--name", "mine") == 2  # it is complete
+
+
 @pytest.mark.parametrize("fault", ["outside", "checksum", "cut", "layout"])
 def test_a_refused_archive_leaves_the_data_folder_as_it_was(root, mine, capsys, fault):
     source = photographs(mine, 3)
@@ -154,8 +173,8 @@ def test_the_card_has_counts_and_a_picture(root, mine):
     [
         (["check", "none"], "there is no registered data set 'none'; allowed: none yet"),
         (["add", "nowhere"], "nowhere"),
-        (["audit", "none", "--re-encode", "--quality", "0"], "--quality is 0; allowed: a whole number from 1 to 100"),
-        (["check", "none", "--workers", "0"], "--workers is 0; allowed: a whole number from 1 up"),
+        (["audit", "none", "--re-encode", "--quality", "0"], "--quality is '0'; allowed: a whole number from 1 to 100"),
+        (["check", "none", "--workers", "0"], "--workers is '0'; allowed: a whole number from 1 to 1024"),
     ],
 )
 def test_a_mistake_gets_one_sentence(root, capsys, words, sentence):

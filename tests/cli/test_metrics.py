@@ -98,7 +98,7 @@ def test_two_files_are_compared_on_their_images(tmp_path, capsys):
         (["good.csv", "--metric", "AUK"], "--metric is 'AUK'; allowed: accuracy"),
         (["good.csv", "--threshold", "low"], "--threshold is 'low'; allowed: a number from 0 to 1, or validation"),
         (["good.csv", "--stream", "a,b"], "--stream has 'b', of which good.csv has no scores; there: a"),
-        (["good.csv", "--resamples", "0"], "--resamples is 0; allowed: a whole number from 1"),
+        (["good.csv", "--resamples", "0"], "--resamples is '0'; allowed: a whole number from 1"),
         (["good.csv", "--split", "validation"], "good.csv has no validation scores; there are: test"),
         (["good.csv", "--compare"], "--compare needs two runs or files; there: good.csv"),
         (["good.csv", "--format", "parquet"], "--format is 'parquet'; needed besides: --out with a file"),

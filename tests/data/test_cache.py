@@ -1,18 +1,20 @@
 """Spectra in the cache: what the formula gives, computed once, and again when something has changed."""
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from cldf_core.data import cache
+from cldf_core.data import cache, files
 from cldf_core.data.cache import corrupted, spectra
 from cldf_core.data.corruptions import corrupt
 from cldf_core.data.domains import DataError, Domain
@@ -42,6 +44,28 @@ from test_spectrum import formula
 def expected(domain: Domain, images: list[str], **how) -> np.ndarray:
     crops = [crop(open_image(domain.root / image), how.get("size", 32)) for image in images]
     return input_spec(**how).network_input(np.stack(crops))
+
+
+def test_a_cache_on_a_disk_that_is_read_only_is_read_without_a_lock(small_data, tmp_path, monkeypatch):
+    opts, domain = tiny_options("sequential", small_data), read_domain(small_data)
+    written = spectra(domain, opts, tmp_path)
+    for code in (errno.EROFS, errno.EACCES):
+        monkeypatch.setattr(files, "FileLock", Mock(side_effect=OSError(code, "no")))
+        monkeypatch.setattr(os, "utime", Mock(side_effect=OSError(code, "no")))
+        np.testing.assert_array_equal(spectra(domain, opts, tmp_path).array, written.array)
+    monkeypatch.setattr(files, "FileLock", Mock(side_effect=OSError(errno.ENOSPC, "no")))
+    with pytest.raises(OSError, match="no"):
+        spectra(domain, opts, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["nan", "-1", "inf", "x", "1_0", "0"])
+def test_a_limit_that_is_none_is_refused_and_nothing_is_removed(small_data, tmp_path, monkeypatch, text):
+    spectra(read_domain(small_data), tiny_options("sequential", small_data), tmp_path)
+    before = hashes(tmp_path)
+    monkeypatch.setenv("CLDF_CACHE_GB", text)
+    with pytest.raises(UserError, match=f"CLDF_CACHE_GB .--cache-gb. is '{text}'; allowed: gigabytes above 0"):
+        spectra(read_domain(small_data), tiny_options("sequential", small_data, size=16), tmp_path)
+    assert hashes(tmp_path) == before
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import psutil
 import pytest
 
 from cldf_core.data import runtime
-from cldf_core.data.runtime import in_processes, project_root
+from cldf_core.data.runtime import in_processes, project_file, project_root
 from cldf_core.options import UserError
+from samples import PROJECT
 
 
 def with_process(task: list[int]) -> tuple[int, int]:
@@ -83,3 +84,30 @@ def test_the_root_is_the_nearest_project(monkeypatch, tmp_path):
     assert project_root() == (tmp_path / "project").resolve()
     monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
     assert project_root() == tmp_path.resolve()
+
+
+def test_a_root_that_no_folder_can_be_is_told(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    for text, why in (
+        ("~nosuchuser/x", "CLDF_ROOT is '~nosuchuser/x', the home of nobody who is known here; needed: a folder"),
+        ("a" * 6000, "CLDF_ROOT is 'aaa.*(6002 characters).*File name too long"),
+        (str(tmp_path / "file" / "x"), "CLDF_ROOT is .* there is a file of that name; needed: a folder"),
+    ):
+        monkeypatch.setenv("CLDF_ROOT", text)
+        with pytest.raises(UserError, match=why):
+            project_root()
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "new" / "a {x} 100% ~'\"["))
+    assert project_root() == tmp_path / "new" / "a {x} 100% ~'\"["
+
+
+def test_files_of_the_project_are_found_from_anywhere_and_a_roots_own_come_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "root"))
+    monkeypatch.chdir(tmp_path)
+    name = "params/quick/04_icarl.yaml"
+    assert project_file(name) == PROJECT / name
+    own = tmp_path / "root" / name
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert project_file(name) == own
+    with pytest.raises(UserError, match="44_none.yaml is missing; run this in the project's folder"):
+        project_file("params/quick/44_none.yaml")

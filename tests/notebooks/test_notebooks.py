@@ -8,6 +8,7 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from papermill import inspect_notebook
 
 from cldf_core.options import FIELDS
 from cldf_core.workflow.notebooks import NEEDS, PROFILES
@@ -109,18 +110,23 @@ def test_no_name_gets_a_second_meaning(name):
 @pytest.mark.parametrize("name", STEMS)
 def test_the_parameters_cell_is_the_options_with_their_defaults(name):
     (cell,) = [c for c in code_cells(name) if "parameters" in tags(c)]
-    lines = cell.source.splitlines()
-    body = ast.parse(cell.source).body
+    lines = cell.source.splitlines()[2:]
+    body = ast.parse(cell.source).body[1:]
+    assert cell.source.startswith("from typing import Optional"), "papermill reads no int | None"
     assert len(body) == len(lines), "one assignment a line"
     assert all(isinstance(node, ast.AnnAssign) and "#" in line for node, line in zip(body, lines, strict=True))
     values = {node.target.id: ast.literal_eval(node.value) for node in body}
     assert tuple(values) == NOTEBOOKS[name]
     for node, (key, value) in zip(body, values.items(), strict=True):
-        default, kind = FIELDS[key].default, type(value).__name__
+        default, kind = FIELDS[key].default, type(value).__name__.replace("NoneType", "Optional")
         assert value == default, key
         assert type(value) is type(default), key
-        assert kind.removesuffix("Type") in ast.unparse(node.annotation), key
+        assert kind in ast.unparse(node.annotation), key
     checked_parameters(name, values)
+    found = inspect_notebook(FOLDER / f"{name}.ipynb")  # as `papermill --help-notebook` does; it warns of all others
+    assert {key: parameter["inferred_type_name"] for key, parameter in found.items()} == {
+        node.target.id: ast.unparse(node.annotation) for node in body
+    }
 
 
 @pytest.mark.parametrize("name", STEMS)

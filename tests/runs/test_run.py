@@ -24,7 +24,7 @@ from cldf_core.data.domains import DataError
 from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import load_detector
 from cldf_core.evaluation.metrics import detection
-from cldf_core.options import Number, Options, ReservoirOptions, UserError, checked
+from cldf_core.options import Options, ReservoirOptions, UserError, checked
 from cldf_core.randomness import generator
 from cldf_core.runs import run as run_module
 from cldf_core.runs.checkpoints import load_network, load_state, save_state
@@ -539,7 +539,7 @@ def test_collect_joins_runs_under_their_agents_names(finished):
 
 
 class LazyOptions(ReservoirOptions):
-    haste: Number = Field(1.0, ge=0, le=1)
+    haste: float = Field(1.0, ge=0, le=1)
 
 
 class Lazy(Agent):

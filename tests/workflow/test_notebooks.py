@@ -2,8 +2,10 @@
 
 import json
 import os
-import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -13,7 +15,7 @@ import yaml
 from cldf_core.cli import main
 from cldf_core.options import FIELDS
 from cldf_core.workflow.parameters import NOTEBOOKS
-from samples import PROJECT, statuses
+from samples import statuses
 
 NAMES = [name for name in NOTEBOOKS if name[:2] in ("01", "02", "04", "05", "06", "08")]
 GOOD = """from cldf_core.workflow.parameters import from_notebook
@@ -35,14 +37,28 @@ def write_notebook(root: Path, name: str, *cells: str, known: bool = True) -> No
     made.cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
     made.cells += [nbformat.v4.new_code_cell(cell.replace("NAME", repr(name))) for cell in cells]
     path = root / "notebooks" / f"{name}.ipynb"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(made, path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_an_interruption_is_one_sentence(root, small_data):
+    write_notebook(root, "01_data_exploration", GOOD, "import time\ntime.sleep(60)")
+    words = ["run", "01", "-p", f"data={small_data}", "-p", "stream=first", "-p", "unseen="]
+    process = subprocess.Popen([sys.executable, "-m", "cldf_core.cli", *words], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(root.glob("runs/*/figures/*.png")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130, said
+    assert said == "cldf: interrupted; what is finished is kept, the same command goes on from there\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_failing_notebook_is_told_and_the_others_run(tmp_path, small_data, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    shutil.copyfile(PROJECT / "pyproject.toml", tmp_path / "pyproject.toml")
+    tmp_path = tmp_path / "a {name} 100% 'of' {"  # which papermill would format
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
     for name in NAMES:
         path = tmp_path / "params" / "quick" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -74,16 +74,20 @@ def test_the_quick_sweep_asks_for_the_runs_of_the_notebooks():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("sed: [1]", "params/grids/own.yaml: there is no option 'sed' (its value is 1); did you mean 'seed'?"),
-        ("1: [1]", "params/grids/own.yaml: there is no option 1"),
+        ("sed: [1]", "params/grids/own.yaml: there is no option 'sed' (its value is '1'); did you mean 'seed'?"),
+        ("1: [1]", "params/grids/own.yaml: there is no option '1'"),
         ("seed: [0, one]", "params/grids/own.yaml: seed is 'one'; allowed: a whole number from 0"),
         ("agent: [er, magic]", "agent is 'magic'; allowed: separate, sequential"),
         ("stream: [first, second]", "stream is 'first'; allowed: a list of names"),
         ("agent: [er, icarl]\nmemory: [4]", "memory is 4; allowed for iCaRL"),
-        ("seed: 3", "own.yaml: seed is 3; needed: a list of values, such as [0, 1, 2]"),
+        ("seed: 3", "own.yaml: seed is '3'; needed: a list of values, such as [0, 1, 2]"),
         ("seed: []", "own.yaml: seed is []; needed: a list of values"),
         ("", "own.yaml holds no names with values; needed: lines such as seed: [0, 1, 2]"),
-        ("- seed", "own.yaml holds no names with values"),
+        ("- seed", "own.yaml holds a list; needed: lines of the form name: value"),
+        ("seed: [0, 1, 00]", "own.yaml: seed names 0 twice; allowed: each value once"),
+        ("agent: [er, lwf, er]", "own.yaml: agent names 'er' twice"),
+        ("seed: [0]\nseed: [1]", "own.yaml gives 'seed' twice; allowed: each name once"),
+        ("seed: [1:30]", "params/grids/own.yaml: seed is '1:30'; allowed: a whole number"),
         ("seed: [1", "own.yaml is not readable YAML"),
         ("seed: !!python/object/apply:os.system ['touch pwned']", "own.yaml is not readable YAML"),
         ("data: [nowhere]", "data is 'nowhere': there is no such folder"),
@@ -240,6 +244,12 @@ def test_a_dry_run_tells_what_is_done_and_makes_nothing(swept, capsys, monkeypat
     (swept / "params" / "grids" / "dry.yaml").unlink()
 
 
+def test_a_dry_run_in_an_empty_root_builds_nothing(root, capsys):
+    assert main(["sweep", "memory", "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("to be run") == 36
+    assert not list(root.iterdir())
+
+
 def test_one_setting_gives_ranks_and_the_quick_profile_is_published(swept, capsys):
     assert main(["sweep", "pair"]) == 0
     assert capsys.readouterr().err.count("done before") == 4
@@ -321,7 +331,9 @@ def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypa
     monkeypatch.setattr(notebooks, "_papermill", lambda *a: "")
     (project / "notebooks").mkdir()
     own = {LAST: notebook_parameters(LAST, "smoke")}
-    own["04_icarl"] = checked_parameters("04_icarl", {"data": own[LAST].values["data"]})
+    own["04_icarl"] = checked_parameters(
+        "04_icarl", {name: own[LAST].values[name] for name in ("data", "stream", "unseen")}
+    )
     for name in own:
         (project / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
 

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 from filelock import FileLock
 
+from cldf_core.data.console import progress_bar
 from cldf_core.data.domains import SPLITS, DataError
 from cldf_core.data.intake.archives import Extracted, extract
 from cldf_core.data.intake.splits import with_splits
@@ -25,7 +26,7 @@ from cldf_core.data.layouts.description import IMAGES, Description
 from cldf_core.data.layouts.read import registered
 from cldf_core.data.layouts.recognition import VIDEOS, DetectedLayout, detect
 from cldf_core.data.mini.build import EMBEDDED
-from cldf_core.data.runtime import progress_wanted, project_root
+from cldf_core.data.runtime import project_root
 
 FRAMES, FILES = "frames", "files"  # the folders of the frames of videos, and of an archive's content
 _TAKEN = (*EMBEDDED, "spectra")  # folders of data/ that belong to the project itself
@@ -53,7 +54,8 @@ def add(
         return register(source, name, replace=replace, seed=seed, every_seconds=every_seconds), None
     name = name or source.name.split(".")[0]
     folder = project_root() / "data" / name
-    if folder.exists() and not (folder / FILES).exists():
+    # An interrupted call leaves the folder with what is unpacked so far.
+    if folder.exists() and not any((folder / files).exists() for files in (FILES, f".{FILES}.part")):
         raise DataError(f"there is a data set or a folder {folder}; needed: another name (--name)")
     try:
         extracted = extract(source, folder / FILES, sha256=sha256)
@@ -76,7 +78,7 @@ def register(
     Raises:
         DataError: the name is not allowed or in use, or `detect`, `with_splits` or `frames` refuses the images.
     """
-    source = Path(os.path.abspath(source.expanduser()))
+    source = Path(os.path.abspath(os.path.expanduser(source)))
     name = name if name is not None else (source.parent if source.is_file() else source).name
     folder = project_root() / "data" / name
     _check_names(source, name, folder)
@@ -144,10 +146,11 @@ def _check_free(folder: Path, replace: bool) -> None:
 
 def _with_frames(found: DetectedLayout, folder: Path, every_seconds: float) -> pd.DataFrame:
     """Writes frames of all videos below the folder and returns the table with a row for each frame."""
-    from tqdm.auto import tqdm
-
     written: dict[str, list[str]] = {}
-    for video in tqdm(sorted(set(found.table["image"])), "frames", disable=not progress_wanted()):
-        paths = frames(found.root / video, folder / PurePosixPath(video).with_suffix(""), every_seconds)
-        written[video] = [path.relative_to(folder).as_posix() for path in paths]
+    videos = sorted(set(found.table["image"]))
+    with progress_bar(len(videos), "frames", unit="video") as bar:
+        for video in videos:
+            paths = frames(found.root / video, folder / PurePosixPath(video).with_suffix(""), every_seconds)
+            written[video] = [path.relative_to(folder).as_posix() for path in paths]
+            bar.update()
     return found.table.assign(image=found.table["image"].map(written)).explode("image", ignore_index=True)

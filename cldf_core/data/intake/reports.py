@@ -8,6 +8,7 @@
 """
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,7 +109,7 @@ def surveyed(name: str, *, workers: int | None, contents: bool = False) -> tuple
 
 def images_root(folder: Path, description: Description) -> Path:
     """The folder that the image paths of a data set start from."""
-    return folder / Path(description.root).expanduser()
+    return folder / os.path.expanduser(description.root)
 
 
 def _samples(joined: pd.DataFrame, root: Path, count: int = 8) -> Image.Image:

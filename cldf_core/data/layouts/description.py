@@ -6,6 +6,7 @@ Both are plain text that a person may edit, so they are read strictly, and a mis
 import contextlib
 import datetime
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -89,7 +90,7 @@ def read_described(folder: Path, names: Sequence[str]) -> list[Domain]:
         DataError: a file is faulty, or a domain, the folder of images or an image is missing.
     """
     description, table = read_description(folder), read_images(folder)
-    path, root = folder / description.images, folder / Path(description.root).expanduser()
+    path, root = folder / description.images, folder / os.path.expanduser(description.root)
     tables = {str(name): part for name, part in table.groupby("domain")}
     if missing := [name for name in names if name not in tables]:
         raise DataError(f"there is no domain {missing[0]!r} in {folder}; allowed: {', '.join(tables)}")
@@ -101,7 +102,7 @@ def read_described(folder: Path, names: Sequence[str]) -> list[Domain]:
 
 def described_files(folder: Path) -> list[Path]:
     """All files that a result on a registered data set depends on, with its images."""
-    root = folder / Path(read_description(folder).root).expanduser()
+    root = folder / os.path.expanduser(read_description(folder).root)
     files = [path for path in (folder / DESCRIPTION, folder / IMAGES, folder / AUDIT) if path.is_file()]
     return files + [root / image for image in read_images(folder)["image"].unique()]
 

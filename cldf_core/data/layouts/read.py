@@ -3,6 +3,7 @@
 Images in another layout are registered first (`cldf_core.data.intake.add`).
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def data_folder(data: str) -> Path:
         return folder
     if data in registered():
         return (project_root() / "data" / data).resolve()
-    path = Path(data).expanduser()
+    path = Path(os.path.expanduser(data))
     for folder in (path, project_root() / path):
         if folder.is_dir():
             _refuse_other_layouts(folder, data)

@@ -69,7 +69,7 @@ def detect(folder: Path) -> DetectedLayout:
     Raises:
         DataError: no layout is recognised, or several are, or the recognised one is broken.
     """
-    folder = Path(os.path.abspath(Path(folder).expanduser()))
+    folder = Path(os.path.abspath(os.path.expanduser(folder)))
     if folder.is_file():
         table, notes = tables.read(folder)
         return _detected("table", folder.parent, table, notes)

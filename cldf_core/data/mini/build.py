@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
+from cldf_core.data.console import progress_bar
 from cldf_core.data.mini.crops import (
     DOMAINS,
     HERE,
@@ -65,7 +65,7 @@ def build(
         folder: that of the data set; the work is done in `<folder>.partial` beside it.
         generators: the folder of the generators' weights; None takes the shipped ones.
         train, validation, test: real crops a domain; None takes all that there are.
-        progress: whether to show a bar on stderr; None shows it on a terminal.
+        progress: whether to show a bar, as `progress_bar` takes it.
 
     Raises:
         ValueError: a number is out of range, weights are missing, or the folder holds something else.
@@ -85,9 +85,8 @@ def build(
     partial.mkdir(parents=True)
     rows: list[tuple[str | int, ...]] = []
     total = sum(len(crops) for *_, crops in jobs)
-    hidden = None if progress is None else not progress
     # Sums, and so pixels, can depend on the number of threads.
-    with thread_count(2), tqdm(total=total, desc=folder.name, disable=hidden) as bar:
+    with thread_count(2), progress_bar(total, f"building {folder.name}", progress=progress) as bar:
         for domain, split, variant, crops in jobs:
             reals = np.stack([cut(crop) for crop in crops])
             fakes = make_fakes(domain, networks, reals, crops, variant)

@@ -1,6 +1,5 @@
 """Trains the generators of cldf-mini again, on its training photographs: `cldf mini train`."""
 
-import sys
 import time
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm
 
+from cldf_core.data.console import progress_bar
 from cldf_core.data.mini.crops import half_size, photographs_of
 from cldf_core.data.mini.generators import new_generators
 
@@ -29,14 +28,14 @@ DECAY = 0.995
 
 
 def train_generators(
-    folder: Path, *, seed: int = 0, progress: bool = True, only: tuple[str, ...] = ()
+    folder: Path, *, seed: int = 0, progress: bool | None = None, only: tuple[str, ...] = ()
 ) -> dict[str, float]:
     """Trains the generators and writes their weights as float16; returns the seconds that each took.
 
     Args:
         folder: where the weights are written, one safetensors file a generator.
         seed: of weights, patches and discriminators.
-        progress: whether to show a bar on stderr.
+        progress: whether to show a bar, as `progress_bar` takes it.
         only: names of the generators to train; none trains all.
 
     Raises:
@@ -66,7 +65,7 @@ def _initialise(module: nn.Module) -> None:
         module.reset_parameters()
 
 
-def _train(name: str, generator: nn.Module, photographs: list[str], seed: int, progress: bool) -> None:
+def _train(name: str, generator: nn.Module, photographs: list[str], seed: int, progress: bool | None) -> None:
     """Trains a generator in place: L1, joined by a hinge adversarial loss after the first third.
 
     The learning rate falls in the last third.
@@ -75,22 +74,24 @@ def _train(name: str, generator: nn.Module, photographs: list[str], seed: int, p
     adam = torch.optim.Adam(generator.parameters(), LR, betas=(0.5, 0.99))
     averaged = AveragedModel(generator, avg_fn=_running_mean)
     critic_adam = torch.optim.Adam(critic.parameters(), LR / 4, betas=(0.5, 0.99))
-    for step in tqdm(range(STEPS), desc=name, disable=not progress, file=sys.stderr):
-        real = _patches(random, photographs)
-        fake = generator(real)
-        loss = F.l1_loss(fake, real)
-        if step >= ADVERSARIAL_FROM:
-            critic_loss = F.relu(1 - critic(real)).mean() + F.relu(1 + critic(fake.detach())).mean()
-            critic_adam.zero_grad()
-            critic_loss.backward()
-            critic_adam.step()
-            loss = loss - DETAIL.get(name, ADVERSARIAL_WEIGHT) * critic(fake).mean()
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        averaged.update_parameters(generator)
-        for group in adam.param_groups:
-            group["lr"] = LR * min(1.0, 3 * (STEPS - step) / STEPS)
+    with progress_bar(STEPS, name, unit="step", progress=progress) as bar:
+        for step in range(STEPS):
+            real = _patches(random, photographs)
+            fake = generator(real)
+            loss = F.l1_loss(fake, real)
+            if step >= ADVERSARIAL_FROM:
+                critic_loss = F.relu(1 - critic(real)).mean() + F.relu(1 + critic(fake.detach())).mean()
+                critic_adam.zero_grad()
+                critic_loss.backward()
+                critic_adam.step()
+                loss = loss - DETAIL.get(name, ADVERSARIAL_WEIGHT) * critic(fake).mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            averaged.update_parameters(generator)
+            for group in adam.param_groups:
+                group["lr"] = LR * min(1.0, 3 * (STEPS - step) / STEPS)
+            bar.update()
     generator.load_state_dict(averaged.module.state_dict())
 
 

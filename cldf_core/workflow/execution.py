@@ -1,0 +1,56 @@
+"""Executes a notebook through papermill, and says meanwhile which of its cells runs."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, papermill_engines
+
+import cldf_core
+from cldf_core.data.console import progress_bar
+from cldf_core.data.files import whole_file
+from cldf_core.data.runtime import project_root
+
+
+class _Watched(Engine):
+    """An engine of papermill whose progress a log shows too, and whose kernels find this root and this package."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **settings: Any) -> None:
+        """Executes the cells; papermill moves the bar and closes it."""
+        nb_man.pbar = progress_bar(len(nb_man.nb.cells), Path(settings["input_path"]).stem, unit="cell")
+        package = str(Path(cldf_core.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        environment = {"CLDF_PROGRESS": "0", "CLDF_ROOT": str(project_root()), "PYTHONPATH": path}
+        # The kernel is on this machine, so the warning that its TCP is not encrypted is left out, as is what it has to
+        # say when an interruption closes its sockets; errors of cells come another way.
+        arguments = ["--IPKernelApp.log_level=CRITICAL"]
+        client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, extra_arguments=arguments)
+        client.execute(env={**os.environ, **environment})
+
+
+papermill_engines.register("watched", _Watched)
+
+
+def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> str:
+    """Executes a notebook into a copy of it; returns the failing cell's error in one line, or nothing."""
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    error = ""
+    with whole_file(target) as partial:
+        paths = (str(path).replace("{", "{{").replace("}", "}}") for path in (source, partial))  # it formats them
+        settings = {"engine_name": "watched", "kernel_name": "python3", "progress_bar": False}
+        try:
+            papermill.execute_notebook(*paths, parameters, cwd=str(project_root()), **settings)
+        except papermill.PapermillExecutionError as problem:
+            text = str(problem.evalue).strip()  # which may bring the error's name along
+            text = text if text.startswith(problem.ename) else f"{problem.ename}: {text}"
+            error = f"cell {problem.exec_count}: {text}"
+        except DeadKernelError:
+            error = "the kernel died (killed, or out of memory)"
+        nbformat.read(partial, as_version=4)  # raises where the file is not a whole notebook
+    return error
