@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -19,6 +20,13 @@ hypothesis.settings.load_profile("cldf")
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _silent() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:  # a slow machine would be told what it is waiting for
+        patch.setenv("CLDF_PROGRESS", "0")
+        yield
 
 
 @pytest.fixture
