@@ -51,8 +51,7 @@ def chosen_format(parsed: argparse.Namespace, formats: Sequence[str], inputs: It
 def opened(out: Path | None, form: str = "table") -> Iterator[Callable[[str | pd.DataFrame], None]]:
     """Yields what writes a result: to the terminal or to the file, which is opened now and is there when all is done.
 
-    Names are true in a file, and in CSV or JSON for another program; what a person reads is printable. A fault of the
-    disk or of the file's name is a UserError.
+    Names are true in a file, whatever a terminal shows. A fault of the disk or of the file's name is a UserError.
     """
     from cldf_core.data.files import whole_file
 

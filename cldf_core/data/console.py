@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -55,9 +56,13 @@ class Console:
             return self.stream.write(printable(text, keep="\n\t"))
 
     def write_data(self, text: str) -> None:
-        """Writes what a program will read, with true names, unless it is shown on a terminal."""
+        """Writes CSV or JSON: with true names to a file, else, as it may be for a terminal in the end, like `write`."""
+        try:
+            to_file = stat.S_ISREG(os.fstat(self.stream.fileno()).st_mode)
+        except OSError:  # no stream of the system's
+            to_file = False
         with self._named():
-            self.stream.write(printable(text, keep="\n\t") if self.stream.isatty() else text)
+            self.stream.write(text if to_file else printable(text, keep="\n\t"))
 
     def flush(self) -> None:
         """Writes what is still to be written."""
@@ -73,7 +78,7 @@ class Console:
 
 
 def write_data(text: str) -> None:
-    """Writes CSV or JSON to the standard output; names stay as they are, unless it is a terminal that shows them."""
+    """Writes CSV or JSON to the standard output, with true names where that is a file."""
     if isinstance(sys.stdout, Console):
         sys.stdout.write_data(text)
     else:

@@ -26,15 +26,16 @@ def test_a_note_is_one_line(capsys):
     assert capsys.readouterr().err == f"note: {SAFE}: doubtful\n"
 
 
-def test_the_console_escapes_names_but_not_lines_and_data_stay_true(monkeypatch):
+def test_the_console_escapes_names_but_not_lines_and_a_file_gets_true_ones(monkeypatch, tmp_path):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stdout", Console(stream, "the standard output"))
     print(f"one\t{EVIL[:6]}\ntwo")
-    write_data(f'"{EVIL}"')
-    assert stream.getvalue() == f'one\ta\\x1b[2Jb\ntwo\n"{EVIL}"'
-    monkeypatch.setattr(stream, "isatty", lambda: True)
     write_data(EVIL)
-    assert stream.getvalue().endswith(SAFE.replace(r"\n\t", "\n\t"))
+    assert stream.getvalue() == "one\ta\\x1b[2J\ntwo\n" + SAFE.replace(r"\n\t", "\n\t")
+    with (tmp_path / "out.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        monkeypatch.setattr("sys.stdout", Console(file, "the standard output"))
+        write_data(EVIL)
+    assert (tmp_path / "out.csv").read_bytes() == EVIL.encode("utf-8", "surrogateescape")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
