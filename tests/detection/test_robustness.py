@@ -171,6 +171,6 @@ def test_an_image_that_cannot_be_processed_is_left_out_of_all_versions(made, mon
 
     monkeypatch.setattr(robustness, "open_image", open_some)
     left = robustness.robustness_tables(runs, domains, root / "one-less", images=3)
-    assert f"note: second: 1 images left out, the first is {bad}: gone" in capsys.readouterr().err
+    assert f"note: second: 1 image left out, the first is {bad}: gone" in capsys.readouterr().err
     want = measured.scores[measured.scores["image"] != bad].reset_index(drop=True)
     pd.testing.assert_frame_equal(left.scores, want, rtol=0, atol=1e-5)
