@@ -61,11 +61,11 @@ def test_a_cache_on_a_disk_that_is_read_only_is_read_without_a_lock(small_data, 
 @pytest.mark.parametrize("text", ["nan", "-1", "inf", "x", "1_0", "0"])
 def test_a_limit_that_is_none_is_refused_and_nothing_is_removed(small_data, tmp_path, monkeypatch, text):
     spectra(read_domain(small_data), tiny_options("sequential", small_data), tmp_path)
-    before = hashes(tmp_path)
+    before = hashes(tmp_path).items()
     monkeypatch.setenv("CLDF_CACHE_GB", text)
     with pytest.raises(UserError, match=f"CLDF_CACHE_GB .--cache-gb. is '{text}'; allowed: gigabytes above 0"):
         spectra(read_domain(small_data), tiny_options("sequential", small_data, size=16), tmp_path)
-    assert hashes(tmp_path) == before
+    assert before <= hashes(tmp_path).items()
 
 
 @pytest.mark.parametrize(
