@@ -24,7 +24,7 @@ def test_rejected_images_are_noted(root, tmp_path, capsys):
     (data / "real" / "first" / "testA" / "image01.png").write_bytes(b"no image")
     folder = make_run(tiny_options("sequential", data, stream=["first"], unseen=[], epochs=1))
     (note,) = folder.manifest["notes"]
-    assert note.startswith("first: 1 images rejected, the first is real/first/testA/image01.png: unreadable")
+    assert note.startswith("first: 1 image rejected, the first is real/first/testA/image01.png: unreadable")
     assert len(folder.scores()) == 7
 
 

@@ -168,7 +168,7 @@ def test_no_comment_and_no_docstring_changes_a_key(package, project):
 def test_a_line_of_code_between_file_and_score_changes_the_key_and_the_notebooks(package, project):
     for file, old, new in (
         ("spectrum.py", "LOG_OFFSET = 1e-3", "LOG_OFFSET = 1e-4"),
-        ("data/images.py", "SUFFIXES = (", "SUFFIXES = ('.gif', "),
+        ("data/images.py", "tuple[str, ...] = (", "tuple[str, ...] = ('.gif', "),
         ("data/cache.py", "BLOCK = 64", "BLOCK = 32"),
         ("runs/run.py", "-500, 500", "-50, 50"),
     ):

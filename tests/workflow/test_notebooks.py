@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -45,7 +46,12 @@ def write_notebook(root: Path, name: str, *cells: str, known: bool = True) -> No
 def test_an_interruption_is_one_sentence(root, small_data):
     write_notebook(root, "01_data_exploration", GOOD, "import time\ntime.sleep(60)")
     words = ["run", "01", "-p", f"data={small_data}", "-p", "stream=first", "-p", "unseen="]
-    process = subprocess.Popen([sys.executable, "-m", "cldf_core.cli", *words], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cldf_core.cli", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+    )
     while process.poll() is None and not list(root.glob("runs/*/figures/*.png")):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
