@@ -23,16 +23,17 @@ def call(parsed: argparse.Namespace) -> int:
     from cldf_core.options import OptionError
     from cldf_core.reading import from_text
     from cldf_core.workflow import notebooks
+    from cldf_core.workflow.parameters import allowed_names
 
-    changes = {}
+    notebook, changes = notebooks.notebook_name(parsed.notebook), {}
     for pair in parsed.parameter:
         name, sign, text = pair.partition("=")
-        if not sign:
+        if not sign and name in allowed_names(notebook):  # of another name there is more to say, see below
             raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
         if name in changes:
             raise OptionError(f"-p gives {name!r} twice; allowed: each name once")
         changes[name] = from_text(name, text)
-    parameters = notebooks.notebook_parameters(notebooks.notebook_name(parsed.notebook), parsed.profile, changes)
+    parameters = notebooks.notebook_parameters(notebook, parsed.profile, changes)
     result = notebooks.execute(parameters, force=parsed.force)
     print(notebooks.summary([result]))
     return int(result.status == "failed")

@@ -74,6 +74,7 @@ def project(root, monkeypatch):
             ["run", "04", "-p", "teacher_mode=train"],
             "teacher_mode' (its value is 'train') here, it is LwF's; allowed: ",
         ),
+        (["run", "04", "-p", "teacher_mode"], "there is no option 'teacher_mode' (its value is '') here, it is LwF's"),
         (["run", "04", "-p", "variant=seed"], "'seed', which is called 'original' now: -p variant=original"),
         (["run", "04", "--variant", "seed"], "there is no flag --variant; an option is given as -p variant=original"),
         (["run", "04", "-p", "seed=1", "-p", "seed=2"], "-p gives 'seed' twice; allowed: each name once"),
