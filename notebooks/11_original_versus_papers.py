@@ -358,7 +358,7 @@ effect[["paper", "original", "source"]] = [about[key] for key in keys]
 ranked = ablations.ranked(effect, bases)
 ranks = {key: k for k, key in enumerate(ranked[["agent", "switch"]].itertuples(index=False, name=None))}
 in_order = effect.assign(rank=[ranks[key] for key in keys]).sort_values("rank", kind="stable")
-columns = ["agent", "switch", "paper", "original", "source", "metric", "value", "low", "high"]
+columns = ["agent", "switch", "paper", "original", "metric", "value", "low", "high"]
 save_table(in_order[columns], out.figures, "11_differences")
 save_table(ranked, out.figures, "11_ranked")
 save_table(bases[["agent", "seed", "metric", "value", "low", "high"]], out.figures, "11_bases")

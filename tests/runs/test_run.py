@@ -207,11 +207,11 @@ def test_the_manifest_tells_what_was_done(finished):
     assert manifest["notes"] == []
     assert [s["domain"] for s in manifest["steps"]] == ["first", "second", "third"]
     for step in manifest["steps"]:
-        # 2 epochs of 16 images; from the second domain on, each of 2 * 3 batches brings 3 replayed ones.
-        assert step["images"] == 2 * 16 + (2 * 3 * 3 if step["step"] > 1 else 0)
+        # 2 epochs of 16 images; each of 2 * 3 batches but the very first brings 3 replayed ones.
+        assert step["images"] == 2 * 16 + 3 * (2 * 3 - (step["step"] == 1))
         assert len(step["losses"]) == 2
         assert step["memory_bytes"] == 12 * 3 * 32 * 17 * 2
-    assert manifest["images"] == 32 + 50 + 50
+    assert manifest["images"] == 47 + 50 + 50
     assert manifest["seconds"] == pytest.approx(sum(s["seconds"] for s in manifest["steps"]), abs=0.01)
     assert 50e6 < manifest["peak_memory_bytes"] < 50e9
     assert {"git", "started"} <= set(manifest)
