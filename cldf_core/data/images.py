@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, features
 
 from cldf_core.data.files import irregular
+from cldf_core.data.truncation import truncation
 
 if TYPE_CHECKING:  # which loads torch
     from cldf_core.spectrum import InputSpec
@@ -49,8 +50,14 @@ def open_image(path: Path) -> np.ndarray:
                 # A camera's MPO file is a JPEG file with a second view or a preview behind the picture.
                 if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                     raise ImageProblem(f"animated ({image.n_frames} frames)")
+                if image.format in ("JPEG", "MPO", "PNG"):
+                    image.load()
+                    if how := truncation(path.read_bytes(), image.format, np.asarray(image)):
+                        raise ImageProblem(f"truncated ({how})")
                 ImageOps.exif_transpose(image, in_place=True)
                 upright: Image.Image = image
+                if upright.mode == "F":
+                    raise ImageProblem("floating-point values, of which white is not known")
                 if upright.mode.startswith("I"):
                     wide = np.asarray(upright).astype(np.int64)
                     upright = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))

@@ -1,5 +1,7 @@
 """Images are opened, cropped and re-encoded; what cannot be used is rejected and says why."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -128,3 +130,74 @@ def test_a_file_becomes_what_the_network_reads(tmp_path, place):
     np.testing.assert_array_equal(prepare(tmp_path / "x.png", spec), want)
     with pytest.raises(ImageProblem, match=r"too small \(64 x 48, needed 56 x 56\)"):
         prepare(tmp_path / "x.png", input_spec(size=56))
+
+
+def as_jpeg(pixels: np.ndarray, **how: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", **how)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+HALF_GREY = np.concatenate([photo(side=64), np.full((64, 64, 3), 128, np.uint8)])
+ENCODERS = [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_blocks": 3}]
+
+
+def without_end(content: bytes, share: float) -> bytes:
+    """The first part of a JPEG file, up to a share of its picture's data."""
+    start = content.index(b"\xff\xda") + 14
+    return content[: start + int((len(content) - start) * share)]
+
+
+@pytest.mark.parametrize("how", ENCODERS, ids=str)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content, head: head,
+        lambda content, head: head + b"\xff\xd9",
+        lambda content, head: head + bytes(len(content) - len(head)),
+        lambda content, head: head + bytes(len(content) - len(head) - 2) + b"\xff\xd9",
+        lambda content, head: head + bytes(99) + content[len(head) + 99 :],
+        lambda content, head: content[:-2],
+    ],
+    ids=["cut", "cut and ended", "zeros", "zeros and an end", "zeros within", "no end"],
+)
+def test_a_jpeg_file_whose_data_end_early_is_truncated(tmp_path, how, damage):
+    content = as_jpeg(photo(side=128), quality=90, **how)
+    for share in (0.2, 0.5, 0.8):
+        (tmp_path / "x.jpg").write_bytes(damage(content, without_end(content, share)))
+        if not (how.get("progressive") and b"\0" * 99 in damage(content, without_end(content, share))):
+            with pytest.raises(ImageProblem, match="truncated"):
+                open_image(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("how", ENCODERS, ids=str)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "pixels", [photo(), HALF_GREY, np.zeros_like(HALF_GREY), np.full((512, 512, 3), 90, np.uint8), photo()[:1, :1]]
+)
+def test_an_honest_jpeg_file_is_not_truncated(tmp_path, pixels, mode, how):
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", **how)
+    content = file.getvalue()
+    for more in (b"", b"and more" * 9, bytes(999), content):
+        (tmp_path / "x.jpg").write_bytes(content + more)
+        assert open_image(tmp_path / "x.jpg").shape == (3, *pixels.shape[:2])
+    if "optimize" not in how:  # by whose tables these zeros may be data
+        (tmp_path / "x.jpg").write_bytes(content[:-2] + bytes(99) + content[-2:])  # filled up
+        open_image(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF", "AVIF"])
+def test_other_files_that_end_early_are_rejected(tmp_path, kind):
+    Image.fromarray(photo(side=128)).save(tmp_path / "x", kind)
+    content = (tmp_path / "x").read_bytes()
+    for share in (0.2, 0.5, 0.8, 0.99):
+        (tmp_path / "x").write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(ImageProblem, match=r"truncated|unreadable"):
+            open_image(tmp_path / "x")
+    if kind == "PNG":
+        (tmp_path / "x").write_bytes(content[: len(content) // 2] + bytes(len(content) // 2))
+        with pytest.raises(ImageProblem, match=r"truncated \(no end-of-image chunk\)"):
+            open_image(tmp_path / "x")
+        (tmp_path / "x").write_bytes(content + b"and more")
+        open_image(tmp_path / "x")
