@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ def add_command(subparsers: Any) -> None:
     add.add_argument("--name", help="of the data set (default: the folder's or the archive's)")
     add.add_argument("--sha256", help="what the archive's must be")
     add.add_argument("--replace", action="store_true", help="a data set of this name, if there is one")
+    add.add_argument("--labels", default="", help="what a table's labels mean, such as 0=real,1=fake or 1=real")
+    add.add_argument("--most-members", type=int, metavar="N", help="that an archive may have (default: 200000)")
     add.add_argument("--seed", type=SEED, default=0, help="of the splits, where the layout has none")
     add.add_argument("--every", type=SECONDS, default=1.0, metavar="SECONDS", help="of videos, a frame is taken")
     add.set_defaults(call=_add)
@@ -52,7 +55,8 @@ def _add(parsed: argparse.Namespace) -> None:
     from cldf_core.data.intake.add import add
     from cldf_core.data.layouts.description import read_description
 
-    settings = {"sha256": parsed.sha256, "seed": parsed.seed, "every_seconds": parsed.every}
+    settings = {name: getattr(parsed, name) for name in ("sha256", "labels", "most_members", "seed")}
+    settings["every_seconds"] = parsed.every
     call = json.dumps([str(parsed.source.absolute()), parsed.name, *settings.values()])
     # Where the same call was interrupted after it had registered the images, this one goes on.
     again = any(path.read_text("utf-8") == call for path in (project_root() / "data").glob(f"*/{UNFINISHED}"))
@@ -72,10 +76,13 @@ def _add(parsed: argparse.Namespace) -> None:
 def _list(parsed: argparse.Namespace) -> None:
     from cldf_core.data.intake.add import data_sets
 
-    if (table := data_sets()).empty:
-        print("no data set is registered yet: cldf data add FOLDER or ARCHIVE; the embedded one is called mini")
-    else:
+    table, faults = data_sets()
+    if not table.empty:
         print(_text(table))
+    elif not faults:
+        print("no data set is registered yet: cldf data add FOLDER or ARCHIVE; the embedded one is called mini")
+    for fault in faults:
+        print(f"note: {fault}", file=sys.stderr)
 
 
 def _check(parsed: argparse.Namespace) -> int:

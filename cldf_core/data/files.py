@@ -16,6 +16,7 @@ import shutil
 import stat
 import tempfile
 import time
+import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -174,6 +175,11 @@ def locked(lock: Path) -> Iterator[None]:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
         yield
+
+
+def folded(path: str) -> str:
+    """A path as file systems compare it that ignore case and how letters are composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
 def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool = False) -> list[str]:

@@ -105,10 +105,10 @@ def _walk(folder: Path, start: PurePosixPath, real: str, found: Listing, seen: s
             path, inner = place / entry.name, os.path.join(real, entry.name)
             if entry.is_symlink() or getattr(entry, "is_junction", bool)():  # junctions from Python 3.12 on
                 links.append(path)
-            elif what := irregular(folder / path):
-                found.left_alone.append((path, what))
-            elif not entry.is_dir():
+            elif entry.is_file():
                 _add_file(path, inner, found, seen)
+            elif not entry.is_dir():
+                found.left_alone.append((path, irregular(folder / path)))
             elif inner not in seen:
                 found.folders.append(path)
                 waiting.append((path, inner))

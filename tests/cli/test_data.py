@@ -16,7 +16,7 @@ from cldf_core.cli import main
 from cldf_core.data.images import open_image
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.runs.run import make_run
-from samples import hashes, texture, tiny_options
+from samples import hashes, pictures, texture, tiny_options
 
 
 def photographs(folder: Path, count: int = 20, *, kinds: tuple[str, str] = ("png", "png"), side: int = 40) -> Path:
@@ -183,3 +183,109 @@ def test_a_mistake_gets_one_sentence(root, capsys, words, sentence):
     assert sentence in said
     assert said.count("\n") == 1
     assert list(root.rglob("*")) == [] or {p.name for p in root.iterdir()} == {"data"}
+
+
+@pytest.mark.parametrize("name", ["labels.json", "notes.txt", "photo.PNG", "film.mp4", "model", "x.yaml"])
+def test_what_cannot_be_added_is_told_with_what_can(root, mine, capsys, name):
+    mine.parent.joinpath(name).write_bytes(b"\0 no archive")
+    assert call("add", str(mine.parent / name)) == 2
+    assert f"{name} is no archive and no table; what can be added: a folder of images, an" in capsys.readouterr().err
+    assert not (root / "data").exists()
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tgz", "tar.gz", "tar.xz", "TAR.BZ2"])
+def test_the_name_of_an_archive_keeps_its_dots(root, mine, ending, capsys):
+    kind = {"tgz": "gztar", "tar.gz": "gztar", "tar.xz": "xztar", "TAR.BZ2": "bztar"}.get(ending, ending)
+    archive = shutil.make_archive(str(mine.parent / "packed"), kind, photographs(mine, 3))
+    named = Path(archive).rename(mine.parent / f"gbk.v2.{ending}")
+    assert call("add", str(named)) == 0
+    assert len(read_domains(data_folder("gbk.v2"), ["first"])[0].table) == 6
+    for again in (named, mine.rename(mine.parent / "gbk.v2")):
+        assert call("add", str(again)) == 2
+        assert "there is a data set 'gbk.v2' in" in (said := capsys.readouterr().err)
+        assert "(--name, --replace)" in said
+
+
+def test_a_folder_in_an_archive_is_not_a_domain_but_images_without_one_have_the_sets_name(root, mine):
+    source = pictures(mine, [f"{c}/{d}/{s}A" for c in ("real", "fake") for d in "abcde" for s in ("train", "test")], 2)
+    archive = shutil.make_archive(str(mine.parent / "wrapped"), "zip", mine.parent, "mine")
+    assert call("add", archive) == 0
+    domains = read_domains(data_folder("wrapped"), list("abcde"))
+    assert [len(domain.table.query("split == 'test'")) for domain in domains] == [4] * 5
+    assert data_folder(str(source.parent)) == source
+    plain = shutil.make_archive(str(mine.parent / "plain"), "zip", pictures(mine.parent / "x", ["real", "fake"]))
+    assert call("add", plain) == 0
+    assert read_domains(data_folder("plain"), ["plain"])
+
+
+def test_labels_upside_down_are_refused_and_taken_when_it_is_said(root, mine, capsys):
+    pictures(mine, ["real", "fake"], 3)
+    rows = [f"{kind}/00{k}.png,{label}" for kind, label in (("real", 1), ("fake", 0)) for k in range(3)]
+    (mine / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    assert call("add", str(mine / "labels.csv")) == 2
+    said = capsys.readouterr().err
+    assert "label '1', so fake, but its path 'real' says real" in said
+    assert not (root / "data" / "mine").exists()
+    assert call("add", str(mine / "labels.csv"), "--labels", "1=real") == 0
+    table = read_domains(data_folder("mine"), ["mine"])[0].table
+    assert (table["image"].str.startswith("fake") == (table["label"] == 1)).all()
+
+
+def test_too_many_members_are_refused_unless_asked_for(root, mine, capsys):
+    archive = shutil.make_archive(str(mine.parent / "packed"), "zip", photographs(mine, 3))
+    assert call("add", archive, "--most-members", "5") == 2
+    said = capsys.readouterr().err
+    assert "has more members than allowed; allowed: 5, or as many as --most-members says" in said
+    assert not (root / "data" / "packed").exists()
+    assert call("add", archive, "--most-members", "9") == 0
+
+
+@pytest.mark.parametrize(
+    "place", ["archives._write", "add.with_splits", "reports.check_images", "reports.audit_images"]
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_interrupted_command_goes_on_when_it_is_given_again(root, mine, capsys, monkeypatch, place, packed):
+    source = str(photographs(mine, 3))
+    if packed:
+        source = shutil.make_archive(source, "zip", source)
+    with monkeypatch.context() as patch:
+
+        def stop(*args: object, **settings: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(f"cldf_core.data.intake.{place}", stop)
+        if packed or "archives" not in place:
+            call("add", source)
+    if "reports" not in place:
+        assert not [path for path in (root / "data").glob("*") if not path.name.endswith(".lock")]
+    assert call("add", source) == 0
+    assert len(read_domains(data_folder("mine"), ["first"])[0].table) == 6
+
+
+def test_odd_pictures_are_listed(root, mine, capsys):
+    source = photographs(mine, 4)
+    Image.new("RGB", (40, 40)).save(source / "first/0_real/0-00.png")
+    Image.new("L", (40, 40), 9).save(source / "first/0_real/0-01.png")
+    Image.fromarray(np.full((40, 40), 0.5, np.float32)).save(source / "first/1_fake/1-00.tif")
+    assert call("add", str(source)) == 0
+    assert "9 images: 8 can be used, 1 are rejected." in capsys.readouterr().out
+    rows = pd.read_csv(root / "data/mine/check.csv").set_index("image")
+    assert rows.loc["first/0_real/0-00.png"].tolist() == ["odd", "one colour alone"]
+    assert rows.loc["first/0_real/0-01.png"].tolist() == ["odd", "grey, three equal channels; one colour alone"]
+    assert rows.loc["first/1_fake/1-00.tif"].tolist() == [
+        "rejected",
+        "floating-point values, of which white is not known",
+    ]
+
+
+def test_domains_of_one_class_are_told_in_one_line(root, mine, capsys):
+    pictures(mine, [f"{domain}/{kind}" for domain in "abc" for kind in ("real",)] + ["d/real", "d/fake"])
+    assert call("add", str(mine)) == 0
+    said = capsys.readouterr().out
+    assert "One class alone in a (only real), b (only real), c (only real): a network needs both" in said
+    alone = [line for line in said.splitlines() if line.startswith("warning: ") and "one class alone" in line]
+    assert alone == ["warning: domains of one class alone, which no stream can learn from without the other class: "
+                     "a (real), b (real), c (real)"]  # fmt: skip
+    assert "more unequal" not in said
+    make_run(tiny_options("sequential", Path("mine"), stream=["a", "d"], unseen=[]))
+    assert "note: a: there is one class alone to train on, and a network needs both" in capsys.readouterr().err

@@ -8,27 +8,33 @@
 The folder of images itself is only read.
 """
 
+import contextlib
 import os
 import shutil
 from datetime import date
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
 from cldf_core.data.console import progress_bar
-from cldf_core.data.domains import SPLITS, DataError
-from cldf_core.data.intake.archives import Extracted, extract
-from cldf_core.data.intake.splits import with_splits
+from cldf_core.data.domains import DataError
+from cldf_core.data.files import irregular
+from cldf_core.data.intake.archives import Extracted, extract, is_archive
+from cldf_core.data.intake.members import ENDING
+from cldf_core.data.intake.splits import with_splits, without_images
 from cldf_core.data.intake.videos import MOST, frames
-from cldf_core.data.layouts import description
+from cldf_core.data.layouts import description, tables
 from cldf_core.data.layouts.description import IMAGES, Description
 from cldf_core.data.layouts.read import registered
 from cldf_core.data.layouts.recognition import VIDEOS, DetectedLayout, detect
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import project_root
+from cldf_core.options import UserError
 
 FRAMES, FILES = "frames", "files"  # the folders of the frames of videos, and of an archive's content
+_ADDED = "what can be added: a folder of images, an archive (zip, tar), a CSV or parquet table with path and label"
 _TAKEN = (*EMBEDDED, "spectra")  # folders of data/ that belong to the project itself
 
 
@@ -38,54 +44,71 @@ def add(
     *,
     sha256: str | None = None,
     replace: bool = False,
+    labels: str = "",
     seed: int = 0,
     every_seconds: float = 1.0,
+    most_members: int | None = None,
 ) -> tuple[Path, Extracted | None]:
     """Registers a folder, a table, or an archive, which is unpacked into the project.
 
-    An archive must have the hash `sha256`; the other arguments are those of `register`. A DataError that refuses the
-    source leaves nothing behind. Returns the data set's folder, and the result of `extract` if it was an archive.
+    `sha256` and `most_members` are those of `extract`, the other arguments those of `register`. A DataError that
+    refuses the source leaves nothing behind; what was interrupted, the same call begins or goes on with. Returns the
+    data set's folder, and the result of `extract` if it was an archive.
     """
-    if not source.exists():
-        raise DataError(f"there is no {source}; needed: a folder of images, an archive, or a CSV or parquet table")
-    if source.is_dir() or source.suffix.lower() in (".csv", ".parquet"):
+    if what := irregular(source):
+        missing = what == "no such file"
+        raise DataError(f"there is no {source}; {_ADDED}" if missing else f"{source} is {what}; {_ADDED}")
+    settings: dict[str, Any] = {"labels": labels, "seed": seed, "every_seconds": every_seconds}
+    if source.is_dir() or source.suffix.lower() in tables.SUFFIXES:
         if sha256:
             raise DataError(f"{source} is not an archive, but --sha256 is given; allowed: --sha256 of an archive")
-        return register(source, name, replace=replace, seed=seed, every_seconds=every_seconds), None
-    name = name or source.name.split(".")[0]
+        name = name if name is not None else _name_of(source)
+        return register(source, name, replace=replace, **settings), None
+    if not is_archive(source):
+        raise DataError(f"{source} is no archive and no table; {_ADDED}")
+    name = name if name is not None else ENDING.sub("", source.name)
     folder = project_root() / "data" / name
-    # An interrupted call leaves the folder with what is unpacked so far.
-    if folder.exists() and not any((folder / files).exists() for files in (FILES, f".{FILES}.part")):
-        raise DataError(f"there is a data set or a folder {folder}; needed: another name (--name)")
+    _check_names(source, name, folder)
+    if not (folder / FILES).exists():
+        _check_free(folder, replace=False)
     try:
-        extracted = extract(source, folder / FILES, sha256=sha256)
-        register(extracted.folder, name, replace=replace, seed=seed, every_seconds=every_seconds)
-    except DataError:
-        if not (folder / IMAGES).exists() and not (folder / f".{FILES}.part").exists():
+        extracted = extract(source, folder / FILES, sha256=sha256, most_members=most_members)
+        register(extracted.folder, name, replace=replace, **settings)
+    except (UserError, KeyboardInterrupt) as stop:
+        # On a full disk the next call goes on with what is there.
+        kept = isinstance(stop, UserError) and (folder / f".{FILES}.part").exists()
+        if not kept and not description.is_described(folder):
             shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder, extracted
 
 
 def register(
-    source: Path, name: str | None = None, *, replace: bool = False, seed: int = 0, every_seconds: float = 1.0
+    source: Path,
+    name: str | None = None,
+    *,
+    replace: bool = False,
+    labels: str = "",
+    seed: int = 0,
+    every_seconds: float = 1.0,
 ) -> Path:
     """Writes the description of a data set, so that options can name it, and returns its folder, <project>/data/<name>.
 
-    The source is a folder in any layout that `detect` knows, or a table; a name of None takes the folder's. Splits of
-    domains that have none are drawn by `seed`, and frames of a video are `every_seconds` apart.
+    The source is a folder in any layout that `detect` knows, or a table, whose `labels` it also takes; a name of None
+    takes the folder's. Splits of domains that have none are drawn by `seed`, and frames of a video are `every_seconds`
+    apart.
 
     Raises:
         DataError: the name is not allowed or in use, or `detect`, `with_splits` or `frames` refuses the images.
     """
     source = Path(os.path.abspath(os.path.expanduser(source)))
-    name = name if name is not None else (source.parent if source.is_file() else source).name
+    name = name if name is not None else _name_of(source)
     folder = project_root() / "data" / name
     _check_names(source, name, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{name}.lock")):
         _check_free(folder, replace)
-        found = detect(source)
+        found = detect(source, name=name if source == folder / FILES else "", labels=labels)
         root, table, sentences = str(found.root), found.table, [found.sentence]
         if found.root.resolve().is_relative_to(folder.resolve()):  # relative, so that the folder can be moved
             root = found.root.resolve().relative_to(folder.resolve()).as_posix()
@@ -97,51 +120,66 @@ def register(
         table = with_splits(table, seed)
         if drawn:
             sentences.append(f"Splits are drawn by whole groups, seed {seed}.")
-        counts = pd.crosstab(table["domain"], table["split"]).reindex(columns=list(SPLITS), fill_value=0)
-        for split in (SPLITS[0], SPLITS[2]):
-            if without := counts.index[counts[split] == 0].tolist():
-                sentences.append(f"No {split} images in {', '.join(without)}.")
+        sentences += without_images(table, drawn)
         about = Description(name, root, found.layout, " ".join(sentences), date.today(), seed if drawn else None)
-        description.write_description(folder, about, table)
+        try:
+            description.write_description(folder, about, table)
+        except BaseException:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
+            raise
     return folder
 
 
-def data_sets() -> pd.DataFrame:
-    """Lists the registered data sets: name, layout, images, domains and root."""
-    rows = []
+def data_sets() -> tuple[pd.DataFrame, list[str]]:
+    """Lists the registered data sets: name, layout, images, domains and root; and what is wrong with the others."""
+    rows, faults = [], []
     for name in registered():
         folder = project_root() / "data" / name
-        about, table = description.read_description(folder), description.read_images(folder)
+        try:
+            about, table = description.read_description(folder), description.read_images(folder)
+        except DataError as fault:
+            faults.append(f"{name}: {fault}")
+            continue
         domains = ", ".join(sorted(set(table["domain"])))
         rows.append((name, about.layout, table["image"].nunique(), domains, about.root))
-    return pd.DataFrame(rows, columns=["name", "layout", "images", "domains", "root"])
+    return pd.DataFrame(rows, columns=["name", "layout", "images", "domains", "root"]), faults
+
+
+def _name_of(source: Path) -> str:
+    """What a data set is called after its folder, or after the folder of its table."""
+    source = Path(os.path.abspath(source.expanduser()))
+    return (source.parent if source.is_file() else source).name
 
 
 def _check_names(source: Path, name: str, folder: Path) -> None:
     signs = set(name) & set('/\\:*?"<>|')
     if not name.strip() or name != name.strip() or name.startswith(".") or signs or not name.isprintable():
-        raise DataError(f"the name {name!r} is not allowed; needed: a folder's name, without / and \\ and no dot first")
+        needed = "needed: a folder's name (--name), without / and \\ and no dot first"
+        raise DataError(f"the name {name!r} is not allowed; {needed}")
     if name.lower() in _TAKEN:
-        raise DataError(f"the name {name!r} is in use; allowed: any but {', '.join(_TAKEN)}")
+        raise DataError(f"the name {name!r} is in use; allowed: any but {', '.join(_TAKEN)} (--name)")
     if description.is_described(source):
         raise DataError(f"{source} is registered already; needed: the folder of the images")
     images, target = source.resolve(), folder.resolve()
     overlap = images.is_relative_to(target) or (source.is_dir() and target.is_relative_to(images))
     if overlap and images != target / FILES:
-        raise DataError(f"{folder} would be written into {source}; needed: another name, or a folder elsewhere")
+        raise DataError(
+            f"{folder} would be written into {source}; needed: another name (--name), or a folder elsewhere"
+        )
 
 
 def _check_free(folder: Path, replace: bool) -> None:
     if description.is_described(folder):
         if not replace:
-            raise DataError(f"there is a data set {folder.name!r} in {folder}; needed: another name, or to replace it")
+            needed = "needed: another name, or to replace it (--name, --replace)"
+            raise DataError(f"there is a data set {folder.name!r} in {folder}; {needed}")
     elif folder.exists():
         for name in (path.name for path in folder.iterdir()):
             # An interrupted registration leaves these; everything else belongs to the user.
             if name not in (FRAMES, FILES, IMAGES) and not name.startswith("."):
-                raise DataError(
-                    f"{folder} exists and holds {name}, but no {description.DESCRIPTION}; needed: another name"
-                )
+                lacking = f"{folder} exists and holds {name}, but no {description.DESCRIPTION}"
+                raise DataError(f"{lacking}; needed: another name (--name)")
 
 
 def _with_frames(found: DetectedLayout, folder: Path, every_seconds: float) -> pd.DataFrame:

@@ -12,7 +12,17 @@ from filelock import FileLock
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import file_hash
-from cldf_core.data.intake.members import DAMAGE, PIECE, USEFUL, Member, Refusal, checked_members, refused
+from cldf_core.data.intake.members import (
+    DAMAGE,
+    ENDING,
+    PIECE,
+    SIGNATURES,
+    USEFUL,
+    Member,
+    Refusal,
+    checked_members,
+    refused,
+)
 
 MARKER = ".archive.json"  # a file in the folder that tells which archive it was unpacked from
 SPARE = 1 << 30  # bytes of the disk that stay free
@@ -27,7 +37,14 @@ class Extracted(NamedTuple):
     first_left_out: tuple[str, ...]  # three names at most
 
 
-def extract(archive: Path, folder: Path, *, sha256: str | None = None) -> Extracted:
+def is_archive(path: Path) -> bool:
+    """Whether a file has the first bytes of an archive, or a name that ends like that of one."""
+    with path.open("rb") as file:
+        head = file.read(262)
+    return head.startswith(SIGNATURES) or head[257:] == b"ustar" or ENDING.search(path.name) is not None
+
+
+def extract(archive: Path, folder: Path, *, sha256: str | None = None, most_members: int | None = None) -> Extracted:
     """Unpacks the images, videos, tables and texts of an archive into a new folder.
 
     All members are checked before the first is written. The files are collected in `.<name>.part` beside the folder,
@@ -38,6 +55,7 @@ def extract(archive: Path, folder: Path, *, sha256: str | None = None) -> Extrac
         archive: zip, or tar: plain, gz, bz2 or xz. The content decides which it is, not the name.
         folder: the folder to make; if it was made from the same archive, it stays as it is.
         sha256: the hash that the archive must have, in hexadecimal.
+        most_members: files and folders that it may have; None takes MOST_FILES.
 
     Raises:
         DataError: the archive is refused, the folder exists already, or the disk is too small.
@@ -51,7 +69,7 @@ def extract(archive: Path, folder: Path, *, sha256: str | None = None) -> Extrac
             raise DataError(f"{archive} has the sha256 {source['sha256']}; needed: {sha256}")
         try:
             if not folder.exists():
-                _check_and_unpack(file, folder, source)
+                _check_and_unpack(file, folder, source, most_members)
         except Refusal as refusal:
             raise DataError(f"{archive} {refusal}") from None
         except (*DAMAGE, OSError) as problem:
@@ -62,13 +80,13 @@ def extract(archive: Path, folder: Path, *, sha256: str | None = None) -> Extrac
             raise DataError(f"{archive} is damaged or cut short ({problem}); needed: a whole archive") from None
     marker = _marker(folder)
     if not source.items() <= marker.items():
-        raise DataError(f"{folder} exists already, and was not made from this archive; needed: a new folder")
+        raise DataError(f"{folder} exists already, and was not made from this archive; needed: a new folder (--name)")
     return Extracted(folder, marker["files"], marker["left_out"], tuple(marker["first_left_out"]))
 
 
-def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any]) -> None:
+def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any], most: int | None) -> None:
     files, size, left_out = 0, 0, list[str]()
-    for path, member in checked_members(file):
+    for path, member in checked_members(file, most):
         files, size = files + bool(path), size + (member.size if path else 0)
         left_out += [] if path else [member.name]
     if not files:
@@ -77,7 +95,7 @@ def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any]) -> N
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # never removed: another call may wait for it
         if not folder.exists():
-            _unpack(file, folder, marker)
+            _unpack(file, folder, marker, most)
 
 
 def _marker(folder: Path) -> dict[str, Any]:
@@ -87,7 +105,7 @@ def _marker(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any]) -> None:
+def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any], most: int | None) -> None:
     part = folder.with_name(f".{folder.name}.part")
     if part.exists() and _marker(part) != marker:
         shutil.rmtree(part)
@@ -98,7 +116,7 @@ def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any]) -> None:
     part.mkdir(exist_ok=True)
     (part / MARKER).write_text(json.dumps(marker), encoding="utf-8")
     try:
-        for path, member in checked_members(file):  # again: the file may have changed
+        for path, member in checked_members(file, most):  # again: the file may have changed
             if path and not _is_whole(part / path, member):
                 _write(part / path, member)
     except (Refusal, *DAMAGE):

@@ -65,7 +65,7 @@ def warnings(
     `pairs` are the result of `duplicates`, and `baseline` is that of `format_baseline`; None computes them.
     """
     images = with_classes(joined).query("used")
-    found = []
+    found = list(_one_class(images))
     for name, part in images.groupby("domain", sort=False):
         found += [f"{name}: {text}" for text in (*_imbalance(part), *_differences(part))]
     pairs = pairs or duplicates(joined)
@@ -116,7 +116,17 @@ def _facts_only(images: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
     return results
 
 
+def _one_class(images: pd.DataFrame) -> Iterator[str]:
+    classes = images.groupby("domain", sort=False)["class"].unique()
+    alone = [f"{name} ({kinds[0]})" for name, kinds in classes.items() if len(kinds) == 1]
+    if alone:
+        named = ", ".join(alone[:8]) + (f" and {len(alone) - 8} more" if len(alone) > 8 else "")
+        yield f"domains of one class alone, which no stream can learn from without the other class: {named}"
+
+
 def _imbalance(part: pd.DataFrame) -> Iterator[str]:
+    if part["label"].nunique() == 1:  # said once for all such domains
+        return
     for split, images in part.groupby("split", sort=False):
         real, fake = ((images["label"] == label).sum() for label in (0, 1))
         if max(real, fake) > IMBALANCE * min(real, fake):

@@ -20,11 +20,12 @@ from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from cldf_core.data.files import folded
 from cldf_core.data.images import SUFFIXES
 
 USEFUL = {*SUFFIXES, ".webp", ".bmp", ".tif", ".tiff", ".gif", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 USEFUL |= {".csv", ".parquet", ".json", ".yaml", ".yml", ".txt"}
-MOST_BYTES, MOST_FILES = 2 << 40, 2_000_000  # of useful files, and of all members
+MOST_BYTES, MOST_FILES = 2 << 40, 200_000  # of useful files, and of all members
 MOST_RATIO, RATIO_FROM = 200, 100 << 20  # images hardly shrink, and 100 MiB of anything do no harm
 PIECE = 1 << 20  # bytes read at once
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
@@ -32,6 +33,8 @@ _EARLIEST = 315532800  # 1980-01-01, when the clock of zip files begins
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 _PAX_RECORD = re.compile(rb"(\d+) (size=\d+\n|(?!size=)[^=]+=)")
 _STREAMS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+SIGNATURES = (b"PK\3\4", b"PK\5\6", *_STREAMS)
+ENDING = re.compile(r"\.(zip|(tar(\.(gz|bz2|xz))?)|tgz|tbz2?|txz)$", re.IGNORECASE)  # of an archive's name
 
 
 class Refusal(Exception):
@@ -50,23 +53,27 @@ class Member(NamedTuple):
     data: Iterator[bytes]  # can be read only before the next member is asked for
 
 
-def checked_members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
+def checked_members(file: BinaryIO, most_members: int | None = None) -> Iterator[tuple[str, Member]]:
     """Checks every member of an archive and yields the files, each with its path, or with "" if it is not useful.
 
-    A Refusal says that a member is not allowed, and an error of DAMAGE that the archive is damaged.
+    There may be MOST_FILES members, or as many as is said. A Refusal says that a member is not allowed, and an error of
+    DAMAGE that the archive is damaged.
     """
     packed = file.seek(0, os.SEEK_END)
     most = max(RATIO_FROM, MOST_RATIO * packed)
     files, folders = set[str](), dict[str, str]()  # with names as file systems compare them that ignore case
     unpacked = kept = 0
+    members = MOST_FILES if most_members is None else most_members
+    if _declared_members(file) > members:
+        raise _too_many(members)
     for count, member in enumerate(_members(file, most), 1):
-        if count > MOST_FILES:
-            raise Refusal(f"has more members than allowed; allowed: {MOST_FILES:,}")
+        if count > members:  # a tar does not say how many there are, and a zip may lie
+            raise _too_many(members)
         for depth in range(len(member.parts) - (not member.is_folder), 0, -1):
             above = "/".join(member.parts[:depth])
-            if folders.get(_folded(above)) == above:
+            if folders.get(folded(above)) == above:
                 break
-            if _folded(above) in files or folders.setdefault(_folded(above), above) != above:
+            if folded(above) in files or folders.setdefault(folded(above), above) != above:
                 raise refused(member.name, "has a folder that comes twice, as a file or in another case", "one name")
         unpacked += member.size
         if unpacked > most:
@@ -74,7 +81,7 @@ def checked_members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
         if member.is_folder:
             continue
         path = "/".join(member.parts)
-        if not path or (key := _folded(path)) in files or key in folders:
+        if not path or (key := folded(path)) in files or key in folders:
             raise refused(member.name, "comes twice, perhaps as a folder or in another case", "each name once")
         files.add(key)
         hidden = any(part.startswith((".", "__MACOSX")) for part in member.parts)
@@ -90,8 +97,18 @@ def refused(name: str, what: str, allowed: str) -> Refusal:
     return Refusal(f"is refused: its member {name[:100]!r} {what}; allowed: {allowed}")
 
 
-def _folded(path: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
+def _too_many(most: int) -> Refusal:
+    return Refusal(f"has more members than allowed; allowed: {most:,}, or as many as --most-members says")
+
+
+def _declared_members(file: BinaryIO) -> int:
+    """How many members a zip file says it has, in the record at its end (APPNOTE, 4.3.14 and 4.3.16); else 0."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - (1 << 16) - 100))
+    tail = file.read()
+    end, large = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\6")
+    count = int.from_bytes(tail[end + 10 : end + 12], "little") if end >= 0 else 0
+    return int.from_bytes(tail[large + 32 : large + 40], "little") if count == 0xFFFF and large >= 0 else count
 
 
 def _parts(name: str) -> list[str]:
@@ -117,7 +134,7 @@ def _members(file: BinaryIO, most: int) -> Iterator[Member]:
     file.seek(0)
     head = file.read(6)
     file.seek(0)
-    if head.startswith((b"PK\3\4", b"PK\5\6")):
+    if head.startswith(SIGNATURES[:2]):
         return _zip_members(file)
     opened = next((opener(file) for magic, opener in _STREAMS.items() if head.startswith(magic)), file)
     return _tar_members(_TarStream(opened, most))

@@ -1,5 +1,7 @@
 """Gives all images of a data set one history, so that the files alone tell nothing of the class."""
 
+import functools
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,9 @@ from cldf_core.data.files import whole_file
 from cldf_core.data.images import ImageProblem, as_image, crop, open_image, reencode
 from cldf_core.data.intake.add import FILES
 from cldf_core.data.intake.reports import CHECK, images_root, surveyed
+from cldf_core.data.intake.scan import CHUNK
 from cldf_core.data.layouts.description import read_description, read_images, write_description
-from cldf_core.data.runtime import project_root
+from cldf_core.data.runtime import in_processes, project_root
 
 
 def reencode_images(
@@ -42,23 +45,35 @@ def reencode_images(
     partial = target.with_name(f".{target.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     description, table = read_description(source), read_images(source)
-    root, rejected, places = images_root(source, description), [], {}
-    for number, image in enumerate(used["image"].unique()):
-        place = f"{FILES}/{number // 1000:04}/{number:07}.png"
+    images = used["image"].unique()
+    places = {image: f"{FILES}/{k // 1000:04}/{k:07}.png" for k, image in enumerate(images)}
+    chunks = [list(places.items())[k : k + CHUNK] for k in range(0, len(places), CHUNK)]
+    work = functools.partial(_write, images_root(source, description), partial, size, quality)
+    sentence = f"Re-encoded from {name!r}: centre crop of {size} pixels, JPEG quality {quality}, stored as PNG."
+    description = replace(description, name=target.name, root=".", found=sentence)
+    try:
+        spread = in_processes(work, chunks, workers=workers, parallel_from=4 * CHUNK, size=len, label="re-encoding")
+        why = pd.DataFrame(itertools.chain.from_iterable(spread), columns=["image", "why"])
+        table = table[table["image"].isin(places) & ~table["image"].isin(why["image"])]
+        write_description(partial, description, table.assign(image=table["image"].map(places)))
+        with whole_file(partial / CHECK) as path:
+            why.to_csv(path, index=False)
+        partial.rename(target)
+    except BaseException:  # of half a data set nothing is of use
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target, len(places) - len(why), why
+
+
+def _write(root: Path, target: Path, size: int, quality: int, images: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Writes re-encoded images to their places below a folder; returns those that cannot be, and why."""
+    rejected = []
+    for image, place in images:
         try:
             pixels = reencode(crop(open_image(root / image), size), jpeg=quality)
         except ImageProblem as problem:
             rejected.append((image, str(problem)))
             continue
-        (partial / place).parent.mkdir(parents=True, exist_ok=True)
-        as_image(pixels).save(partial / place, compress_level=0)
-        places[image] = place
-    table = table[table["image"].isin(places)]
-    sentence = f"Re-encoded from {name!r}: centre crop of {size} pixels, JPEG quality {quality}, stored as PNG."
-    description = replace(description, name=target.name, root=".", found=sentence)
-    write_description(partial, description, table.assign(image=table["image"].map(places)))
-    why = pd.DataFrame(rejected, columns=["image", "why"])
-    with whole_file(partial / CHECK) as path:
-        why.to_csv(path, index=False)
-    partial.rename(target)
-    return target, len(places), why
+        (target / place).parent.mkdir(parents=True, exist_ok=True)
+        as_image(pixels).save(target / place, compress_level=0)
+    return rejected

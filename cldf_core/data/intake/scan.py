@@ -50,6 +50,7 @@ class Row(NamedTuple):
     height: int = 0
     quality: float = float("nan")  # of a JPEG file, see `jpeg_quality`
     colours: str = ""  # "grey" if all three channels are equal, else "RGB"; "" if the image is not used
+    plain: bool = False  # whether it is of one colour alone
     exif_date: str = ""  # when the picture was taken, YYYY-MM-DD HH:MM:SS, or ""
     orientation: int = 1  # EXIF's, 1 to 8; 1 is upright
     phash: str = ""  # perceptual hash of the upright RGB image, 64 bits as 16 hexadecimal digits; "" if not used
@@ -191,7 +192,8 @@ def _row(root: Path, image: str) -> Row:
         return row._replace(rule="", reason=f"unreadable ({type(error).__name__}: {error})")
     picture = as_image(pixels)
     colours, phash = "grey" if (pixels == pixels[0]).all() else "RGB", str(imagehash.phash(picture))
-    return row._replace(width=picture.width, height=picture.height, colours=colours, phash=phash, used=True)
+    row = row._replace(width=picture.width, height=picture.height, colours=colours, phash=phash, used=True)
+    return row._replace(plain=bool((pixels == pixels[:, :1, :1]).all()))
 
 
 def _facts(path: Path, content: bytes) -> dict[str, Any]:

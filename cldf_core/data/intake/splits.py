@@ -3,20 +3,24 @@
 import itertools
 import operator
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from cldf_core.data.domains import SPLITS, DataError, tied_together
+from cldf_core.data.layouts.original import CLASSES
+from cldf_core.data.layouts.tables import in_few_words
 
 
 def with_splits(table: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0.7, 0.1, 0.2)) -> pd.DataFrame:
     """Draws a split for the images of each domain that has none.
 
     A group goes to one split as a whole, in all domains that contain it: domains that share groups are drawn together.
-    Groups with the same domains and labels are shared out evenly. Of two or more groups at least one is for training
-    and one for the test, unless the share is 0. The draw depends on the seed and on the domains' names.
+    Groups with the same domains and labels are shared out evenly. Of a domain's groups of a class at least one is for
+    training and one for the test, and of three or more one for validation, unless the share is 0. The draw depends on
+    the seed and on the domains' names.
 
     Args:
         table: the images, in the columns of a `DetectedLayout`'s table; a split of "" is open.
@@ -86,14 +90,45 @@ def _counts(groups: int, shares: Sequence[float]) -> tuple[int, int, int]:
 
 
 def _repair(rows: pd.DataFrame, split_of: dict[str, str], fixed: dict[str, str], shares: Sequence[float]) -> None:
-    """Moves a group if a domain of a joint draw has no training or no test images and no other loses its last."""
-    groups_of = {name: sorted(set(domain["group"])) for name, domain in rows.groupby("domain")}
-    for groups in groups_of.values():
-        for needed, share in ((SPLITS[0], shares[0]), (SPLITS[2], shares[2])):
-            if len(groups) < 2 or not share or any(split_of[g] == needed for g in groups):
+    """Moves a group where a class of a domain has none in a split that it should have, and no other loses its last."""
+    classes = [sorted(set(part["group"])) for _, part in rows.groupby(["domain", "label"])]
+    counts = [Counter(split_of[group] for group in groups) for groups in classes]
+    places: dict[str, list[int]] = {}
+    for k, groups in enumerate(classes):
+        for group in groups:
+            places.setdefault(group, []).append(k)
+    # Of two groups, one is for training and one for the test.
+    for place, least in ((0, 2), (2, 2), (1, 3)):
+        needed, share = SPLITS[place], shares[place]
+        for groups, count in zip(classes, counts, strict=True):
+            if not share or len(groups) < least or count[needed]:
                 continue
-            for group in groups:
-                same = [[g for g in other if split_of[g] == split_of[group]] for other in groups_of.values()]
-                if group not in fixed and (split_of[group] == SPLITS[1] or [group] not in same):
-                    split_of[group] = needed
-                    break
+            for group in sorted(groups, key=lambda group: -count[split_of[group]]):
+                old = split_of[group]
+                lost = old != SPLITS[1] or needed == SPLITS[1]
+                if group in fixed or (lost and any(counts[k][old] == 1 for k in places[group])):
+                    continue
+                split_of[group] = needed
+                for k in places[group]:
+                    counts[k].update({old: -1, needed: 1})
+                break
+
+
+def without_images(table: pd.DataFrame, drawn: bool) -> list[str]:
+    """Says which domains, or which of their classes, have no images in a split; validation counts if it is drawn."""
+    counts = table.groupby(["domain", "split", "label"]).size().unstack(fill_value=0)
+    counts = counts.reindex(pd.MultiIndex.from_product([sorted(set(table["domain"])), SPLITS]), fill_value=0)
+    found = []
+    for split in SPLITS:
+        part = counts.xs(split, level=1)
+        none = part.index[part.sum(axis=1) == 0]
+        if len(none) and (drawn or split != SPLITS[1]):
+            found.append(f"No {split} images in {in_few_words(none)}.")
+        for label in part.columns:
+            domains = counts[label].groupby(level=0).sum()
+            lacking = [name for name in part.index.difference(none) if not part.loc[name, label] and domains[name]]
+            if lacking:
+                found.append(
+                    f"No {CLASSES[label]} {split} images in {in_few_words(lacking)}: there are too few groups."
+                )
+    return found

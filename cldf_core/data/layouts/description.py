@@ -50,12 +50,11 @@ def is_described(folder: Path) -> bool:
 
 
 def write_description(folder: Path, description: Description, table: pd.DataFrame) -> None:
-    """Writes both files, dataset.yaml last: where it exists, so does the table."""
-    (folder / DESCRIPTION).unlink(missing_ok=True)
-    with whole_file(folder / IMAGES) as path:
-        table[[*COLUMNS, "video"]].to_csv(path, index=False)
-    with whole_file(folder / DESCRIPTION) as path:
+    """Writes both files or none; dataset.yaml appears last: where it exists, so does the table."""
+    with whole_file(folder / DESCRIPTION) as path, whole_file(folder / IMAGES) as table_path:
+        table[[*COLUMNS, "video"]].to_csv(table_path, index=False)
         path.write_text(yaml.safe_dump(asdict(description), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        (folder / DESCRIPTION).unlink(missing_ok=True)
 
 
 def read_description(folder: Path) -> Description:

@@ -9,6 +9,7 @@ gives the split file by file.
 """
 
 import operator
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ CLASSES = ("real", "fake")
 SPLITS_FILE = "splits.csv"
 # Names of folders that mean a split, in every layout; in the original's more may follow them, as in trainA.
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+PLACES = "real/<domain>/trainA, testA and so on, with fake/ beside real/"
 _SPLIT_OF = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -31,6 +33,11 @@ def is_original_layout(folder: Path) -> bool:
         for kind in CLASSES
         for part in (folder / kind).glob("*/*")
     )
+
+
+def is_part_of_original(name: str) -> bool:
+    """Whether a folder's name is one that only this layout has: trainA, valB, testA and the like."""
+    return re.fullmatch(r"(train|val|test)[ab]", name.casefold()) is not None
 
 
 def original_domains(folder: Path) -> list[str]:

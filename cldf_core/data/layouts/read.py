@@ -12,7 +12,7 @@ from filelock import FileLock
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.layouts.description import is_described, read_described, read_images
 from cldf_core.data.layouts.original import is_original_layout, original_domains, read_original_domain, read_splits
-from cldf_core.data.layouts.recognition import detect
+from cldf_core.data.layouts.recognition import ORIGINAL, detect
 from cldf_core.data.listing import list_images
 from cldf_core.data.runtime import project_root
 
@@ -42,22 +42,24 @@ def data_folder(data: str) -> Path:
     path = Path(os.path.expanduser(data))
     for folder in (path, project_root() / path):
         if folder.is_dir():
-            _refuse_other_layouts(folder, data)
-            return folder.resolve()
+            return _in_known_layout(folder, data).resolve()
     if path.is_file():
         raise DataError(f"data is {data!r}, a file; register it first: cldf data add {data}")
     allowed = f"{', '.join([*EMBEDDED, *registered()])}, or a folder with real/<domain>/ and fake/<domain>/ in it"
     raise DataError(f"data is {data!r}: there is no such folder; allowed: {allowed}")
 
 
-def _refuse_other_layouts(folder: Path, data: str) -> None:
+def _in_known_layout(folder: Path, data: str) -> Path:
+    """The folder, or the one that it holds, if it is registered or in the original's layout; else a DataError."""
     if is_described(folder) or is_original_layout(folder):
-        return
+        return folder
     try:
-        layout = detect(folder).layout
+        found = detect(folder)
     except DataError:  # no layout at all: the error on reading its domains says what is needed
-        return
-    where = f"data is {data!r}, a folder in the layout {layout}, not the original's"
+        return folder
+    if found.layout == ORIGINAL:
+        return found.root
+    where = f"data is {data!r}, a folder in the layout {found.layout}, not the original's"
     raise DataError(f"{where}; register it first: cldf data add {data}")
 
 

@@ -1,7 +1,9 @@
 """Recognises how real and fake images are laid out, in words and as a table; what fits no layout or two is refused."""
 
+import itertools
 import os
 import re
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,8 +12,8 @@ import pandas as pd
 from cldf_core.data.domains import DataError
 from cldf_core.data.images import SUFFIXES
 from cldf_core.data.layouts import faceforensics, original, tables
-from cldf_core.data.layouts.original import CLASSES, SPLIT_NAMES, SPLITS_FILE, is_original_layout
-from cldf_core.data.listing import Listing, ignored, list_images
+from cldf_core.data.layouts.original import CLASSES, SPLIT_NAMES, SPLITS_FILE, is_original_layout, is_part_of_original
+from cldf_core.data.listing import VIDEO_SUFFIXES, Listing, ignored, list_images
 
 COLUMNS = ("image", "label", "domain", "split", "group", "video")
 ORIGINAL, VIDEOS = "original", "faceforensics-videos"
@@ -21,6 +23,7 @@ CLASS_FOLDERS = {
     "nature-ai": (("nature",), ("ai",)),
     "imagefolder": (("real", "reals"), ("fake", "fakes")),
 }
+_CLASS_OF = {name: label for kinds in CLASS_FOLDERS.values() for label, names in enumerate(kinds) for name in names}
 _IN_WORDS = {
     ORIGINAL: "the original's layout, real/<domain>/trainA and so on",
     "0_real-1_fake": "folders 0_real and 1_fake, as CNNDetection and ForenSynths have them",
@@ -63,24 +66,33 @@ def walk(folder: Path) -> Listing:
     return tree
 
 
-def detect(folder: Path) -> DetectedLayout:
+def detect(folder: Path, *, name: str = "", labels: str = "") -> DetectedLayout:
     """Recognises the layout of a folder of images, or of a CSV or parquet table that lists them; lists all images.
+
+    Args:
+        folder: that of the images, or one that holds it and nothing else of the kind; or the table.
+        name: of the domain of images that lie in no folder of a domain; "" takes the folder's.
+        labels: what a table's labels mean, as `tables.read` takes it.
 
     Raises:
         DataError: no layout is recognised, or several are, or the recognised one is broken.
     """
     folder = Path(os.path.abspath(os.path.expanduser(folder)))
     if folder.is_file():
-        table, notes = tables.read(folder)
+        table, notes = tables.read(folder, name=name, labels=labels)
         return _detected("table", folder.parent, table, notes)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; needed: a folder of images, or a CSV or parquet table")
-    tree = walk(folder)
+    outer = folder
+    folder, tree, beside = _stepped_into(folder, walk(folder))
+    name = name if name and folder == outer else folder.name or "data"
     layout = _layout(folder, tree)
-    notes = []
+    if labels and layout != "table":
+        raise DataError(f"--labels is {labels!r}, but {folder} is no table; folders say what is real")
+    notes = list[str]()
     if layout == "table":
         (path,) = _tables(folder, tree)
-        table, notes = tables.read(path)
+        table, notes = tables.read(path, name=name, labels=labels)
     elif layout == ORIGINAL:
         table = _read_original(folder, tree)
     elif layout == "faceforensics":
@@ -88,8 +100,52 @@ def detect(folder: Path) -> DetectedLayout:
         table, notes = faceforensics.read(folder, tree.videos if videos else tree.images, videos=videos)
         layout = VIDEOS if videos else layout
     else:
-        table, notes = _read_classes(folder, tree, layout)
-    return _detected(layout, folder, table, notes + _ignored(folder, tree, layout, table))
+        table, notes = _read_classes(folder, tree, layout, name)
+    return _detected(layout, folder, table, [*notes, *_ignored(folder, tree, layout, table), *beside])
+
+
+def _stepped_into(folder: Path, tree: Listing) -> tuple[Path, Listing, list[str]]:
+    """Steps into the folder that holds all images and videos, as most archives have one; says what lies beside it.
+
+    It stays where the layout is the same from there: the folder is the name of the one domain then.
+    """
+    inner, inside, notes = folder, tree, list[str]()
+    while name := _wrapping(inside):
+        beside = [path for path in inside.others if path.parts[0] != name]
+        alone = [(path, what) for path, what in inside.left_alone if path.parts[:1] != (name,)]
+        notes += [
+            f"All is in the folder {name}.",
+            *inside._replace(videos=[], others=beside, left_alone=alone).sentences(),
+        ]
+        inner = inner / name
+        inside = walk(inner)
+    tops = {path.parts[0] for path in inside.folders}
+    if is_original_layout(inner) or tops & set(faceforensics.TOPS) or _tables(inner, inside):
+        return inner, inside, notes
+    domains = {_domain_above(image.parts[:-1], _CLASS_OF, "") for image in inside.images}
+    return (inner, inside, notes) if len(domains) > 1 else (folder, tree, [])
+
+
+def _domain_above(parts: Sequence[str], classes: Container[str], otherwise: str) -> str:
+    """The first of an image's folders that is neither of a class nor of a split, above its class folder."""
+    above = itertools.takewhile(lambda part: part.casefold() not in classes, parts)
+    return next((part for part in above if part.casefold() not in SPLIT_NAMES), otherwise)
+
+
+def _wrapping(tree: Listing) -> str:
+    """The name of the one folder that all is in, or "" if there is none, or if its name means something."""
+    loose = [path for path in (*tree.images, *tree.videos, *tree.others) if len(path.parts) == 1]
+    if any(path.suffix.lower() in (*SUFFIXES, *VIDEO_SUFFIXES, *tables.SUFFIXES) for path in loose):
+        return ""
+    files = {path.parts[0] for path in (*tree.images, *tree.videos)}
+    names = files | {path.parts[0] for path in tree.folders if any(map(_means_something, path.parts))}
+    return names.pop() if len(names) == 1 and not any(map(_means_something, names)) else ""
+
+
+def _means_something(name: str) -> bool:
+    """Whether a folder's name is that of a class, a split or a part of a known layout."""
+    lower = name.casefold()
+    return lower in _CLASS_OF or lower in SPLIT_NAMES or name in faceforensics.TOPS or is_part_of_original(name)
 
 
 def _layout(folder: Path, tree: Listing) -> str:
@@ -114,10 +170,12 @@ def _layout(folder: Path, tree: Listing) -> str:
             if lonely := [names[name] for name in here if name in names]:
                 needed = f"a folder {missing[0]} somewhere in {folder}"
                 raise DataError(f"{folder / lonely[0]} has no counterpart; needed: {needed}")
+    if parts := [place for place in tree.folders if is_part_of_original(place.name)]:
+        raise DataError(f"{folder / parts[0]} is not where the original's layout has it; needed: {original.PLACES}")
     raise DataError(
-        f"{folder} is in no layout that is recognised; allowed: the original's (real/<domain>/trainA and so on, fake/ "
-        "beside real/), folders 0_real and 1_fake, nature and ai, or real and fake, FaceForensics++'s "
-        "original_sequences and manipulated_sequences, or one CSV or parquet table with the columns path and label"
+        f"{folder} is in no layout that is recognised; allowed: the original's ({original.PLACES}), folders 0_real and "
+        "1_fake, nature and ai, or real and fake, FaceForensics++'s original_sequences and manipulated_sequences, or "
+        "one CSV or parquet table with the columns path and label"
     )
 
 
@@ -148,29 +206,33 @@ def _read_original(folder: Path, tree: Listing) -> pd.DataFrame:
     return pd.concat([d.table.assign(domain=d.name, video="") for d in domains], ignore_index=True)
 
 
-def _read_classes(folder: Path, tree: Listing, layout: str) -> tuple[pd.DataFrame, list[str]]:
+def _read_classes(folder: Path, tree: Listing, layout: str, name: str) -> tuple[pd.DataFrame, list[str]]:
     label_of, rows, filled = _labels(layout), [], set()
     for image in tree.images:
         parts = image.parts[:-1]
         names = [p.casefold() for p in parts]
-        places = [k for k, name in enumerate(names) if name in label_of]
+        places = [k for k, part in enumerate(names) if part in label_of]
         if not places:
             continue
-        if len({label_of[names[k]] for k in places}) > 1:
+        if len({_CLASS_OF[part] for part in names[places[0] :] if part in _CLASS_OF}) > 1:
             raise DataError(f"{folder / image} is in a folder of real and in one of fake images; needed: one of them")
-        splits = {SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES}
+        if parts_of_original := [part for part in parts if is_part_of_original(part)]:
+            found = f"{folder / image} is in a folder {parts_of_original[0]}, as the original's layout has them, but"
+            needed = f"{original.PLACES}, in the folder that is named or in the one that it holds"
+            raise DataError(f"{found} not where that has them; needed: {needed}")
+        splits = {SPLIT_NAMES[part] for part in names if part in SPLIT_NAMES}
         if len(splits) > 1:
             raise DataError(f"{folder / image} is in folders of several splits; needed: one of train, val, test")
         at = places[0]
         filled.add(PurePosixPath(*parts[: at + 1]))
-        domain = next((p for p in parts[:at] if p.casefold() not in SPLIT_NAMES), folder.name or "data")
+        domain = _domain_above(parts, label_of, name)
         below = [p for p in parts[at + 1 :] if p.casefold() not in SPLIT_NAMES]
         # A real and a fake image of the same name may be a pair, so the group's name does not contain the class.
         place = "/".join([*parts[:at], *parts[at + 1 :]])
         row = (str(image), label_of[names[at]], domain, "".join(splits), f"{place}/{image.stem}".lstrip("/"), "")
         rows.append((*row, place if below else ""))
     for inner in tree.folders:
-        is_class = [name.casefold() in label_of for name in inner.parts]
+        is_class = [part.casefold() in label_of for part in inner.parts]
         if is_class[-1] and sum(is_class) == 1 and inner not in filled:
             raise DataError(f"{folder / inner} holds no image; looked for: {', '.join(SUFFIXES)}")
     return _with_whole_folders(pd.DataFrame(rows, columns=[*COLUMNS, "below"]))
@@ -194,9 +256,8 @@ def _ignored(folder: Path, tree: Listing, layout: str, table: pd.DataFrame) -> l
     """Sentences on files that are not in the table; images of another layout are refused."""
     taken = set(table["image"])
     images, videos = ([p for p in paths if str(p) not in taken] for paths in (tree.images, tree.videos))
-    class_folders = {name for kind in CLASS_FOLDERS for name in _labels(kind)}
     for image in images if layout in (ORIGINAL, *CLASS_FOLDERS) else []:
-        if class_folders & {part.casefold() for part in image.parts[:-1]}:
+        if any(part.casefold() in _CLASS_OF or is_part_of_original(part) for part in image.parts[:-1]):
             other = f"{folder / image} is not in the layout {layout} of the other images"
             raise DataError(f"{other}; needed: one layout, so name the folder of one")
     used = {SPLITS_FILE} if layout == ORIGINAL else {p.name for p in _tables(folder, tree) if layout == "table"}
@@ -236,7 +297,10 @@ def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) ->
     if moved:
         sentences.append(f"No test images in {_listed(moved)}: the validation images serve as test images.")
     if single:
-        sentences.append(f"One class alone in {_listed(single)}.")
+        remedy = (
+            "A network needs both to learn from a domain: put both into one (in folders, or a table's column domain)."
+        )
+        sentences += [f"One class alone in {_listed(single)}.", remedy]
     return DetectedLayout(layout, " ".join(sentences + notes), table, root)
 
 

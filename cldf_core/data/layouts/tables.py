@@ -5,22 +5,32 @@ The columns split, domain, video and group are optional. Paths start from the ta
 
 import contextlib
 import csv
+import difflib
 import os
+import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cldf_core.data.domains import DataError
+from cldf_core.data.files import folded, irregular
 from cldf_core.data.images import SUFFIXES as IMAGE_SUFFIXES
-from cldf_core.data.layouts.original import SPLIT_NAMES
+from cldf_core.data.layouts.original import CLASSES, SPLIT_NAMES
+from cldf_core.data.listing import list_images
 
 SUFFIXES = (".csv", ".parquet")
+MOST_COLUMNS = 10_000  # pandas takes a second for so many
 _PATHS = ("path", "image", "file")
 _OPTIONAL = ("split", "domain", "video", "group")
 _LABELS = {"real": 0, "false": 0, "fake": 1, "true": 1}
 LABELS_IN_WORDS = "0 or real, 1 or fake"
+# What folders and columns call the classes.
+_WORDS = dict.fromkeys(("real", "reals", "nature", "original", "authentic", "genuine", "pristine", "bonafide"), 0)
+_WORDS |= dict.fromkeys(("fake", "fakes", "ai", "generated", "synthetic", "deepfake", "deepfakes", "manipulated"), 1)
+_WORDS |= dict.fromkeys(("forged", "spoof"), 1)
 
 
 def label_of(text: str) -> int | None:
@@ -50,8 +60,10 @@ def read_text(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} is empty; needed: a first line with the columns' names")
     if len(columns) == 1 and (sign := next((s for s in ";\t|" if s in columns[0]), None)):
         raise DataError(f"{path} separates its columns by {sign!r}; needed: commas, and points in decimal numbers")
+    if len(columns) > MOST_COLUMNS:
+        raise DataError(f"{path} has {len(columns):,} columns; allowed: {MOST_COLUMNS:,}")
     if repeated := [name for name, count in Counter(columns).items() if count > 1]:
-        raise DataError(f"{path} has the column {repeated[0]!r} twice; needed: each once")
+        raise DataError(f"{path} has the column {repeated[0][:80]!r} twice; needed: each once")
     for number, row in rows.items():
         if len(row) != len(columns):
             raise DataError(f"{path}, row {number} has {len(row)} values; needed: {len(columns)}, one a column")
@@ -81,28 +93,36 @@ def _text(value: Any) -> str:
     )
 
 
-def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Reads a table of images: one row per image and domain, and sentences on what was ignored.
+def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame, list[str]]:
+    """Reads a table of images: one row per image and domain, and sentences on what is unusual.
+
+    Args:
+        path: of the table.
+        name: of the domain, if there is no such column; "" takes the name of the table's folder.
+        labels: which label means what, such as "0=real,1=fake"; "" takes 0 for real and 1 for fake.
 
     Raises:
-        DataError: a column is missing or a value is not allowed; the message names the row.
+        DataError: a column is missing, or a value is not allowed, the message names the row; or labels are not said
+            and contradict the names of folders or another column.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path} is no table; allowed: {' or '.join(SUFFIXES)}, or a folder")
     listed = read_text(path)
-    names = [name for name in _PATHS if name in listed]
+    names = [column for column in _PATHS if column in listed]
     if len(names) != 1 or "label" not in listed:
         needed = f"needed: one of {', '.join(_PATHS)}, and label; allowed besides: {', '.join(_OPTIONAL)}"
-        raise DataError(f"{path} has the columns {', '.join(listed.columns)}; {needed}")
-    root, rows = path.parent, []
+        raise DataError(f"{path} has the columns {in_few_words(listed.columns)}; {needed}")
+    meaning, files, rows = _meaning(labels), ListedFiles(path.parent), []
     known, seen = dict[str, int](), set[tuple[str, str]]()
     for number, row in zip(listed.index, listed.to_dict("records"), strict=True):
         where = f"{path}, row {number}"
-        image = _image(where, root, row[names[0]])
-        label = label_of(row["label"])
+        image = files.find(where, row[names[0]])
+        label = _class_of(row["label"], meaning)
         if label is None:
-            raise DataError(f"{where} has label {row['label']!r}; allowed: {LABELS_IN_WORDS}")
-        domain = row.get("domain", root.name or "data").strip()
+            allowed = in_few_words(["real", "fake", *map(str, meaning)]) if labels else LABELS_IN_WORDS
+            allowed += "" if labels else "; --labels tells what others mean"
+            raise DataError(f"{where} has label {row['label'][:80]!r}; allowed: {allowed}")
+        domain = row.get("domain", name or path.parent.name or "data").strip()
         if not domain or set(domain) & set('/\\:*?"<>|') or domain.startswith("."):
             raise DataError(f"{where} has domain {domain!r}; needed: a name without / and \\ and other signs of paths")
         split = row.get("split", "").strip().lower()
@@ -116,22 +136,120 @@ def read(path: Path) -> tuple[pd.DataFrame, list[str]]:
         video = row.get("video", "").strip()
         group = row.get("group", "").strip() or video or image.rpartition(".")[0]
         rows.append((image, label, domain, SPLIT_NAMES.get(split, ""), group, video))
-    ignored = [name for name in listed.columns if name not in (names[0], "label", *_OPTIONAL)]
-    notes = [f"Columns ignored: {', '.join(ignored)}."] if ignored else []
-    return pd.DataFrame(rows, columns=["image", "label", "domain", "split", "group", "video"]), notes
+    table = pd.DataFrame(rows, list(listed.index), ["image", "label", "domain", "split", "group", "video"])
+    ignored = [column for column in listed.columns if column not in (names[0], "label", *_OPTIONAL)]
+    notes = [f"Columns ignored: {in_few_words(ignored)}."] if ignored else []
+    if labels:
+        notes.append(f"Labels are read as {labels}.")
+    else:
+        _refuse_contradicted(path, table, listed[["label", *ignored]])
+    return table.reset_index(drop=True), [*notes, *files.notes()]
 
 
-def _image(where: str, root: Path, text: str) -> str:
-    """The posix path of an image, from the table's folder."""
-    if min(text, default=" ") < " ":
-        raise DataError(f"{where} has {text!r}; needed: a path without line ends and other control characters")
-    path = Path(os.path.normpath(root / text))
-    if "\\" in text and not path.is_file():  # written on Windows
-        path = Path(os.path.normpath(root / text.replace("\\", "/")))
-    if not (bases := [folder for folder in (root, root.resolve()) if path.is_relative_to(folder)]):
-        raise DataError(f"{where} has {text!r}, outside {root}; allowed: files in the table's folder")
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise DataError(f"{where} has {text!r}, which is no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
-    if not path.is_file():
-        raise DataError(f"{where} has {text!r}, but there is no such file in {root}")
-    return path.relative_to(bases[0]).as_posix()
+def in_few_words(names: Iterable[str]) -> str:
+    """Names, of many the first and the number of the others."""
+    names = list(names)
+    return ", ".join(name[:80] for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _meaning(labels: str) -> dict[str | int, int]:
+    """The class of each label but real and fake: of 0 and 1, or as `labels` says."""
+    meaning: dict[str | int, int] = {0: 0, 1: 1}
+    pairs = [part.strip().lower().rpartition("=")[::2] for part in labels.split(",")] if labels else []
+    for label, kind in pairs:
+        if not label.strip() or "=" in label or kind.strip() not in CLASSES or label.strip() in CLASSES:
+            raise DataError(f"--labels is {labels[:80]!r}; needed: such as 0=real,1=fake, or 1=real")
+        said, number = CLASSES.index(kind.strip()), label_of(label)
+        meaning[label.strip() if number is None else number] = said
+        if len(pairs) == 1 and number is not None:
+            meaning[1 - number] = 1 - said
+    return meaning
+
+
+def _class_of(text: str, meaning: dict[str | int, int]) -> int | None:
+    """The class that a label stands for, or None."""
+    number = label_of(text)
+    if text.strip().lower() in CLASSES:
+        return number
+    return meaning.get(text.strip().lower() if number is None else number)
+
+
+def _refuse_contradicted(path: Path, table: pd.DataFrame, columns: pd.DataFrame) -> None:
+    """Raises a DataError if folders, or a column of words, tell another class of an image than its label."""
+    folders = table["image"].map(lambda image: image.rpartition("/")[0])
+    sources = {"path": folders, **{f"{name!r}": columns[name] for name in columns if name != "label"}}
+    for source, texts in sources.items():
+        said = texts.map(_class_in).dropna().astype(int)
+        label = table["label"][said.index]
+        wrong = said.index[said != label]
+        # One folder "fakes" around images of both classes says nothing of each.
+        if len(wrong) and (said.nunique() == 2 or label.nunique() == 1):
+            row, count = wrong[0], f"{len(wrong)} of the {len(said)} rows where it tells one"
+            written, kind = columns["label"][row], CLASSES[said[row]]
+            raise DataError(
+                f"{path}, row {row} has label {written!r}, so {CLASSES[label[row]]}, but its {source} "
+                f"{texts[row][:80]!r} says {kind}, and they differ in {count}; needed: --labels {written}={kind} if "
+                "the labels are the other way round, --labels 0=real,1=fake if they are right"
+            )
+
+
+def _class_in(text: str) -> int | None:
+    """The class that the words of a path or a value name, if they name one."""
+    classes = {_WORDS[word] for word in re.split("[^a-z]+", text.lower()) if word in _WORDS}
+    return classes.pop() if len(classes) == 1 else None
+
+
+class ListedFiles:
+    """The image files of a table's folder, found by the names that the table has for them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._real, self._spelled_otherwise = root, root.resolve(), 0
+        self._files: dict[str, list[str]] | None = None
+        self._parents = dict[Path, bool]()  # whether a folder lies inside the root, links followed
+
+    def find(self, where: str, text: str) -> str:
+        """The posix path of an image, from the table's folder.
+
+        A DataError says that there is no such image, or that it lies elsewhere.
+        """
+        if min(text, default=" ") < " ":
+            raise DataError(f"{where} has {text!r}; needed: a path without line ends and other control characters")
+        path = Path(os.path.normpath(self.root / text))
+        if "\\" in text and not os.path.isfile(path):  # written on Windows
+            path = Path(os.path.normpath(self.root / text.replace("\\", "/")))
+        if not (bases := [folder for folder in (self.root, self._real) if path.is_relative_to(folder)]):
+            raise DataError(f"{where} has {text!r}, outside {self.root}; allowed: files in the table's folder")
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise DataError(f"{where} has {text!r}, which is no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
+        if what := irregular(path):
+            if os.path.lexists(path):
+                raise DataError(f"{where} has {text!r}, which is {what}; needed: an image file")
+            return self._otherwise(where, text, path.relative_to(bases[0]).as_posix())
+        if not self._is_inside(path):
+            raise DataError(f"{where} has {text!r}, a link that leads out of {self.root}; needed: files in the folder")
+        return path.relative_to(bases[0]).as_posix()
+
+    def notes(self) -> list[str]:
+        """A sentence on files whose names are spelled otherwise in the table."""
+        count = self._spelled_otherwise
+        return [f"{count} paths differ from the files' names in case or Unicode form alone."] if count else []
+
+    def _is_inside(self, path: Path) -> bool:
+        if path.parent not in self._parents:
+            self._parents[path.parent] = path.parent.resolve().is_relative_to(self._real)
+        return path.resolve().is_relative_to(self._real) if path.is_symlink() else self._parents[path.parent]
+
+    def _otherwise(self, where: str, text: str, path: str) -> str:
+        """The one file whose name differs in case or in the form of its letters; a DataError if there is none."""
+        if self._files is None:
+            self._files = {}
+            for image in map(str, list_images(self.root).images):
+                self._files.setdefault(folded(image), []).append(image)
+        if len(same := self._files.get(folded(path), [])) == 1:
+            self._spelled_otherwise += 1
+            return same[0]
+        place = folded(path).rpartition("/")[0]
+        beside = [name for name in self._files if name.rpartition("/")[0] == place]
+        near = same or [self._files[name][0] for name in difflib.get_close_matches(folded(path), beside[:5000], n=1)]
+        nearly = f"; there is {' and '.join(map(repr, near[:3]))}" if near else ""
+        raise DataError(f"{where} has {text!r}, but there is no such file in {self.root}{nearly}")

@@ -1,6 +1,7 @@
 """Data sets are registered under a name, whole or not at all, and the images are only read."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -8,10 +9,12 @@ import yaml
 
 from cldf_core.data.cache import spectra
 from cldf_core.data.domains import SPLITS
+from cldf_core.data.intake import reencode
 from cldf_core.data.intake.add import register
 from cldf_core.data.intake.splits import with_splits
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
 from cldf_core.data.layouts.recognition import detect
+from cldf_core.options import UserError
 from cldf_core.runs.run import load_spectra
 from samples import faceforensics, film, image_counts, pictures, sentence_of, state, tiny_options, two_frames
 
@@ -151,3 +154,30 @@ def test_videos_are_registered_with_their_frames_and_a_broken_one_stops_it(root,
     written = state(folder / "frames")
     register(source, replace=True)
     assert state(folder / "frames") == written  # nothing decoded again
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=str)
+def test_what_is_replaced_is_there_until_the_new_one_is(root, tmp_path_factory, monkeypatch, problem):
+    home = tmp_path_factory.mktemp("home")
+    register(pictures(home / "faces", ["real", "fake"]))
+    before = state(root / "data" / "faces")
+    for name, source in (("faces", home / "faces"), ("second", pictures(home / "second", ["real", "fake"]))):
+        with monkeypatch.context() as patch, pytest.raises((UserError, KeyboardInterrupt)):
+            patch.setattr(yaml, "safe_dump", Mock(side_effect=problem))
+            register(source, name, replace=True, seed=5)
+    assert state(root / "data" / "faces") == before
+    assert registered() == ["faces"]
+    assert not (root / "data" / "second").exists()
+
+
+@pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=str)
+def test_of_a_re_encoding_that_stops_nothing_is_left(root, tmp_path_factory, monkeypatch, problem):
+    register(pictures(tmp_path_factory.mktemp("home") / "faces", ["real", "fake"]))
+    before = state(root / "data" / "faces")
+    with monkeypatch.context() as patch, pytest.raises(type(problem)):
+        patch.setattr(reencode, "as_image", Mock(side_effect=problem))
+        reencode.reencode_images("faces", size=16, workers=1)
+    assert [name for name in (p.name for p in (root / "data").iterdir()) if not name.endswith(".lock")] == ["faces"]
+    assert before.items() <= state(root / "data" / "faces").items()
+    monkeypatch.setattr(reencode, "CHUNK", 4)
+    assert reencode.reencode_images("faces", size=16, workers=2)[1] == 10

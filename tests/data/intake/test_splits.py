@@ -4,7 +4,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cldf_core.data.intake.splits import with_splits
+from cldf_core.data.domains import SPLITS
+from cldf_core.data.intake.splits import with_splits, without_images
 from samples import sentence_of
 
 rows_of_a_table = st.lists(
@@ -32,12 +33,13 @@ def test_no_group_is_in_two_splits_and_no_image_is_lost(rows, shared, seed):
     if not shared:
         for name, domain in got.groupby("domain"):
             groups = domain.drop_duplicates("group")["split"].value_counts()
-            count = groups.sum()
-            if count > 1:
-                assert groups.get("train", 0) >= 1
-                assert groups.get("test", 0) >= 1
-            assert abs(groups.get("train", 0) - 0.7 * count) <= 1
-            assert abs(groups.get("test", 0) - 0.2 * count) <= 1
+            few = min(10, domain.groupby("label")["group"].nunique().min())
+            for label, part in domain.groupby("label"):
+                count = part["group"].nunique()
+                assert {"train", "test"} <= set(part["split"]) or count < 2 or domain["group"].nunique() < 4, label
+                assert set(part["split"]) == set(SPLITS) or count < 4, label
+            for split, share in (("train", 0.7), ("test", 0.2)):
+                assert abs(groups.get(split, 0) - share * groups.sum()) <= (1 if few == 10 else 4)
             alone = with_splits(table[table["domain"] == name], seed)
             pd.testing.assert_series_equal(alone["split"], domain["split"])  # other domains change nothing
 
@@ -85,3 +87,21 @@ def test_one_group_and_shares_of_nothing():
     assert with_splits(table_of([("a", 0, 0)]))["split"].tolist() == ["train"]
     assert with_splits(table_of([("a", 0, 0)]), 0, (0, 0, 1))["split"].tolist() == ["test"]
     assert set(with_splits(table_of([("a", k, 0) for k in range(9)]), 0, (0.8, 0, 0.2))["split"]) == {"train", "test"}
+
+
+def test_few_images_of_a_class_are_in_each_split_or_it_is_said_that_they_are_too_few():
+    for count, sentences in (
+        (1, ["No fake train images in a: there are too few groups.", "No fake validation images in a: there are"]),
+        (2, ["No fake validation images in a: there are too few groups."]),
+        (3, []),
+        (4, []),
+    ):
+        for seed in range(10):
+            got = with_splits(table_of([("a", k, int(k < count)) for k in range(40)]), seed)
+            said = without_images(got, True)
+            assert len(said) == (2 if count == 1 else len(sentences)), said
+            if count > 1:
+                assert [*map(str.startswith, said, sentences)] == [True] * len(sentences)
+                assert {"train", "test"} <= set(got.loc[got["label"] == 1, "split"])
+    alone = with_splits(table_of([("a", 0, 0), ("a", 1, 1)]))
+    assert without_images(alone, True)[0].startswith("No ")

@@ -106,7 +106,7 @@ def test_the_actors_are_originals_of_their_own_method(folder):
         (["original_sequences/youtube/images/000"], ["is not below original_sequences/<name>/<compression>", "c23"]),
         (["original_sequences/youtube/c23/images"], ["belongs to no video: 'images' is not a name like 000"]),
         (["manipulated_sequences/Deepfakes/c23/images/000"], ["'000' is not a name like 000_003"]),
-        (["a/b/original_sequences/youtube/c23/images/000"], ["lies too deep"]),
+        (["a/b/original_sequences/youtube/c23/images/000", "c"], ["lies too deep"]),
         (
             ["original_sequences/youtube/c23/faces/000", "manipulated_sequences/Deepfakes/c23/images/000_001"],
             ["several kinds, faces, images", "cut alike"],

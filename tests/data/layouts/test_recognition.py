@@ -7,6 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
+from cldf_core.data.layouts.original import CLASSES
 from cldf_core.data.layouts.read import read_domains
 from cldf_core.data.layouts.recognition import detect
 from samples import image_counts, make_data, pictures, plain_picture, sentence_of
@@ -170,3 +171,52 @@ def test_a_name_that_no_table_can_hold_is_told(tmp_path):
     folder = pictures(tmp_path / "mine", ["real", "fake"])
     (folder / "real" / "two\nlines.png").write_bytes(b"x")
     sentence_of(lambda: detect(folder), "two\\nlines.png", "needed: UTF-8 on one line")
+
+
+LAYOUTS = {
+    "original": [f"{kind}/{domain}/{part}A" for kind in CLASSES for domain in "xy" for part in ("train", "test")],
+    "0_real-1_fake": ["gan/0_real", "gan/1_fake", "train/car/0_real", "train/car/1_fake"],
+    "splits above": ["train/gan/0_real", "train/car/1_fake", "train/car/0_real", "train/gan/1_fake"],
+    "nature-ai": ["a/train/nature", "a/train/ai", "b/val/nature", "b/val/ai"],
+    "imagefolder": ["real/x", "fake/x", "a/real", "a/fake"],
+    "faceforensics": ["original_sequences/youtube/c23/a/000", "manipulated_sequences/Deepfakes/c23/a/000_001"],
+    "table": ["images"],
+}
+
+
+@pytest.mark.parametrize("above", ["mine", "one/mine", "a/b/c/mine"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_in_the_way_is_stepped_into(tmp_path, layout, above):
+    folder = pictures(tmp_path / "x" / above, LAYOUTS[layout], 2)
+    if layout == "table":
+        (folder / "labels.csv").write_text("path,label\nimages/000.png,0\nimages/001.png,1\n")
+    want = detect(folder)
+    for beside in ("README.md", ".DS_Store", "__MACOSX/._a.png", "docs/notes.txt"):
+        (tmp_path / "x" / beside).parent.mkdir(exist_ok=True)
+        (tmp_path / "x" / beside).write_text("x")
+    found = detect(tmp_path / "x")
+    assert (found.layout, found.root) == (want.layout, folder)
+    pd.testing.assert_frame_equal(found.table, want.table)
+    assert f"All is in the folder {above.split('/')[0]}. 2 other files were ignored" in found.sentence
+
+
+def test_the_folder_in_the_way_of_one_domain_names_it(tmp_path):
+    folder = pictures(tmp_path / "x", ["mine/real", "mine/fake"])
+    found = detect(folder)
+    assert (found.root, set(found.table["domain"])) == (folder, {"mine"})
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ["a/real/x/trainA", "a/fake/x/trainA", "b/real/x/trainA", "b/fake/x/trainA"],
+        ["real/deep/x/trainA", "fake/deep/x/trainA"],
+        ["REAL/x/trainA", "FAKE/x/trainA"],
+        ["real/x/trainA", "fake/x/trainA", "more/trainB"],
+        ["a/real/x/trainA", "a/fake/x/trainA", "loose/x"],
+        ["trainA", "trainB", "testA"],
+        ["real/x/0_real", "fake/x/1_fake", "fake/nature"],
+    ],
+)
+def test_names_of_a_layout_that_stand_elsewhere_are_refused(tmp_path, places):
+    sentence_of(lambda: detect(pictures(tmp_path / "mine", places)), str(tmp_path / "mine"), "; needed: ")

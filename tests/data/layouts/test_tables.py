@@ -1,5 +1,9 @@
 """Tables of images are read strictly, and a mistake is reported with its row."""
 
+import os
+import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -83,3 +87,101 @@ def test_other_broken_tables(tmp_path):
     sentence_of(lambda: detect(tmp_path / "mine" / "y.parquet"), twice)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
     sentence_of(lambda: detect(tmp_path / "x.parquet"), "x.parquet cannot be read")
+
+
+def table_in(folder: Path, content: str, images: Iterable[str] = ("a.png", "b.png")) -> Path:
+    for image in images:
+        plain_picture(folder / image)
+    (folder / "labels.csv").write_text(content, encoding="utf-8")
+    return folder / "labels.csv"
+
+
+IMAGES = [f"{kind}/{k}.png" for kind in ("fake", "real") for k in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([(i, int("real" in i), "x") for i in IMAGES], ["row 2 has label '0', so real", "'fake' says fake"]),
+        ([(i, int("real" in i or "2" in i), "x") for i in IMAGES], ["row 2 ", "5 of the 6 rows"]),
+        ([(i, int("fake/0" not in i), "x") for i in IMAGES], ["row 2 ", "4 of the 6 rows"]),
+        ([(i.replace("/", "-"), int("real" in i), i[:4].upper()) for i in IMAGES], ["its 'type' 'FAKE' says fake"]),
+        ([(i, i < "g", "x") for i in IMAGES[:1]] + [(i, "TRUE", "x") for i in IMAGES[3:]], ["--labels TRUE=real if"]),
+        ([(i, "FALSE", "x") for i in IMAGES[:3]], ["so real", "--labels FALSE=fake if", "3 of the 3"]),
+    ],
+)
+def test_labels_that_contradict_folders_or_words_are_refused_until_it_is_said_what_they_mean(tmp_path, rows, words):
+    content = "\n".join(["path,label,type", *(",".join(map(str, row)) for row in rows)])
+    path = table_in(tmp_path / "mine", content, [row[0] for row in rows])
+    sentence_of(lambda: detect(path), str(path), "--labels 0=real,1=fake if they are right", *words)
+    ones = sum(str(row[1]) in ("1", "TRUE", "True") for row in rows)
+    for labels in ("0=real,1=fake", "true=fake", "1 = REAL", "0=fake"):
+        found = detect(path, labels=labels)
+        assert found.table["label"].sum() == (ones if labels in ("0=real,1=fake", "true=fake") else len(rows) - ones)
+        assert f"Labels are read as {labels}." in found.sentence
+
+
+@pytest.mark.parametrize("places", [["fake faces/{}.png"], ["fake or real/{}.png"], ["a/{}.png", "b/{}.png"]])
+def test_folders_that_tell_nothing_contradict_nothing(tmp_path, places):
+    images = [place.format(k) for place in places for k in range(4)]
+    rows = [f"{image},{k % 2}" for k, image in enumerate(images)]
+    assert len(detect(table_in(tmp_path / "mine", "path,label\n" + "\n".join(rows), images)).table) == len(images)
+
+
+def test_labels_of_many_kinds(tmp_path):
+    for zero, one in (("0.0", "1.0"), ("FALSE", "TRUE"), ("real", "Fake"), ("0", "1")):
+        path = table_in(tmp_path / "mine", f"path,label\na.png,{zero}\nb.png,{one}\n")
+        assert detect(path).table["label"].tolist() == [0, 1]
+    path = table_in(tmp_path / "mine", "path,label\na.png,human\nb.png,machine\n")
+    assert detect(path, labels="human=real,machine=fake").table["label"].tolist() == [0, 1]
+    sentence_of(lambda: detect(path), "label 'human'; allowed: 0 or real, 1 or fake; --labels tells")
+    sentence_of(lambda: detect(path, labels="human=real"), "label 'machine'; allowed: real, fake, 0, 1, human")
+    for labels in ("=real", "1", "1=true", "real=fake", "1=real,", "1=real;0=fake"):
+        sentence_of(lambda: detect(path, labels=labels), f"--labels is {labels!r}; needed: such as")  # noqa: B023
+    folder = pictures(tmp_path / "folders", ["real", "fake"])
+    sentence_of(lambda: detect(folder, labels="1=real"), "--labels is '1=real', but", "no table")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take such names for one")
+def test_a_path_that_is_spelled_otherwise_is_found_where_there_is_one(tmp_path):
+    composed, apart = "caf\u00e9.png", "cafe\u0301.png"
+    path = table_in(tmp_path / "mine", f"path,label\nin\\{composed},0\nin/IMG.PNG,1\n", [f"In/{apart}", "In/img.png"])
+    found = detect(path)
+    assert set(found.table["image"]) == {f"In/{apart}", "In/img.png"}
+    assert "2 paths differ from the files' names in case or Unicode form alone." in found.sentence
+    plain_picture(path.parent / "in" / composed)
+    plain_picture(path.parent / "IN" / "Img.png")
+    sentence_of(lambda: detect(path), "row 3 has 'in/IMG.PNG', but", "there is 'IN/Img.png' and 'In/img.png'")
+    path.write_text("path,label\nIn/imgg.png,0\n")
+    sentence_of(lambda: detect(path), "no such file", "there is 'I")
+    path.write_text("path,label\nelsewhere/x.png,0\n")
+    assert sentence_of(lambda: detect(path), "no such file").endswith(str(path.parent))
+
+
+def test_what_a_table_names_lies_in_its_folder_and_is_a_file(tmp_path):
+    path = table_in(tmp_path / "mine", "path,label\nlink.png,0\n", ["../out/a.png", "a.png"])
+    (tmp_path / "mine" / "link.png").symlink_to(tmp_path / "out" / "a.png")
+    sentence_of(lambda: detect(path), "row 2 has 'link.png', a link that leads out of")
+    (tmp_path / "mine" / "folder").symlink_to(tmp_path / "out")
+    path.write_text("path,label\nfolder/a.png,0\n")
+    sentence_of(lambda: detect(path), "row 2 has 'folder/a.png', a link that leads out of")
+    os.mkfifo(tmp_path / "mine" / "pipe.png")
+    path.write_text("path,label\npipe.png,0\n")
+    sentence_of(lambda: detect(path), "row 2 has 'pipe.png', which is a FIFO")
+    (tmp_path / "mine" / "inside.png").symlink_to("a.png")
+    path.write_text("path,label\ninside.png,0\n")
+    assert len(detect(path).table) == 1
+
+
+def test_a_header_of_many_columns_is_read_at_once(tmp_path):
+    path = table_in(tmp_path / "mine", ",".join(f"c{k}" for k in range(100_000)) + "\n")
+    start = time.process_time()
+    sentence_of(lambda: detect(path), "has 100,000 columns; allowed: 10,000")
+    assert time.process_time() - start < 5
+    path.write_text(",".join(f"c{k}" for k in range(100)))
+    sentence_of(lambda: detect(path), "has the columns c0, c1, ", " and 92 more; needed: one of path")
+
+
+def test_a_nul_is_told(tmp_path):
+    for content in ("path,label,x\na.png,0,\0\n", "path,label,x\0\na.png,0,x\n", "path,label\na\0.png,0\n"):
+        sentence_of(lambda: detect(table_in(tmp_path / "mine", content)), "labels.csv")  # noqa: B023
