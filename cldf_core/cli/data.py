@@ -29,7 +29,7 @@ def add_command(subparsers: Any) -> None:
     add.add_argument("--sha256", help="what the archive's must be")
     add.add_argument("--replace", action="store_true", help="a data set of this name, if there is one")
     add.add_argument("--labels", default="", help="what a table's labels mean, such as 0=real,1=fake or 1=real")
-    add.add_argument("--most-members", type=int, metavar="N", help="that an archive may have (default: 200000)")
+    add.add_argument("--most-members", type=WORKERS, metavar="N", help="that an archive may have (default: 200000)")
     add.add_argument("--seed", type=SEED, default=0, help="of the splits, where the layout has none")
     add.add_argument("--every", type=SECONDS, default=1.0, metavar="SECONDS", help="of videos, a frame is taken")
     add.set_defaults(call=_add)
@@ -82,7 +82,7 @@ def _list(parsed: argparse.Namespace) -> None:
     elif not faults:
         print("no data set is registered yet: cldf data add FOLDER or ARCHIVE; the embedded one is called mini")
     for fault in faults:
-        print(f"note: {fault}", file=sys.stderr)
+        print(printable(f"note: {fault}"), file=sys.stderr)
 
 
 def _check(parsed: argparse.Namespace) -> int:

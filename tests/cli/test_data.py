@@ -240,26 +240,48 @@ def test_too_many_members_are_refused_unless_asked_for(root, mine, capsys):
     assert call("add", archive, "--most-members", "9") == 0
 
 
-@pytest.mark.parametrize(
-    "place", ["archives._write", "add.with_splits", "reports.check_images", "reports.audit_images"]
-)
-@pytest.mark.parametrize("packed", [True, False])
-def test_an_interrupted_command_goes_on_when_it_is_given_again(root, mine, capsys, monkeypatch, place, packed):
-    source = str(photographs(mine, 3))
-    if packed:
-        source = shutil.make_archive(source, "zip", source)
+@pytest.mark.parametrize("place", ["archives._write", "add.with_splits"])
+def test_of_an_interrupted_archive_nothing_is_left(root, mine, monkeypatch, place):
+    archive = shutil.make_archive(str(mine), "zip", photographs(mine, 3))
     with monkeypatch.context() as patch:
+        patch.setattr(f"cldf_core.data.intake.{place}", Mock(side_effect=KeyboardInterrupt))
+        assert call("add", archive) == 130
+    assert not [path for path in (root / "data").glob("*") if not path.name.endswith(".lock")]
 
-        def stop(*args: object, **settings: object) -> None:
-            raise KeyboardInterrupt
 
-        patch.setattr(f"cldf_core.data.intake.{place}", stop)
-        if packed or "archives" not in place:
-            call("add", source)
-    if "reports" not in place:
-        assert not [path for path in (root / "data").glob("*") if not path.name.endswith(".lock")]
-    assert call("add", source) == 0
-    assert len(read_domains(data_folder("mine"), ["first"])[0].table) == 6
+def test_one_bad_description_disturbs_nothing_else(root, mine, capsys):
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{one}: &{one} [{', '.join([f'*{other}'] * 9)}]\n" for one, other in zip("bcdefghij", "abcdefghi", strict=True)
+    )
+    nested = f"name: {'[' * 5000}{']' * 5000}\n"
+    assert call("add", str(photographs(mine, 3))) == 0
+    good = (root / "data" / "mine" / "dataset.yaml").read_text()
+    number = good.replace("seed: 0", f"seed: {'9' * 5000}")
+    twice, nul = good + "seed: 1\n", good.replace("name: mine", 'name: "a\\0b"').replace("root: /", 'root: "\\0/') + '"'
+    for text in (
+        bomb,
+        nested,
+        number,
+        twice,
+        nul,
+        good + "# " + "x" * 2_000_000,
+        "",
+        "\0",
+        good.replace("mine", "!!x y"),
+    ):
+        bad = root / "data" / "bad"
+        bad.mkdir(exist_ok=True)
+        shutil.copy(root / "data" / "mine" / "images.csv", bad)
+        (bad / "dataset.yaml").write_text(text)
+        capsys.readouterr()
+        assert main(["data", "list"]) == 0
+        said = capsys.readouterr()
+        assert "mine" in said.out
+        assert f"note: bad: {bad}" in said.err
+        assert said.err.count("\n") == 1
+        assert len(said.err) < 800
+        assert call("check", "bad") == 2
+        assert call("check", "mine") == 0
 
 
 def test_odd_pictures_are_listed(root, mine, capsys):
@@ -268,7 +290,7 @@ def test_odd_pictures_are_listed(root, mine, capsys):
     Image.new("L", (40, 40), 9).save(source / "first/0_real/0-01.png")
     Image.fromarray(np.full((40, 40), 0.5, np.float32)).save(source / "first/1_fake/1-00.tif")
     assert call("add", str(source)) == 0
-    assert "9 images: 8 can be used, 1 are rejected." in capsys.readouterr().out
+    assert "9 images: 8 can be used, 1 is rejected." in capsys.readouterr().out
     rows = pd.read_csv(root / "data/mine/check.csv").set_index("image")
     assert rows.loc["first/0_real/0-00.png"].tolist() == ["odd", "one colour alone"]
     assert rows.loc["first/0_real/0-01.png"].tolist() == ["odd", "grey, three equal channels; one colour alone"]

@@ -3,13 +3,13 @@
 Both are plain text that a person may edit, so they are read strictly, and a mistake is reported with its row.
 """
 
-import contextlib
 import datetime
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -18,10 +18,11 @@ from cldf_core.data.domains import SPLITS, DataError, Domain
 from cldf_core.data.files import file_hash, whole_file
 from cldf_core.data.layouts.original import CLASSES
 from cldf_core.data.layouts.tables import read_text
+from cldf_core.reading import read_yaml, whole_number
 
 DESCRIPTION, IMAGES, AUDIT = "dataset.yaml", "images.csv", "audit.json"
 COLUMNS = ("image", "label", "domain", "split", "group")
-_KINDS = {"made": (datetime.date, "a date such as 2024-05-31"), "seed": (int | None, "a whole number or null")}
+MOST_BYTES = 1 << 20  # of dataset.yaml
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,27 @@ def read_description(folder: Path) -> Description:
     """Reads dataset.yaml; a DataError says which key is unknown, missing or has a value that is not allowed."""
     path = folder / DESCRIPTION
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ValueError(f"has {size:,} bytes; allowed: {MOST_BYTES:,}")
+        values = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not readable YAML: {error}") from None
+    except ValueError as error:
+        raise DataError(f"{path} {_shown(error)}") from None
     allowed = [f.name for f in fields(Description)]
     if not isinstance(values, dict):
         raise DataError(f"{path} holds a {type(values).__name__}; needed: lines of the form name: value")
     if odd := [key for key in values if key not in allowed] or [key for key in allowed if key not in values]:
         what = "unknown" if odd[0] in values else "missing"
-        raise DataError(f"{path}: the key {odd[0]!r} is {what}; needed: {', '.join(allowed)}")
-    if isinstance(values["made"], str):
-        with contextlib.suppress(ValueError):  # reported below
-            values["made"] = datetime.date.fromisoformat(values["made"])
-    for key, value in values.items():
-        kind, words = _KINDS.get(key, (str, "text"))
-        if not isinstance(value, kind) or isinstance(value, bool) or value == "":
-            raise DataError(f"{path}: {key} is {value!r}; needed: {words}")
+        raise DataError(f"{path}: the key {_shown(odd[0])!r} is {what}; needed: {', '.join(allowed)}")
+    for key, text in values.items():
+        read, words = _READERS.get(key, (str, "text"))
+        try:
+            if not isinstance(text, str) or not text or "\0" in text:
+                raise ValueError
+            values[key] = read(text)
+        except ValueError:
+            raise DataError(f"{path}: {key} is {_shown(repr(text))}; needed: {words}") from None
     if values["layout"] == "seed":  # its name in earlier versions
         values["layout"] = "original"
     return Description(**values)
@@ -151,6 +157,22 @@ def read_images(folder: Path) -> pd.DataFrame:
     _refuse(path, table, "domain", table["domain"].str.contains(r"[/\\]"), "needed: a name without / and \\")
     _refuse(path, table, "image", table.duplicated(["domain", "image"]), "needed: each image once in a domain")
     return table.assign(label=table["label"].astype(int), video=table.get("video", ""))
+
+
+def _seed(text: str) -> int | None:
+    return None if text == "null" else whole_number(text)
+
+
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "made": (datetime.date.fromisoformat, "a date such as 2024-05-31"),
+    "seed": (_seed, "a whole number or null"),
+}
+
+
+def _shown(what: object) -> str:
+    """A text that fits into a sentence."""
+    text = " ".join(str(what).split())
+    return text if len(text) <= 200 else text[:200] + " …"
 
 
 def _refuse(path: Path, table: pd.DataFrame, column: str, bad: pd.Series, allowed: str) -> None:
