@@ -26,10 +26,14 @@ def data_notes(options: Options, domains: Mapping[str, Spectra], scored: Contain
         for name, table in ((name, domain.rejected) for name, domain in domains.items())
         if len(table)
     ]
+    return from_layouts + empty_splits + rejected
+
+
+def one_class_notes(options: Options, domains: Mapping[str, Spectra]) -> list[str]:
+    """A note if domains of the stream have training images of one class alone."""
     trained = {name: domains[name].table.query("split == 'train'")["label"] for name in options.stream}
     alone = [name for name, labels in trained.items() if labels.nunique() == 1]
-    one_class = f"{', '.join(alone)}: there is one class alone to train on, and a network needs both"
-    return from_layouts + [one_class] * bool(alone) + empty_splits + rejected
+    return [f"{', '.join(alone)}: there is one class alone to train on, and a network needs both"] if alone else []
 
 
 def dropped_notes(options: Options, steps: Sequence[Step]) -> list[str]:

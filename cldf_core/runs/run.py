@@ -22,7 +22,7 @@ from cldf_core.protocol import StepResult, train_and_test
 from cldf_core.randomness import generator
 from cldf_core.runs.checkpoints import load_state, save_network, save_state
 from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
-from cldf_core.runs.notes import data_notes, dropped_notes
+from cldf_core.runs.notes import data_notes, dropped_notes, one_class_notes
 from cldf_core.runs.provenance import new_manifest, peak_memory, run_key
 from cldf_core.stream import Samples, Step, make_steps
 
@@ -147,7 +147,7 @@ def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, p
     }
     tests = {f"{name}/{split}": domain_samples(domains[name], table) for (name, split), table in tables.items()}
     agent = build_agent(options)
-    notes = data_notes(options, domains, tables) + dropped_notes(options, steps)
+    notes = data_notes(options, domains, tables) + one_class_notes(options, domains) + dropped_notes(options, steps)
     for text in notes:
         note(text)
     manifest = new_manifest(options, folder.key, _fingerprints(domains), notes)
