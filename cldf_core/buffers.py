@@ -177,20 +177,23 @@ class Reservoir(Memory):
     def offer(self, batch: Batch, generator: Generator) -> set[int]:
         """Offers each image of the batch, and returns the slots that were written.
 
-        Call it once for each image, not once in each epoch.
+        Call it once for each image, not once in each epoch. With counting "batch", as in the original, the last free
+        slots are not among those returned if the batch has more images than they hold.
         """
         written = set()
         count = len(batch.labels)
+        returns_filled = self.counting == "image" or self.n_seen + count <= self.capacity
         before = max(self.n_seen, self.capacity)  # the original counts those of the batch that still fit
         drawn = (torch.rand(count, generator=generator) * before).long() if self.counting == "batch" else None
         for row in range(count):
             slot = self.n_seen
-            if slot >= self.capacity:
+            if full := slot >= self.capacity:
                 slot = int(torch.randint(slot + 1, (), generator=generator) if drawn is None else drawn[row])
             self.n_seen += 1
             if slot < self.capacity:
                 self.put(slot, batch, row)
-                written.add(slot)
+                if full or returns_filled:
+                    written.add(slot)
         return written
 
 

@@ -48,6 +48,7 @@ class Options(BaseModel):
         description="the training domains, in their order",
     )
     unseen: list[str] = Field(["mini-NeuralTextures"], description="domains that are only tested")
+    files: Literal["all", "original"] = Field("all", description="all images, or those that the original code reads")
     limit: int | None = Field(None, ge=1, description="training images per class and domain; None takes all")
     chunks: int = Field(1, ge=1, le=1000, description="parts that a domain is cut into, seen one after another")
     splits: list[Literal["validation", "test"]] = Field(
@@ -57,6 +58,10 @@ class Options(BaseModel):
     validation_share: float = Field(0.0, ge=0, lt=1, description="share of the training groups used for validation")
     corruption: Literal["none", "noise", "blur", "occlusion"] = Field("none", description="changes training images")
     severities: list[float] = Field([0.0], min_length=1, description="of the corruption, chunk after chunk")
+    blur: Literal["image", "chunk"] = Field(
+        "image", description="as a corruption: of an image, or across a chunk's too"
+    )
+    occlusion: Literal["image", "chunk"] = Field("image", description="its place: of each image, or one for a chunk")
     test_jpeg: int | None = Field(None, ge=1, le=100, description="JPEG quality that scored images go through")
     test_resize: int | None = Field(None, ge=8, le=8192, description="pixels of the shorter side, there and back")
     drop_last: bool = Field(False, description="leaves a last, incomplete batch out")
@@ -74,6 +79,7 @@ class Options(BaseModel):
     # From 8: torch 2.14's CPU convolutions break the heap with 2, 4 or 6 channels of full planes.
     width: int = Field(24, ge=8, le=512, description="channels in the slim network's first stage")
     weights: str | None = Field(None, description="imagenet, or a file with a torchvision state dict")
+    start: str | None = Field(None, description="a .pth file of two outputs, as the original's, to go on from")
 
     # training
     optimiser: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
@@ -94,7 +100,7 @@ class Options(BaseModel):
 
     def problems(self) -> Iterator[str]:
         """A sentence for each rule about several options, or the shape of one, that is broken."""
-        for name in ("stream", "unseen", "splits"):
+        for name in ("stream", "unseen", "splits")[self.variant == "original" :]:  # there a domain may come again
             if len(set(values := getattr(self, name))) < len(values):
                 yield f"{name} is {values!r}; allowed: each name once"
         if both := ", ".join(sorted(set(self.stream) & set(self.unseen))):
@@ -141,7 +147,8 @@ class ICaRLOptions(ReservoirOptions):
             yield f"distil is True; allowed with shared heads: False, since {why}"
         if self.exemplars == "reservoir" and self.rehearsal == "all":
             yield "rehearsal is 'all'; allowed with exemplars from a reservoir: batch"
-        yield from _room_for_each_class("iCaRL", self.memory, self.stream)
+        if self.exemplars == "herding":
+            yield from _room_for_each_class("iCaRL", self.memory, self.stream)
 
 
 class GDumbOptions(Options):
@@ -153,6 +160,7 @@ class GDumbOptions(Options):
     refit_after: Literal["domain", "chunk"] = Field("domain", description="GDumb: when it is trained")
     memory_epochs: int = Field(16, ge=1, le=65_536, description="GDumb: passes over the memory, a power of two")
     memory_schedule: Literal["warm-restarts", "constant"] = Field("warm-restarts", description="GDumb: rate over time")
+    memory_optimiser: Literal["sgd", "adam"] = Field("sgd", description="GDumb: the optimiser on the memory")
     memory_lr: float = Field(0.05, gt=0, le=10, description="GDumb: highest learning rate on the memory")
     memory_lr_min: float = Field(0.0005, gt=0, le=10, description="GDumb: lowest learning rate on the memory")
     memory_batch: int = Field(16, ge=1, le=100_000, description="GDumb: images per update on the memory")
@@ -167,7 +175,7 @@ class GDumbOptions(Options):
             yield from _room_for_each_class("GDumb", self.memory, self.stream)
         if self.memory_schedule == "warm-restarts" and self.memory_epochs & (self.memory_epochs - 1):
             yield f"memory_epochs is {self.memory_epochs}; allowed: a power of two (whole cycles of warm restarts)"
-        if self.memory_lr_min > self.memory_lr:
+        if self.memory_schedule == "warm-restarts" and self.memory_lr_min > self.memory_lr:
             yield f"memory_lr_min is {self.memory_lr_min}; allowed: at most memory_lr, which is {self.memory_lr}"
 
 
@@ -193,6 +201,7 @@ class EROptions(ReservoirOptions):
     """Experience replay's."""
 
     replay: int = Field(32, ge=1, le=100_000, description="ER, MIR: remembered images in each update")
+    replay_updates: int = Field(1, ge=1, le=1000, description="ER, MIR: updates with each batch, each with a new draw")
     replay_passes: Passes = Field("joined", description=f"ER, MIR: {_PASSES}")
     replay_from: Origin = Field("all", description=f"ER, MIR: {_ORIGIN}")
 
@@ -210,11 +219,7 @@ class MIROptions(EROptions):
 # The options of each agent; `agents.register` adds more agents.
 AGENTS: dict[str, type[Options]] = {
     **dict.fromkeys(("separate", "sequential", "joint"), Options),
-    "icarl": ICaRLOptions,
-    "gdumb": GDumbOptions,
-    "lwf": LwFOptions,
-    "er": EROptions,
-    "mir": MIROptions,
+    **{"icarl": ICaRLOptions, "gdumb": GDumbOptions, "lwf": LwFOptions, "er": EROptions, "mir": MIROptions},
 }
 _NAMES = {"icarl": "iCaRL", "gdumb": "GDumb", "lwf": "LwF", "er": "ER", "mir": "MIR"}
 # Every option of any agent, by name.
@@ -222,7 +227,7 @@ FIELDS = {name: field for kind in AGENTS.values() for name, field in kind.model_
 
 _STREAM: dict[str, Any] = {
     **{"size": 224, "plane": "full", "precision": "float32", "crop": "top-left", "channels": "BGR"},
-    **{"network": "resnet34", "splits": ["test"], "epochs": 10, "batch": 10},
+    **{"network": "resnet34", "splits": ["test"], "epochs": 10, "batch": 10, "blur": "chunk", "occlusion": "chunk"},
     **{"optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "dampening": 0.9, "weight_decay": 1e-4},
 }
 # NoCL and Normal: whole domains, in the order they were loaded in, a new optimiser for each.
@@ -251,6 +256,7 @@ RENAMED = {
     **{"statistics": "mir_statistics", "counted": "reservoir_count", "groups": "gdumb_groups"},
     **{"heads": "icarl_heads", "passes": "replay_passes", "shift": "corruption", "shift_factors": "severities"},
 }
+_LIMITS = {"ge": " from {}", "gt": " above {}", "le": " to {}", "lt": " and below {}", "multiple_of": ""}
 
 
 def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where: str = "options") -> Options:
@@ -308,9 +314,6 @@ def allowed(name: str) -> str:
         text = "an even whole number" if "multiple_of" in rules else "a whole number" if kind is int else "a number"
         text += "".join(words.format(rules[key]) for key, words in _LIMITS.items() if key in rules and words)
     return text + none
-
-
-_LIMITS = {"ge": " from {}", "gt": " above {}", "le": " to {}", "lt": " and below {}", "multiple_of": ""}
 
 
 def shown(value: Any, most: int = 200) -> str:

@@ -46,6 +46,7 @@ def train_and_test(
     seed: int,
     after: int = 0,
     advance: Callable[[str], None] | None = None,
+    after_epoch: Callable[[float], None] | None = None,
 ) -> Iterator[StepResult]:
     """Trains the agent step by step; tests it on every set after the last chunk of each domain.
 
@@ -57,6 +58,7 @@ def train_and_test(
         seed: of the order of images.
         after: how many steps were done before; the agent's state is the one after them.
         advance: called after each batch with the agent, domain and epoch in words, to move a progress bar.
+        after_epoch: called after each epoch that has batches with its mean training loss, NaN where an agent has none.
     """
     for step in steps[after:]:
         started, images = time.perf_counter(), agent.images
@@ -66,6 +68,8 @@ def train_and_test(
             losses[batch.epoch].append(agent.observe(batch))
             if advance:
                 advance(f"{agent.options.agent}: {step.name}, epoch {batch.epoch + 1}")
+            if after_epoch and len(losses[batch.epoch]) == training.updates // training.epochs:
+                after_epoch(float(np.mean(losses[batch.epoch])))
         agent.end_step(step)
         logits = {name: score_samples(agent.score, samples) for name, samples in tests.items()} if step.last else {}
         means = [float(np.mean(epoch)) if epoch else float("nan") for epoch in losses]

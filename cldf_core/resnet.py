@@ -8,7 +8,7 @@ Source: He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CV
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +158,23 @@ def build_network(
     feature_size = body.fc.in_features
     body.fc = nn.Identity()
     return Network(body, feature_size, outputs).to(memory_format=torch.channels_last)
+
+
+def load_original(network: Network, path: str) -> None:
+    """Loads a .pth file of the original code, head and all."""
+    network.load_state_dict(from_original(torch.load(path, map_location="cpu", weights_only=True)["state_dict"]))
+
+
+def from_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict in the original code's order of labels (0 = fake, 1 = real) and colours, for a `Network`."""
+    names = {key: key.replace("fc.", "head.") if key.startswith("fc.") else f"body.{key}" for key in state}
+    return {names[key]: value.float() for key, value in swapped(state).items()}
+
+
+def swapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Changes a state dict from the original's order of labels and colours to this project's, or back."""
+    dimensions = {"conv1.weight": 1, "fc.weight": 0, "fc.bias": 0}
+    return {k: v.flip(dimensions[k]).contiguous() if k in dimensions else v for k, v in state.items()}
 
 
 @contextmanager

@@ -175,8 +175,13 @@ def make_steps(domains: Sequence[tuple[str, Sequence[Samples] | Samples]], optio
             needed = f"needed: at least {o.chunks}, one for each chunk"
             raise ValueError(f"domain {name!r} has {count} training image{'s' * (count != 1)}; {needed}")
         union = [a + b for a, b in zip(union, versions, strict=True)] if union and o.agent == "joint" else versions
-        order = generator(o.seed, "chunks", index).permutation(len(union[0]))
-        for chunk, rows in enumerate(np.array_split(order, o.chunks)):
+        for chunk, rows in enumerate(in_chunks(o, index, len(union[0]))):
             samples, last = union[chunk % len(union)][rows], chunk == o.chunks - 1
             steps.append(Step(index, name, chunk, last, samples, o.epochs, o.batch, o.drop_last, o.order == "fixed"))
     return steps
+
+
+def in_chunks(options: Options, index: int, count: int) -> list[np.ndarray]:
+    """The places of a domain's images in the order of the stream, chunk by chunk; `index` is the domain's place."""
+    order = generator(options.seed, "chunks", index).permutation(count)
+    return np.array_split(order, options.chunks)

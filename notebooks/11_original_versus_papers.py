@@ -128,8 +128,15 @@ display(differences.as_table("sequential"))
 print(differences.code_lines("sequential"))
 
 # %% [markdown]
-# SGD's dampening needs SGD, while the other runs use Adam; so this switch has a pair of its own.
+# SGD's dampening needs SGD, while the other runs use Adam; so this switch has a pair of its own. So have `blur` and
+# `occlusion`, in whose pairs training images are corrupted.
 #
+# And what is no switch? These differences change which images are read, or whether a command runs at all.
+
+# %%
+display(differences.without_a_switch())
+
+# %% [markdown]
 # ## iCaRL: exemplars, distillation, nearest mean
 #
 # iCaRL keeps a few images of each class, the *exemplars*, and trains on them together with the new ones. It

@@ -162,7 +162,10 @@ def check_resuming(opts: Options, steps: Sequence[Step], spectra: torch.Tensor) 
 
 
 class SlowReservoir:
-    """The original's reservoir: what fits is appended; the slots of the rest are drawn for the whole batch at once."""
+    """The original's reservoir: what fits is appended; the slots of the rest are drawn for the whole batch at once.
+
+    Of a batch that fits in part, `offer` gives only the slots of the rest.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity, self.images, self.seen = capacity, [], 0
@@ -170,11 +173,11 @@ class SlowReservoir:
     def offer(self, images: Sequence[Any], generator: torch.Generator) -> set[int]:
         seen_before = max(self.seen, self.capacity)
         slots = (torch.rand(len(images), generator=generator) * seen_before).long().tolist()
-        written = set()
+        free = self.capacity - len(self.images)
+        written = set(range(len(self.images), len(self.images) + len(images))) if free >= len(images) else set()
         for image, slot in zip(images, slots, strict=True):
             self.seen += 1
             if len(self.images) < self.capacity:
-                written.add(len(self.images))
                 self.images.append(image)
             elif slot < self.capacity:
                 written.add(slot)

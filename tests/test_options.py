@@ -23,6 +23,7 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("stream", [["mini-VFHQ", "mini-VFHQ"]], ["each name once"]),
     ("unseen", [["a", "a"]], ["each name once"]),
     ("unseen", [["mini-VFHQ"]], ["not in stream", "mini-VFHQ"]),
+    ("files", ["some"], ["all, original"]),
     ("limit", [0, -3, True], ["whole number", "from 1", "null"]),
     ("chunks", [1001], ["from 1 to 1000"]),
     ("splits", [[], ["train"]], ["validation or test"]),
@@ -36,6 +37,7 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("width", [True, 4], ["whole number", "from 8 to 512"]),
     ("weights", [3], ["imagenet", "file", "null"]),
     ("weights", ["imagenet"], ["slim", "nothing"]),  # the default network has none
+    ("start", [3], [".pth", "null"]),
     ("optimiser", ["SGD"], ["adam, sgd"]),
     ("lr", [0, 10.5, NAN, INF, "nan", "-inf", "fast", None, [0.1], False], ["a number above 0 to 10"]),
     ("momentum", [1, NAN], ["from 0 and below 1"]),
@@ -49,6 +51,7 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("mixed_precision", [1, "yes"], ["true or false"]),
     ("memory", [0], ["from 1 to 10000000"]),
     ("memory_epochs", [12], ["power of two"]),
+    ("memory_optimiser", ["Adam"], ["sgd, adam"]),
     ("memory_lr", [0.0001], ["at most memory_lr"]),
     ("memory_lr_min", [0.06], ["at most memory_lr", "0.05"]),
     ("memory_batch", [0], ["from 1 to 100000"]),
@@ -56,6 +59,7 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("distillation", [-1.0], ["from 0 to 1000"]),
     ("temperature", [0, NAN], ["above 0 to 1000"]),
     ("replay", [0], ["from 1 to 100000"]),
+    ("replay_updates", [0], ["from 1 to 1000"]),
     ("candidates", [0], ["from 1 to 1000000"]),
     ("variant", ["Original"], ["paper, original"]),
     ("validation_share", [1, NAN], ["from 0 and below 1"]),
@@ -63,6 +67,8 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("untested", ["mini-GAN-S"], ["list of names"]),
     ("corruption", ["fog"], ["none, noise, blur, occlusion"]),
     ("severities", [[], 0.5, ["much"], [0.1, -0.1], [NAN], [INF]], ["list of numbers from 0 up"]),
+    ("blur", ["stack"], ["image, chunk"]),
+    ("occlusion", [1], ["image, chunk"]),
     ("test_jpeg", [0, 101], ["whole number from 1 to 100", "null"]),
     ("test_resize", [7], ["whole number from 8 to 8192", "null"]),
     ("drop_last", [1], ["true or false"]),
@@ -242,6 +248,14 @@ def test_two_defaults_differ_between_agents():
         ({"agent": "gdumb", "memory_epochs": 10}, "memory_epochs is 10; allowed: a p", {"memory_schedule": "constant"}),
         ({"agent": "gdumb", "memory_epochs": 10}, "memory_epochs is 10; allowed: a power of two", {"agent": "lwf"}),
         ({**ORIGINAL_GDUMB, "memory_schedule": "warm-restarts"}, "memory_epochs is 10; .* two", {"memory_epochs": 8}),
+        ({"stream": ["a", "b", "a"]}, "stream is .*; allowed: each name once", {"variant": "original"}),
+        (
+            {**ORIGINAL_GDUMB, "memory_schedule": "warm-restarts"},
+            "memory_epochs is 10",
+            {"memory_schedule": "constant"},
+        ),
+        ({"agent": "gdumb", "memory_lr": 1e-4}, "at most memory_lr", {"memory_schedule": "constant"}),
+        ({"agent": "icarl", "memory": 1}, "memory is 1; allowed for iCaRL", {"variant": "original"}),
         ({"untested": ["x"]}, "untested is .*; allowed: domains of the stream, which 'x'", {"untested": ["mini-VFHQ"]}),
         ({"mixed_precision": True, "size": 62}, "allowed for size 62: False, it needs .* at least 64", {"size": 64}),
     ],
@@ -258,7 +272,7 @@ def test_a_rule_about_several_options_names_the_one_to_change(wrong, sentence, r
 # What the original's code takes for each.
 CONSTANTS: dict[str, Any] = {
     **{"network": "resnet34", "size": 224, "crop": "top-left", "channels": "BGR", "precision": "float32"},
-    **{"plane": "full", "splits": ["test"], "batch": 10, "epochs": 10},
+    **{"plane": "full", "splits": ["test"], "batch": 10, "epochs": 10, "blur": "chunk", "occlusion": "chunk"},
     **{"optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "dampening": 0.9, "weight_decay": 1e-4},
 }
 CHUNKED = CONSTANTS | {"schedule": "constant", "chunks": 10, "drop_last": True}
@@ -279,7 +293,15 @@ OF_THE_ORIGINAL: dict[str, dict[str, Any]] = {
     "mir": REPLAY | {"replay_from": "all", "candidates": 50, "virtual_lr": 0.1, "mir_statistics": "moving"},
 }
 # Of their own, that the papers and the original have in common.
-COMMON = {"clip": 10.0, "memory_lr_min": 0.0005, "temperature": 2.0, "distillation": 1.0, "replay_from": "all"}
+COMMON = {
+    "memory_optimiser": "sgd",
+    "replay_updates": 1,
+    "clip": 10.0,
+    "memory_lr_min": 0.0005,
+    "temperature": 2.0,
+    "distillation": 1.0,
+    "replay_from": "all",
+}
 
 
 @pytest.mark.parametrize("agent", OF_THE_ORIGINAL)

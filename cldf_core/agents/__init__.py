@@ -8,6 +8,7 @@ from cldf_core.agents.icarl import ICaRL
 from cldf_core.agents.lwf import LwF
 from cldf_core.agents.replay import ER, MIR
 from cldf_core.options import Options
+from cldf_core.resnet import load_original
 
 AGENTS: dict[str, type[Agent]] = {
     "separate": Separate,
@@ -23,8 +24,11 @@ _BUILT_IN = tuple(AGENTS)
 
 
 def build_agent(options: Options) -> Agent:
-    """A new agent, untrained, as the options say."""
-    return AGENTS[options.agent](options)
+    """A new agent, as the options say: untrained, or with the network of a file to `start` from."""
+    agent = AGENTS[options.agent](options)
+    if options.start:
+        load_original(agent.network, options.start)
+    return agent
 
 
 def register(name: str, agent: type[Agent], options: type[Options] = Options) -> None:

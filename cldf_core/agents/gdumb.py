@@ -1,6 +1,8 @@
 """GDumb: keep a balanced memory, and train a new network on it when asked."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
@@ -62,9 +64,10 @@ class GDumb(Agent):
     def fit(self, step: Step) -> None:
         """Trains the network on the memory, as it is after a step."""
         o, parameters = self.options, list(self.network.parameters())
-        optimiser = torch.optim.SGD(
-            parameters, lr=o.memory_lr, momentum=o.memory_momentum, weight_decay=o.memory_weight_decay
-        )
+        kind: Callable[..., torch.optim.Optimizer] = partial(torch.optim.SGD, momentum=o.memory_momentum)
+        if o.memory_optimiser == "adam":
+            kind = torch.optim.Adam
+        optimiser = kind(parameters, lr=o.memory_lr, weight_decay=o.memory_weight_decay)
         restarts = CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=o.memory_lr_min)
         samples = self.memory.samples()
         fitting = Step(step.index, "memory", step.chunk, True, samples, o.memory_epochs, o.memory_batch, o.drop_last)

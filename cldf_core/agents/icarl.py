@@ -49,6 +49,7 @@ class ICaRL(Agent):
         else:
             self.memory = Reservoir(options.memory, packing_of(options), options.reservoir_count)
         self.written: set[int] = set()  # slots that this chunk has filled
+        self.rehearses = False  # whether a batch of exemplars joins each new one
 
     def begin_step(self, step: Step) -> Step:
         """Grows the head for a new domain, and adds the exemplars to what is gone through."""
@@ -60,7 +61,7 @@ class ICaRL(Agent):
             self.network.grow_head(2, self.generator("weights"))
         if len(self.memory) and self.options.rehearsal == "all":
             step = replace(step, samples=step.samples + self.memory.samples())
-        self.written = set()
+        self.written, self.rehearses = set(), self.options.rehearsal == "batch" and step.index + step.chunk > 0
         # A grown head has new parameters, which a lasting optimiser would not know.
         self.start_optimiser(step, again=grown)
         return step
@@ -74,7 +75,7 @@ class ICaRL(Agent):
 
     def loss(self, batch: Batch) -> Tensor:
         """`icarl_loss` of the batch, joined by as many exemplars where they are not gone through anyway."""
-        if self.options.rehearsal == "batch":
+        if self.rehearses:
             generator = self.generator("replay")
             slots = retrieve_random(self.memory, self.options.batch, generator, exclude_slots=self.written)
             batch = batch + self.memory.take(slots) if len(slots) else batch

@@ -12,6 +12,7 @@ class GradientDescent:
 
     options: Options
     network: Network
+    updates_per_batch: int = 1
     optimiser: optim.Optimizer | None = None
     schedule: optim.lr_scheduler.LRScheduler | None = None
 
@@ -19,7 +20,7 @@ class GradientDescent:
         """A new optimiser and schedule for this step; with schedule "constant" the optimiser lasts, unless `again`."""
         if self.options.schedule != "constant" or self.optimiser is None or again:
             self.optimiser = new_optimiser(self.options, self.network)
-        self.schedule = new_schedule(self.options, self.optimiser, step)
+        self.schedule = new_schedule(self.options, self.optimiser, step, self.updates_per_batch)
 
     @property
     def lr(self) -> float:
@@ -49,15 +50,17 @@ def new_optimiser(options: Options, network: nn.Module) -> optim.Optimizer:
     return optim.SGD(weights, lr=o.lr, momentum=o.momentum, dampening=o.dampening, weight_decay=o.weight_decay)
 
 
-def new_schedule(options: Options, optimiser: optim.Optimizer, step: Step) -> optim.lr_scheduler.LRScheduler | None:
+def new_schedule(
+    options: Options, optimiser: optim.Optimizer, step: Step, updates_per_batch: int = 1
+) -> optim.lr_scheduler.LRScheduler | None:
     """The learning rate over a step's updates; None where it stays as it is.
 
     With schedule "constant" the optimiser lasts, and what `lr_decay` has taken in earlier steps stays taken.
     """
+    updates = step.updates * updates_per_batch
     if options.schedule == "one-cycle":
         # torch's one-cycle needs two updates to have a rise and a fall.
-        updates = max(step.updates, 2)
-        return optim.lr_scheduler.OneCycleLR(optimiser, options.lr, total_steps=updates, cycle_momentum=False)
-    if options.lr_decay and step.updates:
-        return optim.lr_scheduler.StepLR(optimiser, step.updates // step.epochs, gamma=1 - options.lr_decay)
+        return optim.lr_scheduler.OneCycleLR(optimiser, options.lr, total_steps=max(updates, 2), cycle_momentum=False)
+    if options.lr_decay and updates:
+        return optim.lr_scheduler.StepLR(optimiser, updates // step.epochs, gamma=1 - options.lr_decay)
     return None

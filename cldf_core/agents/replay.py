@@ -24,6 +24,7 @@ class ER(Agent):
     def __init__(self, options: EROptions) -> None:
         super().__init__(options)
         self.memory = Reservoir(options.memory, packing_of(options), options.reservoir_count)
+        self.updates_per_batch = options.replay_updates
         self.excluded: int | None = None  # the domain whose images are not replayed
 
     def begin_step(self, step: Step) -> Step:
@@ -32,8 +33,9 @@ class ER(Agent):
         return super().begin_step(step)
 
     def observe(self, batch: Batch) -> float:
-        """One update with the batch and what is retrieved for it; then the batch is remembered."""
-        value = super().observe(batch) if self.options.replay_passes == "joined" else self._two_passes(batch)
+        """Updates with the batch and what is retrieved for it, one by default; then the batch is remembered."""
+        for _ in range(self.updates_per_batch):
+            value = super().observe(batch) if self.options.replay_passes == "joined" else self._two_passes(batch)
         if batch.epoch == 0 or self.options.offers == "every-epoch":
             self.memory.offer(batch, self.generator("memory"))
         return value

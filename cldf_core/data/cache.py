@@ -24,7 +24,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cldf_core.data.console import note
-from cldf_core.data.corruptions import corrupt
+from cldf_core.data.corruptions import corrupt, corrupt_together, neighbours
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import (
     append_zeros,
@@ -47,7 +47,8 @@ from cldf_core.spectrum import InputSpec
 BLOCK = 64  # images decoded and transformed at once
 PARALLEL_FROM = 1024  # images; fewer are done before other processes have started
 CACHE_GB = "CLDF_CACHE_GB"  # environment variable: gigabytes that all arrays together may take
-_Image = tuple[int, str, str]  # row of the array, path from the domain's root, split
+# Row of the array, path from the domain's root, split, and the images of a chunk that count for it, if they do.
+_Image = tuple[int, str, str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def spectra(domain: Domain, options: Options, folder: Path) -> Spectra:
         if not (record := _record(path)):
             if _hashes(domain, images, folder, again=True) != hashes:  # though sizes and times were the same
                 return spectra(domain, options, folder)
-            rows = list(zip(range(len(images)), images, domain.table["split"], strict=True))
+            rows: list[_Image] = [
+                (k, *image, ()) for k, image in enumerate(zip(images, domain.table["split"], strict=True))
+            ]
             checksum, kept, rejected = _write(path, domain, len(images), rows, options, 0.0)
             table = domain.table.iloc[kept].assign(row=kept).to_dict("list")
             record = {"checksum": checksum, "images": table, "rejected": rejected}
@@ -97,26 +100,34 @@ def spectra(domain: Domain, options: Options, folder: Path) -> Spectra:
     return Spectra(domain.name, array, usable, refused, fingerprint, domain.root, domain.notes)
 
 
-def corrupted(domain: Spectra, options: Options, severity: float, folder: Path) -> np.ndarray:
+def corrupted(
+    domain: Spectra, options: Options, severity: float, folder: Path, chunk: np.ndarray | None = None
+) -> np.ndarray:
     """The memory-mapped array of a domain whose training images are corrupted as the options say.
 
     The crop is corrupted, which is what the network sees. An image's noise, or the place of its occlusion, depends on
     the seed and its path alone. Shape and row numbers are those of the domain's array, which severity 0 returns; all
-    rows but the training images' are 0.
+    rows but the training images' are 0. With the rows of a `chunk`, in its order, the array holds these images alone,
+    in this order, and they are corrupted together (see `corruptions.corrupt_together`).
     """
     if options.corruption == "none" or severity == 0:
         return domain.array
-    path = _place(folder, domain.name, [domain.fingerprint, options.corruption, severity, options.seed], options)
+    recipe = [domain.fingerprint, options.corruption, severity, options.seed]
+    path = _place(folder, domain.name, recipe if chunk is None else [*recipe, chunk.tolist()], options)
     with _locked(path):
         if not _record(path):
-            training = domain.table[domain.table["split"] == "train"]
-            images = list(training["image"])
+            training = domain.table[domain.table["split"] == "train"].set_index("row")["image"]
+            rows, count = list(training.index), len(domain.array)
+            if chunk is not None:
+                training, rows, count = training[chunk], list(range(len(chunk))), len(chunk)
+            images = list(training)
             if _hashes(domain, images, folder) != _hashes(domain, images, folder, again=True):
                 raise DataError(
                     f"domain {domain.name!r}: images have changed since they were read; start the command again"
                 )
-            rows = list(zip(training["row"], images, training["split"], strict=True))
-            checksum, *_ = _write(path, domain, len(domain.array), rows, options, severity)
+            around = [()] * len(images) if chunk is None else neighbours(images, options.corruption, severity)
+            tasks: list[_Image] = list(zip(rows, images, ["train"] * len(images), around, strict=True))
+            checksum, *_ = _write(path, domain, count, tasks, options, severity)
             write_record(path.with_suffix(".json"), {"checksum": checksum})
     return np.load(path, mmap_mode="r")
 
@@ -201,7 +212,8 @@ def _fill(
 ) -> tuple[list[int], list[tuple[str, str]]]:
     """Writes a block of images to their rows; returns the rows, and the rejected images with reasons."""
     spec, crops, rejected = InputSpec.from_options(options), dict[int, np.ndarray](), list[tuple[str, str]]()
-    for row, image, split in images:
+    opened = functools.cache(lambda image: open_crop(root / image, spec))
+    for row, image, split, around in images:
         reencoded = {} if split == "train" else {"resize": options.test_resize, "jpeg": options.test_jpeg}
         try:
             crops[row] = open_crop(root / image, spec, **reencoded)
@@ -209,8 +221,9 @@ def _fill(
             rejected.append((image, str(problem)))
             continue
         if severity:
-            seed = seed_sequence(options.seed, "corruption", image)
-            crops[row] = corrupt(crops[row], options.corruption, severity, seed=seed)
+            seed = seed_sequence(options.seed, "corruption", (around or [image])[0])
+            stack = np.stack([*map(opened, around)]) if around else crops[row]
+            crops[row] = (corrupt_together if around else corrupt)(stack, options.corruption, severity, seed=seed)
     if crops:
         out = np.load(path, mmap_mode="r+")
         out[list(crops)] = spec.network_input(np.stack(list(crops.values())))

@@ -8,10 +8,11 @@ loss of one and the second loss of the other. Real and fake images take the same
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from cldf_core.data.images import CropPlace, as_image, as_pixels, crop, reencode, scaled
+from cldf_core.data.images import ORIGINAL_OFFSET, CropPlace, as_image, as_pixels, crop, reencode, scaled
 
+Seed = int | Sequence[int] | np.random.SeedSequence
 NOISE = 0.1  # standard deviation at severity 1, of pixels in [0, 1]
 COMMON_JPEG = 95  # so light that what is measured is the corruption, not this
 STORED, NONE = "stored", "none"  # versions: as in the data set; saved in the common way and nothing else
@@ -36,7 +37,7 @@ def versions(
     place: CropPlace = "centre",
     *,
     which: Sequence[tuple[str, float]] = VERSIONS,
-    seed: int | Sequence[int] | np.random.SeedSequence = 0,
+    seed: Seed = 0,
 ) -> np.ndarray:
     """The crop of an image for every corruption and severity of `which`, uint8, shape (V, 3, size, size).
 
@@ -57,14 +58,7 @@ def versions(
     return np.stack([crop(image, size, place) for image in whole])
 
 
-def corrupt(
-    pixels: np.ndarray,
-    corruption: str,
-    severity: float,
-    *,
-    seed: int | Sequence[int] | np.random.SeedSequence = 0,
-    size: int = 1,
-) -> np.ndarray:
+def corrupt(pixels: np.ndarray, corruption: str, severity: float, *, seed: Seed = 0, size: int = 1) -> np.ndarray:
     """An image after one corruption, uint8, shape (3, H, W); "resize" changes height and width.
 
     Noise, blur and occlusion are computed on pixels in [0, 1], then rounded and clipped to 0..255. (The original
@@ -102,6 +96,35 @@ def corrupt(
     else:
         raise ValueError(f"corruption is {corruption!r}; allowed: {', '.join((NONE, *SEVERITIES, 'occlusion'))}")
     return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+
+
+def neighbours(chunk: Sequence[str], corruption: str, severity: float) -> list[tuple[str, ...]]:
+    """For each image of a chunk, the images that `corrupt_together` needs: all in reach, or the first one and itself."""
+    if corruption == "occlusion":
+        return [(chunk[0], image) for image in chunk]
+    reach, last = int(4 * severity + 0.5), len(chunk) - 1  # where scipy's Gaussian ends
+    around = [np.clip(np.arange(k - reach, k + reach + 1), 0, last) for k in range(len(chunk))]
+    return [tuple(chunk[place] for place in places) for places in around]
+
+
+def corrupt_together(stack: np.ndarray, corruption: str, severity: float, *, seed: Seed = 0) -> np.ndarray:
+    """An image of a chunk after a corruption of all of them, as the original does it.
+
+    The stack, uint8, shape (n, 3, H, W), holds the crops of `neighbours`. "blur" runs across it as over pixels, and the
+    middle one is returned. "occlusion" writes 1 of 255 into the last one, in a square whose place the seed draws for
+    the chunk, in an image that is larger by ORIGINAL_OFFSET on each side, from which the original cuts its crops.
+    """
+    if corruption == "blur":
+        weights = gaussian_filter1d(np.eye(1, len(stack), len(stack) // 2)[0], severity, mode="constant")
+        values = gaussian_filter(np.tensordot(weights, stack / 255, 1), (0, severity, severity), mode="nearest")
+        return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    pixels, rng = stack[-1].copy(), np.random.default_rng(seed)
+    side = pixels.shape[-1] + 2 * ORIGINAL_OFFSET
+    half = int(severity * side) // 2
+    low, high = sorted((half, side - half))
+    rows, columns = (rng.integers(low, high + 1) - ORIGINAL_OFFSET + [-half, half] for _ in range(2))
+    pixels[:, slice(*rows.clip(0)), slice(*columns.clip(0))] = 1
+    return pixels
 
 
 def resized(pixels: np.ndarray, factor: float, size: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from cldf_core.options import Options, UserError, checked
-from cldf_core.resnet import Network, build_network
+from cldf_core.resnet import Network, build_network, from_original
 from cldf_core.runs.checkpoints import checksums_hold, renamed
 
 # What is taken for granted of a file that `cldf train` has not written.
@@ -38,6 +38,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: there is no such file, or it holds no network of this kind; one sentence says what it holds.
     """
+    if path.is_dir():
+        files = ", ".join(p.name for p in checkpoints_in(path)) or "no .pth file"
+        raise UserError(f"{path} is a folder; needed: a .pth file; in it: {files}")
     if not path.is_file():
         files = ", ".join(p.name for p in checkpoints_in(path.parent)) or "no .pth file"
         raise UserError(f"there is no checkpoint {path}; in its folder: {files}")
@@ -54,9 +57,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     values = {"variant": "original"} if written is None else renamed(written)
     options = checked({**values, "network": name, "width": width, "weights": None}, where=str(path))
     network = build_network(name, width=width)
-    ours = {key if key.startswith("fc.") else f"body.{key}": value for key, value in swapped(state).items()}
     try:
-        network.load_state_dict({key.replace("fc.", "head."): value.float() for key, value in ours.items()})
+        network.load_state_dict(from_original(state))
     except RuntimeError as error:
         why = str(error).splitlines()[-1].strip().replace("body.", "").replace("head.", "fc.")
         raise UserError(f"{path} does not fit a {name}: {why}") from None
@@ -66,12 +68,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def checkpoints_in(folder: Path) -> list[Path]:
     """Returns the .pth files of a folder, sorted; a hidden one is what a killed process has left half-written."""
     return sorted(path for path in folder.glob("*.pth") if not path.name.startswith("."))
-
-
-def swapped(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Changes a state dict from the original's order of labels and colours to this project's, or back."""
-    dimensions = {"conv1.weight": 1, "fc.weight": 0, "fc.bias": 0}
-    return {k: v.flip(dimensions[k]).contiguous() if k in dimensions else v for k, v in state.items()}
 
 
 def _content(path: Path) -> Any:

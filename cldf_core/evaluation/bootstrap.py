@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.special import ndtr, ndtri, stdtrit
 
 from cldf_core.evaluation.metrics import CONTINUAL, THRESHOLD, Scored, continual, of_split
+from cldf_core.options import UserError
 from cldf_core.randomness import generator
 
 BLOCK = 1 << 20  # the largest number of weights in memory at once
@@ -196,7 +197,12 @@ def paired_difference(
 
 
 def continual_table(parts: Sequence[Matrices], metric: str, stream: Sequence[str]) -> pd.DataFrame:
-    """Computes the table of `summary` from one part, or that of the first minus the second of two paired parts."""
+    """Computes the table of `summary` from one part, or that of the first minus the second of two paired parts.
+
+    A stream in which a domain comes twice is refused: what was forgotten of it is not defined.
+    """
+    if len(set(stream)) < len(stream):
+        raise UserError(f"the stream is {', '.join(stream)}; needed for metrics of a stream: each domain once")
 
     def statistic(values: np.ndarray, steps: list[int], domains: list[str]) -> np.ndarray:
         if steps[-1] > len(stream):

@@ -29,8 +29,10 @@ class Difference:
         switch: the options that take the original's value, joined by ", "; nearly always one.
         file, words: a file of the package, and words that stand in one of its lines and in no other.
         source: where it comes from. The authors are those of the method; of the reservoir MIR's, from whose code it
-            descends; of spectra and how they are trained on AutoGAN's. A choice is neither right nor wrong.
+            descends; of corruptions those of the code that
+            it was made from; of spectra and how they are trained on AutoGAN's. A choice is neither right nor wrong.
         needs: options, joined by ", ", that have the original's value in both runs, since the switch needs them.
+        corruption: of the training images of both runs, for a switch that changes a corruption.
     """
 
     agent: str
@@ -39,6 +41,7 @@ class Difference:
     words: str
     source: Source = HERE
     needs: str = ""
+    corruption: str = ""
 
     @property
     def name(self) -> str:
@@ -60,6 +63,8 @@ class Difference:
         """The run that it is compared with, in words."""
         if self.switch == "chunks":
             return "chunks = " + self.paper
+        if self.corruption:
+            return f"corruption = {self.corruption}"
         values = original_values(self.agent, self.needs).items()
         return ", ".join(f"{name} = {_text(value)}" for name, value in values) or "the paper's"
 
@@ -74,7 +79,9 @@ class Difference:
         if self.switch == "chunks":  # the original's ten suit its many images: here the notebook's number
             before = {"chunks": Options.model_fields["chunks"].default}
             after = {"chunks": parameters.options(self.agent).chunks}
-        return parameters.options(self.agent, **before), parameters.options(self.agent, **{**before, **after})
+        both = {"corruption": self.corruption, "severities": [0.5]} if self.corruption else {}
+        first, second = before | both, before | after | both
+        return parameters.options(self.agent, **first), parameters.options(self.agent, **second)
 
     def code(self) -> str:
         """The line that explains it: file, number, text.
@@ -112,6 +119,11 @@ def as_table(agent: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("switch")
 
 
+def without_a_switch() -> pd.DataFrame:
+    """Returns what the original does otherwise and no option turns, as a table to be read."""
+    return pd.DataFrame(OTHERS, columns=["about", "original", "here"]).set_index("about")
+
+
 def code_lines(agent: str) -> str:
     """Returns the lines of code that explain an agent's differences."""
     return "\n".join(f"{d.switch}: {d.code()}" for d in DIFFERENCES if d.agent == agent)
@@ -124,7 +136,7 @@ def _text(value: Any) -> str:
 # What each does, in a sentence.
 DIFFERENCES: dict[Difference, str] = {
     # the stream, and what the network reads
-    Difference("sequential", "chunks", "stream.py", "enumerate(np.array_split(order, o.chunks))", CHOICE): (
+    Difference("sequential", "chunks", "stream.py", "np.array_split(order, options.chunks)", CHOICE): (
         "A domain is cut into parts that are seen one after another, each for all its epochs: it is learned piece by "
         "piece, and a piece can be forgotten for the next one."
     ),
@@ -149,6 +161,17 @@ DIFFERENCES: dict[Difference, str] = {
     Difference("sequential", "precision", "spectrum.py", 'np.float64 if self.precision == "float32"', CHOICE): (
         "Spectra are kept with 32 instead of 16 bits: not a mistake, but a difference."
     ),
+    Difference(
+        *("sequential", "blur", "data/corruptions.py", "np.tensordot(weights, stack / 255, 1)", AUTHORS),
+        corruption="blur",
+    ): (
+        "Blurred training images (--ns_type blur) are blurred across the stack of a chunk's images too, so that each "
+        "shows something of those before and behind it."
+    ),
+    Difference("sequential", "occlusion", "data/corruptions.py", "pixels[:, slice(*rows", corruption="occlusion"): (
+        "Occluded training images (--ns_type occlusion) have the square at one place for the whole chunk, and it is "
+        "nearly black (1 of 255) instead of white."
+    ),
     Difference("sequential", "dampening", "agents/optimisers.py", "dampening=o.dampening", AUTHORS, "optimiser, lr"): (
         "Each gradient counts only a tenth in SGD's momentum, so the network learns as if at about a tenth of the "
         "learning rate."
@@ -158,7 +181,7 @@ DIFFERENCES: dict[Difference, str] = {
         "The old network's outputs are no targets (they are computed and never used): nothing holds the old outputs "
         "but the exemplars."
     ),
-    Difference("icarl", "rehearsal", "agents/icarl.py", 'if self.options.rehearsal == "batch"', CHOICE): (
+    Difference("icarl", "rehearsal", "agents/icarl.py", 'self.options.rehearsal == "batch" and', CHOICE): (
         "Instead of all exemplars in every epoch, a random batch of them joins each new batch."
     ),
     Difference("icarl", "verdict", "agents/icarl.py", 'if self.options.verdict == "nearest-mean"'): (
@@ -237,3 +260,32 @@ DIFFERENCES: dict[Difference, str] = {
         "mir", "mir_statistics", "buffers.py", "contextlib.nullcontext() if moving else evaluating(network)", AUTHORS
     ): ("Candidates are scored in training mode: looking at them moves the network's BatchNorm statistics."),
 }
+# What is no option: about what, what the original does, what is done here.
+OTHERS = (
+    (
+        "files",
+        "reads real/*/trainA/*.jpg, *.png and trainB/*.jpg, fake/*/trainA/*.png and trainB/*.png, likewise testA and "
+        "testB; so real may be JPEG where fake is PNG",
+        "reads every image, and says how many more these are; --files original reads what the original reads",
+    ),
+    ("CMYK JPEG", "OpenCV's colours", "Pillow's: a value may differ by one level of 255"),
+    (
+        "sides below 256",
+        "rows and columns from 16 on: of 224 to 239 pixels less than 224 are left; images of unequal size end it",
+        "224 pixels that begin further up or left; smaller images are left out and listed",
+    ),
+    ("images of one colour", "divides by zero", "a channel without a spectrum is 0"),
+    (
+        "corrupted images",
+        "noise clips pixels of 0 to 255 to [0, 1]; noise and blur end in [0, 1], and are divided by 255 all the same",
+        "pixels stay 0 to 255, and the crop is corrupted",
+    ),
+    ("a union such as GAN-S+VFHQ", "shuffles each part, and puts one behind the other", "shuffles all images together"),
+    ("numbers of images", "must be multiples of the number of chunks", "chunks may differ by one image"),
+    ("several runs", "train one network further", "are independent, with a mean and an interval"),
+    ("--runtest False", "is true, as every text", "is false"),
+    ("no --training_set", "reads the letters of VFHQ as four domains", "is VFHQ"),
+    ("no GPU", "NoCL, Normal and checkpoints from a GPU end it", "is no obstacle"),
+    ("MIR's checkpoints", "have the names of ER's, and replace them", "have names of their own"),
+    ("a checkpoint that is there", "is replaced by continual learning", "is replaced with --force alone"),
+)

@@ -1,14 +1,14 @@
 """Checkpoints that the original code can load, under its file names; `detection.pth` reads them and says how."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cldf_core.data.files import whole_file
-from cldf_core.detection.pth import swapped
 from cldf_core.options import Options, UserError
 from cldf_core.original.flags import BANDS, BASELINES
-from cldf_core.resnet import Network
+from cldf_core.resnet import Network, swapped
 
 
 def file_name(options: Options, domain: str, mode: str, *, several_seeds: bool = False) -> str:
@@ -25,16 +25,39 @@ def file_name(options: Options, domain: str, mode: str, *, several_seeds: bool =
     return f"{mode}{agent}_{domain}_{feature}_{model}{more}_checkpoint_latest.pth"
 
 
-def write_checkpoint(network: Network, options: Options, path: Path) -> None:
+def write_checkpoint(network: Network, options: Options, path: Path, *, force: bool = False) -> None:
     """Writes a network of two outputs so that the original code can load it, if it is a ResNet-34.
 
+    A file that is there is replaced with `force` only; one that holds the same is left as it is.
+
     Raises:
-        UserError: the network has more outputs than real and fake, as that of the paper's iCaRL.
+        UserError: the network has more outputs than real and fake, as that of the paper's iCaRL; or there is another
+            file.
     """
     if (outputs := network.head.out_features) != 2:
         raise UserError(f"{path.name}: this network has {outputs} outputs; the original's files hold two")
     state = {key.removeprefix("body."): value.detach().cpu() for key, value in network.state_dict().items()}
     state = {key.replace("head.", "fc."): value.contiguous() for key, value in state.items()}
+    # The original code reads "state_dict" alone; "options" tells this project how the input is prepared.
+    content = {"state_dict": swapped(state), "options": options.model_dump_json()}
+    if path.exists() and not force:
+        if not _holds(path, content):
+            raise UserError(replaces(path))
+        return
     with whole_file(path) as partial:
-        # The original code reads "state_dict" alone; "options" tells this project how the input is prepared.
-        torch.save({"state_dict": swapped(state), "options": options.model_dump_json()}, partial)
+        torch.save(content, partial)
+
+
+def replaces(path: Path) -> str:
+    """What is said where a checkpoint would be replaced."""
+    return f"{path} is there already; --force replaces it, --model_dir FOLDER writes elsewhere"
+
+
+def _holds(path: Path, content: dict[str, Any]) -> bool:
+    try:
+        there = torch.load(path, map_location="cpu", weights_only=True)
+        state, ours = there["state_dict"], content["state_dict"]
+        same = state.keys() == ours.keys() and all(torch.equal(state[key], value) for key, value in ours.items())
+        return bool(same and there["options"] == content["options"])
+    except Exception:  # whatever it is, it is not this network
+        return False

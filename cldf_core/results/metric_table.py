@@ -227,9 +227,12 @@ def _over_seeds(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def _notes(sources: Sequence[Scores], split: str) -> list[str]:
     """Writes sentences on what the table itself does not show."""
     notes = list(dict.fromkeys(note for source in sources for note in source.notes))
+    unknown = {source.run: "stream" in source.settings for source in sources if source.stream is None}
     notes += [
-        f"{run}: its stream is not known, so there are no continual metrics; --stream tells it"
-        for run in dict.fromkeys(source.run for source in sources if source.stream is None)
+        f"{run}: a domain comes twice in its stream, so there are no continual metrics"
+        if twice
+        else f"{run}: its stream is not known, so there are no continual metrics; --stream tells it"
+        for run, twice in unknown.items()
     ]
     first, runs = sources[0], [source.run for source in sources]
     if others := [s.run for s in sources if None not in (first.stream, s.stream) and s.stream != first.stream]:

@@ -31,9 +31,9 @@ class Scores:
     """The scores of one agent that was trained once, from a run, which is named like its folder, or from a file.
 
     The table has the columns step, domain, split, image, group, label, score, and video where videos are known. The
-    seed, and the stream of trained domains in their order, are None where they are unknown. The settings are the
-    options of a run without agent and seed. They and the manifest are empty for a file. The notes are sentences on what
-    is not in the table.
+    seed, and the stream of trained domains in their order, are None where they are unknown; so is a stream in which a
+    domain comes twice. The settings are the options of a run without agent and seed. They and the manifest are empty
+    for a file. The notes are sentences on what is not in the table.
     """
 
     run: str
@@ -114,7 +114,7 @@ def _run_scores(folder: RunFolder) -> Scores:
         raise UserError(f"{folder.path} is no folder of a finished run; allowed: one that cldf reproduce or train made")
     options = manifest["options"]
     settings = {name: value for name, value in options.items() if name not in ("agent", "seed")}
-    stream = tuple(options["stream"])
+    stream = tuple(options["stream"]) if len(set(options["stream"])) == len(options["stream"]) else None
     return Scores(folder.path.name, options["agent"], options["seed"], folder.scores(), stream, settings, manifest)
 
 

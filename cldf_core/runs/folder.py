@@ -90,6 +90,14 @@ class RunFolder:
         except (OSError, ValueError):  # of a run whose manifest has no hash of it
             raise damage(path) from None
 
+    def score_tables(self) -> list[pd.DataFrame]:
+        """The table of all scores, or, while the run is unfinished, those of the steps that are done."""
+        if self.finished:
+            return [self.scores()]
+        steps = [step["step"] - 1 for step in self.manifest.get("steps", [])]
+        paths = [self.step_scores(step) for step in dict.fromkeys(steps)]
+        return [pd.read_parquet(path) for path in paths if path.is_file()]
+
     def model(self, step: int) -> Path:
         """The file of the network after a domain, counted from 1."""
         return self.path / f"model-step{step}.safetensors"

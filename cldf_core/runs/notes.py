@@ -39,8 +39,8 @@ def one_class_notes(options: Options, domains: Mapping[str, Spectra]) -> list[st
 def dropped_notes(options: Options, steps: Sequence[Step]) -> list[str]:
     """A note for each domain whose images `drop_last` leaves out in part."""
     notes = []
-    for name in options.stream if options.drop_last else []:
-        sizes = [len(step.samples) for step in steps if step.name == name]
+    for index, name in enumerate(options.stream if options.drop_last else []):
+        sizes = [len(step.samples) for step in steps if step.index == index]
         lost, idle = sum(size % options.batch for size in sizes), sum(size < options.batch for size in sizes)
         if not lost:
             continue
@@ -57,4 +57,4 @@ def dropped_notes(options: Options, steps: Sequence[Step]) -> list[str]:
         # iCaRL may go through its exemplars together with these images, which fills more batches.
         joined = getattr(options, "rehearsal", "") == "all"
         notes.append(note + (", but for batches that exemplars fill up" if joined else ""))
-    return notes
+    return list(dict.fromkeys(notes))  # a domain may come again

@@ -33,7 +33,7 @@ def run_key(options: Options, fingerprints: Mapping[str, str]) -> str:
     of the libraries, and the syntax trees of `runs.run` and of the modules that it imports, directly or not: the
     method, and all between file and batch.
     """
-    values = {**options.model_dump(), "weights": weights_content(options.weights)}
+    values = options.model_dump() | {n: weights_content(getattr(options, n)) for n in ("weights", "start")}
     trees = tree_hash(["runs.run"], without=_NOT_COUNTED), _registered_source(options.agent)
     parts = [values, dict(fingerprints), [version(name) for name in LIBRARIES], trees]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,10 +1,13 @@
 """Options → data → agent → protocol → run folder. A finished run is read, a killed run is continued."""
 
 import contextlib
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,9 +16,9 @@ import torch
 from cldf_core.agents import Agent, build_agent
 from cldf_core.data.cache import Spectra, corrupted, spectra
 from cldf_core.data.console import note, printable, progress_bar
-from cldf_core.data.domains import SPLITS, DataError, with_validation
+from cldf_core.data.domains import SPLITS, DataError, Domain, with_validation
 from cldf_core.data.files import locked
-from cldf_core.data.layouts.read import data_folder, read_domains
+from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
 from cldf_core.data.runtime import project_root, thread_count
 from cldf_core.options import Options, UserError
 from cldf_core.protocol import StepResult, train_and_test
@@ -24,16 +27,32 @@ from cldf_core.runs.checkpoints import load_state, save_network, save_state
 from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
 from cldf_core.runs.notes import data_notes, dropped_notes, one_class_notes
 from cldf_core.runs.provenance import new_manifest, peak_memory, run_key
-from cldf_core.stream import Samples, Step, make_steps
+from cldf_core.stream import Samples, Step, in_chunks, make_steps
+
+
+class Watcher(Protocol):
+    """Is told of a run while it trains."""
+
+    def begin(self, folder: RunFolder) -> None:
+        """Before the first step, or with all there is where the run is finished."""
+
+    def epoch(self, loss: float) -> None:
+        """After each epoch, with its mean loss; NaN where an agent has none."""
+
+    def tested(self, scores: pd.DataFrame) -> None:
+        """After each domain's last chunk, with the step's table of scores."""
+
 
 Tables = Mapping[tuple[str, str], pd.DataFrame]  # the images of each domain and split that are scored
 
 
-def make_run(options: Options, *, force: bool = False, progress: bool | None = None) -> RunFolder:
+def make_run(
+    options: Options, *, force: bool = False, progress: bool | None = None, watcher: Watcher | None = None
+) -> RunFolder:
     """The run that the options describe: read if it is finished, continued if it was killed, made otherwise.
 
     One with a damaged file is made again, and a note says so. `force` discards what is there and starts again; without
-    `progress`, a bar is shown where somebody is watching.
+    `progress`, a bar is shown where somebody is watching. The `watcher` is told of all that happens.
 
     Raises:
         UserError: a GPU is asked for, and torch finds none; or as `load_spectra`.
@@ -50,7 +69,9 @@ def make_run(options: Options, *, force: bool = False, progress: bool | None = N
             (folder.path / MANIFEST).unlink(missing_ok=True)
             folder.forget_state()
         if not folder.finished:
-            _execute(options, domains, folder, progress)
+            _execute(options, domains, folder, progress, watcher)
+        elif watcher:
+            watcher.begin(folder)
     return folder
 
 
@@ -72,11 +93,13 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
         DataError: a domain or the images that it is trained or tested on are missing, or no domain is to be tested.
     """
     folder = data_folder(options.data)
-    names = [*options.stream, *options.unseen]
+    names = list(dict.fromkeys([*options.stream, *options.unseen]))
     if set(names) <= set(options.untested):
         raise DataError(f"untested is {options.untested!r}, and there is no other domain that could be scored")
     domains = {}
-    for domain in read_domains(folder, names):
+    for domain in named_domains(folder, names):
+        if options.files == "original":
+            domain = replace(domain, table=domain.table[domain.table["image"].map(is_read_by_original)])
         share = options.validation_share if domain.name in options.stream else 0
         domains[domain.name] = spectra(with_validation(domain, share, options.seed), options, _cache())
     for name, usable in domains.items():
@@ -88,6 +111,33 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
     return domains
 
 
+def named_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
+    """The domains of these names; GAN-S+VFHQ, where no domain is called so, is the union of two as one domain."""
+    known = domain_names(folder) if any("+" in name for name in names) else []
+    parts = {name: [name] if name in known else name.split("+") for name in names}
+    single = list(dict.fromkeys(itertools.chain(*parts.values())))
+    read = {domain.name: domain for domain in read_domains(folder, single)}
+    domains = []
+    for name, (first, *others) in parts.items():
+        union = read[first]
+        for other in others:
+            table = pd.concat([union.table, read[other].table], ignore_index=True)
+            union = replace(union, name=name, table=table, notes=union.notes + read[other].notes)
+        domains.append(union)
+    return domains
+
+
+def is_read_by_original(image: str) -> bool:
+    """Whether the original code reads an image; its path starts from the data set's folder.
+
+    It reads real/<domain>/trainA/*.jpg, trainA/*.png and trainB/*.jpg, fake/<domain>/trainA/*.png and trainB/*.png, and
+    the same of testA and testB.
+    """
+    part, name = r"[^/]+/(train|test)", r"[^./][^/]*\."
+    read = (rf"real/{part}A/{name}(jpg|png)", rf"real/{part}B/{name}jpg", rf"fake/{part}[AB]/{name}png")
+    return re.fullmatch("|".join(read), image) is not None
+
+
 def domain_samples(domain: Spectra, table: pd.DataFrame) -> Samples:
     """The images of a domain that are in a part of its table, for example those of one split."""
     return Samples.from_array(domain.array, table["label"].to_numpy(), rows=table["row"].to_numpy())
@@ -97,7 +147,8 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
     """Name and training images of each domain of the stream; `limit` takes the first images of a seeded order.
 
     With a `corruption` there is a list of versions of the images, one for each of `severities`, as far as there are
-    chunks. Chunk c sees version c, and after the last version the first comes again.
+    chunks, or one for each chunk whose images are corrupted together. Chunk c sees version c, and after the last
+    version the first comes again.
     """
     stream: list[tuple[str, Samples | list[Samples]]] = []
     number = 0
@@ -111,8 +162,18 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
             table = pd.concat([p.iloc[np.sort(draw[: options.limit])] for p, draw in zip(parts, draws, strict=True)])
         labels, rows = table["label"].to_numpy(), table["row"].to_numpy()
         severities = options.severities[: options.chunks] if options.corruption != "none" else [0.0]
-        arrays = {s: corrupted(domains[name], options, s, _cache()) for s in dict.fromkeys(severities)}
-        versions = [Samples.from_array(arrays[severity], labels, place, number, rows) for severity in severities]
+        if getattr(options, options.corruption, "") == "chunk" and options.agent != "joint":
+            versions = []  # of which a chunk's holds no other images, as they are corrupted together
+            for places, severity in zip(
+                in_chunks(options, place, len(rows)), itertools.cycle(severities), strict=False
+            ):
+                at, severity = rows.copy(), severity if len(places) else 0.0
+                array = corrupted(domains[name], options, severity, _cache(), rows[places])
+                at[places] = np.arange(len(places)) if severity else rows[places]
+                versions.append(Samples.from_array(array, labels, place, number, at))
+        else:
+            arrays = {s: corrupted(domains[name], options, s, _cache()) for s in dict.fromkeys(severities)}
+            versions = [Samples.from_array(arrays[severity], labels, place, number, rows) for severity in severities]
         stream.append((name, versions if options.corruption != "none" else versions[0]))
         number += len(rows)
     return stream
@@ -136,7 +197,9 @@ def _folder(options: Options, domains: Mapping[str, Spectra]) -> RunFolder:
     return RunFolder(project_root() / "runs" / f"{options.agent}-{run_key(options, _fingerprints(domains))}")
 
 
-def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, progress: bool | None) -> None:
+def _execute(
+    options: Options, domains: dict[str, Spectra], folder: RunFolder, progress: bool | None, watcher: Watcher | None
+) -> None:
     steps = _steps(options, domains)
     tables: dict[tuple[str, str], pd.DataFrame] = {
         (name, split): table
@@ -153,10 +216,17 @@ def _execute(options: Options, domains: dict[str, Spectra], folder: RunFolder, p
     manifest = new_manifest(options, folder.key, _fingerprints(domains), notes)
     done = _restore(agent, folder, manifest, len(steps))
     folder.write_manifest(manifest)
+    if watcher:
+        watcher.begin(folder)
+    after_epoch = watcher.epoch if watcher else None
     with _bar(sum(step.updates for step in steps[done:]), progress) as advance:
-        for result in train_and_test(agent, steps, tests, seed=options.seed, after=done, advance=advance):
+        for result in train_and_test(
+            agent, steps, tests, seed=options.seed, after=done, advance=advance, after_epoch=after_epoch
+        ):
             done += 1
             _keep(result, done, agent, folder, manifest, tables)
+            if watcher and result.step.last:
+                watcher.tested(pd.read_parquet(folder.step_scores(result.step.index)))
     scores = [pd.read_parquet(folder.step_scores(step.index)) for step in steps if step.last]
     folder.write_table(SCORES, pd.concat(scores, ignore_index=True))
     kept = {name: digest for name, digest in manifest["files"].items() if not name.startswith(STATE)}

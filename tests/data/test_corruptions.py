@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from cldf_core.data import images
-from cldf_core.data.corruptions import SEVERITIES, VERSIONS, corrupt, resized, versions
+from cldf_core.data.corruptions import SEVERITIES, VERSIONS, corrupt, corrupt_together, neighbours, resized, versions
 from cldf_core.data.images import ImageProblem
 from samples import photo, texture, through_jpeg
 
@@ -67,6 +67,33 @@ def test_the_square_may_lie_anywhere():
 def test_severity_0_changes_nothing(corruption):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 20, 20), np.uint8)
     np.testing.assert_array_equal(corrupt(pixels, corruption, 0.0, seed=0), pixels)
+
+
+@pytest.mark.parametrize(("count", "sigma"), [(1, 1.0), (4, 0.6), (7, 1.3), (5, 0.1)])
+def test_blur_across_a_chunk_is_that_of_the_whole_stack(count, sigma):
+    chunk = {str(k): np.random.default_rng(k).integers(0, 256, (3, 12, 10), np.uint8) for k in range(count)}
+    stack = np.stack([*chunk.values()]) / 255
+    want = gaussian_filter(
+        stack, (sigma, 0, sigma, sigma), mode="nearest", truncate=4.0
+    )  # skimage's, as the original's
+    for name, image in zip(neighbours([*chunk], "blur", sigma), want, strict=True):
+        got = corrupt_together(np.stack([chunk[near] for near in name]), "blur", sigma)
+        np.testing.assert_array_equal(got, np.rint(image * 255).astype(np.uint8))
+
+
+@settings(deadline=None, max_examples=40)
+@given(severity=st.floats(0, 1.5), seed=st.integers(0, 2**31 - 1))
+def test_occlusion_of_a_chunk_is_one_dark_square_at_one_place(severity, seed):
+    images = np.full((3, 3, 24, 24), 200, np.uint8)
+    got = [corrupt_together(images[[0, k]], "occlusion", severity, seed=seed) for k in range(3)]
+    assert all(np.array_equal(got[0], other) for other in got)
+    # The original: a square of 1 around a place in an image of 256 pixels (here 56), which then loses 16 on each side.
+    rng, half = np.random.default_rng(seed), int(severity * 56) // 2
+    y, x = (rng.integers(min(half, 56 - half), max(half, 56 - half) + 1) for _ in range(2))
+    want = np.full((3, 56, 56), 200, np.uint8)
+    want[:, max(y - half, 0) : min(y + half, 56), max(x - half, 0) : min(x + half, 56)] = 1
+    np.testing.assert_array_equal(got[0], want[:, 16:40, 16:40])
+    assert images.min() == 200
 
 
 def picture(width: int = 48, height: int = 40, seed: int = 0) -> np.ndarray:

@@ -29,7 +29,7 @@ from cldf_core.resnet import build_network
 from cldf_core.runs import run as run_module
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import RunFolder
-from samples import README, moved, same, texture
+from samples import README, moved, picture, same, texture
 
 RUNTEST = "--runtest True --loadmodel './model/VFHQ-F_fft_0_resnet_checkpoint_latest.pth' --test_set VFHQ ForenSynths"
 SMALL = " --limit 100 --epochs 1 --model slim --threads 1"
@@ -158,7 +158,7 @@ def test_a_line_of_the_readme_runs_to_its_end(agent, kind, here, call):
 
 
 def test_all_trains_the_four_agents_one_after_another(here, call):
-    out, err = call("train", "--all --mem_epoch 1 --num_tasks 1" + SMALL)
+    out, err = call("train", "--all --mem_epoch 1 --ns_factor 0" + SMALL)
     ran = [RunFolder(path) for path in (here / "runs").iterdir()]
     assert {f.manifest["options"]["agent"] for f in ran} == {"icarl", "gdumb", "lwf", "mir"}
     assert re.findall(r"^(\w+): cldf train", out, re.M) == ["iCaRL", "GDumb", "LwF", "MIR"]
@@ -185,7 +185,7 @@ def test_all_refuses_a_mistake_for_the_last_agent_before_the_first_is_trained(he
 
 def test_what_changes_nothing_is_said(here, monkeypatch, call):
     monkeypatch.setattr(commands, "_train", lambda given: 0)
-    line = "--num-workers 4 --store --ns_type blur --agent LWF --retrieve MIR --loadmodel x.pth"
+    line = "--num-workers 4 --store --ns_type blur --continual_learning CL --agent LWF --retrieve MIR --loadmodel x.pth"
     assert call("train", line).err.splitlines() == [
         "note: --num_workers changes nothing here",
         "note: --store changes nothing here",
@@ -193,19 +193,20 @@ def test_what_changes_nothing_is_said(here, monkeypatch, call):
         "note: --retrieve MIR, which is for --agent ER, changes nothing here",
         "note: --ns_type blur without a factor above 0 in --ns_factor changes nothing here",
     ]
-    assert call("train", "--agent ER --retrieve MIR --ns_type blur --ns_factor 1").err == ""
+    assert call("train", "--continual_learning CL --agent ER --retrieve MIR --ns_type blur --ns_factor 1").err == ""
 
 
 def test_factors_that_no_chunk_sees_are_noted(here, call):
-    line = "--continual_learning Normal --training_set GAN-S --test_set GAN-S --ns_factor 0 0.5 1 --limit 2"
-    err = call("train", line + " --epochs 1 --model slim --threads 1").err
+    line = "--variant paper --continual_learning Normal --training_set GAN-S --test_set GAN-S --ns_factor 0 0.5 1"
+    line += " --files original"
+    err = call("train", line + " --limit 2 --epochs 1 --model slim --threads 1").err
     note = "a domain is seen in 1 chunks, so the last 2 of --ns_factor are not used"
     assert f"note: {note}\n" in err
     assert the_run(here).manifest["notes"] == [note]
 
 
 def test_validation_images_are_scored_and_test_images_printed(here, call):
-    line = "--training_set GAN-S --test_set GAN-S DeepFake --continual_learning Normal --val_size 0.3"
+    line = "--training_set GAN-S --test_set GAN-S DeepFake --continual_learning Normal --val_size 0.3 --variant paper"
     out = call("train", line + SMALL).out
     scores = the_run(here).scores()
     test = scores[scores["split"] == "test"]
@@ -257,8 +258,8 @@ def test_a_mistake_is_told_in_a_sentence_and_nothing_is_written(command, line, s
 
 def test_an_interrupted_training_goes_on_to_the_same_numbers(here, call, tmp_path, monkeypatch):
     # 12 images a domain, and batches of 6: 2 updates a domain.
-    line = "--training_set GAN-S DeepFake --test_set GAN-S --agent ER --num_tasks 1 --batch_size 6 "
-    line += "--mem_size 8 --limit 12 --epochs 1 --model slim --threads 1 --resume"
+    line = "--training_set GAN-S DeepFake --test_set GAN-S --continual_learning CL --agent ER "
+    line += "--ns_factor 0 --batch_size 6 --mem_size 8 --limit 12 --epochs 1 --model slim --threads 1 --resume"
     alone = call("train", line + " --model_dir " + str(tmp_path / "alone")).out
     folder = the_run(here)
     scores = (folder.path / "scores.parquet").read_bytes()
@@ -288,7 +289,7 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(here, call, tmp_pat
 
 
 def test_several_runs_are_independent_and_give_mean_and_interval(here, call, monkeypatch):
-    line = "--training_set GAN-S --test_set GAN-S DeepFake --agent ER --num_tasks 1" + SMALL
+    line = "--training_set GAN-S --test_set GAN-S DeepFake --continual_learning CL --ns_factor 0" + SMALL
     out = call("train", line + " --num_runs 3 --seed 4").out
     runs = {f.manifest["options"]["seed"]: f for f in map(RunFolder, (here / "runs").iterdir())}
     assert sorted(runs) == [4, 5, 6]
@@ -319,7 +320,8 @@ def no_internet(self: Any, *args: Any, **kwargs: Any) -> None:
     raise URLError("Name or service not known")
 
 
-ONE = "--training_set GAN-S --test_set GAN-S --agent LWF --limit 2 --num_tasks 1 --threads 1 --model resnet18"
+ONE = "--training_set GAN-S --test_set GAN-S --continual_learning CL --agent LWF --limit 2 --ns_factor 0 --threads 1"
+ONE += " --model resnet18"
 
 
 def test_without_imagenet_weights_training_starts_from_scratch_and_says_so(here, call, monkeypatch):
@@ -375,10 +377,99 @@ def test_weights_that_were_asked_for_have_to_be_there(line, here, call, monkeypa
     assert not (here / "runs").exists()
 
 
+# --- checkpoints that are there ---
+
+FEW = (
+    "--training_set GAN-S DeepFake --test_set GAN-S --limit 4 --epochs 1 --model slim --threads 1 --continual_learning "
+)
+
+
+def put_checkpoint(path: Path, network: str = "slim") -> bytes:
+    """Writes a checkpoint of an untrained network."""
+    write_checkpoint(moved(build_network(network), seed=1), checked({"variant": "original", "network": network}), path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["NoCL", "Normal"])
+def test_a_domain_whose_checkpoint_is_there_is_left_out_and_normal_goes_on_from_it(mode, here, call):
+    there, new = (here / "model" / f"{mode}_{name}_fft_0_slim_checkpoint_latest.pth" for name in ("GAN-S", "DeepFake"))
+    before = put_checkpoint(there)
+    line = f"{FEW}{mode} --lr 1e-9"
+    out, err = call("train", line)
+    left = f"since model/{there.name} is there; --force replaces what is there"
+    assert f"note: GAN-S is left out, as by the original code, {left}\n" in err
+    assert re.findall(r"after step 1, trained on (\S+):", out) == ["DeepFake"]
+    assert there.read_bytes() == before
+    old, found = (torch.load(path, weights_only=True)["state_dict"]["fc.weight"] for path in (there, new))
+    assert torch.allclose(old, found, atol=1e-6) == (mode == "Normal")
+    # Now nothing is left to be trained, and with --force everything is.
+    assert call("train", line).err.count("is left out, as by the original code") == 2
+    call("train", line + " --force")
+    assert there.read_bytes() != before
+    # What a finished run has written is left as it is, and its results are printed again.
+    written = there.stat().st_mtime_ns
+    assert len(printed(call("train", line).out)) == 2
+    assert there.stat().st_mtime_ns == written
+
+
+def test_no_checkpoint_is_replaced_without_force(here, call):
+    path = here / "model" / "CL_LWF_DeepFake_fft_0_slim_checkpoint_latest.pth"
+    path.parent.mkdir()
+    path.write_text("downloaded")
+    line = FEW + "CL --agent LWF --ns_factor 0"
+    sentence = f"cldf: model/{path.name} is there already; --force replaces it, --model_dir FOLDER writes elsewhere\n"
+    assert call("train", line, 2) == ("", sentence)
+    assert not (here / "runs").exists()
+    assert call("train", "--all --ns_factor 0 --epochs 1 --model slim", 2).err.endswith(sentence)
+    call("train", line + " --force")
+    assert read_checkpoint(path)
+    (path.parent / path.name.replace("DeepFake", "GAN-S")).unlink()
+    call("train", line)  # a finished run writes what is missing
+    path.write_text("downloaded")
+    assert call("train", line, 2).err.endswith(sentence)
+    assert path.read_text() == "downloaded"
+
+
+# --- unions, and a domain that comes again ---
+
+
+def test_a_union_is_one_domain(here, call):
+    line = "--training_set GAN-S+VFHQ --test_set GAN-S+DeepFake NeuralTextures --continual_learning Normal --epochs 1"
+    out = call("train", line + " --model slim --threads 1").out
+    assert the_run(here).manifest["images"] == 2 * 12
+    assert checkpoints(here) == ["Normal_GAN-S+VFHQ_fft_0_slim_checkpoint_latest.pth"]
+    assert [name for name, *_ in printed(out)] == ["GAN-S+DeepFake", "NeuralTextures"]
+    assert the_run(here).scores().groupby("domain").size().to_dict() == {"GAN-S+DeepFake": 12, "NeuralTextures": 6}
+    line = f"--loadmodel model/{checkpoints(here)[0]} --threads 1 --test_set GAN-S+DeepFake"
+    assert printed(call("test", line).out) == printed(out)[:1]
+    assert "there is no domain 'Gone' in" in call("test", line + "+Gone", 2).err
+
+
+def test_a_domain_that_comes_again_is_trained_again_but_by_nocl_and_normal(here, call):
+    line = FEW.replace("DeepFake", "DeepFake GAN-S") + "{} --limit 20 --ns_factor 0"
+    out, err = call("train", line.format("CL --agent LWF"))
+    assert "names GAN-S twice, so metrics of continual learning, such as forgetting, are not computed" in err
+    run = the_run(here)
+    assert [(s["step"], s["domain"], s["images"]) for s in run.manifest["steps"]] == [
+        *((1, "GAN-S", 10), (2, "DeepFake", 10), (3, "GAN-S", 10))
+    ]
+    assert re.findall(r"trained on (\S+):", out) == ["GAN-S", "DeepFake", "GAN-S"]
+    last = load_network(run.path / "model-step3.safetensors")[0]
+    found = read_checkpoint(here / "model" / "CL_LWF_GAN-S_fft_0_slim_checkpoint_latest.pth").network
+    assert same(dict(last.state_dict()), dict(found.state_dict()))
+    out, err = call("metrics", run.path.name)
+    assert f"{run.path.name}: a domain comes twice in its stream, so there are no continual metrics" in err
+    assert "accuracy" in out
+    assert "forgetting" not in out
+    out, err = call("train", line.format("Normal"))
+    assert re.findall(r"trained on (\S+):", out) == ["GAN-S", "DeepFake"]
+    assert "note: GAN-S is left out, as by the original code, since it was trained before" in err
+
+
 # --- TensorBoard ---
 
-LOGGED = "--training_set GAN-S DeepFake --test_set GAN-S DeepFake --agent LWF --num_tasks 1 --epochs 2 --limit 20"
-LOGGED += " --model slim --threads 1 --enable-logging"
+LOGGED = "--training_set GAN-S DeepFake --test_set GAN-S DeepFake --continual_learning CL --agent LWF --ns_factor 0"
+LOGGED += " --epochs 2 --limit 20 --model slim --threads 1 --enable-logging"
 
 
 def test_tensorboard_reads_losses_and_accuracies(here, call):
@@ -401,6 +492,22 @@ def test_tensorboard_reads_losses_and_accuracies(here, call):
                 found = events.Scalars(f"{metric}/{domain}")
                 assert [event.step for event in found] == [1, 2]
                 assert [event.value for event in found] == pytest.approx([of_step[metric] for of_step in values])
+
+
+def test_tensorboard_files_are_written_while_a_run_trains(here, call, monkeypatch):
+    pytest.importorskip("tensorboard", reason="pip install tensorboard, to see what is written for it")
+    observe, sizes = AGENTS["lwf"].observe, []
+
+    def observed(agent, batch):
+        sizes.append(sum(path.stat().st_size for path in (here / "log").rglob("events.*")))
+        return observe(agent, batch)
+
+    monkeypatch.setattr(AGENTS["lwf"], "observe", observed)
+    call("train", LOGGED)
+    # Before each batch: a loss after each epoch of one batch, and the accuracies before the second domain.
+    assert len(sizes) == 4
+    assert 0 < sizes[0] < sizes[1] < sizes[2] < sizes[3]
+    assert sizes[2] - sizes[1] > 2 * (sizes[3] - sizes[2])
 
 
 def test_without_tensorboard_a_sentence_says_so_before_anything_is_trained(here, call, monkeypatch):
@@ -483,6 +590,8 @@ def test_a_checkpoint_of_the_original_code_gives_its_logits_and_verdicts(monkeyp
 
 # --- testing checkpoints ---
 
+FILES = "of these 6 test images the original code would read 2; --files original reads these alone"
+
 
 def test_the_readmes_test_line_runs_on_what_has_test_images(here, call):
     (here / "model").mkdir()
@@ -493,6 +602,7 @@ def test_the_readmes_test_line_runs_on_what_has_test_images(here, call):
     assert out.startswith("\nmodel/VFHQ-F_fft_0_resnet_checkpoint_latest.pth\n")
     assert [name for name, *_ in printed(out)] == ["ForenSynths"]
     assert err.splitlines() == [
+        f"note: ForenSynths: {FILES}",
         "note: VFHQ has no test images (folders testA, testB), so it is not tested",
         f"note: {ASSUMED}",
         "note: the file holds a resnet34, so --model slim is left aside",
@@ -512,52 +622,85 @@ def test_every_checkpoint_of_a_folder_is_tested_and_one_that_cannot_be_read_left
     (here / "model" / "notes.txt").write_text("not asked for")
     line = "--runtestall True --test_set GAN-S DeepFake --threads 1"
     out, err = call("test", line)
-    assert err == ""
+    assert err == f"note: GAN-S: {FILES}\nnote: DeepFake: {FILES}\n"
     assert re.findall(r"^model/.*", out, re.M) == [f"model/CL_ER_n{n}_fft_0_slim_checkpoint_latest.pth" for n in (1, 2)]
     assert [name for name, *_ in printed(out)] == ["GAN-S", "DeepFake"] * 2
     (here / "model" / "A.pth").write_text("text")
     out, err = call("train", line, 1)
     assert [name for name, *_ in printed(out)] == ["GAN-S", "DeepFake"] * 2
-    assert err == "\nleft aside: model/A.pth is no checkpoint, or a damaged one: torch cannot read it to its end\n"
+    assert "\nleft aside: model/A.pth is no checkpoint, or a damaged one: torch cannot read it to its end\n" in err
 
 
 def test_what_training_printed_a_test_of_its_checkpoint_prints_again(here, call, logits):
     line = "--training_set GAN-S --test_set GAN-S DeepFake NeuralTextures --continual_learning Normal --lr 0.05"
+    line += " --variant paper"
     trained = printed(call("train", line + SMALL + " --mode 1 --jpg_level 80 --resize_size 200").out)
     assert trained == [shares_right(the_run(here).scores(), name) for name in ("GAN-S", "DeepFake", "NeuralTextures")]
     logits.clear()
-    tested = "--loadmodel model/Normal_GAN-S_fft_1_slim_checkpoint_latest.pth --threads 1 --test_set GAN-S"
+    tested = "--loadmodel model/Normal_GAN-S_fft_1_slim_paper_checkpoint_latest.pth --threads 1 --test_set GAN-S"
     assert printed(call("test", f"{tested} DeepFake NeuralTextures").out) == trained
     want = the_run(here).scores()["logit"]
     np.testing.assert_allclose(np.concatenate(logits), want, atol=1e-4)
     # The flags of a test change what its images go through.
     logits.clear()
-    call("test", f"{tested} --jpg_level 10")
-    call("test", f"{tested} --mode 3")
+    call("test", f"{tested} --variant paper --jpg_level 10")
+    call("test", f"{tested} --variant paper --mode 3")
     assert np.abs(logits[0] - want[:6]).max() > 1e-3
     assert np.abs(logits[1] - logits[0]).max() > 1e-3
+
+
+def test_the_originals_default_checkpoint_and_a_folder_are_understood(here, call):
+    put_checkpoint(here / "model" / "NoCL_VFHQ_fft_0_resnet_checkpoint_latest.pth")
+    assert call("train", "--runtest True --test_set GAN-S --threads 1").out.startswith(
+        "\nmodel/NoCL_VFHQ_fft_0_resnet_"
+    )
+    err = call("test", "--loadmodel model --test_set GAN-S", 2).err
+    assert err == "cldf: model is a folder; needed: a .pth file; in it: NoCL_VFHQ_fft_0_resnet_checkpoint_latest.pth\n"
+    err = call("train", "--runtestall True --test_set GAN-S --threads 1").err
+    assert err.startswith("note: --runtestall True tests every checkpoint; the original code would train")
 
 
 # --- data sets as they come ---
 
 
+def test_images_that_the_original_code_would_not_read_are_counted_and_left_out_if_asked(here, call, tmp_path):
+    for kind in ("real", "fake"):
+        for part, name in (("testA", "a.jpg"), ("testA", "b.png"), ("testA", "c.JPG"), ("testB", "d.png")):
+            picture(tmp_path / kind / "Set" / part / name, side=224)
+        picture(tmp_path / kind / "Set" / "testA" / "below" / "e.png", side=224)
+        picture(tmp_path / kind / "Set" / "testB" / "f.jpg", side=224)
+        picture(tmp_path / kind / "Set" / "trainA" / "g.png", side=224)
+    put_checkpoint(here / "model" / "n.pth")
+    line = f"--data {tmp_path} --test_set Set --threads 1 --loadmodel model/n.pth"
+    # Read are a.jpg, b.png and f.jpg of the reals, b.png and d.png of the fakes.
+    note = "note: Set: of these 12 test images the original code would read 5; --files original reads these alone\n"
+    assert call("test", line).err == note
+    assert call("test", line + " --files original").err == ""
+    trained = f"--data {tmp_path} --training_set Set --test_set Set --continual_learning Normal --epochs 1"
+    assert note in call("train", trained + " --model slim --threads 1").err
+    call("train", trained + " --model slim --threads 1 --files original --model_dir other")
+    found = sorted(len(RunFolder(path).scores()) for path in (here / "runs").iterdir())
+    assert found == [5, 12]
+
+
 def test_thirteen_images_in_ten_chunks_train_nothing_and_the_run_goes_on(here, tmp_path, call):
     write_domain(tmp_path, "Odd", 0, trainA=7, testA=2)
     (tmp_path / "fake" / "Odd" / "trainA" / "image06.jpg").unlink()
-    line = f"--data {tmp_path} --training_set Odd --test_set Odd --agent LWF --model slim --epochs 1 --threads 1"
+    line = f"--data {tmp_path} --training_set Odd --test_set Odd --continual_learning CL --agent LWF --model slim"
+    line += " --epochs 1 --threads 1"
     out, err = call("train", line)
     assert len(printed(out)) == 1
     assert "note: Odd: its 10 chunks hold 1 or 2 images, less than a batch of 10, and drop_last drops" in err
     assert "no image of it is trained on" in err
     assert the_run(here).manifest["images"] == 0
     # Fewer images than chunks cannot be cut.
-    err = call("train", line + " --limit 8", 2).err
+    err = call("train", line + " --limit 8 --force", 2).err
     assert "domain 'Odd' has 8 training images; needed: at least 10, one for each chunk" in err
 
 
-@pytest.mark.parametrize("line", ["--agent ER", "--agent GDUMB --num_tasks 1", "--continual_learning Normal"])
+@pytest.mark.parametrize("line", ["CL --agent ER", "CL --agent GDUMB --ns_factor 0", "Normal"])
 def test_eighty_images_of_all_sizes_and_a_domain_of_one_class_run(line, here, mixed, call):
-    line += f" --data {mixed} --training_set Mixed Fakes --test_set Mixed Fakes --mem_epoch 1"
+    line = f"--continual_learning {line} --data {mixed} --training_set Mixed Fakes --test_set Mixed Fakes --mem_epoch 1"
     out, err = call("train", line + SMALL)
     # Of every 6 images 4 are smaller than the crop, but for one that is replaced by a large one.
     aside = 2 * (len([k for k in range(40) if k % 6 not in (2, 4)]) + 4)

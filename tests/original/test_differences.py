@@ -49,7 +49,8 @@ def test_a_difference_changes_only_what_it_names(difference):
     base, with_it = difference.pair(GIVEN)
     switches, needs = ({*names.split(", ")} - {""} for names in (difference.switch, difference.needs))
     assert changed(base, with_it) == switches
-    assert changed(GIVEN.options(difference.agent), base) == (switches if switches == {"chunks"} else needs)
+    shared = needs | ({"corruption", "severities"} if difference.corruption else set())
+    assert changed(GIVEN.options(difference.agent), base) == (switches if switches == {"chunks"} else shared)
     for name in needs:
         assert getattr(base, name) == getattr(with_it, name) == ORIGINAL[difference.agent][name]
     for name in switches - {"chunks"}:

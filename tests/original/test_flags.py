@@ -12,6 +12,7 @@ from cldf_core.original import commands, flags
 from samples import README
 
 STREAM = ["GAN-S", "VFHQ", "ForenSynths", "DeepFake"]
+PAPER = "--continual_learning CL --variant paper "
 
 
 @pytest.fixture
@@ -46,9 +47,9 @@ def test_the_readmes_lines_are_the_original_codes_settings(options):
     for agent, changes in {**agents, "separate": {}, "sequential": {}}.items():
         assert options(README[agent]) == checked({**common, "agent": agent, **changes})
     default = options("")
-    assert (default.agent, default.stream, default.unseen, default.untested) == ("er", ["VFHQ"], [], [])
+    assert (default.agent, default.stream, default.unseen, default.untested) == ("separate", ["VFHQ"], [], [])
     assert (default.network, default.size, default.plane, default.channels) == ("resnet34", 224, "full", "BGR")
-    assert (default.epochs, default.chunks, default.batch, default.lr, default.seed) == (10, 10, 10, 0.01, 0)
+    assert (default.epochs, default.chunks, default.batch, default.lr, default.seed) == (10, 1, 10, 0.01, 0)
 
 
 def test_all_calls_the_lines_of_run_all_train(options):
@@ -59,44 +60,107 @@ def test_all_calls_the_lines_of_run_all_train(options):
         assert found == options(commands._line(values))  # which is printed
 
 
+UNUSED = "--minlr 0.3 --lr_decay 0.1 --feature image --mode 3 --jpg_level 70 --resize_size 120"
+UNUSED += " --epoch 3 --batch 4 --num_tasks 3"
+
+
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("--mem_size 70 --agent GDUMB --learning_rate 0.3 --weight_decay 0.01", {"memory": 70, "memory_lr": 0.3}),
-        ("--agent GDUMB --weight_decay 0.01 --mem-epoch 3", {"memory_weight_decay": 0.01, "memory_epochs": 3}),
-        ("--retrieve MIR --learning_rate 0.3 --subsample 7 --eps_mem_batch 4", {"virtual_lr": 0.3, "candidates": 7}),
-        ("--eps-mem-batch 4 --seed 5 --threads 3", {"replay": 4, "seed": 5, "threads": 3}),
+        ("--agent LWF", {"agent": "separate", "chunks": 1}),
+        ("CL --mem_size 70 --agent GDUMB --learning_rate 0.0001", {"memory": 70, "memory_lr": 0.0001}),
+        ("CL --agent GDUMB --weight_decay 0.01 --mem-epoch 3", {"memory_weight_decay": 0.01, "memory_epochs": 3}),
+        ("CL --agent GDUMB --optimizer Adam --batch_size 20", {"memory_optimiser": "adam", "memory_batch": 20}),
+        ("CL --agent GDUMB", {"memory": 5000, "memory_epochs": 70, "memory_batch": 10, "memory_optimiser": "sgd"}),
+        ("CL --retrieve MIR --learning_rate 0.3 --subsample 7 --eps_mem_batch 4", {"virtual_lr": 0.3, "candidates": 7}),
+        ("CL --eps-mem-batch 4 --seed 5 --threads 3", {"replay": 4, "seed": 5, "threads": 3}),
+        ("CL --mem_iters 2", {"replay_updates": 2}),
         ("--epochs 3 --batch_size 4 --lr 0.5 --wd 0.25", {"epochs": 3, "batch": 4, "lr": 0.5, "weight_decay": 0.25}),
-        ("--epoch 3 --batch 4 --optimizer Adam", {"epochs": 3, "batch": 4, "optimiser": "adam"}),
-        ("--optimizer SGD --num-tasks 4", {"optimiser": "sgd", "chunks": 4}),
-        ("--lr_decay 0.1", {"lr_decay": 0.1, "schedule": "constant"}),
-        ("--lr-decay 0.1 --continual_learning NoCL", {"lr_decay": 0.1, "schedule": "restarted"}),
-        ("--val_size 0.1", {"validation_share": 0.1, "splits": ["validation", "test"]}),
-        ("--val-size 0", {"validation_share": 0.0, "splits": ["test"]}),
-        ("--ns_type blur --ns_factor 0.5 1 2", {"corruption": "blur", "severities": [0.5, 1.0, 2.0], "chunks": 3}),
-        ("--ns-factor 0 0.4", {"corruption": "noise", "severities": [0.0, 0.4], "chunks": 2}),
-        ("--ns-factor 0.4", {"corruption": "noise", "severities": [0.4], "chunks": 10}),
-        ("--ns_factor 0 1 2 --num_tasks 6", {"severities": [0.0, 1.0, 2.0], "chunks": 6}),
-        ("--ns_type occlusion --ns_factor 1 --continual_learning Normal", {"corruption": "occlusion", "chunks": 1}),
-        *[(f"--mode{text}", {"band": band}) for text, band in {" 0": "full", " 1": "low", "=2": "mid"}.items()],
-        ("--mode 3 --feature fft", {"band": "high", "feature": "spectrum"}),
-        ("--feature image", {"feature": "image"}),
-        ("--jpg_level 70 --resize-size 120", {"test_jpeg": 70, "test_resize": 120}),
+        ("--optimizer Adam", {"optimiser": "adam"}),
+        (UNUSED, {"epochs": 10, "batch": 10, "lr_decay": 0.0, "band": "full", "chunks": 1, "feature": "spectrum"}),
+        ("CL " + UNUSED, {"chunks": 10, "test_jpeg": None, "test_resize": None}),
+        ("CL --agent GDUMB " + UNUSED, {"memory_lr": 0.1, "memory_batch": 10}),
+        ("PAPER --optimizer SGD --num-tasks 4", {"optimiser": "sgd", "chunks": 4}),
+        ("PAPER --lr_decay 0.1", {"lr_decay": 0.1, "schedule": "constant"}),
+        ("PAPER --lr-decay 0.1 --continual_learning NoCL", {"lr_decay": 0.1, "schedule": "restarted"}),
+        ("PAPER --ns_factor 0 1 2 --num_tasks 6", {"severities": [0.0, 1.0, 2.0], "chunks": 6}),
+        *[(f"PAPER --mode{text}", {"band": band}) for text, band in {" 0": "full", " 1": "low", "=2": "mid"}.items()],
+        ("PAPER --mode 3 --feature fft", {"band": "high", "feature": "spectrum"}),
+        ("PAPER --feature image", {"feature": "image"}),
+        ("PAPER --jpg_level 70 --resize-size 120", {"test_jpeg": 70, "test_resize": 120}),
+        ("CL --val_size 0.1", {"validation_share": 0.1, "splits": ["validation", "test"]}),
+        ("CL --val-size 0", {"validation_share": 0.0, "splits": ["test"]}),
+        ("--val_size 0.1 --continual_learning Normal", {"validation_share": 0.0, "splits": ["test"]}),
+        ("CL --ns_type blur --ns_factor 0.5 1 2", {"corruption": "blur", "severities": [0.5, 1.0, 2.0], "chunks": 3}),
+        ("CL --ns-factor 0 0.4", {"corruption": "noise", "severities": [0.0, 0.4], "chunks": 2}),
+        ("CL --ns-factor 0.4", {"corruption": "noise", "severities": [0.4], "chunks": 1}),
+        ("CL --ns-factor 0", {"corruption": "none", "chunks": 1}),
+        *[
+            (f"--ns_type occlusion --ns_factor 1 --continual_learning {mode}", {"corruption": "none", "chunks": 1})
+            for mode in ("NoCL", "Normal")
+        ],
         ("--model resnet", {"network": "resnet34"}),
         ("--model resnet18 --weights some/file.pth", {"network": "resnet18", "weights": "some/file.pth"}),
         ("--model slim --limit 100", {"network": "slim", "limit": 50}),
         ("--dataroot ./elsewhere", {"data": "./elsewhere"}),
+        ("--data VFHQ --dataroot ./datasets/", {"data": "data"}),
+        ("--data mine --dataroot ./datasets/", {"data": "mine"}),
+        ("--files original", {"files": "original"}),
         ("--training-set A B --test-set B C", {"stream": ["A", "B"], "unseen": ["C"], "untested": ["A"]}),
+        ("CL --training-set A B A --test-set A", {"stream": ["A", "B", "A"], "unseen": [], "untested": ["B"]}),
         ("--no-cuda", {"device": "cpu"}),
-        ("--variant paper --agent ICARL", {"icarl_heads": "grown", "crop": "centre"}),
-        ("--variant paper --agent LWF", {"size": 224, "network": "resnet34", "crop": "centre"}),
-        ("--cl-type ni --labels_trick False --kd-trick False", {"agent": "er"}),
+        ("PAPER --agent ICARL", {"icarl_heads": "grown", "crop": "centre", "memory": 5000}),
+        ("PAPER --agent LWF", {"size": 224, "network": "resnet34", "crop": "centre"}),
+        ("PAPER --agent GDUMB", {"memory": 5000, "memory_epochs": 16, "memory_schedule": "warm-restarts"}),
+        ("CL --cl-type ni --labels_trick False --kd-trick False", {"agent": "er"}),
+        ("CL --agent GDUMB --mem_size 1", {"memory": 1}),
+        ("CL --agent ICARL --mem_size 1", {"memory": 1}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_flag_sets_what_it_says(line, wanted, options):
+def test_a_flag_sets_what_it_says(line, wanted, options, root, monkeypatch):
+    monkeypatch.chdir(root)  # where there is no folder
+    cl = "--continual_learning CL"
+    line = line.replace("CL ", f"{cl} ", 1) if line.startswith("CL") else line.replace("PAPER", f"{cl} --variant paper")
     found = options(line).model_dump()
     assert {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "notes"),
+    [
+        ("--mode 1 --batch 4", ["--batch changes nothing here", "--mode changes nothing here, as in the original"]),
+        ("--variant paper --mode 1", []),
+        (
+            "--agent LWF --mem_size 9",
+            ["--agent, --mem_size change nothing here: without --continual_learning CL a mod"],
+        ),
+        (
+            "--continual_learning CL --agent LWF --mem_iters 2",
+            ["--mem_iters changes nothing here: --agent LWF does no"],
+        ),
+        (
+            "--continual_learning CL --agent GDUMB --lr 1 --epochs 2",
+            ["--lr, --epochs change nothing here: --agent GDU"],
+        ),
+        ("--continual_learning CL --mem_iters 2 --ns_factor 1 --batch_size 3 --optimizer Adam", []),
+        ("--continual_learning CL --num_tasks 2", ["--num_tasks changes nothing here, as in the original code"]),
+        ("--val_size 0.1 --ns_factor 1", ["--val_size, --ns_factor change nothing here, as in the original code"]),
+        ("--data VFHQ", ["--data changes nothing here: there is no such folder, images are read from ./data"]),
+        ("--runtest True --jpg_level 9 --agent LWF", ["--jpg_level changes nothing here, as in the original code"]),
+    ],
+)
+def test_what_changes_nothing_is_said_with_the_reason(line, notes, parsed, root, monkeypatch):
+    monkeypatch.chdir(root)
+    found = flags.idle(parsed(line))
+    assert len(found) == len(notes)
+    assert all(text.startswith(note) for text, note in zip(found, notes, strict=True)), found
+
+
+def test_a_folder_of_the_name_of_an_unused_default_is_read(options, root, monkeypatch):
+    monkeypatch.chdir(root)
+    (root / "VFHQ").mkdir()
+    assert options("--data VFHQ").data == "VFHQ"
 
 
 def test_a_gpu_is_taken_where_there_is_one_unless_it_is_refused(options, monkeypatch):
@@ -150,7 +214,8 @@ def test_true_is_true_and_false_is_false(word, parsed):
         ("train", "GAN-S", "'GAN-S' belongs to no flag; allowed: --help"),
         ("train", "--runtest maybe", "--runtest is 'maybe'; allowed: True or False"),
         ("train", "--training_set", "--training_set expected at least one argument"),
-        ("train", "--training_set A A", "--training_set names A twice; allowed: each name once"),
+        ("train", "--variant paper --training_set A A", "--training_set names A twice; allowed: each name once"),
+        ("train", "--test_set A A", "--test_set names A twice; allowed: each name once"),
         ("train", "--mem_size many", "--mem_size is 'many'; allowed: a whole number from 1 to 10000000"),
         ("train", "--mem_size 0", "--mem_size is '0'; allowed: a whole number from 1"),
         ("train", "--epochs 1.5", "--epochs is '1.5'; allowed: a whole number"),
@@ -163,13 +228,26 @@ def test_true_is_true_and_false_is_false(word, parsed):
         ("train", "--optimizer RMSprop", "--optimizer is 'RMSprop'; allowed: adam, sgd"),
         ("train", "--ns_type fog", "--ns_type is 'fog'; allowed: none, noise, blur, occlusion"),
         ("train", "--ns_factor 1 x", "--ns_factor is 'x'; allowed: a list of numbers from 0 up"),
-        ("train", "--ns_factor 1 -2", "--ns_factor is [1.0, -2.0]; allowed: a list of numbers from 0 up"),
+        (
+            "train",
+            "--continual_learning CL --ns_factor 1 -2",
+            "--ns_factor is [1.0, -2.0]; allowed: a list of numbers from 0 up",
+        ),
         ("train", "--jpg_level 101", "--jpg_level is '101'; allowed: a whole number from 1 to 100"),
         ("train", "--num_runs 0", "--num_runs is '0'; allowed: a whole number from 1"),
         ("train", "--num_runs two", "--num_runs is 'two'; allowed: a whole number"),
         ("train", "--limit 3", "--limit is '3'; allowed: an even number from 2, half of it real, half fake"),
-        ("train", "--agent ICARL --mem_size 1", "--mem_size is 1; allowed for iCaRL: at least one image for each"),
-        ("train", "--agent GDUMB --minlr 0.2", "--minlr is 0.2; allowed: at most --learning_rate, which is 0.1"),
+        (
+            "train",
+            PAPER + "--agent ICARL --mem_size 1",
+            "--mem_size is 1; allowed for iCaRL: at least one image for each",
+        ),
+        ("train", PAPER + "--agent GDUMB --mem_epoch 10", "--mem_epoch is 10; allowed: a power of two"),
+        (
+            "train",
+            PAPER + "--agent GDUMB --minlr 0.2",
+            "--minlr is 0.2; allowed: at most --learning_rate, which is 0.05",
+        ),
         ("train", "--model slim --weights imagenet", "--weights is 'imagenet'; allowed for the slim network: nothing"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith("--") else "",

@@ -20,17 +20,21 @@ from pydantic import Field
 from cldf_core import options as known
 from cldf_core import protocol
 from cldf_core.agents import AGENTS, Agent, register
+from cldf_core.data.corruptions import corrupt, corrupt_together, neighbours
 from cldf_core.data.domains import DataError
+from cldf_core.data.images import open_crop
 from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import load_detector
 from cldf_core.evaluation.metrics import detection
 from cldf_core.options import Options, ReservoirOptions, UserError, checked
-from cldf_core.randomness import generator
+from cldf_core.randomness import generator, seed_sequence
 from cldf_core.runs import run as run_module
 from cldf_core.runs.checkpoints import load_network, load_state, save_state
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.provenance import LIBRARIES
 from cldf_core.runs.run import collect_scores, find_run, load_spectra, make_run, training_samples
+from cldf_core.spectrum import InputSpec
+from cldf_core.stream import make_steps
 from samples import DAMAGES, hashes, make_data, tiny_options
 
 ALL = tuple(AGENTS)
@@ -597,3 +601,24 @@ def test_the_thread_count_is_set_and_restored():
     with thread_count(before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("corruption", ["blur", "occlusion"])
+def test_the_images_of_a_chunk_are_corrupted_together_in_its_order(corruption, root, small_data):
+    changes = {"corruption": corruption, "severities": [0.0, 0.7], "chunks": 2}
+    opts = tiny_options("lwf", small_data, variant="original", **changes)
+    domains = load_spectra(opts)
+    ((_, versions), *_) = training_samples(opts, domains)
+    first, second, *_ = make_steps(training_samples(opts, domains), opts)
+    training = domains["first"].table.query("split == 'train'")["image"].to_numpy()
+    spec = InputSpec.from_options(opts)
+    crops = {name: open_crop(small_data / name, spec) for name in training[second.samples.numbers]}
+    around = neighbours([*crops], corruption, 0.7)
+    seed = seed_sequence(opts.seed, "corruption", next(iter(crops)))
+    want = [corrupt_together(np.stack([crops[n] for n in near]), corruption, 0.7, seed=seed) for near in around]
+    np.testing.assert_allclose(second.samples.read().numpy(), spec.network_input(np.stack(want)), atol=1e-6)
+    alone = [corrupt(crop, corruption, 0.7, seed=[opts.seed, 0]) for crop in crops.values()]
+    assert np.abs(second.samples.read().numpy() - spec.network_input(np.stack(alone))).max() > 0.1
+    clean = np.stack([domains["first"].array[row] for _, row in first.samples.where])
+    np.testing.assert_array_equal(first.samples.read().numpy(), clean)
+    assert len(versions) == 2
