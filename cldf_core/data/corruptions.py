@@ -99,7 +99,7 @@ def corrupt(pixels: np.ndarray, corruption: str, severity: float, *, seed: Seed 
 
 
 def neighbours(chunk: Sequence[str], corruption: str, severity: float) -> list[tuple[str, ...]]:
-    """For each image of a chunk, the images that `corrupt_together` needs: all in reach, or the first one and itself."""
+    """For each image of a chunk, the images that `corrupt_together` needs: all in reach, or the first and itself."""
     if corruption == "occlusion":
         return [(chunk[0], image) for image in chunk]
     reach, last = int(4 * severity + 0.5), len(chunk) - 1  # where scipy's Gaussian ends
