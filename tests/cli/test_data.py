@@ -304,7 +304,7 @@ def test_domains_of_one_class_are_told_in_one_line(root, mine, capsys):
     pictures(mine, [f"{domain}/{kind}" for domain in "abc" for kind in ("real",)] + ["d/real", "d/fake"])
     assert call("add", str(mine)) == 0
     said = capsys.readouterr().out
-    assert "One class alone in a (only real), b (only real), c (only real): a network needs both" in said
+    assert "One class alone in a (only real), b (only real), c (only real). A network needs both" in said
     alone = [line for line in said.splitlines() if line.startswith("warning: ") and "one class alone" in line]
     assert alone == ["warning: domains of one class alone, which no stream can learn from without the other class: "
                      "a (real), b (real), c (real)"]  # fmt: skip

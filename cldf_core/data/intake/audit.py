@@ -12,6 +12,7 @@ import pandas as pd
 
 from cldf_core.data.intake.duplicates import Duplicates, duplicates
 from cldf_core.data.intake.scan import with_classes
+from cldf_core.data.layouts.tables import in_few_words
 from cldf_core.evaluation.baselines import boosted_trees
 
 SHARE = 0.1  # a gap g between the classes lets a detector reach 0.5 + g/2 by that fact alone: 0.55
@@ -120,7 +121,7 @@ def _one_class(images: pd.DataFrame) -> Iterator[str]:
     classes = images.groupby("domain", sort=False)["class"].unique()
     alone = [f"{name} ({kinds[0]})" for name, kinds in classes.items() if len(kinds) == 1]
     if alone:
-        named = ", ".join(alone[:8]) + (f" and {len(alone) - 8} more" if len(alone) > 8 else "")
+        named = in_few_words(alone)
         yield f"domains of one class alone, which no stream can learn from without the other class: {named}"
 
 

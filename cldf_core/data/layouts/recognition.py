@@ -13,6 +13,7 @@ from cldf_core.data.domains import DataError
 from cldf_core.data.images import SUFFIXES
 from cldf_core.data.layouts import faceforensics, original, tables
 from cldf_core.data.layouts.original import CLASSES, SPLIT_NAMES, SPLITS_FILE, is_original_layout, is_part_of_original
+from cldf_core.data.layouts.tables import in_few_words
 from cldf_core.data.listing import VIDEO_SUFFIXES, Listing, ignored, list_images
 
 COLUMNS = ("image", "label", "domain", "split", "group", "video")
@@ -290,19 +291,15 @@ def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) ->
     files = table.drop_duplicates("image")
     kind, fakes = ("videos" if layout == VIDEOS else "images"), int(files["label"].sum())
     counts = f"{len(files)} {kind}, {len(files) - fakes} real and {fakes} fake"
-    domains = f"{len(names)} domain{'s' * (len(names) > 1)}: {_listed(names)}"
+    domains = f"{len(names)} domain{'s' * (len(names) > 1)}: {in_few_words(names)}"
     sentences = [f"Recognised {layout}: {_IN_WORDS[layout]}. {counts}, in {domains}."]
     if without:
-        sentences.append("There is no split." if without == names else f"There is no split in {_listed(without)}.")
+        sentences.append("There is no split." if without == names else f"There is no split in {in_few_words(without)}.")
     if moved:
-        sentences.append(f"No test images in {_listed(moved)}: the validation images serve as test images.")
+        sentences.append(f"No test images in {in_few_words(moved)}: the validation images serve as test images.")
     if single:
         remedy = (
             "A network needs both to learn from a domain: put both into one (in folders, or a table's column domain)."
         )
-        sentences += [f"One class alone in {_listed(single)}.", remedy]
+        sentences += [f"One class alone in {in_few_words(single)}.", remedy]
     return DetectedLayout(layout, " ".join(sentences + notes), table, root)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
