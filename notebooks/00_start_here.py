@@ -166,7 +166,7 @@ save_figure(fig, out.figures, "00_pixels_to_verdict")
 #
 # *Accuracy* is the share of right verdicts. Half of the images are fake, so guessing gives 0.5. Each value
 # has a 95 % interval: the range in which it mostly falls when other photographs are drawn from the same
-# source (a *bootstrap* over photographs).
+# source. Images made from one photograph count as one as far as their verdicts agree.
 
 # %%
 scores = pd.concat(

@@ -71,7 +71,7 @@ from cldf_core import figures
 from cldf_core.agents.finetune import Separate, Sequential
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap, metrics
-from cldf_core.evaluation.cells import as_text, cell_values, loss_table
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
 from cldf_core.runs.run import collect_scores, make_run
 
 figures.theme()
@@ -132,12 +132,11 @@ save_figure(figures.losses(losses), out.figures, "03_losses")
 # ## What carries over from one domain to another?
 #
 # Train on domain $i$ alone, test on domain $j$: that gives the **transfer matrix**. It comes from the separate
-# models. The number in a cell is the accuracy. The number below it, with ±, is half of its 95 % interval: the
-# test images are drawn again, with repetition, 1000 times (a **bootstrap**). Whole photographs are drawn, a
-# real image together with the fakes made from it, because they stand or fall together. About 95 % of the 1000
-# results lie in the interval, which is corrected for their skewness and for the small number of photographs. It
-# says how far the number would move with other photographs. It does not say how far it would move with another
-# seed.
+# models. The number in a cell is the accuracy. The number below it, with ±, is half of its 95 % interval, which
+# says how far the number would move with other photographs. (It does not say how far it would move with another
+# seed.) A real image and the fakes made from it tend to stand or fall together, so they count as fewer images than
+# they are: as many as their verdicts, in all cells together, agree. The interval of so many images is the exact one
+# of a proportion (Clopper and Pearson's). It has a width even where every verdict is right.
 
 # %%
 cells = cell_values(scores, split=split)
@@ -200,7 +199,11 @@ save_table(by_domain, out.figures, "03_forgetting")
 by_domain.round(2)
 
 # %% [markdown]
-# The mean of the last column is $F$. The library computes it for every agent, with its interval:
+# The mean of the last column is $F$. The library computes it for every agent, with its interval. For such a number
+# there is no formula, so the test images are drawn again, with repetition, 1000 times (a **bootstrap**), always whole
+# photographs with their fakes. About 95 % of the 1000 results lie in the interval, which is corrected for their
+# skewness and for the small number of photographs. Where all results are the same, as those of an agent that makes no
+# mistake, they tell nothing about the spread: the number then has no interval.
 
 # %%
 summary = pd.concat(
@@ -256,7 +259,7 @@ for row in summary[summary["metric"].str.startswith("unseen")].itertuples():
         if row.high < 0.5
         else "not told from guessing"
     )
-    print(f"{row.agent} on {row.metric[8:]}: {row.value:.2f} [{row.low:.2f}, {row.high:.2f}], {conclusion}")
+    print(f"{row.agent} on {row.metric[8:]}: {with_interval(row)}, {conclusion}")
 
 # %% [markdown]
 # Remembering all the domains one has seen is one thing, to recognise a new one is another. The methods in the

@@ -75,7 +75,7 @@ from cldf_core.agents.icarl import icarl_loss
 from cldf_core.buffers import herding
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
-from cldf_core.evaluation.cells import as_text, cell_values, loss_table
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
 from cldf_core.randomness import generator
 from cldf_core.resnet import Network
 from cldf_core.runs.run import collect_scores, make_run
@@ -232,7 +232,7 @@ save_figure(figure, out.figures, "04_losses")
 # ## What does it know, after every step?
 #
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
-# % interval, from a bootstrap over test photographs.
+# % interval, over test photographs.
 
 # %%
 cells = cell_values(scores, split=split)
@@ -259,19 +259,16 @@ as_text(summary, names).T
 # %%
 value = summary.set_index("metric")
 F = value.loc["forgetting (max-last)"]
-print(
-    f"forgetting is {F.value:.2f} [{F.low:.2f}, {F.high:.2f}]:",
-    "it does forget" if F.low > 0 else "no forgetting can be shown",
-)
+print(f"forgetting is {with_interval(F)}:", "it does forget" if F.low > 0 else "no forgetting can be shown")
 last = cells[(cells["step"] == len(options.stream)) & cells["domain"].isin(options.stream)]
 worst = last.loc[last["value"].idxmin()]
-print(f"the weakest trained domain at the end is {worst.domain}: {worst.value:.2f} [{worst.low:.2f}, {worst.high:.2f}]")
+print(f"the weakest trained domain at the end is {worst.domain}: {with_interval(worst)}")
 for name in options.unseen:
     U = value.loc[f"unseen: {name}"]
     conclusion = (
         "better than guessing" if U.low > 0.5 else "worse than guessing" if U.high < 0.5 else "not told from guessing"
     )
-    print(f"never trained on, {name}: {U.value:.2f} [{U.low:.2f}, {U.high:.2f}], {conclusion}")
+    print(f"never trained on, {name}: {with_interval(U)}, {conclusion}")
 
 # %% [markdown]
 # One run shows what iCaRL does, not whether it is better than doing nothing: for that it must stand beside

@@ -80,7 +80,7 @@ from cldf_core.agents import gdumb
 from cldf_core.buffers import Balanced
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
-from cldf_core.evaluation.cells import as_text, cell_values
+from cldf_core.evaluation.cells import as_text, cell_values, with_interval
 from cldf_core.randomness import torch_generator
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
@@ -214,7 +214,7 @@ print(f"memory at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB;
 # ## What does it know, after every step?
 #
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
-# % interval, from a bootstrap over test photographs.
+# % interval, over test photographs.
 
 # %%
 cells = cell_values(scores, split=split)
@@ -241,19 +241,17 @@ as_text(summary, names).T
 # %%
 value = summary.set_index("metric")
 F, L = value.loc["forgetting (max-last)"], value.loc["learning"]
-print(
-    f"forgetting is {F.value:.2f} [{F.low:.2f}, {F.high:.2f}]:", "it does lose" if F.low > 0 else "no loss can be shown"
-)
-print(f"a domain that is new is judged with accuracy {L.value:.2f} [{L.low:.2f}, {L.high:.2f}] on average")
+print(f"forgetting is {with_interval(F)}:", "it does lose" if F.low > 0 else "no loss can be shown")
+print(f"a domain that is new is judged with accuracy {with_interval(L)} on average")
 last = cells[(cells["step"] == len(options.stream)) & cells["domain"].isin(options.stream)]
 worst = last.loc[last["value"].idxmin()]
-print(f"the weakest trained domain at the end is {worst.domain}: {worst.value:.2f} [{worst.low:.2f}, {worst.high:.2f}]")
+print(f"the weakest trained domain at the end is {worst.domain}: {with_interval(worst)}")
 for name in options.unseen:
     U = value.loc[f"unseen: {name}"]
     verdict = (
         "better than guessing" if U.low > 0.5 else "worse than guessing" if U.high < 0.5 else "not told from guessing"
     )
-    print(f"never trained on, {name}: {U.value:.2f} [{U.low:.2f}, {U.high:.2f}], {verdict}")
+    print(f"never trained on, {name}: {with_interval(U)}, {verdict}")
 
 # %% [markdown]
 # A low forgetting is not enough: see whether the accuracy for a new domain is as high as a network gets that

@@ -74,7 +74,7 @@ from cldf_core import figures
 from cldf_core.agents.lwf import LwF, distillation_loss
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
-from cldf_core.evaluation.cells import as_text, cell_values, loss_table
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
 from cldf_core.randomness import generator
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
@@ -213,7 +213,7 @@ against_label.round(2)
 # ## What does it know, after every step?
 #
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
-# % interval, from a bootstrap over test photographs.
+# % interval, over test photographs.
 
 # %%
 cells = cell_values(scores, split=split)
@@ -240,17 +240,17 @@ as_text(summary, names).T
 value = summary.set_index("metric")
 lost = value.loc["forgetting (max-last)"]
 verdict = "it does forget" if lost.low > 0 else "no forgetting can be shown"
-print(f"forgetting is {lost.value:.2f} [{lost.low:.2f}, {lost.high:.2f}]: {verdict}")
+print(f"forgetting is {with_interval(lost)}: {verdict}")
 for step, name in enumerate(options.stream, start=1):
     new = cells[(cells["step"] == step) & (cells["domain"] == name)].iloc[0]
     note = "" if new.low > 0.5 else "  <- not learned: not told from guessing"
-    print(f"when it was new, {name}: {new.value:.2f} [{new.low:.2f}, {new.high:.2f}]{note}")
+    print(f"when it was new, {name}: {with_interval(new)}{note}")
 for name in options.unseen:
     U = value.loc[f"unseen: {name}"]
     verdict = (
         "better than guessing" if U.low > 0.5 else "worse than guessing" if U.high < 0.5 else "not told from guessing"
     )
-    print(f"never trained on, {name}: {U.value:.2f} [{U.low:.2f}, {U.high:.2f}], {verdict}")
+    print(f"never trained on, {name}: {with_interval(U)}, {verdict}")
 
 # %% [markdown]
 # Whether the teacher helps at all is seen beside sequential training, which is the same with $\lambda = 0$;

@@ -78,7 +78,7 @@ from cldf_core import buffers, figures
 from cldf_core.agents.replay import ER, MIR
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
-from cldf_core.evaluation.cells import as_text, cell_values, loss_table
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
 from cldf_core.randomness import generator, torch_generator
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
@@ -282,7 +282,7 @@ if count == len(old):
 # ## What do they know, after every step?
 #
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
-# % interval, from a bootstrap over test photographs.
+# % interval, over test photographs.
 
 # %%
 cells = cell_values(scores, split=split)
@@ -318,8 +318,8 @@ difference = bootstrap.paired_difference(mir, er, options.stream, split=split)
 save_table(difference, out.figures, "07_difference")
 for row in difference.itertuples():
     if row.metric in ("average", "forgetting (max-last)") or row.metric.startswith("unseen"):
-        verdict = "no difference can be shown" if row.low <= 0 <= row.high else "the interval leaves 0 out"
-        print(f"MIR minus ER, {row.metric}: {row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}], {verdict}")
+        verdict = "the interval leaves 0 out" if row.low > 0 or row.high < 0 else "no difference can be shown"
+        print(f"MIR minus ER, {row.metric}: {with_interval(row, '+.2f')}, {verdict}")
 
 # %% [markdown]
 # For *forgetting*, a negative difference speaks for MIR. These are two runs with one seed: another seed draws

@@ -79,7 +79,7 @@ from IPython.display import display
 from cldf_core import figures
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap, calibration
-from cldf_core.evaluation.cells import as_text
+from cldf_core.evaluation.cells import as_text, with_interval
 from cldf_core.evaluation.seeds import means_over_seeds, paired_t_tests
 from cldf_core.options import AGENTS
 from cldf_core.results.metric_table import metric_table
@@ -114,8 +114,9 @@ split = "test" if "test" in options.splits else "validation"
 #
 # All that is said below comes from one table, the **metric table**: nine metrics of detection for every step and
 # domain, eight of continual learning for every run, and the cost. (`cldf metrics` prints it for any runs, and for
-# files with scores of other programs.) `low` and `high` are the ends of a 95 % interval: the test photographs are
-# drawn again, with repetition, 1000 times, each real image together with the fakes made from it.
+# files with scores of other programs.) `low` and `high` are the ends of a 95 % interval over test
+# photographs, each real image together with the fakes made from it (notebook 03). They are empty where these cannot
+# tell how uncertain a number is, such as the AUC of classes that are perfectly apart; the notes list such numbers.
 # `threshold_from` says where the verdict's threshold comes from: it is declared, 0.5 for all.
 
 # %%
@@ -428,14 +429,14 @@ print(*(f"Not run: cldf sweep {name}" for name, t in (("memory", sizes), ("order
 #
 # ## What does it cost?
 #
-# Seconds of training and testing; the most memory that the process held; the bytes of remembered spectra; and
-# the images that the network was trained on, replayed ones and repeats counted. One measurement each, without a
-# spread: seconds depend on the machine and on what else it did. One more caution: runs that were made one after
-# another in one notebook (03, 07) share a process, so a later one cannot show a lower peak than an earlier one.
+# Seconds of training and testing; the memory that the process held at most, above what it held when the run began
+# (Linux alone tells it); the bytes of remembered spectra; and the images that the network was trained on, replayed
+# ones and repeats counted. One measurement each, without a spread: seconds depend on the machine and on what else it
+# did.
 
 # %%
-units = {"seconds": 1, "peak memory (bytes)": 1e6, "memory buffer (bytes)": 1e6, "images trained on": 1e3}
-names = ["seconds", "peak memory (MB)", "remembered (MB)", "thousand images trained on"]
+units = {"seconds": 1, "memory above the start (bytes)": 1e6, "memory buffer (bytes)": 1e6, "images trained on": 1e3}
+names = ["seconds", "memory above the start (MB)", "remembered (MB)", "thousand images trained on"]
 cost = metrics[metrics["metric"].isin(units)][["agent", "metric", "value"]]
 cost["value"] /= cost["metric"].map(units)
 cost["cost"] = cost["metric"].map(dict(zip(units, names, strict=True)))
@@ -470,7 +471,7 @@ for agent in ("icarl", "gdumb", "lwf", "er", "mir"):
     helping += [figures.agent_name(agent)] if less and higher else []
     print(f"{figures.agent_name(agent)}: {'helps' if less and higher else 'does NOT help'}")
     print(f"   forgets {lost[agent]:.2f}, {'less than half' if less else 'NOT less than half'} of that;")
-    print(f"   average {g.value:+.2f} [{g.low:+.2f}, {g.high:+.2f}], {'enough' if higher else 'NOT enough'}")
+    print(f"   average {with_interval(g, '+.2f')}, {'enough' if higher else 'NOT enough'}")
 print(f"\n{len(helping)} of 5 agents help: {', '.join(helping) or 'none'}")
 for name in unseen_names:
     unseen_values = accuracy[accuracy["metric"] == name]

@@ -196,9 +196,7 @@ once.drop_duplicates("image").groupby(["domain", "label"], sort=False).size().un
 #
 # Before anything else: a JPEG file of quality 95 is hardly told from the original by eye. Is it the same for the
 # detectors? Open marks are the images as they are stored, filled marks the same images saved once more. The lines
-# are 95 % intervals. For these the photographs are drawn again, with repetition, 1000 times, each real image together
-# with the fakes made from it. The intervals are corrected for the skewness of the results and for the small number of
-# photographs (notebook 03).
+# are 95 % intervals over photographs, each real image together with the fakes made from it (notebook 03).
 
 # %%
 by_domain = table[table["domain"] != AVERAGE]

@@ -80,7 +80,7 @@ from IPython.display import display
 from cldf_core import figures
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
-from cldf_core.evaluation.cells import as_text, cell_changes
+from cldf_core.evaluation.cells import as_text, cell_changes, with_interval
 from cldf_core.evaluation.seeds import seed_noise_margin
 from cldf_core.original import ablations, differences
 from cldf_core.runs.run import make_run
@@ -217,8 +217,8 @@ cost = pd.DataFrame(rows, columns=["agent", "seconds"]).groupby("agent", sort=Fa
 cost.rename(columns={"count": "runs", "sum": "seconds of training and testing"}).round(0)
 
 # %% [markdown]
-# Do the bases learn anything? If not, no switch could spoil it. Each value has its 95 % interval, from a
-# bootstrap over test photographs. *average* is the mean accuracy over the trained domains at the end, *learning*
+# Do the bases learn anything? If not, no switch could spoil it. Each value has its 95 % interval over test
+# photographs. *average* is the mean accuracy over the trained domains at the end, *learning*
 # is the mean at the moment of learning, *forgetting* is the best accuracy a domain had before minus that at the end.
 #
 # A base near 0.5 guesses: there a difference has little left to spoil.
@@ -333,7 +333,7 @@ single = effect[effect["metric"] == "average"].groupby("agent")["value"].agg(["s
 for row in together[together["metric"] == "average"].itertuples():
     margin = margins.loc["average", row.agent]
     size = "more than seed noise" if abs(row.value) > margin else "no more than seed noise"
-    print(f"{figures.agent_name(row.agent)}: all at once {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}], {size}")
+    print(f"{figures.agent_name(row.agent)}: all at once {with_interval(row, '+.3f')}, {size}")
     if row.agent == "mir":
         print("   no sum: three of its differences were measured with ER only")
         continue
@@ -371,12 +371,11 @@ save_table(ranked, out.figures, "11_ranked")
 save_table(bases[["agent", "seed", "metric", "value", "low", "high"]], out.figures, "11_bases")
 
 # %%
-text = "{:+.3f} [{:+.3f}, {:+.3f}]".format
 table = ranked[["agent", "switch", "paper", "original", "source"]]
 table = table.assign(agent=ranked["agent"].map(figures.agent_name)).rename(columns={"source": "where it comes from"})
 for name, end in (("average", ""), ("forgetting", " of forgetting")):
-    values = ranked[[f"{column}{end}" for column in ("value", "low", "high")]]
-    table[name] = [text(*row) for row in values.itertuples(index=False)]
+    values = ranked.filter(regex=rf"^(value|low|high){end}$").rename(columns=lambda column: column.split()[0])
+    table[name] = [with_interval(row, "+.3f") for row in values.itertuples()]
 for question in ("excludes 0", "excludes 0 (all)", "exceeds seed noise", "exceeds seed noise (all)"):
     table[question] = ranked[question].map({True: "yes", False: "–"})
 table["verdict"] = ranked["verdict"]
@@ -393,7 +392,7 @@ def print_rows(title, rows):
     print(f"{title}: {len(rows)} of {len(ranked)}")
     for r in rows.itertuples():
         print(f"   {figures.agent_name(r.agent)}, {r.switch} ({r.source}):", end=" ")
-        print(f"{r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]")
+        print(with_interval(r, "+.3f"))
 
 
 verdict, harm = ranked["verdict"], ranked["value"] < 0
@@ -401,7 +400,7 @@ print_rows("matter, and do harm", ranked[(verdict == "matters") & harm])
 print_rows("matter, and raise the average", ranked[(verdict == "matters") & ~harm])
 print_rows("may matter, and do harm", ranked[(verdict == "may matter") & harm])
 print_rows("may matter, and raise the average", ranked[(verdict == "may matter") & ~harm])
-same = (ranked["value"] == 0) & (ranked["low"] == 0) & (ranked["high"] == 0)
+same = (ranked["value"] == 0) & ranked["low"].isna()  # in every resample
 print_rows("change nothing at all", ranked[same])
 print_rows("exclude 0, but do not exceed seed noise", ranked[ranked["excludes 0"] & ~ranked["exceeds seed noise"]])
 print_rows("show nothing", ranked[~ranked["excludes 0"] & ~same])
@@ -414,7 +413,7 @@ print_rows("show nothing", ranked[~ranked["excludes 0"] & ~same])
 for name in names[1:]:
     print(name)
     for r in ablations.significant(effect[effect["metric"] == name], margins).itertuples():
-        print(f"   {figures.agent_name(r.agent)}, {r.switch}: {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]")
+        print(f"   {figures.agent_name(r.agent)}, {r.switch}: {with_interval(r, '+.3f')}")
 
 # %% [markdown]
 # ## Limits

@@ -70,7 +70,7 @@ from cldf_core.data.layouts.description import read_description
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation import bootstrap
-from cldf_core.evaluation.cells import AGENT_NAMES, as_text, cell_values
+from cldf_core.evaluation.cells import AGENT_NAMES, as_text, cell_values, with_interval
 from cldf_core.options import EROptions
 from cldf_core.runs.run import collect_scores, make_run
 
@@ -245,7 +245,7 @@ difference = bootstrap.paired_difference(by_agent["derpp"], by_agent["er"], opti
 for metric in chosen:
     r = difference.loc[metric]
     shown = "the photographs support a difference" if r.low > 0 or r.high < 0 else "no difference is shown"
-    print(f"{metric}: DER++ minus ER {r.value:+.2f} [{r.low:+.2f}, {r.high:+.2f}]: {shown}")
+    print(f"{metric}: DER++ minus ER {with_interval(r, '+.2f')}: {shown}")
 
 # %% [markdown]
 # Before you conclude that one of them is better: this is one seed, and another one changes what an agent keeps

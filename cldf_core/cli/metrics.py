@@ -16,11 +16,13 @@ if TYPE_CHECKING:  # `cldf metrics --help` does not wait for it
 FORMATS = ("table", "csv", "json", "parquet")
 _TEXT_COLUMNS = ("run", "agent", "seed", "step", "domain", "metric", "first", "second")
 _WITH_INTERVAL = ("value", "difference")
+NONE = " (no interval)"
 
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf metrics` with its flags."""
-    about = "Every metric of runs and of score files, with 95 % intervals."
+    about = "Every metric of runs and of score files, with 95 % intervals over groups of images. There is none where "
+    about += "these cannot tell it: fewer than 5 of a class, or the same value in every resample, as of classes apart."
     parser = subparsers.add_parser("metrics", help="every metric of runs and score files", description=about)
     add = parser.add_argument
     runs = "a run's folder or its name in runs/; or a CSV or parquet file with image, domain, label and score, "
@@ -90,8 +92,10 @@ def _aligned(table: pd.DataFrame) -> str:
     for name in (str(name) for name in table if name not in left_out):
         cells = [printable(name), *map(_cell, values[name])]
         if name in _WITH_INTERVAL:
-            ends = zip(values["low"], values["high"], strict=True)
-            intervals = ["" if low is None else f" [{_cell(low)}, {_cell(high)}]" for low, high in ends]
+            intervals = [
+                f" [{_cell(low)}, {_cell(high)}]" if low is not None else "" if n is None or value == "NaN" else NONE
+                for value, low, high, n in values[[name, "low", "high", "n"]].itertuples(index=False)
+            ]
             cells = [cell + end for cell, end in zip(cells, [" [95 % interval]", *intervals], strict=True)]
         width = max(map(len, cells))
         columns.append([cell.ljust(width) if name in _TEXT_COLUMNS else cell.rjust(width) for cell in cells])

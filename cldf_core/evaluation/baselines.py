@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cldf_core.evaluation.proportions import Proportion, class_weights, intervals
 from cldf_core.randomness import generator
 
 FOLDS = 5
@@ -19,13 +20,12 @@ def boosted_trees(
     groups: np.ndarray,
     *,
     categorical: Sequence[bool],
-    resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measures the balanced accuracy of boosted trees that learn the label from facts, with equal weights of classes.
 
     They learn from training images and predict test images. If one of these splits lacks a class, they are
-    cross-validated over the groups of all images instead. The seed fixes trees, folds and resamples of the groups.
+    cross-validated over the groups of all images instead. The seed fixes trees and folds.
 
     Facts are numbers, shape (N, F), of which `categorical`, F values, are codes of categories. Labels (0 real, 1 fake),
     splits (train, validation, test) and groups have shape (N,). Added to the result of `balanced_accuracy` are
@@ -47,36 +47,32 @@ def boosted_trees(
         if len(np.unique(labels[train])) == 2:
             predictions[test] = trees.fit(facts[train], labels[train]).predict(facts[test])
     seen = predictions >= 0
-    result = balanced_accuracy(predictions[seen], labels[seen], codes[seen], resamples=resamples, seed=seed)
+    result = balanced_accuracy(predictions[seen], labels[seen], codes[seen])
     return {**result, "images": int(seen.sum()), "how": how}
 
 
-def balanced_accuracy(
-    predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, resamples: int, seed: int
-) -> dict[str, float]:
-    """Computes the mean accuracy of both classes, with a 95 % bootstrap interval over groups.
+def balanced_accuracy(predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[str, float]:
+    """Computes the mean accuracy of both classes, with its 95 % interval (see `proportions`).
 
     Predictions and labels (0 or 1) and groups have shape (N,). "balanced accuracy", "low" and "high" are NaN if a class
     is missing.
     """
-    groups, rng = np.unique(groups, return_inverse=True)[1], generator(seed, "bootstrap")
-    count = groups.max(initial=0) + 1
-    real, fake, right = labels == 0, labels == 1, predictions == labels
-    kinds = [real, fake, real & right, fake & right]
-    sums = np.stack([np.bincount(groups[kind], minlength=count) for kind in kinds], 1)
-    draws = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(resamples))
-    reals, fakes, right_reals, right_fakes = np.array([sums.sum(0), *(draw @ sums for draw in draws)], float).T
-    with np.errstate(invalid="ignore"):  # a resample without one class has no value
-        values = (right_reals / reals + right_fakes / fakes) / 2
-    known = values[1:][~np.isnan(values[1:])]
-    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
-    return {"balanced accuracy": float(values[0]), "low": float(low), "high": float(high)}
+    value, low, high = _right("balanced accuracy", predictions, labels, groups)
+    return {"balanced accuracy": value, "low": low, "high": high}
+
+
+def _right(metric: str, predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> tuple[float, float, float]:
+    """Computes a metric in WITH_THRESHOLD, and the ends of its 95 % interval."""
+    numbers = np.unique(groups, return_inverse=True)[1]
+    share = Proportion.from_images(predictions == labels, numbers, class_weights(metric, labels))
+    low, high = intervals([share])
+    return share.share, float(low[0]), float(high[0])
 
 
 def random_forest(
     facts: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, groups: np.ndarray
 ) -> tuple[float, float, float]:
-    """Measures the accuracy of a random forest, and the ends of its 95 % bootstrap interval over groups.
+    """Measures the accuracy of a random forest, and the ends of its 95 % interval (see `proportions`).
 
     It learns from the images `train` and predicts the images `test`, both bool of shape (N,). The other arrays are as
     in `boosted_trees`.
@@ -84,9 +80,4 @@ def random_forest(
     from sklearn.ensemble import RandomForestClassifier
 
     forest = RandomForestClassifier(200, min_samples_leaf=5, random_state=0).fit(facts[train], labels[train])
-    right = forest.predict(facts[test]) == labels[test]
-    codes = np.unique(groups[test], return_inverse=True)[1]
-    sums = np.stack([np.bincount(codes[right], minlength=codes.max() + 1), np.bincount(codes)])
-    draws = generator(0, "bootstrap").multinomial(sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), size=1000)
-    low, high = np.quantile((draws @ sums[0]) / (draws @ sums[1]), [0.025, 0.975])
-    return float(right.mean()), float(low), float(high)
+    return _right("accuracy", forest.predict(facts[test]), labels[test], groups[test])

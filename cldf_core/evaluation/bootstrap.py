@@ -13,13 +13,17 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri, stdtrit
 
-from cldf_core.evaluation.metrics import CONTINUAL, THRESHOLD, Scored, continual, of_split
+from cldf_core.evaluation.metrics import CONTINUAL, THRESHOLD, WITH_THRESHOLD, Scored, continual, of_split
+from cldf_core.evaluation.proportions import Proportion, class_weights, clopper_pearson, effective_images
 from cldf_core.options import UserError
 from cldf_core.randomness import generator
 
 BLOCK = 1 << 20  # the largest number of weights in memory at once
 PARTS = 200  # the largest number of parts that are left out in turn, to measure the influence of groups
+FEWEST = 5  # groups of a class; of four there are 35 different resamples, fewer than the 40 of which one is 2.5 %
 ROUNDING = 1e-12
+ENDS = ["value", "low", "high"]
+ONE_CLASS = (*WITH_THRESHOLD, "ECE", "NLL")  # metrics that a single class has, too
 
 Statistic = Callable[[np.ndarray, list[int], list[str]], np.ndarray]
 
@@ -30,10 +34,12 @@ class Estimate:
 
     Attributes:
         value: from all images, any shape.
-        draws: from each resample, shape (resamples, *value.shape).
+        draws: from each resample, shape (resamples, *value.shape); NaN where there are fewer than FEWEST groups.
         left_out: without each of at most PARTS parts of the groups, shape (parts, *value.shape).
         groups: the number of groups; one number, or an array of value's shape.
         reflected: whether the interval is reflected at the value, see `interval`.
+        images: of a proportion, as how many independent images its images count; its interval comes from them.
+        tested: what was resampled, columns place, domain, image, label and group; None if that is not known.
     """
 
     value: np.ndarray
@@ -41,14 +47,21 @@ class Estimate:
     left_out: np.ndarray
     groups: int | np.ndarray
     reflected: bool = False
+    images: np.ndarray | None = None
+    tested: pd.DataFrame | None = None
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """Takes the difference resample by resample; both must come from the same groups and the same seed."""
+        """Takes the difference resample by resample, with the same seed; other images or groups are a UserError."""
+        if self.tested is not None and other.tested is not None:
+            _check_paired(self.tested, other.tested)
         value, draws, left_out = (getattr(self, part) - getattr(other, part) for part in ("value", "draws", "left_out"))
-        return Estimate(value, draws, left_out, self.groups)
+        return Estimate(value, draws, left_out, np.maximum(self.groups, other.groups), tested=self.tested)
 
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Computes 95 % intervals: percentiles of the resamples, corrected for bias, skewness (BCa) and few groups.
+
+        Proportions such as the accuracy of a cell have Clopper and Pearson's instead (see `proportions`), in which all
+        cells of a table have a part, and which has a width where every verdict is right.
 
         Plain percentiles are too narrow for few groups: of a mean they are those of a normal distribution with the
         divisor n, where a t distribution with n - 1 belongs. The level is raised until the two agree. In simulations of
@@ -60,13 +73,15 @@ class Estimate:
         it reaches as far below the value as the percentiles reach above it, and vice versa, so the value may lie above
         its interval. It holds the truth in 85 to 92 of 100 cases; percentiles often hold it in none.
 
-        The lower and the upper ends have value's shape. They are NaN where the value is NaN or where there is only one
-        group. They are equal where no resample differs from the value, such as where every verdict is right: these
-        images cannot tell how large the error is. Resamples without a value do not count.
+        The lower and the upper ends have value's shape. They are NaN where the value is NaN, and where the bootstrap
+        knows nothing: there are too few groups, or no resample differs from the value, such as the AUC of classes that
+        are separated. Resamples without a value do not count.
 
         Source: Efron, JASA 1987 (BCa); Hesterberg, The American Statistician 2015 (the raised level); Davison & Hinkley
         1997, sections 3.8 (groups) and 5.2 (the reflected interval).
         """
+        if self.images is not None:
+            return clopper_pearson(self.value, self.images)
         groups = np.broadcast_to(self.groups, self.value.shape)
         count = (~np.isnan(self.draws)).sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -82,7 +97,7 @@ class Estimate:
             low, high = _quantiles(self.draws, count, ndtr(ends))
         if self.reflected:
             low, high = np.maximum(2 * self.value - high, 0), np.maximum(2 * self.value - low, 0)
-        known = (count > 0) & (groups > 1) & ~np.isnan(self.value)
+        known = (count > 0) & (groups > 1) & (high - low > ROUNDING) & ~np.isnan(self.value)
         return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
     def _acceleration(self) -> np.ndarray:
@@ -114,7 +129,7 @@ class Matrices:
         """Applies a function to R of a metric, (B, steps, domains), its steps and domains; it returns (B, …)."""
         R = self.metrics[metric]
         value, draws, left_out = (statistic(r, self.steps, self.domains) for r in (R.value[None], R.draws, R.left_out))
-        return Estimate(value[0], draws, left_out, self.groups, R.reflected)
+        return Estimate(value[0], draws, left_out, self.groups, R.reflected, tested=R.tested)
 
 
 def matrices(
@@ -129,7 +144,8 @@ def matrices(
     """Computes R[t, i] of a run's table of scores, with resamples of groups (photographs, videos) instead of images.
 
     A real image and the fakes made from it share a group, which a resample draws in all domains at once. Two runs with
-    the same seed over the same images are paired, so their difference can be taken resample by resample.
+    the same seed over the same images and groups are paired (`paired_matrices`): their difference can be taken resample
+    by resample.
 
     Args:
         metrics: names in `metrics.WITH_NLL`.
@@ -142,10 +158,14 @@ def matrices(
     Source: Efron & Tibshirani 1993, chapter 8; Davison & Hinkley 1997, section 3.8 (clusters).
     """
     chosen = of_split(scores, split).reset_index(drop=True)
+    keys = [name for name in ("domain", "image", "label", "group") if name in chosen]
+    tested = chosen[keys].assign(place=chosen["step"].rank(method="dense"))
     group, names = pd.factorize(chosen["group"].astype(str).to_numpy(), sort=True)
     labels, score = chosen["label"].to_numpy(), chosen["score"].to_numpy()
     steps, domains = sorted(int(step) for step in chosen["step"].unique()), list(chosen["domain"].unique())
-    images, groups = np.zeros((2, len(steps), len(domains)), int)
+    images, groups, of_class, apart = np.zeros((4, len(steps), len(domains)), int)
+    shares = {name: np.full(images.shape, np.nan) for name in metrics if name in WITH_THRESHOLD}
+    proportions: dict[str, list[Proportion]] = {name: [] for name in shares}
     cells = {}
     for (step, domain), cell in chosen.groupby(["step", "domain"], sort=False):
         at, place = cell.index, (steps.index(step), domains.index(domain))
@@ -153,6 +173,14 @@ def matrices(
         declared = threshold[int(step)] if isinstance(threshold, Mapping) else threshold
         cells[place] = used, Scored(labels[at], score[at], number, threshold=declared)
         images[place], groups[place] = len(at), len(used)
+        real, fake = (labels[at] == label for label in (0, 1))
+        of_class[place] = min(len(np.unique(number[kind])) for kind in (real, fake))
+        if of_class[place]:
+            ends = [(score[at][kind].min(), score[at][kind].max()) for kind in (real, fake)]
+            apart[place] = ends[0][1] < ends[1][0] or ends[1][1] < ends[0][0]
+        right = (score[at] >= declared) == fake
+        for name, of_cell in proportions.items():
+            of_cell.append(Proportion.from_images(right, number, class_weights(name, labels[at])))
     parts = min(len(names), PARTS)
     values = {name: np.full((1 + parts + resamples, *images.shape), np.nan) for name in metrics}
     done = 0
@@ -162,8 +190,27 @@ def matrices(
             for name, results in scored.metrics(cell_weights, metrics).items():
                 values[name][done : done + len(weights), t, i] = results
         done += len(weights)
-    estimates = {n: Estimate(v[0], v[1 + parts :], v[1 : 1 + parts], groups, n == "ECE") for n, v in values.items()}
+    places = tuple(np.array(list(cells)).T)
+    for name, of_cell in proportions.items():
+        shares[name][places] = effective_images(of_cell)
+    estimates = {}
+    for name, v in values.items():
+        drawn = groups if name in ONE_CLASS else of_class
+        v[1:, drawn < FEWEST] = np.nan
+        # How far the ranks of classes that are apart may move no group tells; in a mean of domains the others do.
+        known = drawn if name in ONE_CLASS else drawn * (1 - apart)
+        parts_of = v[0], v[1 + parts :], v[1 : 1 + parts]
+        estimates[name] = Estimate(*parts_of, known, name == "ECE", shares.get(name), tested)
     return Matrices(estimates, steps, domains, images, len(names))
+
+
+def paired_matrices(
+    first: pd.DataFrame, second: pd.DataFrame, metrics: Sequence[str], **settings: Any
+) -> tuple[Matrices, Matrices]:
+    """Computes the `matrices` of two tables of scores for their difference, with the domains in the same order."""
+    order = {name: place for place, name in enumerate(dict.fromkeys(first["domain"]))}
+    ordered = second.sort_values("domain", key=lambda domain: domain.map(order), kind="stable")
+    return matrices(first, metrics, **settings), matrices(ordered, metrics, **settings)
 
 
 def side_by_side(*estimates: Estimate) -> np.ndarray:
@@ -188,12 +235,8 @@ def summary(scores: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy
 def paired_difference(
     first: pd.DataFrame, second: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy", **settings: Any
 ) -> pd.DataFrame:
-    """Computes the `summary` of first minus second, from the same resamples; both must be of the same images."""
-    keys = ["domain", "split", "image"]
-    images = [table[keys].drop_duplicates().sort_values(keys, ignore_index=True) for table in (first, second)]
-    if not images[0].equals(images[1]):
-        raise ValueError("the two runs were tested on different images, so they cannot be paired")
-    return continual_table([matrices(scores, [metric], **settings) for scores in (first, second)], metric, stream)
+    """Computes the `summary` of first minus second, from the same resamples; other images or groups: a UserError."""
+    return continual_table(paired_matrices(first, second, [metric], **settings), metric, stream)
 
 
 def continual_table(parts: Sequence[Matrices], metric: str, stream: Sequence[str]) -> pd.DataFrame:
@@ -212,14 +255,35 @@ def continual_table(parts: Sequence[Matrices], metric: str, stream: Sequence[str
             if name in domains:
                 R[:, step - 1, i] = values[:, t, domains.index(name)]
         metrics = continual(R)
-        unseen = [k for k, name in enumerate(domains) if name not in stream]
-        last = values[:, -1] if steps[-1] == len(stream) else np.full_like(values[:, -1], np.nan)
-        return np.concatenate([np.stack([metrics[name] for name in CONTINUAL], 1), last[:, unseen]], axis=1)
+        return np.stack([metrics[name] for name in CONTINUAL], 1)
 
-    estimate = reduce(sub, [part.statistic(metric, statistic) for part in parts])
-    low, high = estimate.interval()
-    names = [*CONTINUAL, *(f"unseen: {name}" for name in parts[0].domains if name not in stream)]
-    return pd.DataFrame({"metric": names, "value": estimate.value, "low": low, "high": high})
+    whole = reduce(sub, [part.statistic(metric, statistic) for part in parts])
+    table = pd.DataFrame(dict(zip(ENDS, side_by_side(whole)[..., 0], strict=True))).assign(metric=CONTINUAL)
+    unseen = [name not in stream for name in parts[0].domains]
+    last = side_by_side(reduce(sub, [part.metrics[metric] for part in parts]))[:, -1, unseen]
+    if any(part.steps[-1] != len(stream) for part in parts):
+        last = np.full_like(last, np.nan)
+    names = [f"unseen: {name}" for name in itertools.compress(parts[0].domains, unseen)]
+    cells = pd.DataFrame(dict(zip(ENDS, last, strict=True))).assign(metric=names)
+    return pd.concat([table, cells], ignore_index=True)[["metric", *ENDS]]
+
+
+def _check_paired(first: pd.DataFrame, second: pd.DataFrame) -> None:
+    """Raises a UserError unless two tables hold the same images, step by step, in the same groups."""
+    if first.equals(second):
+        return
+    keys = [str(name) for name in first if name != "group"]
+    ours, theirs = (table.sort_values(keys, ignore_index=True) for table in (first, second))
+    orders = [list(dict.fromkeys(table["domain"])) for table in (first, second)]
+    if orders[0] != orders[1] or not ours[keys].equals(theirs[keys]):
+        raise UserError("the two were tested on different images, so they cannot be paired; needed: the same ones")
+    apart = ours["group"].astype(str) != theirs["group"].astype(str)
+    if apart.any():
+        row, group = ours[apart].iloc[0], theirs.loc[apart, "group"].iloc[0]
+        raise UserError(
+            f"the two were tested with different groups, so they cannot be paired: image {row['image']!r} of "
+            f"{row['domain']!r} is of {row['group']!r} in one and of {group!r} in the other; needed: the same groups"
+        )
 
 
 def _weights(groups: int, parts: int, resamples: int, seed: int, *, rows: int) -> Iterator[np.ndarray]:

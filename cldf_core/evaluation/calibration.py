@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, ndtri
+from scipy.special import expit
 
 from cldf_core.evaluation.bootstrap import matrices, side_by_side
 from cldf_core.evaluation.metrics import bins_of, of_split
+from cldf_core.evaluation.proportions import Proportion, intervals
 from cldf_core.options import UserError
 
 COLDEST, HOTTEST = 0.01, 100.0  # bounds of the temperature
@@ -75,7 +76,7 @@ def reliability(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray 
     and each image's group have shape (N,). Without groups each image is its own.
 
     Returns:
-        A row for each bin with images: probability (their mean), share of fakes, low and high (`share_interval`), n.
+        A row for each bin with images: probability (their mean), share of fakes, low and high (see `proportions`), n.
 
     Source: Guo et al., ICML 2017, section 2.
     """
@@ -85,37 +86,12 @@ def reliability(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray 
     if wrong := int((~((probability >= 0) & (probability <= 1))).sum()):
         raise ValueError(f"{wrong} of {len(labels)} values of probability are not between 0 and 1")
     number = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    bins, rows = bins_of(probability), []
-    for at in (bins == k for k in np.unique(bins)):
-        images = np.bincount(number[at])
-        fakes = np.bincount(number[at], labels[at])[images > 0]
-        low, high = share_interval(fakes, images[images > 0])
-        rows.append((probability[at].mean(), labels[at].mean(), low, high, at.sum()))
+    bins = bins_of(probability)
+    parts = [bins == k for k in np.unique(bins)]
+    fakes = [Proportion.from_images(labels[at] == 1, number[at], np.full(at.sum(), 1 / at.sum())) for at in parts]
+    ends = zip(*intervals(fakes), strict=True)
+    rows = [(probability[at].mean(), labels[at].mean(), *both, at.sum()) for at, both in zip(parts, ends, strict=True)]
     return pd.DataFrame(rows, columns=["probability", "share", "low", "high", "n"])
-
-
-def share_interval(fakes: np.ndarray, images: np.ndarray) -> tuple[float, float]:
-    """Computes the 95 % interval of a share of fakes: Wilson's, for the effective number of images.
-
-    This number follows from the spread over groups. It is at most the number of images, as if they were independent,
-    and at least what it would be if the images of a group were all alike, which is also used with one group or one
-    class. In simulations of 1 to 26 groups of 1 to 14 images the interval holds the truth in 85 to 100 of 100 cases, a
-    bootstrap of few groups often in fewer than 50. Fakes and images (at least 1) are counts in each group, shape
-    (groups,).
-
-    Source: Wilson, JASA 1927; Kish 1965 (images all alike); Dean & Pagano, Journal of Survey Statistics and Methodology
-    2015 (groups).
-    """
-    n, count = images.sum(), len(images)
-    share = fakes.sum() / n
-    effective = n**2 / (images**2).sum()
-    if count > 1 and 0 < share < 1:
-        variance = count / (count - 1) * ((fakes - share * images) ** 2).sum() / n**2
-        effective = np.clip(share * (1 - share) / max(variance, 1e-12), effective, n)
-    z2 = ndtri(0.975) ** 2
-    middle = (share + z2 / (2 * effective)) / (1 + z2 / effective)
-    half = np.sqrt(z2 * (share * (1 - share) / effective + z2 / (4 * effective**2))) / (1 + z2 / effective)
-    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
 
 
 def reliability_table(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:

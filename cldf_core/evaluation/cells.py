@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices, side_by_side
+from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices, paired_matrices, side_by_side
 
 # An agent's name in figures and tables. A notebook may add its own agent.
 AGENT_NAMES = {"separate": "separate models", "sequential": "sequential fine-tuning", "joint": "joint training"}
@@ -36,9 +36,9 @@ def cell_changes(
 ) -> pd.DataFrame:
     """Computes R[t, i] of the first run minus that of the second, on the same images, with paired 95 % intervals.
 
-    The columns are step, domain, value, low and high.
+    The columns are step, domain, value, low and high. Other images or groups are a UserError.
     """
-    R, other = (matrices(scores, [metric], split=split) for scores in (first, second))
+    R, other = paired_matrices(first, second, [metric], split=split)
     return _tidy(R, R.metrics[metric] - other.metrics[metric])
 
 
@@ -79,12 +79,20 @@ def rank_table(table: pd.DataFrame, metrics: Sequence[str], *, small: Collection
     return ranked.assign(mean=mean)[["metric", "agent", "seed", "rank", "mean"]]
 
 
+def with_interval(row: Any, number: str = ".2f") -> str:
+    """Writes value, low and high of a row as "value [low, high]" or "value (no interval)", in the format `number`."""
+    if np.isnan(row.value):
+        return "–"
+    ends = f"[{row.low:{number}}, {row.high:{number}}]" if row.low <= row.high else "(no interval)"
+    return f"{row.value:{number}} {ends}"
+
+
 def as_text(table: pd.DataFrame, metrics: Sequence[str] = ()) -> pd.DataFrame:
-    """Writes estimates as "value [low, high]": a row for each agent, a column for each metric, all by default.
+    """Writes estimates `with_interval`: a row for each agent, a column for each metric, all by default.
 
     The table has the columns agent, metric, value, low and high; each agent and metric once.
     """
-    text = [f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in table.itertuples()]
+    text = [with_interval(row) for row in table.itertuples()]
     columns = list(metrics) or list(dict.fromkeys(table["metric"]))
     wide = table.assign(text=text).pivot(index="agent", columns="metric", values="text")
     wide = wide.loc[list(dict.fromkeys(table["agent"])), columns]

@@ -13,14 +13,14 @@ ROUNDING = 1e-12  # differences whose spread is smaller do not vary
 def t_interval(values: np.ndarray) -> tuple[float, float, float]:
     """Returns the mean of independent values, such as one for each seed, and the ends of its 95 % t interval.
 
-    With a single value the ends are NaN, and where the values do not vary they are the mean.
+    With a single value the ends are NaN, and so they are where the values do not vary: these cannot tell by how much
+    others would.
     """
     values = np.asarray(values, float)
     mean, n = float(values.mean()), len(values)
-    if n < 2:
+    if n < 2 or (error := stats.sem(values)) <= ROUNDING:
         return mean, float("nan"), float("nan")
-    error = stats.sem(values)
-    low, high = (mean, mean) if error == 0 else stats.t.interval(0.95, n - 1, mean, error)
+    low, high = stats.t.interval(0.95, n - 1, mean, error)
     return mean, float(low), float(high)
 
 
@@ -45,8 +45,8 @@ def paired_t_tests(values: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each pair of agents: first, second, difference (mean of first minus second), low, high (95 %), p
-        (two-sided), p_holm (corrected for all rows together), n (seeds). The difference is NaN without a common seed,
-        the interval with a single one, and p where the differences do not vary.
+        (two-sided), p_holm (corrected for all rows together), n (seeds). The difference is NaN without a common seed;
+        the interval and p are with a single one, and where the differences do not vary.
 
     Source: Student, Biometrika 1908; Holm, Scandinavian Journal of Statistics 1979.
     """

@@ -40,8 +40,8 @@ def forest(
     figure, axes = panels(1, len(names), 0.17 * (last + 1) + 1.0, sharey=True)
     for ax, name in zip(axes.flat, names, strict=True):
         panel = table[table["metric"] == name]
-        ends = 1.08 * panel[["low", "high"]].to_numpy()
-        ax.set_xlim(min(ends.min(), -0.01), max(ends.max(), 0.01))  # the bands may reach further
+        drawn = 1.08 * panel[["value", "low", "high"]]  # an end may be missing
+        ax.set_xlim(min(drawn.min(axis=None), -0.01), max(drawn.max(axis=None), 0.01))  # the bands may reach further
         for agent in agents:
             at = [place for (a, _), place in places.items() if a == agent]
             reach = margins.loc[name, agent]

@@ -30,7 +30,7 @@ from cldf_core.figures.style import (
 def matrices(
     cells: pd.DataFrame, stream: Sequence[str], *, panels: Sequence[str] = (), rows: str = "after training on"
 ) -> Figure:
-    """Draws a panel for each agent: R[t, i] with its value and half of its interval in every cell.
+    """Draws a panel for each agent: R[t, i] with its value and half of its interval, where there is one, in every cell.
 
     Args:
         cells: columns agent, step, domain, value, low, high (`cells.cell_values`).
@@ -58,7 +58,8 @@ def matrices(
             colour = "black" if value > 0.75 else "white"
             x = i + 0.05 * (domains[i] not in stream)  # the gap covers a part of the column
             ax.text(x, t + 0.05, _short_number(value), ha="center", va="bottom", color=colour, fontsize=small + 2)
-            ax.text(x, t + 0.1, "±" + _short_number(spread), ha="center", va="top", color=colour, fontsize=small)
+            around = "" if np.isnan(spread) else "±" + _short_number(spread)
+            ax.text(x, t + 0.1, around, ha="center", va="top", color=colour, fontsize=small)
         for t, name in enumerate(stream):
             corner = (domains.index(name) - 0.5, t - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, color="black", lw=1.3, zorder=3))

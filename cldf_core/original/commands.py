@@ -199,14 +199,16 @@ def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd
 
 def _print_spread(tables: Sequence[pd.DataFrame]) -> None:
     import numpy as np
+    import pandas as pd
 
+    from cldf_core.evaluation.cells import with_interval
     from cldf_core.evaluation.seeds import t_interval
 
     print(f"\n{len(tables)} runs, after the last step: mean accuracy and 95 % t interval")
     for name in tables[0]["domain"].unique():
         last = [t[(t["domain"] == name) & (t["step"] == t["step"].max())]["accuracy"].item() for t in tables]
-        mean, low, high = t_interval(np.array(last))
-        print(f"Test set: {name} - accuracy {mean:.4f} [{low:.4f}, {high:.4f}]")
+        mean = pd.Series(t_interval(np.array(last)), ["value", "low", "high"])
+        print(f"Test set: {name} - accuracy {with_interval(mean, '.4f')}")
 
 
 def _write_checkpoints(folder: RunFolder, options: Options, flags: argparse.Namespace) -> None:

@@ -69,7 +69,8 @@ def compare_on_images(
         several runs include the seed. attrs["notes"] holds sentences on what could not be compared.
 
     Raises:
-        UserError: as `read_scores`; there is only one run; or two of them have no domain with the same images.
+        UserError: as `read_scores`; there is only one run; or two of them have no domain with the same images, or other
+            groups of these.
 
     Source: Efron & Tibshirani 1993, chapter 8.
     """
@@ -97,12 +98,15 @@ def compare_on_images(
         how: dict[str, Any] = {"threshold": (at[i], at[k]), "split": split, "resamples": resamples}
         parts = _matrices([table[table["domain"].isin(shared)] for table in last], detection, **how)
         step = {"step": steps[0] if steps[0] == steps[1] else None}
-        by_metric = sorted(detection_rows(parts, detection), key=lambda row: detection.index(row["metric"]))
-        rows += [pair | row | step for row in by_metric]
         trained, cells = sources[i].stream, [_images(table, ["step", "domain"]) for table in tested]
-        if trained is not None and sources[k].stream == trained and cells[0] == cells[1]:
-            parts = _matrices(tested, continual, **how)
-            rows += [pair | row for measure in continual for row in continual_rows(parts, trained, wanted, measure)]
+        try:
+            by_metric = sorted(detection_rows(parts, detection), key=lambda row: detection.index(row["metric"]))
+            rows += [pair | row | step for row in by_metric]
+            if trained is not None and sources[k].stream == trained and cells[0] == cells[1]:
+                parts = _matrices(tested, continual, **how)
+                rows += [pair | row for measure in continual for row in continual_rows(parts, trained, wanted, measure)]
+        except UserError as error:
+            raise UserError(f"--compare: {two}: {error}") from None
     comparison = _typed(pd.DataFrame(rows).rename(columns={"value": "difference"}).assign(spread="groups"))
     comparison.attrs["notes"] = notes
     return comparison
@@ -120,15 +124,15 @@ def _distinct_names(sources: Sequence[Scores]) -> list[str]:
 def _matrices(
     tables: Sequence[pd.DataFrame], metrics: Sequence[str], *, threshold: Sequence[dict[int, float]], **how: Any
 ) -> list[Matrices]:
-    """Computes the matrices of two tables of the same images, both with the groups of the table that has fewer."""
-    coarse = min(tables, key=lambda table: table["group"].nunique())
-    group = coarse.drop_duplicates(["domain", "image"]).set_index(["domain", "image"])["group"]
-    parts = []
-    for table, at in zip(tables, threshold, strict=True):
-        ordered = table.sort_values(["step", "domain", "image"], ignore_index=True)
-        grouped = ordered.assign(group=group.loc[list(zip(ordered["domain"], ordered["image"], strict=True))].array)
-        parts.append(matrices(grouped, metrics, threshold=at, **how))
-    return parts
+    """Computes the matrices of two tables of the same images; one that has no groups takes those of the other."""
+    keys = ["domain", "image"]
+    ordered = [table.sort_values(["step", *keys], ignore_index=True) for table in tables]
+    named = [table for table in ordered if (table["group"] != table["image"]).any()]
+    if len(named) == 1:
+        group = named[0].drop_duplicates(keys)[[*keys, "group"]]
+        ordered = [table.drop(columns="group").merge(group, on=keys, how="left") for table in ordered]
+    pairs = zip(ordered, threshold, strict=True)
+    return [matrices(table, metrics, threshold=at, **how) for table, at in pairs]
 
 
 def _images(table: pd.DataFrame, by: str | list[str]) -> dict[Any, frozenset[tuple[str, int]]]:

@@ -33,7 +33,7 @@ COLUMNS = (
 )
 SUSPECT, ENOUGH = 0.4, 20  # an AUC below this, of so many images of each class, makes a note on scores of files
 MEASURES = ("accuracy", "AUC")  # the continual metrics are computed of these
-COST = ("seconds", "peak memory (bytes)", "memory buffer (bytes)", "images trained on")
+COST = ("seconds", "memory above the start (bytes)", "memory buffer (bytes)", "images trained on")
 NAMES = (*DETECTION, *(f"{measure}: {name}" for measure in MEASURES for name in (*CONTINUAL, "unseen")), *COST)
 
 
@@ -58,7 +58,7 @@ def metric_table(
     Returns:
         COLUMNS, a row for each number; an unknown number has no row, and an undefined one is NaN. The step is missing
         where a metric belongs to the whole stream, and the domain is "" where it belongs to none. low and high are the
-        ends of a 95 % interval, from resamples of the groups.
+        ends of a 95 % interval, which counts groups (`bootstrap.Estimate.interval`); NaN where there is none.
 
         - Detection metrics, for each run, step and domain; n counts images. "AUC of videos" and the like are computed
           of the mean scores of videos; n counts videos.
@@ -209,7 +209,7 @@ def _measure(
 def _cost(manifest: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Returns the costs that a run's manifest knows."""
     buffer = max((step["memory_bytes"] for step in manifest.get("steps", ()) if "memory_bytes" in step), default=None)
-    values = manifest.get("seconds"), manifest.get("peak_memory_bytes"), buffer, manifest.get("images")
+    values = manifest.get("seconds"), manifest.get("memory_rise_bytes"), buffer, manifest.get("images")
     return [(name, float(value)) for name, value in zip(COST, values, strict=True) if value is not None]
 
 

@@ -1,11 +1,13 @@
 """Where a run's numbers come from: its key, and what its manifest says of data, code and machine."""
 
+import contextlib
+import ctypes
+import gc
 import hashlib
 import inspect
 import json
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -63,7 +65,7 @@ def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], no
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": 0.0,
         "images": 0,
-        "peak_memory_bytes": 0,
+        "memory_rise_bytes": None,
         "steps": [],
         "files": {},
     }
@@ -84,16 +86,28 @@ def git_commit() -> str | None:
     return commit and commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
+def count_memory_anew() -> int | None:
+    """Makes Linux forget the process's peak of memory; returns the bytes that it holds now, None on other systems.
+
+    A run is not the only thing that its process has done, so its memory is what `peak_memory` rises above this.
+    """
+    peak = Path("/proc/self/clear_refs")  # see proc(5)
+    if not peak.exists():
+        return None
+    gc.collect()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed, which would hide as much of the rise
+    try:
+        peak.write_text("5")
+    except OSError:
+        return None
+    return peak_memory()
+
+
 def peak_memory() -> int:
-    """The most memory that this process has held so far, in bytes."""
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """The most memory that this process has held since it was counted anew, in bytes; Linux only."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def _registered_source(agent: str) -> list[str]:

@@ -26,7 +26,7 @@ from cldf_core.randomness import generator
 from cldf_core.runs.checkpoints import load_state, save_network, save_state
 from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
 from cldf_core.runs.notes import data_notes, dropped_notes, one_class_notes
-from cldf_core.runs.provenance import new_manifest, peak_memory, run_key
+from cldf_core.runs.provenance import count_memory_anew, new_manifest, peak_memory, run_key
 from cldf_core.stream import Samples, Step, in_chunks, make_steps
 
 
@@ -200,6 +200,7 @@ def _folder(options: Options, domains: Mapping[str, Spectra]) -> RunFolder:
 def _execute(
     options: Options, domains: dict[str, Spectra], folder: RunFolder, progress: bool | None, watcher: Watcher | None
 ) -> None:
+    start = count_memory_anew()
     steps = _steps(options, domains)
     tables: dict[tuple[str, str], pd.DataFrame] = {
         (name, split): table
@@ -224,6 +225,7 @@ def _execute(
             agent, steps, tests, seed=options.seed, after=done, advance=advance, after_epoch=after_epoch
         ):
             done += 1
+            manifest["memory_rise_bytes"] = None if start is None else peak_memory() - start
             _keep(result, done, agent, folder, manifest, tables)
             if watcher and result.step.last:
                 watcher.tested(pd.read_parquet(folder.step_scores(result.step.index)))
@@ -296,7 +298,6 @@ def _keep(
     )
     manifest["seconds"] = round(sum(s["seconds"] for s in manifest["steps"]), 3)
     manifest["images"] = sum(s["images"] for s in manifest["steps"])
-    manifest["peak_memory_bytes"] = max(manifest["peak_memory_bytes"], peak_memory())
     facts = {name: json.dumps(manifest[name]) for name in ("steps", "files")}
     state = {"agent": agent.state_dict(), "key": folder.key, "done": done, **facts}
     save_state(state, folder.path / STATE / "agent.pt")

@@ -20,6 +20,7 @@ from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.mini.build import build
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.baselines import random_forest
+from cldf_core.evaluation.cells import with_interval
 from cldf_core.evaluation.metrics import continual, matrix
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.evaluation.traces import line_ratio
@@ -57,7 +58,7 @@ def check(*, seeds: int, split: str, generators: Path | None) -> int:
     for statement, part in table.groupby("statement"):
         print(f"\n{statement} {'holds' if part['holds'].all() else 'DOES NOT HOLD'}")
         for row in part.itertuples():
-            print(f"   {row.value:6.3f} [{row.low:.3f}, {row.high:.3f}]  {row.what} (needed: {row.needed})")
+            print(f"   {with_interval(row, '.3f')}  {row.what} (needed: {row.needed})")
     return int(not table["holds"].all())
 
 

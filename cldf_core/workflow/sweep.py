@@ -16,6 +16,7 @@ import pandas as pd
 from cldf_core.data.console import note, printable
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.data.runtime import project_root
+from cldf_core.evaluation.cells import with_interval
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.options import Options, UserError
 from cldf_core.results.compare import COMPARISON, compare_over_seeds
@@ -151,8 +152,7 @@ def _measured(grid: Grid, finished: Sequence[tuple[Options, RunFolder]]) -> pd.D
         note(text)
     table = table[table["run"] != ""]
     last = table["step"].isna() | (table["step"] == table.groupby("run")["step"].transform("max"))
-    # All runs are made in one process, whose peak memory is that of its largest run.
-    table = table[last & (table["metric"] != "peak memory (bytes)")]
+    table = table[last]
     cells = {run: grid.cells(options) for run, options in options_of.items()}
     columns = {"agent": table["run"].map({run: options.agent for run, options in options_of.items()})}
     for name in grid.settings:
@@ -196,8 +196,8 @@ def _table(grid: Grid, means: pd.DataFrame) -> str:
     for _, part in means[means["metric"].isin(PRINTED)].groupby(keys, sort=False, dropna=False):
         row = {**{name: part[name].iloc[0] for name in keys}, "seeds": part["n"].max()}
         for r in part.itertuples():
-            interval = f" [{r.low:.3f}, {r.high:.3f}]" if r.n > 1 else ""
-            row[r.metric + (f" {r.domain}" if r.domain else "")] = f"{r.value:.3f}{interval}"
+            value = with_interval(r, ".3f") if r.n > 1 else f"{r.value:.3f}"
+            row[r.metric + (f" {r.domain}" if r.domain else "")] = value
         rows.append(row)
     return pd.DataFrame(rows).astype(object).fillna("").to_string(index=False)
 

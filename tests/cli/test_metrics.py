@@ -77,6 +77,15 @@ def test_what_a_file_lacks_is_told_and_what_is_undefined_is_written(tmp_path, ca
     assert ",AUC,NaN," in capsys.readouterr().out
 
 
+def test_a_perfect_score_is_no_certainty(tmp_path, capsys):
+    path = tmp_path / "four.csv"
+    path.write_text(HEAD + "1.png,a,0,0.1\n2.png,a,1,0.9\n3.png,a,0,0.3\n4.png,a,1,0.8\n")
+    assert main(["metrics", str(path), "--metric", "accuracy", "AUC", *FEW]) == 0
+    accuracy, auc = capsys.readouterr().out.splitlines()[1:]
+    assert "1.0000 [0.3976, 1.0000]" in accuracy  # Clopper and Pearson's of 4 of 4
+    assert "1.0000 (no interval)" in auc
+
+
 def test_two_files_are_compared_on_their_images(tmp_path, capsys):
     rows = [(f"{i}.png", i % 2, 0.3 + 0.4 * (i % 2), 0.5 - 0.1 * (i % 3)) for i in range(12)]
     for name, column in (("a", 2), ("b", 3)):

@@ -59,6 +59,7 @@ def test_domains_that_share_groups_are_drawn_together():
     right = [[int(rng.random() < p)] * 8 for p in np.linspace(0.3, 1, 30)]
     scores = versions_of({("none", 0.0): right, ("JPEG", 30.0): right[::-1]})
     table = curves(pd.concat([scores, scores.assign(domain="b"), scores.assign(domain="c", score=0.5)]), ["a", "b"])
+    table = table[table["metric"] == "AUC"]  # the accuracy of a domain has another interval than that of the average
     keys = ["corruption", "severity", "metric"]
     of_domain, average = (table[table["domain"] == name].set_index(keys) for name in ("a", "average"))
     pd.testing.assert_frame_equal(average[["value", "low", "high"]], of_domain[["value", "low", "high"]])

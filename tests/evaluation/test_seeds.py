@@ -16,13 +16,14 @@ def tidy(**agents: dict[int, float]) -> pd.DataFrame:
 
 
 @settings(deadline=None, max_examples=30)
-@given(values=st.lists(st.floats(-5, 5), min_size=2, max_size=9))
+@given(values=st.lists(st.floats(-5, 5), min_size=2, max_size=9).filter(lambda values: np.std(values) > 1e-9))
 def test_the_t_interval_by_its_formula(values):
     mean, low, high = t_interval(np.array(values))
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
     assert (mean, low, high) == pytest.approx((np.mean(values), np.mean(values) - half, np.mean(values) + half))
     assert t_interval(np.array(values[:1])) == pytest.approx((values[0], np.nan, np.nan), nan_ok=True)
-    assert t_interval(np.array([0.5, 0.5, 0.5])) == (0.5, 0.5, 0.5)
+    tied = t_interval(np.array([0.1 + 0.2, 0.3, 0.3]))  # but for rounding: it does not tell how far others would lie
+    assert tied == pytest.approx((0.3, np.nan, np.nan), nan_ok=True)
 
 
 def test_means_over_seeds_keep_what_they_have_in_common():
@@ -61,7 +62,7 @@ def test_only_common_seeds_are_paired_and_what_is_missing_stays_missing():
         assert np.isnan(got.loc[pair, ["low", "high", "p", "p_holm"]].to_numpy(float)).all()
     # Differences that do not vary have no p.
     got = paired_t_tests(tidy(a={0: 0.3, 1: 0.4, 2: 0.5}, b={0: 0.2, 1: 0.3, 2: 0.4})).iloc[0]
-    assert got[["difference", "low", "high", "p"]].tolist() == pytest.approx([0.1, 0.1, 0.1, np.nan], nan_ok=True)
+    assert got[["difference", "low", "high", "p"]].tolist() == pytest.approx([0.1, *[np.nan] * 3], nan_ok=True)
 
 
 def test_holm_by_hand():

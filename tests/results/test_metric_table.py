@@ -55,7 +55,7 @@ def test_continual_rows_are_the_summary(trained, measure):
     want = summary(scores, STREAM, measure, **FEW).set_index("metric").rename({"unseen: unseen": "unseen"})
     for name in (*CONTINUAL, "unseen"):
         row = table.loc[f"{measure}: {name}"]
-        assert row[["value", "low", "high"]].tolist() == want.loc[name].tolist()
+        assert row[["value", "low", "high"]].tolist() == pytest.approx(want.loc[name].tolist(), nan_ok=True)
         assert (row["step"], row["domain"]) == (2, "unseen") if name == "unseen" else pd.isna(row["step"])
         assert row["n"] == scores.query("split == 'test'")["group"].nunique()
 
@@ -65,12 +65,12 @@ def test_cost_rows_are_the_manifests_and_what_is_missing_has_no_row(trained, cop
     table = metric_table([trained["er", 0]], metrics=COST).set_index("metric")
     memory = max(step["memory_bytes"] for step in manifest["steps"])
     assert memory > 0
-    want = [manifest["seconds"], manifest["peak_memory_bytes"], memory, manifest["images"]]
+    want = [manifest["seconds"], manifest["memory_rise_bytes"], memory, manifest["images"]]
     assert dict(table["value"]) == dict(zip(COST, want, strict=True))
     assert table[["low", "high", "n", "step"]].isna().all(axis=None)
     assert (table["domain"] == "").all()
     older = metric_table([copied(steps=[{"step": 1}], seconds=None, images=5)], metrics=COST).set_index("metric")
-    assert dict(older["value"]) == {COST[1]: manifest["peak_memory_bytes"], COST[3]: 5}
+    assert dict(older["value"]) == {COST[1]: manifest["memory_rise_bytes"], COST[3]: 5}
 
 
 def test_finished_runs_on_a_data_set_stand_side_by_side(trained, monkeypatch):
@@ -263,7 +263,7 @@ def test_means_over_seeds_have_a_t_interval(trained):
     assert 2 * len(means) == len(single)
     for *key, value, low, high in means[[*keys, "value", "low", "high"]].itertuples(index=False):
         both = np.array(values[tuple(key)])
-        half = stats.t.ppf(0.975, 1) * stats.sem(both)
+        half = stats.t.ppf(0.975, 1) * stats.sem(both) or np.nan  # two seeds that tie tell no interval
         assert (value, low, high) == pytest.approx((both.mean(), both.mean() - half, both.mean() + half), nan_ok=True)
     accuracy = means[means["metric"] == "accuracy"]
     assert set(zip(accuracy["threshold"], accuracy["threshold_from"], strict=True)) == {(0.5, "declared")}

@@ -2,8 +2,10 @@
 
 import ast
 import shutil
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from cldf_core.data import source_trees
 from cldf_core.data.source_trees import imported_modules, meaning, tree_hash
 from cldf_core.options import AGENTS as MODELS
 from cldf_core.runs import provenance
-from cldf_core.runs.provenance import run_key
+from cldf_core.runs.provenance import count_memory_anew, peak_memory, run_key
 from cldf_core.workflow import notebooks
 from cldf_core.workflow.notebooks import NOTEBOOKS, notebook_parameters
 from samples import tiny_options
@@ -284,3 +286,13 @@ def test_a_cell_that_is_no_python_is_told_by_its_execution(project):
     assert inputs(project, "02_spectral_analysis")
     replace(source, "figures.theme()", "figures.theme(")
     assert inputs(project, "02_spectral_analysis")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not count it anew, so no run tells it there")
+def test_memory_is_what_a_run_needs_above_what_its_process_has_held_before():
+    before = [np.ones(40_000_000), [np.ones(1000) for _ in range(20_000)]]  # 320 and 160 MB
+    del before
+    start = count_memory_anew()
+    during = np.ones(10_000_000)
+    del during
+    assert 79e6 < peak_memory() - start < 100e6

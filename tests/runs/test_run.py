@@ -217,7 +217,7 @@ def test_the_manifest_tells_what_was_done(finished):
         assert step["memory_bytes"] == 12 * 3 * 32 * 17 * 2
     assert manifest["images"] == 47 + 50 + 50
     assert manifest["seconds"] == pytest.approx(sum(s["seconds"] for s in manifest["steps"]), abs=0.01)
-    assert 50e6 < manifest["peak_memory_bytes"] < 50e9
+    assert manifest["memory_rise_bytes"] is None or 0 < manifest["memory_rise_bytes"] < 1e9
     assert {"git", "started"} <= set(manifest)
 
 

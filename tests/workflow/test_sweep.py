@@ -170,7 +170,6 @@ def test_the_values_are_those_of_the_metric_functions(swept):
         manifest = RunFolder(swept / "runs" / run).manifest
         assert own.loc["images trained on", "value"] == manifest["images"]
         assert own.loc["seconds", "value"] == pytest.approx(manifest["seconds"], rel=1e-5)
-    assert "peak memory (bytes)" not in frame.index  # of a process that has made several runs
 
 
 def test_means_over_seeds_with_their_t_interval(swept):
