@@ -44,14 +44,14 @@ def whole_file(path: Path, needed: int = 0) -> Iterator[Path]:
         UserError: the disk is full, in whatever words a library said it. The sentence tells how many bytes are
             `needed`, or else how many did not fit.
     """
-    with _explained(path):
+    with told_if_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         forget_leftovers(path.parent)
         handle, name = tempfile.mkstemp(path.suffix, f".{path.name[:99]}.{_HOST}-{os.getpid()}-", path.parent)
         os.close(handle)
     partial = Path(name)
     try:
-        with _explained(path, partial, needed):
+        with told_if_full(path, partial, needed):
             yield partial
             os.chmod(partial, 0o644)
             os.replace(partial, path)
@@ -60,8 +60,8 @@ def whole_file(path: Path, needed: int = 0) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(path: Path, partial: Path | None = None, needed: int = 0) -> Iterator[None]:
-    """Turns what is raised when a file does not fit on the disk into a sentence."""
+def told_if_full(path: Path, partial: Path | None = None, needed: int = 0) -> Iterator[None]:
+    """Turns what is raised when a file or a folder does not fit on the disk into a sentence."""
     try:
         yield
     except UserError:

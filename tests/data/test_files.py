@@ -1,7 +1,10 @@
 """Files that appear whole or not at all, on a full disk too, and that tell whether they are still whole."""
 
+import contextlib
+import errno
 import json
 import os
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -9,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cldf_core.cli import main
+from cldf_core.data.cache import spectra
 from cldf_core.data.files import (
     append_zeros,
     file_problem,
@@ -19,8 +24,10 @@ from cldf_core.data.files import (
     whole_file,
     write_record,
 )
+from cldf_core.data.layouts.read import data_folder
+from cldf_core.data.mini.build import TABLE, build
 from cldf_core.options import UserError
-from samples import DAMAGES, flip_a_bit
+from samples import DAMAGES, flip_a_bit, read_domain, tiny_options
 
 TENSORS = {"a": torch.zeros(3_000_000, dtype=torch.uint8)}
 
@@ -41,6 +48,23 @@ WRITERS = {
 }
 
 
+@pytest.fixture
+def small_disk():
+    """A context in which no file can be longer than so many bytes."""
+    resource = pytest.importorskip("resource", reason="Windows cannot limit the size of files")
+
+    @contextlib.contextmanager
+    def limited(size: int = 200_000):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return limited
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "result.txt"
     with whole_file(path) as partial:
@@ -55,24 +79,57 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert [p.name for p in tmp_path.rglob("*")] == ["deep", "result.txt"]
 
 
-@pytest.fixture
-def small_disk():
-    """No file can be longer than a megabyte."""
-    resource = pytest.importorskip("resource", reason="Windows cannot limit the size of files")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_what_does_not_fit_on_the_disk_is_told_in_a_sentence_and_leaves_what_was_there(tmp_path, small_disk, write):
     path = tmp_path / "result"
     path.write_text("old")
     sentence = r"result cannot be written \(File too large\): 3.0 MB .* MB free; nothing that was there is lost"
-    with pytest.raises(UserError, match=sentence), whole_file(path, 3_000_000) as partial:
+    with small_disk(), pytest.raises(UserError, match=sentence), whole_file(path, 3_000_000) as partial:
         write(partial)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("result", "old")]
+
+
+def test_an_array_or_a_benchmark_that_does_not_fit_is_told_and_made_when_there_is_room(
+    tmp_path, small_disk, small_data
+):
+    opts, folder = tiny_options("sequential", small_data, precision="float32", plane="full"), tmp_path / "cache"
+    domain = read_domain(small_data)
+    with small_disk(), pytest.raises(UserError, match=r"first-\w+.npy cannot be written .*: 0.3 MB or more are needed"):
+        spectra(domain, opts, folder)
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".lock"}  # the index of contents
+    assert spectra(domain, opts, folder).array.any()
+    with small_disk(0), pytest.raises(UserError, match=r"mini.* cannot be written \(File too large\)"):
+        build(tmp_path / "mini", train=1, validation=1, test=1, progress=False)
+
+
+def test_the_command_line_tells_a_full_disk_wherever_it_is_met(monkeypatch, capsys, tmp_path):
+    for number in (errno.ENOSPC, errno.EROFS, errno.EACCES):
+        problem = OSError(number, "words", str(tmp_path / "x"))
+        monkeypatch.setattr("cldf_core.data.intake.add.data_sets", Mock(side_effect=problem))
+        assert main(["data", "list"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"cldf: {tmp_path / 'x'} cannot be ")
+        assert os.strerror(number) in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_an_embedded_benchmark_with_a_damaged_table_is_built_again(root, monkeypatch, damage, capsys):
+    built = []
+
+    def stub(folder, **counts):
+        built.append(folder)
+        folder.mkdir()
+        (folder / TABLE).write_text("file,split\n" * 9)
+
+    monkeypatch.setattr("cldf_core.data.mini.build.build", stub)
+    folder = data_folder("mini-smoke")
+    for place, count in ((folder / TABLE, 2), (folder.parent / ".mini-smoke.json", 3)):
+        assert data_folder("mini-smoke") == folder
+        damage(place)
+        assert data_folder("mini-smoke") == folder
+        assert "splits.csv is damaged or changed; the benchmark is built again" in capsys.readouterr().err
+        assert len(built) == count
 
 
 def test_other_errors_stay_what_they_are(tmp_path):

@@ -22,7 +22,7 @@ from cldf_core.workflow.notebooks import LAST, notebook_parameters
 from samples import DAMAGES, make_data, texture, tiny_options, tiny_values
 
 DATA, NOTEBOOK = "--data mine --training_set first --test_set first --seed 1", "02_spectral_analysis"
-TRAIN = f"train {DATA} --continual_learning CL --agent ER --model slim --epochs 1 --limit 4 --mem_size 4 --threads 1"
+TRAIN = f"train {DATA} --continual_learning Normal --model slim --epochs 1 --threads 1"
 GRID = {"agent": ["sequential", "er"], "seed": [0, 1]}
 
 
@@ -59,7 +59,9 @@ def readers(tmp_path_factory):
         write(root / "notebooks" / f"{NOTEBOOK}.ipynb", '{"cells": []}')
 
         def commands() -> dict[str, object]:
-            (run,) = (path.name for path in (root / "runs").glob("er-*") if len(RunFolder(path).manifest["data"]) == 1)
+            (run,) = (
+                path.name for path in (root / "runs").glob("sequential-*") if len(RunFolder(path).manifest["data"]) == 1
+            )
             (network,) = (root / "model").glob("*.pth")
             lines = [
                 "data list",

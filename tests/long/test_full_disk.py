@@ -81,18 +81,16 @@ def test_a_disk_that_fills_at_any_write_costs_a_sentence_and_nothing_else(disk, 
     away = tmp_path_factory.mktemp("away")
     make_data(away / "set", ("first", "second"), train=2, test=1, side=224)
     root, sets = disk / "root", "--training_set first second --test_set first second"
-    flags = (
-        f"--data {away}/set {sets} --model_dir {root}/model --model slim --epochs 1 --limit 2 --mem_size 4 --threads 1"
-    )
-    lines = [f"train {flags} --continual_learning CL --agent ER --retrieve random"]
-    lines += [f"score {away}/set/real/first/testA --model {root}/model/CL_ER_first_fft_0_slim_checkpoint_latest.pth"]
+    flags = f"--data {away}/set {sets} --model_dir {root}/model --model slim --epochs 1 --threads 1"
+    lines = [f"train {flags} --continual_learning Normal"]
+    lines += [f"score {away}/set/real/first/testA --model {root}/model/Normal_first_fft_0_slim_checkpoint_latest.pth"]
     lines[-1] += f" --out {root}/scores.csv"
     os.environ |= {"CLDF_ROOT": str(root), "CLDF_PROGRESS": "0"}
     try:
         whole = in_child(disk, lines)
         assert whole["statuses"] == [0, 0], whole
         want = results(root)
-        assert {"scores.csv", "model/CL_ER_first_fft_0_slim_checkpoint_latest.pth"} <= set(want)
+        assert {"scores.csv", "model/Normal_first_fft_0_slim_checkpoint_latest.pth"} <= set(want)
         faults, sentences = [], 0
         for number in range(1, whole["written"] + 1):
             for room in ROOM:

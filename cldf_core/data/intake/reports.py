@@ -7,7 +7,6 @@
 <project>/data/<name>/CARD.md           data card, with samples.png
 """
 
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import file_hash, keep_table, kept_table, save_table, whole_file
+from cldf_core.data.files import file_hash, keep_table, kept_table, save_table, whole_file, write_record
 from cldf_core.data.images import as_image, open_image
 from cldf_core.data.intake import audit, scan
 from cldf_core.data.intake.duplicates import duplicates
@@ -73,8 +72,7 @@ def audit_images(name: str, *, workers: int | None = None) -> Audit:
     for what, table in {**tables, "duplicates": pairs.pairs, FACTS_ONLY: facts_only}.items():
         save_table(table, folder / "audit", what)
     content = {"images": file_hash(folder / IMAGES), "warnings": warnings}
-    with whole_file(folder / AUDIT) as path:
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_record(folder / AUDIT, content, indent=2)
     return Audit(tables["counts"], facts_only, warnings)
 
 

@@ -1,14 +1,14 @@
 """Frames of a video as PNG files, decoded with PyAV, which is an extra: pip install cldf-core[video]."""
 
+import contextlib
 import importlib
-import json
 import math
 import re
 from pathlib import Path
 from typing import Any
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import whole_file
+from cldf_core.data.files import read_record, whole_file, write_record
 
 MOST = 32  # frames of a video
 
@@ -36,18 +36,17 @@ def frames(video: Path, folder: Path, every_seconds: float = 1.0, most: int = MO
     except OSError as error:
         raise DataError(f"{video} cannot be read ({error.strerror}); needed: a video file") from None
     recipe = [stat.st_size, stat.st_mtime_ns, every_seconds, most]
-    if mark.is_file():
-        written = json.loads(mark.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, ValueError):  # no mark, or a damaged one
+        written = read_record(mark)
         paths = [folder / name for name in written["frames"]]
         if written["recipe"] == recipe and all(path.is_file() for path in paths):
             return paths
-        mark.unlink()
+    mark.unlink(missing_ok=True)
     for path in folder.glob("*.png"):
         if re.fullmatch(re.escape(video.stem) + r"-\d{3,}\.png", path.name):
             path.unlink()
     paths = _written(av, video, folder, every_seconds, most)
-    with whole_file(mark) as partial:
-        partial.write_text(json.dumps({"recipe": recipe, "frames": [p.name for p in paths]}), encoding="utf-8")
+    write_record(mark, {"recipe": recipe, "frames": [p.name for p in paths]})
     return paths
 
 

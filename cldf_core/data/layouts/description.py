@@ -4,7 +4,6 @@ Both are plain text that a person may edit, so they are read strictly, and a mis
 """
 
 import datetime
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +14,7 @@ import pandas as pd
 import yaml
 
 from cldf_core.data.domains import SPLITS, DataError, Domain
-from cldf_core.data.files import file_hash, whole_file
+from cldf_core.data.files import file_hash, read_record, whole_file
 from cldf_core.data.layouts.original import CLASSES
 from cldf_core.data.layouts.tables import read_text
 from cldf_core.reading import read_yaml, whole_number
@@ -116,7 +115,7 @@ def _audit_notes(folder: Path, table: Path) -> list[str]:
     """The warnings of the audit, and a note if there is no audit, or if the table has changed since."""
     outdated = f"{folder.name}: not audited as it is now; cldf data audit {folder.name} looks for shortcuts"
     try:
-        audit = json.loads((folder / AUDIT).read_text(encoding="utf-8"))
+        audit = read_record(folder / AUDIT)
     except (OSError, ValueError):
         return [outdated]
     return [*map(str, audit.get("warnings", [])), *[outdated] * (audit.get("images") != file_hash(table))]

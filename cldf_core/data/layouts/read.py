@@ -4,12 +4,15 @@ Images in another layout are registered first (`cldf_core.data.intake.add`).
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
+from cldf_core.data.console import note
 from cldf_core.data.domains import DataError, Domain
+from cldf_core.data.files import file_hash, read_record, write_record
 from cldf_core.data.layouts.description import is_described, read_described, read_images
 from cldf_core.data.layouts.original import is_original_layout, original_domains, read_original_domain, read_splits
 from cldf_core.data.layouts.recognition import ORIGINAL, detect
@@ -28,14 +31,20 @@ def data_folder(data: str) -> Path:
     Raises:
         DataError: there is no such folder, or its images have to be registered first.
     """
-    from cldf_core.data.mini.build import EMBEDDED, build, is_built
+    from cldf_core.data.mini.build import EMBEDDED, TABLE, build, is_built
 
     if data in EMBEDDED:
         folder = project_root() / "data" / data
-        if not is_built(folder):
+        if not is_built(folder) or _is_damaged(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_name(f".{data}.lock")):  # two notebooks may ask at once
+                if is_built(folder) and _is_damaged(folder):
+                    print(
+                        f"note: {folder / TABLE} is damaged or changed; the benchmark is built again", file=sys.stderr
+                    )
+                    shutil.rmtree(folder)
                 build(folder, **EMBEDDED[data])
+                write_record(_record(folder), {TABLE: file_hash(folder / TABLE)})
         return folder
     if data in registered():
         return (project_root() / "data" / data).resolve()
@@ -47,6 +56,20 @@ def data_folder(data: str) -> Path:
         raise DataError(f"data is {data!r}, a file; register it first: cldf data add {data}")
     allowed = f"{', '.join([*EMBEDDED, *registered()])}, or a folder with real/<domain>/ and fake/<domain>/ in it"
     raise DataError(f"data is {data!r}: there is no such folder; allowed: {allowed}")
+
+
+def _record(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.json")
+
+
+def _is_damaged(folder: Path) -> bool:
+    """Whether the table of an embedded benchmark is not as it was built."""
+    if not _record(folder).exists():  # it was built before there were records
+        return False
+    try:
+        return any(file_hash(folder / name) != digest for name, digest in read_record(_record(folder)).items())
+    except (OSError, ValueError):
+        return True
 
 
 def _in_known_layout(folder: Path, data: str) -> Path:

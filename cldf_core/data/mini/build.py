@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cldf_core.data.console import progress_bar
+from cldf_core.data.files import told_if_full
 from cldf_core.data.mini.crops import (
     DOMAINS,
     HERE,
@@ -86,7 +87,8 @@ def build(
     rows: list[tuple[str | int, ...]] = []
     total = sum(len(crops) for *_, crops in jobs)
     # Sums, and so pixels, can depend on the number of threads.
-    with thread_count(2), progress_bar(total, f"building {folder.name}", progress=progress) as bar:
+    label = f"building {folder.name}"
+    with told_if_full(partial), thread_count(2), progress_bar(total, label, progress=progress) as bar:
         for domain, split, variant, crops in jobs:
             reals = np.stack([cut(crop) for crop in crops])
             fakes = make_fakes(domain, networks, reals, crops, variant)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from cldf_core.data.console import progress_bar
+from cldf_core.data.files import whole_file
 from cldf_core.data.mini.crops import half_size, photographs_of
 from cldf_core.data.mini.generators import new_generators
 
@@ -55,7 +56,8 @@ def train_generators(
         generator.apply(_initialise)
         _train(name, generator, photographs, 1000 * seed + number, progress)
         weights = {key: value.detach().half() for key, value in generator.state_dict().items()}
-        save_file(weights, folder / f"{name}.safetensors")
+        with whole_file(folder / f"{name}.safetensors") as partial:
+            save_file(weights, partial)
         seconds[name] = time.perf_counter() - began
     return seconds
 
