@@ -86,7 +86,7 @@ def file_problem(problem: OSError, path: Path | None = None, needed: int = 0) ->
     sentence = f"{path or 'the output'} cannot be {'written' if full else 'used'} ({os.strerror(problem.errno or 0)})"
     if path and full:
         folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-        needs = f"{needed / 1e6:,.1f} MB or more are needed, and " if needed else ""
+        needs = f"{needed / 1e6:,.1f} MB or more are needed, and " if needed > 50_000 else ""
         sentence += f": {needs}{folder} has {shutil.disk_usage(folder).free / 1e6:,.1f} MB free"
         sentence += "; nothing that was there is lost, and the same command goes on when there is room"
     return sentence

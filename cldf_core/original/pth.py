@@ -44,8 +44,8 @@ def write_checkpoint(network: Network, options: Options, path: Path, *, force: b
         if not _holds(path, content):
             raise UserError(replaces(path))
         return
-    with whole_file(path) as partial:
-        torch.save(content, partial)
+    with whole_file(path) as partial, partial.open("wb") as file:  # by a name, torch would write it into the file
+        torch.save(content, file)
 
 
 def replaces(path: Path) -> str:

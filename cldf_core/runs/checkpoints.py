@@ -59,8 +59,8 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def save_state(state: dict[str, Any], path: Path) -> None:
     """Writes everything that a run needs to go on."""
-    with whole_file(path) as partial:
-        torch.save(state, partial)
+    with whole_file(path) as partial, partial.open("wb") as file:  # by a name, torch would write it into the file
+        torch.save(state, file)
 
 
 def load_state(path: Path) -> dict[str, Any]:
