@@ -125,8 +125,10 @@ def _file_of(model: str, step: int | None) -> Path:
     if not os.path.exists(path):  # Path.exists would fail with a name that is too long
         path = project_root() / "runs" / model
     if os.path.isdir(path):
-        files = {_step_of(file): file for file in path.glob("model-step*.safetensors")}
-        if not files or not RunFolder(path).finished:
+        run = RunFolder(path)
+        names = {*run.files, *(file.name for file in path.glob("model-step*.safetensors"))}
+        files = {step: path / name for name in names if (step := _step_of(Path(name)))}
+        if not files or not run.finished:
             why = "is no folder of a finished run; allowed: one that cldf reproduce or cldf train made"
             raise UserError(f"{path} {why}")
         if step is not None and step not in files:

@@ -28,7 +28,7 @@ from cldf_core.runs.checkpoints import load_network, save_network
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.stream import Samples
-from samples import SHORT, noisy, picture, texture, tiny_options
+from samples import DAMAGES, SHORT, noisy, picture, texture, tiny_options
 
 STREAM = SHORT["stream"]
 
@@ -219,6 +219,15 @@ def test_a_run_without_validation_images_has_no_threshold_from_them(trained, tmp
     shutil.copy(trained[0].path / "manifest.json", tmp_path)  # beside another run's manifest
     with pytest.raises(UserError, match=r"model-step1.safetensors is damaged, changed or missing"):
         load_detector(str(wrong))
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, Path.unlink], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("name", ["model-step2.safetensors", "scores.parquet", "manifest.json"])
+def test_a_run_with_a_damaged_or_missing_file_is_never_scored_with(trained, tmp_path, damage, name):
+    folder = shutil.copytree(trained[0].path, tmp_path / "copy")
+    damage(folder / name)
+    with pytest.raises(UserError, match="copy is no folder of" if damage is Path.unlink and "json" in name else name):
+        load_detector(str(folder))
 
 
 def test_verdicts_have_a_band_between_them(trained):
