@@ -108,7 +108,12 @@ def read_sweep(grid: Grid, folder: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=grid.run_columns)
     missing = {name: [""] for name in ("value", *grid.settings)}
-    return with_whole_numbers(pd.read_csv(path, keep_default_na=False, na_values=missing))
+    try:
+        return with_whole_numbers(pd.read_csv(path, keep_default_na=False, na_values=missing)[grid.run_columns])
+    except (KeyError, ValueError):
+        raise UserError(
+            f"{path} is no table of this sweep, or a damaged one; cldf sweep {grid.name} makes it"
+        ) from None
 
 
 def with_whole_numbers(table: pd.DataFrame) -> pd.DataFrame:

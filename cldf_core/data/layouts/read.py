@@ -39,9 +39,7 @@ def data_folder(data: str) -> Path:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_name(f".{data}.lock")):  # two notebooks may ask at once
                 if is_built(folder) and _is_damaged(folder):
-                    print(
-                        f"note: {folder / TABLE} is damaged or changed; the benchmark is built again", file=sys.stderr
-                    )
+                    note(f"{folder / TABLE} is damaged or changed; the benchmark is built again")
                     shutil.rmtree(folder)
                 build(folder, **EMBEDDED[data])
                 write_record(_record(folder), {TABLE: file_hash(folder / TABLE)})
