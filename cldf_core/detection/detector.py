@@ -127,7 +127,7 @@ def _file_of(model: str, step: int | None) -> Path:
     if os.path.isdir(path):
         run = RunFolder(path)
         names = {*run.files, *(file.name for file in path.glob("model-step*.safetensors"))}
-        files = {step: path / name for name in names if (step := _step_of(Path(name)))}
+        files = {k: path / name for name in names if (k := _step_of(Path(name)))}
         if not files or not run.finished:
             why = "is no folder of a finished run; allowed: one that cldf reproduce or cldf train made"
             raise UserError(f"{path} {why}")
