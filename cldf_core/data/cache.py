@@ -23,19 +23,10 @@ import pandas as pd
 import psutil
 from filelock import FileLock, Timeout
 
+from cldf_core.data import files
 from cldf_core.data.console import note
 from cldf_core.data.corruptions import corrupt, corrupt_together, neighbours
 from cldf_core.data.domains import DataError, Domain
-from cldf_core.data.files import (
-    append_zeros,
-    content_hashes,
-    file_checksum,
-    forget_leftovers,
-    locked,
-    read_record,
-    whole_file,
-    write_record,
-)
 from cldf_core.data.images import ImageProblem, open_crop
 from cldf_core.data.runtime import in_processes
 from cldf_core.data.source_trees import tree_hash
@@ -94,7 +85,7 @@ def spectra(domain: Domain, options: Options, folder: Path) -> Spectra:
             checksum, kept, rejected = _write(path, domain, len(images), rows, options, 0.0)
             table = domain.table.iloc[kept].assign(row=kept).to_dict("list")
             record = {"checksum": checksum, "images": table, "rejected": rejected}
-            write_record(path.with_suffix(".json"), record)
+            files.write_record(path.with_suffix(".json"), record)
     usable, refused = pd.DataFrame(record["images"]), pd.DataFrame(record["rejected"], columns=["image", "reason"])
     array = np.load(path, mmap_mode="r")
     return Spectra(domain.name, array, usable, refused, fingerprint, domain.root, domain.notes)
@@ -128,13 +119,13 @@ def corrupted(
             around = [()] * len(images) if chunk is None else neighbours(images, options.corruption, severity)
             tasks: list[_Image] = list(zip(rows, images, ["train"] * len(images), around, strict=True))
             checksum, *_ = _write(path, domain, count, tasks, options, severity)
-            write_record(path.with_suffix(".json"), {"checksum": checksum})
+            files.write_record(path.with_suffix(".json"), {"checksum": checksum})
     return np.load(path, mmap_mode="r")
 
 
 def _place(folder: Path, name: str, recipe: list[Any], options: Options) -> Path:
     """The file of an array: its name holds a hash of all that the array depends on."""
-    forget_leftovers(folder)
+    files.forget_leftovers(folder)
     how = {**asdict(InputSpec.from_options(options)), "jpeg": options.test_jpeg, "resize": options.test_resize}
     code = tree_hash(["data.cache"], without=["options", "reading", "data.console", "data.files"])
     parts = [*recipe, how, [code, *map(version, ("numpy", "scipy", "pillow"))]]
@@ -145,14 +136,14 @@ def _place(folder: Path, name: str, recipe: list[Any], options: Options) -> Path
 def _hashes(domain: Domain | Spectra, images: list[str], folder: Path, *, again: bool = False) -> list[str]:
     """Hashes of the contents of a domain's images; `again` reads them whatever their size and time are."""
     index = folder / f"contents-{hashlib.sha256(str(domain.root).encode()).hexdigest()[:12]}.json"
-    return content_hashes(domain.root, images, index, again=again)
+    return files.content_hashes(domain.root, images, index, again=again)
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Lets one process at a time in; the time of the lock file tells when the array was last used."""
     lock = path.with_suffix(".lock")
-    with locked(lock):
+    with files.locked(lock):
         with contextlib.suppress(OSError):  # on a disk that is read-only
             os.utime(lock)
         yield
@@ -164,7 +155,7 @@ def _record(path: Path) -> dict[str, Any] | None:
     if not path.exists() and not place.exists():
         return None
     try:
-        record, stat = read_record(place), path.stat()
+        record, stat = files.read_record(place), path.stat()
         if record["checksum"] == _checksum(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)):
             return record
     except (KeyError, OSError, ValueError):
@@ -176,7 +167,7 @@ def _record(path: Path) -> dict[str, Any] | None:
 @functools.cache
 def _checksum(path: Path, state: tuple[int, ...]) -> int:
     """The checksum of a file, computed once in a process as long as the file's state is the same."""
-    return file_checksum(path)
+    return files.file_checksum(path)
 
 
 def _write(
@@ -188,11 +179,11 @@ def _write(
     _make_room(path.parent, size, domain.name)
     tasks = [list(block) for _, block in itertools.groupby(images, lambda image: image[0] // BLOCK)]
     kept, rejected = list[int](), list[tuple[str, str]]()
-    with whole_file(path, size) as partial:
+    with files.whole_file(path, size) as partial:
         with partial.open("wb") as file:
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            append_zeros(file, size)
+            files.append_zeros(file, size)
         fill = functools.partial(_fill, partial, domain.root, options, severity)
         results = in_processes(fill, tasks, parallel_from=PARALLEL_FROM, size=len, label=domain.name)
         for filled, problems in results:
@@ -203,7 +194,7 @@ def _write(
                 f"domain {domain.name!r}: none of its {len(images)} images can be used; the first, "
                 f"{rejected[0][0]}, is {rejected[0][1]}"
             )
-        checksum = file_checksum(partial)
+        checksum = files.file_checksum(partial)
     return checksum, kept, rejected
 
 

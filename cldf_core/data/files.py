@@ -114,10 +114,7 @@ def append_zeros(file: BinaryIO, count: int) -> None:
 
 @functools.cache
 def forget_leftovers(folder: Path) -> None:
-    """Removes, once in a process, what processes that were killed have left half-written in a folder.
-
-    These ran on this machine, or began more than a day ago.
-    """
+    """Removes, once in a process, what killed ones, here or more than a day ago, have left half-written in a folder."""
     for path in folder.glob(".*"):
         if found := re.search(r"\.([0-9a-f]{8})-(\d+)-\w{8}(\.[^.]*)?$", path.name):
             ended = found[1] == _HOST and not psutil.pid_exists(int(found[2]))
@@ -183,9 +180,7 @@ def folded(path: str) -> str:
 
 
 def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool = False) -> list[str]:
-    """The `file_hash` of each file, from an index where its size and time are those of its last reading.
-
-    A note tells which files have changed since then.
+    """The `file_hash` of each file, from an index where size and time are those of the last reading; notes changes.
 
     Args:
         root: the folder that names start from.

@@ -282,10 +282,10 @@ def contents(kept) -> list[object]:
 
 def test_a_second_start_reads_no_image_and_each_array_once(kept, monkeypatch):
     want, times = contents(kept), []
-    checksum = cache.file_checksum
+    checksum = files.file_checksum
     for name in ("files.file_hash", "cache.open_crop"):
         monkeypatch.setattr(f"cldf_core.data.{name}", lambda *a: pytest.fail("read again"))
-    monkeypatch.setattr(cache, "file_checksum", lambda path: times.append(path) or checksum(path))
+    monkeypatch.setattr(files, "file_checksum", lambda path: times.append(path) or checksum(path))
     cache._checksum.cache_clear()  # as in a new process
     assert contents(kept) == want
     assert contents(kept) == want

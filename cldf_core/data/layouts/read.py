@@ -42,7 +42,7 @@ def data_folder(data: str) -> Path:
                     note(f"{folder / TABLE} is damaged or changed; the benchmark is built again")
                     shutil.rmtree(folder)
                 build(folder, **EMBEDDED[data])
-                write_record(_record(folder), {TABLE: file_hash(folder / TABLE)})
+                write_record(folder.with_name(f".{data}.json"), {TABLE: file_hash(folder / TABLE)})
         return folder
     if data in registered():
         return (project_root() / "data" / data).resolve()
@@ -56,18 +56,15 @@ def data_folder(data: str) -> Path:
     raise DataError(f"data is {data!r}: there is no such folder; allowed: {allowed}")
 
 
-def _record(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.json")
-
-
 def _is_damaged(folder: Path) -> bool:
     """Whether the table of an embedded benchmark is not as it was built."""
-    if not _record(folder).exists():  # it was built before there were records
-        return False
     try:
-        return any(file_hash(folder / name) != digest for name, digest in read_record(_record(folder)).items())
+        written = read_record(folder.with_name(f".{folder.name}.json"))
+    except FileNotFoundError:  # it was built before there were records
+        return False
     except (OSError, ValueError):
         return True
+    return any(file_hash(folder / name) != digest for name, digest in written.items())
 
 
 def _in_known_layout(folder: Path, data: str) -> Path:
