@@ -29,7 +29,7 @@ def test_a_note_is_one_line(capsys):
 def test_the_console_escapes_names_but_not_lines_and_a_file_gets_true_ones(monkeypatch, tmp_path):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stdout", Console(stream, "the standard output"))
-    print(f"one\t{EVIL[:6]}\ntwo")
+    print(f"one\t{EVIL[:5]}\ntwo")
     write_data(EVIL)
     assert stream.getvalue() == "one\ta\\x1b[2J\ntwo\n" + SAFE.replace(r"\n\t", "\n\t")
     with (tmp_path / "out.csv").open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
