@@ -3,7 +3,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= -c constraints.txt
 BIN := .venv/bin
 
-.PHONY: reproduce test test-long lint lab detector bench sync check choose clean
+.PHONY: reproduce test test-long lint lab detector bench sync strip check choose clean
 
 reproduce: .venv/installed
 	$(BIN)/cldf reproduce
@@ -22,11 +22,11 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 lab: .venv/installed
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --config=server/lab.py
 
-# Notebook 13 as a page in the browser, without its code.
+# Notebook 13 as a page in the browser, without its code; for other machines too: ARGS=--Voila.ip=0.0.0.0
 detector: .venv/installed
-	$(BIN)/voila notebooks/13_detector.ipynb
+	$(BIN)/voila notebooks/13_detector.ipynb --Voila.config_file_paths=server $(ARGS)
 
 bench: .venv/installed
 	$(BIN)/python -m pytest tests/benchmarks -s --override-ini addopts=-ra
@@ -34,6 +34,10 @@ bench: .venv/installed
 # The .ipynb are made from the .py, without outputs; one that was edited later is not overwritten.
 sync: .venv/installed
 	$(BIN)/python docs/sync_notebooks.py
+
+# What running the notebooks has written into them is taken out; git does so by itself once make lab has set it up.
+strip: .venv/installed
+	$(BIN)/python docs/strip_notebooks.py notebooks/*.ipynb notebooks/*.py
 
 # The five statements about the embedded benchmark, five seeds (about half an hour).
 check: .venv/installed

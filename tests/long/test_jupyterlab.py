@@ -1,0 +1,133 @@
+"""Notebook 13 in JupyterLab as `make lab` starts it, in a real browser: run, three uploads, saved; git sees nothing."""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from samples import PROJECT
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, mini_smoke) -> Path:
+    """A repository with the project's notebooks and settings; notebook 13 has the smoke profile's parameters."""
+    root = tmp_path_factory.mktemp("project")
+    for name in ("pyproject.toml", ".gitattributes", ".gitignore"):
+        shutil.copy(PROJECT / name, root / name)
+    for name in ("notebooks", "server", "docs"):
+        shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(mini_smoke, root / "data" / "mini-smoke")
+    script = root / "notebooks" / "13_detector.py"
+    text = script.read_text(encoding="utf-8")
+    for key, value in yaml.safe_load((PROJECT / "params" / "smoke" / "13_detector.yaml").read_text()).items():
+        text = re.sub(
+            rf"^({key}: [^=]*) = .*?(  #.*)$", lambda m, value=value: f"{m[1]} = {value!r}{m[2]}", text, flags=re.M
+        )
+    script.write_text(text, encoding="utf-8")
+    notebook = jupytext.read(script)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+    notebook.metadata["jupytext"].pop("text_representation", None)
+    jupytext.write(notebook, script.with_suffix(".ipynb"))
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def address(project) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "jupyter", "lab", "--config=server/lab.py", "--no-browser", "--allow-root"]
+    words += [f"--ServerApp.port={port}", "--IdentityProvider.token="]
+    env = {**os.environ, "CLDF_ROOT": str(project), "CLDF_PROGRESS": "0"}
+    log = project.parent / "log"
+    with log.open("w") as file, subprocess.Popen(words, cwd=project, env=env, stdout=file, stderr=file) as process:
+        try:
+            for _ in range(300):
+                assert process.poll() is None, log.read_text()
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                time.sleep(0.1)
+            someone = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
+            for git in (["add", "."], [*someone, "commit", "--quiet", "-m", "start"]):
+                subprocess.run(["git", *git], cwd=project, check=True)
+            assert "filter.notebook in .git/config" in log.read_text()
+            yield f"http://127.0.0.1:{port}/lab/tree/notebooks/13_detector.ipynb"
+        finally:
+            process.terminate()
+
+
+def test_pictures_are_whole_and_git_sees_no_change(address, project, tmp_path):
+    from playwright.sync_api import expect, sync_playwright
+
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        noise = rng.integers(0, 256, (200, 180, 3), dtype=np.uint8)
+        noise = np.tile(noise, (20, 20, 1)) if number == 5 else noise
+        Image.fromarray(noise).save(tmp_path / f"noise {number}.png", compress_level=0)
+    assert (tmp_path / "noise 5.png").stat().st_size > 40e6
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page.goto(address, timeout=120_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click(timeout=120_000)
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        button = page.get_by_role("button", name=re.compile("Choose an image"))
+        expect(button).to_be_visible(timeout=240_000)
+        expect(page.get_by_text("at most 50 MB")).to_be_visible()
+        whole: list[bool] = []
+        for number in range(6):
+            with page.expect_file_chooser() as chooser:
+                button.click()
+            chooser.value.set_files(tmp_path / f"noise {number}.png")
+            expect(page.get_by_text(re.compile(f"noise {number}.png: "))).to_be_visible(timeout=60_000)
+            picture = page.get_by_role("img", name=re.compile("^An image, its spectrum"))
+            expect(picture.first).to_be_visible(timeout=60_000)
+            widget = page.locator(".jupyter-widgets img")
+            expect(widget).to_have_count(1, timeout=30_000)
+            source = widget.get_attribute("src")
+            with Image.open(
+                io.BytesIO(page.request.get(source).body() if source.startswith("http") else _bytes(source))
+            ) as image:
+                grey = np.asarray(image.convert("L"))
+            whole.append(bool((grey[:, : grey.shape[1] // 3] < 200).any() and (grey[-60:] < 200).any()))
+        field = page.get_by_placeholder(re.compile("path"))
+        field.fill(str(tmp_path / "noise 0.png"))
+        field.press("Enter")
+        expect(page.get_by_text(re.compile("noise 0.png: "))).to_be_visible(timeout=60_000)
+        if folder := os.environ.get("CLDF_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / "lab.png")
+        page.keyboard.press("Control+s")
+        notebook = project / "notebooks" / "13_detector.ipynb"
+        for _ in range(100):
+            if '"execution_count": 2' in notebook.read_text(encoding="utf-8"):
+                break
+            time.sleep(0.2)
+        assert '"language_info"' in notebook.read_text(encoding="utf-8")
+        browser.close()
+    assert whole == [True] * 6
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=project, check=True, capture_output=True, text=True)
+    assert status.stdout == ""
+
+
+def _bytes(source: str) -> bytes:
+    import base64
+
+    return base64.b64decode(source.partition(",")[2])
