@@ -9,7 +9,7 @@
 #       format_name: percent
 #       format_version: '1.3'
 #   kernelspec:
-#     display_name: Python 3
+#     display_name: Python 3 (ipykernel)
 #     language: python
 #     name: python3
 # ---
@@ -66,13 +66,14 @@ parameters = from_notebook("13_detector", globals())
 options = parameters.options("mir")
 
 # %%
+import os
 import tempfile
 from pathlib import Path, PureWindowsPath
 
 import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
+from matplotlib.figure import Figure
 
 from cldf_core import figures
 from cldf_core.data.files import save_figure
@@ -114,7 +115,7 @@ o = detector.options
 spec = InputSpec.from_options(o)
 
 
-def examine(path: Path) -> plt.Figure | None:
+def examine(path: Path) -> Figure | None:
     """Prints what the detector says of an image, and draws what it has looked at; says why if it cannot."""
     said = score([path], detector, progress=False).iloc[0]
     if said["reason"]:
@@ -142,27 +143,50 @@ def examine(path: Path) -> plt.Figure | None:
 # ## Your image
 #
 # Choose a JPEG or PNG file. It is cropped in the middle, never enlarged, so it must be at least as large as what the
-# network reads.
+# network reads. In JupyterLab you can give its path instead; the page has no field for it, as it would open the
+# server's files to its visitors.
 
 # %%
-wide = widgets.Layout(width="16em")
-upload = widgets.FileUpload(accept=".jpg,.jpeg,.png", multiple=False, description="Choose an image", layout=wide)
+LIMIT = 50  # MB of an upload; the settings in server/ let more through, so that a sentence can answer it
+upload = widgets.FileUpload(accept=".jpg,.jpeg,.png", multiple=False, description="Choose an image")
+upload.layout.width = "16em"
+field = widgets.Text(placeholder="or the path of one of any size, and Enter", continuous_update=False)
+field.layout.width = "24em"
 result = widgets.Output()
 
 
-@result.capture(clear_output=True, wait=True)
+def show(path: Path) -> None:
+    with result:
+        if figure := examine(path):
+            display(figure)
+
+
+# %%
 def uploaded(change: dict) -> None:
     for file in change["new"]:
+        result.clear_output()
+        upload.value = ()  # nothing is kept, and the same file can be chosen again
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / PureWindowsPath(file["name"]).name  # a name, whatever signs a browser sends
-            path.write_bytes(file["content"])
-            if figure := examine(path):
-                display(figure)
-                plt.close(figure)
+            if file["content"].nbytes > LIMIT * 10**6:
+                with result:
+                    print(f"{path.name} is larger than {LIMIT} MB")
+            else:
+                path.write_bytes(file["content"])
+                show(path)
+
+
+def named(change: dict) -> None:
+    result.clear_output()
+    if text := change["new"].strip():
+        show(Path(os.path.expanduser(text)))
 
 
 upload.observe(uploaded, names="value")
-display(widgets.VBox([upload, result]))
+field.observe(named, names="value")
+on_page = any(name.startswith("VOILA_") for name in os.environ)
+choice = [upload, widgets.Label(f"at most {LIMIT} MB"), *([] if on_page else [field])]
+display(widgets.VBox([widgets.HBox(choice), result]))
 
 # %% [markdown]
 # ## How to read it

@@ -1,4 +1,4 @@
-"""Notebook 13 as a page, in a real browser: an image is uploaded, and a verdict and a picture appear."""
+"""Notebook 13 as a page, in a real browser: uploads and their verdicts, and what the page keeps from strangers."""
 
 import contextlib
 import os
@@ -8,14 +8,20 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import papermill
+import psutil
 import pytest
+import websocket
 import yaml
 from PIL import Image
+from traitlets.config import PyFileConfigLoader
 
 from samples import PROJECT
 
@@ -25,8 +31,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="need
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory, mini_smoke) -> Iterator[str]:
-    """Serves notebook 13 with the smoke profile's parameters."""
+def server(tmp_path_factory, mini_smoke) -> Iterator[tuple[str, psutil.Process, Path]]:
+    """Serves notebook 13 with the smoke profile's parameters and the project's settings; its address and its log."""
     root = tmp_path_factory.mktemp("project")
     shutil.copytree(mini_smoke, root / "data" / "mini-smoke")
     shutil.copyfile(PROJECT / "pyproject.toml", root / "pyproject.toml")
@@ -36,56 +42,171 @@ def address(tmp_path_factory, mini_smoke) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "voila", page.name, f"--port={port}", "--no-browser", "--Voila.ip=127.0.0.1"]
+    words = [sys.executable, "-m", "voila", page.name, f"--Voila.config_file_paths={PROJECT / 'server'}"]
+    # Kernels without a page go sooner than the settings say.
+    words += [
+        f"--port={port}",
+        "--no-browser",
+        *(f"--MappingKernelManager.cull_{k}" for k in ("idle_timeout=9", "interval=1")),
+    ]
     env = {**os.environ, "CLDF_ROOT": str(root), "CLDF_PROGRESS": "0"}
-    with (root / "log").open("w") as log, subprocess.Popen(words, cwd=root, env=env, stdout=log, stderr=log) as server:
+    with (root / "log").open("w") as log, subprocess.Popen(words, cwd=root, env=env, stdout=log, stderr=log) as process:
         try:
             for _ in range(300):
-                assert server.poll() is None, (root / "log").read_text()
+                assert process.poll() is None, (root / "log").read_text()
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                     break
                 time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}/"
+            yield f"http://127.0.0.1:{port}/", psutil.Process(process.pid), root / "log"
         finally:
-            server.terminate()
+            process.terminate()
 
 
-def test_upload_verdict_and_picture(address, tmp_path):
+def kernels(process: psutil.Process) -> int:
+    """How many kernels run; one that has just ended counts no more."""
+    count = 0
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            count += "ipykernel_launcher" in " ".join(child.cmdline())
+    return count
+
+
+def gone_within(seconds: float, process: psutil.Process) -> bool:
+    """Whether all kernels have ended."""
+    until = time.monotonic() + seconds
+    while kernels(process) and time.monotonic() < until:
+        time.sleep(0.2)
+    return not kernels(process)
+
+
+def status(address: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.fixture(scope="module")
+def page(server):
+    """The page in a browser, opened with a theme that would write a script into it; and the hosts that it asks."""
     from playwright.sync_api import expect, sync_playwright
 
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (200, 180, 3), dtype=np.uint8)).save(tmp_path / "some noise.png")
-    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "small.png")
-    (tmp_path / "broken.jpg").write_bytes(b"no image")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1100, "height": 900})
-        page.goto(address, timeout=240_000)
-        button = page.get_by_role("button", name=re.compile("Choose an image"))
-        expect(button).to_be_visible(timeout=240_000)
-        expect(page.get_by_text("Trained on: mini-GAN-S")).to_be_visible()
-        pictures = page.locator("img").count()
+        opened = browser.new_page(viewport={"width": 1100, "height": 900})
+        opened.asked = set()
+        opened.on("request", lambda request: opened.asked.add(urlsplit(request.url).netloc))
+        opened.goto(f'{server[0]}?theme="><script>window.stranger = 1</script>&template=reveal', timeout=240_000)
+        expect(opened.get_by_role("button", name=re.compile("Choose an image"))).to_be_visible(timeout=240_000)
+        yield opened
+        browser.close()
+        assert gone_within(60, server[1]), "a kernel is left without a page"
 
-        def upload(name: str) -> None:
-            with page.expect_file_chooser() as chooser:
-                button.click()
-            chooser.value.set_files(tmp_path / name)
 
-        upload("some noise.png")
-        verdict = page.get_by_text(re.compile(r"some noise.png: (real|fake|cannot say), P\(fake\) = [01]\.\d{3}"))
+def upload(page, *files: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name=re.compile("Choose an image")).click()
+    chooser.value.set_files(files)
+
+
+def test_upload_verdict_and_picture(page, tmp_path):
+    from playwright.sync_api import expect
+
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (200, 180, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "some noise.png")
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "small.png")
+    Image.new("RGB", (200, 200), "grey").save(tmp_path / "one colour.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    Image.fromarray(np.tile(noise, (20, 20, 1))).save(tmp_path / "large.png", compress_level=0)
+    assert 40e6 < (tmp_path / "large.png").stat().st_size < 50e6
+    (tmp_path / "too large.png").write_bytes((tmp_path / "large.png").read_bytes() + bytes(20_000_000))
+    expect(page.get_by_text("Trained on: mini-GAN-S")).to_be_visible()
+    expect(page.get_by_text("at most 50 MB")).to_be_visible()
+    assert page.get_by_placeholder(re.compile("path")).count() == 0  # it would open the server's files to a visitor
+    pictures = page.locator("img").count()
+
+    for name in ("some noise.png", "large.png", "large.png"):
+        upload(page, tmp_path / name)
+        verdict = page.get_by_text(re.compile(rf"{name}: (real|fake|cannot say), P\(fake\) = [01]\.\d{{3}}"))
         expect(verdict).to_be_visible(timeout=60_000)
         expect(page.locator("img")).to_have_count(pictures + 1, timeout=60_000)
-        drawn = page.locator("img").nth(0).evaluate("image => [image.naturalWidth, image.naturalHeight]")
+        image = page.get_by_role("img", name=re.compile(r"P\(fake\) is [01]\.\d{3}, the threshold 0.5")).first
+        drawn = image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
         assert min(drawn) > 200
 
-        for name, sentence in (("small.png", "too small (20 x 20"), ("broken.jpg", "unreadable")):
-            upload(name)
-            expect(page.get_by_text(re.compile(f"{name} cannot be scored: {re.escape(sentence)}"))).to_be_visible(
-                timeout=60_000
-            )
-            expect(verdict).to_have_count(0)
-        if folder := os.environ.get("CLDF_SCREENSHOTS"):  # for those who want to see it
-            upload("some noise.png")
-            expect(verdict).to_be_visible(timeout=60_000)
-            page.screenshot(path=Path(folder) / "detector.png", full_page=True)
-        browser.close()
+    sentences = {"small.png": "small.png cannot be scored: too small (20 x 20"}
+    sentences |= {"broken.jpg": "broken.jpg cannot be scored: unreadable"}
+    sentences |= {"one colour.png": "one colour.png: cannot say: "}
+    sentences |= {"too large.png": "too large.png is larger than 50 MB"}
+    for name, sentence in sentences.items():
+        upload(page, tmp_path / name)
+        expect(page.get_by_text(re.compile(re.escape(sentence)))).to_be_visible(timeout=60_000)
+        expect(verdict).to_have_count(0)
+        expect(page.locator("img")).to_have_count(pictures)
+    if folder := os.environ.get("CLDF_SCREENSHOTS"):  # for those who want to see it
+        upload(page, tmp_path / "some noise.png")
+        expect(page.get_by_text(re.compile("some noise.png: "))).to_be_visible(timeout=60_000)
+        page.screenshot(path=Path(folder) / "detector.png", full_page=True)
+
+
+def test_the_page_runs_no_script_of_its_address_and_asks_no_other_server(page, server):
+    assert page.evaluate("window.stranger") is None
+    assert page.locator("body").get_attribute("data-jp-theme-name") == "JupyterLab Light"
+    assert {name for name in page.asked if name} == {urlsplit(server[0]).netloc}
+
+
+def test_a_web_site_cannot_reach_the_page_under_a_name_of_its_own(page, server):
+    address = server[0]
+    assert status(address, Host="rebound.example.org") == 403
+    kernel = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
+    assert status(f"{address}api/kernels/{kernel}") == 200
+    assert status(f"{address}api/kernels/{kernel}", Host="rebound.example.org") == 403
+    channels = f"ws{address.removeprefix('http')}api/kernels/{kernel}/channels"
+    websocket.create_connection(channels, timeout=30).close()
+    with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+        websocket.create_connection(channels, host="rebound.example.org", origin="http://rebound.example.org")
+
+
+@pytest.mark.parametrize("protocol", ["v1.kernel.websocket.jupyter.org", None])
+def test_a_malformed_message_costs_no_memory(protocol, page, server):
+    address, process, log = server
+    kernel = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
+    channels = f"ws{address.removeprefix('http')}api/kernels/{kernel}/channels"
+    before, ignored = process.memory_info().rss, log.read_text().count("malformed")
+    many = (2**28).to_bytes(8, "little") if protocol else (2**27).to_bytes(4, "big")
+    subprotocols = [protocol] if protocol else []
+    with contextlib.closing(websocket.create_connection(channels, timeout=30, subprotocols=subprotocols)) as connection:
+        connection.send_binary(many.ljust(64, b"\0"))
+        for _ in range(100):
+            if log.read_text().count("malformed") > ignored:
+                break
+            time.sleep(0.1)
+        assert log.read_text().count("malformed") == ignored + 1
+        assert status(f"{address}api/kernels/{kernel}") == 200  # the server goes on
+    assert process.memory_info().rss - before < 50e6
+
+
+def test_the_page_is_for_this_machine_unless_asked(server):
+    assert "The page is for this machine only" in server[2].read_text()
+    listening = {c.laddr.ip for c in server[1].net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert listening <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ([], False),
+        (["--Voila.ip=127.0.0.1"], False),
+        (["--Voila.ip=0.0.0.0"], True),
+        (["--Voila.ip", "192.0.2.7"], True),
+    ],
+)
+def test_others_are_served_when_asked(words, asked, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["voila", "13_detector.ipynb", *words])
+    monkeypatch.setenv("JUPYTER_PATH", "")  # which the settings change
+    settings = PyFileConfigLoader("voila.py", str(PROJECT / "server")).load_config()
+    assert settings.Voila.tornado_settings["allow_remote_access"] is asked
+    assert ("this machine only" in capsys.readouterr().out) is not asked
+    assert 0 < settings.MappingKernelManager.cull_idle_timeout <= 600
