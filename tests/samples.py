@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -435,3 +437,22 @@ def film(path: Path, seconds: float = 3.0, rate: int = 5, suffix: str = ".mp4") 
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def damaged_runs(run: RunFolder, folder: Path, name: str) -> dict[str, str]:
+    """Copies a run, with another file that is damaged or foreign in each copy; gives the file of each, by its name."""
+    whole, options = run.manifest, run.manifest["options"]
+    no_hash = {key: value for key, value in whole.items() if key != "files"}
+    table = io.BytesIO()
+    pd.DataFrame({"a": [1]}).to_parquet(table)
+    manifests: list[Any] = ["", "{", "[1]", "\xff", {}, {"name": "an app"}, {**whole, "options": [1]}]
+    manifests += [{**whole, "options": {**options, "stream": None}}, "[" * 10_000]
+    bad = [("manifest.json", m if isinstance(m, str) else json.dumps(m), whole) for m in manifests]
+    bad += [("scores.parquet", content, m) for content in (b"", b"PAR1", table.getvalue()) for m in (whole, no_hash)]
+    places = {}
+    for number, (file, content, manifest) in enumerate(bad):
+        copy = RunFolder(shutil.copytree(run.path, folder / f"{name}{number}"))
+        copy.write_manifest(manifest)
+        (copy.path / file).write_bytes(content.encode("latin-1") if isinstance(content, str) else content)
+        places[copy.path.name] = file
+    return places

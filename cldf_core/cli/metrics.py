@@ -48,7 +48,8 @@ def call(parsed: argparse.Namespace) -> int:
     from cldf_core.results.metric_table import metric_table
     from cldf_core.results.score_tables import matches
 
-    runs = [name for word in parsed.runs for name in matches(word)]
+    left_out: list[str] = []
+    runs = [name for word in parsed.runs for name in matches(word, left_out.append)]
     style = chosen_format(parsed, FORMATS, runs)
     stream = None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")]
     settings: dict[str, Any] = {"split": parsed.split, "threshold": parsed.threshold, "metrics": parsed.metric}
@@ -59,7 +60,7 @@ def call(parsed: argparse.Namespace) -> int:
         tables = {"metrics": metric_table(runs, video_from=parsed.video_from, **settings)}
         if parsed.compare:
             tables["comparisons"] = compare(tables["metrics"], runs, **settings)
-        notes = [text for table in tables.values() for text in table.attrs["notes"]]
+        notes = left_out + [text for table in tables.values() for text in table.attrs["notes"]]
         for text in notes:
             note(text)
         if style == "json":

@@ -70,15 +70,16 @@ def call(parsed: argparse.Namespace) -> int:
 def default_run() -> Path:
     """The folder of the newest MIR run that notebook 07 makes in the quick profile; computes nothing."""
     from cldf_core.options import UserError
-    from cldf_core.runs.folder import SCORES, RunFolder
+    from cldf_core.results.score_tables import finished_runs, problem
+    from cldf_core.runs.folder import SCORES
     from cldf_core.workflow.notebooks import notebook_parameters
 
     try:
         wanted = notebook_parameters("07_er_and_mir", "quick").options("mir").model_dump()
     except UserError as error:  # outside the project's folder
         raise UserError(f"there is no default model ({error}); allowed: --model with a run or a file") from None
-    runs = [RunFolder(path) for path in (project_root() / "runs").glob("mir-*")]
-    finished = [run.path for run in runs if run.finished and run.manifest["options"] == wanted]
+    runs = [run for run, options in finished_runs("mir-*") if options == wanted and run.damaged() is None]
+    finished = [run.path for run in runs if not problem(run.path)]
     if not finished:
         ways = "cldf reproduce --only 07 makes it, or name another one with --model"
         raise UserError(f"there is no default model in {project_root() / 'runs'}; {ways}")

@@ -22,6 +22,7 @@ from cldf_core.evaluation.metrics import best_threshold, declared_threshold
 from cldf_core.options import Options, UserError
 from cldf_core.protocol import score_samples
 from cldf_core.resnet import Network
+from cldf_core.results.score_tables import run_options
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.folder import RunFolder
 from cldf_core.stream import Samples
@@ -126,11 +127,11 @@ def _file_of(model: str, step: int | None) -> Path:
         path = project_root() / "runs" / model
     if os.path.isdir(path):
         run = RunFolder(path)
+        run_options(run)  # a UserError where there is no finished run
         names = {*run.files, *(file.name for file in path.glob("model-step*.safetensors"))}
         files = {k: path / name for name in names if (k := _step_of(Path(name)))}
-        if not files or not run.finished:
-            why = "is no folder of a finished run; allowed: one that cldf reproduce or cldf train made"
-            raise UserError(f"{path} {why}")
+        if not files:
+            raise UserError(f"{path} holds no network; needed: model-step<k>.safetensors")
         if step is not None and step not in files:
             raise UserError(f"--step is {step}; allowed for {path}: a whole number from 1 to {max(files)}")
         return files[step or max(files)]
@@ -194,8 +195,11 @@ def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
     None if the file comes from another run, or if a class is missing.
     """
     run = RunFolder(path.parent)
-    options = run.manifest.get("options", {})
-    if not run.finished or any(options.get(name) != value for name, value in detector.options.model_dump().items()):
+    try:
+        options = run_options(run)
+    except UserError:  # the file lies alone, or beside something else
+        return None
+    if any(options.get(name) != value for name, value in detector.options.model_dump().items()):
         return None
     scores = run.scores()
     chosen = (scores["step"] == _step_of(path)) & (scores["split"] == "validation")

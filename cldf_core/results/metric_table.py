@@ -1,5 +1,6 @@
 """The metric table: every metric of `evaluation.metrics`, of any runs and score files, in one tidy table."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import sub
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.bootstrap import Matrices, continual_table, matrices, side_by_side
 from cldf_core.evaluation.calibration import trained_on
 from cldf_core.evaluation.metrics import (
@@ -24,7 +24,7 @@ from cldf_core.evaluation.metrics import (
 )
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import UserError
-from cldf_core.results.score_tables import Scores, agent_names, read_scores
+from cldf_core.results.score_tables import Scores, agent_names, finished_runs, read_scores
 from cldf_core.runs.folder import RunFolder
 
 COLUMNS = (
@@ -106,9 +106,13 @@ def metric_table(
 def balanced_accuracies(data: str) -> pd.DataFrame:
     """Returns balanced accuracies on test images after the last step: domains by finished runs on a data set."""
     columns = {}
-    for run in map(RunFolder, sorted((project_root() / "runs").glob("*"))):
-        if run.finished and run.manifest.get("options", {}).get("data") == data:
-            scores = run.scores()
+    for run, options in finished_runs():
+        if options["data"] == data:
+            try:
+                scores = run.scores()
+            except UserError as error:
+                print(f"note: left out: {error}", file=sys.stderr)
+                continue
             last = scores[(scores["step"] == scores["step"].max()) & (scores["split"] == "test")]
             columns[run.path.name] = pd.Series(dtype=float)  # a run without test scores has no values
             if len(last):

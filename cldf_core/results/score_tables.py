@@ -6,9 +6,10 @@ image), agent (else the file's name), seed, video and logit. A row without a sco
 tells why, as in what `cldf score` writes.
 """
 
+import contextlib
 import glob
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from cldf_core.data.layouts.original import SPLIT_NAMES
 from cldf_core.data.listing import split_pattern
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
-from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.folder import MANIFEST, RunFolder, damage
 
 NEEDED = ("image", "domain", "label", "score")
 OPTIONAL = ("step", "split", "group", "agent", "seed", "video", "logit")
@@ -46,16 +47,58 @@ class Scores:
     notes: tuple[str, ...] = ()
 
 
-def matches(name: str) -> list[str]:
-    """The names that a pattern stands for, which not every shell expands, sorted; else the name itself.
+def matches(name: str, note: Callable[[str], object]) -> list[str]:
+    """The runs and tables that a pattern stands for, which not every shell expands, sorted; else the name itself.
 
-    What exists, also as the name of a run in runs/, is no pattern.
+    What exists, also as the name of a run in runs/, is no pattern. Of what a pattern finds, runs that are damaged or
+    not finished, and what is neither run nor table, are left out with a note, unless there is nothing else.
     """
     base, pattern = split_pattern(Path(name))
     if not pattern or os.path.lexists(project_root() / "runs" / name):
         return [name]
-    found = glob.glob(os.path.join(glob.escape(str(base)), *pattern))
-    return sorted(map(os.path.normpath, found)) or [name]
+    found = sorted(map(os.path.normpath, glob.glob(os.path.join(glob.escape(str(base)), *pattern))))
+    problems = {path: why for path in found if (why := problem(Path(path)))}
+    if len(problems) == len(found):
+        return found[:1] or [name]
+    for why in problems.values():
+        note(f"left out: {why}")
+    return [path for path in found if path not in problems]
+
+
+def problem(path: Path) -> str:
+    """Why no scores can be had of a run's folder, or of what should be a table of scores; "" where they can."""
+    try:
+        if path.is_dir():
+            _run_scores(RunFolder(path))
+        elif not (path.is_file() and path.suffix.lower() in tables.SUFFIXES):
+            return f"{path} is no run and no table of scores"
+    except (UserError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def finished_runs(pattern: str = "*") -> list[tuple[RunFolder, dict[str, Any]]]:
+    """The finished runs in runs/ whose names fit a pattern, sorted, with their options.
+
+    What is none, or has a damaged manifest, disturbs nobody who has not asked for it, so it is left out.
+    """
+    runs = []
+    for folder in map(RunFolder, sorted((project_root() / "runs").glob(pattern))):
+        with contextlib.suppress(UserError, OSError):
+            runs.append((folder, run_options(folder)))
+    return runs
+
+
+def run_options(folder: RunFolder) -> dict[str, Any]:
+    """The options of a finished run; a UserError where it is none, or where its manifest is damaged."""
+    options = folder.manifest.get("options")
+    if not folder.finished or not isinstance(options, dict) or "agent" not in options:
+        found = f"{folder.path} is no folder of a finished run, of which its {MANIFEST} would tell"
+        raise UserError(f"{found}; allowed: one that cldf reproduce or train made")
+    kinds = {"agent": str, "seed": int, "stream": list, "data": str}
+    if not all(isinstance(options.get(name), kind) for name, kind in kinds.items()):
+        raise damage(folder.path / MANIFEST)
+    return options
 
 
 def read_scores(sources: Sequence[str | Path | RunFolder], stream: Sequence[str] | None = None) -> list[Scores]:
@@ -109,11 +152,9 @@ def agent_names(sources: Sequence[Scores]) -> list[str]:
 
 
 def _run_scores(folder: RunFolder) -> Scores:
-    manifest = folder.manifest
-    if not folder.finished or "agent" not in manifest.get("options", {}):
-        raise UserError(f"{folder.path} is no folder of a finished run; allowed: one that cldf reproduce or train made")
-    options = manifest["options"]
+    options = run_options(folder)
     settings = {name: value for name, value in options.items() if name not in ("agent", "seed")}
+    manifest = folder.manifest
     stream = tuple(options["stream"]) if len(set(options["stream"])) == len(options["stream"]) else None
     return Scores(folder.path.name, options["agent"], options["seed"], folder.scores(), stream, settings, manifest)
 

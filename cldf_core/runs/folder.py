@@ -19,6 +19,7 @@ from cldf_core.data.files import file_hash, read_record, whole_file, write_recor
 from cldf_core.options import UserError
 
 MANIFEST, SCORES, STATE = "manifest.json", "scores.parquet", "state"
+COLUMNS = ("step", "domain", "split", "image", "group", "label", "logit", "score")  # of SCORES
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class RunFolder:
         """Columns step, domain, split, image, group, label, logit (of fake), score (its sigmoid)."""
         path = self.whole(SCORES)
         try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError):  # of a run whose manifest has no hash of it
+            return pd.read_parquet(path)[list(COLUMNS)]
+        except Exception:  # of a run whose manifest has no hash of it: pyarrow raises errors of many kinds
             raise damage(path) from None
 
     def score_tables(self) -> list[pd.DataFrame]:

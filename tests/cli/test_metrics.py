@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 
 from cldf_core.cli import main
 from cldf_core.results.metric_table import COLUMNS, metric_table
-from samples import random_scores
+from samples import damaged_runs, random_scores
 
 FEW = ["--resamples", "20"]
 HEAD = "image,domain,label,score\n"
@@ -94,6 +95,24 @@ def test_two_files_are_compared_on_their_images(tmp_path, capsys):
     lines = capsys.readouterr().out.split("\n\n")[1].splitlines()
     assert " ".join(lines[0].split()) == "metric step domain first second difference [95 % interval] n"
     assert lines[1].split()[:6] == ["accuracy", "1", "x", "a", "b", f"{1 - 6 / 12:.4f}"]
+
+
+def test_a_damaged_run_disturbs_only_who_asks_for_it(trained, root, capsys):
+    runs = root / "runs"
+    shutil.copytree(trained[0].path, runs / "er-good")
+    bad = damaged_runs(trained[0], runs, "er-bad")
+    assert main(["metrics", str(runs / "er-*"), "--metric", "AUC", "--format", "csv", *FEW]) == 0
+    output = capsys.readouterr()
+    assert set(pd.read_csv(io.StringIO(output.out))["run"]) == {"er-good"}
+    assert len([line for line in output.err.splitlines() if line.startswith("note: left out: ")]) == len(bad)
+    for name, file in bad.items():
+        assert main(["metrics", name, "er-good", *FEW]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"cldf: {runs / name}")
+        assert file in error
+        assert error.count("\n") == 1
+        assert main(["metrics", str(runs / "er-bad[0-9]*"), *FEW]) == 2  # there is nothing else
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

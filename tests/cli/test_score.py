@@ -26,7 +26,7 @@ from cldf_core.detection.score import files_of, score
 from cldf_core.options import UserError
 from cldf_core.runs.run import make_run
 from cldf_core.workflow.notebooks import notebook_parameters
-from samples import SHORT, noisy, picture, tiny_options
+from samples import SHORT, damaged_runs, noisy, picture, tiny_options
 
 STREAM = SHORT["stream"]
 
@@ -200,6 +200,9 @@ def test_the_default_is_the_newest_run_that_reproduce_makes(trained, tmp_path, m
     with pytest.raises(UserError, match="there is no default model in .*; cldf reproduce --only 07 makes it"):
         default_run()
     older = make_run(options)
+    for name in damaged_runs(older, older.path.parent, "mir-bad"):
+        (older.path.with_name(name) / "scores.parquet").touch()
+        os.utime(older.path.with_name(name) / "scores.parquet", (5e9, 5e9))
     newer = shutil.copytree(older.path, older.path.with_name("mir-newer"))
     os.utime(newer / "scores.parquet", (4e9, 4e9))
     shutil.rmtree(root / "data")  # no spectra, and none are made

@@ -1,6 +1,7 @@
 """The metric table of real tiny runs and of files of other programs, with means over seeds."""
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from cldf_core.evaluation.bootstrap import matrices, summary
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, best_threshold, detection, matrix
 from cldf_core.options import UserError
 from cldf_core.results.metric_table import COLUMNS, COST, MEASURES, balanced_accuracies, metric_table
+from samples import damaged_runs
 
 STREAM = ["first", "second"]
 FEW = {"resamples": 40}
@@ -73,7 +75,7 @@ def test_cost_rows_are_the_manifests_and_what_is_missing_has_no_row(trained, cop
     assert dict(older["value"]) == {COST[1]: manifest["memory_rise_bytes"], COST[3]: 5}
 
 
-def test_finished_runs_on_a_data_set_stand_side_by_side(trained, monkeypatch):
+def test_finished_runs_on_a_data_set_stand_side_by_side(trained, monkeypatch, tmp_path, capsys):
     runs = list(trained.values())
     monkeypatch.setenv("CLDF_ROOT", str(runs[0].path.parents[1]))
     table = balanced_accuracies(runs[0].manifest["options"]["data"])
@@ -82,6 +84,13 @@ def test_finished_runs_on_a_data_set_stand_side_by_side(trained, monkeypatch):
         want = matrix(run.scores(), "balanced accuracy").loc[2]
         pd.testing.assert_series_equal(table[run.path.name], want, check_names=False)
     assert balanced_accuracies("another").empty
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
+    shutil.copytree(runs[0].path, tmp_path / "runs" / "er-good")
+    bad = damaged_runs(runs[0], tmp_path / "runs", "er-bad")
+    assert set(balanced_accuracies(runs[0].manifest["options"]["data"])) == {"er-good"}
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == list(bad.values()).count("scores.parquet")
+    assert all(re.match("note: left out: .*scores.parquet is damaged", note) for note in notes)
 
 
 def test_metrics_can_be_chosen_by_name(trained):
