@@ -1,6 +1,5 @@
 """The metric table: every metric of `evaluation.metrics`, of any runs and score files, in one tidy table."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import sub
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cldf_core.data.console import note
 from cldf_core.evaluation.bootstrap import Matrices, continual_table, matrices, side_by_side
 from cldf_core.evaluation.calibration import trained_on
 from cldf_core.evaluation.metrics import (
@@ -111,7 +111,7 @@ def balanced_accuracies(data: str) -> pd.DataFrame:
             try:
                 scores = run.scores()
             except UserError as error:
-                print(f"note: left out: {error}", file=sys.stderr)
+                note(f"left out: {error}")
                 continue
             last = scores[(scores["step"] == scores["step"].max()) & (scores["split"] == "test")]
             columns[run.path.name] = pd.Series(dtype=float)  # a run without test scores has no values
@@ -230,7 +230,7 @@ def _over_seeds(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _notes(sources: Sequence[Scores], split: str) -> list[str]:
     """Writes sentences on what the table itself does not show."""
-    notes = list(dict.fromkeys(note for source in sources for note in source.notes))
+    notes = list(dict.fromkeys(text for source in sources for text in source.notes))
     unknown = {source.run: "stream" in source.settings for source in sources if source.stream is None}
     notes += [
         f"{run}: a domain comes twice in its stream, so there are no continual metrics"
@@ -244,8 +244,8 @@ def _notes(sources: Sequence[Scores], split: str) -> list[str]:
     names = [s.run if runs.count(s.run) == 1 else f"{s.agent} of {s.run}" for s in sources]
     tested = [source.table[source.table["split"] == split] for source in sources]
     for source, name, table in zip(sources, names, tested, strict=True):
-        if not source.manifest and (note := _reversed(table)):
-            notes.append(f"{name}: {note}")
+        if not source.manifest and (sentence := _reversed(table)):
+            notes.append(f"{name}: {sentence}")
         classes = table.groupby("domain")["label"].agg(["nunique", "first"])
         notes += [
             f"{name}: {domain} has {('real', 'fake')[label]} images only, so AUC, AP, EER and others are NaN"

@@ -20,7 +20,7 @@ from cldf_core.data.layouts import tables
 from cldf_core.data.layouts.original import SPLIT_NAMES
 from cldf_core.data.listing import split_pattern
 from cldf_core.data.runtime import project_root
-from cldf_core.options import UserError
+from cldf_core.options import UserError, shown
 from cldf_core.runs.folder import MANIFEST, RunFolder, damage
 
 NEEDED = ("image", "domain", "label", "score")
@@ -185,8 +185,9 @@ def _file_scores(path: Path, name: str, stream: Sequence[str] | None) -> list[Sc
 def _checked(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
     """Returns the table with numbers as labels, scores, steps and seeds (-1: unknown), and without missing values."""
     if absent := [name for name in NEEDED if name not in raw]:
+        columns = ", ".join(raw.columns[:20]) + ", …" * (len(raw.columns) > 20)
         raise UserError(
-            f"{path} has no column {absent[0]!r}, only {', '.join(raw.columns)}; needed: {', '.join(NEEDED)}; "
+            f"{path} has no column {absent[0]!r}, only {columns}; needed: {', '.join(NEEDED)}; "
             f"allowed besides: {', '.join(OPTIONAL)}"
         )
     if raw.empty:
@@ -196,7 +197,7 @@ def _checked(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
     def check(column: str, good: Iterable[bool], allowed: str) -> None:
         bad = text.index[~pd.Series(good, text.index)]
         if len(bad):
-            raise UserError(f"{path}, row {bad[0]} has {column} {raw.loc[bad[0], column]!r}; allowed: {allowed}")
+            raise UserError(f"{path}, row {bad[0]} has {column} {shown(raw.loc[bad[0], column])}; allowed: {allowed}")
 
     def number(column: str, low: float, high: float, allowed: str, empty: float | None = None) -> pd.Series:
         values = pd.to_numeric(text[column], errors="coerce")
@@ -237,14 +238,15 @@ def _check_together(path: Path, table: pd.DataFrame) -> None:
     def differs(column: str, by: list[str]) -> pd.Series:
         return table[column] != table.groupby(by, sort=False)[column].transform("first")
 
-    image, video = "image {image!r} of domain {domain!r}", "video {video!r} of domain {domain!r}"
+    image, video = "image {image} of domain {domain}", "video {video} of domain {domain}"
     twice = table.duplicated(["agent", "seed", "step", "domain", "split", "image"])
     relabelled = differs("label", ["domain", "image"])
     torn = (table["video"] != "") & differs("group", ["domain", "video", "label"])
-    for bad, problem in (
+    for bad, sentence in (
         (twice, f"{image} once more; needed: each once for each agent, seed, step and split"),
         (relabelled, f"{image} with another label than before; needed: one label for an image"),
         (torn, f"{video} in another group than before; needed: one group for a video"),
     ):
         if bad.any():
-            raise UserError(f"{path}, row {bad.idxmax()} has {problem.format(**table[bad].iloc[0])}")
+            row = {str(name): shown(value) for name, value in table[bad].iloc[0].items()}
+            raise UserError(f"{path}, row {bad.idxmax()} has {sentence.format(**row)}")
