@@ -19,7 +19,7 @@ from cldf_core.data.runtime import project_root
 from cldf_core.detection.pth import ASSUMED, read_checkpoint
 from cldf_core.evaluation.calibration import fit_temperature, trained_on
 from cldf_core.evaluation.metrics import best_threshold, declared_threshold
-from cldf_core.options import Options, UserError
+from cldf_core.options import Options, UserError, shown
 from cldf_core.protocol import score_samples
 from cldf_core.resnet import Network
 from cldf_core.results.score_tables import run_options
@@ -139,7 +139,7 @@ def _file_of(model: str, step: int | None) -> Path:
         raise UserError(f"--step is {step}, but {path} is no run's folder; allowed: no --step")
     if not os.path.isfile(path) or path.suffix not in (".safetensors", ".pth"):
         raise UserError(
-            f"--model is {model!r}; allowed: a run's folder or its name in {project_root() / 'runs'}, a "
+            f"--model is {shown(model)}; allowed: a run's folder or its name in {project_root() / 'runs'}, a "
             "model-step<k>.safetensors, or a .pth file"
         )
     return path

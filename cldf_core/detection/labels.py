@@ -28,9 +28,10 @@ def data_set(name: str) -> pd.DataFrame | None:
     A file or folder of that name comes first. A data set that cannot be read is a DataError.
     """
     path = Path(os.path.expanduser(name))
-    if not is_described(path) and (os.path.lexists(path) or name not in (*EMBEDDED, *registered())):
+    is_there = os.path.lexists(path)
+    if not (is_described(path) if is_there else name in (*EMBEDDED, *registered())):
         return None
-    folder = path if is_described(path) else data_folder(name)
+    folder = path if is_there else data_folder(name)
     domains = read_domains(folder, domain_names(folder))
     return pd.concat([_rows(domain.table.assign(domain=domain.name), domain.root) for domain in domains])
 

@@ -20,7 +20,7 @@ from cldf_core.data.listing import UNREADABLE, Listing, list_images, split_patte
 from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import Detector, logits_of
 from cldf_core.detection.labels import data_set, text_of
-from cldf_core.options import UserError
+from cldf_core.options import UserError, shown
 from cldf_core.spectrum import InputSpec
 
 BATCH = 64  # files that go through the network at once
@@ -46,7 +46,7 @@ def files_of(names: Sequence[str], *, note: Callable[[str], object] = lambda sen
         files, sentences = _files_of(name) if name else ([], [])  # nothing is not the working folder
         if not files:
             besides = "".join(f". {sentence.removesuffix('.')}" for sentence in sentences)
-            raise UserError(f"{name!r} is, or holds, no image; looked for: {', '.join(SUFFIXES)}{besides}")
+            raise UserError(f"{shown(name)} is, or holds, no image; looked for: {', '.join(SUFFIXES)}{besides}")
         for sentence in sentences:
             note(f"{name}: {sentence}")
         for file in files:  # a folder may be reached in several ways

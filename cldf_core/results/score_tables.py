@@ -123,7 +123,7 @@ def read_scores(sources: Sequence[str | Path | RunFolder], stream: Sequence[str]
             scores[path.absolute()] = _file_scores(path, str(source), stream)
         else:
             raise UserError(
-                f"{str(source)!r} is no run and no table of scores; allowed: a finished run's folder, its name in "
+                f"{shown(str(source))} is no run and no table of scores; allowed: a finished run's folder, its name in "
                 f"{project_root() / 'runs'}, or a file that ends with {' or '.join(tables.SUFFIXES)}"
             )
     found = [part for parts in scores.values() for part in parts]
