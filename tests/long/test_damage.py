@@ -119,33 +119,29 @@ def results(commands, capsys) -> dict[str, tuple[str, str]]:
     return printed
 
 
-def test_whatever_is_damaged_is_told_or_changes_nothing(readers, capsys):
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_whatever_is_damaged_is_told_or_changes_nothing(readers, capsys, damage):
     root, kept, commands = readers
+    shutil.rmtree(root)
+    shutil.copytree(kept, root)
     capsys.readouterr()
     want = results(commands, capsys)
     files = sorted(path.relative_to(kept) for path in kept.rglob("*") if path.is_file() and path.suffix != ".lock")
     files = [path for path in files if path.parts[0] not in ("params", "notebooks") and path.name != ".lock"]
-    faults, counts = [], {"damaged": 0, "told": 0}
+    faults, told = [], 0
     for file in files:
-        for damage in DAMAGES:
-            shutil.rmtree(root)
-            shutil.copytree(kept, root)
-            damage(root / file)
-            counts["damaged"] += 1
-            try:
-                got = results(commands, capsys)
-            except Exception as error:
-                faults.append(f"{file}, {damage.__name__}: {type(error).__name__}: {error}")
-                capsys.readouterr()
-                continue
-            told = [words for words in got if got[words][1] != want[words][1]]
-            counts["told"] += bool(told)
-            faults += [
-                f"{file}, {damage.__name__}: {words!r} changes without a word"
-                for words in got
-                if got[words][0] != want[words][0]
-                and got[words][1] == want[words][1]
-                and "damaged" not in got[words][0]
-            ]
-    print(f"{len(files)} files, {counts['damaged']} damages, {counts['told']} told, {len(faults)} faults")
+        shutil.rmtree(root)
+        shutil.copytree(kept, root)
+        damage(root / file)
+        try:
+            got = results(commands, capsys)
+        except Exception as error:
+            faults.append(f"{file}: {type(error).__name__}: {error}")
+            capsys.readouterr()
+            continue
+        told += any(got[words][1] != want[words][1] for words in got)
+        for words, (out, err) in got.items():
+            if out != want[words][0] and err == want[words][1] and "damaged" not in out:
+                faults.append(f"{file}: {words!r} changes without a word")
+    print(f"{damage.__name__}: {len(files)} files, {told} told, {len(faults)} faults")
     assert not faults, "\n".join(faults)
