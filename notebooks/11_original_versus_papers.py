@@ -126,17 +126,14 @@ more_seeds = {agent: 4 if agent == "sequential" else 2 for agent in agents}
 # %%
 display(differences.as_table("sequential"))
 print(differences.code_lines("sequential"))
+display(differences.without_a_switch())
 
 # %% [markdown]
 # SGD's dampening needs SGD, while the other runs use Adam; so this switch has a pair of its own. So have `blur` and
 # `occlusion`, in whose pairs training images are corrupted.
 #
-# And what is no switch? These differences change which images are read, or whether a command runs at all.
-
-# %%
-display(differences.without_a_switch())
-
-# %% [markdown]
+# The last table holds what is no switch: differences in which images are read, or in whether a command runs at all.
+#
 # ## iCaRL: exemplars, distillation, nearest mean
 #
 # iCaRL keeps a few images of each class, the *exemplars*, and trains on them together with the new ones. It

@@ -128,15 +128,8 @@ def examine(path: Path) -> Figure | None:
     pixels = open_crop(path, spec)
     read = torch.from_numpy(spec.network_input(pixels[None])).float()
     evidence = grad_cam(detector.network, read.to(o.device))[0].cpu().numpy()
-    return figures.explained(
-        pixels,
-        read[0].numpy(),
-        evidence,
-        said["probability"],
-        threshold=detector.threshold,
-        band=detector.band,
-        frequencies=spec.feature == "spectrum",
-    )
+    line = {"threshold": detector.threshold, "band": detector.band, "frequencies": spec.feature == "spectrum"}
+    return figures.explained(pixels, read[0].numpy(), evidence, said["probability"], **line)
 
 
 # %% [markdown]

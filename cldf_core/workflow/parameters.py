@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from cldf_core.runs.folder import RunFolder
 
 # Only the command line has these.
-_COMMAND = ("agent", "untested", "validation_share", "corruption", "severities", "test_jpeg", "test_resize")
+_COMMAND = (
+    *("agent", "untested", "validation_share", "files", "start", "test_jpeg", "test_resize"),
+    *("corruption", "severities", "blur", "occlusion"),
+)
 # Every run has these, but they are too special for a cell.
 _UNLISTED = ("drop_last", "order", "crop", "channels", "lr_decay", "dampening")
 _RUN = tuple(name for name in Options.model_fields if name not in (*_COMMAND, *_UNLISTED))

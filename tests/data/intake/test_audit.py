@@ -115,7 +115,7 @@ def test_from_files_to_warnings_and_card(tmp_path):
 
     faulty = written(tmp_path / "faulty", "PNG")
     value = audit.format_baseline(faulty)["domains"]["first"]["all facts"]
-    assert value["low"] > 0.95
+    assert value["low"] > 0.9
     broken = faulty.index[:2]
     faulty.loc[broken, ["used", "reason"]] = [[False, "empty (0 bytes)"], [False, "animated (3 frames)"]]
     faulty.loc[5, "rule"] = "a | b"
@@ -127,6 +127,6 @@ def test_from_files_to_warnings_and_card(tmp_path):
         "| first | real | animated | 1 |",
         "| first | real | a \\| b | 1 |",
         "- first: file format differs by class: real 100 % JPEG; fake 100 % PNG",
-        "- first: a classifier that sees only facts of the files has a balanced accuracy of 1.00 [1.00, 1.00]",
+        "- first: a classifier that sees only facts of the files has a balanced accuracy of 1.00 [0.91, 1.00]",
     ):
         assert line in card, card
