@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
 from safetensors import SafetensorError
 from scipy.special import expit
-from scipy.stats import binomtest
 
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import project_root
 from cldf_core.detection.pth import ASSUMED, read_checkpoint
 from cldf_core.evaluation.calibration import fit_temperature, trained_on
 from cldf_core.evaluation.metrics import best_threshold, declared_threshold
+from cldf_core.evaluation.proportions import Proportion, intervals
 from cldf_core.options import Options, UserError, shown
 from cldf_core.protocol import score_samples
 from cldf_core.resnet import Network
@@ -103,19 +102,20 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
     return replace(detector, threshold=declared, band=edges, notes=(*detector.notes, note))
 
 
-def share_of_fakes(detector: Detector, logits: ArrayLike, labels: ArrayLike, probability: float) -> str:
+def share_of_fakes(detector: Detector, validation: pd.DataFrame, probability: float) -> str:
     """How often images with a P(fake) within NEAR of this one were fakes, in words; "" where they are fewer than LEAST.
 
-    `logits` (of fake) and `labels` (0 or 1) are those of validation images, shape (N,). The sentence has Wilson's 95 %
-    interval, which counts images as independent; those of one photograph are not.
+    The table of validation images has the columns logit (of fake), label (0 or 1) and group. The sentence has the 95 %
+    interval of as many images as their groups are worth (see `evaluation.proportions`).
     """
-    near = np.abs(detector.probability(np.asarray(logits, float)) - probability) <= NEAR
-    count, fakes = int(near.sum()), int(np.asarray(labels)[near].sum())
-    if count < LEAST:
+    near = validation[np.abs(detector.probability(validation["logit"].to_numpy(float)) - probability) <= NEAR]
+    if (count := len(near)) < LEAST:
         return ""
-    low, high = binomtest(fakes, count).proportion_ci(method="wilson")
+    fakes, groups = near["label"].to_numpy() == 1, pd.factorize(near["group"])[0]
+    share = Proportion.from_images(fakes, groups, np.full(count, 1 / count))
+    low, high = (end.item() for end in intervals([share]))
     return (
-        f"Of {count} validation images with a P(fake) within {NEAR} of it, {fakes / count:.0%} were fakes "
+        f"Of {count} validation images with a P(fake) within {NEAR} of it, {share.share:.0%} were fakes "
         f"(95 % interval {low:.0%} to {high:.0%})."
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -461,16 +462,18 @@ def test_images_of_too_many_pixels_are_refused_in_every_thread(trained, tmp_path
 # --- how often a verdict like this was right ---
 
 
-def test_the_share_of_fakes_among_similar_images():
+def test_the_share_of_fakes_among_similar_images_counts_their_groups():
     logits = np.concatenate([np.full(24, np.log(0.7 / 0.3)), np.full(30, -4.0), np.full(30, 4.0)])
     labels = np.array([1] * 18 + [0] * 6 + [0] * 30 + [1] * 30)
+    alone = pd.DataFrame({"logit": logits, "label": labels, "group": range(84)})
     detector = Detector(None, Options(), "made up", ())
-    said = share_of_fakes(detector, logits, labels, 0.72)
-    # Wilson, by hand: centre (k + z²/2) / (n + z²), half z sqrt(k (n - k) / n + z²/4) / (n + z²).
-    z, k, n = 1.959964, 18, 24
-    centre, half = (k + z**2 / 2) / (n + z**2), z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
+    said = share_of_fakes(detector, alone, 0.72)
     share = "Of 24 validation images with a P(fake) within 0.05 of it, 75% were fakes"
-    assert said == f"{share} (95 % interval {centre - half:.0%} to {centre + half:.0%})."
-    assert share_of_fakes(detector, logits, labels, 0.5) == ""
+    exact = scipy.stats.binomtest(18, 24).proportion_ci(method="exact")
+    assert said == f"{share} (95 % interval {exact.low:.0%} to {exact.high:.0%})."
+    alike = alone.assign(group=alone.index // 6)  # 24 images of 4 photographs, which never disagree
+    exact = scipy.stats.binomtest(3, 4).proportion_ci(method="exact")
+    assert share_of_fakes(detector, alike, 0.72) == f"{share} (95 % interval {exact.low:.0%} to {exact.high:.0%})."
+    assert share_of_fakes(detector, alone, 0.5) == ""
     warm = Detector(None, Options(), "made up", (), temperature=1e6)  # all P(fake) are 0.5
-    assert share_of_fakes(warm, logits, labels, 0.5).startswith("Of 84 validation images")
+    assert share_of_fakes(warm, alone, 0.5).startswith("Of 84 validation images")
