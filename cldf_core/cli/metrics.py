@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cldf_core.cli.numbers import whole
-from cldf_core.cli.output import add_flags, chosen_format, opened
+from cldf_core.cli.output import add_flags, chosen_format, keep, opened
 from cldf_core.data.console import note, printable
 
 if TYPE_CHECKING:  # `cldf metrics --help` does not wait for it
@@ -48,19 +48,22 @@ def call(parsed: argparse.Namespace) -> int:
     from cldf_core.results.metric_table import metric_table
     from cldf_core.results.score_tables import matches
 
-    left_out: list[str] = []
-    runs = [name for word in parsed.runs for name in matches(word, left_out.append)]
-    style = chosen_format(parsed, FORMATS, runs)
+    found = {name: why for word in parsed.runs for name, why in matches(word).items()}
+    runs = [name for name, why in found.items() if not why]
+    style = chosen_format(parsed, FORMATS, found)
     stream = None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")]
     settings: dict[str, Any] = {"split": parsed.split, "threshold": parsed.threshold, "metrics": parsed.metric}
     settings |= {"stream": stream, "resamples": parsed.resamples}
     two = parsed.out and parsed.compare and style in ("csv", "parquet")
     second = parsed.out.with_stem(parsed.out.stem + "-compare") if two else None
+    if second:
+        keep(second, found)
     with opened(parsed.out, style) as write, opened(second, style) as write_second:
         tables = {"metrics": metric_table(runs, video_from=parsed.video_from, **settings)}
         if parsed.compare:
             tables["comparisons"] = compare(tables["metrics"], runs, **settings)
-        notes = left_out + [text for table in tables.values() for text in table.attrs["notes"]]
+        notes = [f"left out: {why}" for why in found.values() if why]
+        notes += [text for table in tables.values() for text in table.attrs["notes"]]
         for text in notes:
             note(text)
         if style == "json":

@@ -28,7 +28,7 @@ def chosen_format(parsed: argparse.Namespace, formats: Sequence[str], inputs: It
     """The format that --format or the ending of --out names.
 
     Raises:
-        UserError: the ending is that of another format or of none, or --out is a folder or one of the inputs.
+        UserError: the ending is that of another format or of none, --out is a folder, or `keep` refuses it.
     """
     from cldf_core.options import UserError
 
@@ -42,9 +42,22 @@ def chosen_format(parsed: argparse.Namespace, formats: Sequence[str], inputs: It
     endings = {ENDINGS[name]: name for name in ([parsed.format] if parsed.format else formats)}
     if out.suffix.lower() not in endings:
         raise UserError(f"--out is {out}; allowed: a name that ends with {' or '.join(endings)}")
-    if os.path.exists(out) and any(os.path.exists(name) and os.path.samefile(name, out) for name in inputs):
-        raise UserError(f"--out {out} is also what is read; allowed: another file")
+    keep(out, inputs)
     return endings[out.suffix.lower()]
+
+
+def keep(out: Path, inputs: Iterable[str]) -> None:
+    """Raises a UserError where a result would replace one of the inputs, or a file of a run or of a data set."""
+    if not os.path.exists(out):
+        return
+    from cldf_core.data.layouts.description import is_described
+    from cldf_core.options import UserError
+    from cldf_core.runs.folder import MANIFEST, SCORES
+
+    if any(os.path.exists(name) and os.path.samefile(name, out) for name in inputs):
+        raise UserError(f"--out {out} is also what is read; allowed: another file")
+    if is_described(out.parent) or all((out.parent / name).is_file() for name in (MANIFEST, SCORES)):
+        raise UserError(f"--out {out} is a file of a run or of a data set; allowed: another file")
 
 
 @contextlib.contextmanager

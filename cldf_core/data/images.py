@@ -109,11 +109,6 @@ def open_crop(path: Path, spec: InputSpec, *, resize: int | None = None, jpeg: i
     return np.ascontiguousarray(crop(pixels, spec.size, spec.crop))  # a view would keep the whole image in memory
 
 
-def prepare(path: Path, spec: InputSpec) -> np.ndarray:
-    """What the network reads of an image file, shape `spec.shape`; raises as `open_crop` does."""
-    return spec.network_input(open_crop(path, spec)[None])[0]
-
-
 def reencode(pixels: np.ndarray, *, resize: int | None = None, jpeg: int | None = None) -> np.ndarray:
     """Pixels, uint8, shape (3, H, W), after a resize there and back, then a JPEG file; all happens in memory.
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.layouts.description import is_described
-from cldf_core.data.layouts.original import SPLIT_NAMES
+from cldf_core.data.layouts.original import SPLIT_NAMES, split_of
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
 from cldf_core.data.layouts.recognition import CLASS_FOLDERS, detect
 from cldf_core.data.mini.build import EMBEDDED
@@ -46,9 +46,9 @@ def with_labels(scores: pd.DataFrame, files: Sequence[Path], names: Sequence[str
     known = [table for name in dict.fromkeys(names) if (table := _known(name)) is not None]
     table = pd.concat(known).drop_duplicates(["path", "domain"]) if known else pd.DataFrame(columns=["path", *COLUMNS])
     paths = [text_of(os.path.abspath(file)) for file in files]
-    by_name = pd.DataFrame([_by_folders(file) for file in files], columns=["its_domain", "its_label"])
+    by_name = pd.DataFrame([_by_folders(file) for file in files], columns=["its_domain", "its_label", "its_split"])
     rows = pd.concat([scores.assign(path=paths), by_name], axis=1).merge(table, how="left", on="path")
-    rows["domain"] = rows["domain"].fillna(rows["its_domain"])
+    rows["domain"], rows["split"] = (rows[name].fillna(rows[f"its_{name}"]) for name in ("domain", "split"))
     rows["label"] = rows["label"].astype("Int64").fillna(rows["its_label"].astype("Int64"))
     rows = rows.rename(columns={"file": "image", "probability": "score"})
     return rows[["image", *COLUMNS, "score", "logit", "verdict", "reason"]]
@@ -70,14 +70,20 @@ def _rows(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     return table[list(COLUMNS)].assign(path=paths)
 
 
-def _by_folders(file: Path) -> tuple[str, int | None]:
-    """The domain and the label that the folders' names tell: faces/real/x.png is a real image of faces."""
-    whole = Path(os.path.abspath(file)).parent
-    labels = {_CLASSES[name.casefold()] for name in file.parts[:-1] if name.casefold() in _CLASSES}
+def _by_folders(file: Path) -> tuple[str, int | None, str | None]:
+    """Domain, label and split that the folders' names tell: faces/test/real/x.png is a real test image of faces.
+
+    So is real/faces/testA/x.png, as the original's layout has it.
+    """
+    whole = Path(os.path.abspath(file)).parent.parts[1:]
+    typed = Path(os.path.normpath(file)).parent.parts  # what lies above the working folder says nothing
+    labels = {_CLASSES[name.casefold()] for name in typed if name.casefold() in _CLASSES}
     if len(labels) != 1:
-        return text_of(whole.name) or "images", None
-    inner = whole
-    while inner.name.casefold() not in _CLASSES:
-        inner = inner.parent
-    above = (folder.name for folder in inner.parents if folder.name.casefold() not in SPLIT_NAMES)
-    return text_of(next(above, "")) or "images", labels.pop()
+        return text_of(whole[-1] if whole else "images"), None, None
+    at = max(k for k, name in enumerate(whole) if name.casefold() in _CLASSES)
+    domain, part = (*whole[at + 1 :], "", "")[:2]
+    if domain.casefold() not in SPLIT_NAMES and (split := split_of(part)):
+        return text_of(domain), labels.pop(), split
+    above = (name for name in reversed(whole[:at]) if name.casefold() not in SPLIT_NAMES)
+    splits = {SPLIT_NAMES[name.casefold()] for name in typed if name.casefold() in SPLIT_NAMES}
+    return text_of(next(above, "images")), labels.pop(), splits.pop() if len(splits) == 1 else None

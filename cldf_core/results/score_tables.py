@@ -9,7 +9,7 @@ tells why, as in what `cldf score` writes.
 import contextlib
 import glob
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,31 +47,25 @@ class Scores:
     notes: tuple[str, ...] = ()
 
 
-def matches(name: str, note: Callable[[str], object]) -> list[str]:
+def matches(name: str) -> dict[str, str]:
     """The runs and tables that a pattern stands for, which not every shell expands, sorted; else the name itself.
 
-    What exists, also as the name of a run in runs/, is no pattern. Of what a pattern finds, runs that are damaged or
-    not finished, and what is neither run nor table, are left out with a note, unless there is nothing else.
+    What exists, also as the name of a run in runs/, is no pattern. Of what a pattern finds, runs and tables that are
+    damaged or not finished, and what is neither, come with the reason why they are left out, unless there is nothing
+    else; the reason of all others is "".
     """
     base, pattern = split_pattern(Path(name))
     if not pattern or os.path.lexists(project_root() / "runs" / name):
-        return [name]
+        return {name: ""}
     found = sorted(map(os.path.normpath, glob.glob(os.path.join(glob.escape(str(base)), *pattern))))
-    problems = {path: why for path in found if (why := problem(Path(path)))}
-    if len(problems) == len(found):
-        return found[:1] or [name]
-    for why in problems.values():
-        note(f"left out: {why}")
-    return [path for path in found if path not in problems]
+    problems = {path: problem(Path(path)) for path in found}
+    return problems if not all(problems.values()) else dict.fromkeys(found[:1] or [name], "")
 
 
 def problem(path: Path) -> str:
     """Why no scores can be had of a run's folder, or of what should be a table of scores; "" where they can."""
     try:
-        if path.is_dir():
-            _run_scores(RunFolder(path))
-        elif not (path.is_file() and path.suffix.lower() in tables.SUFFIXES):
-            return f"{path} is no run and no table of scores"
+        read_scores([path])
     except (UserError, OSError) as error:
         return str(error)
     return ""

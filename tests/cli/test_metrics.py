@@ -101,6 +101,8 @@ def test_a_damaged_run_disturbs_only_who_asks_for_it(trained, root, capsys):
     runs = root / "runs"
     shutil.copytree(trained[0].path, runs / "er-good")
     bad = damaged_runs(trained[0], runs, "er-bad")
+    bad["er-table.csv"] = "er-table.csv, row 2 has label"
+    (runs / "er-table.csv").write_text(HEAD + "1.png,a,7,0.1\n")
     assert main(["metrics", str(runs / "er-*"), "--metric", "AUC", "--format", "csv", *FEW]) == 0
     output = capsys.readouterr()
     assert set(pd.read_csv(io.StringIO(output.out))["run"]) == {"er-good"}
@@ -136,6 +138,14 @@ def test_a_damaged_run_disturbs_only_who_asks_for_it(trained, root, capsys):
         ),
         (["good.csv", "--out", "good.csv"], "--out good.csv is also what is read; allowed: another file"),
         (["*.csv", "--out", "bad.csv"], "--out bad.csv is also what is read; allowed: another file"),
+        (
+            ["good.csv", "good-compare.csv", "--compare", "--out", "good.csv"],
+            "--out good.csv is also what is read; allowed: another file",
+        ),
+        (
+            ["good-compare.csv", "odd1.csv", "--compare", "--out", "good.csv"],
+            "--out good-compare.csv is also what is read; allowed: another file",
+        ),
         (["odd[1].csv"], "odd[1].csv has no row"),
         (["good.csv", "--out", "."], "--out . is a folder; needed: a file"),
         (["good.csv", "--out", "good.csv/o.csv"], "--out good.csv/o.csv cannot be written"),
@@ -145,7 +155,8 @@ def test_mistakes_are_told_in_a_sentence(root, monkeypatch, capsys, words, sente
     monkeypatch.chdir(root)
     (root / "odd[1].csv").write_text(HEAD)
     (root / "odd1.csv").write_text(HEAD + "1.png,a,0,0.1\n")
-    (root / "good.csv").write_text(HEAD + "1.png,a,0,0.1\n2.png,a,1,0.1\n")
+    for name in ("good.csv", "good-compare.csv"):
+        (root / name).write_text(HEAD + "1.png,a,0,0.1\n2.png,a,1,0.1\n")
     (root / "semicolons.csv").write_text("image;domain;label;score\n1.png;a;0;0,1\n")
     (root / "bad.csv").write_text(HEAD + "1.png,a,0,0.1\n2.png,a,x,0.1\n")
     assert main(["metrics", *words]) == 2

@@ -114,6 +114,7 @@ def test_the_heading_says_what_is_not_known(trained, tmp_path, capsys):
     [
         (["--out", "{image}/y.csv"], "/y.csv cannot be written: "),
         (["--out", "{folder}"], " is a folder; needed: a file"),
+        (["--out", "{model}/manifest.json"], "/manifest.json is a file of a run or of a data set; allowed: another"),
         (["--out", "x.xlsx"], "--out is x.xlsx; allowed: a name that ends with .txt or .csv or .json"),
         (["--out", "scores"], "--out is scores; allowed: a name that ends with .txt or .csv or .json"),
         (["--out", "x.json", "--format", "csv"], "--out is x.json; allowed: a name that ends with .csv"),
@@ -124,7 +125,7 @@ def test_the_heading_says_what_is_not_known(trained, tmp_path, capsys):
 def test_a_mistake_is_told_before_the_work(words, sentence, trained, tmp_path, monkeypatch, capsys):
     image = picture(tmp_path / "x.png")
     monkeypatch.setattr(scoring, "score", lambda *a, **k: pytest.fail("nothing may be scored"))
-    words = [word.format(image=image, folder=tmp_path) for word in words]
+    words = [word.format(image=image, folder=tmp_path, model=trained[0].path) for word in words]
     assert called(str(image), "--model", str(trained[0].path), *words) == 2
     assert sentence in capsys.readouterr().err.replace("\\", "/")
 
@@ -167,6 +168,18 @@ def test_a_data_set_is_scored_by_its_name_with_its_labels_and_splits(trained, ro
     picture(root / "faces" / "x.png")  # a folder of that name comes first
     assert called("faces", *model, "--out", out) == 0
     assert pd.read_csv(out)["image"].tolist() == [os.path.join("faces", "x.png")]
+
+
+def test_folders_inside_a_layout_are_known_by_their_names(trained, tmp_path, monkeypatch):
+    for place in ("a/test/real", "a/train/real", "b"):
+        picture(tmp_path / place / "x.png")
+    monkeypatch.chdir(tmp_path)
+    names = [trained[1] / kind / "first" / "testA" for kind in ("real", "fake")]
+    names += ["a/test/real/x.png", "a/train/real/x.png", "a/test/real/../../../b/x.png"]
+    assert called(*names, "--model", trained[0].path, "--out", "o.csv") == 0
+    got = pd.read_csv("o.csv", keep_default_na=False)[["domain", "label", "split"]].drop_duplicates()
+    want = [("first", "0", "test"), ("first", "1", "test"), ("a", "0", "test"), ("a", "0", "train"), ("b", "", "")]
+    assert list(got.itertuples(index=False, name=None)) == want
 
 
 def test_an_interrupted_call_leaves_no_file(trained, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from cldf_core.detection import detector as detectors
 from cldf_core.detection import score as scoring
 from cldf_core.detection.detector import Detector, load_detector, share_of_fakes
 from cldf_core.detection.pth import ASSUMED
-from cldf_core.detection.score import files_of, score
+from cldf_core.detection.score import NO_SPECTRUM, files_of, score
 from cldf_core.evaluation.calibration import fit_temperature
 from cldf_core.evaluation.metrics import best_threshold, detection
 from cldf_core.options import Options, UserError
@@ -405,10 +405,11 @@ def test_an_image_without_a_spectrum_gets_no_verdict(trained, tmp_path):
     speck = Image.new("RGB", (32, 32), "red")
     speck.putpixel((3, 5), (0, 0, 9))  # whose spectrum is flat
     speck.save(tmp_path / "3.png")
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "4.webp")  # whose pixels differ by what was lost
     got = score([*files_of([str(tmp_path)]), picture(tmp_path / "x.png")], detector)
-    assert got["verdict"].tolist() == [*["cannot say"] * 4, "fake"]
-    assert got["reason"].tolist() == [*["its pixels are all alike, so it has no spectrum"] * 4, ""]
-    assert got["probability"].isna().tolist() == [*[True] * 4, False]
+    assert got["verdict"].tolist() == [*["cannot say"] * 5, "fake"]
+    assert got["reason"].tolist() == [*[NO_SPECTRUM] * 5, ""]
+    assert got["probability"].isna().tolist() == [*[True] * 5, False]
 
 
 def test_bad_files_are_listed_with_reasons_and_stop_nothing(bad_images, trained):

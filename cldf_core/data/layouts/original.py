@@ -40,6 +40,11 @@ def is_part_of_original(name: str) -> bool:
     return re.fullmatch(r"(train|val|test)[ab]", name.casefold()) is not None
 
 
+def split_of(name: str) -> str | None:
+    """The split that a domain's folder holds, by its name; None for any other name."""
+    return next((split for start, split in _SPLIT_OF.items() if name.lower().startswith(start)), None)
+
+
 def original_domains(folder: Path) -> list[str]:
     """The domains of a data set in the original's layout, sorted."""
     return sorted({d.name for c in CLASSES for d in (folder / c).glob("*") if d.is_dir() and not is_hidden(d.name)})
@@ -60,7 +65,7 @@ def read_original_domain(
     rows = []
     for image in listing.images:
         if image.parts[0] in CLASSES and image.parts[1] == name:
-            split = next((s for start, s in _SPLIT_OF.items() if image.parts[2].lower().startswith(start)), None)
+            split = split_of(image.parts[2])
             if split is None:
                 place = folder.joinpath(*image.parts[:2])
                 raise DataError(f"{folder / image} is in none of the folders train*, val* or test* of {place}")
