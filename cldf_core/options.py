@@ -83,7 +83,7 @@ class Options(BaseModel):
 
     # training
     optimiser: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
-    lr: float = Field(2e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
+    lr: float = Field(1e-3, gt=0, le=10, description="learning rate; the highest one of a cycle")
     lr_decay: float = Field(0.0, ge=0, lt=1, description="share that a constant learning rate loses each epoch")
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
     dampening: float = Field(0.0, ge=0, le=1, description="of SGD's momentum")

@@ -42,7 +42,7 @@ precision: str = "float16"  # number format of stored spectra
 threads: int = 2  # CPU threads; the last digits of a result depend on it
 network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
-lr: float = 0.002  # highest learning rate of the cycle
+lr: float = 0.001  # highest learning rate of the cycle
 epochs: int = 10  # passes over each step's images
 batch: int = 32  # images per update
 

@@ -45,7 +45,7 @@ network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
 weights: Optional[str] = None  # imagenet, or a file with a torchvision state dict
 optimiser: str = "adam"  # the optimiser
-lr: float = 0.002  # learning rate; the highest one of a cycle
+lr: float = 0.001  # learning rate; the highest one of a cycle
 momentum: float = 0.9  # of SGD
 weight_decay: float = 0.0001  # pull of the weights towards zero
 schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
@@ -123,7 +123,7 @@ def examine(path: Path) -> Figure | None:
         print(f"{path.name}{what}: {said['reason']}")
         return None
     print(f"{path.name}: {said['verdict']}, P(fake) = {said['probability']:.3f}")
-    near = share_of_fakes(detector, validation, said["probability"])
+    near = share_of_fakes(detector, validation["logit"], validation["label"], said["probability"])
     print(near or "There are too few validation images with a P(fake) like this to tell how often it is right.")
     pixels = open_crop(path, spec)
     read = torch.from_numpy(spec.network_input(pixels[None])).float()

@@ -44,6 +44,7 @@ def test_a_notebook_lists_options_once_and_takes_those_of_its_agents(notebook):
 def test_what_the_cell_does_not_list_may_be_given_where_the_variant_is_read(notebook, agents):
     fields = {name for agent in agents for name in AGENTS[agent].model_fields}
     command = {"agent", "untested", "validation_share", "corruption", "severities", "test_jpeg", "test_resize"}
+    command |= {"files", "start", "blur", "occlusion"}
     assert set(allowed_names(notebook)) == fields - command
     more = {"drop_last": True, "dampening": 0.5, "offers": "every-epoch"}
     assert not set(more) & set(NOTEBOOKS[notebook])
@@ -77,8 +78,8 @@ def test_a_mistake_is_told_with_the_notebook(notebook, name, value, sentence):
 
 def test_only_what_differs_from_the_papers_defaults_is_a_parameter():
     assert from_notebook("04_icarl", kernel("04_icarl")).values == {}
-    parameters = from_notebook("04_icarl", kernel("04_icarl", seed=5, lr=0.002, epochs=3))
-    assert parameters == checked_parameters("04_icarl", {"seed": 5, "lr": 0.002, "epochs": 3})
+    parameters = from_notebook("04_icarl", kernel("04_icarl", seed=5, lr=0.001, epochs=3))
+    assert parameters == checked_parameters("04_icarl", {"seed": 5, "lr": 0.001, "epochs": 3})
     assert parameters.options() == checked({"agent": "icarl", "seed": 5, "epochs": 3})  # of the notebook's agent
     assert parameters.options("er", epochs=4) == checked({"agent": "er", "seed": 5, "epochs": 4})
     assert parameters.changed(lr=0.1) == Parameters("04_icarl", {"seed": 5, "epochs": 3, "lr": 0.1})
@@ -200,7 +201,7 @@ def test_what_goes_through_papermill_comes_back_the_same(variant, names):
 
 
 def test_a_folder_is_named_after_the_values(root):
-    folders = [checked_parameters("06_lwf", values).folder.path for values in ({}, {"lr": 0.002}, {"lr": 0.1})]
+    folders = [checked_parameters("06_lwf", values).folder.path for values in ({}, {"lr": 0.001}, {"lr": 0.1})]
     assert folders[0] == folders[1] != folders[2]
     assert folders[0].parent == root / "runs"
     assert folders[0].name.startswith("06_lwf-")
