@@ -296,8 +296,8 @@ if fitted:
 
 # %% [markdown]
 # Left: the mean over the domains trained on. Right: the fakes never seen. Open: before the temperature; filled:
-# after it. Smaller is better. A dot may lie at the upper end of its interval, or beyond: the ECE of few images is
-# too high, because chance alone keeps the points off the line, and the interval allows for that.
+# after it. Smaller is better. A dot may lie at the upper end of its interval: the ECE of few images is too high,
+# because chance alone keeps the points off the line, and the interval allows for that.
 #
 # The temperature is fitted on seen domains only, and nothing makes it right for others: if an agent was too sure
 # everywhere, it helps there too; if an agent was too cautious on what it knows, it does harm there. **A calibrated

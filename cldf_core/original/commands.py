@@ -71,19 +71,25 @@ def _train(flags: argparse.Namespace) -> int:
     _check_folders(flags)
     domains, notes = domains_of(flags, flags.training_set)
     flags.test_set = [domain.name for domain in domains]
-    if twice := [name for name in dict.fromkeys(flags.training_set) if flags.training_set.count(name) > 1]:
+    continual = flags.continual_learning not in BASELINES  # which train on no domain twice
+    names = flags.training_set
+    if continual and (twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]):
         what = "metrics of continual learning, such as forgetting, are not computed"
         notes.append(f"--training_set names {', '.join(twice)} twice, so {what}")
     if (left := len(options.severities) - options.chunks) > 0 and options.corruption != "none":
         notes.append(f"a domain is seen in {options.chunks} chunks, so the last {left} of --ns_factor are not used")
     if flags.num_runs > 1 and flags.variant == "original":
-        would = "make one run" if flags.continual_learning in BASELINES else "train one network further"
+        would = "train one network further" if continual else "make one run"
         tell(f"each of --num_runs trains a new network; the original code would {would}")
     tables = []
     for seed in range(options.seed, options.seed + flags.num_runs):
-        for stream, start in _streams(flags, seed):
-            tables.append(_train_stream(flags, notes, training_set=stream, start=start, seed=seed))
-    if flags.num_runs > 1 and tables:
+        of_seed = [
+            _train_stream(flags, notes, training_set=stream, start=start, seed=seed)
+            for stream, start in _streams(flags, seed)
+        ]
+        tables += of_seed[-1:]
+    # Where checkpoints are there, seeds may end with different domains, and have no mean.
+    if len(tables) > 1 and len({table["trained"].iloc[-1] for table in tables}) == 1:
         _print_spread(tables)
     return 0
 
@@ -113,8 +119,9 @@ def _streams(flags: argparse.Namespace, seed: int) -> list[tuple[list[str], Path
     start, goes_on = None, False
     for domain in flags.training_set:
         if domain in there:
-            why = f"{paths[domain]} is there" if paths[domain].exists() else "it was trained before"
-            tell(f"{domain} is left out, as by the original code, since {why}; --force replaces what is there")
+            is_file = paths[domain].exists() and not flags.force
+            why = f"{paths[domain]} is there; --force replaces it" if is_file else "it was trained before"
+            tell(f"{domain} is left out, as by the original code, since {why}")
             if flags.continual_learning == "Normal":
                 start, goes_on = paths[domain], False
         elif goes_on:
@@ -152,7 +159,10 @@ def _train_stream(flags: argparse.Namespace, notes: list[str], **changes: Any) -
     what = f"{options.agent}, variant {options.variant}, seed {options.seed}{resumed}"
     print(f"\n{flags.continual_learning}: {what}: {folder.path}")
     if not manifest["images"]:
-        tell("no image was trained on, since every batch was incomplete and left out; the networks are untrained")
+        tell(
+            "no image was trained on, since every batch was incomplete and left out, as by the original code; the "
+            "networks are untrained. Needed: more images (--limit, --mem_size), or a smaller --batch_size"
+        )
     table = _results(folder, options, flags.test_set)
     _write_checkpoints(folder, options, flags)
     return table

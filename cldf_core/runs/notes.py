@@ -45,7 +45,7 @@ def dropped_notes(options: Options, steps: Sequence[Step]) -> list[str]:
         if not lost:
             continue
         counts = " or ".join(map(str, sorted(set(sizes))))
-        note = f"{name}: its {len(sizes)} chunks hold" if len(sizes) > 1 else f"{name}: it holds"
+        note = f"{name}: each of its {len(sizes)} chunks holds" if len(sizes) > 1 else f"{name}: it holds"
         note += f" {counts} image{'s' * (counts != '1')}, "
         if lost == sum(sizes):
             note += f"less than a batch of {options.batch}, and drop_last drops incomplete batches: "

@@ -175,11 +175,12 @@ def test_the_interval_of_the_ece_is_reflected():
     draws = np.linspace(0.05, 0.15, 1001)
     assert of_draws(draws, 0.08, reflected=True) == pytest.approx((0.16 - 0.1475, 0.16 - 0.0525), abs=1e-4)
     assert of_draws(draws, 0.06, reflected=True)[0] == 0  # never below
+    assert of_draws(draws, 0.04, reflected=True) == pytest.approx((0, 0.04))  # and never beside the value
     R = matrices(random_scores(steps=1), DETECTION, resamples=5).metrics
     assert [name for name in DETECTION if R[name].reflected] == ["ECE"]
 
 
-def test_an_interval_stays_within_the_draws_and_around_no_value_there_is_none():
+def test_an_interval_holds_its_value_and_around_no_value_there_is_none():
     assert np.isnan(of_draws([0.5] * 10, 0.5)).all()  # no draw differs
     assert of_draws(np.linspace(0, 1, 20), 0.5, [[0.0], [1.0], [0.3]], groups=2) == (0, 1)
     assert np.isnan(of_draws([np.nan] * 5, 0.5)).all()
@@ -187,7 +188,7 @@ def test_an_interval_stays_within_the_draws_and_around_no_value_there_is_none():
     assert np.isnan(of_draws([0.1, 0.2, 0.3], 0.2, groups=1)).all()
     for value in (-1, 2):  # all draws on one side
         low, high = of_draws(np.linspace(0, 1, 101), value, [[0.0], [0.2], [1.0]], groups=5)
-        assert 0 <= low <= high <= 1
+        assert min(value, 0) <= low <= value <= high <= max(value, 1)
 
 
 def test_a_resample_without_one_class_has_no_auc_and_breaks_nothing():

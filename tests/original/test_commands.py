@@ -152,7 +152,9 @@ def test_a_line_of_the_readme_runs_to_its_end(agent, kind, here, call):
         assert printed(text) == [shares_right(at, name) for name in TESTED]
     assert checkpoints(here) == sorted(f"{kind}_{domain}_fft_0_slim_checkpoint_latest.pth" for domain in STREAM)
     # 12 images in 10 chunks, and a batch of 10: the original code trains on none of them, without a word.
-    dropped = "its 10 chunks hold 1 or 2 images, less than a batch of 10, and drop_last drops incomplete batches"
+    dropped = (
+        "each of its 10 chunks holds 1 or 2 images, less than a batch of 10, and drop_last drops incomplete batches"
+    )
     assert (f"note: VFHQ: {dropped}: no image of it is trained on" in err) == kind.startswith("CL")
     assert folder.manifest["images"] == (0 if kind.startswith("CL") else 4 * 12)
 
@@ -397,7 +399,7 @@ def test_a_domain_whose_checkpoint_is_there_is_left_out_and_normal_goes_on_from_
     before = put_checkpoint(there)
     line = f"{FEW}{mode} --lr 1e-9"
     out, err = call("train", line)
-    left = f"since model/{there.name} is there; --force replaces what is there"
+    left = f"since model/{there.name} is there; --force replaces it"
     assert f"note: GAN-S is left out, as by the original code, {left}\n" in err
     assert re.findall(r"after step 1, trained on (\S+):", out) == ["DeepFake"]
     assert there.read_bytes() == before
@@ -411,6 +413,14 @@ def test_a_domain_whose_checkpoint_is_there_is_left_out_and_normal_goes_on_from_
     written = there.stat().st_mtime_ns
     assert len(printed(call("train", line).out)) == 2
     assert there.stat().st_mtime_ns == written
+
+
+def test_several_runs_count_once_each_where_a_checkpoint_parts_their_streams(here, call):
+    for seed in (0, 1):
+        put_checkpoint(here / "model" / f"NoCL_VFHQ_fft_0_slim_seed{seed}_checkpoint_latest.pth")
+    out = call("train", f"{FEW}NoCL --num_runs 2".replace("DeepFake", "VFHQ DeepFake")).out
+    assert re.findall(r"trained on (\S+):", out) == ["GAN-S", "DeepFake"] * 2
+    assert "2 runs, after the last step" in out
 
 
 def test_no_checkpoint_is_replaced_without_force(here, call):
@@ -464,7 +474,8 @@ def test_a_domain_that_comes_again_is_trained_again_but_by_nocl_and_normal(here,
     assert "forgetting" not in out
     out, err = call("train", line.format("Normal"))
     assert re.findall(r"trained on (\S+):", out) == ["GAN-S", "DeepFake"]
-    assert "note: GAN-S is left out, as by the original code, since it was trained before" in err
+    assert "note: GAN-S is left out, as by the original code, since it was trained before\n" in err
+    assert "metrics of continual learning" not in err
 
 
 # --- TensorBoard ---
@@ -691,7 +702,7 @@ def test_thirteen_images_in_ten_chunks_train_nothing_and_the_run_goes_on(here, t
     line += " --epochs 1 --threads 1"
     out, err = call("train", line)
     assert len(printed(out)) == 1
-    assert "note: Odd: its 10 chunks hold 1 or 2 images, less than a batch of 10, and drop_last drops" in err
+    assert "note: Odd: each of its 10 chunks holds 1 or 2 images, less than a batch of 10, and drop_last drops" in err
     assert "no image of it is trained on" in err
     assert the_run(here).manifest["images"] == 0
     # Fewer images than chunks cannot be cut.

@@ -37,7 +37,7 @@ def test_a_validation_share_of_no_group_is_noted(root, small_data, capsys):
 
 LESS = "less than a batch of {}, and drop_last drops incomplete batches: no image of it is trained on"
 SOME = "and drop_last drops batches of less than {}: 4 of 16 images are "
-WHOLE, CHUNKS = "it holds 16 images, ", "its 6 chunks hold 2 or 3 images, "
+WHOLE, CHUNKS = "it holds 16 images, ", "each of its 6 chunks holds 2 or 3 images, "
 IDLE = "left out of every epoch, and 2 chunks are not trained on at all"
 DROPPED = [
     ("sequential", {"batch": 8}, ""),
