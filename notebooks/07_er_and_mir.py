@@ -79,6 +79,7 @@ from cldf_core.agents.replay import ER, MIR
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
+from cldf_core.evaluation.proportions import clopper_pearson
 from cldf_core.randomness import generator, torch_generator
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
@@ -141,19 +142,18 @@ for _ in range(trials):
         slots[int(torch.randint(room, (), generator=random))] = number
     kept[1, slots] += 1
 kept /= trials
-half = 1.96 * np.sqrt(kept * (1 - kept) / trials)
+low, high = clopper_pearson(kept, np.full(kept.shape, trials))
 rows = [
-    (rule, i + 1, kept[r, i], half[r, i])
+    (rule, i + 1, kept[r, i], low[r, i], high[r, i])
     for r, rule in enumerate(("reservoir", "a new image always gets in"))
     for i in range(n)
 ]
-table = pd.DataFrame(rows, columns=["rule", "place", "value", "half"])
-table = table.assign(low=table["value"] - table["half"], high=table["value"] + table["half"])
+table = pd.DataFrame(rows, columns=["rule", "place", "value", "low", "high"])
 save_figure(figures.inclusion(table, expected=room / n), out.figures, "07_reservoir")
 
 # %% [markdown]
-# Left: the points scatter about the dotted line, wherever an image stood in the stream; about 5 in 100 of the
-# bars, which are 95 % intervals, will miss it. Right: the memory is full of the newest images, and the first
+# Left: the points scatter about the dotted line, wherever an image stood in the stream; at most about 5 in 100 of
+# the bars, which are 95 % intervals, will miss it. Right: the memory is full of the newest images, and the first
 # ones are all but gone. That rule would forget just as the network does.
 #
 # One detail decides whether this holds: each image must be *offered once*. An agent that goes through its
