@@ -29,8 +29,8 @@ class Difference:
         switch: the options that take the original's value, joined by ", "; nearly always one.
         file, words: a file of the package, and words that stand in one of its lines and in no other.
         source: where it comes from. The authors are those of the method; of the reservoir MIR's, from whose code it
-            descends; of corruptions those of the code that
-            it was made from; of spectra and how they are trained on AutoGAN's. A choice is neither right nor wrong.
+            descends; of corruptions those of the code that it was made from; of spectra and how they are trained on
+            AutoGAN's. A choice is neither right nor wrong.
         needs: options, joined by ", ", that have the original's value in both runs, since the switch needs them.
         corruption: of the training images of both runs, for a switch that changes a corruption.
     """

@@ -1,7 +1,7 @@
 """Checkpoints that the original code can load, under its file names; `detection.pth` reads them and says how."""
 
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -40,24 +40,15 @@ def write_checkpoint(network: Network, options: Options, path: Path, *, force: b
     state = {key.replace("head.", "fc."): value.contiguous() for key, value in state.items()}
     # The original code reads "state_dict" alone; "options" tells this project how the input is prepared.
     content = {"state_dict": swapped(state), "options": options.model_dump_json()}
-    if path.exists() and not force:
-        if not _holds(path, content):
-            raise UserError(replaces(path))
-        return
-    with whole_file(path) as partial, partial.open("wb") as file:  # by a name, torch would write it into the file
-        torch.save(content, file)
+    file = BytesIO()  # by a path, torch would write its name into the file
+    torch.save(content, file)
+    if force or not path.exists():
+        with whole_file(path) as partial:
+            partial.write_bytes(file.getbuffer())
+    elif not path.is_file() or path.read_bytes() != file.getbuffer():
+        raise UserError(replaces(path))
 
 
 def replaces(path: Path) -> str:
     """What is said where a checkpoint would be replaced."""
     return f"{path} is there already; --force replaces it, --model_dir FOLDER writes elsewhere"
-
-
-def _holds(path: Path, content: dict[str, Any]) -> bool:
-    try:
-        there = torch.load(path, map_location="cpu", weights_only=True)
-        state, ours = there["state_dict"], content["state_dict"]
-        same = state.keys() == ours.keys() and all(torch.equal(state[key], value) for key, value in ours.items())
-        return bool(same and there["options"] == content["options"])
-    except Exception:  # whatever it is, it is not this network
-        return False
