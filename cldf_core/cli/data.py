@@ -24,7 +24,7 @@ def add_command(subparsers: Any) -> None:
     parser = subparsers.add_parser("data", help="your own images: add, list, check, audit, describe them")
     parts = parser.add_subparsers(title="commands", metavar="", required=True)
     add = parts.add_parser("add", help="register a folder, an archive (zip, tar) or a table of images")
-    add.add_argument("source", type=Path, help="folder, archive, or .csv or .parquet file with path and label")
+    add.add_argument("source", type=_source, help="folder, archive, or .csv or .parquet file with path and label")
     add.add_argument("--name", help="of the data set (default: the folder's or the archive's)")
     add.add_argument("--sha256", help="what the archive's must be")
     add.add_argument("--replace", action="store_true", help="a data set of this name, if there is one")
@@ -49,6 +49,12 @@ def add_command(subparsers: Any) -> None:
         part.add_argument("name", help="of the data set")
     for part in (add, check, audit, card):
         part.add_argument("--workers", type=WORKERS, help="processes (default: one for each processor)")
+
+
+def _source(text: str) -> Path:
+    if not text:  # which would be the working folder
+        raise argparse.ArgumentTypeError("is ''; allowed: a folder, an archive or a table")
+    return Path(text)
 
 
 def _add(parsed: argparse.Namespace) -> None:

@@ -168,7 +168,8 @@ def _detector(path: Path) -> Detector:
         step, known = _step_of(path), True
     notes = []
     if not known:
-        notes += [ASSUMED, "nor does it tell how images were prepared for it: they are as the original code did it"]
+        notes += [f"{ASSUMED}; were it the other way round, P(fake) would be 1 minus the one given"]
+        notes += ["nor does it tell how images were prepared for it: they are as the original code did it"]
     if known and options.data in EMBEDDED:
         notes.append(
             "it was trained on crops of some dozen photographs and fakes of small generators (the embedded "

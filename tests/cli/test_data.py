@@ -1,5 +1,6 @@
 """`cldf data`: folders and archives become data sets that options can name; what they warn of reaches every run."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -173,6 +174,7 @@ def test_the_card_has_counts_and_a_picture(root, mine):
     [
         (["check", "none"], "there is no registered data set 'none'; allowed: none yet"),
         (["add", "nowhere"], "nowhere"),
+        (["add", ""], "source is ''; allowed: a folder, an archive or a table"),
         (["audit", "none", "--re-encode", "--quality", "0"], "--quality is '0'; allowed: a whole number from 1 to 100"),
         (["check", "none", "--workers", "0"], "--workers is '0'; allowed: a whole number from 1 to 1024"),
     ],
@@ -183,6 +185,15 @@ def test_a_mistake_gets_one_sentence(root, capsys, words, sentence):
     assert sentence in said
     assert said.count("\n") == 1
     assert list(root.rglob("*")) == [] or {p.name for p in root.iterdir()} == {"data"}
+
+
+def test_a_full_disk_ends_re_encoding_with_a_sentence(root, mine, monkeypatch, capsys):
+    assert call("add", str(photographs(mine, 3))) == 0
+    full = Mock(side_effect=OSError(errno.ENOSPC, "no"))
+    monkeypatch.setattr("cldf_core.data.intake.reencode.as_image", full)
+    assert call("audit", "mine", "--re-encode", "--size", "32") == 2
+    assert " MB free; nothing that was there is lost" in capsys.readouterr().err
+    assert not list((root / "data").glob("*re-encoded*"))
 
 
 @pytest.mark.parametrize("name", ["labels.json", "notes.txt", "photo.PNG", "film.mp4", "model", "x.yaml"])

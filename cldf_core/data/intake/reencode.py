@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import whole_file
+from cldf_core.data.files import told_if_full, whole_file
 from cldf_core.data.images import ImageProblem, as_image, crop, open_image, reencode
 from cldf_core.data.intake.add import FILES
 from cldf_core.data.intake.reports import CHECK, images_root, surveyed
@@ -74,6 +74,7 @@ def _write(root: Path, target: Path, size: int, quality: int, images: list[tuple
         except ImageProblem as problem:
             rejected.append((image, str(problem)))
             continue
-        (target / place).parent.mkdir(parents=True, exist_ok=True)
-        as_image(pixels).save(target / place, compress_level=0)
+        with told_if_full(target / place):
+            (target / place).parent.mkdir(parents=True, exist_ok=True)
+            as_image(pixels).save(target / place, compress_level=0)
     return rejected

@@ -117,7 +117,8 @@ def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame,
     for number, row in zip(listed.index, listed.to_dict("records"), strict=True):
         where = f"{path}, row {number}"
         image = files.find(where, row[names[0]])
-        label = _class_of(row["label"], meaning)
+        is_word = row["label"].strip().lower() in CLASSES
+        label = label_of(row["label"]) if is_word else meaning.get(_key(row["label"]))
         if label is None:
             allowed = in_few_words(["real", "fake", *map(str, meaning)]) if labels else LABELS_IN_WORDS
             allowed += "" if labels else "; --labels tells what others mean"
@@ -140,6 +141,8 @@ def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame,
     ignored = [column for column in listed.columns if column not in (names[0], "label", *_OPTIONAL)]
     notes = [f"Columns ignored: {in_few_words(ignored)}."] if ignored else []
     if labels:
+        if {0, 1, *map(_key, listed["label"])}.isdisjoint(_key(part.rpartition("=")[0]) for part in labels.split(",")):
+            raise DataError(f"--labels is {labels[:80]!r}, but no row of {path} has such a label")
         notes.append(f"Labels are read as {labels}.")
     else:
         _refuse_contradicted(path, table, listed[["label", *ignored]])
@@ -159,19 +162,16 @@ def _meaning(labels: str) -> dict[str | int, int]:
     for label, kind in pairs:
         if not label.strip() or "=" in label or kind.strip() not in CLASSES or label.strip() in CLASSES:
             raise DataError(f"--labels is {labels[:80]!r}; needed: such as 0=real,1=fake, or 1=real")
-        said, number = CLASSES.index(kind.strip()), label_of(label)
-        meaning[label.strip() if number is None else number] = said
-        if len(pairs) == 1 and number is not None:
-            meaning[1 - number] = 1 - said
+        said, key = CLASSES.index(kind.strip()), _key(label)
+        meaning[key] = said
+        if len(pairs) == 1 and isinstance(key, int):
+            meaning[1 - key] = 1 - said
     return meaning
 
 
-def _class_of(text: str, meaning: dict[str | int, int]) -> int | None:
-    """The class that a label stands for, or None."""
-    number = label_of(text)
-    if text.strip().lower() in CLASSES:
-        return number
-    return meaning.get(text.strip().lower() if number is None else number)
+def _key(text: str) -> str | int:
+    """What labels are compared by: 0 or 1 where they stand for it, else their text in lower case."""
+    return text.strip().lower() if (number := label_of(text)) is None else number
 
 
 def _refuse_contradicted(path: Path, table: pd.DataFrame, columns: pd.DataFrame) -> None:
@@ -186,10 +186,11 @@ def _refuse_contradicted(path: Path, table: pd.DataFrame, columns: pd.DataFrame)
         if len(wrong) and (said.nunique() == 2 or label.nunique() == 1):
             row, count = wrong[0], f"{len(wrong)} of the {len(said)} rows where it tells one"
             written, kind = columns["label"][row], CLASSES[said[row]]
+            turned = f"--labels {written}={kind} if the labels are the other way round, " * (written not in CLASSES)
             raise DataError(
                 f"{path}, row {row} has label {written!r}, so {CLASSES[label[row]]}, but its {source} "
-                f"{texts[row][:80]!r} says {kind}, and they differ in {count}; needed: --labels {written}={kind} if "
-                "the labels are the other way round, --labels 0=real,1=fake if they are right"
+                f"{texts[row][:80]!r} says {kind}, and they differ in {count}; needed: {turned}--labels 0=real,1=fake "
+                "if they are right"
             )
 
 

@@ -132,6 +132,7 @@ def test_labels_of_many_kinds(tmp_path):
     for zero, one in (("0.0", "1.0"), ("FALSE", "TRUE"), ("real", "Fake"), ("0", "1")):
         path = table_in(tmp_path / "mine", f"path,label\na.png,{zero}\nb.png,{one}\n")
         assert detect(path).table["label"].tolist() == [0, 1]
+        sentence_of(lambda: detect(path, labels="x=fake"), "--labels is 'x=fake', but no row of")  # noqa: B023
     path = table_in(tmp_path / "mine", "path,label\na.png,human\nb.png,machine\n")
     assert detect(path, labels="human=real,machine=fake").table["label"].tolist() == [0, 1]
     sentence_of(lambda: detect(path), "label 'human'; allowed: 0 or real, 1 or fake; --labels tells")
