@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from cldf_core.data import files
 from cldf_core.data.console import note
@@ -86,8 +86,8 @@ def spectra(domain: Domain, options: Options, folder: Path) -> Spectra:
             table = domain.table.iloc[kept].assign(row=kept).to_dict("list")
             record = {"checksum": checksum, "images": table, "rejected": rejected}
             files.write_record(path.with_suffix(".json"), record)
+        array = np.load(path, mmap_mode="r")  # before another process may remove it
     usable, refused = pd.DataFrame(record["images"]), pd.DataFrame(record["rejected"], columns=["image", "reason"])
-    array = np.load(path, mmap_mode="r")
     return Spectra(domain.name, array, usable, refused, fingerprint, domain.root, domain.notes)
 
 
@@ -120,7 +120,7 @@ def corrupted(
             tasks: list[_Image] = list(zip(rows, images, ["train"] * len(images), around, strict=True))
             checksum, *_ = _write(path, domain, count, tasks, options, severity)
             files.write_record(path.with_suffix(".json"), {"checksum": checksum})
-    return np.load(path, mmap_mode="r")
+        return np.load(path, mmap_mode="r")
 
 
 def _place(folder: Path, name: str, recipe: list[Any], options: Options) -> Path:
@@ -239,10 +239,11 @@ def _make_room(folder: Path, needed: int, name: str) -> None:
     for path in arrays:
         if total + needed <= limit or _last_used(path) >= started:  # this process uses it
             break
-        with contextlib.suppress(Timeout, PermissionError), FileLock(path.with_suffix(".lock"), timeout=0):
+        # Another process holds it, has removed it, or, on Windows, has mapped it.
+        with contextlib.suppress(OSError), FileLock(path.with_suffix(".lock"), timeout=0):
             size = path.stat().st_size
-            path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink()
+            path.with_suffix(".json").unlink()
             total -= size
     if total + needed > limit:
         raise DataError(f"{gigabytes}, and {CACHE_GB} (--cache-gb) allows {text}, {total / 1e9:.3g} of them in use")
