@@ -58,8 +58,10 @@ def _source(text: str) -> Path:
 
 
 def _add(parsed: argparse.Namespace) -> None:
+    from cldf_core.data.files import whole_file
     from cldf_core.data.intake.add import add
-    from cldf_core.data.layouts.description import read_description
+    from cldf_core.data.layouts.description import DESCRIPTION, read_description
+    from cldf_core.options import UserError
 
     settings = {name: getattr(parsed, name) for name in ("sha256", "labels", "most_members", "seed")}
     settings["every_seconds"] = parsed.every
@@ -67,7 +69,12 @@ def _add(parsed: argparse.Namespace) -> None:
     # Where the same call was interrupted after it had registered the images, this one goes on.
     again = any(path.read_text("utf-8") == call for path in (project_root() / "data").glob(f"*/{UNFINISHED}"))
     folder, extracted = add(parsed.source, parsed.name, replace=parsed.replace or again, **settings)
-    (folder / UNFINISHED).write_text(call, "utf-8")
+    try:
+        with whole_file(folder / UNFINISHED) as mark:
+            mark.write_text(call, "utf-8")
+    except UserError:  # without the mark, the same call would be refused
+        (folder / DESCRIPTION).unlink()
+        raise
     if extracted:
         print(printable(f"{counted(extracted.files, 'file')} of {parsed.source.name} in {extracted.folder}."))
     if extracted and extracted.left_out:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 from unittest.mock import Mock
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from cldf_core.cli import main
+from cldf_core.cli.data import UNFINISHED
 from cldf_core.data.images import open_image
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.runs.run import make_run
@@ -139,6 +141,21 @@ def test_an_interrupted_call_goes_on_with_the_same_command(root, mine, capsys, m
         assert call("add", str(other), "--name", "mine") == 2  # not the same command
     assert call("add", str(source), "--name", "mine") == 0
     assert call("add", str(source), "--name", "mine") == 2  # it is complete
+
+
+def test_the_same_command_goes_on_where_the_disk_was_full(root, mine, capsys, monkeypatch):
+    source, begin = photographs(mine, 4), tempfile.mkstemp
+
+    def begun(suffix: str, prefix: str, folder: Path) -> tuple[int, str]:
+        if prefix.startswith(f".{UNFINISHED}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return begin(suffix, prefix, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkstemp", begun)
+        assert call("add", str(source)) == 2
+        assert "MB free; nothing that was there is lost" in capsys.readouterr().err
+    assert call("add", str(source)) == 0
 
 
 @pytest.mark.parametrize("fault", ["outside", "checksum", "cut", "layout"])
