@@ -11,6 +11,7 @@ from torchvision import models
 
 from cldf_core.detection.pth import read_checkpoint
 from cldf_core.options import UserError
+from samples import flip_a_bit
 
 
 def test_several_forms_of_a_checkpoint_are_the_same(tmp_path):
@@ -60,6 +61,8 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         whole = save(f"truncated-{name}.pth", {"state_dict": state}, **how)
         (folder / f"truncated-{name}.pth").write_bytes(whole[: len(whole) // 2])
         save(f"code-{name}.pth", {"state_dict": state, "extra": Code(folder / "pwned")}, **how)
+    save("flipped.pth", {"state_dict": state, "options": "{}"})
+    flip_a_bit(folder / "flipped.pth")
     (folder / "text.pth").write_text("these are words, no weights\n")
     (folder / "page.pth").write_text("<!DOCTYPE html><html>too many downloads</html>\n")
     (folder / "empty.pth").write_bytes(b"")
@@ -86,6 +89,7 @@ FAULTS = {
     "thousand.pth": "has 1000 outputs; needed: 2, real and fake",
     "truncated-new.pth": "is no checkpoint, or a damaged one: torch cannot read it to its end",
     "truncated-old.pth": "is no checkpoint, or a damaged one",
+    "flipped.pth": "is no checkpoint, or a damaged one",
     "code-new.pth": "holds more than weights ({mkdir}), which could be code and is not loaded; needed: a file of",
     "code-old.pth": "holds more than weights ({mkdir}), which could be code and is not loaded",
     "text.pth": "is no checkpoint, or a damaged one",
