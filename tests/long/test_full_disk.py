@@ -1,117 +1,156 @@
-"""A disk of 60 MB that fills before each write in turn: one sentence, nothing is lost, the same command goes on."""
+"""A small disk fills before each write in turn: one sentence, nothing is lost, and the same command goes on."""
 
 import contextlib
+import importlib
 import io
+import itertools
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 from cldf_core.cli import main
-from samples import hashes, make_data
+from cldf_core.workflow.notebooks import LAST
+from samples import hashes, make_data, tiny_values
 
 if sys.platform == "win32":
     pytest.skip("Windows has neither fork nor mount", allow_module_level=True)
 
+for module in ("data.intake.reports", "detection.score", "figures", "original.commands", "workflow.sweep"):
+    importlib.import_module(f"cldf_core.{module}")  # before each child would do so
+
 ROOM = [0, 8192]  # bytes that are left: a file cannot be begun, or not be ended
+LIMIT = 300  # seconds that commands may take, which take three
+SMALL = ["data add {away}/set --name mine", "data card mine", "sweep one --profile smoke"]
+TRAIN = "train --data {away}/set --training_set first --test_set first --model_dir {root}/model --model slim"
+PTH = "{root}/model/Normal_first_fft_0_slim_checkpoint_latest.pth"
+SCORE = "score {away}/set/real/first/testA --out {root}/scores.csv --model "
+# Megabytes, an image's side, and commands, which need a part of them; what they read is on another disk.
+CASES = {
+    "data and runs": (20, 32, [*SMALL, SCORE + "{run}"]),
+    "the original's file": (60, 224, [TRAIN + " --continual_learning Normal --epochs 1 --threads 1", SCORE + PTH]),
+}
 
 
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory):
-    """A file system of 60 MB, of which the commands need a half."""
-    folder = tmp_path_factory.mktemp("disk")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", folder], capture_output=True, text=True)
+class Disk(NamedTuple):
+    """A small file system, and what is done on it."""
+
+    folder: Path
+    away: Path
+    lines: list[str]
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    def clear(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir()
+        (self.root / "params").symlink_to(self.away / "params")
+
+    def fill(self, room: int) -> None:
+        """Leaves so many bytes."""
+        filler = self.folder / "filler"
+        with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(1 << 16)):
+                pass
+        os.truncate(filler, max(0, filler.stat().st_size - room))
+
+    def commands(self, *, fills_at: int = 0, room: int = 0) -> dict[str, Any]:
+        """Status, errors and number of opened files of the commands, before whose n-th opening the disk fills."""
+        answer = self.away / "answer.json"
+        answer.unlink(missing_ok=True)
+        if not (child := os.fork()):
+            signal.alarm(LIMIT)
+            opened = itertools.count(1)
+
+            def hook(event: str, words: tuple[Any, ...]) -> None:
+                if event == "open" and words[2] & (os.O_WRONLY | os.O_RDWR):
+                    inside = str(words[0]).startswith(str(self.root)) and not str(words[0]).endswith(".lock")
+                    if inside and next(opened) == fills_at:
+                        self.fill(room)
+
+            sys.addaudithook(hook)
+            out, err, statuses = io.StringIO(), io.StringIO(), []
+            try:
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                    for line in self.lines:
+                        run = next((self.root / "runs").glob("er-*"), None)
+                        statuses.append(main(line.format(root=self.root, away=self.away, run=run).split()))
+                        if statuses[-1]:
+                            break
+            except BaseException as error:
+                statuses.append(repr(error))
+            finally:
+                result = {
+                    "statuses": statuses,
+                    "out": out.getvalue(),
+                    "err": err.getvalue(),
+                    "opened": next(opened) - 1,
+                }
+                answer.write_text(json.dumps(result))
+                os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return json.loads(answer.read_text()) if status == 0 else {"statuses": [f"signal {-status}"], "err": ""}
+
+    def results(self) -> dict[str, str]:
+        """What the commands came to; of files that tell times, their names."""
+        times = re.compile(r"manifest\.json|contents-\w+\.json|runs/sweep_.*|data/mine/(dataset\.yaml|CARD\.md)")
+        names = {name: digest for name, digest in hashes(self.root).items() if not name.endswith(".lock")}
+        return {name: "" if times.search(name) else digest for name, digest in names.items()}
+
+
+@pytest.fixture(params=CASES)
+def disk(request, tmp_path, monkeypatch):
+    size, side, lines = CASES[request.param]
+    disk = Disk(tmp_path / "disk", tmp_path / "away", lines)
+    disk.folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", disk.folder]
+    done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"no file system can be mounted here ({done.stderr.strip()}); try: unshare -rm make test-long")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    data = make_data(disk.away / "set", ("first", "second"), train=2, test=1, side=side)
+    values = {**tiny_values(data), "stream": ["first", "second"], "unseen": [], "epochs": 1, "batch": 2}
+    for name, content in ((f"smoke/{LAST}", values), ("grids/one", {"agent": ["er"]})):
+        path = disk.away / "params" / f"{name}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(yaml.safe_dump(content))
+    monkeypatch.setenv("CLDF_ROOT", str(disk.root))
+    monkeypatch.setenv("CLDF_PROGRESS", "0")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk.folder], check=True)
 
 
-def fill(disk, room: int) -> None:
-    """Leaves so many bytes of the disk."""
-    with (disk / "filler").open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(1 << 16)):
-            pass
-    size = (disk / "filler").stat().st_size
-    os.truncate(disk / "filler", max(0, size - room))
-
-
-def in_child(disk, lines: list[str], *, fills_at: int = 0, room: int = 0) -> dict:
-    """Status, output and number of written files of commands, in a process before whose n-th file the disk fills."""
-    answer = disk.parent / "answer.json"
-    answer.unlink(missing_ok=True)
-    if not (pid := os.fork()):
-        written, begin = [], tempfile.mkstemp
-
-        def begun(*names):
-            written.append(names)
-            if len(written) == fills_at:
-                fill(disk, room)
-            return begin(*names)
-
-        tempfile.mkstemp = begun
-        out, err, statuses = io.StringIO(), io.StringIO(), []
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                for line in lines:
-                    statuses.append(main(line.split()))
-                    if statuses[-1]:
-                        break
-        except BaseException as error:
-            statuses.append(repr(error))
-        finally:
-            result = {"statuses": statuses, "out": out.getvalue(), "err": err.getvalue(), "written": len(written)}
-            answer.write_text(json.dumps(result))
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    return json.loads(answer.read_text())
-
-
-def results(root) -> dict[str, str]:
-    """What the commands came to; manifests and the index of contents tell times."""
-    names = {name: digest for name, digest in hashes(root).items() if not name.endswith((".lock", "manifest.json"))}
-    return {name: digest for name, digest in names.items() if "contents-" not in name}
-
-
-def test_a_disk_that_fills_at_any_write_costs_a_sentence_and_nothing_else(disk, tmp_path_factory):
-    away = tmp_path_factory.mktemp("away")
-    make_data(away / "set", ("first", "second"), train=2, test=1, side=224)
-    root, sets = disk / "root", "--training_set first second --test_set first second"
-    flags = f"--data {away}/set {sets} --model_dir {root}/model --model slim --epochs 1 --threads 1"
-    lines = [f"train {flags} --continual_learning Normal"]
-    lines += [f"score {away}/set/real/first/testA --model {root}/model/Normal_first_fft_0_slim_checkpoint_latest.pth"]
-    lines[-1] += f" --out {root}/scores.csv"
-    os.environ |= {"CLDF_ROOT": str(root), "CLDF_PROGRESS": "0"}
-    try:
-        whole = in_child(disk, lines)
-        assert whole["statuses"] == [0, 0], whole
-        want = results(root)
-        assert {"scores.csv", "model/Normal_first_fft_0_slim_checkpoint_latest.pth"} <= set(want)
-        faults, sentences = [], 0
-        for number in range(1, whole["written"] + 1):
-            for room in ROOM:
-                shutil.rmtree(root)
-                told = in_child(disk, lines, fills_at=number, room=room)
-                place = f"write {number} with {room} bytes left: {told['statuses']}, {told['err']!r}"
-                partial = [path for path in root.rglob(".*") if path.suffix != ".lock" and path.name != ".lock"]
-                (disk / "filler").unlink()
-                *_, last = [line for line in told["err"].splitlines() if not line.startswith("note: ")] or [""]
-                said = last.startswith("cldf: ") and (" free" in last or "cannot be written" in last)
-                sentences += said
-                if told["statuses"][-1] != 0 and (told["statuses"][-1] != 2 or not said or partial):
-                    faults.append(place)
-                again = in_child(disk, lines)
-                if again["statuses"] != [0, 0]:
-                    faults.append(f"{place}; then {again['statuses']}, {again['err']!r}")
-                elif different := {name for name, _ in results(root).items() ^ want.items()}:
-                    faults.append(f"{place}; then other {different}")
-        print(f"{2 * whole['written']} times full, {sentences} sentences, {len(faults)} faults")
-        assert not faults, "\n".join(faults)
-        assert sentences >= whole["written"]
-    finally:
-        os.environ.pop("CLDF_ROOT")
-        os.environ.pop("CLDF_PROGRESS")
+def test_a_disk_that_fills_at_any_write_costs_a_sentence_and_nothing_else(disk):
+    disk.clear()
+    whole = disk.commands()
+    assert whole["statuses"] == [0] * len(disk.lines), whole
+    want, faults, sentences = disk.results(), [], 0
+    assert "scores.csv" in want
+    for number, room in itertools.product(range(1, whole["opened"] + 1), ROOM):
+        disk.clear()
+        told = disk.commands(fills_at=number, room=room)
+        place = f"file {number} with {room} bytes left: {told['statuses']}, {told['err']!r}"
+        partial = [path for path in disk.root.rglob(".*") if not path.name.endswith((".lock", ".unfinished"))]
+        (disk.folder / "filler").unlink()
+        *_, last = [line for line in told["err"].splitlines() if not line.startswith("note: ")] or [""]
+        said = last.startswith(("cldf: ", "failed: ")) and (" free" in last or "cannot be written" in last)
+        sentences += said
+        if told["statuses"][-1] != 0 and (told["statuses"][-1] not in (1, 2) or not said or partial):
+            faults.append(f"{place} {partial}")
+        again = disk.commands()
+        if again["statuses"] != [0] * len(disk.lines):
+            faults.append(f"{place}; then {again['statuses']}, {again['err']!r}")
+        elif different := {name for name, _ in disk.results().items() ^ want.items()}:
+            faults.append(f"{place}; then other {different}")
+    print(f"{len(ROOM) * whole['opened']} times full, {sentences} sentences, {len(faults)} faults")
+    assert not faults, "\n".join(faults)
+    assert sentences >= whole["opened"]
