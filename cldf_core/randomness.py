@@ -26,7 +26,7 @@ PURPOSES = {
     "limit": "training images of each class that a limit keeps; by place of the domain",
     "corruption": "noise and occlusion of training images; by image",
     "robustness": "noise of test images; by image",
-    "chunks": "the shuffle of a domain before it is cut; by place of the domain",
+    "shuffle": "the order of a domain before it is cut into chunks; by place of the domain",
     "order": "the order of a step's images; by place of the domain and chunk",
     "weights": "first weights of networks, and of outputs that are added",
     "memory": "which images a memory keeps",

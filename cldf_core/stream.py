@@ -183,5 +183,5 @@ def make_steps(domains: Sequence[tuple[str, Sequence[Samples] | Samples]], optio
 
 def in_chunks(options: Options, index: int, count: int) -> list[np.ndarray]:
     """The places of a domain's images in the order of the stream, chunk by chunk; `index` is the domain's place."""
-    order = generator(options.seed, "chunks", index).permutation(count)
+    order = generator(options.seed, "shuffle", index).permutation(count)
     return np.array_split(order, options.chunks)
