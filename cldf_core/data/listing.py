@@ -1,6 +1,7 @@
-"""Lists the images below a folder; what is no regular file, or is there twice, is named and never opened."""
+"""Lists the images below a folder; what is no regular file is named and never opened, and links never go round."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -10,14 +11,15 @@ from cldf_core.data.images import SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".avi")
 UNREADABLE = "a folder that cannot be read"
+MOST_TIMES = 100  # that links in folders behind links lead to a folder: among n folders there are more than n! ways
 
 
 class Listing(NamedTuple):
     """What lies below a folder, as paths from there, sorted, without hidden files and folders."""
 
-    images: list[PurePosixPath]  # regular files with one of SUFFIXES, each real file once
+    images: list[PurePosixPath]  # files with one of SUFFIXES
     videos: list[PurePosixPath]
-    others: list[PurePosixPath]  # regular files with another suffix
+    others: list[PurePosixPath]  # files with another suffix
     folders: list[PurePosixPath]
     left_alone: list[tuple[PurePosixPath, str]]  # what was neither opened nor entered, and what it is
 
@@ -26,7 +28,7 @@ class Listing(NamedTuple):
         return [*ignored(self.videos, "video"), *ignored(self.others, "other file"), *self.sentences_on_left_alone()]
 
     def sentences_on_left_alone(self) -> list[str]:
-        """Says what is no regular file or leads elsewhere; an empty list if nothing is."""
+        """Says what is no file or was not followed; an empty list if nothing is."""
         named = [f"{path} ({what})" for path, what in self.left_alone[:3]]
         more = f" and {len(self.left_alone) - 3} more" if len(self.left_alone) > 3 else ""
         return [f"Left alone: {', '.join(named)}{more}."] if named else []
@@ -52,24 +54,38 @@ def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
 def list_images(folder: Path) -> Listing:
     """Lists the images below a folder, and all that is not one of them.
 
-    A link is followed where it leads to something below the folder that is not listed by itself. One that leads out
-    of the folder, to a folder that holds it, in a circle or to nothing is left alone, as is a folder that cannot be
-    read, which may be the folder itself, listed as ".".
+    A link to a file is that file, wherever it leads. A link to a folder is followed unless that holds what is being
+    listed or is listed itself. What is no file and no folder is left alone, as is a folder that cannot be read, which
+    may be the folder itself, listed as ".".
     """
-    root, found, seen = os.path.realpath(folder), Listing([], [], [], [], []), set[str]()
-    links = _walk(folder, PurePosixPath(), root, found, seen)
-    while links:
-        inner = []
-        for link in sorted(links):
-            real = os.path.realpath(folder / link)
-            if what := irregular(folder / link) or _useless(folder / link, real, root, seen):
-                found.left_alone.append((link, what))
-            elif os.path.isdir(real):
-                found.folders.append(link)
-                inner += _walk(folder, link, real, found, seen)
+    found, entered = Listing([], [], [], [], []), Counter[str]()
+    # Each with the real folders that links have led through to it, from the listed one on.
+    waiting: list[tuple[PurePosixPath, tuple[str, ...]]] = [(PurePosixPath(), (os.path.realpath(folder),))]
+    while waiting:
+        place, roots = waiting.pop()
+        try:
+            with os.scandir(folder / place) as entries:
+                visible = [entry for entry in entries if not is_hidden(entry.name)]
+        except OSError as error:
+            found.left_alone.append((place, f"{UNREADABLE}: {error.strerror}"))
+            continue
+        for entry in visible:
+            path, inner = place / entry.name, roots
+            is_link = entry.is_symlink() or getattr(entry, "is_junction", bool)()  # junctions from Python 3.12 on
+            what = irregular(folder / path) if is_link or not (entry.is_file() or entry.is_dir()) else ""
+            if is_link and not what and entry.is_dir():
+                inner = (*roots, os.path.realpath(folder / path))
+                entered[inner[-1]] += len(roots) > 1
+                what = _useless(Path(inner[-1]), roots, entered[inner[-1]])
+            if what:
+                found.left_alone.append((path, what))
+            elif entry.is_dir():
+                found.folders.append(path)
+                waiting.append((path, inner))
             else:
-                _add_file(link, real, found, seen)
-        links = inner
+                suffix = path.suffix.lower()
+                kinds = (found.images, SUFFIXES), (found.videos, VIDEO_SUFFIXES)
+                next((paths for paths, suffixes in kinds if suffix in suffixes), found.others).append(path)
     for part in found:
         part.sort()
     return found
@@ -80,45 +96,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db")
 
 
-def _useless(link: Path, real: str, root: str, seen: set[str]) -> str:
-    """Says why a link is not followed that leads somewhere."""
-    if Path(os.path.realpath(link.parent)).is_relative_to(real):
-        return "a link to a folder that holds it"
-    if not Path(real).is_relative_to(root):
-        return "a link that leads out of the folder"
-    return f"a link to {Path(real).relative_to(root).as_posix()}, which is listed itself" if real in seen else ""
-
-
-def _walk(folder: Path, start: PurePosixPath, real: str, found: Listing, seen: set[str]) -> list[PurePosixPath]:
-    """Adds all below a start in the folder to the listing but links, which are returned."""
-    links, waiting = [], [(start, real)]
-    while waiting:
-        place, real = waiting.pop()
-        seen.add(real)
-        try:
-            with os.scandir(folder / place) as entries:
-                visible = [entry for entry in entries if not is_hidden(entry.name)]
-        except OSError as error:
-            found.left_alone.append((place, f"{UNREADABLE}: {error.strerror}"))
-            continue
-        for entry in visible:
-            path, inner = place / entry.name, os.path.join(real, entry.name)
-            if entry.is_symlink() or getattr(entry, "is_junction", bool)():  # junctions from Python 3.12 on
-                links.append(path)
-            elif entry.is_file():
-                _add_file(path, inner, found, seen)
-            elif not entry.is_dir():
-                found.left_alone.append((path, irregular(folder / path)))
-            elif inner not in seen:
-                found.folders.append(path)
-                waiting.append((path, inner))
-    return links
-
-
-def _add_file(path: PurePosixPath, real: str, found: Listing, seen: set[str]) -> None:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        (found.videos if suffix in VIDEO_SUFFIXES else found.others).append(path)
-    elif real not in seen:
-        seen.add(real)
-        found.images.append(path)
+def _useless(target: Path, roots: Sequence[str], times: int) -> str:
+    """Says why a link to a folder below these roots is not followed, or "" if it is."""
+    for root in roots:
+        if Path(root).is_relative_to(target):
+            return "a link to a folder that holds it"
+        if target.is_relative_to(root) and not any(map(is_hidden, target.relative_to(root).parts)):
+            return f"a link to {target.relative_to(root).as_posix()}, which is listed itself"
+    return "a link among too many to one folder" if times > MOST_TIMES else ""

@@ -16,7 +16,7 @@ from PIL import Image
 from cldf_core.data.console import progress_bar
 from cldf_core.data.files import irregular
 from cldf_core.data.images import SUFFIXES, ImageProblem, open_crop
-from cldf_core.data.listing import UNREADABLE, Listing, list_images, split_pattern
+from cldf_core.data.listing import UNREADABLE, Listing, ignored, list_images, split_pattern
 from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import Detector, logits_of
 from cldf_core.detection.labels import data_set, text_of
@@ -36,7 +36,8 @@ def files_of(names: Sequence[str], *, note: Callable[[str], object] = lambda sen
     Args:
         names: of files, with any suffix; of data sets; of folders, with everything below them; or patterns such as
             photos/**/*.jpg, which not every shell expands. Folders and patterns give the files with an image's suffix
-            that are not hidden, sorted, and the folders that cannot be read, which `score` reports.
+            that are not hidden, sorted, those that links lead to once, and folders that cannot be read, which `score`
+            reports.
         note: is called with each sentence on what a folder or a pattern holds besides.
 
     Raises:
@@ -44,14 +45,16 @@ def files_of(names: Sequence[str], *, note: Callable[[str], object] = lambda sen
     """
     found: dict[str, Path] = {}
     for name in names:
-        files, sentences = _files_of(name) if name else ([], [])  # nothing is not the working folder
+        files, sentences, are_found = _files_of(name) if name else ([], [], False)  # nothing is not the working folder
         if not files:
             besides = "".join(f". {sentence.removesuffix('.')}" for sentence in sentences)
             raise UserError(f"{shown(name)} is, or holds, no image; looked for: {', '.join(SUFFIXES)}{besides}")
-        for sentence in sentences:
+        again = []
+        for file in files:  # a folder may be reached in several ways, and a file by links
+            real = os.path.realpath(file) if are_found else os.path.join(os.path.realpath(file.parent), file.name)
+            again += [PurePosixPath(file)] if found.setdefault(os.path.normcase(real), file) != file else []
+        for sentence in (*sentences, *ignored(again, "repeated image")):
             note(f"{name}: {sentence}")
-        for file in files:  # a folder may be reached in several ways
-            found.setdefault(os.path.normcase(os.path.join(os.path.realpath(file.parent), file.name)), file)
     return list(found.values())
 
 
@@ -125,16 +128,16 @@ def _input(path: Path, spec: InputSpec) -> np.ndarray | str:
         return str(problem) if irregular(path) or os.access(path, os.R_OK) else "no permission to read it"
 
 
-def _files_of(name: str) -> tuple[list[Path], list[str]]:
-    """The files that a name stands for, and sentences on what is left out."""
+def _files_of(name: str) -> tuple[list[Path], list[str], bool]:
+    """The files that a name stands for, sentences on what is left out, and whether a search has found the files."""
     path = Path(os.path.expanduser(name))
     if os.path.lexists(path) and not path.is_dir():
-        return [path], []
+        return [path], [], False
     if (images := data_set(name)) is not None:
-        return [Path(image) for image in images["path"]], []
+        return [Path(image) for image in images["path"]], [], False
     base, pattern = split_pattern(path)
     if not pattern or "**" in pattern:  # which glob would follow through links, round and round
-        return _below(base, pattern)
+        return *_below(base, pattern), True
     files, sentences, rest = list[Path](), list[str](), Listing([], [], [], [], [])
     for match in map(Path, sorted(glob.glob(os.path.join(glob.escape(str(base)), *pattern)))):
         if match.is_dir():
@@ -147,7 +150,7 @@ def _files_of(name: str) -> tuple[list[Path], list[str]]:
             files.append(match)
         else:
             rest.others.append(PurePosixPath(match))
-    return sorted(files), sentences + rest.sentences()
+    return sorted(files), sentences + rest.sentences(), True
 
 
 def _below(folder: Path, pattern: Sequence[str] = ()) -> tuple[list[Path], list[str]]:

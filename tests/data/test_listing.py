@@ -1,4 +1,4 @@
-"""A folder is listed whatever lies in it: images once each, the rest by name, and nothing is opened."""
+"""A folder is listed whatever lies in it: links are followed, what is no file is named, and nothing is opened."""
 
 import os
 import socket
@@ -19,11 +19,9 @@ ODD = {
     "dangling.png": "a link to nothing",
     "device.png": "a device",
     "looping.png": "a link that leads in a circle",
-    "out.png": "a link that leads out of the folder",
-    "outside": "a link that leads out of the folder",
     "pipe.png": "a FIFO",
     "pipe too.png": "a FIFO",
-    "same.png": "a link to real/000.png, which is listed itself",
+    "beside": "a link to fake, which is listed itself",
     "socket.png": "a socket",
     "up": "a link to a folder that holds it",
     "upper": "a link to a folder that holds it",
@@ -33,14 +31,13 @@ ODD = {
 @pytest.fixture
 def odd(tmp_path, monkeypatch) -> Path:
     """A folder of five real and five fake images, with all that is odd beside the real ones."""
-    folder = pictures(tmp_path / "mine", ["real", "fake", "../other"])
+    folder = pictures(tmp_path / "mine", ["real", "fake"])
     monkeypatch.chdir(folder / "real")
     os.mkfifo("pipe.png")
-    links = {"dangling": "nowhere.png", "device": "/dev/zero", "looping": "looping.png", "out": "../../other/000.png"}
-    links |= {"pipe too": "pipe.png", "same": "000.png"}
+    links = {"dangling": "nowhere.png", "device": "/dev/zero", "looping": "looping.png", "pipe too": "pipe.png"}
     for name, target in links.items():
         Path(f"{name}.png").symlink_to(target)
-    for name, target in {"outside": "../../other", "up": "..", "upper": "../.."}.items():
+    for name, target in {"beside": "../fake", "up": "..", "upper": "../.."}.items():
         Path(name).symlink_to(target)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket.png")
@@ -52,29 +49,82 @@ def test_all_that_is_no_image_is_named_and_the_images_are_there(odd):
         found = list_images(name)
         assert [str(path) for path in found.images] == [f"{c}/00{k}.png" for c in ("fake", "real") for k in range(5)]
         assert found.left_alone == sorted((PurePosixPath("real", name), what) for name, what in ODD.items())
-    assert "Left alone: real/dangling.png (a link to nothing), " in detect(odd).sentence
-    assert detect(odd).sentence.endswith("and 8 more.")
+    assert (
+        "Left alone: real/beside (a link to fake, which is listed itself), real/dangling.png (a link to nothing), "
+        in detect(odd).sentence
+    )
+    assert detect(odd).sentence.endswith("and 6 more.")
     assert len(detect(odd).table) == 10
 
 
 def test_what_became_odd_later_is_never_opened(odd):
     table = survey(odd / "real", [*ODD, "000.png"], workers=1)
-    assert table["used"].sum() == 3  # with the links to images
+    assert table["used"].sum() == 1
     assert table.set_index("image").loc["pipe.png", "reason"] == "a FIFO"
     survey(odd / "real", ["pipe.png"], table, workers=1, contents=True)
     with pytest.raises(ImageProblem, match="a device"):
         open_image(odd / "real" / "device.png")
 
 
-def test_a_link_is_followed_to_what_is_not_listed_by_itself(tmp_path):
-    folder = pictures(tmp_path / "mine", [".store/a", ".store/b", "real"], 2)
-    (folder / ".store" / "b" / "up").symlink_to(folder / ".store")
-    (folder / "x.png").symlink_to(".store/a/000.png")
-    (folder / "fake").symlink_to(".store/b")
-    (folder / "once more").symlink_to(".store/b")
-    found = list_images(folder)
-    assert [*map(str, found.images)] == ["fake/000.png", "fake/001.png", "real/000.png", "real/001.png", "x.png"]
-    assert [str(path) for path, _ in found.left_alone] == ["fake/up", "once more"]
+def test_links_are_followed_and_never_round(tmp_path):
+    folder = pictures(tmp_path / "mine", [".store", "real", "../out/deep", "../out/more"], 2)
+    for name, target in {
+        "x.png": ".store/000.png",
+        "y.png": "../out/deep/000.png",
+        "real/z.png": "000.png",
+        "fake": ".store",
+        "once more": ".store",
+        "deep": "../out/deep",
+    }.items():
+        (folder / name).symlink_to(target)
+    for name, target in {"mine": "../../mine", "up": "..", "more": "../more", "same": "../more"}.items():
+        (tmp_path / "out" / "deep" / name).symlink_to(target)
+    (tmp_path / "out" / "more" / "back").symlink_to("../deep")
+    folders = ["deep", "deep/more", "deep/same", "fake", "once more", "real"]
+    files = [*(f"{place}/00{k}.png" for place in folders for k in range(2)), "real/z.png", "x.png", "y.png"]
+    for name in (folder, tmp_path / "link"):
+        found = list_images(name)
+        assert [*map(str, found.images)] == files
+        assert [str(path) for path, _ in found.left_alone] == [
+            f"deep/{end}" for end in ("mine", "more/back", "same/back", "up")
+        ]
+        (tmp_path / "link").symlink_to("mine") if name == folder else None
+
+
+def test_links_among_many_folders_end(tmp_path):
+    folder = pictures(tmp_path / "mine", ["real"], 1)
+    names = [f"{k:02}" for k in range(12)]
+    for name in names:
+        (tmp_path / "store" / name).mkdir(parents=True)
+        for other in names:
+            (tmp_path / "store" / name / other).symlink_to(f"../{other}")
+    (folder / "fake").symlink_to("../store/00")
+    assert any("too many" in what for _, what in list_images(folder).left_alone)
+
+
+@pytest.mark.parametrize(
+    "layout", ["real/{}/trainA real/{}/testA", "0_real", "nature", "train/real test/real", "reals"]
+)
+def test_a_data_set_of_links_is_a_data_set(tmp_path, monkeypatch, layout):
+    """As Hugging Face's cache, DVC and git-annex keep files, and as domains share real images."""
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "root"))
+    pictures(tmp_path / "store", ["a", "b"], 12)
+    for k, place in enumerate(layout.split()):
+        for name in ("first", "second"):
+            target = tmp_path / "mine" / place.format(name)
+            target.mkdir(parents=True, exist_ok=True)
+            for image in sorted((tmp_path / "store" / "ab"[k]).iterdir()):
+                (target / f"{name}-{image.name}").symlink_to(image)
+            fake = Path(str(target).replace("real", "fake").replace("0_", "1_").replace("nature", "ai"))
+            fake.parent.mkdir(parents=True, exist_ok=True)
+            if not fake.exists():
+                fake.symlink_to(tmp_path / "store" / "b")
+    found = detect(tmp_path / "mine")
+    places = len(layout.split())
+    domains = 2 if "{}" in layout else 1
+    assert len(found.table) == places * (24 + 12 * domains)
+    assert set(found.table["domain"]) == ({"first", "second"} if domains == 2 else {"mine"})
+    assert "Left alone" not in found.sentence
 
 
 def test_every_kind_of_image_counts_and_the_rest_is_counted(tmp_path):

@@ -392,6 +392,17 @@ def test_what_is_no_regular_file_is_named_and_never_opened(trained, tmp_path, mo
     assert files_of(["*.png"], note=told.append) == [Path("a.png")]
     assert "pipe.png (a FIFO)" in told[0]
     assert files_of(["*/d/a.png", "up/d/a.png", "a.png"]) == [Path("up/d/a.png")]
+    picture(tmp_path / "store" / "b.png")
+    for name in ("b.png", "c.png"):
+        os.symlink("../store/b.png", name)
+    os.symlink("../store", "store")
+    for what in (".", "**/*.png", "*"):
+        told.clear()
+        assert files_of([what], note=told.append)[-2:] == [Path("a.png"), Path("b.png")]
+        assert told[-1].endswith(": 2 repeated images were ignored, the first is c.png.")
+    assert files_of(["b.png", "c.png"]) == [Path("b.png"), Path("c.png")]
+    for name in ("b.png", "c.png", "store"):
+        os.unlink(name)
     named = [Path(name) for name in ("pipe.png", "round.png", "gone.png")]
     assert files_of(map(str, named)) == named
     reasons = score(named, load_detector(str(trained[0].path)))["reason"].tolist()

@@ -204,7 +204,7 @@ class ListedFiles:
     """The image files of a table's folder, found by the names that the table has for them."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self._real, self._spelled_otherwise = root, root.resolve(), 0
+        self.root, self._real, self._spelled_otherwise, self._outside = root, root.resolve(), 0, 0
         self._files: dict[str, list[str]] | None = None
         self._parents = dict[Path, bool]()  # whether a folder lies inside the root, links followed
 
@@ -226,14 +226,16 @@ class ListedFiles:
             if os.path.lexists(path):
                 raise DataError(f"{where} has {text!r}, which is {what}; needed: an image file")
             return self._otherwise(where, text, path.relative_to(bases[0]).as_posix())
-        if not self._is_inside(path):
-            raise DataError(f"{where} has {text!r}, a link that leads out of {self.root}; needed: files in the folder")
+        self._outside += not self._is_inside(path)
         return path.relative_to(bases[0]).as_posix()
 
     def notes(self) -> list[str]:
-        """A sentence on files whose names are spelled otherwise in the table."""
-        count = self._spelled_otherwise
-        return [f"{count} paths differ from the files' names in case or Unicode form alone."] if count else []
+        """Sentences on files whose names are spelled otherwise in the table, or that links lead to."""
+        kinds = (
+            (self._spelled_otherwise, "differ from the files' names in case or Unicode form alone"),
+            (self._outside, "lead through links out of the table's folder"),
+        )
+        return [f"{count} paths {what}." for count, what in kinds if count]
 
     def _is_inside(self, path: Path) -> bool:
         if path.parent not in self._parents:

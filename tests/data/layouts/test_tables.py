@@ -160,19 +160,24 @@ def test_a_path_that_is_spelled_otherwise_is_found_where_there_is_one(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="makes FIFOs and links, which need Linux or macOS")
-def test_what_a_table_names_lies_in_its_folder_and_is_a_file(tmp_path):
-    path = table_in(tmp_path / "mine", "path,label\nlink.png,0\n", ["../out/a.png", "a.png"])
-    (tmp_path / "mine" / "link.png").symlink_to(tmp_path / "out" / "a.png")
-    sentence_of(lambda: detect(path), "row 2 has 'link.png', a link that leads out of")
-    (tmp_path / "mine" / "folder").symlink_to(tmp_path / "out")
-    path.write_text("path,label\nfolder/a.png,0\n")
-    sentence_of(lambda: detect(path), "row 2 has 'folder/a.png', a link that leads out of")
+def test_a_table_may_name_links_and_they_are_told(tmp_path):
+    path = table_in(tmp_path / "mine", "path,label\ninside.png,0\n", ["../out/a.png", "a.png"])
+    links = {"link.png": "../out/a.png", "folder": "../out", "inside.png": "a.png"}
+    for name, target in links.items():
+        (tmp_path / "mine" / name).symlink_to(target)
+    assert "through links" not in detect(path).sentence
+    path.write_text("path,label\nlink.png,0\nfolder/a.png,1\ninside.png,1\na.png,1\n")
+    found = detect(path)
+    assert list(found.table["image"]) == ["link.png", "a.png", "folder/a.png", "inside.png"]
+    assert "2 paths lead through links out of the table's folder." in found.sentence
     os.mkfifo(tmp_path / "mine" / "pipe.png")
-    path.write_text("path,label\npipe.png,0\n")
-    sentence_of(lambda: detect(path), "row 2 has 'pipe.png', which is a FIFO")
-    (tmp_path / "mine" / "inside.png").symlink_to("a.png")
-    path.write_text("path,label\ninside.png,0\n")
-    assert len(detect(path).table) == 1
+    for wrong, words in {
+        "../out/a.png": "outside",
+        tmp_path / "out" / "a.png": "outside",
+        "pipe.png": "a FIFO",
+    }.items():
+        path.write_text(f"path,label\n{wrong},0\n")
+        sentence_of(lambda: detect(path), f"row 2 has '{wrong}', ", words)
 
 
 def test_a_header_of_many_columns_is_read_at_once(tmp_path):
