@@ -44,11 +44,8 @@ def versions(
     The whole image is saved in the common way, then corrupted; then it is cropped. Each corruption starts from
     the common image, not from the one before. The version "stored" is the image as it is.
 
-    Args:
-        pixels: uint8, shape (3, H, W), at least size x size.
-        size, place: those of `crop`.
-        which: some of VERSIONS.
-        seed: draws the noise, whose pattern is the same in all severities.
+    Pixels are uint8, shape (3, H, W), at least size x size; size and place are those of `crop`, and `which` is some of
+    VERSIONS. The seed draws the noise, whose pattern is the same in all severities.
 
     Raises:
         ImageProblem: the image is smaller than the crop, or it cannot be saved or enlarged.
@@ -65,7 +62,6 @@ def corrupt(pixels: np.ndarray, corruption: str, severity: float, *, seed: Seed 
     code clips pixels of 0..255 to [0, 1]; that is not repeated.)
 
     Args:
-        pixels: uint8, shape (3, H, W).
         corruption: "none"; "JPEG", saved with Pillow's default 4:2:0 colours; "resize", see `resized`; "noise",
             which adds severity * N(0, 0.1); "blur", a Gaussian, edges repeated; "occlusion", a white square inside.
         severity: the quality of JPEG, the factor of resize or noise, the blur's sigma in pixels, or the square's

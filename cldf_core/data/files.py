@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import pandas as pd
 import psutil
@@ -31,7 +31,7 @@ from cldf_core.data.console import note
 from cldf_core.options import UserError
 
 _NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}  # Windows lacks one of them
-_PIECE = 1 << 20  # bytes that are read or written at once
+PIECE = 1 << 20  # bytes that are read or written at once
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # several machines may share a folder
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
@@ -96,7 +96,7 @@ def _hidden_problem(path: Path) -> OSError | None:
     """What the system says to some more bytes of a file that a library failed to write for reasons of its own."""
     try:
         with path.open("ab") as file:
-            file.write(bytes(_PIECE))
+            file.write(bytes(PIECE))
     except OSError as problem:
         return problem
     return None
@@ -107,8 +107,8 @@ def append_zeros(file: BinaryIO, count: int) -> None:
     file.flush()
     if hasattr(os, "posix_fallocate"):
         return os.posix_fallocate(file.fileno(), file.tell(), count)
-    for start in range(0, count, _PIECE):
-        file.write(bytes(min(_PIECE, count - start)))
+    for start in range(0, count, PIECE):
+        file.write(bytes(min(PIECE, count - start)))
     return None
 
 
@@ -182,11 +182,8 @@ def folded(path: str) -> str:
 def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool = False) -> list[str]:
     """The `file_hash` of each file, from an index where size and time are those of the last reading; notes changes.
 
-    Args:
-        root: the folder that names start from.
-        names: relative paths.
-        index: a record of what was read before; it is made, and kept up to date.
-        again: reads every file, whatever the index says.
+    Names are paths from the root. The index is a record of what was read before, and is kept up to date. `again` reads
+    every file, whatever the index says.
     """
     stats = [(root / name).stat() for name in names]
     with locked(index.with_suffix(".lock")):
@@ -233,20 +230,22 @@ def kept_table(path: Path) -> pd.DataFrame | None:
 
 def file_checksum(path: Path) -> int:
     """CRC-32 of a file's content, which takes about a quarter of a second for each gigabyte in memory."""
-    checksum = 0
     with path.open("rb") as file:
-        while part := file.read(_PIECE):
-            checksum = zlib.crc32(part, checksum)
-    return checksum
+        return functools.reduce(lambda checksum, piece: zlib.crc32(piece, checksum), pieces(file), 0)
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits; the file is read in parts."""
+    """SHA-256 of a file's content, in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while part := file.read(_PIECE):
-            digest.update(part)
+        for piece in pieces(file):
+            digest.update(piece)
     return digest.hexdigest()
+
+
+def pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """The rest of a file, in pieces that the memory holds."""
+    return iter(lambda: file.read(PIECE), b"")
 
 
 def save_figure(figure: Any, folder: Path, name: str) -> None:

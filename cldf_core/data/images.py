@@ -112,10 +112,8 @@ def open_crop(path: Path, spec: InputSpec, *, resize: int | None = None, jpeg: i
 def reencode(pixels: np.ndarray, *, resize: int | None = None, jpeg: int | None = None) -> np.ndarray:
     """Pixels, uint8, shape (3, H, W), after a resize there and back, then a JPEG file; all happens in memory.
 
-    Args:
-        pixels: the image.
-        resize: pixels of the shorter side in between (Pillow's bicubic both ways); None leaves it out.
-        jpeg: quality from 1 to 100 (Pillow's default 4:2:0 colours); None leaves it out.
+    `resize` is the shorter side in between (Pillow's bicubic both ways), and `jpeg` the quality from 1 to 100 (Pillow's
+    default 4:2:0 colours); None leaves it out.
 
     Raises:
         ImageProblem: the image would become too large in between, or JPEG cannot hold it.
@@ -136,11 +134,7 @@ def reencode(pixels: np.ndarray, *, resize: int | None = None, jpeg: int | None 
 
 
 def scaled(image: Image.Image, shorter: int) -> Image.Image:
-    """An image whose shorter side has so many pixels, by Pillow's bicubic filter.
-
-    Raises:
-        ImageProblem: it would become too large.
-    """
+    """An image whose shorter side has so many pixels, by Pillow's bicubic filter; too large is an ImageProblem."""
     width, height = (max(1, round(side * shorter / min(image.size))) for side in image.size)
     if width * height > LARGEST:
         raise ImageProblem(f"too large when resized ({width} x {height})")

@@ -103,12 +103,10 @@ def in_processes(
 
     Args:
         work: a function that can be pickled.
-        tasks: its arguments, one for each call.
         workers: number of processes; 1 computes here, None takes one for each processor if there is enough to do.
         parallel_from: images from which that is enough.
         size: gives the number of images in a task.
-        label: stands before the progress bar.
-        progress: whether to show the bar, as `progress_bar` takes it.
+        label, progress: those of `progress_bar`.
 
     Raises:
         ValueError, UserError: workers is below 1; a process died.

@@ -12,9 +12,8 @@ PACKAGE = Path(__file__).parents[1]
 def tree_hash(modules: Iterable[str], *, without: Collection[str] = ()) -> str:
     """Hash of the syntax trees of modules and of everything that they import from the package, wherever they do so.
 
-    Args:
-        modules: names below the package, such as "data.cache".
-        without: modules and rooms that do not count, nor does what is imported by them alone.
+    Names start below the package, as in "data.cache". Modules and rooms of `without` do not count, nor does what is
+    imported by them alone.
     """
     names, waiting = set[str](), list(modules)
     while waiting:

@@ -20,10 +20,8 @@ _PROBES = b"".join([_PROBE, *(bytes([0xFF, restart]) + _PROBE for restart in ran
 def truncation(content: bytes, kind: str, pixels: np.ndarray) -> str:
     """Says how one sees that a file ends early, or "" if it is whole as far as one can see.
 
-    Args:
-        content: of the file.
-        kind: its format in Pillow's words; of others than JPEG, MPO and PNG nothing is known.
-        pixels: what Pillow has decoded, shape (H, W) or (H, W, C), as the file stores them.
+    Its kind is the format in Pillow's words; of others than JPEG, MPO and PNG nothing is known. The pixels are what
+    Pillow has decoded, shape (H, W) or (H, W, C), as the file stores them.
     """
     if kind == "PNG":
         return "" if _has_end_of_png(content) else "no end-of-image chunk"

@@ -44,10 +44,8 @@ def add(
     *,
     sha256: str | None = None,
     replace: bool = False,
-    labels: str = "",
-    seed: int = 0,
-    every_seconds: float = 1.0,
     most_members: int | None = None,
+    **settings: Any,
 ) -> tuple[Path, Extracted | None]:
     """Registers a folder, a table, or an archive, which is unpacked into the project.
 
@@ -58,7 +56,6 @@ def add(
     if what := irregular(source):
         missing = what == "no such file"
         raise DataError(f"there is no {source}; {_ADDED}" if missing else f"{source} is {what}; {_ADDED}")
-    settings: dict[str, Any] = {"labels": labels, "seed": seed, "every_seconds": every_seconds}
     if source.is_dir() or source.suffix.lower() in tables.SUFFIXES:
         if sha256:
             raise DataError(f"{source} is not an archive, but --sha256 is given; allowed: --sha256 of an archive")

@@ -4,25 +4,14 @@ import errno
 import json
 import os
 import shutil
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from filelock import FileLock
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import file_hash
-from cldf_core.data.intake.members import (
-    DAMAGE,
-    ENDING,
-    PIECE,
-    SIGNATURES,
-    USEFUL,
-    Member,
-    Refusal,
-    checked_members,
-    refused,
-)
+from cldf_core.data.files import file_checksum, file_hash
+from cldf_core.data.intake.members import DAMAGE, ENDING, SIGNATURES, USEFUL, Member, Refusal, checked_members, refused
 
 MARKER = ".archive.json"  # a file in the folder that tells which archive it was unpacked from
 SPARE = 1 << 30  # bytes of the disk that stay free
@@ -54,7 +43,7 @@ def extract(archive: Path, folder: Path, *, sha256: str | None = None, most_memb
     Args:
         archive: zip, or tar: plain, gz, bz2 or xz. The content decides which it is, not the name.
         folder: the folder to make; if it was made from the same archive, it stays as it is.
-        sha256: the hash that the archive must have, in hexadecimal.
+        sha256: that the archive must have, in hexadecimal.
         most_members: files and folders that it may have; None takes MOST_FILES.
 
     Raises:
@@ -132,11 +121,7 @@ def _is_whole(path: Path, member: Member) -> bool:
         return False
     if member.crc is None:
         return int(path.stat().st_mtime) == member.mtime  # it is set after the last byte
-    crc = 0
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            crc = zlib.crc32(piece, crc)
-    return crc == member.crc
+    return file_checksum(path) == member.crc
 
 
 def _write(path: Path, member: Member) -> None:

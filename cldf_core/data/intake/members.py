@@ -20,14 +20,13 @@ from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from cldf_core.data.files import folded
+from cldf_core.data.files import PIECE, folded, pieces
 from cldf_core.data.images import SUFFIXES
 
 USEFUL = {*SUFFIXES, ".webp", ".bmp", ".tif", ".tiff", ".gif", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 USEFUL |= {".csv", ".parquet", ".json", ".yaml", ".yml", ".txt"}
 MOST_BYTES, MOST_FILES = 2 << 40, 200_000  # of useful files, and of all members
 MOST_RATIO, RATIO_FROM = 200, 100 << 20  # images hardly shrink, and 100 MiB of anything do no harm
-PIECE = 1 << 20  # bytes read at once
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError)
 _EARLIEST = 315532800  # 1980-01-01, when the clock of zip files begins
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
@@ -169,8 +168,7 @@ def _zip_members(file: BinaryIO) -> Iterator[Member]:
 
 def _zip_data(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     with opened.open(info) as file:
-        while piece := file.read(PIECE):
-            yield piece
+        yield from pieces(file)
 
 
 class _TarStream:

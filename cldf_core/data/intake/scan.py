@@ -73,12 +73,9 @@ def survey(
 ) -> pd.DataFrame:
     """Opens every image once, in several processes, as training will open it, and makes a table of `Row`s in order.
 
-    Args:
-        root: the folder that image paths start from.
-        images: relative posix paths; one that is named twice is opened once.
-        known: an earlier survey; rows of files whose size and time are the same are kept, and the files stay closed.
-        workers: the number of processes, as in `in_processes`, which also says which errors are raised.
-        contents: compares files with `known` by size and content, which is read, instead of by size and time.
+    Images are posix paths from the root; one that is named twice is opened once. Of an earlier survey, `known`, the
+    rows of files are kept whose size and time are the same, or with `contents` size and content, which is read for
+    that. The `workers` are those of `in_processes`, which also says which errors are raised.
     """
     names = list(dict.fromkeys(images))
     rows: dict[str, Row] = {}

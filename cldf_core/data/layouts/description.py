@@ -26,22 +26,15 @@ MOST_BYTES = 1 << 20  # of dataset.yaml
 
 @dataclass(frozen=True)
 class Description:
-    """The content of dataset.yaml.
-
-    Attributes:
-        root: the folder that image paths start from, absolute or from the folder of dataset.yaml.
-        layout, found: the layout that was recognised, and sentences on it.
-        seed: with which the splits were drawn, or None if the layout had all of them.
-        images: file name of the table, which lies beside dataset.yaml.
-    """
+    """The content of dataset.yaml."""
 
     name: str
-    root: str
-    layout: str
-    found: str
+    root: str  # the folder that image paths start from, absolute or from the folder of dataset.yaml
+    layout: str  # that was recognised
+    found: str  # sentences on it
     made: datetime.date
-    seed: int | None
-    images: str = IMAGES
+    seed: int | None  # with which the splits were drawn, or None if the layout had all of them
+    images: str = IMAGES  # file name of the table, which lies beside dataset.yaml
 
 
 def is_described(folder: Path) -> bool:

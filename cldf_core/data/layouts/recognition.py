@@ -34,6 +34,7 @@ _IN_WORDS = {
     VIDEOS: "FaceForensics++, whole videos",
     "table": "a table of images and labels",
 }
+_REMEDY = "A network needs both to learn from a domain: put both into one (in folders, or a table's column domain)."
 _MANY_FOLDERS = 10  # fewer whole folders cannot be divided among three splits
 
 
@@ -114,10 +115,7 @@ def _stepped_into(folder: Path, tree: Listing) -> tuple[Path, Listing, list[str]
     while name := _wrapping(inside):
         beside = [path for path in inside.others if path.parts[0] != name]
         alone = [(path, what) for path, what in inside.left_alone if path.parts[:1] != (name,)]
-        notes += [
-            f"All is in the folder {name}.",
-            *inside._replace(videos=[], others=beside, left_alone=alone).sentences(),
-        ]
+        notes += [f"All is in the folder {name}.", *Listing([], [], beside, [], alone).sentences()]
         inner = inner / name
         inside = walk(inner)
     tops = {path.parts[0] for path in inside.folders}
@@ -298,8 +296,5 @@ def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) ->
     if moved:
         sentences.append(f"No test images in {in_few_words(moved)}: the validation images serve as test images.")
     if single:
-        remedy = (
-            "A network needs both to learn from a domain: put both into one (in folders, or a table's column domain)."
-        )
-        sentences += [f"One class alone in {in_few_words(single)}.", remedy]
+        sentences += [f"One class alone in {in_few_words(single)}.", _REMEDY]
     return DetectedLayout(layout, " ".join(sentences + notes), table, root)

@@ -86,11 +86,9 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[int, list[str]]]:
 
 
 def _text(value: Any) -> str:
-    return (
-        ""
-        if pd.api.types.is_scalar(value) and pd.isna(value)
-        else str(int(value) if isinstance(value, float) and value.is_integer() else value)
-    )
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame, list[str]]:

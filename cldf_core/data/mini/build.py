@@ -62,11 +62,8 @@ def build(
     Validation images lie in trainA too; splits.csv tells them apart. The folder appears whole or not at all, and a
     finished one is left as it is.
 
-    Args:
-        folder: that of the data set; the work is done in `<folder>.partial` beside it.
-        generators: the folder of the generators' weights; None takes the shipped ones.
-        train, validation, test: real crops a domain; None takes all that there are.
-        progress: whether to show a bar, as `progress_bar` takes it.
+    The work is done in `<folder>.partial` beside it. `generators` is the folder of the generators' weights, None takes
+    the shipped ones; `train`, `validation` and `test` are real crops a domain, None takes all that there are.
 
     Raises:
         ValueError: a number is out of range, weights are missing, or the folder holds something else.
@@ -132,20 +129,17 @@ def _write_class(
     """Writes the real or the fake images of crops; returns their rows of splits.csv."""
     folder = root / ("real", "fake")[label] / domain / ("testA" if split == "test" else "trainA")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [write_image(folder, crop, domain, pixels) for crop, pixels in zip(crops, images, strict=True)]
-    return [
-        (path.relative_to(root).as_posix(), split, crop.photograph, domain, label, generator)
-        for path, crop in zip(paths, crops, strict=True)
-    ]
+    rows: list[tuple[str | int, ...]] = []
+    for crop, pixels in zip(crops, images, strict=True):
+        path = write_image(folder, crop, domain, pixels).relative_to(root)
+        rows.append((path.as_posix(), split, crop.photograph, domain, label, generator))
+    return rows
 
 
 def write_image(folder: Path, crop: Crop, domain: str, pixels: NDArray[np.uint8]) -> Path:
     """Writes pixels, shape (128, 128, 3), as their domain has both classes: PNG, or JPEG at the crop's quality."""
-    image = Image.fromarray(pixels)
-    if domain in JPEG_DOMAINS:
-        path = folder / f"{crop.name}.jpg"
-        image.save(path, "JPEG", quality=jpeg_quality(crop), subsampling="4:2:0")
-    else:
-        path = folder / f"{crop.name}.png"
-        image.save(path, "PNG", compress_level=4)
+    as_jpeg = {"quality": jpeg_quality(crop), "subsampling": "4:2:0"}
+    suffix, settings = (".jpg", as_jpeg) if domain in JPEG_DOMAINS else (".png", {"compress_level": 4})
+    path = folder / f"{crop.name}{suffix}"
+    Image.fromarray(pixels).save(path, **settings)
     return path

@@ -61,8 +61,7 @@ def _half_sizes() -> dict[str, tuple[int, int]]:
 def half_size(name: str) -> NDArray[np.uint8]:
     """A photograph reduced by half, which removes the spectral peak that its file has at period 2.
 
-    Returns:
-        uint8, shape (H, W, 3), read-only.
+    The pixels are uint8, shape (H, W, 3), read-only.
     """
     with Image.open(PHOTOGRAPHS / f"{name}.webp") as image:
         rgb = image.convert("RGB")

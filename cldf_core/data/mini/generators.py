@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from cldf_core.data.mini.crops import DOMAINS, HERE, SIDE, Crop
 
 UpSampler = Literal["transposed-4", "transposed-3", "transposed-2", "nearest", "bilinear", "shuffle"]
+# Kernel, stride, padding and padding of the output.
+TRANSPOSED = {"transposed-4": (4, 2, 1, 0), "transposed-3": (3, 2, 1, 1), "transposed-2": (2, 2, 0, 0)}
 BLENDED = ("mini-DeepFake", "mini-NeuralTextures")
 WEIGHTS = HERE / "weights"
 VARIANTS = 3  # mini-ForenSynths has three generators; a photograph always goes through the same one
@@ -36,16 +38,10 @@ class Up(nn.Module):
         super().__init__()
         self.kind = kind
         self.layer: nn.Module
-        if kind == "transposed-4":
-            self.layer = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
-        elif kind == "transposed-3":
-            self.layer = nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1)
-        elif kind == "transposed-2":
-            self.layer = nn.ConvTranspose2d(inputs, outputs, 2, 2)
-        elif kind == "shuffle":
-            self.layer = nn.Conv2d(inputs, 4 * outputs, 3, padding=1)
+        if kind in TRANSPOSED:
+            self.layer = nn.ConvTranspose2d(inputs, outputs, *TRANSPOSED[kind])
         else:
-            self.layer = nn.Conv2d(inputs, outputs, 3, padding=1)
+            self.layer = nn.Conv2d(inputs, outputs * (4 if kind == "shuffle" else 1), 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Doubles the size of x."""
@@ -243,13 +239,10 @@ def turn_of(crop: Crop) -> int:
 
 
 def blend(generator: nn.Module, images: Tensor, regions: list[Region], *, warp: bool) -> Tensor:
-    """Makes a region again and puts it back: matched to what it was, and blended in.
+    """Makes a region of each image again and puts it back: matched to what it was, and blended in.
 
-    Args:
-        generator: maps (N, 3, H, W) to the same shape.
-        images: float in [-1, 1], shape (N, 3, 128, 128).
-        regions: one an image.
-        warp: whether the generator sees the region aligned (a face swap) or in place (re-rendering).
+    The generator maps (N, 3, H, W) to the same shape. With `warp` it sees the region aligned (a face swap), else in
+    place (re-rendering).
     """
     if warp:
         forward, back = _warps(regions)
@@ -264,17 +257,10 @@ def blend(generator: nn.Module, images: Tensor, regions: list[Region], *, warp: 
 def make_fakes(
     domain: str, generators: dict[str, nn.Module], images: NDArray[np.uint8], crops: list[Crop], variant: int = 0
 ) -> NDArray[np.uint8]:
-    """Makes the fake of every crop, before any compression.
+    """Makes the fake of every crop, before any compression: uint8, shape (N, 128, 128, 3), as the images are.
 
-    Args:
-        domain: one of `DOMAINS`.
-        generators: from `load_generators`.
-        images: the crops' pixels, uint8, shape (N, 128, 128, 3), N at most `BATCH`.
-        crops: their names and places, from which regions and turns are drawn.
-        variant: the generator of mini-ForenSynths, 0 to 2; the other domains have one.
-
-    Returns:
-        uint8, shape (N, 128, 128, 3).
+    The generators are those of `load_generators`, and N is at most `BATCH`. Regions and turns are drawn from the crops'
+    names and places. `variant` is the generator of mini-ForenSynths, 0 to 2; the other domains have one.
 
     Raises:
         ValueError: the domain or variant is unknown, or images have another type, shape or number.

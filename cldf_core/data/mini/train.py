@@ -31,16 +31,10 @@ DECAY = 0.995
 def train_generators(
     folder: Path, *, seed: int = 0, progress: bool | None = None, only: tuple[str, ...] = ()
 ) -> dict[str, float]:
-    """Trains the generators and writes their weights as float16; returns the seconds that each took.
+    """Trains the generators and writes their weights as float16, a safetensors file each; returns the seconds of each.
 
-    Args:
-        folder: where the weights are written, one safetensors file a generator.
-        seed: of weights, patches and discriminators.
-        progress: whether to show a bar, as `progress_bar` takes it.
-        only: names of the generators to train; none trains all.
-
-    Raises:
-        ValueError: only names a generator that does not exist.
+    The seed is that of weights, patches and discriminators; `only` names the generators to train, none trains all, and
+    a name that no generator has is a ValueError.
     """
     torch.manual_seed(seed)
     generators = new_generators()
