@@ -45,14 +45,14 @@ def files_of(names: Sequence[str], *, note: Callable[[str], object] = lambda sen
     """
     found: dict[str, Path] = {}
     for name in names:
-        files, sentences, are_found = _files_of(name) if name else ([], [], False)  # nothing is not the working folder
+        files, sentences, place_of = _files_of(name) if name else ([], [], str)  # nothing is not the working folder
         if not files:
             besides = "".join(f". {sentence.removesuffix('.')}" for sentence in sentences)
             raise UserError(f"{shown(name)} is, or holds, no image; looked for: {', '.join(SUFFIXES)}{besides}")
         again = []
         for file in files:  # a folder may be reached in several ways, and a file by links
-            real = os.path.realpath(file) if are_found else os.path.join(os.path.realpath(file.parent), file.name)
-            again += [PurePosixPath(file)] if found.setdefault(os.path.normcase(real), file) != file else []
+            if found.setdefault(os.path.normcase(place_of(file)), file) != file:
+                again.append(PurePosixPath(file))
         for sentence in (*sentences, *ignored(again, "repeated image")):
             note(f"{name}: {sentence}")
     return list(found.values())
@@ -128,16 +128,16 @@ def _input(path: Path, spec: InputSpec) -> np.ndarray | str:
         return str(problem) if irregular(path) or os.access(path, os.R_OK) else "no permission to read it"
 
 
-def _files_of(name: str) -> tuple[list[Path], list[str], bool]:
-    """The files that a name stands for, sentences on what is left out, and whether a search has found the files."""
+def _files_of(name: str) -> tuple[list[Path], list[str], Callable[[Path], str]]:
+    """The files that a name stands for, sentences on what is left out, and what tells the files apart."""
     path = Path(os.path.expanduser(name))
     if os.path.lexists(path) and not path.is_dir():
-        return [path], [], False
+        return [path], [], lambda file: os.path.join(os.path.realpath(file.parent), file.name)
     if (images := data_set(name)) is not None:
-        return [Path(image) for image in images["path"]], [], False
+        return [Path(image) for image in images["path"]], [], os.path.abspath  # domains may share a file by links
     base, pattern = split_pattern(path)
     if not pattern or "**" in pattern:  # which glob would follow through links, round and round
-        return *_below(base, pattern), True
+        return *_below(base, pattern), os.path.realpath
     files, sentences, rest = list[Path](), list[str](), Listing([], [], [], [], [])
     for match in map(Path, sorted(glob.glob(os.path.join(glob.escape(str(base)), *pattern)))):
         if match.is_dir():
@@ -150,7 +150,7 @@ def _files_of(name: str) -> tuple[list[Path], list[str], bool]:
             files.append(match)
         else:
             rest.others.append(PurePosixPath(match))
-    return sorted(files), sentences + rest.sentences(), True
+    return sorted(files), sentences + rest.sentences(), os.path.realpath
 
 
 def _below(folder: Path, pattern: Sequence[str] = ()) -> tuple[list[Path], list[str]]:

@@ -8,10 +8,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from cldf_core.data.images import SUFFIXES, ImageProblem, open_image
+from cldf_core.data.intake.add import register
 from cldf_core.data.intake.scan import survey
 from cldf_core.data.layouts.read import read_domains
 from cldf_core.data.layouts.recognition import detect
 from cldf_core.data.listing import list_images
+from cldf_core.detection.score import files_of
 from samples import make_data, pictures
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="makes FIFOs and links, which need Linux or macOS")
@@ -125,6 +127,9 @@ def test_a_data_set_of_links_is_a_data_set(tmp_path, monkeypatch, layout):
     assert len(found.table) == places * (24 + 12 * domains)
     assert set(found.table["domain"]) == ({"first", "second"} if domains == 2 else {"mine"})
     assert "Left alone" not in found.sentence
+    register(tmp_path / "mine", "links")
+    assert len(files_of(["links"])) == len(found.table)
+    assert len(files_of([str(tmp_path / "mine")])) == 24
 
 
 def test_every_kind_of_image_counts_and_the_rest_is_counted(tmp_path):
