@@ -44,18 +44,12 @@ _Image = tuple[int, str, str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Spectra:
-    """What the network reads of a domain, whose name, root, notes and fingerprint it has.
-
-    Attributes:
-        array: memory-mapped, float16 or float32, shape (N, 3, H, W/2 + 1) or (N, 3, H, W).
-        table: the usable images; columns as in `Domain`, and row, each image's place in the array.
-        rejected: images that cannot be used: image, reason.
-    """
+    """What the network reads of a domain, whose name, root, notes and fingerprint it has."""
 
     name: str
-    array: np.ndarray
-    table: pd.DataFrame
-    rejected: pd.DataFrame
+    array: np.ndarray  # memory-mapped, float16 or float32, shape (N, 3, H, W/2 + 1) or (N, 3, H, W)
+    table: pd.DataFrame  # the usable images; columns as in `Domain`, and row, each image's place in the array
+    rejected: pd.DataFrame  # images that cannot be used: image, reason
     fingerprint: str
     root: Path
     notes: tuple[str, ...] = ()

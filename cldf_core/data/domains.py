@@ -26,18 +26,14 @@ class DataError(UserError):
 class Domain:
     """One family of real and fake images.
 
-    Attributes:
-        name: as the stream calls it.
-        root: the folder that image paths start from.
-        table: one row per image: image (relative posix path), label (0 real, 1 fake), split (train, validation, test),
-            group (what must not be torn apart, such as the photograph).
-        notes: sentences that whoever reads a result should know.
+    The table has one row per image: image (relative posix path), label (0 real, 1 fake), split (train, validation,
+    test), group (what must not be torn apart, such as the photograph).
     """
 
-    name: str
-    root: Path
+    name: str  # as the stream calls it
+    root: Path  # the folder that image paths start from
     table: pd.DataFrame
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences that whoever reads a result should know
 
     def __post_init__(self) -> None:
         table = self.table

@@ -20,11 +20,8 @@ def with_splits(table: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0
     A group goes to one split as a whole, in all domains that contain it: domains that share groups are drawn together.
     Groups with the same domains and labels are shared out evenly. Of a domain's groups of a class at least one is for
     training and one for the test, and of three or more one for validation, unless the share is 0. The draw depends on
-    the seed and on the domains' names.
-
-    Args:
-        table: the images, in the columns of a `DetectedLayout`'s table; a split of "" is open.
-        shares: the shares of the groups that are for training, validation and test.
+    the seed and on the domains' names. The table is that of a `DetectedLayout`, where a split of "" is open, and shares
+    are those of training, validation and test.
 
     Raises:
         DataError: shares are not three numbers that sum to 1, the seed is below 0, or a group is in two splits already.

@@ -42,19 +42,15 @@ _MANY_FOLDERS = 10  # fewer whole folders cannot be divided among three splits
 class DetectedLayout:
     """The images of a data set whose layout was recognised.
 
-    Attributes:
-        layout: original, 0_real-1_fake, nature-ai, imagefolder, faceforensics, faceforensics-videos or table.
-        sentence: describes what was recognised, and what is unusual about it.
-        table: one row per image and domain: image (relative posix path; with faceforensics-videos the video's),
-            label (0 real, 1 fake), domain, split (train, validation, test, or "" if the layout has none), group
-            (images that must stay together), video ("" if the image is no frame of a video).
-        root: the folder that image paths start from.
+    The table has one row per image and domain: image (relative posix path; with faceforensics-videos the video's),
+    label (0 real, 1 fake), domain, split (train, validation, test, or "" if the layout has none), group (images that
+    must stay together), video ("" if the image is no frame of a video).
     """
 
-    layout: str
-    sentence: str
+    layout: str  # a key of _IN_WORDS
+    sentence: str  # describes what was recognised, and what is unusual about it
     table: pd.DataFrame
-    root: Path
+    root: Path  # the folder that image paths start from
 
 
 def walk(folder: Path) -> Listing:
@@ -71,10 +67,8 @@ def walk(folder: Path) -> Listing:
 def detect(folder: Path, *, name: str = "", labels: str = "") -> DetectedLayout:
     """Recognises the layout of a folder of images, or of a CSV or parquet table that lists them; lists all images.
 
-    Args:
-        folder: that of the images, or one that holds it and nothing else of the kind; or the table.
-        name: of the domain of images that lie in no folder of a domain; "" takes the folder's.
-        labels: what a table's labels mean, as `tables.read` takes it.
+    The folder may also be one that holds that of the images and nothing else of the kind. The name is that of the
+    domain of images that lie in no folder of a domain; "" takes the folder's. The labels are those of `tables.read`.
 
     Raises:
         DataError: no layout is recognised, or several are, or the recognised one is broken.

@@ -94,10 +94,8 @@ def _text(value: Any) -> str:
 def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame, list[str]]:
     """Reads a table of images: one row per image and domain, and sentences on what is unusual.
 
-    Args:
-        path: of the table.
-        name: of the domain, if there is no such column; "" takes the name of the table's folder.
-        labels: which label means what, such as "0=real,1=fake"; "" takes 0 for real and 1 for fake.
+    The name is that of the domain, if there is no such column; "" takes the name of the table's folder. `labels` says
+    which label means what, such as "0=real,1=fake"; "" takes 0 for real and 1 for fake.
 
     Raises:
         DataError: a column is missing, or a value is not allowed, the message names the row; or labels are not said

@@ -55,10 +55,8 @@ class Up(nn.Module):
 class Coder(nn.Module):
     """Encoder of stride-2 convolutions, decoder of learned up-sampling; (N, 3, H, W) both ways.
 
-    Args:
-        width: channels at full size; they double at every stage.
-        ups: the up-sampler of each stage, the innermost first.
-        skips: whether the decoder sees the encoder's features of its size (a U-Net), the innermost stage first.
+    The width, channels at full size, doubles at every stage. Of each stage, the innermost first, `ups` has the
+    up-sampler, and `skips` whether the decoder sees the encoder's features of its size (a U-Net).
     """
 
     def __init__(self, width: int, ups: tuple[UpSampler, ...], skips: tuple[bool, ...] = ()) -> None:
