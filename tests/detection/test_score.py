@@ -396,7 +396,7 @@ def test_what_is_no_regular_file_is_named_and_never_opened(trained, tmp_path, mo
     for name in ("b.png", "c.png"):
         os.symlink("../store/b.png", name)
     os.symlink("../store", "store")
-    for what in (".", "**/*.png", "*"):
+    for what in (".", "**/*.png"):
         told.clear()
         assert files_of([what], note=told.append)[-2:] == [Path("a.png"), Path("b.png")]
         assert told[-1].endswith(": 2 repeated images were ignored, the first is c.png.")
