@@ -123,8 +123,9 @@ def _called(arguments: Sequence[str] | None) -> int:
 
 def _told(problem: object, status: int) -> int:
     """Says on one line of stderr what is wrong; where nobody can read that, the exit status alone does."""
-    sentence = printable(problem)
-    if len(sentence) > 4000:  # somebody's text without end is in it
+    # Somebody's text without end may be in it, or a path that is long, whose end matters.
+    sentence = re.sub(r"(\S{200})\S{200,}(\S{100})", r"\1…\2", printable(problem))
+    if len(sentence) > 4000:
         sentence = f"{sentence[:2000]} … {sentence[-1000:]}"
     with contextlib.suppress(OSError):
         print(f"cldf: {sentence}", file=sys.stderr)

@@ -7,6 +7,7 @@ pydantic.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -46,9 +47,12 @@ def _whole(allowed: str, least: int, step: int = 1) -> Callable[[str], int]:
     """Reads a whole number from `least` up, a multiple of `step`."""
 
     def read(text: str) -> int:
-        if not re.fullmatch(r"\+?\d+", text) or int(text) < least or int(text) % step:
-            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {allowed}")
-        return int(text)
+        from cldf_core.reading import whole_number
+
+        with contextlib.suppress(ValueError):
+            if (value := whole_number(text)) >= least and value % step == 0:
+                return value
+        raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {allowed}")
 
     return read
 
@@ -308,14 +312,15 @@ def _reader(option: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
     """Reads a flag's text, and checks it against the range of its option."""
 
     def read(text: str) -> Any:
-        from cldf_core import options
+        from cldf_core import options, reading
 
         try:
-            value = kind(text)
+            value = {int: reading.whole_number, float: reading.number}.get(kind, kind)(text)
             model: Any = next(model for model in options.AGENTS.values() if option in model.model_fields)
             model(**{option: [value] if option == "severities" else value})
         except ValueError:  # pydantic's is one, too
-            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {options.allowed(option)}") from None
+            allowed = options.allowed(option).removesuffix(", or nothing (null)")
+            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {allowed}") from None
         return value
 
     return read

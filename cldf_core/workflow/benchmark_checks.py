@@ -18,13 +18,14 @@ from cldf_core.data.files import save_table
 from cldf_core.data.images import open_image
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.mini.build import build
+from cldf_core.data.mini.generators import load_generators
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.baselines import random_forest
 from cldf_core.evaluation.cells import with_interval
 from cldf_core.evaluation.metrics import continual, matrix
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.evaluation.traces import line_ratio
-from cldf_core.options import checked
+from cldf_core.options import UserError, checked
 from cldf_core.protocol import score_samples
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import domain_samples, load_spectra, make_run
@@ -49,7 +50,15 @@ def check(*, seeds: int, split: str, generators: Path | None) -> int:
     Each setting is run with so many seeds, from 0 up. The split is "validation" while the benchmark is being made and
     "test" once at the end. `generators` is a folder of those that were trained again. Returns 0 if all checks hold,
     else 1.
+
+    Raises:
+        UserError: the folder holds no generators; told before the training.
     """
+    if generators:
+        try:
+            load_generators(generators)
+        except ValueError as error:
+            raise UserError(str(error)) from None
     rows = _learning(range(seeds), split) + _shortcuts(split)
     if generators:
         rows += _retrained(generators, split, seeds)

@@ -1,4 +1,4 @@
-"""Executes a notebook through papermill, and says meanwhile which of its cells runs."""
+"""Executes a notebook through papermill, says meanwhile which of its cells runs, and then what these have noted."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 
 import cldf_core
-from cldf_core.data.console import progress_bar
+from cldf_core.data.console import note, progress_bar
 from cldf_core.data.files import whole_file
 from cldf_core.data.runtime import project_root
 
@@ -52,5 +52,14 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
             error = f"cell {problem.exec_count}: {text}"
         except DeadKernelError:
             error = "the kernel died (killed, or out of memory)"
-        nbformat.read(partial, as_version=4)  # raises where the file is not a whole notebook
+        executed = nbformat.read(partial, as_version=4)  # raises where the file is not a whole notebook
+    for text in _notes(executed):
+        note(text)
     return error
+
+
+def _notes(executed: nbformat.NotebookNode) -> list[str]:
+    """What an executed notebook's cells have noted on stderr, each once: on its data, for example."""
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
+    lines = [line for output in outputs if output.get("name") == "stderr" for line in output.text.splitlines()]
+    return list(dict.fromkeys(line.removeprefix("note: ") for line in lines if line.startswith("note: ")))

@@ -90,23 +90,23 @@ def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tup
 
     finished, failed = list[tuple[Options, RunFolder]](), list[str]()
     for number, options in enumerate(points, start=1):
-        label = grid.label(options)
-        print(f"{number} of {len(points)}: {label} …", end=" ", flush=True, file=sys.stdout if dry else sys.stderr)
-        since = time.perf_counter()
+        label, since = grid.label(options), time.perf_counter()
+        name = f"{number} of {len(points)}: {label}"
         try:
             folder, status = _found(options), "done before"
             if dry:
-                print(status if folder else "to be run")
+                print(f"{name}: {status if folder else 'to be run'}", flush=True)
                 continue
             if folder is None:
-                folder = make_run(options, progress=False)
-                status = f"{time.perf_counter() - since:.0f} s"
+                print(f"{name} …", file=sys.stderr, flush=True)
+                folder = make_run(options)
+                status = f"done ({time.perf_counter() - since:.0f} s)"
             finished.append((options, folder))
         except (UserError, MemoryError, RuntimeError) as error:
             why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             failed.append(f"{label}: {' '.join(why.split()).removesuffix(':')}")
             status = "failed"
-        print(status, file=sys.stderr)
+        print(f"{name}: {status}", file=sys.stderr)
     return finished, failed
 
 

@@ -219,6 +219,8 @@ def test_true_is_true_and_false_is_false(word, parsed):
         ("train", "--mem_size many", "--mem_size is 'many'; allowed: a whole number from 1 to 10000000"),
         ("train", "--mem_size 0", "--mem_size is '0'; allowed: a whole number from 1"),
         ("train", "--epochs 1.5", "--epochs is '1.5'; allowed: a whole number"),
+        ("train", "--epochs 1_0", "--epochs is '1_0'; allowed: a whole number"),
+        ("train", "--lr 1_0", "--lr is '1_0'; allowed: a number above 0 to 10"),
         ("train", "--lr nan", "--lr is 'nan'; allowed: a number above 0 to 10"),
         ("train", "--lr_decay 1", "--lr_decay is '1'; allowed: a number from 0 and below 1"),
         ("train", "--mode 4", "--mode is '4'; allowed: 0, 1, 2, 3"),
@@ -233,9 +235,10 @@ def test_true_is_true_and_false_is_false(word, parsed):
             "--continual_learning CL --ns_factor 1 -2",
             "--ns_factor is [1.0, -2.0]; allowed: a list of numbers from 0 up",
         ),
-        ("train", "--jpg_level 101", "--jpg_level is '101'; allowed: a whole number from 1 to 100"),
+        ("train", "--jpg_level 101", "--jpg_level is '101'; allowed: a whole number from 1 to 100\n"),
         ("train", "--num_runs 0", "--num_runs is '0'; allowed: a whole number from 1"),
         ("train", "--num_runs two", "--num_runs is 'two'; allowed: a whole number"),
+        ("train", "--num_runs ٣", "--num_runs is '٣'; allowed: a whole number from 1"),
         ("train", "--limit 3", "--limit is '3'; allowed: an even number from 2, half of it real, half fake"),
         (
             "train",
@@ -260,3 +263,8 @@ def test_a_wrong_flag_is_told_in_a_sentence_and_nothing_is_written(command, line
     assert err.count("\n") == 1
     assert out == ""
     assert not list(root.iterdir())
+
+
+def test_a_text_without_end_is_told_in_a_short_sentence(capsys):
+    assert main(["train", "--num_runs", "9" * 5000]) == 2
+    assert capsys.readouterr().err == f"cldf: --num_runs is '{'9' * 199}…{'9' * 98}'; allowed: a whole number from 1\n"

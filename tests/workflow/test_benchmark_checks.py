@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from cldf_core.cli import main
 from cldf_core.options import Options, checked
 from cldf_core.workflow import benchmark_checks
 from cldf_core.workflow.choose import SEEDS, verdict, with_choice
@@ -110,3 +111,9 @@ def test_what_the_seeds_cannot_tell_apart_is_called_a_tie(averages, errors, tied
     assert sorted(choice.index[choice["tied"]]) == tied
     assert words in verdict(choice)
     assert len(SEEDS) == len(set(SEEDS)) >= 5
+
+
+def test_generators_that_are_not_there_are_told_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark_checks, "make_run", lambda *a: pytest.fail("something was trained"))
+    assert main(["mini", "check", "--generators", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("cldf: no weights of generator gan-s: ")

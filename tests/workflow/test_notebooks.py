@@ -25,6 +25,7 @@ folder.mkdir(parents=True, exist_ok=True)
 _ = (folder / f"{NAME}.png").write_text("old")"""
 NEW = GOOD.replace('"old"', '"new"')
 RAISING = "raise ValueError('the answer is not 42')"
+NOTING = "import sys\nfor n in range(2): print('note: first: there is one class alone\\nseed', file=sys.stderr)"
 DYING = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
 
 
@@ -112,8 +113,11 @@ def test_a_failing_notebook_is_told_and_the_others_run(tmp_path, small_data, mon
 
     # When they are mended, only what had failed is run again.
     for name in ("01_data_exploration", "05_gdumb"):
-        write_notebook(tmp_path, name, NEW)
+        write_notebook(tmp_path, name, NEW, NOTING)
     mended = {"01": "done", "04": "already done", "05": "done", "08": "done"}
-    assert reproduce(*mended)[:2] == (0, mended)
+    status, found, text = reproduce(*mended)
+    assert (status, found) == (0, mended)
+    assert text.count("note: first: there is one class alone\n") == 2  # of two notebooks; no other line of their cells
+    assert "seed" not in text
     assert (figures / "01_data_exploration.png").read_text() == "new"
     assert not stale.exists()

@@ -217,8 +217,8 @@ def test_a_second_call_trains_nothing_and_writes_the_same(swept, capsys, monkeyp
     monkeypatch.setattr(run_module, "_execute", lambda *a: pytest.fail("something was trained"))
     assert main(["sweep", "tiny", "--profile", "smoke"]) == 0
     told = capsys.readouterr()
-    assert told.err.splitlines()[0] == "1 of 10: sequential, seed 0 … done before"
-    assert told.err.splitlines()[9] == "10 of 10: gdumb, memory 12, seed 1 … done before"
+    assert told.err.splitlines()[0] == "1 of 10: sequential, seed 0: done before"
+    assert told.err.splitlines()[9] == "10 of 10: gdumb, memory 12, seed 1: done before"
     assert "10 of 10 runs are in the tables" in told.out
     assert {p.name: p.read_bytes() for p in tables().iterdir()} == before
     # The printed table: a row for each agent and setting.
@@ -238,7 +238,7 @@ def test_a_dry_run_tells_what_is_done_and_makes_nothing(swept, capsys, monkeypat
     write_grid(swept, "agent: [er]\nmemory: [12, 16]\n", "dry")
     assert main(["sweep", "dry", "--profile", "smoke", "--dry-run"]) == 0
     told = capsys.readouterr()
-    assert told.out.splitlines() == ["1 of 2: er, memory 12 … done before", "2 of 2: er, memory 16 … to be run"]
+    assert told.out.splitlines() == ["1 of 2: er, memory 12: done before", "2 of 2: er, memory 16: to be run"]
     assert sorted((swept / "runs").iterdir()) == before
     (swept / "params" / "grids" / "dry.yaml").unlink()
 
@@ -271,7 +271,7 @@ def test_a_failing_run_is_told_and_the_others_are_made(swept, capsys):
     assert main(["sweep", "chunky"]) == 1
     told = capsys.readouterr()
     assert "2 of 4 runs are in the tables" in told.out
-    assert "1 of 4: sequential, chunks 100, seed 0 … failed" in told.err
+    assert "1 of 4: sequential, chunks 100, seed 0: failed" in told.err
     failed = [line for line in told.err.splitlines() if line.startswith("failed: ")]
     assert [line.split(": ")[1] for line in failed] == [f"sequential, chunks 100, seed {seed}" for seed in (0, 1)]
     assert failed[0].endswith("domain 'first' has 16 training images; needed: at least 100, one for each chunk")
