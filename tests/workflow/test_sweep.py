@@ -12,6 +12,7 @@ import yaml
 from scipy import stats
 
 from cldf_core.cli import main
+from cldf_core.data import console
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, continual, detection, matrix
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.options import AGENTS, UserError
@@ -265,6 +266,16 @@ def test_one_setting_gives_ranks_and_the_quick_profile_is_published(swept, capsy
     assert list(other.columns) == list(frame.columns) == ["run", "agent", "seed", "metric", "domain", "value"]
     assert other.empty
     assert list(means_over_seeds(other, ["agent", "metric"])) == ["agent", "metric", "value", "low", "high", "n"]
+
+
+def test_a_log_is_told_how_far_a_long_run_is(swept, capsys, monkeypatch):
+    monkeypatch.setattr(console, "FIRST", 0)  # as if it had taken that long
+    write_grid(swept, "agent: [sequential, er]\nseed: [0, 7]\n", "late")
+    assert main(["sweep", "late", "--profile", "smoke"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    begun = lines.index("2 of 4: sequential, seed 7 …")
+    assert any("batch" in line for line in lines[begun : lines.index("3 of 4: er, seed 0: done before")])
+    (swept / "params" / "grids" / "late.yaml").unlink()
 
 
 def test_a_failing_run_is_told_and_the_others_are_made(swept, capsys):
