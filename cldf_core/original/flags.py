@@ -314,8 +314,9 @@ def _reader(option: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         from cldf_core import options, reading
 
+        numbers: dict[Any, Callable[[str], Any]] = {int: reading.whole_number, float: reading.number}
         try:
-            value = {int: reading.whole_number, float: reading.number}.get(kind, kind)(text)
+            value = numbers.get(kind, kind)(text)
             model: Any = next(model for model in options.AGENTS.values() if option in model.model_fields)
             model(**{option: [value] if option == "severities" else value})
         except ValueError:  # pydantic's is one, too
