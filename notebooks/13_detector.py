@@ -123,7 +123,7 @@ def examine(path: Path) -> Figure | None:
         print(f"{path.name}{what}: {said['reason']}")
         return None
     print(f"{path.name}: {said['verdict']}, P(fake) = {said['probability']:.3f}")
-    near = share_of_fakes(detector, validation["logit"], validation["label"], said["probability"])
+    near = share_of_fakes(detector, validation, said["probability"])
     print(near or "There are too few validation images with a P(fake) like this to tell how often it is right.")
     pixels = open_crop(path, spec)
     read = torch.from_numpy(spec.network_input(pixels[None])).float()

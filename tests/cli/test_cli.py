@@ -131,10 +131,10 @@ def test_a_faulty_profile_is_told_with_its_file(project, capsys, content, senten
 
 
 def test_a_profile_is_read_by_the_types_of_its_options(project):
-    (project / "params" / "quick" / "04_icarl.yaml").write_text("lr: 1e-3\nepochs: 010\nunseen:\n")
-    assert notebook_parameters("04_icarl", "quick").values == {"lr": 0.001, "unseen": []}
+    (project / "params" / "quick" / "04_icarl.yaml").write_text("lr: 2e-3\nepochs: 010\nunseen:\n")
+    assert notebook_parameters("04_icarl", "quick").values == {"lr": 0.002, "unseen": []}
     options = notebook_parameters("04_icarl", "quick", {"epochs": 4}).options()
-    assert (options.lr, options.epochs, options.unseen) == (0.001, 4, [])
+    assert (options.lr, options.epochs, options.unseen) == (0.002, 4, [])
 
 
 def test_a_notebook_may_be_named_in_several_ways_that_are_clear():

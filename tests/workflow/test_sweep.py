@@ -269,6 +269,7 @@ def test_one_setting_gives_ranks_and_the_quick_profile_is_published(swept, capsy
 
 
 def test_a_log_is_told_how_far_a_long_run_is(swept, capsys, monkeypatch):
+    monkeypatch.delenv("CLDF_PROGRESS")
     monkeypatch.setattr(console, "FIRST", 0)  # as if it had taken that long
     write_grid(swept, "agent: [sequential, er]\nseed: [0, 7]\n", "late")
     assert main(["sweep", "late", "--profile", "smoke"]) == 0
