@@ -379,7 +379,7 @@ def test_chunk_after_chunk_sees_its_corruption_and_test_images_none(root, small_
 
     monkeypatch.setattr(AGENTS["er"], "observe", observed)
     folder = make_run(opts)
-    chunks = [set(part) for part in np.array_split(generator(0, "chunks", 0).permutation(10), 5)]
+    chunks = [set(part) for part in np.array_split(generator(0, "shuffle", 0).permutation(10), 5)]
     assert len(seen) == 5
     for batch in seen.values():
         numbers = batch.numbers.numpy()
