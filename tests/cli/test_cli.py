@@ -3,13 +3,15 @@
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
 import cldf_core
-from cldf_core.cli import COMMANDS, main
+from cldf_core.cli import main
+from cldf_core.cli.command_line import COMMANDS
 from cldf_core.options import UserError
 from cldf_core.workflow import notebooks
 from cldf_core.workflow.notebooks import NotebookResult, notebook_name, notebook_parameters
@@ -193,10 +195,29 @@ def test_which_notebooks_are_reproduced(project, capsys, monkeypatch, words, num
     assert names == [name for name in NOTEBOOKS if name.split("_")[0] in numbers.split()]
 
 
+class Interrupted:
+    """Is interrupted while it is thrown away, where Python cannot raise anything."""
+
+    def __del__(self):
+        raise KeyboardInterrupt
+
+
+def deaf(*args, **settings):
+    Interrupted()
+    for _ in range(1000):
+        time.sleep(0.01)
+
+
 def test_interruptions_are_told_and_faults_of_the_program_keep_their_traceback(project, capsys, monkeypatch):
     monkeypatch.setattr(notebooks, "reproduce", Mock(side_effect=KeyboardInterrupt))
     assert main(["reproduce"]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
+    monkeypatch.setattr(notebooks, "reproduce", deaf)
+    assert main(["reproduce"]) == 130
+    with monkeypatch.context() as patch:  # while the command's parts are imported
+        patch.setattr("builtins.__import__", Mock(side_effect=KeyboardInterrupt))
+        assert main(["reproduce"]) == 130
+    assert capsys.readouterr().err.count("cldf: interrupted; ") == 2
     monkeypatch.setattr(notebooks, "reproduce", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         main(["reproduce"])
