@@ -104,13 +104,15 @@ def test_wrong_splits_and_metrics_are_refused(compute):
         compute(random_scores(steps=1), "acuracy")
 
 
-def simulated(rng: np.random.Generator, groups: int = 30, images: int = 12) -> tuple[np.ndarray, ...]:
+def simulated(
+    rng: np.random.Generator, groups: int = 30, images: int = 12, *, strength: float = 1
+) -> tuple[np.ndarray, ...]:
     """Labels, scores and groups; half of the scores' variance is how hard a group is, for reals and fakes alike."""
     group = np.arange(groups).repeat(images)
     labels = np.tile(np.arange(images) % 2, groups)
     single, common = rng.normal(size=len(group)), rng.normal(size=groups)[group]
     signs = 2 * labels - 1
-    return labels, stats.norm.cdf(signs + (single + signs * common) / 2**0.5), group
+    return labels, stats.norm.cdf(strength * signs + (single + signs * common) / 2**0.5), group
 
 
 def test_intervals_of_groups_hold_the_truth_and_those_of_images_do_not():
