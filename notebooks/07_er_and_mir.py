@@ -302,12 +302,14 @@ summary = pd.concat(
     ]
 )
 save_table(summary, out.figures, "07_summary")
-as_text(summary).T
+names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
+as_text(summary, names).T
 
 # %% [markdown]
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
 # *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all domains
-# but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning.
+# but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. *unseen*: the
+# accuracy at the end on a domain that is never trained on.
 #
 # Does the clever choice pay? Both were tested on the same photographs, so the difference can be taken
 # photograph by photograph, which makes its interval narrower than those of the two numbers:

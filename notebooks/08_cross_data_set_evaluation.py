@@ -291,8 +291,8 @@ if fitted:
         print(", ".join(map(figures.agent_name, lower["agent"])) or "no agent", end="; it raises that of ")
         print(", ".join(map(figures.agent_name, higher["agent"])) or "no agent")
     wanted = last[(last["metric"] != "accuracy") & (last["when"] != "change")]
-    names = wanted["domain"] + ", " + wanted["metric"] + " " + wanted["when"]
-    display(as_text(wanted.assign(metric=names)))
+    for name, own in wanted.groupby("domain", sort=False):
+        display(as_text(own.assign(metric=own["metric"] + " " + own["when"])).rename_axis(columns=name))
 
 # %% [markdown]
 # Left: the mean over the domains trained on. Right: the fakes never seen. Open: before the temperature; filled:
