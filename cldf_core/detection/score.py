@@ -123,8 +123,8 @@ def _input(path: Path, spec: InputSpec) -> np.ndarray | str:
             return np.zeros(spec.shape, spec.precision)
         return spec.network_input(pixels[None])[0]
     except ImageProblem as problem:
-        if path.is_dir():
-            return "is a folder that cannot be read"
+        if os.path.isdir(path):  # Path.is_dir would fail with a name that is too long
+            return f"is {UNREADABLE}" if not os.access(path, os.R_OK | os.X_OK) else "is a folder, not an image"
         return str(problem) if irregular(path) or os.access(path, os.R_OK) else "no permission to read it"
 
 

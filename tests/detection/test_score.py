@@ -426,10 +426,10 @@ def test_an_image_without_a_spectrum_gets_no_verdict(trained, tmp_path):
 def test_bad_files_are_listed_with_reasons_and_stop_nothing(bad_images, trained):
     folder, reasons = bad_images
     detector = load_detector(str(trained[0].path))
-    files = [*files_of([str(folder)]), folder / "gone.png", folder]
+    files = [*files_of([str(folder)]), folder / "gone.png", folder, folder / ("x" * 300)]
     got = score(files, detector).set_index("file")
-    reasons |= {"gone.png": "no such file", "": "is a folder that cannot be read"}
-    assert len(got) == 10
+    reasons |= {"gone.png": "no such file", "": "is a folder, not an image", "x" * 300: "out of reach"}
+    assert len(got) == 11
     for name, reason in reasons.items():
         row = got.loc[str(folder / name)]
         assert row["reason"].startswith(reason)
