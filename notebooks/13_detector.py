@@ -72,7 +72,7 @@ from pathlib import Path, PureWindowsPath
 
 import ipywidgets as widgets
 import torch
-from IPython.display import Markdown, display
+from IPython.display import Javascript, Markdown, display
 from matplotlib.figure import Figure
 
 from cldf_core import figures
@@ -140,12 +140,20 @@ def examine(path: Path) -> Figure | None:
 # server's files to its visitors.
 
 # %%
-LIMIT = 50  # MB of an upload; the settings in server/ let more through, so that a sentence can answer it
+LIMIT = 50  # MB of an upload: it is one message of the browser's, and server/ bounds these
 upload = widgets.FileUpload(accept=".jpg,.jpeg,.png", multiple=False, description="Choose an image")
 upload.layout.width = "16em"
-field = widgets.Text(placeholder="or the path of one of any size, and Enter", continuous_update=False)
-field.layout.width = "24em"
 result = widgets.Output()
+# What is larger must not be sent, as the connection would break without a word; the widget reports what is thrown.
+guard = """{
+    const reader = FileReader.prototype;
+    reader.readAny ??= reader.readAsArrayBuffer;
+    reader.readAsArrayBuffer = function (file) {
+        if (file.size > LIMIT * 1e6) throw `${file.name} is larger than LIMIT MB`;
+        return this.readAny(file);
+    };
+}"""
+display(Javascript(guard.replace("LIMIT", str(LIMIT))))
 
 
 def show(path: Path) -> None:
@@ -161,12 +169,15 @@ def uploaded(change: dict) -> None:
         upload.value = ()  # nothing is kept, and the same file can be chosen again
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / PureWindowsPath(file["name"]).name  # a name, whatever signs a browser sends
-            if file["content"].nbytes > LIMIT * 10**6:
-                with result:
-                    print(f"{path.name} is larger than {LIMIT} MB")
-            else:
-                path.write_bytes(file["content"])
-                show(path)
+            path.write_bytes(file["content"])
+            show(path)
+
+
+def refused(change: dict) -> None:
+    if change["new"]:  # the next upload takes it back
+        result.clear_output()
+        with result:
+            print(change["new"])
 
 
 def named(change: dict) -> None:
@@ -175,10 +186,15 @@ def named(change: dict) -> None:
         show(Path(os.path.expanduser(text)))
 
 
+# %%
 upload.observe(uploaded, names="value")
-field.observe(named, names="value")
-on_page = any(name.startswith("VOILA_") for name in os.environ)
-choice = [upload, widgets.Label(f"at most {LIMIT} MB"), *([] if on_page else [field])]
+upload.observe(refused, names="error")
+choice = [upload, widgets.Label(f"at most {LIMIT} MB")]
+if not any(name.startswith("VOILA_") for name in os.environ):  # a visitor could write into a field that is hidden, too
+    field = widgets.Text(placeholder="or the path of one of any size, and Enter", continuous_update=False)
+    field.layout.width = "24em"
+    field.observe(named, names="value")
+    choice.append(field)
 display(widgets.VBox([widgets.HBox(choice), result]))
 
 # %% [markdown]

@@ -35,7 +35,14 @@ if for_others:
 else:
     print("The page is for this machine only (for others too: --Voila.ip=0.0.0.0)", flush=True)
 
+
+def hand_out_token(handler, **_):
+    """Sets the cookie without which the page's farewell, which ends its kernel, would be taken for a stranger's."""
+    handler.xsrf_token  # noqa: B018  # tornado sets the cookie when it is asked for its value
+
+
 c.Voila.kernel_websocket_connection_class = CheckedConnection
+c.VoilaConfiguration.prelaunch_hook = hand_out_token
 # Voila takes no address of visitors for foreign, so that a web site could reach the page under a name of its own.
 c.Voila.tornado_settings = {
     "allow_remote_access": for_others,
@@ -54,6 +61,6 @@ c.VoilaConfiguration.template = "detector"  # in voila/templates, beside this fi
 os.environ["JUPYTER_PATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("JUPYTER_PATH", "")])
 c.VoilaConfiguration.file_allowlist = []  # no file of the folder is served
 
-# A visitor's kernel holds 1 GB: it goes five minutes after the page was closed.
+# A visitor's kernel holds 1 GB: it goes when the page is closed, or five minutes after its connection was lost.
 c.MappingKernelManager.cull_idle_timeout = 300
 c.MappingKernelManager.cull_interval = 60

@@ -1,6 +1,7 @@
 """Notebook 13 as a page, in a real browser: uploads and their verdicts, and what the page keeps from strangers."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -43,12 +45,7 @@ def server(tmp_path_factory, mini_smoke) -> Iterator[tuple[str, psutil.Process, 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "voila", page.name, f"--Voila.config_file_paths={PROJECT / 'server'}"]
-    # Kernels without a page go sooner than the settings say.
-    words += [
-        f"--port={port}",
-        "--no-browser",
-        *(f"--MappingKernelManager.cull_{k}" for k in ("idle_timeout=9", "interval=1")),
-    ]
+    words += [f"--port={port}", "--no-browser"]
     env = {**os.environ, "CLDF_ROOT": str(root), "CLDF_PROGRESS": "0"}
     with (root / "log").open("w") as log, subprocess.Popen(words, cwd=root, env=env, stdout=log, stderr=log) as process:
         try:
@@ -100,8 +97,9 @@ def page(server):
         opened.goto(f'{server[0]}?theme="><script>window.stranger = 1</script>&template=reveal', timeout=240_000)
         expect(opened.get_by_role("button", name=re.compile("Choose an image"))).to_be_visible(timeout=240_000)
         yield opened
-        browser.close()
+        opened.goto("about:blank")
         assert gone_within(60, server[1]), "a kernel is left without a page"
+        browser.close()
 
 
 def upload(page, *files: Path) -> None:
@@ -121,7 +119,9 @@ def test_upload_verdict_and_picture(page, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     Image.fromarray(np.tile(noise, (20, 20, 1))).save(tmp_path / "large.png", compress_level=0)
     assert 40e6 < (tmp_path / "large.png").stat().st_size < 50e6
-    (tmp_path / "too large.png").write_bytes((tmp_path / "large.png").read_bytes() + bytes(20_000_000))
+    for name, size in (("too large.png", 60_000_000), ("too large to be sent.png", 300_000_000)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
     expect(page.get_by_text("Trained on: mini-GAN-S")).to_be_visible()
     expect(page.get_by_text("at most 50 MB")).to_be_visible()
     assert page.get_by_placeholder(re.compile("path")).count() == 0  # it would open the server's files to a visitor
@@ -136,10 +136,10 @@ def test_upload_verdict_and_picture(page, tmp_path):
         drawn = image.evaluate("image => [image.naturalWidth, image.naturalHeight]")
         assert min(drawn) > 200
 
-    sentences = {"small.png": "small.png cannot be scored: too small (20 x 20"}
+    sentences = {name: f"{name} is larger than 50 MB" for name in ("too large to be sent.png", "too large.png")}
+    sentences |= {"small.png": "small.png cannot be scored: too small (20 x 20"}
     sentences |= {"broken.jpg": "broken.jpg cannot be scored: unreadable"}
     sentences |= {"one colour.png": "one colour.png: cannot say: "}
-    sentences |= {"too large.png": "too large.png is larger than 50 MB"}
     for name, sentence in sentences.items():
         upload(page, tmp_path / name)
         expect(page.get_by_text(re.compile(re.escape(sentence)))).to_be_visible(timeout=60_000)
@@ -167,6 +167,32 @@ def test_a_web_site_cannot_reach_the_page_under_a_name_of_its_own(page, server):
     websocket.create_connection(channels, timeout=30).close()
     with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
         websocket.create_connection(channels, host="rebound.example.org", origin="http://rebound.example.org")
+
+
+def test_no_widget_opens_a_file_of_the_server(page, server, tmp_path):
+    image = tmp_path / "of the server.png"
+    Image.new("RGB", (200, 200), "grey").save(image)
+    kernel = page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').textContent).kernelId")
+    channels = f"ws{server[0].removeprefix('http')}api/kernels/{kernel}/channels"
+    with contextlib.closing(websocket.create_connection(channels, timeout=60)) as connection:
+
+        def answers(kind: str, last: str, **content: object) -> list[dict]:
+            """What the kernel sends after a message, up to an answer of a kind or to its being idle."""
+            header = {"msg_id": uuid.uuid4().hex, "msg_type": kind, "session": "s", "username": "", "version": "5.3"}
+            message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "buffers": []}
+            connection.send(json.dumps({**message, "channel": "shell"}))
+            received = [{"msg_type": "", "content": {}}]
+            while last not in (received[-1]["msg_type"], received[-1]["content"].get("execution_state")):
+                answer = json.loads(connection.recv())
+                received += [answer] if answer["parent_header"].get("msg_id") == header["msg_id"] else []
+            return received
+
+        reply = answers("comm_info_request", "comm_info_reply", target_name="jupyter.widget")[-1]
+        widgets = reply["content"]["comms"]
+        assert len(widgets) > 3
+        update = {"method": "update", "state": {"value": str(image)}, "buffer_paths": []}
+        printed = [m for w in widgets for m in answers("comm_msg", "idle", comm_id=w, data=update)]
+        assert image.name not in str([message for message in printed if message["msg_type"] == "stream"])
 
 
 @pytest.mark.parametrize("protocol", ["v1.kernel.websocket.jupyter.org", None])

@@ -84,6 +84,8 @@ def test_pictures_are_whole_and_git_sees_no_change(address, project, tmp_path):
         noise = np.tile(noise, (20, 20, 1)) if number == 5 else noise
         Image.fromarray(noise).save(tmp_path / f"noise {number}.png", compress_level=0)
     assert (tmp_path / "noise 5.png").stat().st_size > 40e6
+    with (tmp_path / "too large.png").open("wb") as file:
+        file.truncate(300_000_000)  # more than the server takes in one message
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
@@ -94,12 +96,16 @@ def test_pictures_are_whole_and_git_sees_no_change(address, project, tmp_path):
         expect(button).to_be_visible(timeout=240_000)
         expect(page.get_by_text("at most 50 MB")).to_be_visible()
         whole: list[bool] = []
-        for number in range(6):
+        picture = page.locator(".jupyter-widgets img")
+
+        def upload(name: str, sentence: str) -> None:
             with page.expect_file_chooser() as chooser:
                 button.click()
-            chooser.value.set_files(tmp_path / f"noise {number}.png")
-            expect(page.get_by_text(re.compile(f"noise {number}.png: "))).to_be_visible(timeout=60_000)
-            picture = page.locator(".jupyter-widgets img")
+            chooser.value.set_files(tmp_path / name)
+            expect(page.get_by_text(re.compile(sentence))).to_be_visible(timeout=60_000)
+
+        for number in range(6):
+            upload(f"noise {number}.png", f"noise {number}.png: ")
             expect(picture).to_have_count(1, timeout=60_000)
             assert (picture.get_attribute("alt") or "").startswith("An image, its spectrum")
             source = picture.get_attribute("src") or ""
@@ -107,6 +113,8 @@ def test_pictures_are_whole_and_git_sees_no_change(address, project, tmp_path):
                 dark = np.asarray(image.convert("L")) < 200
             # Half a picture lacks its right or its lower part: the evidence, or P(fake).
             whole.append(bool(dark[:, -dark.shape[1] // 3 :].any() and dark[-60:].any()))
+        upload("too large.png", "too large.png is larger than 50 MB")
+        expect(picture).to_have_count(0)
         field = page.get_by_placeholder(re.compile("path"))
         field.fill(str(tmp_path / "noise 0.png"))
         field.press("Enter")
