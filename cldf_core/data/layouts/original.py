@@ -87,12 +87,14 @@ def read_splits(folder: Path) -> pd.DataFrame | None:
     """Reads split and group of each file from splits.csv; None if there is no such table.
 
     Raises:
-        DataError: a column is missing, or a file is mentioned twice.
+        DataError: the table cannot be read, a column is missing, or a file is mentioned twice.
     """
+    from cldf_core.data.layouts.tables import read_text  # which imports this module
+
     path = folder / SPLITS_FILE
     if not path.is_file():
         return None
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_text(path)
     if lacking := [c for c in ("file", "split", "group") if c not in table]:
         raise DataError(f"{path} lacks the column {lacking[0]!r}; needed: file, split, group")
     if repeated := table.loc[table["file"].duplicated(), "file"].tolist():

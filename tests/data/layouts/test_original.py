@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from cldf_core.data.domains import DataError
+from cldf_core.data.layouts.original import read_splits
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
 from samples import make_data, photo, read_domain, sentence_of, write_splits
 
@@ -77,6 +78,12 @@ def test_a_faulty_splits_csv_is_told(tmp_path, change, words):
     data = make_data(tmp_path / "set", ("first",), train=2, test=2)
     write_splits(data, change)
     sentence_of(lambda: read_domain(data), *words)
+
+
+@pytest.mark.parametrize("rows", [b"", b"\xff\xfe\x00", b"a.png,train\n", b"a.png,train,g,h\n", b'"a.png,train,g'])
+def test_a_splits_csv_that_is_no_table_is_told(tmp_path, rows):
+    (tmp_path / "splits.csv").write_bytes(rows and b"file,split,group\n" + rows)
+    sentence_of(lambda: read_splits(tmp_path), "splits.csv")
 
 
 def test_missing_things_are_told_with_folder_and_what_is_allowed(tmp_path, root, small_data):
