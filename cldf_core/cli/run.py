@@ -1,6 +1,7 @@
 """`cldf run`: runs one notebook with parameters of the caller's choice."""
 
 import argparse
+import os
 from typing import Any
 
 from cldf_core.cli.numbers import GIGABYTES
@@ -32,6 +33,8 @@ def call(parsed: argparse.Namespace) -> int:
             raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
         if name in changes:
             raise OptionError(f"-p gives {name!r} twice; allowed: each name once")
+        if name == "weights" and os.path.isfile(text):
+            text = os.path.abspath(text)  # the notebook's working folder is another
         changes[name] = from_text(name, text)
     parameters = notebooks.notebook_parameters(notebook, parsed.profile, changes)
     result = notebooks.execute(parameters, force=parsed.force)

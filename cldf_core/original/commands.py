@@ -1,7 +1,5 @@
 """The original code's commands: `cldf train …` and `cldf test …` in place of `python ./run.py …`."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import itertools
@@ -9,16 +7,24 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from cldf_core.detection.pth import ASSUMED, checkpoints_in, read_checkpoint
+from cldf_core.evaluation.cells import with_interval
+from cldf_core.evaluation.metrics import detection
+from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import Options, UserError, checked
+from cldf_core.original.events import Events, writer_class
 from cldf_core.original.flags import BASELINES, FLAGS, completed, idle, options_of
+from cldf_core.original.pth import file_name, replaces, write_checkpoint
 from cldf_core.original.verdicts import WORDS, accuracies, domains_of, scored, tell
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from cldf_core.runs.folder import RunFolder
+from cldf_core.runs import run
+from cldf_core.runs.checkpoints import load_network
+from cldf_core.runs.folder import RunFolder
+from cldf_core.workflow.machine import check_weights
 
 # What the original's run_all_train.py calls, one after another.
 _STREAM = ["GAN-S", "VFHQ", "ForenSynths", "DeepFake"]
@@ -84,7 +90,7 @@ def _train(flags: argparse.Namespace) -> int:
     tables = []
     for seed in range(options.seed, options.seed + flags.num_runs):
         of_seed = [
-            _train_stream(flags, notes, training_set=stream, start=start, seed=seed)
+            _train_stream(flags, notes, start, training_set=stream, seed=seed)
             for stream, start in _streams(flags, seed)
         ]
         tables += of_seed[-1:]
@@ -103,8 +109,6 @@ def _streams(flags: argparse.Namespace, seed: int) -> list[tuple[list[str], Path
     Raises:
         UserError: a checkpoint of another training would be replaced.
     """
-    from cldf_core.original.pth import replaces
-
     whole = argparse.Namespace(**{**vars(flags), "seed": seed})
     options = options_of(whole)
     paths = {domain: _path(flags, options, domain) for domain in flags.training_set}
@@ -134,24 +138,18 @@ def _streams(flags: argparse.Namespace, seed: int) -> list[tuple[list[str], Path
 
 
 def _is_finished(flags: argparse.Namespace) -> bool:
-    from cldf_core.runs.run import find_run
-
     with contextlib.suppress(UserError):
-        return find_run(_with_weights(options_of(flags))[0]).finished
+        return run.find_run(_with_weights(options_of(flags))[0]).finished
     return False
 
 
-def _train_stream(flags: argparse.Namespace, notes: list[str], **changes: Any) -> pd.DataFrame:
+def _train_stream(flags: argparse.Namespace, notes: list[str], start: Path | None, **changes: Any) -> pd.DataFrame:
     """Makes one run with some flags changed, prints its accuracies and writes its checkpoints."""
-    from cldf_core.original.events import Events
-    from cldf_core.runs.run import make_run
-
-    start = changes.pop("start")
     flags = argparse.Namespace(**{**vars(flags), **changes})
     options, scratch = _with_weights(options_of(flags), start)
     notes = notes + scratch
     tell(*notes)
-    folder = make_run(options, watcher=Events(flags.log_dir) if flags.enable_logging else None)
+    folder = run.make_run(options, watcher=Events(flags.log_dir) if flags.enable_logging else None)
     manifest = folder.manifest
     if new := [text for text in notes if text not in manifest["notes"]]:  # what only this command knows
         folder.write_manifest({**manifest, "notes": [*manifest["notes"], *new]})
@@ -171,10 +169,8 @@ def _train_stream(flags: argparse.Namespace, notes: list[str], **changes: Any) -
 def _train_all(parsed: argparse.Namespace) -> int:
     """Trains the four agents of RUN_ALL; a flag of the command line is stronger than one of these."""
     calls = {name: completed(parsed, **changes) for name, changes in RUN_ALL.items()}
-    for flags in calls.values():
-        options_of(flags)  # a mistake in the call of the last agent is told before the first is trained
-    for flags in calls.values():
-        _streams(flags, options_of(flags).seed)  # so is a checkpoint that would be replaced
+    for flags in calls.values():  # what is wrong with the call of the last agent is told before the first is trained
+        _streams(flags, options_of(flags).seed)
     for name, flags in calls.items():
         print(f"\n{name}: cldf train {_line({**RUN_ALL[name], **vars(parsed)})}")
         tell(*idle(flags))
@@ -191,10 +187,6 @@ def _line(flags: Mapping[str, Any]) -> str:
 
 def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd.DataFrame:
     """Prints accuracies after every domain; returns them: step, domain, and a column for each."""
-    import pandas as pd
-
-    from cldf_core.evaluation.metrics import detection
-
     scores = folder.scores()
     rows = []
     for step, trained in enumerate(options.stream, start=1):
@@ -208,12 +200,6 @@ def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd
 
 
 def _print_spread(tables: Sequence[pd.DataFrame]) -> None:
-    import numpy as np
-    import pandas as pd
-
-    from cldf_core.evaluation.cells import with_interval
-    from cldf_core.evaluation.seeds import t_interval
-
     print(f"\n{len(tables)} runs, after the last step: mean accuracy and 95 % t interval")
     for name in tables[0]["domain"].unique():
         last = [t[(t["domain"] == name) & (t["step"] == t["step"].max())]["accuracy"].item() for t in tables]
@@ -223,9 +209,6 @@ def _print_spread(tables: Sequence[pd.DataFrame]) -> None:
 
 def _write_checkpoints(folder: RunFolder, options: Options, flags: argparse.Namespace) -> None:
     """Writes a .pth for every domain; of a domain that came twice, as the original does, the last."""
-    from cldf_core.original.pth import write_checkpoint
-    from cldf_core.runs.checkpoints import load_network
-
     if options.variant == "paper" and options.agent == "icarl":
         return tell("no .pth is written: the paper's iCaRL decides by means of exemplars, which it cannot hold")
     for domain, step in {domain: step for step, domain in enumerate(options.stream, start=1)}.items():
@@ -238,8 +221,6 @@ def _write_checkpoints(folder: RunFolder, options: Options, flags: argparse.Name
 
 def _path(flags: argparse.Namespace, options: Options, domain: str) -> Path:
     """The checkpoint after a domain; its name tells --feature and --mode, even where they change nothing."""
-    from cldf_core.original.pth import file_name
-
     named = {FLAGS[flag][0]: getattr(flags, flag) for flag in ("feature", "mode") if flag in flags}
     options = options.model_copy(update=named)
     return flags.model_dir / file_name(options, domain, flags.continual_learning, several_seeds=flags.num_runs > 1)
@@ -247,8 +228,6 @@ def _path(flags: argparse.Namespace, options: Options, domain: str) -> Path:
 
 def _test(flags: argparse.Namespace) -> int:
     """Tests one checkpoint, or all in a folder; of these, one that cannot be read does not stop the others."""
-    from cldf_core.detection.pth import ASSUMED, checkpoints_in, read_checkpoint
-
     paths = [flags.loadmodel] if getattr(flags, "loadmodel", None) else []
     if flags.runtestall:
         paths = checkpoints_in(flags.model_dir)
@@ -284,8 +263,6 @@ def _check_folders(flags: argparse.Namespace) -> None:
         if (path := getattr(flags, flag)).exists() and not path.is_dir():
             raise UserError(f"--{flag} is {path}, which is a file; needed: a folder, or a name for a new one")
     if flags.enable_logging:
-        from cldf_core.original.events import writer_class
-
         writer_class()
 
 
@@ -295,9 +272,6 @@ def _with_weights(options: Options, start: Path | None = None) -> tuple[Options,
     Where ImageNet weights cannot be had, training starts from scratch, unless --weights asks for them. Where training
     goes on from a checkpoint, it starts from that.
     """
-    from cldf_core.detection.pth import read_checkpoint
-    from cldf_core.resnet import build_network
-
     if start:
         if (there := read_checkpoint(start).options.network) != options.network:
             raise UserError(f"{start}, from which to go on, holds a {there}, and --model asks for a {options.network}")
@@ -307,13 +281,10 @@ def _with_weights(options: Options, start: Path | None = None) -> tuple[Options,
     if not wanted:
         return options, []
     try:
-        build_network(options.network, weights=wanted)
-    except Exception as error:  # a file can be broken, and a download can fail, in many ways
-        if not asked:
-            tell(f"torchvision could not get the ImageNet weights: {error.__cause__ or error}")
-            return options, [FROM_SCRATCH]
-        why = f"weights is {asked!r}, which cannot be read as weights ({type(error).__name__})"
-        if type(error) is ValueError or isinstance(error, FileNotFoundError):
-            why = str(error)  # a sentence of build_network
-        raise UserError(f"--{why}") from None
+        check_weights(options.network, wanted)
+    except UserError as error:
+        if asked:
+            raise UserError(f"--{error}") from None
+        tell(f"torchvision could not get the ImageNet weights: {error.__cause__ or error}")
+        return options, [FROM_SCRATCH]
     return checked({**options.model_dump(), "weights": wanted}), []

@@ -38,7 +38,7 @@ class Grid:
         The base holds the values of options that the grid does not name. An OptionError tells what is not allowed.
         """
         return [
-            checked({**base, **dict(zip(self.values, chosen, strict=True))}, where=f"params/grids/{self.path.name}")
+            checked({**base, **dict(zip(self.values, chosen, strict=True))}, where=str(self.path))
             for chosen in itertools.product(*self.values.values())
         ]
 
@@ -61,9 +61,11 @@ def read_grid(name: str) -> Grid:
     path = paths[name]
     values = {}
     for option, choices in read_settings(path).items():
-        if not isinstance(choices, list) or not choices:
-            raise UserError(f"{path}: {option} is {shown(choices)}; needed: a list of values, such as [0, 1, 2]")
-        values[option] = [from_written(option, choice) for choice in choices]
+        values[option] = [from_written(option, choice) for choice in choices] if isinstance(choices, list) else []
+        nested = option in FIELDS and isinstance(FIELDS[option].default, list)
+        if not values[option] or not all(isinstance(choice, list) for choice in values[option] if nested):
+            form = "a list of lists, such as [[a, b], [b, a]]" if nested else "a list of values, such as [0, 1, 2]"
+            raise UserError(f"{path}: {option} is {shown(choices)}; needed: {form}")
         if twice := [choice for k, choice in enumerate(values[option]) if choice in values[option][:k]]:
             raise UserError(f"{path}: {option} names {shown(twice[0])} twice; allowed: each value once")
     if not values:

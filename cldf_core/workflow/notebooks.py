@@ -27,7 +27,8 @@ from cldf_core.reading import from_written
 from cldf_core.results.grid import read_settings
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.provenance import LIBRARIES, weights_content
-from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, checked_parameters
+from cldf_core.workflow.machine import check_machine
+from cldf_core.workflow.parameters import NOTEBOOKS, READING, Parameters, checked_parameters
 
 PROFILES = ("quick", "smoke", "original")
 LAST = "08_cross_data_set_evaluation"  # of the notebooks that are run by default
@@ -72,11 +73,11 @@ def execute(parameters: Parameters, *, force: bool = False) -> NotebookResult:
     With `force` it runs in any case. The executed copy is notebook.ipynb in the notebook's folder, beside its figures.
 
     Raises:
-        UserError: the notebook's file is missing or unreadable, or the data are not there.
+        UserError: the notebook's file is missing or unreadable, or data, weights or a GPU are not there.
     """
     notebook, folder = parameters.notebook, parameters.folder
     source = project_file(f"notebooks/{notebook}.ipynb")
-    check_domains(parameters.options())
+    _check(parameters)
     inputs = _inputs(source, parameters)
     if damaged := folder.damaged():
         note(f"{damaged} is damaged, changed or missing; the notebook is run again")
@@ -110,12 +111,12 @@ def reproduce(
     is already done.
 
     Raises:
-        UserError: before anything is run: parameters are not allowed, or data are missing.
+        UserError: before anything is run: parameters are not allowed, or data, weights or a GPU are missing.
     """
     wanted = {notebook_name(text) for text in only} or {n for n in NOTEBOOKS if everything or n <= LAST}
     parameters = {name: notebook_parameters(name, profile) for name in NOTEBOOKS if name in wanted}
     for chosen in parameters.values():
-        check_domains(chosen.options())
+        _check(chosen)
     results: dict[str, NotebookResult] = {}
     for name, chosen in parameters.items():
         missing = [n for n in NEEDS.get(name, ()) if n in results and results[n].status in ("failed", "not run")]
@@ -160,6 +161,13 @@ def check_domains(options: Options) -> None:
         read_domains(data_folder(options.data), names)
     elif missing := [name for name in names if name not in DOMAINS]:
         raise DataError(f"there is no domain {missing[0]!r} in {options.data}; allowed: {', '.join(DOMAINS)}")
+
+
+def _check(parameters: Parameters) -> None:
+    """Refuses what a notebook would stumble over: data, weights or a GPU that are not there."""
+    check_domains(parameters.options())
+    if parameters.notebook not in READING:
+        check_machine(parameters.options())
 
 
 def _profile_values(notebook: str, profile: str) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cldf_core.data.runtime import project_root
-from cldf_core.options import AGENTS, FIELDS, OptionError, Options, checked
+from cldf_core.options import AGENTS, FIELDS, OptionError, Options, UserError, checked
 from cldf_core.reading import from_text
+from cldf_core.workflow.machine import check_machine
 
 if TYPE_CHECKING:
     from cldf_core.runs.folder import RunFolder
@@ -49,6 +50,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "12_your_own_data_your_own_agent": (*_IMAGES[:-1], *_TRAINING, "memory", "replay"),
     "13_detector": (*_RUN, *_MIR),
 }
+READING = ("08_cross_data_set_evaluation", "09_robustness")  # these train nothing, so they need no GPU
 _CHECKED = "_cldf_parameters_of"  # a name in a notebook's namespace: its parameters were checked before
 
 
@@ -110,7 +112,7 @@ def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
     executed yet; later those that were assigned with a type annotation, as in the cell. With the variant "original",
     a value that is still the paper's default counts as not set.
 
-    The namespace is the notebook's globals(). After an OptionError its parameters are removed, so that the cell has to
+    The namespace is the notebook's globals(). After a UserError its parameters are removed, so that the cell has to
     be executed again, and what a mended cell no longer assigns is forgotten.
     """
     listed, allowed, annotated = NOTEBOOKS[notebook], allowed_names(notebook), _annotated(namespace)
@@ -123,7 +125,9 @@ def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
     set_names = sorted(n for n in names if n not in listed or not _is_default(n, namespace[n]))
     try:
         parameters = checked_parameters(notebook, {name: _read(name, namespace[name]) for name in set_names})
-    except OptionError:
+        if notebook not in READING:
+            check_machine(parameters.options())
+    except UserError:
         for name in names:
             del namespace[name]
         raise

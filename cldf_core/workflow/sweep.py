@@ -23,6 +23,7 @@ from cldf_core.results.compare import COMPARISON, compare_over_seeds
 from cldf_core.results.grid import Grid, distinct, read_grid, read_sweep, with_whole_numbers
 from cldf_core.results.metric_table import COST, metric_table
 from cldf_core.runs.folder import RunFolder, damage
+from cldf_core.workflow.machine import check_machine
 from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters, publish
 from cldf_core.workflow.parameters import Parameters
 
@@ -45,7 +46,10 @@ def command(name: str, profile: str, *, dry: bool) -> int:
     combinations = grid.combinations(base.values)
     points = distinct(combinations)
     for options in {(o.data, *o.stream, *o.unseen): o for o in points}.values():
-        check_domains(options)
+        try:
+            check_domains(options)
+        except UserError as error:
+            raise UserError(f"{grid.path}, profile {profile}: {error}") from None
     _split(points)
     finished, failed = _make(grid, points, dry=dry)
     if dry:
@@ -99,6 +103,7 @@ def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tup
                 continue
             if folder is None:
                 print(f"{name} …", file=sys.stderr, flush=True)
+                check_machine(options)
                 folder = make_run(options)
                 status = f"done ({time.perf_counter() - since:.0f} s)"
             finished.append((options, folder))
