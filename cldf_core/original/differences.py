@@ -133,6 +133,12 @@ def _text(value: Any) -> str:
     return "the optimiser's" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
+# Of reservoirs, iCaRL's and ER's.
+_OFFERS = "The memory is offered each image once in every epoch, so it holds the same one several times."
+_COUNT = (
+    "The chance of a whole batch to be kept is that from before it: a little too high. It is so in the code of MIR's "
+    "authors too."
+)
 # What each does, in a sentence.
 DIFFERENCES: dict[Difference, str] = {
     # the stream, and what the network reads
@@ -195,13 +201,10 @@ DIFFERENCES: dict[Difference, str] = {
     ),
     Difference(
         "icarl", "offers", "agents/icarl.py", 'self.options.offers == "every-epoch"', HERE, "rehearsal, exemplars"
-    ): ("The memory is offered each image once in every epoch, so it holds the same one several times."),
+    ): _OFFERS,
     Difference(
         "icarl", "reservoir_count", "buffers.py", 'if self.counting == "batch"', AUTHORS, "rehearsal, exemplars"
-    ): (
-        "The chance of a whole batch to be kept is that from before it: a little too high. It is so in the code of "
-        "MIR's authors too."
-    ),
+    ): _COUNT,
     # GDumb
     Difference("gdumb", "gdumb_groups", "buffers.py", 'if self.by == "domain-and-class"', AUTHORS): (
         "The memory is balanced over real and fake alone, as GDumb's authors balance it over classes. But here every "
@@ -240,13 +243,8 @@ DIFFERENCES: dict[Difference, str] = {
         "New and replayed images go through the network separately, so BatchNorm never sees them together, and their "
         "gradients are added up instead of averaged. MIR's authors train both MIR and ER so."
     ),
-    Difference("er", "offers", "agents/replay.py", 'self.options.offers == "every-epoch"'): (
-        "The memory is offered each image once in every epoch, so it holds the same one several times."
-    ),
-    Difference("er", "reservoir_count", "buffers.py", 'if self.counting == "batch" else None', AUTHORS): (
-        "The chance of a whole batch to be kept is that from before it: a little too high. It is so in the code of "
-        "MIR's authors too."
-    ),
+    Difference("er", "offers", "agents/replay.py", 'self.options.offers == "every-epoch"'): _OFFERS,
+    Difference("er", "reservoir_count", "buffers.py", 'if self.counting == "batch" else None', AUTHORS): _COUNT,
     # MIR; what it shares with ER is shown there
     Difference("mir", "replay_from", "agents/replay.py", 'self.options.replay_from == "earlier-domains"'): (
         "Images of the current domain are replayed as well, which leaves less room for the older ones. ER's authors do "

@@ -18,8 +18,7 @@ class Events:
     """
 
     def __init__(self, log_dir: Path) -> None:
-        self.log_dir, self.epochs = log_dir, 0
-        self.writer: Any = None
+        self.log_dir = log_dir
 
     def begin(self, folder: RunFolder) -> None:
         """Starts the run's files with what it has done so far."""

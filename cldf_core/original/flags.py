@@ -26,10 +26,14 @@ _SETTINGS = (
 )
 
 
+def _refused(text: str, allowed: str, why: str = "") -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"is {text!r}{why}; allowed: {allowed}")
+
+
 def _boolean(text: str) -> bool:
     """The original's `type=bool` took every text, "False" too, for true."""
     if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: True or False")
+        raise _refused(text, "True or False")
     return text.lower() == "true"
 
 
@@ -52,32 +56,24 @@ def _whole(allowed: str, least: int, step: int = 1) -> Callable[[str], int]:
         with contextlib.suppress(ValueError):
             if (value := whole_number(text)) >= least and value % step == 0:
                 return value
-        raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {allowed}")
+        raise _refused(text, allowed)
+
+    return read
+
+
+def _word(meanings: dict[str, str], why: str = "", **reasons: str) -> Callable[[str], str]:
+    """Reads the original's words as this project's, which are understood as well; reasons say why others are not."""
+
+    def read(text: str) -> str:
+        if text not in meanings and text not in meanings.values():
+            raise _refused(text, ", ".join(meanings), reasons.get(text, why))
+        return meanings.get(text, text)
 
     return read
 
 
 def _one_of(*words: str, **reasons: str) -> Callable[[str], str]:
-    """Reads one of the words; for a word in `reasons`, the message says why it is not allowed."""
-
-    def read(text: str) -> str:
-        if text not in words:
-            why = reasons.get(text, "which is not here")
-            raise argparse.ArgumentTypeError(f"it is {text!r}, {why}; allowed: {', '.join(words)}")
-        return text
-
-    return read
-
-
-def _word(meanings: dict[str, str]) -> Callable[[str], str]:
-    """Reads the original's words as this project's, which are understood as well."""
-
-    def read(text: str) -> str:
-        if text not in meanings and text not in meanings.values():
-            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {', '.join(meanings)}")
-        return meanings.get(text, text)
-
-    return read
+    return _word({word: word for word in words}, ", which is not here", **reasons)
 
 
 _NETWORKS = {"resnet": "resnet34", "slim": "slim", "resnet18": "resnet18", "resnet50": "resnet50"}
@@ -149,7 +145,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(*spellings, **{"dest": name, "help": text, "default": argparse.SUPPRESS, **settings})
 
     yes: dict[str, Any] = {"nargs": "?", "const": True, "type": _boolean}
-    nc = "but two classes, real and fake, cannot arrive class by class: a step with one of them alone has nothing to"
+    nc = ", but two classes, real and fake, cannot arrive class by class: a step with one of them alone has nothing to"
     flag("training_set", "domains to train on, in their order", nargs="+", metavar="NAME")
     flag("test_set", "domains to test on", nargs="+", metavar="NAME")
     modes = _one_of("CL", *BASELINES)
@@ -159,7 +155,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     flag("update", "random: a reservoir", type=_one_of("random"))
     flag("cl_type", "ni: new images", type=_one_of("ni", nc=f"{nc} tell apart"))
     variants = "original: what the original code computes; paper: what the papers define"
-    flag("variant", variants, type=_one_of("original", "paper", seed="which is called 'original' now"))
+    flag("variant", variants, type=_one_of("original", "paper", seed=", which is called 'original' now"))
     flag("data", "folder with real/ and fake/ in it", metavar="FOLDER")
     flag("dataroot", "the same", metavar="FOLDER")
     flag("model_dir", "folder of the checkpoints", type=Path, metavar="FOLDER")
@@ -200,6 +196,8 @@ def completed(parsed: argparse.Namespace, **changes: Any) -> argparse.Namespace:
         domains, again = getattr(flags, name), name == "training_set" and flags.variant == "original"
         if not again and (twice := [domain for domain in domains if domains.count(domain) > 1]):
             raise OptionError(f"--{name} names {twice[0]} twice; allowed: each name once")
+        if twice := [domain for domain in domains if len({*domain.split("+")}) <= domain.count("+")]:
+            raise OptionError(f"--{name} is {twice[0]}; allowed: a union of different domains, such as GAN-S+VFHQ")
     folders = {name: getattr(flags, name) for name in ("data", "dataroot") if name in flags}
     flags.no_folders = [name for name, folder in folders.items() if _no_folder(folder)]
     flags.data = next((folder for name, folder in folders.items() if name not in flags.no_folders), "data")
@@ -217,7 +215,10 @@ def idle(flags: argparse.Namespace) -> list[str]:
         found = [f"--{name}" for name in flags.given if name in names]
         return [f"{', '.join(found)} {'change' if found[1:] else 'changes'} nothing here{why}"] if found else []
 
-    ignored = unused(flags)
+    agent, mode = agent_of(flags), flags.continual_learning
+    used = {*MODELS[agent].model_fields} - ({"lr", "weight_decay", "epochs"} if agent == "gdumb" else set())
+    others = {flag for flag, (names, _, _) in FLAGS.items() if not used & {*names.split()}}
+    ignored = {*unused(flags)} - others
     texts = [text for name in WITHOUT_EFFECT for text in changes_nothing([name])]
     texts += changes_nothing(ignored, ", as in the original code, but with --variant paper")
     texts += changes_nothing(
@@ -225,9 +226,6 @@ def idle(flags: argparse.Namespace) -> list[str]:
     )
     if flags.runtest or flags.runtestall:
         return texts
-    agent, mode = agent_of(flags), flags.continual_learning
-    used = {*MODELS[agent].model_fields} - ({"lr", "weight_decay", "epochs"} if agent == "gdumb" else set())
-    others = {flag for flag, (names, _, _) in FLAGS.items() if not used & {*names.split()}} - {*ignored}
     if agent in BASELINES.values():
         what = f"a model is trained for each domain ({mode})" if mode == "NoCL" else f"one model is trained ({mode})"
         texts += changes_nothing({"agent", *others}, f": without --continual_learning CL {what}")
@@ -320,8 +318,7 @@ def _reader(option: str, kind: Callable[[str], Any]) -> Callable[[str], Any]:
             model: Any = next(model for model in options.AGENTS.values() if option in model.model_fields)
             model(**{option: [value] if option == "severities" else value})
         except ValueError:  # pydantic's is one, too
-            allowed = options.allowed(option).removesuffix(", or nothing (null)")
-            raise argparse.ArgumentTypeError(f"it is {text!r}; allowed: {allowed}") from None
+            raise _refused(text, options.allowed(option).removesuffix(", or nothing (null)")) from None
         return value
 
     return read

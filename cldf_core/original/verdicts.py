@@ -1,20 +1,22 @@
 """The domains that a command line names: which of their images count, and what a network says of the test images."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
+from cldf_core import protocol
+from cldf_core.data.cache import spectra
 from cldf_core.data.console import note
+from cldf_core.data.domains import Domain
+from cldf_core.data.layouts.read import data_folder
+from cldf_core.data.runtime import project_root, thread_count
+from cldf_core.evaluation.metrics import detection
 from cldf_core.options import Options, UserError, checked
 from cldf_core.original.flags import FLAGS, device, unused
-
-if TYPE_CHECKING:
-    from cldf_core.data.domains import Domain
-    from cldf_core.resnet import Network
+from cldf_core.resnet import Network
+from cldf_core.runs.notes import data_notes
+from cldf_core.runs.run import domain_samples, is_read_by_original, named_domains
 
 # A metric here: the original's word for it, which is printed too (real images are its positives).
 WORDS = {"accuracy": "Accuracy", "accuracy on real": "TPR", "accuracy on fake": "TNR"}
@@ -26,9 +28,6 @@ def domains_of(flags: argparse.Namespace, training: Sequence[str] = ()) -> tuple
     So the lines of the original's README and of run_all_train.py run on one data set, even if it has VFHQ's training
     images and VFHQ-F's test images alone. The domains to train on are only checked.
     """
-    from cldf_core.data.layouts.read import data_folder
-    from cldf_core.runs.run import is_read_by_original, named_domains
-
     folder, only = data_folder(flags.data), getattr(flags, "files", "all") == "original"
     names = list(dict.fromkeys([*training, *flags.test_set]))
     domains, notes = {}, []
@@ -53,13 +52,6 @@ def domains_of(flags: argparse.Namespace, training: Sequence[str] = ()) -> tuple
 
 def scored(network: Network, options: Options, domain: Domain, flags: argparse.Namespace) -> dict[str, float]:
     """Accuracies of a checkpoint's network on a test set."""
-    from cldf_core.data.cache import spectra
-    from cldf_core.data.runtime import project_root, thread_count
-    from cldf_core.evaluation.metrics import detection
-    from cldf_core.protocol import score_samples
-    from cldf_core.runs.notes import data_notes
-    from cldf_core.runs.run import domain_samples
-
     if getattr(flags, "model", options.network) != options.network:
         tell(f"the file holds a {options.network}, so --model {flags.model} is left aside")
     taken = {"feature", "mode", "jpg_level", "resize_size", "threads"} & vars(flags).keys() - {*unused(flags)}
@@ -71,7 +63,7 @@ def scored(network: Network, options: Options, domain: Domain, flags: argparse.N
     tell(*data_notes(options, {domain.name: read}, {(domain.name, "test")}))
     score = partial(network.to(device(flags)).score, mixed_precision=options.mixed_precision)
     with thread_count(options.threads):
-        logits = score_samples(score, domain_samples(read, read.table))
+        logits = protocol.score_samples(score, domain_samples(read, read.table))
     # The verdict is "fake" from logit 0 up, that is from P(fake) = 0.5.
     return detection(read.table["label"].to_numpy(), logits, threshold=0.0, names=list(WORDS))
 

@@ -144,6 +144,14 @@ def test_a_flag_sets_what_it_says(line, wanted, options, root, monkeypatch):
             ["--lr, --epochs change nothing here: --agent GDU"],
         ),
         ("--continual_learning CL --mem_iters 2 --ns_factor 1 --batch_size 3 --optimizer Adam", []),
+        (
+            "--continual_learning CL --agent ICARL --minlr 0.1",
+            ["--minlr changes nothing here: --agent ICARL does not "],
+        ),
+        (
+            "--continual_learning CL --agent GDUMB --minlr 0.1",
+            ["--minlr changes nothing here, as in the original code, but with --variant paper"],
+        ),
         ("--continual_learning CL --num_tasks 2", ["--num_tasks changes nothing here, as in the original code"]),
         ("--val_size 0.1 --ns_factor 1", ["--val_size, --ns_factor change nothing here, as in the original code"]),
         ("--data VFHQ", ["--data changes nothing here: there is no such folder, images are read from ./data"]),
@@ -216,6 +224,8 @@ def test_true_is_true_and_false_is_false(word, parsed):
         ("train", "--training_set", "--training_set expected at least one argument"),
         ("train", "--variant paper --training_set A A", "--training_set names A twice; allowed: each name once"),
         ("train", "--test_set A A", "--test_set names A twice; allowed: each name once"),
+        ("train", "--training_set A B+A+B", "--training_set is B+A+B; allowed: a union of different domains"),
+        ("test", "--test_set GAN-S+GAN-S", "--test_set is GAN-S+GAN-S; allowed: a union of different domains, such as"),
         ("train", "--mem_size many", "--mem_size is 'many'; allowed: a whole number from 1 to 10000000"),
         ("train", "--mem_size 0", "--mem_size is '0'; allowed: a whole number from 1"),
         ("train", "--epochs 1.5", "--epochs is '1.5'; allowed: a whole number"),
