@@ -12,13 +12,14 @@ from typing import Any, NoReturn, TextIO, cast
 
 from cldf_core import __version__
 from cldf_core.cli import choose, data, metrics, mini, reproduce, run, score, sweep, test, train
+from cldf_core.cli.numbers import GIGABYTES
 from cldf_core.data.console import Console, OutputError, printable
+from cldf_core.data.runtime import project_root
 
 COMMANDS = (reproduce, run, sweep, train, test, score, metrics, data, mini, choose)
 RENAMED = {"--again": "--force", "--forgers": "--generators"}  # earlier versions' names of flags
 # Argparse's messages about a value, and how they are said here.
 _SENTENCES = {
-    r"^it is": "is",
     r"^invalid choice: (\S+) \(choose from (.*)\)": r"is \1; allowed: \2",
     r"^not allowed with argument": "is not allowed together with",
 }
@@ -100,9 +101,11 @@ def _called(arguments: Sequence[str] | None) -> int:
     """Runs a command line, and tells in a sentence why it could not be done."""
     try:
         try:
-            parsed = _parser().parse_args(arguments)
+            parser = _parser()
+            parsed = parser.parse_args(arguments)
             if getattr(parsed, "cache_gb", None):
                 os.environ["CLDF_CACHE_GB"] = str(parsed.cache_gb)  # for this process and the notebooks' kernels
+            _check_variables(parser)
             return int(parsed.call(parsed) or 0)
         finally:
             sys.stdout.flush()  # which may fail, and a --help leaves from here
@@ -118,6 +121,18 @@ def _called(arguments: Sequence[str] | None) -> int:
         if not isinstance(error, UserError):
             raise  # a fault of the program; the others are mistakes, which their sentences explain
         return _told(error, 2)
+
+
+def _check_variables(parser: Parser) -> None:
+    """Refuses an environment variable with a value that means nothing, also where this command does not read it."""
+    project_root()
+    if (text := os.environ.get("CLDF_PROGRESS", "")) not in ("", "0", "1"):
+        parser.error(f"CLDF_PROGRESS is {text!r}; allowed: 0 or 1")
+    try:
+        if text := os.environ.get("CLDF_CACHE_GB", ""):
+            GIGABYTES(text)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"CLDF_CACHE_GB {error}")
 
 
 def _told(problem: object, status: int) -> int:

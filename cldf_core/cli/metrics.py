@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # `cldf metrics --help` does not wait for it
     import pandas as pd
 
 FORMATS = ("table", "csv", "json", "parquet")
+EXITS = "Exit status: 0 if all was measured, 3 if some was damaged or unfinished and left out, 2 for a wrong call."
 _TEXT_COLUMNS = ("run", "agent", "seed", "step", "domain", "metric", "first", "second")
 _WITH_INTERVAL = ("value", "difference")
 NONE = " (no interval)"
@@ -22,7 +23,8 @@ NONE = " (no interval)"
 def add_command(subparsers: Any) -> None:
     """Adds `cldf metrics` with its flags."""
     about = "Every metric of runs and of score files, with 95 % intervals over groups of images. There is none where "
-    about += "these cannot tell it: fewer than 5 of a class, or the same value in every resample, as of classes apart."
+    about += "these cannot tell it: fewer than 5 of a class, or the same value in every resample, as of classes apart. "
+    about += EXITS
     parser = subparsers.add_parser("metrics", help="every metric of runs and score files", description=about)
     add = parser.add_argument
     runs = "a run's folder or its name in runs/; or a CSV or parquet file with image, domain, label and score, "
@@ -43,12 +45,12 @@ def add_command(subparsers: Any) -> None:
 
 
 def call(parsed: argparse.Namespace) -> int:
-    """Computes and writes the metrics that the command line names; returns 0."""
+    """Computes and writes the metrics that the command line names; returns 0, or 3 as EXITS says."""
     from cldf_core.results.compare import compare
     from cldf_core.results.metric_table import metric_table
     from cldf_core.results.score_tables import matches
 
-    found = {name: why for word in parsed.runs for name, why in matches(word).items()}
+    found = matches(parsed.runs)
     runs = [name for name, why in found.items() if not why]
     style = chosen_format(parsed, FORMATS, found)
     stream = None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")]
@@ -77,7 +79,7 @@ def call(parsed: argparse.Namespace) -> int:
                     print()
                 content = _nan_written(table).to_csv(index=False, lineterminator="\n") if style == "csv" else table
                 (write_second if number else write)(content)
-    return 0
+    return 3 if any(found.values()) else 0
 
 
 def _nan_written(table: pd.DataFrame) -> pd.DataFrame:

@@ -47,17 +47,25 @@ def chosen_format(parsed: argparse.Namespace, formats: Sequence[str], inputs: It
 
 
 def keep(out: Path, inputs: Iterable[str]) -> None:
-    """Raises a UserError where a result would replace one of the inputs, or a file of a run or of a data set."""
-    if not os.path.exists(out):
-        return
+    """Raises a UserError where a result would replace one of the inputs, or lie in a run's or a data set's folder."""
     from cldf_core.data.layouts.description import is_described
     from cldf_core.options import UserError
-    from cldf_core.runs.folder import MANIFEST, SCORES
 
-    if any(os.path.exists(name) and os.path.samefile(name, out) for name in inputs):
+    if os.path.exists(out) and any(os.path.exists(name) and os.path.samefile(name, out) for name in inputs):
         raise UserError(f"--out {out} is also what is read; allowed: another file")
-    if is_described(out.parent) or all((out.parent / name).is_file() for name in (MANIFEST, SCORES)):
-        raise UserError(f"--out {out} is a file of a run or of a data set; allowed: another file")
+    if any(is_described(folder) or _is_run(folder) for folder in Path(os.path.realpath(out)).parents):
+        raise UserError(f"--out {out} lies in the folder of a run or of a data set; allowed: another folder")
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, of a notebook's execution or of a sweep; a damaged one is, too."""
+    from cldf_core.options import UserError
+    from cldf_core.runs.folder import RunFolder
+
+    try:
+        return "status" in RunFolder(folder).manifest
+    except UserError:
+        return True
 
 
 @contextlib.contextmanager

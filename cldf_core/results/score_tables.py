@@ -47,19 +47,23 @@ class Scores:
     notes: tuple[str, ...] = ()
 
 
-def matches(name: str) -> dict[str, str]:
-    """The runs and tables that a pattern stands for, which not every shell expands, sorted; else the name itself.
+def matches(names: Sequence[str]) -> dict[str, str]:
+    """The runs and tables that are named, or that patterns stand for, which not every shell expands; these sorted.
 
-    What exists, also as the name of a run in runs/, is no pattern. Of what a pattern finds, runs and tables that are
-    damaged or not finished, and what is neither, come with the reason why they are left out, unless there is nothing
-    else; the reason of all others is "".
+    What exists, also as the name of a run in runs/, is no pattern. Runs and tables that are damaged or not finished,
+    and what is neither, come with the reason why they are left out, unless there is nothing else; the reason of all
+    others is "", as is that of a name of nothing, which is a mistake.
     """
-    base, pattern = split_pattern(Path(name))
-    if not pattern or os.path.lexists(project_root() / "runs" / name):
-        return {name: ""}
-    found = sorted(map(os.path.normpath, glob.glob(os.path.join(glob.escape(str(base)), *pattern))))
-    problems = {path: problem(Path(path)) for path in found}
-    return problems if not all(problems.values()) else dict.fromkeys(found[:1] or [name], "")
+    found, runs = list[str](), project_root() / "runs"
+    for name in names:
+        base, pattern = split_pattern(Path(name))
+        is_name = not pattern or os.path.lexists(runs / name)
+        paths = () if is_name else glob.glob(os.path.join(glob.escape(str(base)), *pattern))
+        found += sorted(map(os.path.normpath, paths)) or [name]
+    if len(found := list(dict.fromkeys(found))) == 1:  # which is read, and told of, in any case
+        return {found[0]: ""}
+    problems = {n: problem(Path(n)) if os.path.exists(n) or os.path.exists(runs / n) else "" for n in found}
+    return problems if not all(problems.values()) else {found[0]: ""}
 
 
 def problem(path: Path) -> str:

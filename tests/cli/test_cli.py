@@ -94,10 +94,19 @@ def project(root, monkeypatch):
         (["run", "04", "-p", "data=" + "a" * 6000], "File name too long"),
         (["run", "04", "-p", "data=/no/where"], "data is '/no/where': there is no such folder; allowed: mini"),
         (["reproduce", "--profile", "smoke"], "data is 'nowhere': there is no such folder"),
+        (
+            ["run", "04", "-p", "network=resnet18", "-p", "weights=/no/where"],
+            "weights is '/no/where': there is no such",
+        ),
+        (["run", "04", "-p", "network=resnet18", "-p", "weights=/"], "weights is '/', a folder; allowed: imagenet, or"),
+        (["run", "04", "-p", "network=resnet18", "-p", f"weights={__file__}"], ", which cannot be read as weights ("),
+        (["run", "04", "-p", "device=cuda"], "device is 'cuda', but torch finds no GPU here; allowed: cpu"),
+        (["run", "04", "-p", "device=foo"], "04_icarl: device is 'foo'; allowed: cpu, cuda"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_in_a_sentence_before_any_kernel_starts(project, capsys, words, sentence):
+def test_a_mistake_is_told_in_a_sentence_before_any_kernel_starts(project, capsys, monkeypatch, words, sentence):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (project / "notebooks").mkdir()
     for name in NOTEBOOKS:
         (project / "notebooks" / f"{name}.ipynb").write_text('{"cells": []}')
@@ -145,6 +154,22 @@ def test_a_notebook_may_be_named_in_several_ways_that_are_clear():
     for text in ("4", "", "0", "icarl", "04_"):
         with pytest.raises(UserError, match="there is no notebook"):
             notebook_name(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("CLDF_CACHE_GB", "abc", "CLDF_CACHE_GB is 'abc'; allowed: gigabytes above 0, such as 20"),
+        ("CLDF_PROGRESS", "7", "CLDF_PROGRESS is '7'; allowed: 0 or 1"),
+        ("CLDF_ROOT", __file__, "there is a file of that name; needed: a folder"),
+    ],
+)
+def test_a_variable_that_means_nothing_is_told_by_every_command(root, capsys, monkeypatch, name, value, sentence):
+    monkeypatch.setenv(name, value)
+    assert main(["data", "list"]) == 2
+    assert sentence in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["data", "--help"])
 
 
 def test_version_and_help(capsys):

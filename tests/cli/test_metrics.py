@@ -97,18 +97,22 @@ def test_two_files_are_compared_on_their_images(tmp_path, capsys):
     assert lines[1].split()[:6] == ["accuracy", "1", "x", "a", "b", f"{1 - 6 / 12:.4f}"]
 
 
-def test_a_damaged_run_disturbs_only_who_asks_for_it(trained, root, capsys):
+def test_what_is_damaged_is_told_and_left_out_however_the_runs_are_named(trained, root, capsys):
     runs = root / "runs"
     shutil.copytree(trained[0].path, runs / "er-good")
     bad = damaged_runs(trained[0], runs, "er-bad")
     bad["er-table.csv"] = "er-table.csv, row 2 has label"
     (runs / "er-table.csv").write_text(HEAD + "1.png,a,7,0.1\n")
-    assert main(["metrics", str(runs / "er-*"), "--metric", "AUC", "--format", "csv", *FEW]) == 0
-    output = capsys.readouterr()
-    assert set(pd.read_csv(io.StringIO(output.out))["run"]) == {"er-good"}
-    assert len([line for line in output.err.splitlines() if line.startswith("note: left out: ")]) == len(bad)
+    expanded = [str(path) for path in sorted(runs.glob("er-*"))]  # by a shell
+    for words in ([str(runs / "er-*")], expanded, ["er-good", *bad]):
+        assert main(["metrics", *words, "--metric", "AUC", "--format", "csv", *FEW]) == 3
+        output = capsys.readouterr()
+        assert set(pd.read_csv(io.StringIO(output.out))["run"]) == {"er-good"}
+        assert len([line for line in output.err.splitlines() if line.startswith("note: left out: ")]) == len(bad)
+    assert main(["metrics", "er-good", "er-typo", *FEW]) == 2
+    assert capsys.readouterr().err.startswith("cldf: 'er-typo' is no run and no table of scores")
     for name, file in bad.items():
-        assert main(["metrics", name, "er-good", *FEW]) == 2
+        assert main(["metrics", name, *FEW]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"cldf: {runs / name}")
         assert file in error

@@ -114,7 +114,14 @@ def test_the_heading_says_what_is_not_known(trained, tmp_path, capsys):
     [
         (["--out", "{image}/y.csv"], "/y.csv cannot be written: "),
         (["--out", "{folder}"], " is a folder; needed: a file"),
-        (["--out", "{model}/manifest.json"], "/manifest.json is a file of a run or of a data set; allowed: another"),
+        (
+            ["--out", "{model}/manifest.json"],
+            "/manifest.json lies in the folder of a run or of a data set; allowed: an",
+        ),
+        (
+            ["--out", "{model}/figures/x.csv"],
+            "/figures/x.csv lies in the folder of a run or of a data set; allowed: an",
+        ),
         (["--out", "x.xlsx"], "--out is x.xlsx; allowed: a name that ends with .txt or .csv or .json"),
         (["--out", "scores"], "--out is scores; allowed: a name that ends with .txt or .csv or .json"),
         (["--out", "x.json", "--format", "csv"], "--out is x.json; allowed: a name that ends with .csv"),
