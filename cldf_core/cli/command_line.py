@@ -105,7 +105,8 @@ def _called(arguments: Sequence[str] | None) -> int:
             parsed = parser.parse_args(arguments)
             if getattr(parsed, "cache_gb", None):
                 os.environ["CLDF_CACHE_GB"] = str(parsed.cache_gb)  # for this process and the notebooks' kernels
-            _check_variables(parser)
+            if not parsed.version:  # which needs none of them
+                _check_variables(parser)
             return int(parsed.call(parsed) or 0)
         finally:
             sys.stdout.flush()  # which may fail, and a --help leaves from here
