@@ -1,6 +1,7 @@
 """The command: exit status, one sentence for a user's mistake, never a traceback, no kernel before the checks."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -228,9 +229,13 @@ class Interrupted:
 
 
 def deaf(*args, **settings):
-    Interrupted()
-    for _ in range(1000):
-        time.sleep(0.01)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
+    try:
+        Interrupted()
+        for _ in range(1000):
+            time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_interruptions_are_told_and_faults_of_the_program_keep_their_traceback(project, capsys, monkeypatch):
