@@ -99,7 +99,7 @@ def test_an_array_or_a_benchmark_that_does_not_fit_is_told_and_made_when_there_i
     assert {path.suffix for path in folder.iterdir()} == {".json", ".lock"}  # the index of contents
     assert spectra(domain, opts, folder).array.any()
     with small_disk(0), pytest.raises(UserError, match=r"mini.* cannot be written \(File too large\)"):
-        build(tmp_path / "mini", train=1, validation=1, test=1, progress=False)
+        build(tmp_path / "mini", train=1, validation=1, test=1)
 
 
 def test_the_command_line_tells_a_full_disk_wherever_it_is_met(monkeypatch, capsys, tmp_path):

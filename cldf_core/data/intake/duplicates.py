@@ -8,7 +8,6 @@ import pandas as pd
 from cldf_core.data.intake.scan import with_classes
 
 DISTANCE = 4  # of 64 bits: what a new JPEG compression or a small resize changes
-FARTHEST = 15  # beyond it, the bands in which two hashes must agree have under 4 bits
 CROWD = 64  # images that share one hash and are paired with each other; flat images all share one
 MOST = 1_000_000  # pairs that are listed
 
@@ -24,16 +23,14 @@ class Duplicates(NamedTuple):
     notes: tuple[str, ...]  # what is not listed, a sentence each
 
 
-def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
-    """Finds pairs of used images with the same content, or with perceptual hashes at most `distance` bits apart.
+def duplicates(joined: pd.DataFrame) -> Duplicates:
+    """Finds pairs of used images with the same content, or with perceptual hashes at most DISTANCE bits apart.
 
     The table holds rows of a survey (`cldf_core.data.intake.scan`) joined with label, domain, split and group. A fake
     made from a real photograph is often similar to it by nature; such pairs have `within_group`. Of more than CROWD
     images with one hash (all flat images share one) only CROWD are paired, taken in turns from domains, splits and
-    classes; and at most about MOST pairs are listed. The notes say so. A distance above FARTHEST is a ValueError.
+    classes; and at most about MOST pairs are listed. The notes say so.
     """
-    if not 0 <= distance <= FARTHEST:
-        raise ValueError(f"distance is {distance}; allowed: 0 to {FARTHEST}")
     images = with_classes(joined).query("used").reset_index(drop=True)
     content = pd.factorize(images["sha256"])[0]
     looks = np.array([int(digits, 16) for digits in images["phash"]], np.uint64)
@@ -44,7 +41,7 @@ def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
     first, second, all_exact = _expand(copied, copied, _members(images, content, content, "content", notes))
     exact = _pairs(images, first, second, "exact", looks)
 
-    left, right, all_close = close_hashes(hashes, distance, MOST)
+    left, right, all_close = close_hashes(hashes)
     shared = np.flatnonzero(np.bincount(look, minlength=len(hashes)) > 1)
     members = _members(images, look, content, "perceptual hash", notes)
     first, second, all_near = _expand(np.append(shared, left), np.append(shared, right), members)
@@ -55,31 +52,31 @@ def duplicates(joined: pd.DataFrame, distance: int = DISTANCE) -> Duplicates:
     return Duplicates(pd.concat([exact, near], ignore_index=True), tuple(notes))
 
 
-def close_hashes(hashes: np.ndarray, distance: int, most: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Finds pairs of perceptual hashes that differ in at most `distance` bits, without comparing all with all.
+def close_hashes(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Finds pairs of perceptual hashes that differ in at most DISTANCE bits, without comparing all with all.
 
-    `hashes` are uint64, shape (N,), no two of them equal. The search ends when about `most` pairs are found. It returns
+    `hashes` are uint64, shape (N,), no two of them equal. The search ends when about MOST pairs are found. It returns
     the places of the first and of the second hash, lower first, each pair once, and whether these are all pairs.
 
     Source: hashes at most k bits apart agree in one of k + 1 bands (Manku, Jain & Das Sarma, WWW 2007).
     """
     count, total = len(hashes), 0
     found = [np.empty(0, np.int64)]
-    for place in range(distance + 1):  # a band is every k + 1st bit: neighbouring bits are alike in many images
-        band = hashes & np.uint64(sum(1 << bit for bit in range(place, 64, distance + 1)))
+    for place in range(DISTANCE + 1):  # a band is every k + 1st bit: neighbouring bits are alike in many images
+        band = hashes & np.uint64(sum(1 << bit for bit in range(place, 64, DISTANCE + 1)))
         order = np.argsort(band, kind="stable")
         band, start = band[order], np.arange(count)
         for step in range(1, count):  # equal bands stand together: compare each with the next, the next but one ...
             start = start[start < count - step]
             start = start[band[start] == band[start + step]]
-            if not len(start) or total > most:
+            if not len(start) or total > MOST:
                 break
             first, second = order[start], order[start + step]
-            near = differing_bits(hashes[first], hashes[second]) <= distance
+            near = differing_bits(hashes[first], hashes[second]) <= DISTANCE
             found.append(np.minimum(first, second)[near] * count + np.maximum(first, second)[near])
             total += len(found[-1])
     pairs = np.unique(np.concatenate(found))  # two hashes may agree in several bands
-    return pairs // max(count, 1), pairs % max(count, 1), total <= most
+    return pairs // max(count, 1), pairs % max(count, 1), total <= MOST
 
 
 def differing_bits(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -1,10 +1,9 @@
-"""Splits for domains that have none: whole groups are drawn, by a seed, in about the shares that are asked for."""
+"""Splits for domains that have none: whole groups are drawn by a seed, of ten about seven to train, two to test."""
 
 import itertools
 import operator
 import zlib
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,21 +12,20 @@ from cldf_core.data.domains import SPLITS, DataError, tied_together
 from cldf_core.data.layouts.original import CLASSES
 from cldf_core.data.layouts.tables import in_few_words
 
+TRAINING, TEST = 0.7, 0.2  # shares of the groups; the rest is for validation
 
-def with_splits(table: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0.7, 0.1, 0.2)) -> pd.DataFrame:
+
+def with_splits(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Draws a split for the images of each domain that has none.
 
     A group goes to one split as a whole, in all domains that contain it: domains that share groups are drawn together.
     Groups with the same domains and labels are shared out evenly. Of a domain's groups of a class at least one is for
-    training and one for the test, and of three or more one for validation, unless the share is 0. The draw depends on
-    the seed and on the domains' names. The table is that of a `DetectedLayout`, where a split of "" is open, and shares
-    are those of training, validation and test.
+    training and one for the test, and of three or more one for validation. The draw depends on the seed and on the
+    domains' names. The table is that of a `DetectedLayout`, where a split of "" is open.
 
     Raises:
-        DataError: shares are not three numbers that sum to 1, the seed is below 0, or a group is in two splits already.
+        DataError: the seed is below 0, or a group is in two splits already.
     """
-    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise DataError(f"shares are {tuple(shares)}; needed: three numbers from 0 up that sum to 1")
     if seed < 0:
         raise DataError(f"seed is {seed}; allowed: a whole number from 0 up")
     open_rows = table["split"] == ""
@@ -35,8 +33,8 @@ def with_splits(table: pd.DataFrame, seed: int = 0, shares: Sequence[float] = (0
     split_of = dict(fixed)
     for names in _tied(table[open_rows]):
         rows = table[open_rows & table["domain"].isin(names)]
-        split_of |= _draw(rows[~rows["group"].isin(fixed)], names, seed, shares)
-        _repair(rows, split_of, fixed, shares)
+        split_of |= _draw(rows[~rows["group"].isin(fixed)], names, seed)
+        _repair(rows, split_of, fixed)
     return table.assign(split=table["split"].mask(open_rows, table["group"].map(split_of)))
 
 
@@ -59,7 +57,7 @@ def _tied(table: pd.DataFrame) -> list[list[str]]:
     return [[name for name in first_of if first_of[name] == first] for first in dict.fromkeys(first_of.values())]
 
 
-def _draw(rows: pd.DataFrame, names: list[str], seed: int, shares: Sequence[float]) -> dict[str, str]:
+def _draw(rows: pd.DataFrame, names: list[str], seed: int) -> dict[str, str]:
     rng = np.random.default_rng([seed, zlib.crc32("\n".join(names).encode())])
     kinds: dict[tuple[tuple[str, int], ...], list[str]] = {}  # the groups of each set of domains and labels
     columns = ["group", "domain", "label"]
@@ -71,22 +69,12 @@ def _draw(rows: pd.DataFrame, names: list[str], seed: int, shares: Sequence[floa
         # Evenly spaced from a random start: each part of the whole order holds its share of this kind.
         places = (rng.permutation(len(groups)) + rng.random()) / len(groups)
         order += zip(places.tolist(), groups, strict=True)
-    splits = np.repeat(SPLITS, _counts(len(order), shares)).tolist()
+    test, training = max(round(TEST * len(order)), int(len(order) > 1)), round(TRAINING * len(order))
+    splits = np.repeat(SPLITS, (training, len(order) - training - test, test)).tolist()
     return {group: split for (_, group), split in zip(sorted(order), splits, strict=True)}
 
 
-def _counts(groups: int, shares: Sequence[float]) -> tuple[int, int, int]:
-    """The number of groups for training, validation and test."""
-    if groups < 2:
-        return (0, 0, groups) if shares[2] > max(shares[:2]) else (groups, 0, 0)
-    test = max(round(shares[2] * groups), int(shares[2] > 0))
-    test = min(test, groups - int(shares[0] > 0))
-    training = max(round(shares[0] * groups), int(shares[0] > 0)) if shares[1] else groups - test
-    training = min(training, groups - test)
-    return training, groups - training - test, test
-
-
-def _repair(rows: pd.DataFrame, split_of: dict[str, str], fixed: dict[str, str], shares: Sequence[float]) -> None:
+def _repair(rows: pd.DataFrame, split_of: dict[str, str], fixed: dict[str, str]) -> None:
     """Moves a group where a class of a domain has none in a split that it should have, and no other loses its last."""
     classes = [sorted(set(part["group"])) for _, part in rows.groupby(["domain", "label"])]
     counts = [Counter(split_of[group] for group in groups) for groups in classes]
@@ -95,10 +83,9 @@ def _repair(rows: pd.DataFrame, split_of: dict[str, str], fixed: dict[str, str],
         for group in groups:
             places.setdefault(group, []).append(k)
     # Of two groups, one is for training and one for the test.
-    for place, least in ((0, 2), (2, 2), (1, 3)):
-        needed, share = SPLITS[place], shares[place]
+    for needed, least in (("train", 2), ("test", 2), ("validation", 3)):
         for groups, count in zip(classes, counts, strict=True):
-            if not share or len(groups) < least or count[needed]:
+            if len(groups) < least or count[needed]:
                 continue
             for group in sorted(groups, key=lambda group: -count[split_of[group]]):
                 old = split_of[group]

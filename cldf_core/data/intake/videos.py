@@ -13,19 +13,19 @@ from cldf_core.data.files import read_record, whole_file, write_record
 MOST = 32  # frames of a video
 
 
-def frames(video: Path, folder: Path, every_seconds: float = 1.0, most: int = MOST) -> list[Path]:
+def frames(video: Path, folder: Path, every_seconds: float = 1.0) -> list[Path]:
     """Writes frames of a video at a steady rate, once, and returns their paths in order.
 
-    The first frame is taken, and at most `most` in all: each is the first one at or after a multiple of `every_seconds`
+    The first frame is taken, and at most MOST in all: each is the first one at or after a multiple of `every_seconds`
     from the video's start. They are called <name>-000.png and so on, after the video. A small hidden file, written
     last, says that all are there; frames that an interrupted call left, that have another rate, or whose video has
     changed are written again.
 
     Raises:
-        DataError: PyAV is missing, the video cannot be read, or an argument is out of range.
+        DataError: PyAV is missing, the video cannot be read, or `every_seconds` is out of range.
     """
-    if not (every_seconds > 0 and math.isfinite(every_seconds)) or most < 1:
-        raise DataError(f"every_seconds is {every_seconds} and most is {most}; allowed: above 0, and from 1 up")
+    if not 0 < every_seconds < math.inf:
+        raise DataError(f"every_seconds is {every_seconds}; allowed: above 0")
     try:
         av = importlib.import_module("av")  # an extra that the rest of the package does without
     except ImportError:
@@ -35,7 +35,7 @@ def frames(video: Path, folder: Path, every_seconds: float = 1.0, most: int = MO
         stat = video.stat()
     except OSError as error:
         raise DataError(f"{video} cannot be read ({error.strerror}); needed: a video file") from None
-    recipe = [stat.st_size, stat.st_mtime_ns, every_seconds, most]
+    recipe = [stat.st_size, stat.st_mtime_ns, every_seconds, MOST]
     with contextlib.suppress(OSError, ValueError):  # no mark, or a damaged one
         written = read_record(mark)
         paths = [folder / name for name in written["frames"]]
@@ -45,12 +45,12 @@ def frames(video: Path, folder: Path, every_seconds: float = 1.0, most: int = MO
     for path in folder.glob("*.png"):
         if re.fullmatch(re.escape(video.stem) + r"-\d{3,}\.png", path.name):
             path.unlink()
-    paths = _written(av, video, folder, every_seconds, most)
+    paths = _written(av, video, folder, every_seconds)
     write_record(mark, {"recipe": recipe, "frames": [p.name for p in paths]})
     return paths
 
 
-def _written(av: Any, video: Path, folder: Path, every_seconds: float, most: int) -> list[Path]:
+def _written(av: Any, video: Path, folder: Path, every_seconds: float) -> list[Path]:
     paths: list[Path] = []
     try:
         with av.open(str(video)) as container:
@@ -67,7 +67,7 @@ def _written(av: Any, video: Path, folder: Path, every_seconds: float, most: int
                 with whole_file(path) as partial:
                     frame.to_image().save(partial, "PNG")
                 paths.append(path)
-                if len(paths) == most:
+                if len(paths) == MOST:
                     break
                 due = (math.floor((time - start + 1e-6) / every_seconds) + 1) * every_seconds
     except (av.error.FFmpegError, ValueError) as error:

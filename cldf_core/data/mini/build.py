@@ -55,7 +55,6 @@ def build(
     train: int | None = EMBEDDED["mini"]["train"],
     validation: int | None = EMBEDDED["mini"]["validation"],
     test: int | None = EMBEDDED["mini"]["test"],
-    progress: bool | None = None,
 ) -> Path:
     """Writes the data set: `real/<domain>/trainA|testA`, `fake/…` and splits.csv; returns its folder.
 
@@ -84,8 +83,7 @@ def build(
     rows: list[tuple[str | int, ...]] = []
     total = sum(len(crops) for *_, crops in jobs)
     # Sums, and so pixels, can depend on the number of threads.
-    label = f"building {folder.name}"
-    with told_if_full(partial), thread_count(2), progress_bar(total, label, progress=progress) as bar:
+    with told_if_full(partial), thread_count(2), progress_bar(total, f"building {folder.name}") as bar:
         for domain, split, variant, crops in jobs:
             reals = np.stack([cut(crop) for crop in crops])
             fakes = make_fakes(domain, networks, reals, crops, variant)

@@ -28,9 +28,7 @@ DETAIL = {"vfhq": 0.005}
 DECAY = 0.995
 
 
-def train_generators(
-    folder: Path, *, seed: int = 0, progress: bool | None = None, only: tuple[str, ...] = ()
-) -> dict[str, float]:
+def train_generators(folder: Path, *, seed: int = 0, only: tuple[str, ...] = ()) -> dict[str, float]:
     """Trains the generators and writes their weights as float16, a safetensors file each; returns the seconds of each.
 
     The seed is that of weights, patches and discriminators; `only` names the generators to train, none trains all, and
@@ -48,7 +46,7 @@ def train_generators(
         began = time.perf_counter()
         torch.manual_seed(1000 * seed + number)
         generator.apply(_initialise)
-        _train(name, generator, photographs, 1000 * seed + number, progress)
+        _train(name, generator, photographs, 1000 * seed + number)
         weights = {key: value.detach().half() for key, value in generator.state_dict().items()}
         with whole_file(folder / f"{name}.safetensors") as partial:
             save_file(weights, partial)
@@ -61,7 +59,7 @@ def _initialise(module: nn.Module) -> None:
         module.reset_parameters()
 
 
-def _train(name: str, generator: nn.Module, photographs: list[str], seed: int, progress: bool | None) -> None:
+def _train(name: str, generator: nn.Module, photographs: list[str], seed: int) -> None:
     """Trains a generator in place: L1, joined by a hinge adversarial loss after the first third.
 
     The learning rate falls in the last third.
@@ -70,7 +68,7 @@ def _train(name: str, generator: nn.Module, photographs: list[str], seed: int, p
     adam = torch.optim.Adam(generator.parameters(), LR, betas=(0.5, 0.99))
     averaged = AveragedModel(generator, avg_fn=_running_mean)
     critic_adam = torch.optim.Adam(critic.parameters(), LR / 4, betas=(0.5, 0.99))
-    with progress_bar(STEPS, name, unit="step", progress=progress) as bar:
+    with progress_bar(STEPS, name, unit="step") as bar:
         for step in range(STEPS):
             real = _patches(random, photographs)
             fake = generator(real)

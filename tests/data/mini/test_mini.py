@@ -49,7 +49,7 @@ SMALL = {"train": 5, "validation": 3, "test": 4}
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("mini") / "small", **SMALL, progress=False)
+    return build(tmp_path_factory.mktemp("mini") / "small", **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_no_fake_is_made_of_bad_input(domain, shape, dtype, variant, message):
 
 def test_weights_that_are_missing_or_wrong(tmp_path):
     with pytest.raises(ValueError, match="no weights of generator gan-s: .* is not a file"):
-        build(tmp_path / "new", generators=tmp_path, **SMALL, progress=False)
+        build(tmp_path / "new", generators=tmp_path, **SMALL)
     assert list(tmp_path.iterdir()) == []
     for path in WEIGHTS.glob("*.safetensors"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -242,7 +242,7 @@ def test_training_sees_training_photographs_only_and_hangs_on_its_seed(tmp_path,
     monkeypatch.setattr(train, "STEPS", 6)
     monkeypatch.setattr(train, "ADVERSARIAL_FROM", 2)
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
-        assert train_generators(tmp_path / folder, only=("vfhq",), seed=seed, progress=False).keys() == {"vfhq"}
+        assert train_generators(tmp_path / folder, only=("vfhq",), seed=seed).keys() == {"vfhq"}
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b") != hashes(tmp_path / "c")
     assert seen <= set(photographs_of("train"))
     assert {t.dtype for t in load_file(tmp_path / "a" / "vfhq.safetensors").values()} == {torch.float16}
@@ -254,7 +254,7 @@ def test_training_brings_a_generator_nearer_to_the_photographs(tmp_path, monkeyp
 
     def distance(steps: int) -> float:
         monkeypatch.setattr(train, "STEPS", steps)
-        train_generators(tmp_path, only=("gan-s",), progress=False)
+        train_generators(tmp_path, only=("gan-s",))
         generator = new_generators()["gan-s"]
         generator.load_state_dict({k: v.float() for k, v in load_file(tmp_path / "gan-s.safetensors").items()})
         fakes = make_fakes("mini-GAN-S", {"gan-s": generator}, images, crops)
@@ -334,9 +334,10 @@ def test_lossless_reals_are_the_crops_themselves_and_jpeg_qualities_cover_their_
     assert qualities == set(JPEG_QUALITIES) == set(range(90, 99))
 
 
-def test_a_smaller_build_on_one_thread_is_part_of_a_larger_one(small, tmp_path, capsys):
+def test_a_smaller_build_on_one_thread_is_part_of_a_larger_one(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CLDF_PROGRESS", "1")
     with thread_count(1):
-        smaller = hashes(build(tmp_path / "s", train=2, validation=1, test=1, progress=True))
+        smaller = hashes(build(tmp_path / "s", train=2, validation=1, test=1))
         assert torch.get_num_threads() == 1
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -378,12 +379,12 @@ def test_an_interrupted_build_does_not_count_and_a_second_gives_the_same_files(s
 def test_build_of_impossible_numbers(tmp_path, counts):
     (split,) = counts
     with pytest.raises(ValueError, match=rf"{split} is .*; allowed for mini-.*: 1 to \d+"):
-        build(tmp_path / "new", **(SMALL | counts), progress=False)
+        build(tmp_path / "new", **(SMALL | counts))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_build_into_a_folder_of_something_else(tmp_path):
     (tmp_path / "holiday.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists and is not a finished cldf-mini"):
-        build(tmp_path, **SMALL, progress=False)
+        build(tmp_path, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.txt"]
