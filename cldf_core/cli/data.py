@@ -112,7 +112,7 @@ def _print_check(name: str, **settings: Any) -> int:
     print(f"{counted(count, 'image')}: {count - rejected} can be used, {refused}.")
     if len(rows):
         print(_text(rows.sort_values("what", ascending=False).head(SHOWN)))
-        print(printable(f"All {len(rows)} are in {project_root() / 'data' / name / CHECK}."))
+        print(printable(f"The whole list ({counted(len(rows), 'row')}) is {project_root() / 'data' / name / CHECK}."))
     return int(rejected == count)
 
 
@@ -126,7 +126,7 @@ def _audit(parsed: argparse.Namespace) -> None:
     workers = parsed.workers
     folder, count, rejected = reencode_images(parsed.name, size=parsed.size, quality=parsed.quality, workers=workers)
     found = read_description(folder).found
-    print(printable(f"{found} {counted(count, 'image')}; {len(rejected)} are rejected, listed in {folder / CHECK}."))
+    print(printable(f"{found} {counted(count, 'image')}; rejected: {len(rejected)}, listed in {folder / CHECK}."))
     return _print_audit(folder.name, workers)
 
 

@@ -185,7 +185,7 @@ def _write(
             rejected += problems
         if not kept:
             raise DataError(
-                f"domain {domain.name!r}: none of its {len(images)} images can be used; the first, "
+                f"domain {domain.name!r}: none of its images ({len(images)}) can be used; the first, "
                 f"{rejected[0][0]}, is {rejected[0][1]}"
             )
         checksum = files.file_checksum(partial)
@@ -227,22 +227,24 @@ def _make_room(folder: Path, needed: int, name: str) -> None:
         limit = number(text) * 1e9
     if not 0 < limit < float("inf"):
         raise UserError(f"{CACHE_GB} (--cache-gb) is {text!r}; allowed: gigabytes above 0, such as 20")
-    arrays = sorted((p for p in folder.glob("*.npy") if not p.name.startswith(".")), key=_last_used)
-    total = sum(p.stat().st_size for p in arrays)
-    started = psutil.Process().create_time()
-    for path in arrays:
+    sizes = dict[Path, int]()
+    for path in folder.glob("[!.]*.npy"):
+        with contextlib.suppress(OSError):  # another process removes it
+            sizes[path] = path.stat().st_size
+    total, started = sum(sizes.values()), psutil.Process().create_time()
+    for path in sorted(sizes, key=_last_used):
         if total + needed <= limit or _last_used(path) >= started:  # this process uses it
             break
-        # Another process holds it, has removed it, or, on Windows, has mapped it.
+        # Another process holds it or, on Windows, has mapped it.
         with contextlib.suppress(OSError), FileLock(path.with_suffix(".lock"), timeout=0):
-            size = path.stat().st_size
-            path.unlink()
-            path.with_suffix(".json").unlink()
-            total -= size
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
+            total -= sizes[path]
     if total + needed > limit:
         raise DataError(f"{gigabytes}, and {CACHE_GB} (--cache-gb) allows {text}, {total / 1e9:.3g} of them in use")
 
 
 def _last_used(path: Path) -> float:
-    lock = path.with_suffix(".lock")
-    return lock.stat().st_mtime if lock.exists() else 0.0
+    with contextlib.suppress(OSError):
+        return path.with_suffix(".lock").stat().st_mtime
+    return 0.0

@@ -52,25 +52,17 @@ class Console:
 
     def write(self, text: str) -> int:
         """Writes the printable text; an OutputError names the stream."""
-        with self._named():
+        with self.named():
             return self.stream.write(printable(text, keep="\n\t"))
-
-    def write_data(self, text: str) -> None:
-        """Writes CSV or JSON: with true names to a file, else, as it may be for a terminal in the end, like `write`."""
-        try:
-            to_file = stat.S_ISREG(os.fstat(self.stream.fileno()).st_mode)
-        except OSError:  # no stream of the system's
-            to_file = False
-        with self._named():
-            self.stream.write(text if to_file else printable(text, keep="\n\t"))
 
     def flush(self) -> None:
         """Writes what is still to be written."""
-        with self._named():
+        with self.named():
             self.stream.flush()
 
     @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
+    def named(self) -> Iterator[None]:
+        """Turns what is wrong with the stream into an OutputError that names it."""
         try:
             yield
         except OSError as error:
@@ -78,9 +70,14 @@ class Console:
 
 
 def write_data(text: str) -> None:
-    """Writes CSV or JSON to the standard output, with true names where that is a file."""
-    if isinstance(sys.stdout, Console):
-        sys.stdout.write_data(text)
+    """Writes CSV or JSON to the standard output, with true names where that is a file, else as for a terminal."""
+    try:
+        to_file = stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    except OSError:  # no stream of the system's
+        to_file = False
+    if to_file and isinstance(sys.stdout, Console):
+        with sys.stdout.named():
+            sys.stdout.stream.write(text)
     else:
         sys.stdout.write(text)
 
@@ -123,7 +120,8 @@ class _Lines(tqdm):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._over = threading.Event()
-        threading.Thread(target=self._tell, daemon=True).start()
+        self._teller = threading.Thread(target=self._tell, name="progress", daemon=True)
+        self._teller.start()
 
     def _tell(self) -> None:
         seconds = FIRST
@@ -138,6 +136,7 @@ class _Lines(tqdm):
         """Shows nothing besides these lines."""
 
     def close(self) -> None:
-        """Ends the lines."""
+        """Ends the lines, after the one that is being written."""
         self._over.set()
+        self._teller.join()
         super().close()

@@ -15,7 +15,10 @@ from cldf_core.options import UserError
 from cldf_core.randomness import generator
 
 COLUMNS = ("image", "label", "split", "group")
+CLASSES = ("real", "fake")  # a label is a place in it
 SPLITS = ("train", "validation", "test")
+# Names of folders that mean a split, in every layout; in the original's more may follow them, as in trainA.
+SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 
 class DataError(UserError):

@@ -131,16 +131,16 @@ def write_record(path: Path, content: Mapping[str, Any], *, indent: int | None =
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Reads what `write_record` wrote; a file without a checksum is taken as it is.
+    """Reads what `write_record` wrote.
 
     Raises:
-        ValueError: the file is cut, changed, or no JSON object.
+        ValueError: the file is cut, changed, no JSON object, or has no checksum.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         content = None
-    if not isinstance(content, dict) or content.pop("sha256", "") not in ("", _text_hash(content)):
+    if not isinstance(content, dict) or content.pop("sha256", "") != _text_hash(content):
         raise ValueError(f"{path} is not as it was written")
     return content
 
@@ -164,13 +164,18 @@ def irregular(path: Path) -> str:
 
 @contextmanager
 def locked(lock: Path) -> Iterator[None]:
-    """Lets in one process at a time; where nothing can be written, and so nothing be disturbed, all of them."""
+    """Lets in one process at a time; where nothing can be written, and so nothing be disturbed, all of them.
+
+    The file that is locked stays, as another process may wait for it. A UserError says that its disk knows no locks.
+    """
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(FileLock(lock))
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
+        except NotImplementedError:
+            raise UserError(f"{lock.parent} is on a disk that cannot lock files; needed: one that can") from None
         yield
 
 
@@ -200,7 +205,7 @@ def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool
         if known != before:
             write_record(index, {"files": known})
     if changed := [name for name in dict.fromkeys(names) if before.get(name, known[name])[2] != known[name][2]]:
-        more = f" and {len(changed) - 1} others" if len(changed) > 1 else ""
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         note(f"{root / changed[0]}{more} changed since the last reading")
     return [known[name][2] for name in names]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,6 +26,7 @@ if "avif" in features.modules and features.check_module("avif"):  # Pillow from 
     SUFFIXES += (".avif",)
 ORIGINAL_OFFSET = 16  # the original code takes rows and columns 16..239 of the top-left 256 x 256
 BICUBIC = Image.Resampling.BICUBIC
+FAINT = 0.75  # of 255: one colour in a lossy file comes to 0.5, the faintest photographs of cldf-mini to 1.0
 LARGEST = 1 << 28  # pixels that a resized image may have: a strip one pixel high must not fill the memory
 
 
@@ -65,7 +67,8 @@ def open_image(path: Path) -> np.ndarray:
     except (ImageProblem, MemoryError):
         raise
     except Exception as error:  # a damaged file must not end the work on all others, whatever Pillow makes of it
-        raise ImageProblem(f"unreadable ({type(error).__name__}: {error})".replace(str(path), path.name)) from None
+        what = re.sub(r""" (['"]).*\1""", "", str(error))  # without the path, in whatever form Pillow has it
+        raise ImageProblem(f"unreadable ({type(error).__name__}: {what})") from None
 
 
 def as_pixels(image: Image.Image) -> np.ndarray:
@@ -76,6 +79,14 @@ def as_pixels(image: Image.Image) -> np.ndarray:
 def as_image(pixels: np.ndarray) -> Image.Image:
     """An image from its pixels, uint8, shape (3, H, W)."""
     return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def is_faint(pixels: np.ndarray) -> bool:
+    """Whether pixels, uint8, shape (3, H, W), are of one colour but for what a lossy file makes of it.
+
+    It is the standard deviation of their luminance that tells. The spectrum of such an image tells nothing.
+    """
+    return bool(np.asarray(as_image(pixels).convert("L")).std() < FAINT)
 
 
 def crop(pixels: np.ndarray, size: int, place: CropPlace = "centre") -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from cldf_core.data.console import counted
 from cldf_core.data.files import irregular
 from cldf_core.data.images import SUFFIXES
 
@@ -36,8 +37,8 @@ class Listing(NamedTuple):
 
 def ignored(paths: Sequence[PurePosixPath], what: str) -> list[str]:
     """A sentence on files that are left out, or none if there are none."""
-    count = f"1 {what} was" if len(paths) == 1 else f"{len(paths)} {what}s were"
-    return [f"{count} ignored, the first is {paths[0]}."] if paths else []
+    were = "was" if len(paths) == 1 else "were"
+    return [f"{counted(len(paths), what)} {were} ignored, the first is {paths[0]}."] if paths else []
 
 
 def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from cldf_core.data.domains import DataError
+from cldf_core.data.domains import SPLIT_NAMES, DataError
 from cldf_core.data.layouts.description import is_described
-from cldf_core.data.layouts.original import SPLIT_NAMES, split_of
+from cldf_core.data.layouts.original import split_of
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
-from cldf_core.data.layouts.recognition import CLASS_FOLDERS, detect
+from cldf_core.data.layouts.recognition import CLASS_OF, detect
 from cldf_core.data.mini.build import EMBEDDED
 
 COLUMNS = ("domain", "label", "split", "group")
-_CLASSES = {name: label for kinds in CLASS_FOLDERS.values() for label, names in enumerate(kinds) for name in names}
 
 
 def text_of(path: str | Path) -> str:
@@ -77,10 +76,10 @@ def _by_folders(file: Path) -> tuple[str, int | None, str | None]:
     """
     whole = Path(os.path.abspath(file)).parent.parts[1:]
     typed = Path(os.path.normpath(file)).parent.parts  # what lies above the working folder says nothing
-    labels = {_CLASSES[name.casefold()] for name in typed if name.casefold() in _CLASSES}
+    labels = {CLASS_OF[name.casefold()] for name in typed if name.casefold() in CLASS_OF}
     if len(labels) != 1:
         return text_of(whole[-1] if whole else "images"), None, None
-    at = max(k for k, name in enumerate(whole) if name.casefold() in _CLASSES)
+    at = max(k for k, name in enumerate(whole) if name.casefold() in CLASS_OF)
     domain, part = (*whole[at + 1 :], "", "")[:2]
     if domain.casefold() not in SPLIT_NAMES and (split := split_of(part)):
         return text_of(domain), labels.pop(), split

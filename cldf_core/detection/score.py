@@ -15,7 +15,7 @@ from PIL import Image
 
 from cldf_core.data.console import progress_bar
 from cldf_core.data.files import irregular
-from cldf_core.data.images import SUFFIXES, ImageProblem, open_crop
+from cldf_core.data.images import SUFFIXES, ImageProblem, is_faint, open_crop
 from cldf_core.data.listing import UNREADABLE, Listing, ignored, list_images, split_pattern
 from cldf_core.data.runtime import thread_count
 from cldf_core.detection.detector import Detector, logits_of
@@ -25,7 +25,6 @@ from cldf_core.spectrum import InputSpec
 
 BATCH = 64  # files that go through the network at once
 AHEAD = 2 * BATCH  # files that are read before the network asks for them
-FAINT = 1.5  # of 255: the standard deviation below which pixels differ as lossy files of one colour do
 NO_SPECTRUM = "its pixels are all alike, or so nearly that its spectrum tells nothing"
 COLUMNS = ("file", "logit", "probability", "verdict", "reason")
 
@@ -119,7 +118,7 @@ def _input(path: Path, spec: InputSpec) -> np.ndarray | str:
     """What the network reads of an image, all 0 where its pixels hardly differ; or the reason why it cannot be used."""
     try:
         pixels = open_crop(path, spec)
-        if spec.feature == "spectrum" and pixels.std((1, 2)).max() < FAINT:
+        if spec.feature == "spectrum" and is_faint(pixels):
             return np.zeros(spec.shape, spec.precision)
         return spec.network_input(pixels[None])[0]
     except ImageProblem as problem:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cldf_core.data.console import counted
 from cldf_core.detection.pth import ASSUMED, checkpoints_in, read_checkpoint
 from cldf_core.evaluation.cells import with_interval
 from cldf_core.evaluation.metrics import detection
@@ -153,7 +154,7 @@ def _train_stream(flags: argparse.Namespace, notes: list[str], start: Path | Non
     manifest = folder.manifest
     if new := [text for text in notes if text not in manifest["notes"]]:  # what only this command knows
         folder.write_manifest({**manifest, "notes": [*manifest["notes"], *new]})
-    resumed = f", resumed {times} times" if (times := manifest.get("resumed")) else ""
+    resumed = f", resumed: {times}" if (times := manifest.get("resumed")) else ""
     what = f"{options.agent}, variant {options.variant}, seed {options.seed}{resumed}"
     print(f"\n{flags.continual_learning}: {what}: {folder.path}")
     if not manifest["images"]:
@@ -200,7 +201,7 @@ def _results(folder: RunFolder, options: Options, test_set: Sequence[str]) -> pd
 
 
 def _print_spread(tables: Sequence[pd.DataFrame]) -> None:
-    print(f"\n{len(tables)} runs, after the last step: mean accuracy and 95 % t interval")
+    print(f"\n{counted(len(tables), 'run')}, after the last step: mean accuracy and 95 % t interval")
     for name in tables[0]["domain"].unique():
         last = [t[(t["domain"] == name) & (t["step"] == t["step"].max())]["accuracy"].item() for t in tables]
         mean = pd.Series(t_interval(np.array(last)), ["value", "low", "high"])

@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
+from cldf_core.data.domains import SPLIT_NAMES
 from cldf_core.data.layouts import tables
-from cldf_core.data.layouts.original import SPLIT_NAMES
 from cldf_core.data.listing import split_pattern
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError, shown
@@ -161,7 +161,7 @@ def _file_scores(path: Path, name: str, stream: Sequence[str] | None) -> list[Sc
     raw, notes = tables.read_text(path), tuple[str, ...]()
     if {"score", "reason"} <= set(raw) and (count := int((gone := (raw["score"] == "") & (raw["reason"] != "")).sum())):
         raw = raw[~gone]
-        notes = (f"{name}: {count} of {count + len(raw)} rows have no score but a reason, and are left out",)
+        notes = (f"{name}: rows without a score but with a reason are left out: {count} of {count + len(raw)}",)
     table = _checked(path, raw)
     if stream is not None:
         domains = table["domain"].unique()
@@ -170,7 +170,7 @@ def _file_scores(path: Path, name: str, stream: Sequence[str] | None) -> list[Sc
         if len(set(stream)) < len(stream):
             raise UserError(f"--stream is {','.join(stream)}; allowed: each domain once")
         if (last := int(table["step"].max())) > (count := len(stream)):
-            raise UserError(f"{path} has a step {last}; allowed with a --stream of {count} domains: 1 to {count}")
+            raise UserError(f"{path} has a step {last}; allowed with this --stream: 1 to {count}")
     scores, known = [], None if stream is None else tuple(stream)
     for agent, of_agent in table.groupby("agent", sort=False):
         for _, part in of_agent.groupby("seed", sort=False):

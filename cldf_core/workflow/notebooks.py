@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cldf_core.data.console import note
-from cldf_core.data.domains import DataError
+from cldf_core.data.domains import CLASSES, DataError
 from cldf_core.data.files import file_hash, whole_file
 from cldf_core.data.layouts.description import described_files, is_described
-from cldf_core.data.layouts.original import CLASSES, SPLITS_FILE
+from cldf_core.data.layouts.original import SPLITS_FILE
 from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.mini.crops import DOMAINS

@@ -320,8 +320,8 @@ def test_odd_pictures_are_listed(root, mine, capsys):
     assert call("add", str(source)) == 0
     assert "9 images: 8 can be used, 1 is rejected." in capsys.readouterr().out
     rows = pd.read_csv(root / "data/mine/check.csv").set_index("image")
-    assert rows.loc["first/0_real/0-00.png"].tolist() == ["odd", "one colour alone"]
-    assert rows.loc["first/0_real/0-01.png"].tolist() == ["odd", "grey, three equal channels; one colour alone"]
+    assert rows.loc["first/0_real/0-00.png"].tolist() == ["odd", "nearly one colour"]
+    assert rows.loc["first/0_real/0-01.png"].tolist() == ["odd", "grey, three equal channels; nearly one colour"]
     assert rows.loc["first/1_fake/1-00.tif"].tolist() == [
         "rejected",
         "floating-point values, of which white is not known",

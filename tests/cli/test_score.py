@@ -155,7 +155,7 @@ def test_metrics_reads_what_score_writes(how, trained, tmp_path, capsys):
     scores = pd.read_csv(out).set_index("image")
     assert scores["label"].to_dict() == {str(p): int(p.parent.name == "fake") for p in faces.glob("*/*.png")}
     rows = measured(out)
-    assert f"note: {out}: 1 of 6 rows have no score but a reason, and are left out" in capsys.readouterr().err
+    assert f"note: {out}: rows without a score but with a reason are left out: 1 of 6" in capsys.readouterr().err
     assert rows[["domain", "n"]].drop_duplicates().to_numpy().tolist() == [["faces", 5]]
 
 

@@ -206,7 +206,7 @@ def test_bad_images_are_rejected_and_the_others_keep_their_labels(tmp_path):
 def test_a_domain_of_bad_images_only_is_refused_and_leaves_nothing(tmp_path):
     data = make_data(tmp_path / "set", ("first",), train=1, test=1)
     opts = tiny_options("sequential", data, size=64)
-    with pytest.raises(DataError, match=r"'first': none of its 4 images can be used; the first, .*, is too small"):
+    with pytest.raises(DataError, match=r"'first': none of its images \(4\) can be used; the first, .*, is too small"):
         spectra(read_domain(data), opts, tmp_path / "cache")
     assert [p for p in (tmp_path / "cache").iterdir() if p.suffix != ".lock" and "contents" not in p.name] == []
 

@@ -166,10 +166,10 @@ def test_a_record_knows_its_content(tmp_path):
             path.write_bytes(whole)
             flip_a_bit(path, (place + 0.5) / len(whole))
             try:
-                assert {k: v for k, v in read_record(path).items() if k in content} == content
+                assert read_record(path) == content
             except ValueError:
                 continue
-    for text in ("", "[]", "[" * 100_000, '{"sha256": 1}', "\0", '{"a": 1'):
+    for text in ("", "[]", "[" * 100_000, '{"sha256": 1}', "\0", '{"a": 1', "{}", '{"a": 1}'):
         path.write_text(text)
         with pytest.raises(ValueError):  # noqa: PT011 (json's own too)
             read_record(path)

@@ -416,11 +416,12 @@ def test_an_image_without_a_spectrum_gets_no_verdict(trained, tmp_path):
     speck = Image.new("RGB", (32, 32), "red")
     speck.putpixel((3, 5), (0, 0, 9))  # whose spectrum is flat
     speck.save(tmp_path / "3.png")
-    Image.new("RGB", (32, 32), "red").save(tmp_path / "4.webp")  # whose pixels differ by what was lost
+    for k, quality in ((4, 80), (5, 0)):  # whose pixels differ by what was lost
+        Image.new("RGB", (160, 140), (200, 30, 90)).save(tmp_path / f"{k}.webp", quality=quality)
     got = score([*files_of([str(tmp_path)]), picture(tmp_path / "x.png")], detector)
-    assert got["verdict"].tolist() == [*["cannot say"] * 5, "fake"]
-    assert got["reason"].tolist() == [*[NO_SPECTRUM] * 5, ""]
-    assert got["probability"].isna().tolist() == [*[True] * 5, False]
+    assert got["verdict"].tolist() == [*["cannot say"] * 6, "fake"]
+    assert got["reason"].tolist() == [*[NO_SPECTRUM] * 6, ""]
+    assert got["probability"].isna().tolist() == [*[True] * 6, False]
 
 
 def test_bad_files_are_listed_with_reasons_and_stop_nothing(bad_images, trained):

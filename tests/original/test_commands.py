@@ -282,7 +282,7 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(here, call, tmp_pat
     assert [s["domain"] for s in folder.manifest["steps"]] == ["GAN-S"]
     assert not (here / "model").exists()
     resumed = call("train", line).out
-    assert "seed 0, resumed 1 times: " in resumed
+    assert "seed 0, resumed: 1: " in resumed
     assert printed(resumed) == printed(alone)
     assert (folder.path / "scores.parquet").read_bytes() == scores
     for path in (here / "model").iterdir():

@@ -16,11 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
 
 from cldf_core.data.console import progress_bar
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import irregular
+from cldf_core.data.files import irregular, locked
 from cldf_core.data.intake.archives import Extracted, extract, is_archive
 from cldf_core.data.intake.members import ENDING
 from cldf_core.data.intake.splits import with_splits, without_images
@@ -59,7 +58,6 @@ def add(
     if source.is_dir() or source.suffix.lower() in tables.SUFFIXES:
         if sha256:
             raise DataError(f"{source} is not an archive, but --sha256 is given; allowed: --sha256 of an archive")
-        name = name if name is not None else _name_of(source)
         return register(source, name, replace=replace, **settings), None
     if not is_archive(source):
         raise DataError(f"{source} is no archive and no table; {_ADDED}")
@@ -102,17 +100,18 @@ def register(
     name = name if name is not None else _name_of(source)
     folder = project_root() / "data" / name
     _check_names(source, name, folder)
+    _check_free(folder, replace)
+    found = detect(source, name=name if source == folder / FILES else "", labels=labels)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{name}.lock")):
-        _check_free(folder, replace)
-        found = detect(source, name=name if source == folder / FILES else "", labels=labels)
+    with locked(folder.with_name(f".{name}.lock")):
+        _check_free(folder, replace)  # meanwhile another process may have taken the name
         root, table, sentences = str(found.root), found.table, [found.sentence]
         if found.root.resolve().is_relative_to(folder.resolve()):  # relative, so that the folder can be moved
             root = found.root.resolve().relative_to(folder.resolve()).as_posix()
         if found.layout == VIDEOS:
             root, table = FRAMES, _with_frames(found, folder / FRAMES, every_seconds)
             count = table["image"].nunique()
-            sentences.append(f"{count} frames are taken, one each {every_seconds:g} s, at most {MOST} a video.")
+            sentences.append(f"Frames: {count}, one each {every_seconds:g} s, at most {MOST} a video.")
         drawn = bool((table["split"] == "").any())
         table = with_splits(table, seed)
         if drawn:

@@ -7,10 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from filelock import FileLock
-
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import file_checksum, file_hash
+from cldf_core.data.files import file_checksum, file_hash, locked
 from cldf_core.data.intake.members import DAMAGE, ENDING, SIGNATURES, USEFUL, Member, Refusal, checked_members, refused
 
 MARKER = ".archive.json"  # a file in the folder that tells which archive it was unpacked from
@@ -82,7 +80,7 @@ def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any], most
         raise Refusal(f"holds no useful file; looked for: {', '.join(sorted(USEFUL))}")
     marker = {**source, "files": files, "bytes": size, "left_out": len(left_out), "first_left_out": left_out[:3]}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):  # never removed: another call may wait for it
+    with locked(folder.with_name(f".{folder.name}.lock")):
         if not folder.exists():
             _unpack(file, folder, marker, most)
 

@@ -1,7 +1,7 @@
 """Checks, audits and describes the images of a registered data set, and writes the results beside its description.
 
 <project>/data/<name>/survey.parquet    what `scan.survey` found, kept for the next call
-<project>/data/<name>/check.csv         images that are rejected, changed when they are opened, or of one colour
+<project>/data/<name>/check.csv         images that are rejected, changed when they are opened, or of nearly one colour
 <project>/data/<name>/audit.json        warnings, which every run on the data set repeats
 <project>/data/<name>/audit/tables/…    what the warnings are based on
 <project>/data/<name>/CARD.md           data card, with samples.png
@@ -40,7 +40,7 @@ class Audit(NamedTuple):
 def check_images(
     name: str, *, size: int | None = None, contents: bool = False, workers: int | None = None
 ) -> tuple[int, pd.DataFrame]:
-    """Opens every image once and lists which are rejected, changed when they are opened, or of one colour alone.
+    """Opens every image once and lists which are rejected, changed when they are opened, or nearly of one colour.
 
     Images smaller than `size` pixels a side are rejected, too. With `contents` every file is read again, whatever its
     size and time are. Returns the number of images, and the table of check.csv: image, what ("changed", "odd" or
@@ -50,8 +50,8 @@ def check_images(
     images = joined.drop_duplicates("image")
     reason = images["reason"].copy()
     reason.update(scan.too_small(images, size)["reason"] if size else pd.Series(dtype=str))
-    rules = images["rule"].where(~images["plain"], images["rule"] + "; one colour alone").str.removeprefix("; ")
-    what = np.where(reason != "", "rejected", np.where(images["plain"], "odd", "changed"))
+    rules = images["rule"].where(~images["faint"], images["rule"] + "; nearly one colour").str.removeprefix("; ")
+    what = np.where(reason != "", "rejected", np.where(images["faint"], "odd", "changed"))
     why = reason.where(reason != "", rules)
     rows = images.assign(what=what, why=why).loc[why != "", ["image", "what", "why"]]
     with whole_file(folder / CHECK) as path:

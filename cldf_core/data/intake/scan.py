@@ -20,13 +20,12 @@ import PIL
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from cldf_core.data.domains import DataError
+from cldf_core.data.domains import CLASSES, DataError
 from cldf_core.data.files import irregular
-from cldf_core.data.images import ImageProblem, as_image, open_image
+from cldf_core.data.images import ImageProblem, as_image, is_faint, open_image
 from cldf_core.data.runtime import in_processes
 from cldf_core.data.source_trees import tree_hash
 
-CLASSES = ("real", "fake")
 CHUNK = 64  # images that a worker process takes at once; fewer than 4 chunks are done before one has started
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "TIFF": (".tif", ".tiff"), "PNG": (".png", ".apng")}
 _SUFFIXES["MPO"] = (*_SUFFIXES["JPEG"], ".mpo")  # a JPEG file that holds several pictures
@@ -50,7 +49,7 @@ class Row(NamedTuple):
     height: int = 0
     quality: float = float("nan")  # of a JPEG file, see `jpeg_quality`
     colours: str = ""  # "grey" if all three channels are equal, else "RGB"; "" if the image is not used
-    plain: bool = False  # whether it is of one colour alone
+    faint: bool = False  # see `is_faint`
     exif_date: str = ""  # when the picture was taken, YYYY-MM-DD HH:MM:SS, or ""
     orientation: int = 1  # EXIF's, 1 to 8; 1 is upright
     phash: str = ""  # perceptual hash of the upright RGB image, 64 bits as 16 hexadecimal digits; "" if not used
@@ -189,8 +188,8 @@ def _row(root: Path, image: str) -> Row:
         return row._replace(rule="", reason=f"unreadable ({type(error).__name__}: {error})")
     picture = as_image(pixels)
     colours, phash = "grey" if (pixels == pixels[0]).all() else "RGB", str(imagehash.phash(picture))
-    row = row._replace(width=picture.width, height=picture.height, colours=colours, phash=phash, used=True)
-    return row._replace(plain=bool((pixels == pixels[:, :1, :1]).all()))
+    row = row._replace(width=picture.width, height=picture.height, colours=colours, phash=phash)
+    return row._replace(faint=is_faint(pixels), used=True)
 
 
 def _facts(path: Path, content: bytes) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from cldf_core.data.domains import SPLITS, DataError, tied_together
-from cldf_core.data.layouts.original import CLASSES
+from cldf_core.data.domains import CLASSES, SPLITS, DataError, tied_together
 from cldf_core.data.layouts.tables import in_few_words
 
 TRAINING, TEST = 0.7, 0.2  # shares of the groups; the rest is for validation

@@ -13,9 +13,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from cldf_core.data.domains import SPLITS, DataError, Domain
+from cldf_core.data.domains import CLASSES, SPLITS, DataError, Domain
 from cldf_core.data.files import file_hash, read_record, whole_file
-from cldf_core.data.layouts.original import CLASSES
 from cldf_core.data.layouts.tables import read_text
 from cldf_core.reading import read_yaml, whole_number
 

@@ -98,7 +98,7 @@ def _listed_splits(folder: Path) -> dict[str, str]:
         try:
             pairs = json.loads(path.read_text(encoding="utf-8"))
             numbers = [str(number) for one, other in pairs for number in (one, other)]
-        except (ValueError, TypeError):
+        except (OSError, RecursionError, TypeError, ValueError):
             raise DataError(f'{path} is no list of pairs; needed: such as [["071", "054"]]') from None
         if twice := [number for number in numbers if split_of.setdefault(number, split) != split]:
             raise DataError(f"{path} lists {twice[0]!r}, which another list has too; needed: each video in one")

@@ -14,22 +14,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from cldf_core.data.domains import COLUMNS, DataError, Domain
+from cldf_core.data.domains import CLASSES, COLUMNS, SPLIT_NAMES, DataError, Domain
 from cldf_core.data.images import SUFFIXES
+from cldf_core.data.layouts.tables import read_text
 from cldf_core.data.listing import Listing, is_hidden
 
-CLASSES = ("real", "fake")
 SPLITS_FILE = "splits.csv"
-# Names of folders that mean a split, in every layout; in the original's more may follow them, as in trainA.
-SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 PLACES = "real/<domain>/trainA, testA and so on, with fake/ beside real/"
-_SPLIT_OF = {"train": "train", "val": "validation", "test": "test"}
 
 
 def is_original_layout(folder: Path) -> bool:
     """Whether a folder real/<domain>/ or fake/<domain>/ holds a folder train*, val* or test*."""
     return any(
-        part.name.lower().startswith(tuple(_SPLIT_OF)) and part.parent.name.lower() not in SPLIT_NAMES and part.is_dir()
+        split_of(part.name) and part.parent.name.lower() not in SPLIT_NAMES and part.is_dir()
         for kind in CLASSES
         for part in (folder / kind).glob("*/*")
     )
@@ -42,7 +39,7 @@ def is_part_of_original(name: str) -> bool:
 
 def split_of(name: str) -> str | None:
     """The split that a domain's folder holds, by its name; None for any other name."""
-    return next((split for start, split in _SPLIT_OF.items() if name.lower().startswith(start)), None)
+    return next((split for start, split in SPLIT_NAMES.items() if name.lower().startswith(start)), None)
 
 
 def original_domains(folder: Path) -> list[str]:
@@ -78,7 +75,7 @@ def read_original_domain(
         raise DataError(" ".join([lacking + "." * bool(notes), *notes]))
     if splits is not None:
         if missing := [image for image in table["image"] if image not in splits.index]:
-            raise DataError(f"{folder / SPLITS_FILE} does not mention {missing[0]} (and {len(missing) - 1} more)")
+            raise DataError(f"{folder / SPLITS_FILE} does not mention {missing[0]} (such images: {len(missing)})")
         table[["split", "group"]] = splits.loc[table["image"], ["split", "group"]].to_numpy()
     return Domain(name, folder, table, tuple(f"{name}: {note}" for note in notes))
 
@@ -89,8 +86,6 @@ def read_splits(folder: Path) -> pd.DataFrame | None:
     Raises:
         DataError: the table cannot be read, a column is missing, or a file is mentioned twice.
     """
-    from cldf_core.data.layouts.tables import read_text  # which imports this module
-
     path = folder / SPLITS_FILE
     if not path.is_file():
         return None

@@ -8,11 +8,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from cldf_core.data.console import note
 from cldf_core.data.domains import DataError, Domain
-from cldf_core.data.files import file_hash, read_record, write_record
+from cldf_core.data.files import file_hash, locked, read_record, write_record
 from cldf_core.data.layouts.description import is_described, read_described, read_images
 from cldf_core.data.layouts.original import is_original_layout, original_domains, read_original_domain, read_splits
 from cldf_core.data.layouts.recognition import ORIGINAL, detect
@@ -37,7 +35,7 @@ def data_folder(data: str) -> Path:
         folder = project_root() / "data" / data
         if not is_built(folder) or _is_damaged(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f".{data}.lock")):  # two notebooks may ask at once
+            with locked(folder.with_name(f".{data}.lock")):  # two notebooks may ask at once
                 if is_built(folder) and _is_damaged(folder):
                     note(f"{folder / TABLE} is damaged or changed; the benchmark is built again")
                     shutil.rmtree(folder)

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from cldf_core.data.domains import DataError
+from cldf_core.data.console import counted
+from cldf_core.data.domains import CLASSES, SPLIT_NAMES, DataError
 from cldf_core.data.images import SUFFIXES
 from cldf_core.data.layouts import faceforensics, original, tables
-from cldf_core.data.layouts.original import CLASSES, SPLIT_NAMES, SPLITS_FILE, is_original_layout, is_part_of_original
+from cldf_core.data.layouts.original import SPLITS_FILE, is_original_layout, is_part_of_original
 from cldf_core.data.layouts.tables import in_few_words
 from cldf_core.data.listing import VIDEO_SUFFIXES, Listing, ignored, list_images
 
@@ -24,7 +25,7 @@ CLASS_FOLDERS = {
     "nature-ai": (("nature",), ("ai",)),
     "imagefolder": (("real", "reals"), ("fake", "fakes")),
 }
-_CLASS_OF = {name: label for kinds in CLASS_FOLDERS.values() for label, names in enumerate(kinds) for name in names}
+CLASS_OF = {name: label for kinds in CLASS_FOLDERS.values() for label, names in enumerate(kinds) for name in names}
 _IN_WORDS = {
     ORIGINAL: "the original's layout, real/<domain>/trainA and so on",
     "0_real-1_fake": "folders 0_real and 1_fake, as CNNDetection and ForenSynths have them",
@@ -115,7 +116,7 @@ def _stepped_into(folder: Path, tree: Listing) -> tuple[Path, Listing, list[str]
     tops = {path.parts[0] for path in inside.folders}
     if is_original_layout(inner) or tops & set(faceforensics.TOPS) or _tables(inner, inside):
         return inner, inside, notes
-    domains = {_domain_above(image.parts[:-1], _CLASS_OF, "") for image in inside.images}
+    domains = {_domain_above(image.parts[:-1], CLASS_OF, "") for image in inside.images}
     return (inner, inside, notes) if len(domains) > 1 else (folder, tree, [])
 
 
@@ -138,7 +139,7 @@ def _wrapping(tree: Listing) -> str:
 def _means_something(name: str) -> bool:
     """Whether a folder's name is that of a class, a split or a part of a known layout."""
     lower = name.casefold()
-    return lower in _CLASS_OF or lower in SPLIT_NAMES or name in faceforensics.TOPS or is_part_of_original(name)
+    return lower in CLASS_OF or lower in SPLIT_NAMES or name in faceforensics.TOPS or is_part_of_original(name)
 
 
 def _layout(folder: Path, tree: Listing) -> str:
@@ -207,7 +208,7 @@ def _read_classes(folder: Path, tree: Listing, layout: str, name: str) -> tuple[
         places = [k for k, part in enumerate(names) if part in label_of]
         if not places:
             continue
-        if len({_CLASS_OF[part] for part in names[places[0] :] if part in _CLASS_OF}) > 1:
+        if len({CLASS_OF[part] for part in names[places[0] :] if part in CLASS_OF}) > 1:
             raise DataError(f"{folder / image} is in a folder of real and in one of fake images; needed: one of them")
         if parts_of_original := [part for part in parts if is_part_of_original(part)]:
             found = f"{folder / image} is in a folder {parts_of_original[0]}, as the original's layout has them, but"
@@ -250,7 +251,7 @@ def _ignored(folder: Path, tree: Listing, layout: str, table: pd.DataFrame) -> l
     taken = set(table["image"])
     images, videos = ([p for p in paths if str(p) not in taken] for paths in (tree.images, tree.videos))
     for image in images if layout in (ORIGINAL, *CLASS_FOLDERS) else []:
-        if any(part.casefold() in _CLASS_OF or is_part_of_original(part) for part in image.parts[:-1]):
+        if any(part.casefold() in CLASS_OF or is_part_of_original(part) for part in image.parts[:-1]):
             other = f"{folder / image} is not in the layout {layout} of the other images"
             raise DataError(f"{other}; needed: one layout, so name the folder of one")
     used = {SPLITS_FILE} if layout == ORIGINAL else {p.name for p in _tables(folder, tree) if layout == "table"}
@@ -281,9 +282,9 @@ def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) ->
         if splits == {""}:
             without.append(name)
     files = table.drop_duplicates("image")
-    kind, fakes = ("videos" if layout == VIDEOS else "images"), int(files["label"].sum())
-    counts = f"{len(files)} {kind}, {len(files) - fakes} real and {fakes} fake"
-    domains = f"{len(names)} domain{'s' * (len(names) > 1)}: {in_few_words(names)}"
+    kind, fakes = ("video" if layout == VIDEOS else "image"), int(files["label"].sum())
+    counts = f"{counted(len(files), kind)}, {len(files) - fakes} real and {fakes} fake"
+    domains = f"{counted(len(names), 'domain')}: {in_few_words(names)}"
     sentences = [f"Recognised {layout}: {_IN_WORDS[layout]}. {counts}, in {domains}."]
     if without:
         sentences.append("There is no split." if without == names else f"There is no split in {in_few_words(without)}.")

@@ -15,10 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from cldf_core.data.domains import DataError
+from cldf_core.data.console import counted
+from cldf_core.data.domains import CLASSES, SPLIT_NAMES, DataError
 from cldf_core.data.files import folded, irregular
 from cldf_core.data.images import SUFFIXES as IMAGE_SUFFIXES
-from cldf_core.data.layouts.original import CLASSES, SPLIT_NAMES
 from cldf_core.data.listing import list_images
 
 SUFFIXES = (".csv", ".parquet")
@@ -66,7 +66,8 @@ def read_text(path: Path) -> pd.DataFrame:
         raise DataError(f"{path} has the column {repeated[0][:80]!r} twice; needed: each once")
     for number, row in rows.items():
         if len(row) != len(columns):
-            raise DataError(f"{path}, row {number} has {len(row)} values; needed: {len(columns)}, one a column")
+            count = counted(len(row), "value")
+            raise DataError(f"{path}, row {number} has {count}; needed: {len(columns)}, one a column")
         if any("\0" in value for value in row):
             raise DataError(f"{path}, row {number} has a NUL in it; needed: text")
     return pd.DataFrame(list(rows.values()), list(rows), columns, dtype=str)
@@ -153,16 +154,17 @@ def in_few_words(names: Iterable[str]) -> str:
 
 def _meaning(labels: str) -> dict[str | int, int]:
     """The class of each label but real and fake: of 0 and 1, or as `labels` says."""
-    meaning: dict[str | int, int] = {0: 0, 1: 1}
+    chosen: dict[str | int, int] = {}
     pairs = [part.strip().lower().rpartition("=")[::2] for part in labels.split(",")] if labels else []
     for label, kind in pairs:
         if not label.strip() or "=" in label or kind.strip() not in CLASSES or label.strip() in CLASSES:
             raise DataError(f"--labels is {labels[:80]!r}; needed: such as 0=real,1=fake, or 1=real")
-        said, key = CLASSES.index(kind.strip()), _key(label)
-        meaning[key] = said
+        if (key := _key(label)) in chosen:
+            raise DataError(f"--labels is {labels[:80]!r}, with {label.strip()[:80]} twice; needed: each value once")
+        chosen[key] = CLASSES.index(kind.strip())
         if len(pairs) == 1 and isinstance(key, int):
-            meaning[1 - key] = 1 - said
-    return meaning
+            chosen[1 - key] = 1 - chosen[key]
+    return {0: 0, 1: 1} | chosen
 
 
 def _key(text: str) -> str | int:
@@ -180,7 +182,7 @@ def _refuse_contradicted(path: Path, table: pd.DataFrame, columns: pd.DataFrame)
         wrong = said.index[said != label]
         # One folder "fakes" around images of both classes says nothing of each.
         if len(wrong) and (said.nunique() == 2 or label.nunique() == 1):
-            row, count = wrong[0], f"{len(wrong)} of the {len(said)} rows where it tells one"
+            row, count = wrong[0], f"{len(wrong)} of {counted(len(said), 'row')} where it tells one"
             written, kind = columns["label"][row], CLASSES[said[row]]
             turned = f"--labels {written}={kind} if the labels are the other way round, " * (written not in CLASSES)
             raise DataError(
@@ -228,10 +230,10 @@ class ListedFiles:
     def notes(self) -> list[str]:
         """Sentences on files whose names are spelled otherwise in the table, or that links lead to."""
         kinds = (
-            (self._spelled_otherwise, "differ from the files' names in case or Unicode form alone"),
-            (self._outside, "lead through links out of the table's folder"),
+            (self._spelled_otherwise, "that differ from the files' names in case or Unicode form alone"),
+            (self._outside, "that lead through links out of the table's folder"),
         )
-        return [f"{count} paths {what}." for count, what in kinds if count]
+        return [f"Paths {what}: {count}." for count, what in kinds if count]
 
     def _is_inside(self, path: Path) -> bool:
         if path.parent not in self._parents:

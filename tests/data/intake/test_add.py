@@ -150,7 +150,7 @@ def test_videos_are_registered_with_their_frames_and_a_broken_one_stops_it(root,
         assert ("original" in row.image) == (row.label == 0)
     assert (domain.table.groupby("group")["split"].nunique() == 1).all()
     sentences = yaml.safe_load((folder / "dataset.yaml").read_text())["found"]
-    assert "36 frames are taken, one each 1 s, at most 32 a video." in sentences
+    assert "Frames: 36, one each 1 s, at most 32 a video." in sentences
     written = state(folder / "frames")
     register(source, replace=True)
     assert state(folder / "frames") == written  # nothing decoded again

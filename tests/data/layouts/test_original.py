@@ -68,7 +68,7 @@ def test_splits_csv_says_it_file_by_file(tmp_path):
     ("change", "words"),
     [
         (lambda t: t.drop(columns="group"), ["splits.csv", "lacks the column 'group'", "file, split, group"]),
-        (lambda t: t.iloc[1:-1], ["splits.csv", "does not mention", "1 more"]),
+        (lambda t: t.iloc[1:-1], ["splits.csv", "does not mention", "such images: 2"]),
         (lambda t: t.assign(split="holdout"), ["split 'holdout'", "train, validation, test"]),
         (lambda t: pd.concat([t, t.iloc[:1]]), ["splits.csv", "twice", "fake/first/testA/image00.png"]),
     ],
@@ -80,10 +80,22 @@ def test_a_faulty_splits_csv_is_told(tmp_path, change, words):
     sentence_of(lambda: read_domain(data), *words)
 
 
-@pytest.mark.parametrize("rows", [b"", b"\xff\xfe\x00", b"a.png,train\n", b"a.png,train,g,h\n", b'"a.png,train,g'])
-def test_a_splits_csv_that_is_no_table_is_told(tmp_path, rows):
-    (tmp_path / "splits.csv").write_bytes(rows and b"file,split,group\n" + rows)
-    sentence_of(lambda: read_splits(tmp_path), "splits.csv")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"real/first/trainA/image00.png,train,1\n", "lacks the column 'file'"),
+        (b"file,split,group\na.png,train,1,2\n", "row 2 has 4 values; needed: 3"),
+        (b"file,split,group\na.png\n", "row 2 has 1 value; needed: 3"),
+        (b"\xff\xfe\x00PNG", "cannot be read"),
+        (b"file;split;group\na;train;1\n", "separates its columns by ';'"),
+    ],
+    ids=["empty", "header", "long", "short", "binary", "semicolons"],
+)
+def test_a_splits_csv_that_is_no_table_is_told(tmp_path, content, words):
+    data = make_data(tmp_path / "set", ("first",), train=2, test=2)
+    (data / "splits.csv").write_bytes(content)
+    sentence_of(lambda: read_domain(data), "splits.csv", words)
 
 
 def test_missing_things_are_told_with_folder_and_what_is_allowed(tmp_path, root, small_data):

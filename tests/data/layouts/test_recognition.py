@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
-from cldf_core.data.layouts.original import CLASSES
+from cldf_core.data.domains import CLASSES
 from cldf_core.data.layouts.read import read_domains
 from cldf_core.data.layouts.recognition import detect
 from samples import image_counts, make_data, pictures, plain_picture, sentence_of

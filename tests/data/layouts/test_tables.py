@@ -49,7 +49,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
     ("content", "words"),
     [
         ("", ["is empty"]),
-        ("path,label\na.png\n", ["row 2 has 1 values; needed: 2"]),
+        ("path,label\na.png\n", ["row 2 has 1 value; needed: 2"]),
         ("path,other\na.png,0\n", ["has the columns path, other; needed: one of path, image, file, and label"]),
         ("path,file,label\na.png,a.png,0\n", ["needed: one of path, image, file"]),
         ("path,label,Label\na.png,0,0\n", ["the column 'label' twice"]),
@@ -139,6 +139,8 @@ def test_labels_of_many_kinds(tmp_path):
     sentence_of(lambda: detect(path, labels="human=real"), "label 'machine'; allowed: real, fake, 0, 1, human")
     for labels in ("=real", "1", "1=true", "real=fake", "1=real,", "1=real;0=fake"):
         sentence_of(lambda: detect(path, labels=labels), f"--labels is {labels!r}; needed: such as")  # noqa: B023
+    for labels in ("1=real,1=fake", "1=real,1.0=real", "human=real, Human =fake"):
+        sentence_of(lambda: detect(path, labels=labels), "twice; needed: each value once")  # noqa: B023
     folder = pictures(tmp_path / "folders", ["real", "fake"])
     sentence_of(lambda: detect(folder, labels="1=real"), "--labels is '1=real', but", "no table")
 
@@ -149,7 +151,7 @@ def test_a_path_that_is_spelled_otherwise_is_found_where_there_is_one(tmp_path):
     path = table_in(tmp_path / "mine", f"path,label\nin\\{composed},0\nin/IMG.PNG,1\n", [f"In/{apart}", "In/img.png"])
     found = detect(path)
     assert set(found.table["image"]) == {f"In/{apart}", "In/img.png"}
-    assert "2 paths differ from the files' names in case or Unicode form alone." in found.sentence
+    assert "Paths that differ from the files' names in case or Unicode form alone: 2." in found.sentence
     plain_picture(path.parent / "in" / composed)
     plain_picture(path.parent / "IN" / "Img.png")
     sentence_of(lambda: detect(path), "row 3 has 'in/IMG.PNG', but", "there is 'IN/Img.png' and 'In/img.png'")
@@ -169,7 +171,7 @@ def test_a_table_may_name_links_and_they_are_told(tmp_path):
     path.write_text("path,label\nlink.png,0\nfolder/a.png,1\ninside.png,1\na.png,1\n")
     found = detect(path)
     assert list(found.table["image"]) == ["link.png", "a.png", "folder/a.png", "inside.png"]
-    assert "2 paths lead through links out of the table's folder." in found.sentence
+    assert "Paths that lead through links out of the table's folder: 2." in found.sentence
     os.mkfifo(tmp_path / "mine" / "pipe.png")
     for wrong, words in {
         "../out/a.png": "outside",
