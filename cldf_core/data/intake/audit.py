@@ -66,7 +66,10 @@ def warnings(
     `pairs` are the result of `duplicates`, and `baseline` is that of `format_baseline`; None computes them.
     """
     images = with_classes(joined).query("used")
-    found = list(_one_class(images))
+    found, classes = [], images.groupby("domain", sort=False)["class"].unique()
+    if alone := [f"{name} ({kinds[0]})" for name, kinds in classes.items() if len(kinds) == 1]:
+        named = in_few_words(alone)
+        found.append(f"domains of one class alone, which no stream can learn from without the other class: {named}")
     for name, part in images.groupby("domain", sort=False):
         found += [f"{name}: {text}" for text in (*_imbalance(part), *_differences(part))]
     pairs = pairs or duplicates(joined)
@@ -115,14 +118,6 @@ def _facts_only(images: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
         values, categorical = facts[names].to_numpy(float), [name in NAMED for name in names]
         results[key] = boosted_trees(values, *classes, categorical=categorical, seed=seed)
     return results
-
-
-def _one_class(images: pd.DataFrame) -> Iterator[str]:
-    classes = images.groupby("domain", sort=False)["class"].unique()
-    alone = [f"{name} ({kinds[0]})" for name, kinds in classes.items() if len(kinds) == 1]
-    if alone:
-        named = in_few_words(alone)
-        yield f"domains of one class alone, which no stream can learn from without the other class: {named}"
 
 
 def _imbalance(part: pd.DataFrame) -> Iterator[str]:

@@ -12,9 +12,9 @@ from cldf_core.data.domains import DataError
 from cldf_core.data.files import told_if_full, whole_file
 from cldf_core.data.images import ImageProblem, as_image, crop, open_image, reencode
 from cldf_core.data.intake.add import FILES
-from cldf_core.data.intake.reports import CHECK, images_root, surveyed
+from cldf_core.data.intake.reports import CHECK, surveyed
 from cldf_core.data.intake.scan import CHUNK
-from cldf_core.data.layouts.description import read_description, read_images, write_description
+from cldf_core.data.layouts.description import images_root, read_description, read_images, write_description
 from cldf_core.data.runtime import in_processes, project_root
 
 

@@ -7,7 +7,6 @@
 <project>/data/<name>/CARD.md           data card, with samples.png
 """
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from cldf_core.data.files import file_hash, keep_table, kept_table, save_table, 
 from cldf_core.data.images import as_image, open_image
 from cldf_core.data.intake import audit, scan
 from cldf_core.data.intake.duplicates import duplicates
-from cldf_core.data.layouts.description import AUDIT, IMAGES, Description, read_description, read_images
+from cldf_core.data.layouts.description import AUDIT, IMAGES, images_root, read_description, read_images
 from cldf_core.data.layouts.read import registered
 from cldf_core.data.runtime import project_root
 
@@ -107,19 +106,13 @@ def surveyed(name: str, *, workers: int | None, contents: bool = False) -> tuple
     return folder, table.merge(seen, on="image", how="left")
 
 
-def images_root(folder: Path, description: Description) -> Path:
-    """The folder that the image paths of a data set start from."""
-    return folder / os.path.expanduser(description.root)
-
-
 def _samples(joined: pd.DataFrame, root: Path, count: int = 8) -> Image.Image:
     """Draws a row of pictures for each class of each domain, taken evenly from its images."""
     rows = [part for _, part in joined[joined["used"]].groupby(["domain", "label"])]
     sheet = Image.new("RGB", (count * SIDE, max(len(rows), 1) * SIDE), "white")
     for y, part in enumerate(rows):
         for x, place in enumerate(np.unique(np.linspace(0, len(part) - 1, count).astype(int))):
-            pixels = open_image(root / part["image"].iloc[place])
-            picture = as_image(pixels)
+            picture = as_image(open_image(root / part["image"].iloc[place]))
             picture.thumbnail((SIDE - 4, SIDE - 4))
             sheet.paste(picture, (x * SIDE, y * SIDE))
     return sheet

@@ -86,7 +86,7 @@ def read_described(folder: Path, names: Sequence[str]) -> list[Domain]:
         DataError: a file is faulty, or a domain, the folder of images or an image is missing.
     """
     description, table = read_description(folder), read_images(folder)
-    path, root = folder / description.images, folder / os.path.expanduser(description.root)
+    path, root = folder / description.images, images_root(folder, description)
     tables = {str(name): part for name, part in table.groupby("domain")}
     if missing := [name for name in names if name not in tables]:
         raise DataError(f"there is no domain {missing[0]!r} in {folder}; allowed: {', '.join(tables)}")
@@ -96,9 +96,14 @@ def read_described(folder: Path, names: Sequence[str]) -> list[Domain]:
     return [_domain(name, path, root, tables[name], warnings) for name in names]
 
 
+def images_root(folder: Path, description: Description) -> Path:
+    """The folder that the image paths of a data set start from."""
+    return folder / os.path.expanduser(description.root)
+
+
 def described_files(folder: Path) -> list[Path]:
     """All files that a result on a registered data set depends on, with its images."""
-    root = folder / os.path.expanduser(read_description(folder).root)
+    root = images_root(folder, read_description(folder))
     files = [path for path in (folder / DESCRIPTION, folder / IMAGES, folder / AUDIT) if path.is_file()]
     return files + [root / image for image in read_images(folder)["image"].unique()]
 

@@ -12,19 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cldf_core.data.console import progress_bar
+from cldf_core.data.domains import CLASSES, SPLITS
 from cldf_core.data.files import told_if_full
-from cldf_core.data.mini.crops import (
-    DOMAINS,
-    HERE,
-    PHOTOGRAPHS,
-    SPLITS,
-    Crop,
-    Split,
-    crops_of,
-    cut,
-    half_size,
-    read_splits,
-)
+from cldf_core.data.mini.crops import DOMAINS, HERE, PHOTOGRAPHS, Crop, crops_of, cut, half_size, read_splits
 from cldf_core.data.runtime import thread_count
 
 # Real crops of each domain and split; the fakes are as many. None takes all crops that there are.
@@ -100,7 +90,7 @@ def build(
     return folder
 
 
-def _jobs(counts: dict[Split, int | None]) -> list[tuple[str, Split, int, list[Crop]]]:
+def _jobs(counts: dict[str, int | None]) -> list[tuple[str, str, int, list[Crop]]]:
     """Batches of crops that one generator takes at once: domain, split, variant, crops."""
     from cldf_core.data.mini.generators import BATCH
 
@@ -122,10 +112,10 @@ def _jobs(counts: dict[Split, int | None]) -> list[tuple[str, Split, int, list[C
 
 
 def _write_class(
-    root: Path, label: int, domain: str, split: Split, crops: list[Crop], images: NDArray[np.uint8], generator: str
+    root: Path, label: int, domain: str, split: str, crops: list[Crop], images: NDArray[np.uint8], generator: str
 ) -> list[tuple[str | int, ...]]:
     """Writes the real or the fake images of crops; returns their rows of splits.csv."""
-    folder = root / ("real", "fake")[label] / domain / ("testA" if split == "test" else "trainA")
+    folder = root / CLASSES[label] / domain / ("testA" if split == "test" else "trainA")
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str | int, ...]] = []
     for crop, pixels in zip(crops, images, strict=True):

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+from cldf_core.data.domains import SPLITS
+
 DOMAINS = ("mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake", "mini-NeuralTextures")
 
 SIDE = 128
@@ -43,7 +42,7 @@ def read_splits() -> pd.DataFrame:
     return pd.read_csv(HERE / "splits.csv", index_col="photograph")
 
 
-def photographs_of(split: Split) -> list[str]:
+def photographs_of(split: str) -> list[str]:
     """The names of the photographs that serve a split, sorted."""
     return read_splits().query("split == @split").index.tolist()
 
@@ -86,7 +85,7 @@ def _dealt(names: list[str], stride: int) -> list[list[Crop]]:
     return ranks
 
 
-def crops_of(split: Split, domain: str) -> list[Crop]:
+def crops_of(split: str, domain: str) -> list[Crop]:
     """All crops that a domain may use in a split, in the order in which smaller sizes take them.
 
     Every photograph gives one crop before any gives a second. Training crops (stride 64, so they may overlap) are

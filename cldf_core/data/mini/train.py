@@ -45,18 +45,15 @@ def train_generators(folder: Path, *, seed: int = 0, only: tuple[str, ...] = ())
             continue
         began = time.perf_counter()
         torch.manual_seed(1000 * seed + number)
-        generator.apply(_initialise)
+        for layer in generator.modules():
+            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+                layer.reset_parameters()
         _train(name, generator, photographs, 1000 * seed + number)
         weights = {key: value.detach().half() for key, value in generator.state_dict().items()}
         with whole_file(folder / f"{name}.safetensors") as partial:
             save_file(weights, partial)
         seconds[name] = time.perf_counter() - began
     return seconds
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        module.reset_parameters()
 
 
 def _train(name: str, generator: nn.Module, photographs: list[str], seed: int) -> None:
