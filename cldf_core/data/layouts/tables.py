@@ -182,7 +182,7 @@ def _refuse_contradicted(path: Path, table: pd.DataFrame, columns: pd.DataFrame)
         wrong = said.index[said != label]
         # One folder "fakes" around images of both classes says nothing of each.
         if len(wrong) and (said.nunique() == 2 or label.nunique() == 1):
-            row, count = wrong[0], f"{len(wrong)} of {counted(len(said), 'row')} where it tells one"
+            row, count = wrong[0], f"{len(wrong)} of the {counted(len(said), 'row')} where it tells one"
             written, kind = columns["label"][row], CLASSES[said[row]]
             turned = f"--labels {written}={kind} if the labels are the other way round, " * (written not in CLASSES)
             raise DataError(
