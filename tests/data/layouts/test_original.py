@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.layouts.original import read_splits
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
 from samples import make_data, photo, read_domain, sentence_of, write_splits
 
