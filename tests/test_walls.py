@@ -3,10 +3,10 @@
 import ast
 import importlib.util
 import itertools
+import os
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -181,9 +181,9 @@ def test_public_names_are_documented():
 )
 def test_the_package_and_its_help_load_no_torch(words):
     python = [sys.executable, "-X", "importtime", *words]
-    started = time.perf_counter()
+    before = sum(os.times()[2:4])  # the processor's time of children, which no other program's work makes longer
     done = subprocess.run(python, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 3  # 0.3 s on a quiet machine
+    assert sum(os.times()[2:4]) - before < 2  # 0.3 s on a quiet machine; 0 where the system does not tell
     loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert not loaded & {"torch", "pandas", "numpy", "PIL", "matplotlib", "papermill"}
     assert ("pydantic" in loaded) == (words[-1] == "import cldf_core.options")
