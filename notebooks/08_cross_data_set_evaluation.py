@@ -126,7 +126,8 @@ by_agent = {agent: scores[scores["agent"] == agent] for agent in runs}
 metrics = metric_table(list(runs.values()), split=split)
 save_table(metrics, out.figures, "08_metrics")
 print(*metrics.attrs["notes"], sep="\n")
-metrics.iloc[[0, 4, 8, -20, -1]]
+# Five of its rows, without the name of the run.
+metrics.iloc[[0, 4, 8, -20, -1]].drop(columns="run").style.format(precision=3, na_rep="").hide(axis="index")
 
 # %% [markdown]
 # ## What does each know, after every step?
