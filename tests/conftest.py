@@ -1,6 +1,5 @@
 """Fixtures that several test files share."""
 
-import gc
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-import torchvision  # noqa: F401  (what runs import anyway, before what is imported is kept out of the search for garbage)
 
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.runs.folder import RunFolder
@@ -17,12 +15,6 @@ from samples import SHORT, animate, make_data, picture, replace_scores, tiny_opt
 
 hypothesis.settings.register_profile("cldf", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("cldf")
-
-
-def pytest_collection_finish() -> None:
-    """Keeps what is imported out of the search for garbage with which each run begins: a third of a tiny run's time."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

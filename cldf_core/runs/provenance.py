@@ -2,7 +2,7 @@
 
 import contextlib
 import ctypes
-import gc
+import functools
 import hashlib
 import inspect
 import json
@@ -71,8 +71,12 @@ def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], no
     }
 
 
+@functools.cache
 def git_commit() -> str | None:
-    """The commit of the project that the package is from, with "+" when files differ from it; None outside git."""
+    """The commit of the project that the package is from, with "+" when files differ from it; None outside git.
+
+    It is asked for once: a process goes on with the code that it has imported.
+    """
     project = Path(cldf_core.__file__).parents[1]
 
     def git(*words: str) -> str | None:
@@ -94,7 +98,6 @@ def count_memory_anew() -> int | None:
     peak = Path("/proc/self/clear_refs")  # see proc(5)
     if not peak.exists():
         return None
-    gc.collect()
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed, which would hide as much of the rise
     try:

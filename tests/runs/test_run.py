@@ -55,13 +55,11 @@ def in_root(monkeypatch, root: Path) -> None:
 # A process that has torch loaded and forks for each job, a line of JSON: so many children make the run, and each kills
 # itself (as kill -9 does) at the second batch of the step, if there is one. It answers with the children's exit codes.
 FORKS = """
-    import gc, json, os, signal, sys
+    import json, os, signal, sys
     import torch._dynamo, torchvision  # which a run's first optimiser and network load
     from cldf_core.agents import AGENTS
     from cldf_core.options import checked
     from cldf_core.runs.run import make_run
-
-    gc.freeze()  # each run searches for garbage, not among what is imported
 
     def die_in(agent, step):
         begin, observe, at = agent.begin_step, agent.observe, [0, 0]
