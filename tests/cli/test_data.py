@@ -78,7 +78,7 @@ def test_what_the_audit_finds_stands_in_every_run(root, mine, capsys):
 def test_one_history_leaves_nothing_to_see_in_the_files(root, mine, capsys):
     assert call("add", str(photographs(mine, 60, kinds=("jpg", "png")))) == 0
     assert call("audit", "mine", "--re-encode", "--size", "32") == 0
-    assert "120 images; 0 are rejected" in capsys.readouterr().out
+    assert "120 images; rejected: 0" in capsys.readouterr().out
     table = pd.read_csv(root / "data/mine-re-encoded/audit/tables/format_only.csv").set_index("domain")
     assert table.loc["first", "low"] <= 0.5 <= table.loc["first", "high"]
     kept = json.loads((root / "data/mine-re-encoded/audit.json").read_text())

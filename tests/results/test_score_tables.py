@@ -146,7 +146,7 @@ def test_a_stream_has_to_fit_the_file(root):
     for stream, sentence in (
         (["a", "c"], "--stream has 'c', of which .* has no scores; there: a, b"),
         (["a", "a"], "--stream is a,a; allowed: each domain once"),
-        (["a", "b"], "has a step 3; allowed with a --stream of 2 domains: 1 to 2"),
+        (["a", "b"], "has a step 3; allowed with this --stream: 1 to 2"),
     ):
         with pytest.raises(UserError, match=sentence):
             read_scores([path], stream)
