@@ -25,11 +25,21 @@ _SENTENCES = {
 }
 
 
+class _Commands(argparse._SubParsersAction):
+    """Commands whose own help begins with what the list of commands says of them."""
+
+    def add_parser(self, name: str, **settings: Any) -> Any:
+        """Adds a command, which needs `help`; that is also its description, unless it has one of its own."""
+        words = settings["help"]
+        return super().add_parser(name, **{"description": f"{words[0].upper()}{words[1:]}.", **settings})
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that tells a mistake in one sentence, by raising OptionError; flags are not abbreviated."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **settings})
+        self.register("action", "parsers", _Commands)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses as argparse does, and refuses what no flag of this command takes."""

@@ -41,7 +41,7 @@ def add_command(subparsers: Any) -> None:
     audit = parts.add_parser("audit", help="look for shortcuts, copies and leaks; runs will repeat the warnings")
     audit.add_argument("--re-encode", action="store_true", help="first make a data set with one common history")
     audit.add_argument("--size", type=SIDE, help="of the re-encoded images, pixels a side (default: what most allow)")
-    audit.add_argument("--quality", type=whole(1, 100), default=90, help="of their JPEG compression, 1 to 100")
+    audit.add_argument("--quality", type=whole(1, 100), default=90, help="JPEG quality, 1 to 100 (default: 90)")
     audit.set_defaults(call=_audit)
     card = parts.add_parser("card", help="write a data card with counts, formats and samples")
     card.set_defaults(call=_card)
@@ -93,7 +93,7 @@ def _list(parsed: argparse.Namespace) -> None:
     if not table.empty:
         print(_text(table))
     elif not faults:
-        print("no data set is registered yet: cldf data add FOLDER or ARCHIVE; the embedded one is called mini")
+        print("no data set is registered yet: cldf data add FOLDER, ARCHIVE or TABLE; the embedded one is called mini")
     for fault in faults:
         print(printable(f"note: {fault}"), file=sys.stderr)
 

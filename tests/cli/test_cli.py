@@ -183,7 +183,9 @@ def test_version_and_help(capsys):
         with pytest.raises(SystemExit) as left:
             main(words)
         assert left.value.code == 0
-        assert capsys.readouterr().out.startswith(" ".join(["usage: cldf", *words[:-1]]))
+        told = capsys.readouterr().out
+        assert told.startswith(" ".join(["usage: cldf", *words[:-1]]))
+        assert "\n\n" in told.split("options:")[0].strip()  # what the command does
 
 
 def test_the_exit_status_tells_whether_all_went_well(project, capsys, monkeypatch):
