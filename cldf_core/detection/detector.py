@@ -23,7 +23,7 @@ from cldf_core.protocol import score_samples
 from cldf_core.resnet import Network
 from cldf_core.results.score_tables import run_options
 from cldf_core.runs.checkpoints import load_network
-from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.folder import RunFolder, named_path
 from cldf_core.stream import Samples
 
 NEAR, LEAST = 0.05, 20  # the largest distance of a P(fake) "like this one", and how many images have to be so near
@@ -122,9 +122,7 @@ def share_of_fakes(detector: Detector, validation: pd.DataFrame, probability: fl
 
 def _file_of(model: str, step: int | None) -> Path:
     """The file of a network: that of a run after a step, by default the last, or the one that is named."""
-    path = Path(os.path.expanduser(model))
-    if not os.path.exists(path):  # Path.exists would fail with a name that is too long
-        path = project_root() / "runs" / model
+    path = named_path(model)
     if os.path.isdir(path):
         run = RunFolder(path)
         run_options(run)  # a UserError where there is no finished run

@@ -21,7 +21,7 @@ from cldf_core.data.layouts import tables
 from cldf_core.data.listing import split_pattern
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError, shown
-from cldf_core.runs.folder import MANIFEST, RunFolder, damage
+from cldf_core.runs.folder import MANIFEST, RunFolder, damage, named_path
 
 NEEDED = ("image", "domain", "label", "score")
 OPTIONAL = ("step", "split", "group", "agent", "seed", "video", "logit")
@@ -50,19 +50,21 @@ class Scores:
 def matches(names: Sequence[str]) -> dict[str, str]:
     """The runs and tables that are named, or that patterns stand for, which not every shell expands; these sorted.
 
-    What exists, also as the name of a run in runs/, is no pattern. Runs and tables that are damaged or not finished,
-    and what is neither, come with the reason why they are left out, unless there is nothing else; the reason of all
-    others is "", as is that of a name of nothing, which is a mistake.
+    What exists, here, in the root or as the name of a run in runs/, is no pattern. Runs and tables that are damaged or
+    not finished, and what is neither, come with the reason why they are left out, unless there is nothing else; the
+    reason of all others is "", as is that of a name of nothing, which is a mistake.
     """
-    found, runs = list[str](), project_root() / "runs"
+    found = list[str]()
     for name in names:
-        base, pattern = split_pattern(Path(name))
-        is_name = not pattern or os.path.lexists(runs / name)
-        paths = () if is_name else glob.glob(os.path.join(glob.escape(str(base)), *pattern))
+        paths = list[str]()
+        for folder in (Path(), project_root(), project_root() / "runs"):
+            if not paths and not os.path.lexists(named_path(name)):
+                base, pattern = split_pattern(folder / name)
+                paths = glob.glob(os.path.join(glob.escape(str(base)), *pattern))
         found += sorted(map(os.path.normpath, paths)) or [name]
     if len(found := list(dict.fromkeys(found))) == 1:  # which is read, and told of, in any case
         return {found[0]: ""}
-    problems = {n: problem(Path(n)) if os.path.exists(n) or os.path.exists(runs / n) else "" for n in found}
+    problems = {n: problem(Path(n)) if os.path.lexists(named_path(n)) else "" for n in found}
     return problems if not all(problems.values()) else {found[0]: ""}
 
 
@@ -110,9 +112,7 @@ def read_scores(sources: Sequence[str | Path | RunFolder], stream: Sequence[str]
         raise UserError("no run and no file is named; needed: at least one")
     scores: dict[Path, list[Scores]] = {}
     for source in sources:
-        path = source.path if isinstance(source, RunFolder) else Path(source)
-        if not os.path.exists(path):  # Path.exists would fail with a name that is too long
-            path = project_root() / "runs" / path
+        path = source.path if isinstance(source, RunFolder) else named_path(source)
         if path.absolute() in scores:
             continue
         if os.path.isdir(path):

@@ -8,6 +8,7 @@ runs/<name>-<key>/manifest.json              options, data, versions, notes, sec
                   figures/                   a notebook's figures and tables
 """
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,17 @@ from typing import Any
 import pandas as pd
 
 from cldf_core.data.files import file_hash, read_record, whole_file, write_record
+from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 
 MANIFEST, SCORES, STATE = "manifest.json", "scores.parquet", "state"
 COLUMNS = ("step", "domain", "split", "image", "group", "label", "logit", "score")  # of SCORES
+
+
+def named_path(name: str | Path) -> Path:
+    """The path of what is named by its path, from here or from the root (runs/er-1a2b), or by its name in runs/."""
+    places = [folder / os.path.expanduser(name) for folder in (Path(), project_root(), project_root() / "runs")]
+    return next(filter(os.path.lexists, places), places[-1])  # lexists takes a name that is too long, too
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def test_what_is_damaged_is_told_and_left_out_however_the_runs_are_named(trained
     bad["er-table.csv"] = "er-table.csv, row 2 has label"
     (runs / "er-table.csv").write_text(HEAD + "1.png,a,7,0.1\n")
     expanded = [str(path) for path in sorted(runs.glob("er-*"))]  # by a shell
-    for words in ([str(runs / "er-*")], expanded, ["er-good", *bad]):
+    for words in ([str(runs / "er-*")], expanded, ["er-good", *bad], ["runs/er-*"], ["er-*"], ["runs/er-good", *bad]):
         assert main(["metrics", *words, "--metric", "AUC", "--format", "csv", *FEW]) == 3
         output = capsys.readouterr()
         assert set(pd.read_csv(io.StringIO(output.out))["run"]) == {"er-good"}
