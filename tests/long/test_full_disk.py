@@ -64,7 +64,7 @@ class Disk(NamedTuple):
                 pass
         os.truncate(filler, max(0, filler.stat().st_size - room))
 
-    def commands(self, *, fills_at: int = 0, room: int = 0) -> dict[str, Any]:
+    def commands(self, *, since: int = 0, fills_at: int = 0, room: int = 0) -> dict[str, Any]:
         """Status, errors and number of opened files of the commands, before whose n-th opening the disk fills."""
         answer = self.away / "answer.json"
         answer.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ class Disk(NamedTuple):
             out, err, statuses = io.StringIO(), io.StringIO(), []
             try:
                 with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                    for line in self.lines:
+                    for line in self.lines[since:]:
                         run = next((self.root / "runs").glob("er-*"), None)
                         statuses.append(main(line.format(root=self.root, away=self.away, run=run).split()))
                         if statuses[-1]:
@@ -146,8 +146,9 @@ def test_a_disk_that_fills_at_any_write_costs_a_sentence_and_nothing_else(disk):
         sentences += said
         if told["statuses"][-1] != 0 and (told["statuses"][-1] not in (1, 2) or not said or partial):
             faults.append(f"{place} {partial}")
-        again = disk.commands()
-        if again["statuses"] != [0] * len(disk.lines):
+        done = len(told["statuses"]) - 1 if told["statuses"][-1] else len(disk.lines)  # the same command goes on
+        again = disk.commands(since=done)
+        if again["statuses"] != [0] * (len(disk.lines) - done):
             faults.append(f"{place}; then {again['statuses']}, {again['err']!r}")
         elif different := {name for name, _ in disk.results().items() ^ want.items()}:
             faults.append(f"{place}; then other {different}")
