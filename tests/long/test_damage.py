@@ -22,11 +22,12 @@ from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import load_spectra
 from cldf_core.workflow import notebooks, sweep
 from cldf_core.workflow.notebooks import LAST, notebook_parameters
-from samples import DAMAGES, make_data, texture, tiny_options, tiny_values
+from samples import DAMAGES, flip_a_bit, make_data, texture, tiny_options, tiny_values
 
 DATA, NOTEBOOK = "--data mine --training_set first --test_set first --seed 1", "02_spectral_analysis"
 TRAIN = f"train {DATA} --continual_learning Normal --model slim --epochs 1 --threads 1"
 GRID = {"agent": ["sequential", "er"], "seed": [0, 1]}
+EDITABLE = ("dataset.yaml", "images.csv")  # which their users may change, so a flipped bit is a change like theirs
 LIMIT = 300  # seconds that all commands together may take, which take ten
 
 
@@ -150,6 +151,8 @@ def test_whatever_is_damaged_is_told_or_changes_nothing(readers, capsys, damage)
     want, files = results(commands, capsys), kinds(kept)
     faults, told = [], 0
     for file in files:
+        if damage is flip_a_bit and file.name in EDITABLE:
+            continue
         shutil.rmtree(root)
         shutil.copytree(kept, root)
         damage(root / file)
