@@ -76,7 +76,7 @@ def address(project) -> Iterator[str]:
 
 
 def test_pictures_are_whole_and_git_sees_no_change(address, project, tmp_path):
-    from playwright.sync_api import expect, sync_playwright
+    from playwright.sync_api import TimeoutError, expect, sync_playwright
 
     rng = np.random.default_rng(0)
     for number in range(6):
@@ -90,8 +90,14 @@ def test_pictures_are_whole_and_git_sees_no_change(address, project, tmp_path):
         browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
         page.goto(address, timeout=120_000)
-        page.get_by_role("menuitem", name="Run", exact=True).click(timeout=120_000)
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        expect(page.get_by_text(re.compile(r"\| Idle"))).to_be_visible(timeout=120_000)  # the kernel, below
+        run_all = page.get_by_role("menuitem", name="Run All Cells", exact=True)
+        for _ in range(20):  # a menu that is opened while JupyterLab still loads closes again
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            with contextlib.suppress(TimeoutError):
+                run_all.click(timeout=3_000)
+                break
+            page.keyboard.press("Escape")
         button = page.get_by_role("button", name=re.compile("Choose an image"))
         expect(button).to_be_visible(timeout=240_000)
         expect(page.get_by_text("at most 50 MB")).to_be_visible()
@@ -115,12 +121,14 @@ def test_pictures_are_whole_and_git_sees_no_change(address, project, tmp_path):
             whole.append(bool(dark[:, -dark.shape[1] // 3 :].any() and dark[-60:].any()))
         upload("too large.png", "too large.png is larger than 50 MB")
         expect(picture).to_have_count(0)
-        field = page.get_by_placeholder(re.compile("path"))
+        field = page.get_by_placeholder(re.compile("or the path"))
         field.fill(str(tmp_path / "noise 0.png"))
         field.press("Enter")
         expect(page.get_by_text(re.compile("noise 0.png: "))).to_be_visible(timeout=60_000)
+        expect(picture).to_have_count(1, timeout=60_000)
         if folder := os.environ.get("CLDF_SCREENSHOTS"):
             page.screenshot(path=Path(folder) / "lab.png")
+        page.get_by_role("heading", name="How to read it").click()  # out of the field
         page.keyboard.press("Control+s")
         notebook = project / "notebooks" / "13_detector.ipynb"
         for _ in range(100):
