@@ -33,10 +33,18 @@ def call(parsed: argparse.Namespace) -> int:
             raise OptionError(f"-p {pair!r}: needed is NAME=VALUE, such as -p seed=3")
         if name in changes:
             raise OptionError(f"-p gives {name!r} twice; allowed: each name once")
-        if name == "weights" and os.path.isfile(text):
-            text = os.path.abspath(text)  # the notebook's working folder is another
+        if name in ("data", "start", "weights") and os.path.exists(text):
+            text = _from_here(text)
         changes[name] = from_text(name, text)
     parameters = notebooks.notebook_parameters(notebook, parsed.profile, changes)
     result = notebooks.execute(parameters, force=parsed.force)
     print(notebooks.summary([result]))
     return int(result.status == "failed")
+
+
+def _from_here(text: str) -> str:
+    """The absolute path, since the notebook's working folder is another; the name of a data set stays as it is."""
+    from cldf_core.data.layouts.read import registered
+    from cldf_core.data.mini.build import EMBEDDED
+
+    return text if text in (*EMBEDDED, *registered()) else os.path.abspath(text)

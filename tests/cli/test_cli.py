@@ -288,3 +288,14 @@ def test_names_and_errors_are_safe_for_a_terminal(root, capsys):
         told = capsys.readouterr().err
         assert told.count("\n") == 1
         assert told[:-1].isprintable()
+
+
+def test_a_path_is_meant_from_where_the_command_is_typed(root, small_data, tmp_path_factory, monkeypatch):
+    elsewhere, execute = tmp_path_factory.mktemp("elsewhere"), Mock(return_value=Mock(status="done"))
+    (elsewhere / "mine").symlink_to(small_data)
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(notebooks, "execute", execute)
+    monkeypatch.setattr(notebooks, "summary", str)
+    for name in ("mine", "./mine"):
+        assert main(["run", "07", "-p", f"data={name}", "-p", "stream=first", "-p", "unseen="]) == 0
+        assert execute.call_args.args[0].options("er").data == str(elsewhere / "mine")
