@@ -97,7 +97,10 @@ def test_two_files_are_compared_on_their_images(tmp_path, capsys):
     assert lines[1].split()[:6] == ["accuracy", "1", "x", "a", "b", f"{1 - 6 / 12:.4f}"]
 
 
-def test_what_is_damaged_is_told_and_left_out_however_the_runs_are_named(trained, root, capsys):
+def test_what_is_damaged_is_told_and_left_out_however_the_runs_are_named(
+    trained, root, capsys, monkeypatch, tmp_path_factory
+):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     runs = root / "runs"
     shutil.copytree(trained[0].path, runs / "er-good")
     bad = damaged_runs(trained[0], runs, "er-bad")
