@@ -27,7 +27,7 @@ from samples import DAMAGES, flip_a_bit, make_data, texture, tiny_options, tiny_
 DATA, NOTEBOOK = "--data mine --training_set first --test_set first --seed 1", "02_spectral_analysis"
 TRAIN = f"train {DATA} --continual_learning Normal --model slim --epochs 1 --threads 1"
 GRID = {"agent": ["sequential", "er"], "seed": [0, 1]}
-EDITABLE = ("dataset.yaml", "images.csv")  # which their users may change, so a flipped bit is a change like theirs
+EDITABLE = ("dataset.yaml", "images.csv")  # which their users may change, and then see so in `cldf data`
 LIMIT = 300  # seconds that all commands together may take, which take ten
 
 
@@ -151,8 +151,6 @@ def test_whatever_is_damaged_is_told_or_changes_nothing(readers, capsys, damage)
     want, files = results(commands, capsys), kinds(kept)
     faults, told = [], 0
     for file in files:
-        if damage is flip_a_bit and file.name in EDITABLE:
-            continue
         shutil.rmtree(root)
         shutil.copytree(kept, root)
         damage(root / file)
@@ -170,7 +168,8 @@ def test_whatever_is_damaged_is_told_or_changes_nothing(readers, capsys, damage)
                 signal.alarm(0)
         told += any(got[words][1] != want[words][1] for words in got)
         for words, (out, err) in got.items():
-            if out != want[words][0] and err == want[words][1] and "damaged" not in out:
+            shown = damage is flip_a_bit and file.name in EDITABLE and words.startswith("data ")
+            if out != want[words][0] and err == want[words][1] and "damaged" not in out and not shown:
                 lines = set(out.splitlines()) ^ set(want[words][0].splitlines())
                 faults.append(f"{file}: {words!r} changes without a word: {sorted(lines)[:4]}")
     print(f"{damage.__name__}: {len(files)} kinds of files, {told} told, {len(faults)} faults")
