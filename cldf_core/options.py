@@ -94,7 +94,7 @@ class Options(BaseModel):
     epochs: int = Field(10, ge=1, le=10_000, description="passes over each step's images")
     batch: int = Field(32, ge=1, le=100_000, description="images per update")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of everything random")
-    threads: int = Field(2, ge=1, le=1024, description="CPU threads; the last digits of a result depend on it")
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads; the last digits of a result depend on it")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the network is trained")
     mixed_precision: bool = Field(False, description="forward passes in bfloat16")
 

@@ -52,7 +52,7 @@ schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; c
 epochs: int = 10  # passes over each step's images
 batch: int = 32  # images per update
 seed: int = 0  # of everything random
-threads: int = 2  # CPU threads; the last digits of a result depend on it
+threads: int = 1  # CPU threads; the last digits of a result depend on it
 device: str = "cpu"  # where the network is trained
 mixed_precision: bool = False  # forward passes in bfloat16
 

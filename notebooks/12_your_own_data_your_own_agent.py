@@ -41,7 +41,7 @@ lr: float = 0.001  # learning rate; the highest one of a cycle
 epochs: int = 10  # passes over each step's images
 batch: int = 32  # images per update
 seed: int = 0  # of everything random
-threads: int = 2  # CPU threads; the last digits of a result depend on it
+threads: int = 1  # CPU threads; the last digits of a result depend on it
 memory: int = 400  # images that may be remembered
 replay: int = 32  # ER, MIR: remembered images in each update
 

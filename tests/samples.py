@@ -81,7 +81,7 @@ def make_data(
 def tiny_values(data: Path) -> dict[str, Any]:
     """Values of options with which a run takes about a second."""
     values: dict[str, Any] = {"data": str(data), "stream": ["first", "second", "third"], "unseen": ["unseen"]}
-    values |= {"splits": ["test"], "size": 32, "width": 8, "epochs": 2, "batch": 6, "threads": 1}
+    values |= {"splits": ["test"], "size": 32, "width": 8, "epochs": 2, "batch": 6}
     return values | {"memory": 12, "memory_epochs": 4, "memory_batch": 5, "replay": 3, "candidates": 6}
 
 

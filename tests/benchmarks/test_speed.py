@@ -147,7 +147,7 @@ class Passes:
 @pytest.mark.parametrize("agent", [a for a in AGENTS if a != "joint"])
 def test_bookkeeping(agent, monkeypatch):
     """Second domain, when there is something to remember: seconds outside the passes, as a share of them."""
-    options = checked({"agent": agent, "epochs": 2, "threads": 1, "memory_epochs": 8, "memory": 96})
+    options = checked({"agent": agent, "epochs": 2, "memory_epochs": 8, "memory": 96})
     shares = []
     with thread_count(1), monkeypatch.context() as patched:
         first, second = make_steps(domains(), options)
@@ -242,7 +242,7 @@ def test_scoring_against_the_bare_loop(tmp_path):
     files = [tmp_path / f"{number:03}.jpg" for number in range(500)]
     for number, file in enumerate(files):
         pictures[number % 100].save(file, quality=90)
-    options = checked({"threads": 1})
+    options = checked({})
     spec = InputSpec.from_options(options)
     network = build_network("slim").eval()
     detector = Detector(network, options, "untrained", ())

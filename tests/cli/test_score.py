@@ -212,7 +212,7 @@ def test_the_default_is_the_newest_run_that_reproduce_makes(trained, tmp_path, m
     monkeypatch.setenv("CLDF_ROOT", str(root))
     with pytest.raises(UserError, match="there is no default model in .*; cldf reproduce --only 07 makes it"):
         default_run()  # with the project's own parameters
-    names = ("data", "stream", "unseen", "splits", "size", "width", "epochs", "batch", "threads", "memory", "replay")
+    names = ("data", "stream", "unseen", "splits", "size", "width", "epochs", "batch", "memory", "replay")
     values = {name: getattr(tiny_options("mir", data, **SHORT), name) for name in (*names, "candidates")}
     (root / "params" / "quick" / "07_er_and_mir.yaml").write_text(yaml.safe_dump(values))
     options = notebook_parameters("07_er_and_mir", "quick").options("mir")

@@ -28,9 +28,6 @@ def copy_project(folder: Path) -> Path:
     for name in ("notebooks", "params", "cldf_core"):
         shutil.copytree(PROJECT / name, folder / name, ignore=ignored)
     shutil.copyfile(PROJECT / "pyproject.toml", folder / "pyproject.toml")
-    for path in (folder / "params" / "smoke").glob("*.yaml"):  # more threads of two processes would wait for each other
-        if not path.name.startswith(("01", "02")):  # which train nothing
-            path.write_text(f"{path.read_text()}threads: 1\n")
     return folder
 
 
@@ -110,7 +107,7 @@ def test_notebook_11_ranks_every_difference(reproduced):
     assert average["value"].abs().is_monotonic_decreasing
     # One of them, computed here once more from the scores that the runs left.
     runs = list(map(RunFolder, (root / "runs").glob("lwf-*")))
-    parameters = notebook_parameters("11_original_versus_papers", "smoke").changed(threads=1)
+    parameters = notebook_parameters("11_original_versus_papers", "smoke")
     stream = parameters.options().stream
     (difference,) = [d for d in DIFFERENCES if d.name == "teacher_mode"]
     accuracies = []
@@ -142,7 +139,7 @@ def test_a_second_call_executes_nothing(reproduced):
 
 def test_plain_papermill_gives_the_same_scores(reproduced):
     root, _ = reproduced
-    options = notebook_parameters("04_icarl", "smoke").options(threads=1).model_dump()
+    options = notebook_parameters("04_icarl", "smoke").options().model_dump()
     runs = map(RunFolder, (root / "runs").glob("icarl-*"))
     (run,) = (made.path for made in runs if made.manifest["options"] == options)
     scores = (run / "scores.parquet").read_bytes()

@@ -152,6 +152,7 @@ def test_a_profile_holds_only_what_differs_and_is_allowed(profile, name):
     checked_parameters(name, values, where=profile)
     for key, value in values.items():
         assert value != FIELDS[key].default, f"{key} is the default anyway"
+    assert ("threads" in values) == (values.get("device") == "cuda"), "one thread, but for a GPU, which is fed by four"
 
 
 def test_profiles_have_no_other_files():

@@ -34,7 +34,7 @@ ALL = (*BASELINES, *CONTINUAL)
 # Only sizes differ from the original's defaults. Chunks of 14 and 13 images and batches of 6 lose 2 and 1 of them;
 # a baseline's whole domain of 27 ends in a batch of 3. Memories are full within the first chunk, iCaRL's within the
 # first batch of the second, by a part of this batch.
-SIZES: dict[str, Any] = {"data": "unused", "network": "slim", "width": 8, "size": 32, "threads": 1, "batch": 6}
+SIZES: dict[str, Any] = {"data": "unused", "network": "slim", "width": 8, "size": 32, "batch": 6}
 SIZES |= {"stream": ["first", "second"], "unseen": []}
 SIZES_OF: dict[str, dict[str, Any]] = {
     "separate": {"epochs": 2},
