@@ -1,0 +1,16 @@
+#!/bin/sh
+# docs/tls.sh FOLDER: a key, its certificate, and Dask's settings that name them, for DASK_CONFIG=FOLDER.
+# Who holds the key may run code on the cluster: the folder is for your eyes only, and for every host of the cluster.
+set -eu
+umask 077
+mkdir -p "$1"
+cd "$1"
+openssl req -x509 -newkey rsa:3072 -nodes -days 365 -subj /CN=cldf -keyout key.pem -out cert.pem 2>openssl.log
+pair="{cert: \"$PWD/cert.pem\", key: \"$PWD/key.pem\"}"
+cat >tls.yaml <<END
+distributed:
+  comm:
+    default-scheme: tls
+    require-encryption: true
+    tls: {ca-file: "$PWD/cert.pem", scheduler: $pair, worker: $pair, client: $pair}
+END
