@@ -16,6 +16,7 @@ def add_command(subparsers: Any) -> None:
     which.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="such as 04_icarl, or just 04")
     which.add_argument("--all", action="store_true", help="every notebook (default: those up to 08)")
     add("--force", action="store_true", help="also what is already done")
+    add("--no-wait", action="store_true", help="refuse what another process makes, instead of waiting for it")
     add("--cache-gb", type=GIGABYTES, metavar="GB", help="that all spectra in data/spectra may take")
     parser.set_defaults(call=call)
 
@@ -24,6 +25,7 @@ def call(parsed: argparse.Namespace) -> int:
     """Runs the notebooks; returns 0, or 1 where one failed or could not be run."""
     from cldf_core.workflow import notebooks
 
-    results = notebooks.reproduce(parsed.profile, parsed.only, force=parsed.force, everything=parsed.all)
+    how = {"force": parsed.force, "everything": parsed.all, "wait": not parsed.no_wait}
+    results = notebooks.reproduce(parsed.profile, parsed.only, **how)
     print(notebooks.summary(results))
     return int(any(result.status in ("failed", "not run") for result in results))

@@ -15,6 +15,7 @@ def add_command(subparsers: Any) -> None:
     add("--profile", default="quick", help="quick, smoke or original")
     add("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
     add("--force", action="store_true", help="even if it was done with the same inputs")
+    add("--no-wait", action="store_true", help="refuse what another process makes, instead of waiting for it")
     add("--cache-gb", type=GIGABYTES, metavar="GB", help="that all spectra in data/spectra may take")
     parser.set_defaults(call=call)
 
@@ -37,7 +38,7 @@ def call(parsed: argparse.Namespace) -> int:
             text = _from_here(text)
         changes[name] = from_text(name, text)
     parameters = notebooks.notebook_parameters(notebook, parsed.profile, changes)
-    result = notebooks.execute(parameters, force=parsed.force)
+    result = notebooks.execute(parameters, force=parsed.force, wait=not parsed.no_wait)
     print(notebooks.summary([result]))
     return int(result.status == "failed")
 

@@ -13,6 +13,7 @@ def add_command(subparsers: Any) -> None:
     add("grid", help="a file in params/grids/: seeds, memory, orders or passes")
     add("--profile", default="quick", help="quick, smoke or original")
     add("--dry-run", action="store_true", help="list the runs and whether they are done; train nothing")
+    add("--no-wait", action="store_true", help="refuse what another process makes, instead of waiting for it")
     add("--cache-gb", type=GIGABYTES, metavar="GB", help="that all spectra in data/spectra may take")
     parser.set_defaults(call=call)
 
@@ -21,4 +22,4 @@ def call(parsed: argparse.Namespace) -> int:
     """Makes the runs of a grid and their tables; returns 0, or 1 where a run failed."""
     from cldf_core.workflow import sweep
 
-    return sweep.command(parsed.grid, parsed.profile, dry=parsed.dry_run)
+    return sweep.command(parsed.grid, parsed.profile, dry=parsed.dry_run, wait=not parsed.no_wait)

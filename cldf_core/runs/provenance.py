@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "numpy", "pillow")
 # keep or describe what was computed, and compute nothing.
 _NOT_COUNTED = (
     *("options", "reading", "data.console", "data.files", "data.layouts"),
-    *("runs.folder", "runs.notes", "runs.provenance"),
+    *("runs.folder", "runs.holder", "runs.notes", "runs.provenance"),
 )
 
 

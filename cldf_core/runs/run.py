@@ -17,7 +17,6 @@ from cldf_core.agents import Agent, build_agent
 from cldf_core.data.cache import Spectra, corrupted, spectra
 from cldf_core.data.console import note, printable, progress_bar
 from cldf_core.data.domains import SPLITS, DataError, Domain, with_validation
-from cldf_core.data.files import locked
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
 from cldf_core.data.runtime import project_root, thread_count
 from cldf_core.options import Options, UserError
@@ -25,6 +24,7 @@ from cldf_core.protocol import StepResult, train_and_test
 from cldf_core.randomness import generator
 from cldf_core.runs.checkpoints import load_state, save_network, save_state
 from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
+from cldf_core.runs.holder import holding, used
 from cldf_core.runs.notes import data_notes, dropped_notes, one_class_notes
 from cldf_core.runs.provenance import count_memory_anew, new_manifest, peak_memory, run_key
 from cldf_core.stream import Samples, Step, in_chunks, make_steps
@@ -47,24 +47,31 @@ Tables = Mapping[tuple[str, str], pd.DataFrame]  # the images of each domain and
 
 
 def make_run(
-    options: Options, *, force: bool = False, progress: bool | None = None, watcher: Watcher | None = None
+    options: Options,
+    *,
+    force: bool = False,
+    wait: bool = True,
+    progress: bool | None = None,
+    watcher: Watcher | None = None,
 ) -> RunFolder:
     """The run that the options describe: read if it is finished, continued if it was killed, made otherwise.
 
     One with a damaged file is made again, and a note says so. `force` discards what is there and starts again; without
-    `progress`, a bar is shown where somebody is watching. The `watcher` is told of all that happens.
+    `progress`, a bar is shown where somebody is watching. The `watcher` is told of all that happens. A run that another
+    process makes is waited for, and then read.
 
     Raises:
-        UserError: a GPU is asked for, and torch finds none; or as `load_spectra`.
+        UserError: a GPU is asked for, and torch finds none; as `load_spectra`; or as `holding`, with `wait` as there.
     """
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is 'cuda', but torch finds no GPU here; allowed: cpu")
     domains = load_spectra(options)
     folder = _folder(options, domains)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with locked(folder.path / ".lock"), thread_count(options.threads):
+    with holding(folder.path, wait=wait) as hold, thread_count(options.threads):
         if damaged := None if force else folder.damaged():
             note(f"{damaged} is damaged, changed or missing; the run is made again")
+        if force or not folder.finished:
+            hold.check()
         if force or damaged:
             (folder.path / MANIFEST).unlink(missing_ok=True)
             folder.forget_state()
@@ -83,6 +90,7 @@ def find_run(options: Options) -> RunFolder:
     if not folder.finished:
         words = f"there is no finished run of {options.agent!r} with these options ({folder.path} is missing or "
         raise UserError(words + "unfinished); run the notebook that trains it, with the same parameters")
+    used(folder.path)
     return folder
 
 

@@ -26,6 +26,7 @@ from cldf_core.options import Options, UserError
 from cldf_core.reading import from_written
 from cldf_core.results.grid import read_settings
 from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.holder import LOCK, Hold, holding
 from cldf_core.runs.provenance import LIBRARIES, weights_content
 from cldf_core.workflow.machine import check_machine
 from cldf_core.workflow.parameters import NOTEBOOKS, READING, Parameters, checked_parameters
@@ -67,48 +68,72 @@ def notebook_parameters(notebook: str, profile: str, changes: Mapping[str, Any] 
     return checked_parameters(notebook, {**values, **changes}) if changes else parameters
 
 
-def execute(parameters: Parameters, *, force: bool = False) -> NotebookResult:
+def execute(parameters: Parameters, *, force: bool = False, wait: bool = True) -> NotebookResult:
     """Runs one notebook through papermill, unless this was done with the same inputs before.
 
     With `force` it runs in any case. The executed copy is notebook.ipynb in the notebook's folder, beside its figures.
+    Where another process runs it with the same parameters, that is waited for.
 
     Raises:
-        UserError: the notebook's file is missing or unreadable, or data, weights or a GPU are not there.
+        UserError: the notebook's file is missing or unreadable, or data, weights or a GPU are not there; or as
+            `holding`, with `wait` as there.
     """
     notebook, folder = parameters.notebook, parameters.folder
     source = project_file(f"notebooks/{notebook}.ipynb")
     _check(parameters)
     inputs = _inputs(source, parameters)
-    if damaged := folder.damaged():
-        note(f"{damaged} is damaged, changed or missing; the notebook is run again")
-    elif not force and folder.finished and folder.manifest.get("inputs") == inputs:
-        return NotebookResult(notebook, "already done", folder=folder.path)
-    started, since = time.perf_counter(), time.time()
+    with holding(folder.path, wait=wait) as hold:
+        if damaged := folder.damaged():
+            note(f"{damaged} is damaged, changed or missing; the notebook is run again")
+        elif not force and folder.finished and folder.manifest.get("inputs") == inputs:
+            return NotebookResult(notebook, "already done", folder=folder.path)
+        hold.check()
+        return _executed(source, parameters, inputs, hold)
+
+
+def _executed(source: Path, parameters: Parameters, inputs: str, hold: Hold) -> NotebookResult:
+    notebook, folder = parameters.notebook, parameters.folder
+    figures, uses = _states(folder.figures, "**/*"), _states(folder.path.parent, f"*/{LOCK}")
+    started = time.perf_counter()
     try:
         error = _papermill(source, folder.path / "notebook.ipynb", parameters.for_papermill())
     except Exception as problem:  # it could not even be started, for example for want of its kernel
         error = f"{type(problem).__name__}: {problem}"
     seconds = time.perf_counter() - started
+    hold.check()
     if not error:  # figures that this version no longer draws go, but never in exchange for an error
-        for path in folder.figures.rglob("*"):
-            if path.is_file() and path.stat().st_mtime < since - 2:  # some file systems count in steps of 2 s
-                path.unlink()
+        for path, _ in figures.items() & _states(folder.figures, "**/*").items():
+            path.unlink()
+    # Those of other processes may be among them: more is kept than it needs.
+    runs = [path.parent.name for path, _ in _states(folder.path.parent, f"*/{LOCK}").items() - uses.items()]
     manifest: dict[str, Any] = {"notebook": notebook, "status": "failed" if error else "finished"}
     manifest |= {"options": dict(parameters.values), "inputs": inputs, "seconds": round(seconds, 1), "error": error}
     made = (folder.path / "notebook.ipynb", *folder.figures.rglob("*"))
-    folder.write_manifest({**manifest, "files": folder.hashes(*(path for path in made if path.is_file()))})
+    files = folder.hashes(*(path for path in made if path.is_file()))
+    folder.write_manifest({**manifest, "runs": sorted(runs), "files": files})
     return NotebookResult(notebook, "failed" if error else "done", seconds, folder.path, error)
 
 
+def _states(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
+    """What tells a file that was written again from the one before, whatever the clock says: its number and time."""
+    states = {}
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):  # another process removes it
+            stat = path.stat()
+            if path.is_file():
+                states[path] = stat.st_ino, stat.st_mtime_ns
+    return states
+
+
 def reproduce(
-    profile: str, only: Sequence[str] = (), *, force: bool = False, everything: bool = False
+    profile: str, only: Sequence[str] = (), *, force: bool = False, everything: bool = False, wait: bool = True
 ) -> list[NotebookResult]:
     """Runs the notebooks of a profile in their order; one that fails does not stop those that do not need it.
 
     In the quick profile the figures and tables of the notebooks that succeed are copied to figures/.
 
     `only` names the notebooks; without it those up to 08 are run or, with `everything`, all. `force` also runs what
-    is already done.
+    is already done. What another process makes is waited for, or fails where `wait` is False.
 
     Raises:
         UserError: before anything is run: parameters are not allowed, or data, weights or a GPU are missing.
@@ -125,7 +150,7 @@ def reproduce(
             continue
         print(f"{name} …", flush=True, file=sys.stderr)
         try:
-            result = execute(chosen, force=force)
+            result = execute(chosen, force=force, wait=wait)
         except UserError as error:
             result = NotebookResult(name, "failed", error=str(error))
         print(f"{name}: {result.status} ({result.seconds:.0f} s)", file=sys.stderr)

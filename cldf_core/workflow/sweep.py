@@ -23,6 +23,7 @@ from cldf_core.results.compare import COMPARISON, compare_over_seeds
 from cldf_core.results.grid import Grid, distinct, read_grid, read_sweep, with_whole_numbers
 from cldf_core.results.metric_table import COST, metric_table
 from cldf_core.runs.folder import RunFolder, damage
+from cldf_core.runs.holder import holding
 from cldf_core.workflow.machine import check_machine
 from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters, publish
 from cldf_core.workflow.parameters import Parameters
@@ -31,12 +32,13 @@ FORGETTING = "forgetting (max-last)"
 PRINTED = ("accuracy: average", "accuracy: learning", f"accuracy: {FORGETTING}", "accuracy: unseen", "AUC: average")
 
 
-def command(name: str, profile: str, *, dry: bool) -> int:
+def command(name: str, profile: str, *, dry: bool, wait: bool = True) -> int:
     """Makes the runs of a grid that are not done, writes its tables and its figure, and prints a table.
 
     All other options are those of notebook 08 in the profile. Tables and figure are written to
     runs/sweep_<grid>-<key>/figures/; those of a quick sweep in which no run failed are copied to figures/. A dry sweep
-    lists the runs and makes none. Returns 1 if a run failed, which does not stop the others; else 0.
+    lists the runs and makes none. A run that another process makes is waited for, or fails where `wait` is False.
+    Returns 1 if a run failed, which does not stop the others; else 0.
 
     Raises:
         UserError: before the first run: the grid or the profile is faulty, or data are missing.
@@ -51,14 +53,18 @@ def command(name: str, profile: str, *, dry: bool) -> int:
         except UserError as error:
             raise UserError(f"{grid.path}, profile {profile}: {error}") from None
     _split(points)
-    finished, failed = _make(grid, points, dry=dry)
+    finished, failed = _make(grid, points, dry=dry, wait=wait)
     if dry:
         return 0
     if finished:
         folder = sweep_folder(name, base)
-        print(_write(grid, finished, combinations, folder.figures))
-        written = (path for path in folder.figures.rglob("*") if path.is_file())
-        folder.write_manifest({"status": "finished", "options": {}, "files": folder.hashes(*written)})
+        with holding(folder.path) as hold:
+            hold.check()
+            print(_write(grid, finished, combinations, folder.figures))
+            written = (path for path in folder.figures.rglob("*") if path.is_file())
+            runs = [run.path.name for _, run in finished]
+            manifest = {"status": "finished", "options": {}, "runs": runs, "files": folder.hashes(*written)}
+            folder.write_manifest(manifest)
         if profile == "quick" and not failed:
             publish(folder)
         print(f"\ntables and figure: {folder.figures.relative_to(project_root()).as_posix()}")
@@ -88,7 +94,9 @@ def results(name: str, parameters: Parameters) -> pd.DataFrame:
     return committed if of_quick else table
 
 
-def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tuple[Options, RunFolder]], list[str]]:
+def _make(
+    grid: Grid, points: Sequence[Options], *, dry: bool, wait: bool
+) -> tuple[list[tuple[Options, RunFolder]], list[str]]:
     """The finished runs, and a sentence for each that failed; in a dry sweep it only prints what would be run."""
     from cldf_core.runs.run import make_run
 
@@ -104,7 +112,7 @@ def _make(grid: Grid, points: Sequence[Options], *, dry: bool) -> tuple[list[tup
             if folder is None:
                 print(f"{name} …", file=sys.stderr, flush=True)
                 check_machine(options)
-                folder = make_run(options)
+                folder = make_run(options, wait=wait)
                 status = f"done ({time.perf_counter() - since:.0f} s)"
             finished.append((options, folder))
         except (UserError, MemoryError, RuntimeError) as error:

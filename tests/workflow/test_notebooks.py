@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,11 @@ import pytest
 import yaml
 
 from cldf_core.cli import main
-from cldf_core.options import FIELDS
+from cldf_core.data.files import whole_file
+from cldf_core.options import FIELDS, UserError
+from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.holder import used
+from cldf_core.workflow import notebooks
 from cldf_core.workflow.parameters import NOTEBOOKS
 from samples import statuses
 
@@ -26,6 +32,7 @@ _ = (folder / f"{NAME}.png").write_text("old")"""
 NEW = GOOD.replace('"old"', '"new"')
 RAISING = "raise ValueError('the answer is not 42')"
 NOTING = "import sys\nfor n in range(2): print('note: first: there is one class alone\\nseed', file=sys.stderr)"
+DOMAINS = {"stream": ["first", "second"], "unseen": ["third"]}
 DYING = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
 
 
@@ -61,6 +68,44 @@ def test_an_interruption_is_one_sentence(root, small_data):
     assert said == "cldf: interrupted; what is finished is kept, the same command goes on from there\n"
 
 
+def test_of_two_that_run_a_notebook_one_waits_and_finds_it_done(root, small_data, monkeypatch, capsys):
+    write_notebook(root, "01_data_exploration", GOOD)
+    parameters = notebooks.notebook_parameters("01_data_exploration", "smoke", {"data": str(small_data), **DOMAINS})
+    figures, begun, goes_on = parameters.folder.figures, threading.Event(), threading.Event()
+    figures.mkdir(parents=True)
+    for name in ("old.png", "new.png"):
+        (figures / name).write_text("of an earlier version")
+    runs = [RunFolder(root / "runs" / f"er-{k}") for k in range(3)]
+    for run in runs:
+        run.path.mkdir()
+        used(run.path)
+    os.utime(runs[0].path / ".lock", (4e9, 4e9))  # the clock was set back since
+
+    def papermill(source: Path, target: Path, values: dict) -> str:
+        begun.set()
+        goes_on.wait()
+        used(runs[0].path)
+        used(runs[2].path)
+        target.write_text("executed")
+        with whole_file(figures / "new.png") as path:
+            path.write_text("of this version")
+        os.utime(figures / "new.png", (1, 1))  # it is set back now
+        return ""
+
+    monkeypatch.setattr(notebooks, "_papermill", papermill)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(notebooks.execute, parameters)
+        assert begun.wait(20)
+        with pytest.raises(UserError, match="01_data_exploration-.* is being made by process"):
+            notebooks.execute(parameters, wait=False)
+        second = pool.submit(notebooks.execute, parameters, force=False)
+        time.sleep(0.1)
+        goes_on.set()
+        assert [first.result().status, second.result().status] == ["done", "already done"]
+    assert [path.name for path in figures.iterdir()] == ["new.png"]
+    assert parameters.folder.manifest["runs"] == ["er-0", "er-2"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_failing_notebook_is_told_and_the_others_run(tmp_path, small_data, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -69,7 +114,7 @@ def test_a_failing_notebook_is_told_and_the_others_run(tmp_path, small_data, mon
     for name in NAMES:
         path = tmp_path / "params" / "quick" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump({"data": str(small_data), "stream": ["first", "second"], "unseen": ["third"]}))
+        path.write_text(yaml.safe_dump({"data": str(small_data), **DOMAINS}))
         write_notebook(tmp_path, name, GOOD)
 
     def reproduce(*numbers: str) -> tuple[int, dict[str, str], str]:
