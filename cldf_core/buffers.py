@@ -70,12 +70,13 @@ class Memory:
         spectra: as stored, float16 or uint8, shape (capacity, C, H, W); made when the first image arrives.
         labels, domains, numbers: int64, shape (capacity,).
         size: slots in use; they are the first ones.
+        changes: how often spectra were written; where the number is the same, so are they.
     """
 
     def __init__(self, capacity: int, packing: Packing = "half") -> None:
         self.capacity = capacity
         self.packing: Packing = packing
-        self.size = 0
+        self.size = self.changes = 0
         self.spectra = torch.empty(0, dtype=torch.float16)
         self.labels = torch.zeros(capacity, dtype=torch.int64)
         self.domains = torch.zeros(capacity, dtype=torch.int64)
@@ -97,6 +98,7 @@ class Memory:
         self.size = max(self.size, slot + 1)
 
     def _write(self, slots: slice, spectra: Tensor) -> None:
+        self.changes += 1
         packed = Packed.pack(spectra, self.packing)
         if not len(self.spectra):
             self._make_room(packed)
@@ -126,9 +128,9 @@ class Memory:
             getattr(self, name)[: self.size] = torch.from_numpy(getattr(samples, name))
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything as tensors and numbers; of the spectra only the slots in use."""
-        state = {**vars(self), "spectra": self.spectra[: self.size]}
-        return {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
+        """Everything as tensors and numbers, not copied where it can be; of the spectra only the slots in use."""
+        part = self.spectra[: self.size]
+        return {**vars(self), "spectra": part if self.size == len(self.spectra) else part.clone()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned."""

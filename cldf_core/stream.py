@@ -129,6 +129,7 @@ class Step:
         last: whether it is the domain's last chunk, after which everything is tested.
         drop_last: leaves a last, incomplete batch out of every epoch.
         fixed_order: takes the samples as they lie, in every epoch.
+        purpose: of the random stream that gives the order of the samples.
     """
 
     index: int
@@ -140,6 +141,7 @@ class Step:
     batch_size: int
     drop_last: bool = False
     fixed_order: bool = False
+    purpose: str = "order"
 
     @property
     def updates(self) -> int:
@@ -147,13 +149,16 @@ class Step:
         short = 0 if self.drop_last else self.batch_size - 1
         return self.epochs * ((len(self.samples) + short) // self.batch_size)
 
-    def batches(self, seed: int, purpose: str = "order") -> Iterator[Batch]:
-        """Yields all batches of all epochs, in an order that depends on seed, purpose, domain and chunk alone."""
-        rng = generator(seed, purpose, self.index, self.chunk)
+    def batches(self, seed: int, after: int = 0) -> Iterator[Batch]:
+        """Yields the batches of all epochs but the first `after`, which are not even read.
+
+        Their order depends on seed, purpose, domain and chunk alone.
+        """
+        rng, count = generator(seed, self.purpose, self.index, self.chunk), self.updates // self.epochs
         for epoch in range(self.epochs):
             order = np.arange(len(self.samples)) if self.fixed_order else rng.permutation(len(self.samples))
-            for start in range(0, self.updates // self.epochs * self.batch_size, self.batch_size):
-                yield self.samples[order[start : start + self.batch_size]].batch(epoch)
+            for at in range(max(after - epoch * count, 0), count):
+                yield self.samples[order[at * self.batch_size : (at + 1) * self.batch_size]].batch(epoch)
 
 
 def make_steps(domains: Sequence[tuple[str, Sequence[Samples] | Samples]], options: Options) -> list[Step]:

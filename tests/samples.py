@@ -127,11 +127,20 @@ def random_scores(
     return frame.assign(logit=0.0)
 
 
+def begun(agent: Agent, step: Step) -> Step:
+    """Begins the first part of a step, and gives it."""
+    part = next(agent.parts(step))
+    agent.begin_step(part)
+    return part
+
+
 def train(agent: Agent, steps: Sequence[Step]) -> list[float]:
     """The protocol's loop; gives the loss of every batch."""
     losses = []
     for step in steps:
-        losses += [agent.observe(batch) for batch in agent.begin_step(step).batches(agent.options.seed)]
+        for part in agent.parts(step):
+            agent.begin_step(part)
+            losses += [agent.observe(batch) for batch in part.batches(agent.options.seed)]
         agent.end_step(step)
     return losses
 

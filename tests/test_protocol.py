@@ -3,7 +3,7 @@
 import numpy as np
 
 from cldf_core.agents import Agent, build_agent
-from cldf_core.protocol import train_and_test
+from cldf_core.protocol import Place, train_and_test
 from cldf_core.runs.run import load_spectra, training_samples
 from cldf_core.stream import make_steps
 from samples import tiny_options
@@ -32,5 +32,5 @@ def test_the_protocol_goes_on_after_what_is_done(small_data, root):
             return 0.0
 
     steps = make_steps(training_samples(opts, load_spectra(opts)), opts)
-    assert len(list(train_and_test(Deaf(opts), steps, {}, seed=0, after=2))) == 1
+    assert len(list(train_and_test(Deaf(opts), steps, {}, seed=0, place=Place(2)))) == 1
     assert seen == [2]

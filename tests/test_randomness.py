@@ -83,7 +83,7 @@ def test_every_purpose_in_the_code_is_known_and_used_and_nothing_is_seeded_elsew
                 assert all(a.value in PURPOSES for a in call.args[:2] if isinstance(a, ast.Constant) and a.value != 0)
             elif name in {"default_rng", "manual_seed", "RandomState"}:
                 elsewhere.add(path.relative_to(root).as_posix())
-    assert used | {"order"} == set(PURPOSES)  # the order is the default of Step.batches
+    assert used | {"order", "refit"} == set(PURPOSES)  # which are the purpose of a Step
     data = {path for path in elsewhere if path.startswith("cldf_core/data/mini/")} | {"cldf_core/data/intake/splits.py"}
     given_a_seed = {"cldf_core/data/corruptions.py", "cldf_core/resnet.py"}
     assert elsewhere == {*data, *given_a_seed, "cldf_core/randomness.py"}

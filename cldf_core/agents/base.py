@@ -1,14 +1,14 @@
 """What every agent has: a network, an optimiser, a random state, and a way to score spectra."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cldf_core.agents.optimisers import GradientDescent, new_optimiser
+from cldf_core.agents.optimisers import GradientDescent
 from cldf_core.buffers import Memory
 from cldf_core.options import Options
 from cldf_core.randomness import Generators
@@ -19,10 +19,12 @@ from cldf_core.stream import Batch, Step
 class Agent(GradientDescent):
     """Learns from a stream of steps and scores spectra; by itself, plain training with cross-entropy.
 
-    A new agent overrides `begin_step`, `loss` (or `observe`) and `end_step`, draws from `generator("replay")` (or any
-    purpose), and has `state_dict` hold what it keeps besides a `memory` and a `teacher`, a copy of an earlier network.
+    A new agent overrides `begin_step`, `loss` (or `observe`) and `end_step`, and draws from `generator("replay")` (or
+    any purpose). What it keeps besides a `memory` and a `teacher` is named in `kept` (numbers, and sets of them) or
+    added to `state_dict`.
     """
 
+    kept: tuple[str, ...] = ("images",)
     memory: Memory | None = None
     teacher: Network | None = None
 
@@ -40,10 +42,13 @@ class Agent(GradientDescent):
             network.reverse_channels()
         return network.to(self.device)
 
-    def begin_step(self, step: Step) -> Step:
-        """Prepares for a step and returns the step to train on, by default the same."""
+    def parts(self, step: Step) -> Iterator[Step]:
+        """What a step goes through, part by part, by default itself; asked for again where a stopped run goes on."""
+        yield step
+
+    def begin_step(self, step: Step) -> None:
+        """Prepares for a part of a step."""
         self.start_optimiser(step)
-        return step
 
     def observe(self, batch: Batch) -> float:
         """Makes one update with a batch and returns its loss."""
@@ -67,30 +72,25 @@ class Agent(GradientDescent):
         """Logit of fake for each spectrum, float32 (N, C, H, W) to float64 (N,); see `Network.fake_logits`."""
         return self.network.score(spectra, mixed_precision=self.options.mixed_precision)
 
-    @property
-    def memory_bytes(self) -> int:
-        """The bytes of remembered spectra."""
-        return self.memory.nbytes if self.memory is not None else 0
-
     def state_dict(self) -> dict[str, Any]:
         """Everything that the agent's future depends on, as tensors, numbers and containers of them."""
-        kept: dict[str, Any] = {"network": self.network, "teacher": self.teacher, "memory": self.memory}
-        kept["optimiser"] = self.optimiser if self.options.schedule == "constant" else None  # else new in each step
-        states = {name: None if part is None else part.state_dict() for name, part in kept.items()}
-        return {**states, "means": self.network.means, "generator": self.generator.state_dict()}
+        names = ("network", "teacher", "memory", "optimiser", "schedule")
+        states = {name: None if (part := getattr(self, name)) is None else part.state_dict() for name in names}
+        kept = {name: sorted(v) if isinstance(v := getattr(self, name), set) else v for name in self.kept}
+        return {**states, **kept, "means": self.network.means, "generator": self.generator.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` returned, of an agent made with the same options."""
         self.network = self._restored(self.network, state["network"])
-        self.network.means = state["means"]
-        teacher = state["teacher"]
+        self.network.means, teacher = state["means"], state["teacher"]
         self.teacher = self._restored(copy.deepcopy(self.network), teacher).eval() if teacher else None
-        if state["optimiser"] is not None:
-            self.optimiser = new_optimiser(self.options, self.network)
-            self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.load_state_dict(state["generator"])
         if self.memory is not None:
             self.memory.load_state_dict(state["memory"])
+        if state["optimiser"] is not None:
+            self.restore_optimiser(state["optimiser"], state["schedule"])
+        for name in self.kept:
+            setattr(self, name, set(state[name]) if isinstance(getattr(self, name), set) else state[name])
+        self.generator.load_state_dict(state["generator"])
 
     def _restored(self, network: Network, state: Mapping[str, Tensor]) -> Network:
         if "head.bias" in state and len(state["head.bias"]) != len(network.head.bias):  # iCaRL's heads grow

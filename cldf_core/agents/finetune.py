@@ -18,9 +18,9 @@ class Separate(Agent):
     domains 1..t, the same agent is joint training.
     """
 
-    def begin_step(self, step: Step) -> Step:
+    def begin_step(self, step: Step) -> None:
         """Begins each new domain with a new network."""
         if step.chunk == 0 and step.index > 0:
             self.network = self.fresh_network()
             self.optimiser = None
-        return super().begin_step(step)
+        super().begin_step(step)

@@ -1,6 +1,6 @@
 """GDumb: keep a balanced memory, and train a new network on it when asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -40,43 +40,55 @@ class GDumb(Agent):
 
     options: GDumbOptions
     memory: Balanced
+    kept = (*Agent.kept, "refits", "done", "per_epoch")
 
     def __init__(self, options: GDumbOptions) -> None:
         super().__init__(options)
         self.memory = Balanced(options.memory, packing_of(options), options.gdumb_groups)
+        self.refits = False  # whether the network is trained on the memory, or images arrive
+        self.restarts: CosineAnnealingWarmRestarts | None = None
+        self.done, self.per_epoch = 0, 1  # batches of the memory
 
-    def begin_step(self, step: Step) -> Step:
-        """The images are only looked at once; training comes at the end."""
-        return replace(step, epochs=1)
-
-    def observe(self, batch: Batch) -> float:
-        """Offers the batch to the memory; there is no loss yet, so NaN."""
-        self.memory.offer(batch, self.generator("memory"))
-        return float("nan")
-
-    def end_step(self, step: Step) -> None:
-        """After a domain's last chunk (original: after every chunk): a network, trained on the memory."""
+    def parts(self, step: Step) -> Iterator[Step]:
+        """The images, looked at once; after a domain's last chunk (original: after every chunk) also the memory."""
+        o = self.options
+        yield replace(step, epochs=1)
         if step.last or self.options.refit_after == "chunk":
+            step = replace(step, name="memory", samples=self.memory.samples(), fixed_order=False, purpose="refit")
+            yield replace(step, epochs=o.memory_epochs, batch_size=o.memory_batch)
+
+    def begin_step(self, step: Step) -> None:
+        """For the memory: a new network (original: the one that there is) and a new optimiser."""
+        self.refits = step.purpose == "refit"
+        if self.refits:
             if self.options.refit == "fresh":
                 self.network = self.fresh_network()
-            self.fit(step)
+            self.optimiser = self.new_optimiser()
+            self.done, self.per_epoch = 0, step.updates // step.epochs
 
-    def fit(self, step: Step) -> None:
-        """Trains the network on the memory, as it is after a step."""
-        o, parameters = self.options, list(self.network.parameters())
+    def observe(self, batch: Batch) -> float:
+        """Offers the batch to the memory, which gives no loss, so NaN; or makes one update with a batch of it."""
+        if not self.refits:
+            self.memory.offer(batch, self.generator("memory"))
+            return float("nan")
+        o = self.options
+        if o.memory_schedule == "warm-restarts":
+            assert self.restarts is not None
+            set_memory_lr(self.restarts, batch.epoch + self.done % self.per_epoch / self.per_epoch)
+        self.done += 1
+        return super().observe(batch)
+
+    def step_optimiser(self) -> None:
+        """One step with the clipped gradients."""
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip)
+        super().step_optimiser()
+
+    def new_optimiser(self) -> torch.optim.Optimizer:
+        """That of the memory, with its restarts."""
+        o, weights = self.options, self.network.parameters()
         kind: Callable[..., torch.optim.Optimizer] = partial(torch.optim.SGD, momentum=o.memory_momentum)
         if o.memory_optimiser == "adam":
             kind = torch.optim.Adam
-        optimiser = kind(parameters, lr=o.memory_lr, weight_decay=o.memory_weight_decay)
-        restarts = CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=o.memory_lr_min)
-        samples = self.memory.samples()
-        fitting = Step(step.index, "memory", step.chunk, True, samples, o.memory_epochs, o.memory_batch, o.drop_last)
-        batches = fitting.updates // o.memory_epochs
-        self.network.train()
-        for at, batch in enumerate(fitting.batches(o.seed, "refit")):
-            if o.memory_schedule == "warm-restarts":
-                set_memory_lr(restarts, batch.epoch + at % batches / batches)
-            optimiser.zero_grad(set_to_none=True)
-            self.cross_entropy(batch).backward()
-            torch.nn.utils.clip_grad_norm_(parameters, o.clip)
-            optimiser.step()
+        optimiser = kind(weights, lr=o.memory_lr, weight_decay=o.memory_weight_decay, fused=True)
+        self.restarts = CosineAnnealingWarmRestarts(optimiser, T_0=1, T_mult=2, eta_min=o.memory_lr_min)
+        return optimiser

@@ -1,6 +1,7 @@
 """iCaRL: exemplars chosen by herding, distillation, and verdicts by the nearest mean."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -41,6 +42,7 @@ class ICaRL(Agent):
 
     options: ICaRLOptions
     memory: Exemplars | Reservoir
+    kept = (*Agent.kept, "written", "rehearses")
 
     def __init__(self, options: ICaRLOptions) -> None:
         super().__init__(options)
@@ -51,20 +53,23 @@ class ICaRL(Agent):
         self.written: set[int] = set()  # slots that this chunk has filled
         self.rehearses = False  # whether a batch of exemplars joins each new one
 
-    def begin_step(self, step: Step) -> Step:
-        """Grows the head for a new domain, and adds the exemplars to what is gone through."""
+    def parts(self, step: Step) -> Iterator[Step]:
+        """The new images and all exemplars together."""
+        if len(self.memory) and self.options.rehearsal == "all":
+            step = replace(step, samples=step.samples + self.memory.samples())
+        yield step
+
+    def begin_step(self, step: Step) -> None:
+        """Grows the head for a new domain, whose teacher is the network as it is."""
         new_domain = step.index > 0 and step.chunk == 0
         grown = new_domain and self.options.icarl_heads == "grown"
         if new_domain and self.options.distil:
             self.teacher = copy.deepcopy(self.network).eval()
         if grown:
             self.network.grow_head(2, self.generator("weights"))
-        if len(self.memory) and self.options.rehearsal == "all":
-            step = replace(step, samples=step.samples + self.memory.samples())
         self.written, self.rehearses = set(), self.options.rehearsal == "batch" and step.index + step.chunk > 0
         # A grown head has new parameters, which a lasting optimiser would not know.
         self.start_optimiser(step, again=grown)
-        return step
 
     def observe(self, batch: Batch) -> float:
         """One update; a reservoir is then offered the batch."""

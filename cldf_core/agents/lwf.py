@@ -1,8 +1,6 @@
 """Learning without forgetting: the old network teaches the new one."""
 
 import copy
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +34,7 @@ class LwF(Agent):
     """
 
     options: LwFOptions
+    kept = (*Agent.kept, "chunks")
 
     def __init__(self, options: LwFOptions) -> None:
         super().__init__(options)
@@ -62,12 +61,3 @@ class LwF(Agent):
         self.chunks += 1
         if step.last or self.options.teacher_after == "chunk":
             self.teacher = copy.deepcopy(self.network).eval()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The base's, and how many chunks there were."""
-        return {**super().state_dict(), "chunks": self.chunks}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
-        super().load_state_dict(state)
-        self.chunks = state["chunks"]

@@ -20,6 +20,7 @@ class ER(Agent):
 
     options: EROptions
     memory: Reservoir
+    kept = (*Agent.kept, "excluded")
 
     def __init__(self, options: EROptions) -> None:
         super().__init__(options)
@@ -27,10 +28,10 @@ class ER(Agent):
         self.updates_per_batch = options.replay_updates
         self.excluded: int | None = None  # the domain whose images are not replayed
 
-    def begin_step(self, step: Step) -> Step:
+    def begin_step(self, step: Step) -> None:
         """Notes the domain whose own images are not replayed, if there is one."""
         self.excluded = step.index if self.options.replay_from == "earlier-domains" else None
-        return super().begin_step(step)
+        super().begin_step(step)
 
     def observe(self, batch: Batch) -> float:
         """Updates with the batch and what is retrieved for it, one by default; then the batch is remembered."""

@@ -1,8 +1,11 @@
 """The networks of runs (safetensors), and the state that a run resumes from."""
 
 import json
+import re
+import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from cldf_core.data.console import note
 from cldf_core.data.files import whole_file
 from cldf_core.options import AGENTS, FIELDS, RENAMED, Options, UserError
+from cldf_core.protocol import Place
 from cldf_core.resnet import Network, build_network
-from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.folder import STATE, RunFolder
+
+EVERY = 60.0  # seconds between states within a step
+SHARE = 0.03  # of a run's time that writing them may take
 
 
 def save_network(network: Network, options: Options, path: Path) -> None:
@@ -57,10 +65,72 @@ def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "variant": "original"} if values.get("variant") == "seed" else values
 
 
-def save_state(state: dict[str, Any], path: Path) -> None:
-    """Writes everything that a run needs to go on."""
+class States:
+    """The states from which a run that was stopped goes on: in its folder, the newest two, and the memories they need.
+
+    state/<steps>-<part>-<batches>-<changes>.pt holds all of a state but the remembered spectra, which lie in
+    memory-<changes>.pt and are written only when they have changed.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder, self.key = folder.path / STATE, folder.key
+        self.since, self.cost = time.monotonic(), 0.0  # when the last one was written, and how long that took
+
+    def are_due(self) -> bool:
+        """Whether one is to be written within a step: a minute after the last one, or later where writing is slow."""
+        return time.monotonic() - self.since >= max(EVERY, self.cost / SHARE)
+
+    def save(self, agent: Mapping[str, Any], place: Place, facts: Mapping[str, Any]) -> None:
+        """Writes the state of an agent, the place in the stream that it belongs to, and facts for the manifest."""
+        started, memory = time.monotonic(), dict(agent["memory"] or {})
+        changes, spectra = memory.get("changes", 0), memory.pop("spectra", None)
+        if spectra is not None and not self._memory(changes).exists():
+            save_state({"spectra": spectra}, self._memory(changes))
+        state = {"key": self.key, "agent": {**agent, "memory": memory}, "remembers": spectra is not None}
+        state["json"] = json.dumps({"place": asdict(place), "facts": facts})
+        save_state(state, self.folder / f"{place.steps}-{place.part}-{place.batches}-{changes}.pt")
+        for _, path in self._places()[2:]:
+            path.unlink()
+        needed = [self._memory(changes) for (*_, changes), _ in self._places()]
+        for path in self.folder.glob("memory-*.pt"):
+            if path not in needed:
+                path.unlink()
+        self.since = time.monotonic()
+        self.cost = self.since - started
+
+    def newest(self) -> Iterator[tuple[dict[str, Any], Place, dict[str, Any]]]:
+        """What `save` was given, the newest first; one that is damaged is told of, and forgotten."""
+        for (*_, changes), path in self._places():
+            reading = path
+            try:
+                state = load_state(path)
+                if state.get("key") != self.key:
+                    raise UserError(f"{path} belongs to another run")
+                if state["remembers"]:
+                    reading = self._memory(changes)
+                    state["agent"]["memory"] |= load_state(reading)
+            except UserError as error:
+                note(f"{error}; the run is made again from before it")
+                reading.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+                continue
+            content = json.loads(state["json"])
+            yield state["agent"], Place(**content["place"]), content["facts"]
+
+    def _memory(self, changes: int) -> Path:
+        return self.folder / f"memory-{changes}.pt"
+
+    def _places(self) -> list[tuple[list[int], Path]]:
+        """Steps, part and batches of each state, and changes of its memory; and its file, the newest first."""
+        found = {path: re.fullmatch(r"(\d+)-(\d+)-(\d+)-(\d+)\.pt", path.name) for path in self.folder.glob("*.pt")}
+        places = [([int(number) for number in match.groups()], path) for path, match in found.items() if match]
+        return sorted(places, reverse=True)
+
+
+def save_state(state: Mapping[str, Any], path: Path) -> None:
+    """Writes tensors and plain containers, with checksums."""
     with whole_file(path) as partial, partial.open("wb") as file:  # by a name, torch would write it into the file
-        torch.save(state, file)
+        torch.save(dict(state), file)
 
 
 def load_state(path: Path) -> dict[str, Any]:

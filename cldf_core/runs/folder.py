@@ -4,7 +4,7 @@ runs/<name>-<key>/manifest.json              options, data, versions, notes, sec
                                              itself, and one of each other file, but for the state, which has its own
                   scores.parquet             a row for each step, domain, split and image; metrics come from these
                   model-step<k>.safetensors  the network after the k-th domain
-                  state/                     what an unfinished run continues from
+                  state/                     what an unfinished run continues from (see `checkpoints.States`)
                   figures/                   a notebook's figures and tables
 """
 
@@ -75,16 +75,17 @@ class RunFolder:
             names = list(self.files)
         except UserError:
             return self.path / MANIFEST
-        return next((self.path / name for name in names if not self._is_whole(name)), None)
+        return next((self.path / name for name in names if not self.is_whole(name)), None)
 
     def whole(self, name: str) -> Path:
         """The path of a file; a UserError where it is not as it was written."""
-        if not self._is_whole(name):
+        if not self.is_whole(name):
             raise damage(self.path / name)
         return self.path / name
 
-    def _is_whole(self, name: str) -> bool:
-        path, written = self.path / name, self.files.get(name)
+    def is_whole(self, name: str, written: str | None = None) -> bool:
+        """Whether a file is as it was written: its hash is this or, by default, that in the manifest, if any."""
+        path, written = self.path / name, written or self.files.get(name)
         return written is None or (path.is_file() and file_hash(path) == written)
 
     def hashes(self, *paths: Path) -> dict[str, str]:

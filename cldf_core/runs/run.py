@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,11 +19,11 @@ from cldf_core.data.domains import SPLITS, DataError, Domain, with_validation
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
 from cldf_core.data.runtime import project_root, thread_count
 from cldf_core.options import Options, UserError
-from cldf_core.protocol import StepResult, train_and_test
+from cldf_core.protocol import Place, StepResult, train_and_test
 from cldf_core.randomness import generator
-from cldf_core.runs.checkpoints import load_state, save_network, save_state
+from cldf_core.runs.checkpoints import States, save_network
 from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
-from cldf_core.runs.holder import holding, used
+from cldf_core.runs.holder import Hold, holding, used
 from cldf_core.runs.notes import data_notes, dropped_notes, one_class_notes
 from cldf_core.runs.provenance import count_memory_anew, new_manifest, peak_memory, run_key
 from cldf_core.stream import Samples, Step, in_chunks, make_steps
@@ -56,9 +55,9 @@ def make_run(
 ) -> RunFolder:
     """The run that the options describe: read if it is finished, continued if it was killed, made otherwise.
 
-    One with a damaged file is made again, and a note says so. `force` discards what is there and starts again; without
-    `progress`, a bar is shown where somebody is watching. The `watcher` is told of all that happens. A run that another
-    process makes is waited for, and then read.
+    One with a damaged file is made again, as far as it is needed, and a note says so. `force` discards what is there
+    and starts again; without `progress`, a bar is shown where somebody is watching. The `watcher` is told of all that
+    happens. A run that another process makes is waited for, and then read.
 
     Raises:
         UserError: a GPU is asked for, and torch finds none; as `load_spectra`; or as `holding`, with `wait` as there.
@@ -68,15 +67,18 @@ def make_run(
     domains = load_spectra(options)
     folder = _folder(options, domains)
     with holding(folder.path, wait=wait) as hold, thread_count(options.threads):
-        if damaged := None if force else folder.damaged():
+        damaged = None if force else folder.damaged()
+        if damaged and (folder.finished or not (folder.path / STATE).exists()):
             note(f"{damaged} is damaged, changed or missing; the run is made again")
+        elif damaged and damaged.name == MANIFEST:  # of other files `_restore` tells
+            note(f"{damaged} is damaged; it is made again, and the run goes on")
         if force or not folder.finished:
             hold.check()
-        if force or damaged:
+        if force or (damaged and folder.finished):
             (folder.path / MANIFEST).unlink(missing_ok=True)
             folder.forget_state()
         if not folder.finished:
-            _execute(options, domains, folder, progress, watcher)
+            _execute(options, domains, folder, hold, progress, watcher)
         elif watcher:
             watcher.begin(folder)
     return folder
@@ -206,7 +208,12 @@ def _folder(options: Options, domains: Mapping[str, Spectra]) -> RunFolder:
 
 
 def _execute(
-    options: Options, domains: dict[str, Spectra], folder: RunFolder, progress: bool | None, watcher: Watcher | None
+    options: Options,
+    domains: dict[str, Spectra],
+    folder: RunFolder,
+    hold: Hold,
+    progress: bool | None,
+    watcher: Watcher | None,
 ) -> None:
     start = count_memory_anew()
     steps = _steps(options, domains)
@@ -223,21 +230,37 @@ def _execute(
     for text in notes:
         note(text)
     manifest = new_manifest(options, folder.key, _fingerprints(domains), notes)
-    done = _restore(agent, folder, manifest, len(steps))
+    place, states = Place(), States(folder)
+    _restore(agent, place, states, folder, manifest)
     folder.write_manifest(manifest)
     if watcher:
         watcher.begin(folder)
-    after_epoch = watcher.epoch if watcher else None
-    with _bar(sum(step.updates for step in steps[done:]), progress) as advance:
+
+    def save_state() -> None:
+        hold.check()
+        facts = {name: manifest[name] for name in ("steps", "files", "seconds", "images", "memory_rise_bytes")}
+        states.save(agent.state_dict(), place, facts)
+
+    with _bar(sum(step.updates for step in steps[place.steps :]), progress) as advance:
         for result in train_and_test(
-            agent, steps, tests, seed=options.seed, after=done, advance=advance, after_epoch=after_epoch
+            agent,
+            steps,
+            tests,
+            seed=options.seed,
+            place=place,
+            advance=advance,
+            after_batch=lambda: save_state() if states.are_due() else None,
+            after_epoch=watcher.epoch if watcher else None,
         ):
-            done += 1
             manifest["memory_rise_bytes"] = None if start is None else peak_memory() - start
-            _keep(result, done, agent, folder, manifest, tables)
+            hold.check()
+            _keep(result, agent, folder, manifest, tables)
+            save_state()
+            folder.write_manifest(manifest)
             if watcher and result.step.last:
                 watcher.tested(pd.read_parquet(folder.step_scores(result.step.index)))
     scores = [pd.read_parquet(folder.step_scores(step.index)) for step in steps if step.last]
+    hold.check()
     folder.write_table(SCORES, pd.concat(scores, ignore_index=True))
     kept = {name: digest for name, digest in manifest["files"].items() if not name.startswith(STATE)}
     manifest |= {"files": kept | folder.hashes(folder.path / SCORES), "status": "finished"}
@@ -265,28 +288,26 @@ def _bar(total: int, progress: bool | None) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def _restore(agent: Agent, folder: RunFolder, manifest: dict[str, Any], steps: int) -> int:
-    """Gives the agent the state in which a killed run stopped; returns the number of steps that were done."""
-    path = folder.path / STATE / "agent.pt"
-    if not path.is_file():
-        return 0
-    try:
-        state = load_state(path)
-        if state.get("key") != folder.key:
-            raise UserError(f"{path} belongs to another run")
-    except UserError as error:
-        note(f"{error}; the run begins again")
-        return 0
-    agent.load_state_dict(state["agent"])
-    manifest |= {"steps": json.loads(state["steps"]), "files": json.loads(state["files"])}
-    manifest["resumed"] = folder.manifest.get("resumed", 0) + 1
-    return min(int(state["done"]), steps)
+def _restore(agent: Agent, place: Place, states: States, folder: RunFolder, manifest: dict[str, Any]) -> None:
+    """Gives agent, place and manifest the newest state of a killed run whose files are whole, if there is one."""
+    for state, reached, facts in states.newest():
+        if damaged := [name for name, digest in facts["files"].items() if not folder.is_whole(name, digest)]:
+            note(f"{folder.path / damaged[0]} is damaged or missing; the run is made again from before it")
+            continue
+        agent.load_state_dict(state)
+        vars(place).update(vars(reached))
+        manifest |= facts
+        break
+    else:
+        folder.forget_state()
+        return
+    with contextlib.suppress(UserError):  # the manifest is damaged, which does not matter here
+        manifest["resumed"] = folder.manifest.get("resumed", 0)
+    manifest["resumed"] = manifest.get("resumed", 0) + 1
 
 
-def _keep(
-    result: StepResult, done: int, agent: Agent, folder: RunFolder, manifest: dict[str, Any], tables: Tables
-) -> None:
-    """Stores a step: its scores and its network first, and last the state, which says that the step is done."""
+def _keep(result: StepResult, agent: Agent, folder: RunFolder, manifest: dict[str, Any], tables: Tables) -> None:
+    """Stores a step's scores and its network, and tells of them in the manifest."""
     step = result.step
     if step.last:
         scores, network = folder.step_scores(step.index), folder.model(step.index + 1)
@@ -301,15 +322,11 @@ def _keep(
             "images": result.images,
             "seconds": round(result.seconds, 3),
             "losses": [None if np.isnan(loss) else round(float(loss), 6) for loss in result.losses],
-            "memory_bytes": agent.memory_bytes,
+            "memory_bytes": agent.memory.nbytes if agent.memory else 0,
         }
     )
     manifest["seconds"] = round(sum(s["seconds"] for s in manifest["steps"]), 3)
     manifest["images"] = sum(s["images"] for s in manifest["steps"])
-    facts = {name: json.dumps(manifest[name]) for name in ("steps", "files")}
-    state = {"agent": agent.state_dict(), "key": folder.key, "done": done, **facts}
-    save_state(state, folder.path / STATE / "agent.pt")
-    folder.write_manifest(manifest)
 
 
 def _score_table(result: StepResult, tables: Tables) -> pd.DataFrame:

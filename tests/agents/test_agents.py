@@ -17,7 +17,7 @@ from cldf_core.agents.lwf import distillation_loss
 from cldf_core.options import Options
 from cldf_core.protocol import score_samples
 from cldf_core.stream import Batch, Samples, Step, make_steps
-from samples import check_resuming, random_samples, same, slow_herding, state_of, tiny_options, train
+from samples import begun, check_resuming, random_samples, same, slow_herding, state_of, tiny_options, train
 
 ALL = tuple(AGENTS)
 REPLAY = ("er", "mir")
@@ -145,7 +145,7 @@ def test_a_one_cycle_rises_and_falls_within_the_step(updates):
     learner = build_agent(opts)
     step = steps_of(opts, 2 * updates)[0]
     lrs = []
-    for batch in learner.begin_step(step).batches(0):
+    for batch in begun(learner, step).batches(0):
         lrs.append(learner.lr)
         learner.observe(batch)
     assert len(lrs) == updates
@@ -164,7 +164,7 @@ def test_a_rate_without_cycles_decays_from_epoch_to_epoch(schedule, lasts, decay
     opts = options("sequential", schedule=schedule, lr=0.01, lr_decay=decay, epochs=3, chunks=2)
     learner, got, want, done = build_agent(opts), [], [], 0
     for at, step in enumerate(steps_of(opts, 15, 20)):
-        for batch in learner.begin_step(step).batches(0):
+        for batch in begun(learner, step).batches(0):
             got.append(learner.lr)
             want.append(0.01 * (1 - decay) ** (batch.epoch + (done if lasts else 0)))
             learner.observe(batch)
@@ -259,7 +259,7 @@ def test_icarl_trains_on_new_images_and_exemplars_against_the_frozen_old_network
     train(learner, [first])
     after_first = copy.deepcopy(learner.network).eval()
     kept = set(learner.memory.samples().numbers)
-    step = learner.begin_step(second)
+    step = begun(learner, second)
     assert learner.network.head.out_features == 4
     assert sorted(step.samples.numbers) == sorted({*range(9, 17)} | kept)
     (batch,) = step.batches(0)
@@ -526,19 +526,20 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
     opts = options("gdumb", memory=12, memory_epochs=4, memory_batch=5, clip=0.5, chunks=2, memory_weight_decay=0.01)
     learner = build_agent(opts)
     fits: list[tuple[dict, Any]] = []
-    fit = GDumb.fit
+    begin = GDumb.begin_step
 
     def noted(self, step):
-        fits.append((state_of(self.network), copy.deepcopy(self.memory)))
-        fit(self, step)
+        begin(self, step)
+        if step.purpose == "refit":
+            fits.append((state_of(self.network), copy.deepcopy(self.memory)))
 
-    monkeypatch.setattr(GDumb, "fit", noted)
+    monkeypatch.setattr(GDumb, "begin_step", noted)
     steps = steps_of(opts, 16, 16)
     for step in steps:
         before = state_of(learner.network)
         losses = train(learner, [step])
-        assert all(math.isnan(x) for x in losses)
-        assert len(losses) == -(-len(step.samples) // opts.batch)  # each image is looked at once
+        looked_at = [x for x in losses if math.isnan(x)]
+        assert len(looked_at) == -(-len(step.samples) // opts.batch)  # each image is looked at once
         assert same(before, state_of(learner.network)) == (not step.last)
         if not step.last:
             continue
@@ -550,8 +551,8 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
         network.load_state_dict(start)
         optimiser = torch.optim.SGD(network.parameters(), lr=opts.memory_lr, momentum=0.9, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, 1, 2, opts.memory_lr_min)
-        step_of_memory = replace(step, samples=memory.samples(), epochs=4, batch_size=5)
-        for place, batch in enumerate(step_of_memory.batches(opts.seed, "refit")):
+        step_of_memory = replace(step, samples=memory.samples(), epochs=4, batch_size=5, purpose="refit")
+        for place, batch in enumerate(step_of_memory.batches(opts.seed)):
             if batch.epoch == 0:
                 optimiser.param_groups[0]["lr"] = opts.memory_lr / 10
             else:
@@ -569,10 +570,9 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
 def test_memory_bytes_are_those_of_half_precision_planes(agent):
     opts = options(agent, memory=10, memory_epochs=1)
     learner = build_agent(opts)
-    assert learner.memory_bytes == 0
+    assert learner.memory.nbytes == 0
     train(learner, steps_of(opts, 40))
-    assert learner.memory_bytes == 10 * 3 * 32 * 17 * 2
-    assert build_agent(options("lwf")).memory_bytes == 0
+    assert learner.memory.nbytes == 10 * 3 * 32 * 17 * 2
 
 
 @pytest.mark.parametrize(

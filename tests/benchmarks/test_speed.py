@@ -25,7 +25,7 @@ from cldf_core.resnet import build_network
 from cldf_core.runs.run import make_run
 from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Batch, make_steps
-from samples import random_samples, train
+from samples import begun, random_samples, train
 
 
 def seconds_of(call):
@@ -225,7 +225,7 @@ def test_a_step_against_the_originals_way(agent, switches):
         what = [torch.from_numpy(x) for x in (part.labels, part.domains, part.numbers)]
         learner.memory.offer(Batch(part.read(), *what, 0), learner.generator("memory"))
     learner.end_step(first)
-    batches = learner.begin_step(second).batches(0)
+    batches = begun(learner, second).batches(0)
     original, labels = OriginalsWay(), torch.arange(50) % 2
     full, candidates = torch.randn(10, 3, 224, 224), torch.randn(50, 3, 224, 224)
     images = (full, labels[:10], *((candidates, labels, bool(switches)) if mir else ()))

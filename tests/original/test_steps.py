@@ -15,7 +15,7 @@ from cldf_core.original import flags
 from cldf_core.resnet import Network
 from cldf_core.spectrum import mirror
 from cldf_core.stream import Samples, make_steps
-from samples import random_samples, train
+from samples import begun, random_samples, train
 
 TINY = {"network": "slim", "width": 8, "size": 32, "device": "cpu"}
 
@@ -82,7 +82,7 @@ def test_updates_are_as_many_and_of_as_many_images_as_the_originals(line, steps,
 def test_a_memory_of_one_image_holds_the_first_of_the_class_that_came_second(trained):
     agent, _, _ = trained("--agent GDUMB --mem_size 1 --mem_epoch 2")
     step = make_steps([("GAN-S", images())], agent.options)[0]
-    batches = list(agent.begin_step(step).batches(agent.options.seed))
+    batches = list(begun(agent, step).batches(agent.options.seed))
     labels, numbers = torch.cat([b.labels for b in batches]), torch.cat([b.numbers for b in batches])
     second = int((labels != labels[0]).nonzero()[0])
     assert agent.memory.numbers.tolist() == [int(numbers[second])]
@@ -92,7 +92,7 @@ def test_slots_that_the_last_free_part_of_a_batch_fills_may_be_replayed_in_the_s
     agent = agent_of("--agent ICARL --mem_size 95 --ns_factor 0 0 0 0 0 --epochs 1")
     first, second, third, *_ = make_steps([("GAN-S", images())], agent.options)
     train(agent, [first, second])
-    batches = agent.begin_step(third).batches(0)
+    batches = begun(agent, third).batches(0)
     agent.observe(next(batches))
     assert (len(agent.memory), agent.written) == (90, {*range(80, 90)})
     agent.observe(next(batches))

@@ -25,7 +25,7 @@ from cldf_core.randomness import Generators, generator
 from cldf_core.resnet import Network, build_network
 from cldf_core.spectrum import mirror
 from cldf_core.stream import Samples, Step, make_steps
-from samples import SlowReservoir, check_resuming, offer_balanced, random_samples, same, state_of, train
+from samples import SlowReservoir, begun, check_resuming, offer_balanced, random_samples, same, state_of, train
 
 CONTINUAL = ("icarl", "gdumb", "lwf", "er", "mir")
 BASELINES = ("separate", "sequential")
@@ -327,7 +327,7 @@ def test_the_originals_teacher_drifts_as_its_formula_does():
     with float64():
         learner = build_agent(opts)
         for step, teacher in zip(steps, want, strict=True):
-            for batch in learner.begin_step(step).batches(opts.seed):
+            for batch in begun(learner, step).batches(opts.seed):
                 learner.observe(batch)
             assert (learner.teacher is None) == (teacher is None) == (step is steps[0])
             assert teacher is None or distance(state_of(learner.teacher), teacher) <= TOLERANCE

@@ -28,6 +28,7 @@ from cldf_core.detection.detector import load_detector
 from cldf_core.evaluation.metrics import detection
 from cldf_core.options import Options, ReservoirOptions, UserError, checked
 from cldf_core.randomness import generator, seed_sequence
+from cldf_core.runs import checkpoints
 from cldf_core.runs import run as run_module
 from cldf_core.runs.checkpoints import load_network, load_state, save_state
 from cldf_core.runs.folder import RunFolder
@@ -53,29 +54,30 @@ def in_root(monkeypatch, root: Path) -> None:
 # --- the same bytes ---
 
 # A process that has torch loaded and forks for each job, a line of JSON: so many children make the run, and each kills
-# itself (as kill -9 does) at the second batch of the step, if there is one. It answers with the children's exit codes.
+# itself (as kill -9 does) before it observes a batch, if that is named, with a state after every batch or none within a
+# step. It answers with the children's exit codes.
 FORKS = """
     import json, os, signal, sys
     import torch._dynamo, torchvision  # which a run's first optimiser and network load
     from cldf_core.agents import AGENTS
     from cldf_core.options import checked
+    from cldf_core.runs import checkpoints
     from cldf_core.runs.run import make_run
 
-    def die_in(agent, step):
-        begin, observe, at = agent.begin_step, agent.observe, [0, 0]
-        def begin_step(self, s):
-            at[:] = at[0] + 1, 0
-            return begin(self, s)
+    def die_in(agent, batches):
+        observe, done = agent.observe, [0]
         def observed(self, batch):
-            at[1] += 1
-            if at == [step, 2]:
+            done[0] += 1
+            if done[0] == batches:
                 os.kill(os.getpid(), signal.SIGKILL)
             return observe(self, batch)
-        agent.begin_step, agent.observe = begin_step, observed
+        agent.observe = observed
 
     def child(job):
         os.environ["CLDF_ROOT"] = job["root"]
-        die_in(AGENTS[job["options"]["agent"]], job["step"])
+        if job["always"]:
+            checkpoints.EVERY, checkpoints.SHARE = 0.0, float("inf")
+        die_in(AGENTS[job["options"]["agent"]], job["batch"])
         manifest = make_run(checked(job["options"])).manifest
         with open(f"{job['root']}/{os.getpid()}.json", "w") as file:
             json.dump([manifest["key"], manifest["started"], manifest["seconds"]], file)
@@ -101,9 +103,9 @@ def in_children():
     command = [sys.executable, "-c", textwrap.dedent(FORKS)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
-        def make(opts: Options, root: Path, *, step: int = 0, processes: int = 1) -> list[int]:
-            job = {"options": opts.model_dump(), "root": str(root), "step": step, "processes": processes}
-            process.stdin.write(json.dumps(job) + "\n")
+        def make(opts: Options, root: Path, *, batch: int = 0, always: bool = False, processes: int = 1) -> list[int]:
+            job = {"options": opts.model_dump(), "root": str(root), "batch": batch, "processes": processes}
+            process.stdin.write(json.dumps({**job, "always": always}) + "\n")
             process.stdin.flush()
             return json.loads(process.stdout.readline())
 
@@ -111,39 +113,53 @@ def in_children():
         process.kill()
 
 
+@pytest.fixture
+def observed(monkeypatch):
+    """Counts the batches that an agent observes in this process."""
+
+    def count(agent: str) -> list[int]:
+        batches: list[int] = []
+        observe = AGENTS[agent].observe
+        monkeypatch.setattr(AGENTS[agent], "observe", lambda self, b: batches.append(b.epoch) or observe(self, b))
+        return batches
+
+    return count
+
+
 # Of the original's variant: 4 chunks of 4 images, one batch of 3 in each epoch, the fourth image is dropped.
 ORIGINAL: dict[str, Any] = {"variant": "original", "network": "slim", "chunks": 4, "batch": 3}
-KILLED = [(agent, {}, 3, ["third"]) for agent in ALL]
-KILLED += [(agent, ORIGINAL, 7, ["second"] * 2 + ["third"] * 4) for agent in ("lwf", "er")]
-KILLED += [("er", {"chunks": 2}, 4, ["second", "third", "third"])]
+SETTINGS = [*((agent, {}) for agent in ALL), ("lwf", ORIGINAL), ("er", ORIGINAL), ("gdumb", ORIGINAL)]
 
 
 @forks
-@pytest.mark.parametrize(("agent", "changes", "step", "missing"), KILLED, ids=[f"{k[0]}-step{k[2]}" for k in KILLED])
+@pytest.mark.parametrize("within", [False, True], ids=["between", "within"])
+@pytest.mark.parametrize(("agent", "changes"), SETTINGS, ids=[f"{a}-{c.get('variant', 'paper')}" for a, c in SETTINGS])
 def test_a_killed_run_goes_on_to_the_same_bytes_as_one_left_alone(
-    agent, changes, step, missing, tmp_path, monkeypatch, small_data, in_children
+    agent, changes, within, tmp_path, monkeypatch, small_data, in_children, observed
 ):
-    """It is killed in the middle of a step; the names of the steps from there on are `missing`."""
+    """It is killed in the middle of a step, and goes on from there, or from the step before it."""
     opts = tiny_options(agent, small_data, **changes)
     in_root(monkeypatch, tmp_path / "alone")
+    batches = observed(agent)
     alone = make_run(opts)
+    total = len(batches)
     in_root(monkeypatch, tmp_path / "killed")
     shutil.copytree(tmp_path / "alone" / "data", tmp_path / "killed" / "data")
-    assert in_children(opts, tmp_path / "killed", step=step) == [-signal.SIGKILL]
+    batch = total * 4 // 5
+    assert in_children(opts, tmp_path / "killed", batch=batch, always=within) == [-signal.SIGKILL]
     folder = RunFolder(tmp_path / "killed" / "runs" / alone.path.name)
     assert not folder.finished
-    assert len(folder.manifest["steps"]) == step - 1
+    assert 0 < len(folder.manifest["steps"]) < len(alone.manifest["steps"])
     assert not (folder.path / "scores.parquet").exists()
-    trained: list[str] = []
-    begin = AGENTS[agent].begin_step
-    monkeypatch.setattr(AGENTS[agent], "begin_step", lambda self, s: trained.append(s.name) or begin(self, s))
+    batches.clear()
     resumed = make_run(opts)
-    assert trained == missing
+    assert len(batches) == total - batch + 1 if within else total - batch + 1 <= len(batches) < total
     assert resumed.path == folder.path
     wanted = results(alone.path)
     assert results(resumed.path) == wanted
     assert {"scores.parquet", "model-step1.safetensors", "model-step3.safetensors"} <= set(wanted)
-    assert [s["step"] for s in resumed.manifest["steps"]] == [s["step"] for s in alone.manifest["steps"]]
+    for name in ("step", "chunk", "images", "losses", "memory_bytes"):
+        assert [s[name] for s in resumed.manifest["steps"]] == [s[name] for s in alone.manifest["steps"]]
     assert resumed.manifest["resumed"] == 1
     assert resumed.manifest["images"] == alone.manifest["images"]
 
@@ -281,26 +297,61 @@ def stopped(root, small_data, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_stopped_run_with_a_damaged_file_begins_again_with_a_note(stopped, damage, capsys, tmp_path):
+def test_a_stopped_run_goes_on_from_what_is_whole_with_a_note(stopped, damage, capsys, tmp_path, observed):
     opts, folder, before = stopped
     names = [name for name in hashes(folder.path) if name != ".lock"]
-    assert len(names) == 6
-    kept = shutil.copytree(folder.path, tmp_path / "kept")
+    states, memories = (sorted(folder.path.glob(f"state/{which}*.pt")) for which in ("[0-9]", "memory"))
+    assert [path.name[:6] for path in states] == ["1-0-0-", "2-0-0-"]
+    assert len(memories) == 2
+    assert len(names) == 1 + 2 * 4
+    kept, batches = shutil.copytree(folder.path, tmp_path / "kept"), observed("er")
     for name in names:
-        shutil.copytree(kept, folder.path, dirs_exist_ok=True)
+        shutil.rmtree(folder.path)
+        shutil.copytree(kept, folder.path)
         damage(folder.path / name)
+        batches.clear()
         assert results(make_run(opts).path) == before
-        note = capsys.readouterr().err
-        assert note.startswith(f"note: {folder.path / name} "), note
-        assert "again" in note
+        note, again = capsys.readouterr().err, len(batches) // 3 - 1  # steps, of three batches each
+        if folder.path / name in (states[0], memories[0]):
+            assert (note, again) == ("", 0)  # nobody needs them
+        else:
+            assert note.startswith(f"note: {folder.path / name} "), note
+            assert "again" in note
+            first = ("model-step1.safetensors", "state/scores-step0.parquet")
+            assert again == (0 if name == "manifest.json" else 2 if name in first else 1)
 
 
 def test_the_state_of_another_run_is_left_aside(stopped, capsys):
     opts, folder, before = stopped
-    state = load_state(folder.path / "state" / "agent.pt")
-    save_state({**state, "key": "another"}, folder.path / "state" / "agent.pt")
+    for path in folder.path.glob("state/[0-9]*.pt"):
+        save_state({**load_state(path), "key": "another"}, path)
     assert results(make_run(opts).path) == before
-    assert "agent.pt belongs to another run; the run begins again" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("belongs to another run; the run is made again from before it") == 2
+
+
+def test_what_is_remembered_is_written_only_when_it_has_changed(root, small_data, monkeypatch):
+    """With a state after every batch: ER's memory changes in the first of three epochs."""
+    opts, written = tiny_options("er", small_data, epochs=3, stream=["first"], unseen=["second"]), []
+    monkeypatch.setattr(checkpoints, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", float("inf"))
+    save = checkpoints.save_state
+    monkeypatch.setattr(checkpoints, "save_state", lambda state, path: written.append(path.name) or save(state, path))
+    make_run(opts)
+    memories = [name for name in written if name.startswith("memory")]
+    assert len(written) - len(memories) == 3 * 3 + 1
+    assert len(memories) == len(set(memories)) == 3
+
+
+def test_states_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+    """After one that took two seconds, the next is due after a minute or, with less than a minute, after 67 seconds."""
+    states, now = checkpoints.States(RunFolder(tmp_path / "er-0")), [100.0]
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    for cost, wait in ((0.1, 60), (2, 200 / 3)):
+        states.since, states.cost = now[0], cost
+        now[0] += wait - 0.01
+        assert not states.are_due()
+        now[0] += 0.02
+        assert states.are_due()
 
 
 def test_the_key_hangs_on_the_contents_of_the_images(root, tmp_path):
