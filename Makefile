@@ -12,7 +12,7 @@ reproduce: .venv/installed
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-# Each file that the package writes is damaged, and a small disk filled at each write (minutes).
+# What takes minutes: damaged files, full disks, machines that share nothing, and Slurm, where they can be had.
 test-long: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/long
 
