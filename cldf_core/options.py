@@ -271,6 +271,12 @@ def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where
     Raises:
         OptionError: says the name, the value and what is allowed.
     """
+    check_values(values, names, where)
+    return options_of(values, where)
+
+
+def check_values(values: Mapping[str, Any], names: Iterable[str] | None = None, where: str = "options") -> None:
+    """Checks each value by itself, whichever agent its option belongs to; arguments and error as for `checked`."""
     names = list(FIELDS if names is None else names)
     for name in values:
         if name not in names:
@@ -281,14 +287,18 @@ def checked(values: Mapping[str, Any], names: Iterable[str] | None = None, where
     if not isinstance(agent, str) or agent not in AGENTS:
         raise OptionError(f"{where}: agent is {agent!r}; allowed: {allowed('agent')}")
     try:
-        for kind in AGENTS.values():  # the other agents' options, for their range alone
+        for kind in dict.fromkeys(AGENTS.values()):
             kind(**{name: value for name, value in values.items() if name in kind.model_fields})
-        defaults = ORIGINAL.get(agent, {}) if values.get("variant") == "original" else {}
-        kind = AGENTS[agent]
-        options = kind(**{**defaults, **{name: value for name, value in values.items() if name in kind.model_fields}})
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0])
         raise OptionError(f"{where}: {name} is {shown(values[name])}; allowed: {allowed(name)}") from None
+
+
+def options_of(values: Mapping[str, Any], where: str = "options") -> Options:
+    """The options of the agent that the values name, each of which was checked; an OptionError if they do not agree."""
+    agent = values.get("agent", "sequential")
+    kind, defaults = AGENTS[agent], ORIGINAL.get(agent, {}) if values.get("variant") == "original" else {}
+    options = kind(**{**defaults, **{name: value for name, value in values.items() if name in kind.model_fields}})
     for problem in options.problems():
         raise OptionError(f"{where}: {problem}")
     return options

@@ -32,7 +32,7 @@ ROOMS = {
     "evaluation": 1500,
     "figures": 1900,
     "data": 4800,
-    "runs": 1000,
+    "runs": 1050,
     "results": 900,
     "detection": 1100,
     "workflow": 1400,

@@ -129,8 +129,7 @@ def _place(folder: Path, name: str, recipe: list[Any], options: Options) -> Path
 
 def _hashes(domain: Domain | Spectra, images: list[str], folder: Path, *, again: bool = False) -> list[str]:
     """Hashes of the contents of a domain's images; `again` reads them whatever their size and time are."""
-    index = folder / f"contents-{hashlib.sha256(str(domain.root).encode()).hexdigest()[:12]}.json"
-    return files.content_hashes(domain.root, images, index, again=again)
+    return files.content_hashes(domain.root, images, files.contents_index(folder, domain.root), again=again)
 
 
 @contextlib.contextmanager

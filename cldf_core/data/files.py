@@ -210,6 +210,11 @@ def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool
     return [known[name][2] for name in names]
 
 
+def contents_index(folder: Path, root: Path) -> Path:
+    """The index in a folder that `content_hashes` keeps of the files below a root."""
+    return folder / f"contents-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}.json"
+
+
 def keep_table(table: pd.DataFrame, path: Path) -> None:
     """Writes a table as parquet, and a record with its hash beside it, for `kept_table`."""
     path.with_suffix(".json").unlink(missing_ok=True)

@@ -9,14 +9,15 @@ from cldf_core import protocol
 from cldf_core.data.cache import spectra
 from cldf_core.data.console import note
 from cldf_core.data.domains import Domain
-from cldf_core.data.layouts.read import data_folder
+from cldf_core.data.layouts.original import is_read_by_original
+from cldf_core.data.layouts.read import data_folder, named_domains
 from cldf_core.data.runtime import project_root, thread_count
 from cldf_core.evaluation.metrics import detection
 from cldf_core.options import Options, UserError, checked
 from cldf_core.original.flags import FLAGS, device, unused
 from cldf_core.resnet import Network
 from cldf_core.runs.notes import data_notes
-from cldf_core.runs.run import domain_samples, is_read_by_original, named_domains
+from cldf_core.runs.run import domain_samples
 
 # A metric here: the original's word for it, which is printed too (real images are its positives).
 WORDS = {"accuracy": "Accuracy", "accuracy on real": "TPR", "accuracy on fake": "TNR"}

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cldf_core.data.runtime import project_files
-from cldf_core.options import FIELDS, Options, UserError, checked, shown
+from cldf_core.options import FIELDS, Options, UserError, check_values, options_of, shown
 from cldf_core.reading import from_written, read_yaml
 
 
@@ -35,17 +35,20 @@ class Grid:
     def combinations(self, base: Mapping[str, Any]) -> list[Options]:
         """Returns the checked options of every combination, in which the last name changes fastest.
 
-        The base holds the values of options that the grid does not name. An OptionError tells what is not allowed.
+        The base holds the checked values of options that the grid does not name. An OptionError tells what is not
+        allowed.
         """
+        for name, choices in self.values.items():
+            for choice in choices:
+                check_values({name: choice}, where=str(self.path))
         return [
-            checked({**base, **dict(zip(self.values, chosen, strict=True))}, where=str(self.path))
+            options_of({**base, **dict(zip(self.values, chosen, strict=True))}, where=str(self.path))
             for chosen in itertools.product(*self.values.values())
         ]
 
     def cells(self, options: Options) -> dict[str, Any]:
         """Returns the grid's options that a run depends on, as cells of a table."""
-        values = options.model_dump()
-        return {name: as_cell(values[name]) for name in self.values if name in values}
+        return {name: as_cell(getattr(options, name)) for name in self.values if name in type(options).model_fields}
 
     def label(self, options: Options) -> str:
         """Describes a run in a few words: "er, memory 50, seed 2"."""

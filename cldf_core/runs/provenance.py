@@ -8,8 +8,9 @@ import inspect
 import json
 import platform
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,21 +25,30 @@ LIBRARIES = ("torch", "numpy", "pillow")
 # keep or describe what was computed, and compute nothing.
 _NOT_COUNTED = (
     *("options", "reading", "data.console", "data.files", "data.layouts"),
-    *("runs.folder", "runs.holder", "runs.notes", "runs.provenance"),
+    *("runs.folder", "runs.holder", "runs.notes", "runs.plan", "runs.provenance"),
 )
 
 
 def run_key(options: Options, fingerprints: Mapping[str, str]) -> str:
-    """Hash of everything that a run's scores depend on.
+    """Hash of everything that a run's scores depend on (see `run_keys`)."""
+    return run_keys([(options, fingerprints)])[0]
+
+
+def run_keys(runs: Iterable[tuple[Options, Mapping[str, str]]]) -> list[str]:
+    """For the options and fingerprints of each run a hash of everything that its scores depend on.
 
     These are the options, the data (the fingerprint of each domain), the content of a file with weights, the versions
     of the libraries, and the syntax trees of `runs.run` and of the modules that it imports, directly or not: the
-    method, and all between file and batch.
+    method, and all between file and batch. Files are read once for all the runs.
     """
-    values = options.model_dump() | {n: weights_content(getattr(options, n)) for n in ("weights", "start")}
-    trees = tree_hash(["runs.run"], without=_NOT_COUNTED), _registered_source(options.agent)
-    parts = [values, dict(fingerprints), [version(name) for name in LIBRARIES], trees]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    libraries, method = [version(name) for name in LIBRARIES], tree_hash(["runs.run"], without=_NOT_COUNTED)
+    content, source = functools.cache(weights_content), functools.cache(_registered_source)
+    keys = []
+    for options, fingerprints in runs:
+        values = options.model_dump() | {name: content(getattr(options, name)) for name in ("weights", "start")}
+        parts = [values, dict(fingerprints), libraries, (method, source(options.agent))]
+        keys.append(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12])
+    return keys
 
 
 def weights_content(weights: str | None) -> str | None:
@@ -115,7 +125,9 @@ def peak_memory() -> int:
 
 def _registered_source(agent: str) -> list[str]:
     """What the source of a registered agent's class and its parents means, functions outside of them left out."""
-    from cldf_core.agents import AGENTS  # with torch, for which the keys of notebooks need not wait
+    if "cldf_core.agents" not in sys.modules:  # which loads torch: without it, nobody has registered an agent
+        return []
+    from cldf_core.agents import AGENTS
 
     classes = [c for c in AGENTS[agent].__mro__ if c is not object and not c.__module__.startswith("cldf_core.")]
     parts = []

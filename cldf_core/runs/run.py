@@ -2,10 +2,7 @@
 
 import contextlib
 import itertools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,8 +12,8 @@ import torch
 from cldf_core.agents import Agent, build_agent
 from cldf_core.data.cache import Spectra, corrupted, spectra
 from cldf_core.data.console import note, printable, progress_bar
-from cldf_core.data.domains import SPLITS, DataError, Domain, with_validation
-from cldf_core.data.layouts.read import data_folder, domain_names, read_domains
+from cldf_core.data.domains import SPLITS, DataError
+from cldf_core.data.layouts.read import data_folder, read_named
 from cldf_core.data.runtime import project_root, thread_count
 from cldf_core.options import Options, UserError
 from cldf_core.protocol import Place, StepResult, train_and_test
@@ -25,6 +22,7 @@ from cldf_core.runs.checkpoints import States, save_network
 from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
 from cldf_core.runs.holder import Hold, holding, used
 from cldf_core.runs.notes import data_notes, dropped_notes, one_class_notes
+from cldf_core.runs.plan import cache_folder, names_of, planned, with_options
 from cldf_core.runs.provenance import count_memory_anew, new_manifest, peak_memory, run_key
 from cldf_core.stream import Samples, Step, in_chunks, make_steps
 
@@ -86,7 +84,7 @@ def make_run(
 
 def find_run(options: Options) -> RunFolder:
     """The finished run that the options describe; trains nothing, and raises UserError where there is no whole one."""
-    folder = _folder(options, load_spectra(options))
+    (folder,) = planned([options])
     if damaged := folder.damaged():
         raise damage(damaged)
     if not folder.finished:
@@ -103,15 +101,11 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
         DataError: a domain or the images that it is trained or tested on are missing, or no domain is to be tested.
     """
     folder = data_folder(options.data)
-    names = list(dict.fromkeys([*options.stream, *options.unseen]))
+    names = names_of(options)
     if set(names) <= set(options.untested):
         raise DataError(f"untested is {options.untested!r}, and there is no other domain that could be scored")
-    domains = {}
-    for domain in named_domains(folder, names):
-        if options.files == "original":
-            domain = replace(domain, table=domain.table[domain.table["image"].map(is_read_by_original)])
-        share = options.validation_share if domain.name in options.stream else 0
-        domains[domain.name] = spectra(with_validation(domain, share, options.seed), options, _cache())
+    read = [with_options(domain, options) for domain in read_named(folder, names, options.files)]
+    domains = {domain.name: spectra(domain, options, cache_folder()) for domain in read}
     for name, usable in domains.items():
         splits = set(usable.table["split"])
         if name in options.stream and "train" not in splits:
@@ -119,33 +113,6 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
         if name not in options.untested and not splits & set(options.splits):
             raise DataError(f"domain {name!r} in {folder} has no usable image of split {' or '.join(options.splits)}")
     return domains
-
-
-def named_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
-    """The domains of these names; GAN-S+VFHQ, where no domain is called so, is the union of two as one domain."""
-    known = domain_names(folder) if any("+" in name for name in names) else []
-    parts = {name: [name] if name in known else name.split("+") for name in names}
-    single = list(dict.fromkeys(itertools.chain(*parts.values())))
-    read = {domain.name: domain for domain in read_domains(folder, single)}
-    domains = []
-    for name, (first, *others) in parts.items():
-        union = read[first]
-        for other in others:
-            table = pd.concat([union.table, read[other].table], ignore_index=True)
-            union = replace(union, name=name, table=table, notes=union.notes + read[other].notes)
-        domains.append(union)
-    return domains
-
-
-def is_read_by_original(image: str) -> bool:
-    """Whether the original code reads an image; its path starts from the data set's folder.
-
-    It reads real/<domain>/trainA/*.jpg, trainA/*.png and trainB/*.jpg, fake/<domain>/trainA/*.png and trainB/*.png, and
-    the same of testA and testB.
-    """
-    part, name = r"[^/]+/(train|test)", r"[^./][^/]*\."
-    read = (rf"real/{part}A/{name}(jpg|png)", rf"real/{part}B/{name}jpg", rf"fake/{part}[AB]/{name}png")
-    return re.fullmatch("|".join(read), image) is not None
 
 
 def domain_samples(domain: Spectra, table: pd.DataFrame) -> Samples:
@@ -178,11 +145,11 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
                 in_chunks(options, place, len(rows)), itertools.cycle(severities), strict=False
             ):
                 at, severity = rows.copy(), severity if len(places) else 0.0
-                array = corrupted(domains[name], options, severity, _cache(), rows[places])
+                array = corrupted(domains[name], options, severity, cache_folder(), rows[places])
                 at[places] = np.arange(len(places)) if severity else rows[places]
                 versions.append(Samples.from_array(array, labels, place, number, at))
         else:
-            arrays = {s: corrupted(domains[name], options, s, _cache()) for s in dict.fromkeys(severities)}
+            arrays = {s: corrupted(domains[name], options, s, cache_folder()) for s in dict.fromkeys(severities)}
             versions = [Samples.from_array(arrays[severity], labels, place, number, rows) for severity in severities]
         stream.append((name, versions if options.corruption != "none" else versions[0]))
         number += len(rows)
@@ -193,10 +160,6 @@ def collect_scores(runs: Sequence[RunFolder]) -> pd.DataFrame:
     """The scores of several runs in one table, with a column agent besides those of `RunFolder.scores`."""
     tables = [folder.scores().assign(agent=folder.manifest["options"]["agent"]) for folder in runs]
     return pd.concat(tables, ignore_index=True)
-
-
-def _cache() -> Path:
-    return project_root() / "data" / "spectra"
 
 
 def _fingerprints(domains: Mapping[str, Spectra]) -> dict[str, str]:

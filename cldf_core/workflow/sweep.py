@@ -15,6 +15,7 @@ import pandas as pd
 
 from cldf_core.data.console import note, printable
 from cldf_core.data.files import save_figure, save_table
+from cldf_core.data.layouts.read import is_there
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.cells import with_interval
 from cldf_core.evaluation.seeds import means_over_seeds
@@ -23,7 +24,8 @@ from cldf_core.results.compare import COMPARISON, compare_over_seeds
 from cldf_core.results.grid import Grid, distinct, read_grid, read_sweep, with_whole_numbers
 from cldf_core.results.metric_table import COST, metric_table
 from cldf_core.runs.folder import RunFolder, damage
-from cldf_core.runs.holder import holding
+from cldf_core.runs.holder import holding, used
+from cldf_core.runs.plan import planned
 from cldf_core.workflow.machine import check_machine
 from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters, publish
 from cldf_core.workflow.parameters import Parameters
@@ -47,15 +49,18 @@ def command(name: str, profile: str, *, dry: bool, wait: bool = True) -> int:
     grid = read_grid(name)
     combinations = grid.combinations(base.values)
     points = distinct(combinations)
-    for options in {(o.data, *o.stream, *o.unseen): o for o in points}.values():
+    for options in {(o.data, frozenset(o.stream + o.unseen)): o for o in points}.values():
         try:
             check_domains(options)
         except UserError as error:
             raise UserError(f"{grid.path}, profile {profile}: {error}") from None
     _split(points)
-    finished, failed = _make(grid, points, dry=dry, wait=wait)
+    done = _done(points)
     if dry:
+        for number, (options, run) in enumerate(zip(points, done, strict=True), start=1):
+            print(f"{number} of {len(points)}: {grid.label(options)}: {'done before' if run else 'to be run'}")
         return 0
+    finished, failed = _make(grid, points, done, wait=wait)
     if finished:
         folder = sweep_folder(name, base)
         with holding(folder.path) as hold:
@@ -95,21 +100,20 @@ def results(name: str, parameters: Parameters) -> pd.DataFrame:
 
 
 def _make(
-    grid: Grid, points: Sequence[Options], *, dry: bool, wait: bool
+    grid: Grid, points: Sequence[Options], done: Sequence[RunFolder | None], *, wait: bool
 ) -> tuple[list[tuple[Options, RunFolder]], list[str]]:
-    """The finished runs, and a sentence for each that failed; in a dry sweep it only prints what would be run."""
-    from cldf_core.runs.run import make_run
-
+    """The finished runs, and a sentence for each that failed; what was done before is not made again."""
     finished, failed = list[tuple[Options, RunFolder]](), list[str]()
-    for number, options in enumerate(points, start=1):
+    for number, (options, folder) in enumerate(zip(points, done, strict=True), start=1):
         label, since = grid.label(options), time.perf_counter()
         name = f"{number} of {len(points)}: {label}"
         try:
-            folder, status = _found(options), "done before"
-            if dry:
-                print(f"{name}: {status if folder else 'to be run'}", flush=True)
-                continue
-            if folder is None:
+            if folder:
+                used(folder.path)
+                status = "done before"
+            else:
+                from cldf_core.runs.run import make_run  # loads torch, which a sweep that is done does without
+
                 print(f"{name} …", file=sys.stderr, flush=True)
                 check_machine(options)
                 folder = make_run(options, wait=wait)
@@ -123,15 +127,13 @@ def _make(
     return finished, failed
 
 
-def _found(options: Options) -> RunFolder | None:
-    from cldf_core.runs.run import find_run
-
-    if not any((project_root() / "runs").glob(f"{options.agent}-*")):
-        return None  # without a look at the data, which need not be there yet
-    try:
-        return find_run(options)
-    except UserError:
-        return None
+def _done(points: Sequence[Options]) -> list[RunFolder | None]:
+    """The finished, whole run of each, if there is one; data that are still to be built are not built for that."""
+    agents = {path.name.rpartition("-")[0] for path in (project_root() / "runs").glob("*-*")}
+    made = [options.agent in agents and is_there(options.data) for options in points]
+    folders = iter(planned(list(itertools.compress(points, made))))
+    runs = [next(folders) if some else None for some in made]
+    return [run if run and run.finished and not run.damaged() else None for run in runs]
 
 
 def _write(

@@ -253,6 +253,10 @@ def test_a_dry_run_in_an_empty_root_builds_nothing(root, capsys):
     assert main(["sweep", "memory", "--dry-run"]) == 0
     assert capsys.readouterr().out.count("to be run") == 36
     assert not list(root.iterdir())
+    (root / "runs" / "er-0123456789ab").mkdir(parents=True)  # of other data: a run can be there, the benchmark is not
+    assert main(["sweep", "memory", "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("to be run") == 36
+    assert [path.name for path in root.iterdir()] == ["runs"]
 
 
 def test_one_setting_gives_ranks_and_the_quick_profile_is_published(swept, capsys):

@@ -95,3 +95,14 @@ def read_splits(folder: Path) -> pd.DataFrame | None:
     if repeated := table.loc[table["file"].duplicated(), "file"].tolist():
         raise DataError(f"{path} mentions {repeated[0]} twice; needed: each file once")
     return table.set_index("file")
+
+
+def is_read_by_original(image: str) -> bool:
+    """Whether the original code reads an image; its path starts from the data set's folder.
+
+    It reads real/<domain>/trainA/*.jpg, trainA/*.png and trainB/*.jpg, fake/<domain>/trainA/*.png and trainB/*.png, and
+    the same of testA and testB.
+    """
+    part, name = r"[^/]+/(train|test)", r"[^./][^/]*\."
+    read = (rf"real/{part}A/{name}(jpg|png)", rf"real/{part}B/{name}jpg", rf"fake/{part}[AB]/{name}png")
+    return re.fullmatch("|".join(read), image) is not None

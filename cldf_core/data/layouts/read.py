@@ -3,16 +3,26 @@
 Images in another layout are registered first (`cldf_core.data.intake.add`).
 """
 
+import itertools
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import pandas as pd
 
 from cldf_core.data.console import note
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import file_hash, locked, read_record, write_record
 from cldf_core.data.layouts.description import is_described, read_described, read_images
-from cldf_core.data.layouts.original import is_original_layout, original_domains, read_original_domain, read_splits
+from cldf_core.data.layouts.original import (
+    is_original_layout,
+    is_read_by_original,
+    original_domains,
+    read_original_domain,
+    read_splits,
+)
 from cldf_core.data.layouts.recognition import ORIGINAL, detect
 from cldf_core.data.listing import list_images
 from cldf_core.data.runtime import project_root
@@ -52,6 +62,13 @@ def data_folder(data: str) -> Path:
         raise DataError(f"data is {data!r}, a file; register it first: cldf data add {data}")
     allowed = f"{', '.join([*EMBEDDED, *registered()])}, or a folder with real/<domain>/ and fake/<domain>/ in it"
     raise DataError(f"data is {data!r}: there is no such folder; allowed: {allowed}")
+
+
+def is_there(data: str) -> bool:
+    """Whether a data set is one that can be read without building it first."""
+    from cldf_core.data.mini.build import EMBEDDED, is_built
+
+    return data not in EMBEDDED or is_built(project_root() / "data" / data)
 
 
 def _is_damaged(folder: Path) -> bool:
@@ -98,3 +115,27 @@ def read_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
         raise DataError(f"{folder} holds no domain; needed: {needed}")
     splits, listing = read_splits(folder), list_images(folder)
     return [read_original_domain(folder, name, domains, splits, listing) for name in names]
+
+
+def read_named(folder: Path, names: Sequence[str], files: str) -> list[Domain]:
+    """The domains of these names, with the images that the option `files` leaves them."""
+    domains = named_domains(folder, names)
+    if files == "original":
+        domains = [replace(d, table=d.table[d.table["image"].map(is_read_by_original)]) for d in domains]
+    return domains
+
+
+def named_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
+    """The domains of these names; GAN-S+VFHQ, where no domain is called so, is the union of two as one domain."""
+    known = domain_names(folder) if any("+" in name for name in names) else []
+    parts = {name: [name] if name in known else name.split("+") for name in names}
+    single = list(dict.fromkeys(itertools.chain(*parts.values())))
+    read = {domain.name: domain for domain in read_domains(folder, single)}
+    domains = []
+    for name, (first, *others) in parts.items():
+        union = read[first]
+        for other in others:
+            table = pd.concat([union.table, read[other].table], ignore_index=True)
+            union = replace(union, name=name, table=table, notes=union.notes + read[other].notes)
+        domains.append(union)
+    return domains

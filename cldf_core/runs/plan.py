@@ -1,0 +1,61 @@
+"""Which run folder options name: what they read of their data, and its fingerprints. Importing it loads no torch."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cldf_core.data.domains import Domain, with_validation
+from cldf_core.data.files import content_hashes, contents_index
+from cldf_core.data.layouts.read import data_folder, read_named
+from cldf_core.data.runtime import project_root
+from cldf_core.options import Options
+from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.provenance import run_keys
+
+
+def planned(several: Sequence[Options]) -> list[RunFolder]:
+    """The run folders that options name, whether there are runs in them or not.
+
+    What the options have in common, data and sources, is read once for all of them, and no spectra are computed.
+
+    Raises:
+        DataError: a data set or a domain is missing.
+    """
+
+    @functools.cache
+    def read(data: str, names: tuple[str, ...], files: str) -> dict[str, tuple[Domain, list[str]]]:
+        domains = read_named(data_folder(data), names, files)
+        index = functools.partial(contents_index, cache_folder())
+        hashes = (content_hashes(d.root, list(d.table["image"]), index(d.root)) for d in domains)
+        return {domain.name: (domain, contents) for domain, contents in zip(domains, hashes, strict=True)}
+
+    known, runs = dict[tuple[Any, ...], str](), []
+    for options in several:
+        names, fingerprints = names_of(options), {}
+        for name in names:
+            drawn = options.validation_share and name in options.stream
+            part = (options.data, name, options.files, *((options.validation_share, options.seed) if drawn else ()))
+            if part not in known:
+                domain, hashes = read(options.data, tuple(sorted(names)), options.files)[name]
+                known[part] = with_options(domain, options).fingerprint(hashes)
+            fingerprints[name] = known[part]
+        runs.append((options, fingerprints))
+    folder, keys = project_root() / "runs", run_keys(runs)
+    return [RunFolder(folder / f"{options.agent}-{key}") for options, key in zip(several, keys, strict=True)]
+
+
+def cache_folder() -> Path:
+    """Where spectra are kept, and the hashes of the images that they are of."""
+    return project_root() / "data" / "spectra"
+
+
+def names_of(options: Options) -> list[str]:
+    """The domains of the stream and the unseen ones, each once, in this order."""
+    return list(dict.fromkeys([*options.stream, *options.unseen]))
+
+
+def with_options(domain: Domain, options: Options) -> Domain:
+    """The same domain with the validation images that the options draw, if it is one of their stream."""
+    share = options.validation_share if domain.name in options.stream else 0
+    return with_validation(domain, share, options.seed)
