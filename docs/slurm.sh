@@ -30,8 +30,8 @@ until [ -s "$folder/scheduler.json" ]; do
     kill -0 $scheduler || exit
     sleep 0.2
 done
-srun dask worker --scheduler-file "$folder/scheduler.json" --nthreads 1 --memory-limit 0 --no-dashboard \
-    --local-directory "${TMPDIR:-/tmp}" --death-timeout 60 &
+srun dask worker --scheduler-file "$folder/scheduler.json" --nthreads 1 --memory-limit 0 --death-timeout 60 \
+    --dashboard-address 127.0.0.1:0 --local-directory "${TMPDIR:-/tmp}" ${SLURM_GPUS_PER_TASK:+--resources GPU=1} &
 workers=$!
 
 trap 'again=yes; kill $command' USR1

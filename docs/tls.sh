@@ -5,7 +5,8 @@ set -eu
 umask 077
 mkdir -p "$1"
 cd "$1"
-openssl req -x509 -newkey rsa:3072 -nodes -days 365 -subj /CN=cldf -keyout key.pem -out cert.pem 2>openssl.log
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj /CN=cldf \
+    -keyout key.pem -out cert.pem
 pair="{cert: \"$PWD/cert.pem\", key: \"$PWD/key.pem\"}"
 cat >tls.yaml <<END
 distributed:

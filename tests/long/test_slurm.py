@@ -187,6 +187,7 @@ def test_a_job_that_is_stopped_goes_on_with_what_is_not_done(cluster, sweep, how
 
 
 def test_a_worker_of_dask_jobqueue_is_cancelled_and_the_rest_is_done(cluster, sweep):
+    pytest.importorskip("dask_jobqueue", reason="needs dask-jobqueue: pip install dask-jobqueue")
     page = (PROJECT / "docs" / "from-laptop-to-cluster.md").read_text(encoding="utf-8")
     (cluster.work / "cluster.py").write_text(re.search(r"```python\n(.*?)```", page, re.S)[1])
     cluster("sh", "docs/tls.sh", "tls")
