@@ -72,10 +72,10 @@ class RunFolder:
     def damaged(self) -> Path | None:
         """The first file that is not as it was written; None if all are."""
         try:
-            names = list(self.files)
+            files = self.files
         except UserError:
             return self.path / MANIFEST
-        return next((self.path / name for name in names if not self.is_whole(name)), None)
+        return next((self.path / name for name, digest in files.items() if not self.is_whole(name, digest)), None)
 
     def whole(self, name: str) -> Path:
         """The path of a file; a UserError where it is not as it was written."""

@@ -3,27 +3,31 @@
 A run that was not made is missing from the tables; it is not zero.
 """
 
+import hashlib
 import itertools
+import json
 import shutil
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cldf_core.data.console import note, printable
-from cldf_core.data.files import save_figure, save_table
+from cldf_core.data.files import file_hash, save_figure, save_table
 from cldf_core.data.layouts.read import is_there
 from cldf_core.data.runtime import project_root
+from cldf_core.data.source_trees import tree_hash
 from cldf_core.evaluation.cells import with_interval
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.options import Options, UserError
 from cldf_core.results.compare import COMPARISON, compare_over_seeds
 from cldf_core.results.grid import Grid, distinct, read_grid, read_sweep, with_whole_numbers
 from cldf_core.results.metric_table import COST, metric_table
-from cldf_core.runs.folder import RunFolder, damage
+from cldf_core.runs.folder import MANIFEST, RunFolder, damage
 from cldf_core.runs.holder import holding, used
 from cldf_core.runs.plan import planned
 from cldf_core.workflow.machine import check_machine
@@ -31,6 +35,7 @@ from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameter
 from cldf_core.workflow.parameters import Parameters
 
 FORGETTING = "forgetting (max-last)"
+LIBRARIES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn")  # of tables and figure
 PRINTED = ("accuracy: average", "accuracy: learning", f"accuracy: {FORGETTING}", "accuracy: unseen", "AUC: average")
 
 
@@ -63,13 +68,7 @@ def command(name: str, profile: str, *, dry: bool, wait: bool = True) -> int:
     finished, failed = _make(grid, points, done, wait=wait)
     if finished:
         folder = sweep_folder(name, base)
-        with holding(folder.path) as hold:
-            hold.check()
-            print(_write(grid, finished, combinations, folder.figures))
-            written = (path for path in folder.figures.rglob("*") if path.is_file())
-            runs = [run.path.name for _, run in finished]
-            manifest = {"status": "finished", "options": {}, "runs": runs, "files": folder.hashes(*written)}
-            folder.write_manifest(manifest)
+        print(_tables(grid, finished, combinations, folder))
         if profile == "quick" and not failed:
             publish(folder)
         print(f"\ntables and figure: {folder.figures.relative_to(project_root()).as_posix()}")
@@ -137,11 +136,34 @@ def _done(points: Sequence[Options]) -> list[RunFolder | None]:
     return [run if run and run.finished and not run.damaged() else None for run in runs]
 
 
+def _tables(
+    grid: Grid, finished: Sequence[tuple[Options, RunFolder]], combinations: Sequence[Options], folder: RunFolder
+) -> str:
+    """The table to be read; all tables and the figure are written, unless they are there and of the same runs."""
+    runs = [(run.path.name, file_hash(run.path / MANIFEST)) for _, run in finished]
+    parts = [dict(grid.values), runs, tree_hash(["workflow.sweep"]), [version(name) for name in LIBRARIES]]
+    inputs = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    with holding(folder.path) as hold:
+        if folder.damaged() or (manifest := folder.manifest).get("inputs") != inputs:
+            hold.check()
+            text, notes = _write(grid, finished, combinations, folder.figures)
+            written = (path for path in folder.figures.rglob("*") if path.is_file())
+            manifest = {"status": "finished", "options": {}, "inputs": inputs, "runs": [name for name, _ in runs]}
+            manifest |= {"table": text, "notes": notes, "files": folder.hashes(*written)}
+            folder.write_manifest(manifest)
+    for sentence in manifest["notes"]:
+        note(sentence)
+    return str(manifest["table"])
+
+
 def _write(
     grid: Grid, finished: Sequence[tuple[Options, RunFolder]], combinations: Sequence[Options], out: Path
-) -> str:
-    """Writes the tables and the figure of the ranks; returns the table to be read."""
-    table = _measured(grid, finished)
+) -> tuple[str, list[str]]:
+    """Writes the tables and the figure of the ranks; returns the table to be read, and sentences on what else to know.
+
+    All that they depend on is in the hash that `_tables` makes.
+    """
+    table, notes = _measured(grid, finished)
     means = means_over_seeds(table, ["agent", *grid.settings, "step", "domain", "metric"])
     runs = table[table["metric"].str.contains(": ") | table["metric"].isin(COST)][grid.run_columns]
     cells = [grid.cells(options) for options in combinations]
@@ -156,16 +178,15 @@ def _write(
     common_seeds = set.intersection(*(set(seeds) for _, seeds in runs.groupby("agent")["seed"]))
     if len(settings) == 1 and runs["agent"].nunique() > 1 and common_seeds:
         _draw_ranks(runs, out, f"sweep_{grid.name}_ranks")
-    return _table(grid, means)
+    return _table(grid, means), notes
 
 
-def _measured(grid: Grid, finished: Sequence[tuple[Options, RunFolder]]) -> pd.DataFrame:
-    """The metric table's rows of the last step and of the whole stream, with the grid's settings as columns."""
+def _measured(grid: Grid, finished: Sequence[tuple[Options, RunFolder]]) -> tuple[pd.DataFrame, list[str]]:
+    """The metric table's rows of the last step and of the whole stream, with the grid's settings as columns; notes."""
     options_of = {folder.path.name: options for options, folder in finished}
     # One resample, since the spread here is that over seeds.
     table = metric_table([folder for _, folder in finished], split=_split(list(options_of.values())), resamples=1)
-    for text in table.attrs["notes"]:
-        note(text)
+    notes = table.attrs["notes"]
     table = table[table["run"] != ""]
     last = table["step"].isna() | (table["step"] == table.groupby("run")["step"].transform("max"))
     table = table[last]
@@ -173,7 +194,7 @@ def _measured(grid: Grid, finished: Sequence[tuple[Options, RunFolder]]) -> pd.D
     columns = {"agent": table["run"].map({run: options.agent for run, options in options_of.items()})}
     for name in grid.settings:
         columns[name] = table["run"].map({run: values[name] for run, values in cells.items() if name in values})
-    return with_whole_numbers(table.assign(**columns))
+    return with_whole_numbers(table.assign(**columns)), notes
 
 
 def _tests(grid: Grid, table: pd.DataFrame, settings: Sequence[tuple[Any, ...]]) -> pd.DataFrame:

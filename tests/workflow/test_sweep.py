@@ -238,6 +238,36 @@ def test_a_second_call_trains_nothing_and_writes_the_same(swept, capsys, monkeyp
     assert rows[0][2] == f"{value.mean():.3f}"
 
 
+def test_tables_that_are_there_are_not_made_again(swept, capsys, monkeypatch):
+    write_tables = sweep._write
+
+    def call() -> tuple[str, bool]:
+        """What is printed, and whether tables were written."""
+        monkeypatch.setattr(sweep, "_write", written := Mock(side_effect=write_tables))
+        capsys.readouterr()
+        assert main(["sweep", "tiny", "--profile", "smoke"]) == 0
+        return capsys.readouterr().out, written.called
+
+    first = call()[0]
+    assert call() == (first, False)
+    (tables() / "sweep_tiny.csv").write_text("edited")
+    assert call() == (first, True)
+    (tables() / "sweep_tiny_runs.csv").unlink()
+    assert call() == (first, True)
+    assert call() == (first, False)
+    write_grid(swept, yaml.safe_dump({**MEMORY, "seed": [1, 0]}, sort_keys=False), "tiny")
+    assert call()[1]
+    write_grid(swept, yaml.safe_dump(MEMORY, sort_keys=False), "tiny")
+    assert call() == (first, True)
+    monkeypatch.setattr(sweep, "tree_hash", lambda modules: "of changed code")
+    assert call() == (first, True)
+    # A run that was made again has other seconds.
+    folder = RunFolder(swept / "runs" / results("tiny", smoke())["run"].iloc[0])
+    folder.write_manifest({**folder.manifest, "seconds": 100.0})
+    assert call() == (first, True)
+    assert results("tiny", smoke()).query("metric == 'seconds'")["value"].iloc[0] == 100
+
+
 def test_a_dry_run_tells_what_is_done_and_makes_nothing(swept, capsys, monkeypatch):
     monkeypatch.setattr(run_module, "_execute", lambda *a: pytest.fail("something was trained"))
     before = sorted((swept / "runs").iterdir())
