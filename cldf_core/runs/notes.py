@@ -1,9 +1,10 @@
-"""Sentences about a run's data that differ from what one would expect, for the console and the manifest."""
+"""Sentences about a run's data, and its machine, that one would not expect, for the console and the manifest."""
 
 from collections.abc import Container, Mapping, Sequence
 
 from cldf_core.data.cache import Spectra
 from cldf_core.data.console import counted
+from cldf_core.data.runtime import computes_in_bfloat16
 from cldf_core.options import Options
 from cldf_core.stream import Step
 
@@ -58,3 +59,10 @@ def dropped_notes(options: Options, steps: Sequence[Step]) -> list[str]:
         joined = getattr(options, "rehearsal", "") == "all"
         notes.append(note + (", but for batches that exemplars fill up" if joined else ""))
     return list(dict.fromkeys(notes))  # a domain may come again
+
+
+def machine_notes(options: Options) -> list[str]:
+    """A note if mixed precision is asked of a processor that is slower with it."""
+    if not options.mixed_precision or options.device != "cpu" or computes_in_bfloat16():
+        return []
+    return ["mixed_precision takes longer here, not shorter: this processor has no instructions for bfloat16"]

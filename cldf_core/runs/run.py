@@ -21,7 +21,7 @@ from cldf_core.randomness import generator
 from cldf_core.runs.checkpoints import States, save_network
 from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
 from cldf_core.runs.holder import Hold, holding, used
-from cldf_core.runs.notes import data_notes, dropped_notes, one_class_notes
+from cldf_core.runs.notes import data_notes, dropped_notes, machine_notes, one_class_notes
 from cldf_core.runs.plan import cache_folder, names_of, planned, with_options
 from cldf_core.runs.provenance import count_memory_anew, new_manifest, peak_memory, run_key
 from cldf_core.stream import Samples, Step, in_chunks, make_steps
@@ -189,7 +189,8 @@ def _execute(
     }
     tests = {f"{name}/{split}": domain_samples(domains[name], table) for (name, split), table in tables.items()}
     agent = build_agent(options)
-    notes = data_notes(options, domains, tables) + one_class_notes(options, domains) + dropped_notes(options, steps)
+    notes = data_notes(options, domains, tables) + one_class_notes(options, domains)
+    notes += dropped_notes(options, steps) + machine_notes(options)
     for text in notes:
         note(text)
     manifest = new_manifest(options, folder.key, _fingerprints(domains), notes)

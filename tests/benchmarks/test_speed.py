@@ -16,7 +16,7 @@ from cldf_core import spectrum
 from cldf_core.agents import build_agent
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.mini.crops import PHOTOGRAPHS
-from cldf_core.data.runtime import thread_count
+from cldf_core.data.runtime import computes_in_bfloat16, thread_count
 from cldf_core.detection.detector import Detector
 from cldf_core.detection.score import score
 from cldf_core.evaluation import bootstrap, metrics
@@ -69,27 +69,43 @@ def test_spectra(plane, needed):
     assert theirs / ours >= needed
 
 
+def training(name, shape, optimiser=torch.optim.SGD, **how):
+    """An update of a network with random spectra of a shape."""
+    torch.manual_seed(0)
+    network = build_network(name)
+    update_weights = optimiser(network.parameters(), lr=0.01, **how)
+    spectra = torch.randn(shape).to(memory_format=torch.channels_last)
+    labels = torch.arange(len(spectra)) % 2
+
+    def update():
+        update_weights.zero_grad()
+        F.cross_entropy(network(spectra), labels).backward()
+        update_weights.step()
+
+    return update
+
+
 @pytest.mark.parametrize(("name", "side", "batch", "needed"), [("resnet34", 224, 8, 1.7), ("slim", 128, 32, 1.4)])
 def test_half_plane(name, side, batch, needed):
-    torch.manual_seed(0)
-    labels = torch.arange(batch) % 2
-
-    def training(columns):
-        network = build_network(name)
-        optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
-        spectra = torch.randn(batch, 3, side, columns).to(memory_format=torch.channels_last)
-
-        def update():
-            optimiser.zero_grad()
-            F.cross_entropy(network(spectra), labels).backward()
-            optimiser.step()
-
-        return update
-
     with thread_count(1):
-        full, half = interleaved(training(side), training(side // 2 + 1))
+        full, half = interleaved(*(training(name, (batch, 3, side, columns)) for columns in (side, side // 2 + 1)))
     print(f"\nhalf plane, {name} at {side}: {full / half:.2f} times the full plane's throughput (needed {needed})")
     assert full / half >= needed
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "batch", "allowed"),
+    [("resnet18", 64, 10, 0.9), ("slim", 128, 32, 1.05), ("resnet34", 224, 10, 1.05)],
+)
+def test_a_fused_optimiser(name, side, batch, allowed):
+    adam = partial(training, name, (batch, 3, side, side // 2 + 1), torch.optim.Adam)
+    with thread_count(1):
+        plain, fused = interleaved(adam(), adam(fused=True), 15)
+    print(
+        f"\nfused Adam, {name} at {side}: {fused / plain:.3f} times the plain one's step (allowed {allowed});", end=" "
+    )
+    print(f"{plain * 1e3:.1f} ms, {fused * 1e3:.1f} ms")
+    assert fused / plain <= allowed
 
 
 @pytest.mark.parametrize("agent", ["sequential", "joint"])
@@ -162,6 +178,23 @@ def test_bookkeeping(agent, monkeypatch):
             shares.append((total - passes.seconds) / passes.seconds)
     print(f"\nbookkeeping of {agent}: {100 * np.median(shares):.1f} % of its passes (allowed 15 %)")
     assert np.median(shares) <= 0.15
+
+
+@pytest.mark.skipif(not computes_in_bfloat16(), reason="this processor has no instructions for bfloat16")
+def test_mixed_precision():
+    """An update of the quick profile's network on a batch, with and without."""
+
+    def observing(**changes):
+        options = checked({"epochs": 100, **changes})
+        learner, (first, _) = build_agent(options), make_steps(domains(32), options)
+        batch = begun(learner, first).samples.batch()
+        return lambda: learner.observe(batch)
+
+    with thread_count(1):
+        single, mixed = interleaved(observing(), observing(mixed_precision=True), 9)
+    print(f"\nmixed precision: {mixed / single:.3f} times the step in float32 (allowed 0.85);", end=" ")
+    print(f"{single * 1e3:.1f} ms, {mixed * 1e3:.1f} ms")
+    assert mixed / single <= 0.85
 
 
 class OriginalsWay:

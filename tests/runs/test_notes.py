@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
+from cldf_core.options import checked
+from cldf_core.runs.notes import machine_notes
 from cldf_core.runs.run import make_run
 from samples import make_data, tiny_options
 
@@ -62,3 +65,20 @@ def test_images_that_drop_last_leaves_out_are_noted(agent, changes, note, root, 
         chunks = [len(part) for part in np.array_split(np.arange(16), opts.chunks)]
         trained = sum(n - n % opts.batch if opts.drop_last else n for n in chunks)
         assert folder.manifest["images"] == trained
+
+
+X86, ARM = {"avx512_vnni": True, "avx512_bf16": False, "amx_bf16": False}, {"neon": True, "bf16": False}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "noted"),
+    [(X86, True), (X86 | {"amx_bf16": True}, False), (ARM, True), (ARM | {"bf16": True}, False), ({}, None)],
+)
+def test_mixed_precision_is_noted_where_the_processor_is_slower_with_it(capabilities, noted, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    notes = machine_notes(checked({"mixed_precision": True}))
+    if noted is None:  # an older torch: what oneDNN says of this machine
+        noted = bool(notes)
+    sentence = "mixed_precision takes longer here, not shorter: this processor has no instructions for bfloat16"
+    assert notes == [sentence] * noted
+    assert machine_notes(checked({})) == machine_notes(checked({"mixed_precision": True, "device": "cuda"})) == []
