@@ -1,0 +1,151 @@
+"""Runs and notebooks are killed at any moment, also while they write, and end as if they had never been."""
+
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cldf_core.options import AGENTS
+from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.run import make_run
+from samples import hashes, tiny_options
+
+if sys.platform == "win32":
+    pytest.skip("Windows has neither fork nor SIGKILL", allow_module_level=True)
+
+KILLS = 7  # of each agent's run; nine settings
+NOTEBOOK_KILLS = 6
+AFTERWARDS = 3.0  # seconds after which no kernel may be left
+# A process that has torch loaded and forks for each job, a line of JSON: the child makes the run, with a state after
+# every batch where `always`, and is killed after so many seconds. It answers with the exit code.
+SERVER = """
+    import json, os, select, signal, sys
+    import torch._dynamo, torchvision
+    from cldf_core.options import checked
+    from cldf_core.runs import checkpoints
+    from cldf_core.runs.run import make_run
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        here, there = os.pipe()
+        if not (pid := os.fork()):
+            try:
+                os.environ["CLDF_ROOT"] = job["root"]
+                if job["always"]:
+                    checkpoints.EVERY, checkpoints.SHARE = 0.0, float("inf")
+                make_run(checked(job["options"]))
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.close(there)
+        select.select([here], [], [], job["seconds"])  # readable when the child has ended
+        os.kill(pid, signal.SIGKILL)
+        os.close(here)
+        print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])), flush=True)
+"""
+SETTINGS = [*((agent, {}) for agent in AGENTS), ("gdumb", {"variant": "original", "network": "slim", "chunks": 2})]
+
+
+def results(folder: Path) -> dict[str, str]:
+    """Hashes of a run's files, but for the lock and the manifest, which tells times."""
+    return {name: digest for name, digest in hashes(folder).items() if name not in (".lock", "manifest.json")}
+
+
+@pytest.fixture(scope="module")
+def server():
+    command = [sys.executable, "-c", textwrap.dedent(SERVER)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def ask(**job):
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.kill()
+
+
+@pytest.mark.parametrize(("agent", "changes"), SETTINGS, ids=[f"{a}-{c.get('variant', 'paper')}" for a, c in SETTINGS])
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bytes(
+    agent, changes, server, small_data, tmp_path, monkeypatch
+):
+    opts = tiny_options(agent, small_data, **changes)
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "alone"))
+    (tmp_path / "alone").mkdir()
+    alone = make_run(opts)
+    wanted, root = results(alone.path), tmp_path / "killed"
+    shutil.copytree(tmp_path / "alone" / "data", root / "data")
+    folder, rng, kills, ends, within = RunFolder(root / "runs" / alone.path.name), random.Random(agent), 0, 0, 0
+    job = {"options": opts.model_dump(), "root": str(root)}
+    since = time.monotonic()
+    assert server(**job, seconds=600, always=True) == 0
+    whole = time.monotonic() - since
+    for always in itertools.cycle([True, True, False]):
+        if folder.finished:
+            assert server(**job, seconds=600, always=False) == 0  # killed at its very end, it may have left something
+            assert results(folder.path) == wanted
+            assert {path.name for path in folder.path.iterdir()} == {path.name for path in alone.path.iterdir()}
+            assert [path.name for path in root.rglob(".*")] == [".lock"] * len([*root.rglob(".lock")])
+            ends += 1
+            if kills >= KILLS:
+                break
+            shutil.rmtree(folder.path)
+        seconds = rng.uniform(0.1, 0.9) * whole if kills < KILLS else 600.0
+        kills += server(**job, seconds=seconds, always=always) == -signal.SIGKILL
+        within += folder.manifest.get("resumed", 0) > 0
+    print(f"\n{agent}: {kills} kills, {ends} ends; {within} times it went on from a state")
+    assert [path.name for path in (root / "runs").iterdir()] == [alone.path.name]
+
+
+def processes_of(root: Path) -> list[psutil.Process]:
+    """All processes that work in a root."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("CLDF_ROOT") == str(root) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_notebook_that_is_killed_leaves_no_kernel_and_is_finished_by_the_same_command(tmp_path):
+    environment = {**os.environ, "CLDF_ROOT": str(tmp_path / "killed"), "TMPDIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-m", "cldf_core.cli", "run", "07_er_and_mir", "--profile", "smoke"]
+    alone = {**environment, "CLDF_ROOT": str(tmp_path / "alone")}
+    since = time.monotonic()
+    subprocess.run(command, env=alone, check=True, capture_output=True)
+    whole, rng, kills = time.monotonic() - since, random.Random(0), 0
+    while kills < NOTEBOOK_KILLS:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(rng.uniform(0.2, 0.9) * whole)
+            shutil.rmtree(tmp_path / "killed" / "runs")
+            continue
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+        deadline = time.monotonic() + AFTERWARDS
+        while (left := processes_of(tmp_path / "killed")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not left, [p.cmdline() for p in left]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert " done" in done.stdout
+    folders = [{path.name: path for path in (tmp_path / name / "runs").iterdir()} for name in ("alone", "killed")]
+    assert set(folders[0]) == set(folders[1])
+    for name, path in folders[0].items():
+        if name.startswith(("er-", "mir-")):
+            assert results(folders[1][name]) == results(path)
+    assert not [p for p in (tmp_path / "killed" / "runs").rglob(".*") if p.name != ".lock"]
