@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
+from cldf_core.workflow import cluster
+from cldf_core.workflow.cluster import Cluster
 from samples import SHORT, animate, make_data, picture, replace_scores, tiny_options
 
 hypothesis.settings.register_profile("cldf", deadline=None, max_examples=40)
@@ -35,6 +38,23 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
     monkeypatch.setenv("CLDF_PROGRESS", "0")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def workers_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tasks of the engine are carried out in a thread of this process, which begins at once, and knows its patches."""
+    from distributed import Client, LocalCluster
+
+    @contextlib.contextmanager
+    def thread(jobs: int, devices: list[str]) -> Iterator[Cluster]:
+        settings = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+        settings["local_directory"] = tmp_path_factory.getbasetemp() / "dask"
+        with LocalCluster(**settings) as workers, Client(workers, set_as_default=False) as client:
+            yield Cluster(client, "")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "local", thread)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ ROOMS = {
     "runs": 1050,
     "results": 900,
     "detection": 1100,
-    "workflow": 1400,
+    "workflow": 2000,
     "original": 1200,
     "cli": 1100,
 }

@@ -3,10 +3,13 @@
 import argparse
 from typing import Any
 
+from cldf_core.cli.workers import add_flags, place
+
 
 def add_command(subparsers: Any) -> None:
-    """Adds `cldf choose`, which has no flags."""
+    """Adds `cldf choose` with its flags."""
     parser = subparsers.add_parser("choose", help="choose learning rate and epochs on validation photographs")
+    add_flags(parser)
     parser.set_defaults(call=call)
 
 
@@ -14,5 +17,5 @@ def call(parsed: argparse.Namespace) -> None:
     """Makes the runs, writes figures/tables/choice_of_training.csv and prints it."""
     from cldf_core.workflow.choose import choose, verdict
 
-    table = choose()
+    table = choose(place(parsed))
     print(table.round(3).to_string(index=False), verdict(table), sep="\n")

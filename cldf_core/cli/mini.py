@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cldf_core.cli.numbers import SEED, whole
+from cldf_core.cli.workers import add_flags, place
 
 
 def add_command(subparsers: Any) -> None:
@@ -23,6 +24,7 @@ def add_command(subparsers: Any) -> None:
     check.add_argument("--seeds", type=whole(1, 1000), default=5, help="how many seeds, from 0 up (default: 5)")
     check.add_argument("--split", choices=("validation", "test"), default="test", help="default: test")
     check.add_argument("--generators", type=Path, help="folder of generators trained again, to be compared")
+    add_flags(check)
     check.set_defaults(call=_check)
 
 
@@ -50,4 +52,4 @@ def _train(parsed: argparse.Namespace) -> None:
 def _check(parsed: argparse.Namespace) -> int:
     from cldf_core.workflow.benchmark_checks import check
 
-    return check(seeds=parsed.seeds, split=parsed.split, generators=parsed.generators)
+    return check(seeds=parsed.seeds, split=parsed.split, generators=parsed.generators, place=place(parsed))

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from cldf_core.cli.numbers import GIGABYTES
+from cldf_core.cli.workers import add_flags, place
 
 
 def add_command(subparsers: Any) -> None:
@@ -18,14 +19,15 @@ def add_command(subparsers: Any) -> None:
     add("--force", action="store_true", help="also what is already done")
     add("--no-wait", action="store_true", help="refuse what another process makes, instead of waiting for it")
     add("--cache-gb", type=GIGABYTES, metavar="GB", help="that all spectra in data/spectra may take")
+    add_flags(parser)
     parser.set_defaults(call=call)
 
 
 def call(parsed: argparse.Namespace) -> int:
     """Runs the notebooks; returns 0, or 1 where one failed or could not be run."""
-    from cldf_core.workflow import notebooks
+    from cldf_core.workflow import chain
 
     how = {"force": parsed.force, "everything": parsed.all, "wait": not parsed.no_wait}
-    results = notebooks.reproduce(parsed.profile, parsed.only, **how)
-    print(notebooks.summary(results))
+    results = chain.reproduce(parsed.profile, parsed.only, place=place(parsed), **how)
+    print(chain.summary(results))
     return int(any(result.status in ("failed", "not run") for result in results))

@@ -25,6 +25,7 @@ def call(parsed: argparse.Namespace) -> int:
     from cldf_core.options import OptionError
     from cldf_core.reading import from_text
     from cldf_core.workflow import notebooks
+    from cldf_core.workflow.chain import summary
     from cldf_core.workflow.parameters import allowed_names
 
     notebook, changes = notebooks.notebook_name(parsed.notebook), {}
@@ -39,7 +40,7 @@ def call(parsed: argparse.Namespace) -> int:
         changes[name] = from_text(name, text)
     parameters = notebooks.notebook_parameters(notebook, parsed.profile, changes)
     result = notebooks.execute(parameters, force=parsed.force, wait=not parsed.no_wait)
-    print(notebooks.summary([result]))
+    print(summary([result]))
     return int(result.status == "failed")
 
 

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from cldf_core.cli.numbers import GIGABYTES
+from cldf_core.cli.workers import add_flags, place
 
 
 def add_command(subparsers: Any) -> None:
@@ -15,6 +16,7 @@ def add_command(subparsers: Any) -> None:
     add("--dry-run", action="store_true", help="list the runs and whether they are done; train nothing")
     add("--no-wait", action="store_true", help="refuse what another process makes, instead of waiting for it")
     add("--cache-gb", type=GIGABYTES, metavar="GB", help="that all spectra in data/spectra may take")
+    add_flags(parser)
     parser.set_defaults(call=call)
 
 
@@ -22,4 +24,5 @@ def call(parsed: argparse.Namespace) -> int:
     """Makes the runs of a grid and their tables; returns 0, or 1 where a run failed."""
     from cldf_core.workflow import sweep
 
-    return sweep.command(parsed.grid, parsed.profile, dry=parsed.dry_run, wait=not parsed.no_wait)
+    how = {"dry": parsed.dry_run, "wait": not parsed.no_wait}
+    return sweep.command(parsed.grid, parsed.profile, place=place(parsed), **how)

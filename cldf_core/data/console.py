@@ -1,12 +1,13 @@
 """What is shown to whoever watches: progress, notes, and names that cannot steer a terminal."""
 
 import contextlib
+import io
 import os
 import re
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -69,6 +70,25 @@ class Console:
             raise OutputError(error.errno, error.strerror, self.name) from None
 
 
+class Relay(io.TextIOBase):
+    """A standard error that is shown elsewhere: it sends whole lines, and how far progress bars are, as messages."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], object]) -> None:
+        self.send, self._line = send, ""
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Sends the lines that are complete now, but for empty ones."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self.send({"line": line.strip("\r")})
+        return len(text)
+
+
 def write_data(text: str) -> None:
     """Writes CSV or JSON to the standard output, with true names where that is a file, else as for a terminal."""
     try:
@@ -87,9 +107,11 @@ def progress_bar(total: int, label: str | None = None, unit: str = "image", prog
 
     `progress` says whether to show it. None asks CLDF_PROGRESS, 0 or 1; where that is not set either, a terminal and a
     notebook show the bar, a log gets a line after three seconds and one every half minute, and a notebook that
-    papermill executes shows nothing.
+    papermill executes shows nothing. A `Relay` is told of it, whatever the variable says.
     """
     settings: dict[str, Any] = {"total": total, "desc": label and printable(label), "unit": unit, "leave": False}
+    if isinstance(sys.stderr, Relay) and progress is None:
+        return _Relayed(**settings, mininterval=0.5)
     setting = os.environ.get("CLDF_PROGRESS")
     if progress is None and setting in ("0", "1"):
         progress = setting == "1"
@@ -140,3 +162,12 @@ class _Lines(tqdm):
         self._over.set()
         self._teller.join()
         super().close()
+
+
+class _Relayed(tqdm):
+    """A bar that a `Relay` sends."""
+
+    def display(self, *args: Any, **settings: Any) -> None:
+        """Sends how far it is."""
+        if isinstance(sys.stderr, Relay) and self.n:
+            sys.stderr.send({"done": self.n, "total": self.total, "unit": self.unit, "text": self.desc or ""})

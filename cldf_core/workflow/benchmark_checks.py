@@ -25,11 +25,13 @@ from cldf_core.evaluation.cells import with_interval
 from cldf_core.evaluation.metrics import continual, matrix
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.evaluation.traces import line_ratio
-from cldf_core.options import UserError, checked
+from cldf_core.options import Options, UserError, checked
 from cldf_core.protocol import score_samples
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import domain_samples, load_spectra, make_run
 from cldf_core.spectrum import log_magnitude
+from cldf_core.workflow.cluster import HERE, Place
+from cldf_core.workflow.engine import make_all
 
 
 class Row(NamedTuple):
@@ -44,7 +46,7 @@ class Row(NamedTuple):
     holds: bool
 
 
-def check(*, seeds: int, split: str, generators: Path | None) -> int:
+def check(*, seeds: int, split: str, generators: Path | None, place: Place = HERE) -> int:
     """Measures everything, prints it and writes figures/tables/mini_check_<split>.csv.
 
     Each setting is run with so many seeds, from 0 up. The split is "validation" while the benchmark is being made and
@@ -59,6 +61,7 @@ def check(*, seeds: int, split: str, generators: Path | None) -> int:
             load_generators(generators)
         except ValueError as error:
             raise UserError(str(error)) from None
+    make_all(_runs(range(seeds), split), place)
     rows = _learning(range(seeds), split) + _shortcuts(split)
     if generators:
         rows += _retrained(generators, split, seeds)
@@ -69,6 +72,16 @@ def check(*, seeds: int, split: str, generators: Path | None) -> int:
         for row in part.itertuples():
             print(f"   {with_interval(row, '.3f')}  {row.what} (needed: {row.needed})")
     return int(not table["holds"].all())
+
+
+def _runs(seeds: Sequence[int], split: str) -> dict[str, Options]:
+    """The runs that checks 1 to 4 read, by what tells them apart."""
+    base = checked({"splits": [split]})
+    kinds: dict[str, dict[str, Any]] = {agent: {"agent": agent} for agent in ("separate", "sequential", "joint")}
+    # The unseen domain alone is a stream of its own, tested on everything.
+    kinds["unseen alone"] = {"agent": "separate", "stream": base.unseen[:1], "unseen": base.stream}
+    values = {"splits": [split]}
+    return {f"{name}, seed {s}": checked({**values, **kind, "seed": s}) for name, kind in kinds.items() for s in seeds}
 
 
 def _mean(statement: str, what: str, values: np.ndarray, low: float, high: float) -> Row:
@@ -84,13 +97,14 @@ def _learning(seeds: Sequence[int], split: str) -> list[Row]:
     stream, unseen = base.stream, base.unseen[0]
     names, T = [*stream, unseen], len(stream)
 
-    def accuracies(seed: int, agent: str, **changes: Any) -> np.ndarray:
-        options = checked({"seed": seed, "splits": [split], "agent": agent, **changes})
-        return matrix(make_run(options).scores(), split=split)[names].to_numpy()
+    runs = _runs(seeds, split)
 
-    R = {agent: np.stack([accuracies(seed, agent) for seed in seeds]) for agent in ("separate", "sequential", "joint")}
-    # The unseen domain alone is a stream of its own, tested on everything.
-    last = np.stack([accuracies(seed, "separate", stream=[unseen], unseen=stream) for seed in seeds])
+    def accuracies(kind: str) -> np.ndarray:
+        scores = [make_run(runs[f"{kind}, seed {seed}"]).scores() for seed in seeds]
+        return np.stack([matrix(table, split=split)[names].to_numpy() for table in scores])
+
+    R = {agent: accuracies(agent) for agent in ("separate", "sequential", "joint")}
+    last = accuracies("unseen alone")
     alone = np.concatenate([R["separate"], last], axis=1)
     rows = []
     for k, name in enumerate(names):

@@ -16,15 +16,21 @@ from cldf_core.data.files import save_table
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.metrics import continual, matrix
 from cldf_core.evaluation.seeds import t_interval
-from cldf_core.options import checked
+from cldf_core.options import Options, checked
 from cldf_core.runs.run import make_run
+from cldf_core.workflow.cluster import HERE, Place
+from cldf_core.workflow.engine import make_all
 
 LRS, EPOCHS, SEEDS = (1e-3, 2e-3, 4e-3), (6, 10), (100, 101, 102, 103, 104)
 ROUNDING = 1e-9  # a standard error that is smaller is none
 
 
-def choose() -> pd.DataFrame:
+def choose(place: Place = HERE) -> pd.DataFrame:
     """Measures all combinations, the best first, and writes figures/tables/choice_of_training.csv."""
+    settings = itertools.product(LRS, EPOCHS, SEEDS)
+    make_all(
+        {f"lr {lr:g}, epochs {epochs}, seed {seed}": _options(lr, epochs, seed) for lr, epochs, seed in settings}, place
+    )
     table = with_choice(pd.DataFrame([_measured(lr, epochs) for lr, epochs in itertools.product(LRS, EPOCHS)]))
     save_table(table, project_root() / "figures", "choice_of_training")
     return table
@@ -58,11 +64,15 @@ def verdict(table: pd.DataFrame) -> str:
     return f"A tie: {len(SEEDS)} seeds cannot tell {len(tied)} of {len(table)} apart ({span}); {taken}, {why}."
 
 
+def _options(lr: float, epochs: int, seed: int) -> Options:
+    return checked({"agent": "sequential", "lr": lr, "epochs": epochs, "seed": seed, "splits": ["validation"]})
+
+
 def _measured(lr: float, epochs: int) -> dict[str, float]:
     """Means over seeds of the metrics on validation photographs, with the t interval of the average."""
     metrics = []
     for seed in SEEDS:
-        options = checked({"agent": "sequential", "lr": lr, "epochs": epochs, "seed": seed, "splits": ["validation"]})
+        options = _options(lr, epochs, seed)
         R = matrix(make_run(options).scores(), split="validation")[options.stream].to_numpy()
         metrics.append({name: float(value) for name, value in continual(R).items()})
     table = pd.DataFrame(metrics)

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ import cldf_core
 from cldf_core.data.console import note, progress_bar
 from cldf_core.data.files import whole_file
 from cldf_core.data.runtime import project_root
+
+STARTS = 3  # of a kernel that dies before its first cell
+# A kernel has a session of its own, so that nothing which ends its parent reaches it; see prctl(2), PR_SET_PDEATHSIG.
+END_WITH_PARENT = "__import__('ctypes').CDLL(None).prctl(1, 9);"
 
 
 class _Watched(Engine):
@@ -30,11 +36,23 @@ class _Watched(Engine):
         # The kernel is on this machine, so the warning that its TCP is not encrypted is left out, as is what it has to
         # say when an interruption closes its sockets; errors of cells come another way.
         arguments = ["--IPKernelApp.log_level=CRITICAL"]
-        client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, extra_arguments=arguments)
-        client.execute(env={**os.environ, **environment})
+        if sys.platform == "linux":
+            arguments.append(f"--IPKernelApp.exec_lines={END_WITH_PARENT}")
+        for attempt in range(STARTS):
+            client = PapermillNotebookClient(nb_man, kernel_name=kernel_name, extra_arguments=arguments)
+            with tempfile.TemporaryDirectory(prefix="cldf-kernel-", ignore_cleanup_errors=True) as folder:
+                try:
+                    return client.execute(env={**os.environ, **environment, "TMPDIR": folder})
+                except RuntimeError:  # a kernel that did not start, or died
+                    if attempt + 1 == STARTS or _has_begun(nb_man.nb):
+                        raise
 
 
 papermill_engines.register("watched", _Watched)
+
+
+def _has_begun(notebook: nbformat.NotebookNode) -> bool:
+    return any(cell.metadata.get("papermill", {}).get("start_time") for cell in notebook.cells)
 
 
 def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> str:

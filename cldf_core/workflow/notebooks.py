@@ -4,17 +4,15 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cldf_core.data.console import note
 from cldf_core.data.domains import CLASSES, DataError
-from cldf_core.data.files import file_hash, whole_file
+from cldf_core.data.files import file_hash
 from cldf_core.data.layouts.description import described_files, is_described
 from cldf_core.data.layouts.original import SPLITS_FILE
 from cldf_core.data.layouts.read import data_folder, read_domains
@@ -25,7 +23,6 @@ from cldf_core.data.source_trees import imported_modules, tree_hash
 from cldf_core.options import Options, UserError
 from cldf_core.reading import from_written
 from cldf_core.results.grid import read_settings
-from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import LOCK, Hold, holding
 from cldf_core.runs.provenance import LIBRARIES, weights_content
 from cldf_core.workflow.machine import check_machine
@@ -39,6 +36,12 @@ NEEDS = {
     LAST: _TRAINED,
     "09_robustness": _TRAINED,
     "10_bands_and_explanations": ("03_without_continual_learning", "07_er_and_mir"),
+}
+# Notebooks that would train what others train, and so come after them.
+SHARES = {
+    "11_original_versus_papers": _TRAINED,
+    "12_your_own_data_your_own_agent": ("03_without_continual_learning", "07_er_and_mir"),
+    "13_detector": ("07_er_and_mir",),
 }
 
 
@@ -78,21 +81,25 @@ def execute(parameters: Parameters, *, force: bool = False, wait: bool = True) -
         UserError: the notebook's file is missing or unreadable, or data, weights or a GPU are not there; or as
             `holding`, with `wait` as there.
     """
+    check(parameters)
+    return carry_out(parameters, inputs_hash(parameters), force=force, wait=wait)
+
+
+def carry_out(parameters: Parameters, inputs: str, *, force: bool, wait: bool) -> NotebookResult:
+    """Runs a notebook, whose inputs have this hash, as `execute` does."""
     notebook, folder = parameters.notebook, parameters.folder
-    source = project_file(f"notebooks/{notebook}.ipynb")
-    _check(parameters)
-    inputs = _inputs(source, parameters)
     with holding(folder.path, wait=wait) as hold:
         if damaged := folder.damaged():
             note(f"{damaged} is damaged, changed or missing; the notebook is run again")
-        elif not force and folder.finished and folder.manifest.get("inputs") == inputs:
+        elif not force and is_done(parameters, inputs):
             return NotebookResult(notebook, "already done", folder=folder.path)
         hold.check()
-        return _executed(source, parameters, inputs, hold)
+        return _executed(parameters, inputs, hold)
 
 
-def _executed(source: Path, parameters: Parameters, inputs: str, hold: Hold) -> NotebookResult:
+def _executed(parameters: Parameters, inputs: str, hold: Hold) -> NotebookResult:
     notebook, folder = parameters.notebook, parameters.folder
+    source = project_file(f"notebooks/{notebook}.ipynb")
     figures, uses = _states(folder.figures, "**/*"), _states(folder.path.parent, f"*/{LOCK}")
     started = time.perf_counter()
     try:
@@ -125,58 +132,10 @@ def _states(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
     return states
 
 
-def reproduce(
-    profile: str, only: Sequence[str] = (), *, force: bool = False, everything: bool = False, wait: bool = True
-) -> list[NotebookResult]:
-    """Runs the notebooks of a profile in their order; one that fails does not stop those that do not need it.
-
-    In the quick profile the figures and tables of the notebooks that succeed are copied to figures/.
-
-    `only` names the notebooks; without it those up to 08 are run or, with `everything`, all. `force` also runs what
-    is already done. What another process makes is waited for, or fails where `wait` is False.
-
-    Raises:
-        UserError: before anything is run: parameters are not allowed, or data, weights or a GPU are missing.
-    """
-    wanted = {notebook_name(text) for text in only} or {n for n in NOTEBOOKS if everything or n <= LAST}
-    parameters = {name: notebook_parameters(name, profile) for name in NOTEBOOKS if name in wanted}
-    for chosen in parameters.values():
-        _check(chosen)
-    results: dict[str, NotebookResult] = {}
-    for name, chosen in parameters.items():
-        missing = [n for n in NEEDS.get(name, ()) if n in results and results[n].status in ("failed", "not run")]
-        if missing:
-            results[name] = NotebookResult(name, "not run", error=f"needs {', '.join(missing)}")
-            continue
-        print(f"{name} …", flush=True, file=sys.stderr)
-        try:
-            result = execute(chosen, force=force, wait=wait)
-        except UserError as error:
-            result = NotebookResult(name, "failed", error=str(error))
-        print(f"{name}: {result.status} ({result.seconds:.0f} s)", file=sys.stderr)
-        results[name] = result
-        if profile == "quick" and result.status != "failed":
-            publish(chosen.folder)
-    return list(results.values())
-
-
-def publish(folder: RunFolder) -> None:
-    """Copies figures and tables to the project's figures/, file by file and only what differs."""
-    for source in sorted(folder.figures.rglob("*")):
-        target = project_root() / "figures" / source.relative_to(folder.figures)
-        if source.is_file() and not (target.is_file() and target.read_bytes() == source.read_bytes()):
-            with whole_file(target) as partial:
-                shutil.copyfile(source, partial)
-
-
-def summary(results: Sequence[NotebookResult]) -> str:
-    """The table that a reader sees at the end, with the errors below it."""
-    folders = [r.folder.relative_to(project_root()).as_posix() if r.folder else "" for r in results]
-    rows = [(r.notebook, r.status, f"{r.seconds:.0f}", folder) for r, folder in zip(results, folders, strict=True)]
-    rows = [("notebook", "status", "seconds", "results"), *rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, *(f"\n{r.notebook} {r.status}: {r.error}" for r in results if r.error)])
+def is_done(parameters: Parameters, inputs: str) -> bool:
+    """Whether a notebook was executed with these inputs, and nothing is damaged since then."""
+    folder = parameters.folder
+    return folder.finished and folder.manifest.get("inputs") == inputs and folder.damaged() is None
 
 
 def check_domains(options: Options) -> None:
@@ -188,11 +147,12 @@ def check_domains(options: Options) -> None:
         raise DataError(f"there is no domain {missing[0]!r} in {options.data}; allowed: {', '.join(DOMAINS)}")
 
 
-def _check(parameters: Parameters) -> None:
-    """Refuses what a notebook would stumble over: data, weights or a GPU that are not there."""
-    check_domains(parameters.options())
+def check(parameters: Parameters, *, here: bool = True) -> None:
+    """Refuses what a notebook would stumble over: data, weights or, if it is to run `here`, a GPU that are missing."""
+    options = parameters.options()
+    check_domains(options)
     if parameters.notebook not in READING:
-        check_machine(parameters.options())
+        check_machine(options if here else options.model_copy(update={"device": "cpu"}))
 
 
 def _profile_values(notebook: str, profile: str) -> dict[str, Any]:
@@ -211,12 +171,13 @@ def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:
     return execute_notebook(source, target, parameters)
 
 
-def _inputs(source: Path, parameters: Parameters) -> str:
+def inputs_hash(parameters: Parameters) -> str:
     """Hash of everything that a notebook's results depend on.
 
     These are its cells, its parameters, its data, the versions of libraries, the syntax trees of all modules that it
     imports, directly or not (with them, those that its runs depend on), and the tables of sweeps that it reads.
     """
+    source = project_file(f"notebooks/{parameters.notebook}.ipynb")
     try:
         content = json.loads(source.read_text(encoding="utf-8"))
         cells = [[cell["cell_type"], "".join(cell["source"])] for cell in content["cells"]]

@@ -1,4 +1,4 @@
-"""`cldf sweep`: makes the runs of a grid of options one after the other, and writes tables of all of them.
+"""`cldf sweep`: makes the runs of a grid of options, many at the same time, and writes tables of all of them.
 
 A run that was not made is missing from the tables; it is not zero.
 """
@@ -8,7 +8,6 @@ import itertools
 import json
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -30,8 +29,10 @@ from cldf_core.results.metric_table import COST, metric_table
 from cldf_core.runs.folder import MANIFEST, RunFolder, damage
 from cldf_core.runs.holder import holding, used
 from cldf_core.runs.plan import planned
-from cldf_core.workflow.machine import check_machine
-from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters, publish
+from cldf_core.workflow.chain import publish
+from cldf_core.workflow.cluster import HERE, Place
+from cldf_core.workflow.engine import made
+from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters
 from cldf_core.workflow.parameters import Parameters
 
 FORGETTING = "forgetting (max-last)"
@@ -39,13 +40,14 @@ LIBRARIES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn")  # of tables a
 PRINTED = ("accuracy: average", "accuracy: learning", f"accuracy: {FORGETTING}", "accuracy: unseen", "AUC: average")
 
 
-def command(name: str, profile: str, *, dry: bool, wait: bool = True) -> int:
+def command(name: str, profile: str, *, dry: bool, wait: bool = True, place: Place = HERE) -> int:
     """Makes the runs of a grid that are not done, writes its tables and its figure, and prints a table.
 
     All other options are those of notebook 08 in the profile. Tables and figure are written to
     runs/sweep_<grid>-<key>/figures/; those of a quick sweep in which no run failed are copied to figures/. A dry sweep
-    lists the runs and makes none. A run that another process makes is waited for, or fails where `wait` is False.
-    Returns 1 if a run failed, which does not stop the others; else 0.
+    lists the runs and makes none. A run that another process makes is waited for, or fails where `wait` is False. The
+    `place` says where the runs are made, and how many at once. Returns 1 if a run failed, which does not stop the
+    others; else 0.
 
     Raises:
         UserError: before the first run: the grid or the profile is faulty, or data are missing.
@@ -65,7 +67,7 @@ def command(name: str, profile: str, *, dry: bool, wait: bool = True) -> int:
         for number, (options, run) in enumerate(zip(points, done, strict=True), start=1):
             print(f"{number} of {len(points)}: {grid.label(options)}: {'done before' if run else 'to be run'}")
         return 0
-    finished, failed = _make(grid, points, done, wait=wait)
+    finished, failed = _make(grid, points, done, place, wait=wait)
     if finished:
         folder = sweep_folder(name, base)
         print(_tables(grid, finished, combinations, folder))
@@ -99,30 +101,23 @@ def results(name: str, parameters: Parameters) -> pd.DataFrame:
 
 
 def _make(
-    grid: Grid, points: Sequence[Options], done: Sequence[RunFolder | None], *, wait: bool
+    grid: Grid, points: Sequence[Options], done: Sequence[RunFolder | None], place: Place, *, wait: bool
 ) -> tuple[list[tuple[Options, RunFolder]], list[str]]:
     """The finished runs, and a sentence for each that failed; what was done before is not made again."""
-    finished, failed = list[tuple[Options, RunFolder]](), list[str]()
-    for number, (options, folder) in enumerate(zip(points, done, strict=True), start=1):
-        label, since = grid.label(options), time.perf_counter()
-        name = f"{number} of {len(points)}: {label}"
-        try:
-            if folder:
-                used(folder.path)
-                status = "done before"
-            else:
-                from cldf_core.runs.run import make_run  # loads torch, which a sweep that is done does without
-
-                print(f"{name} …", file=sys.stderr, flush=True)
-                check_machine(options)
-                folder = make_run(options, wait=wait)
-                status = f"done ({time.perf_counter() - since:.0f} s)"
-            finished.append((options, folder))
-        except (UserError, MemoryError, RuntimeError) as error:
-            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            failed.append(f"{label}: {' '.join(why.split()).removesuffix(':')}")
-            status = "failed"
-        print(f"{name}: {status}", file=sys.stderr)
+    labels = [f"{number} of {len(points)}: {grid.label(options)}" for number, options in enumerate(points, start=1)]
+    folders = dict(zip(labels, done, strict=True))
+    for label, folder in folders.items():
+        if folder:
+            used(folder.path)
+            print(f"{label}: done before", file=sys.stderr)
+    missing = {label: options for label, options in zip(labels, points, strict=True) if folders[label] is None}
+    failed = []
+    for outcome in made(missing, place, wait=wait):
+        if outcome.folder:
+            folders[outcome.task.name] = RunFolder(project_root() / "runs" / outcome.folder)
+        else:
+            failed.append(f"{outcome.task.name.partition(': ')[2]}: {outcome.error}")
+    finished = [(o, folder) for o, folder in zip(points, folders.values(), strict=True) if folder]
     return finished, failed
 
 

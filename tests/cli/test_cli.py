@@ -14,9 +14,11 @@ import cldf_core
 from cldf_core.cli import main
 from cldf_core.cli.command_line import COMMANDS
 from cldf_core.options import UserError
-from cldf_core.workflow import notebooks
+from cldf_core.workflow import chain, notebooks
+from cldf_core.workflow.engine import Outcome
 from cldf_core.workflow.notebooks import NotebookResult, notebook_name, notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS
+from samples import statuses
 
 
 @pytest.fixture
@@ -195,7 +197,7 @@ def test_the_exit_status_tells_whether_all_went_well(project, capsys, monkeypatc
         (NotebookResult("05", "failed", 1.0, None, "cell 3: ValueError: no"), 1),
         (NotebookResult("08", "not run", error="needs 05"), 1),
     ]:
-        monkeypatch.setattr(notebooks, "reproduce", Mock(return_value=[done, other]))
+        monkeypatch.setattr(chain, "reproduce", Mock(return_value=[done, other]))
         assert main(["reproduce"]) == status
         printed = capsys.readouterr().out
         assert all(word in printed for word in (done.notebook, other.notebook, other.error))
@@ -216,10 +218,10 @@ def test_the_exit_status_tells_whether_all_went_well(project, capsys, monkeypatc
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_which_notebooks_are_reproduced(project, capsys, monkeypatch, words, numbers):
-    execute = Mock(side_effect=lambda parameters, **k: NotebookResult(parameters.notebook, "done"))
-    monkeypatch.setattr(notebooks, "execute", execute)
+    monkeypatch.setattr(notebooks, "inputs_hash", lambda parameters: "")
+    monkeypatch.setattr(chain, "carried_out", lambda tasks, *a, **k: [Outcome(task, "done") for task in tasks])
     assert main(["reproduce", *words]) == 0
-    names = [call.args[0].notebook for call in execute.call_args_list]
+    names = list(statuses(capsys.readouterr().out))
     assert names == [name for name in NOTEBOOKS if name.split("_")[0] in numbers.split()]
 
 
@@ -241,16 +243,16 @@ def deaf(*args, **settings):
 
 
 def test_interruptions_are_told_and_faults_of_the_program_keep_their_traceback(project, capsys, monkeypatch):
-    monkeypatch.setattr(notebooks, "reproduce", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(chain, "reproduce", Mock(side_effect=KeyboardInterrupt))
     assert main(["reproduce"]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err
-    monkeypatch.setattr(notebooks, "reproduce", deaf)
+    monkeypatch.setattr(chain, "reproduce", deaf)
     assert main(["reproduce"]) == 130
     with monkeypatch.context() as patch:  # while the command's parts are imported
         patch.setattr("builtins.__import__", Mock(side_effect=KeyboardInterrupt))
         assert main(["reproduce"]) == 130
     assert capsys.readouterr().err.count("cldf: interrupted; ") == 2
-    monkeypatch.setattr(notebooks, "reproduce", Mock(side_effect=ZeroDivisionError))
+    monkeypatch.setattr(chain, "reproduce", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         main(["reproduce"])
 
@@ -295,7 +297,7 @@ def test_a_path_is_meant_from_where_the_command_is_typed(root, small_data, tmp_p
     (elsewhere / "mine").symlink_to(small_data)
     monkeypatch.chdir(elsewhere)
     monkeypatch.setattr(notebooks, "execute", execute)
-    monkeypatch.setattr(notebooks, "summary", str)
+    monkeypatch.setattr(chain, "summary", str)
     for name in ("mine", "./mine"):
         assert main(["run", "07", "-p", f"data={name}", "-p", "stream=first", "-p", "unseen="]) == 0
         assert execute.call_args.args[0].options("er").data == str(elsewhere / "mine")

@@ -48,7 +48,7 @@ def project(root, small_data) -> Path:
 
 
 def inputs(project: Path, name: str) -> str:
-    return notebooks._inputs(project / "notebooks" / f"{name}.ipynb", notebook_parameters(name, "quick"))
+    return notebooks.inputs_hash(notebook_parameters(name, "quick"))
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -249,20 +249,20 @@ def test_a_notebook_hangs_on_its_cells_parameters_and_data(project, tmp_path, sm
     name, before = "02_spectral_analysis", inputs(project, "02_spectral_analysis")
     assert inputs(project, name) == before
     parameters, source = notebook_parameters(name, "quick"), project / "notebooks" / f"{name}.ipynb"
-    assert notebooks._inputs(source, parameters.changed(seed=3)) != before
+    assert notebooks.inputs_hash(parameters.changed(seed=3)) != before
     data = shutil.copytree(small_data, tmp_path / "set")
-    keys = [notebooks._inputs(source, parameters.changed(data=str(data)))]
+    keys = [notebooks.inputs_hash(parameters.changed(data=str(data)))]
     (next(data.rglob("*.png"))).write_bytes(b"changed")
-    keys.append(notebooks._inputs(source, parameters.changed(data=str(data))))
+    keys.append(notebooks.inputs_hash(parameters.changed(data=str(data))))
     assert len({before, *keys}) == 3
     replace(source, "# 02", "# 02 again")
     assert inputs(project, name) != before
     weights = tmp_path / "w.pth"
     weights.write_bytes(b"one")
     parameters = notebook_parameters("04_icarl", "quick", {"weights": str(weights), "network": "resnet18"})
-    before = notebooks._inputs(source, parameters)
+    before = notebooks.inputs_hash(parameters)
     weights.write_bytes(b"two")
-    assert notebooks._inputs(source, parameters) != before
+    assert notebooks.inputs_hash(parameters) != before
 
 
 def test_a_line_of_code_concerns_the_notebooks_that_reach_it(package, project):
