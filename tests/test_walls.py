@@ -32,12 +32,12 @@ ROOMS = {
     "evaluation": 1500,
     "figures": 1900,
     "data": 4800,
-    "runs": 1050,
-    "results": 900,
+    "runs": 1150,
+    "results": 1050,
     "detection": 1100,
     "workflow": 2000,
     "original": 1200,
-    "cli": 1100,
+    "cli": 1400,
 }
 
 

@@ -11,8 +11,16 @@ from cldf_core.evaluation.bootstrap import Matrices, matrices
 from cldf_core.evaluation.metrics import DETECTION, THRESHOLD
 from cldf_core.evaluation.seeds import paired_t_tests
 from cldf_core.options import UserError
-from cldf_core.results.metric_table import COST, continual_rows, detection_rows, measures_of, metric_names, thresholds
-from cldf_core.results.score_tables import Scores, agent_names, read_scores
+from cldf_core.results.metric_table import (
+    COST,
+    continual_rows,
+    detection_rows,
+    measures_of,
+    metric_names,
+    metric_table,
+    thresholds,
+)
+from cldf_core.results.score_tables import Scores, names_with_options, read_scores
 from cldf_core.runs.folder import RunFolder
 
 COMPARISON = ("metric", "step", "domain", "first", "second", "difference", "low", "high", "p", "p_holm", "n", "spread")
@@ -112,9 +120,33 @@ def compare_on_images(
     return comparison
 
 
+def beside(first: Path, second: Path, metrics: Sequence[str], *, split: str) -> pd.DataFrame:
+    """Metrics of two runs after their last steps and of their streams, side by side.
+
+    Returns:
+        Columns metric, domain, first, second, and the difference of first minus second with low and high, as
+        `compare_on_images`; a number is missing where there is none. attrs["notes"] holds sentences on what could not
+        be compared.
+    """
+    keys, columns = ["metric", "domain"], list[pd.Series]()
+    for name, path in (("first", first), ("second", second)):
+        table = metric_table([path], metrics=metrics, split=split, resamples=1)
+        last = table[table["step"].isna() | (table["step"] == table["step"].max())]
+        columns.append(last.set_index(keys)["value"].rename(name))
+    try:
+        paired = compare_on_images([first, second], metrics=metrics, split=split)
+    except UserError as error:
+        paired = _typed(pd.DataFrame(columns=list(COMPARISON)))
+        paired.attrs["notes"] = [str(error)]
+    differences = paired.set_index(keys)[["difference", "low", "high"]]
+    table = pd.concat([*columns, differences], axis=1).rename_axis(keys).reset_index()
+    table.attrs["notes"] = paired.attrs["notes"]
+    return table
+
+
 def _distinct_names(sources: Sequence[Scores]) -> list[str]:
     """Returns the agents' names; those of several runs get the seed and, if they are still equal, the run."""
-    names = agent_names(sources)
+    names = names_with_options(sources)
     seeds = ["" if source.seed is None else f", seed {source.seed}" for source in sources]
     for suffixes in (seeds, [f" of {source.run}" for source in sources]):
         names = [n + suffix if names.count(n) > 1 else n for n, suffix in zip(names, suffixes, strict=True)]

@@ -131,13 +131,8 @@ def read_scores(sources: Sequence[str | Path | RunFolder], stream: Sequence[str]
 
 
 def agent_names(sources: Sequence[Scores]) -> list[str]:
-    """Returns the agents' names; where an agent has several settings, with the options that differ in brackets."""
-    names = []
-    for source in sources:
-        others = [other.settings for other in sources if other.agent == source.agent]
-        changed = [k for k, value in source.settings.items() if any(o.get(k, value) != value for o in others)]
-        text = ", ".join(f"{name}={source.settings[name]}" for name in changed)
-        names.append(f"{source.agent} ({text})" if text else source.agent)
+    """Returns the agents' names, as `names_with_options`; a UserError where two runs are of the same name and seed."""
+    names = names_with_options(sources)
     first: dict[tuple[str, int | None], Scores] = {}
     for source, name in zip(sources, names, strict=True):
         other = first.setdefault((name, source.seed), source)
@@ -146,6 +141,17 @@ def agent_names(sources: Sequence[Scores]) -> list[str]:
                 f"{other.run} and {source.run} are both of agent {name!r} with seed {source.seed} and "
                 "the same options; allowed: one of them"
             )
+    return names
+
+
+def names_with_options(sources: Sequence[Scores]) -> list[str]:
+    """Returns the agents' names; where an agent has several settings, with the options that differ in brackets."""
+    names = []
+    for source in sources:
+        others = [other.settings for other in sources if other.agent == source.agent]
+        changed = [k for k, value in source.settings.items() if any(o.get(k, value) != value for o in others)]
+        text = ", ".join(f"{name}={source.settings[name]}" for name in changed)
+        names.append(f"{source.agent} ({text})" if text else source.agent)
     return names
 
 

@@ -82,6 +82,14 @@ def last_used(folder: Path) -> int | None:
     return None
 
 
+@contextlib.contextmanager
+def uses(runs: Path) -> Iterator[list[str]]:
+    """Fills a list, at the end, with the folders in runs/ that were taken or used meanwhile, by whatever process."""
+    names, before = list[str](), {path: last_used(path.parent) for path in runs.glob(f"*/{LOCK}")}
+    yield names
+    names += sorted(p.parent.name for p in runs.glob(f"*/{LOCK}") if last_used(p.parent) != before.get(p))
+
+
 def holder(folder: Path) -> str:
     """Who writes into a folder, in words; "" if nobody does. Of another machine's process it is what it said last."""
     if not os.path.lexists(folder / HOLDER):
@@ -130,7 +138,7 @@ def _wait_for(folder: Path, lock: BaseFileLock, lease: SoftFileLease, wait: bool
         lock.release()  # so that whoever takes over can have both
         held = f"{_shown(folder)} is being made by {_words(folder, lease) or 'another process'}"
         if not wait:
-            raise UserError(f"{held}; without --no-wait, this would wait for it")
+            raise UserError(f"{held}, and this does not wait for it")
         if not told:
             note(f"{held}; this waits for it")
         told = True

@@ -51,6 +51,12 @@ def run_keys(runs: Iterable[tuple[Options, Mapping[str, str]]]) -> list[str]:
     return keys
 
 
+def code_hash(agent: str) -> str:
+    """Hash of the sources that an agent's runs depend on, a part of their keys."""
+    sources = tree_hash(["runs.run"], without=_NOT_COUNTED), _registered_source(agent)
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:12]
+
+
 def weights_content(weights: str | None) -> str | None:
     """The hash of the content of a file with weights; any other value of the option stays as it is."""
     return file_hash(Path(weights)) if weights and Path(weights).is_file() else weights
@@ -63,6 +69,8 @@ def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], no
         "key": key,
         "options": options.model_dump(),
         "data": dict(fingerprints),
+        "contents": {name: weights_content(path) for name in ("weights", "start") if (path := getattr(options, name))},
+        "code": code_hash(options.agent),
         "notes": list(notes),
         "versions": {
             "python": platform.python_version(),

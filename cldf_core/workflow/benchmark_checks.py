@@ -27,7 +27,9 @@ from cldf_core.evaluation.seeds import t_interval
 from cldf_core.evaluation.traces import line_ratio
 from cldf_core.options import Options, UserError, checked
 from cldf_core.protocol import score_samples
+from cldf_core.results.inventory import keep_runs
 from cldf_core.runs.checkpoints import load_network
+from cldf_core.runs.holder import uses
 from cldf_core.runs.run import domain_samples, load_spectra, make_run
 from cldf_core.spectrum import log_magnitude
 from cldf_core.workflow.cluster import HERE, Place
@@ -62,11 +64,13 @@ def check(*, seeds: int, split: str, generators: Path | None, place: Place = HER
         except ValueError as error:
             raise UserError(str(error)) from None
     make_all(_runs(range(seeds), split), place)
-    rows = _learning(range(seeds), split) + _shortcuts(split)
-    if generators:
-        rows += _retrained(generators, split, seeds)
+    with uses(project_root() / "runs") as runs:
+        rows = _learning(range(seeds), split) + _shortcuts(split)
+        if generators:
+            rows += _retrained(generators, split, seeds)
     table = pd.DataFrame(rows, columns=Row._fields)
     save_table(table, project_root() / "figures", f"mini_check_{split}")
+    keep_runs(f"mini_check_{split}", runs)
     for statement, part in table.groupby("statement"):
         print(f"\n{statement} {'holds' if part['holds'].all() else 'DOES NOT HOLD'}")
         for row in part.itertuples():

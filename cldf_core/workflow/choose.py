@@ -17,6 +17,8 @@ from cldf_core.data.runtime import project_root
 from cldf_core.evaluation.metrics import continual, matrix
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.options import Options, checked
+from cldf_core.results.inventory import keep_runs
+from cldf_core.runs.holder import uses
 from cldf_core.runs.run import make_run
 from cldf_core.workflow.cluster import HERE, Place
 from cldf_core.workflow.engine import make_all
@@ -31,8 +33,10 @@ def choose(place: Place = HERE) -> pd.DataFrame:
     make_all(
         {f"lr {lr:g}, epochs {epochs}, seed {seed}": _options(lr, epochs, seed) for lr, epochs, seed in settings}, place
     )
-    table = with_choice(pd.DataFrame([_measured(lr, epochs) for lr, epochs in itertools.product(LRS, EPOCHS)]))
+    with uses(project_root() / "runs") as runs:
+        table = with_choice(pd.DataFrame([_measured(lr, epochs) for lr, epochs in itertools.product(LRS, EPOCHS)]))
     save_table(table, project_root() / "figures", "choice_of_training")
+    keep_runs("choice_of_training", runs)
     return table
 
 

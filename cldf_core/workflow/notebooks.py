@@ -23,7 +23,7 @@ from cldf_core.data.source_trees import imported_modules, tree_hash
 from cldf_core.options import Options, UserError
 from cldf_core.reading import from_written
 from cldf_core.results.grid import read_settings
-from cldf_core.runs.holder import LOCK, Hold, holding
+from cldf_core.runs.holder import Hold, holding, uses
 from cldf_core.runs.provenance import LIBRARIES, weights_content
 from cldf_core.workflow.machine import check_machine
 from cldf_core.workflow.parameters import NOTEBOOKS, READING, Parameters, checked_parameters
@@ -100,36 +100,29 @@ def carry_out(parameters: Parameters, inputs: str, *, force: bool, wait: bool) -
 def _executed(parameters: Parameters, inputs: str, hold: Hold) -> NotebookResult:
     notebook, folder = parameters.notebook, parameters.folder
     source = project_file(f"notebooks/{notebook}.ipynb")
-    figures, uses = _states(folder.figures, "**/*"), _states(folder.path.parent, f"*/{LOCK}")
-    started = time.perf_counter()
-    try:
-        error = _papermill(source, folder.path / "notebook.ipynb", parameters.for_papermill())
-    except Exception as problem:  # it could not even be started, for example for want of its kernel
-        error = f"{type(problem).__name__}: {problem}"
+    started, figures = time.perf_counter(), _states(folder.figures)
+    with uses(folder.path.parent) as runs:  # also those of other processes: more is kept than it needs
+        try:
+            error = _papermill(source, folder.path / "notebook.ipynb", parameters.for_papermill())
+        except Exception as problem:  # it could not even be started, for example for want of its kernel
+            error = f"{type(problem).__name__}: {problem}"
     seconds = time.perf_counter() - started
     hold.check()
     if not error:  # figures that this version no longer draws go, but never in exchange for an error
-        for path, _ in figures.items() & _states(folder.figures, "**/*").items():
+        for path, _ in figures.items() & _states(folder.figures).items():
             path.unlink()
-    # Those of other processes may be among them: more is kept than it needs.
-    runs = [path.parent.name for path, _ in _states(folder.path.parent, f"*/{LOCK}").items() - uses.items()]
     manifest: dict[str, Any] = {"notebook": notebook, "status": "failed" if error else "finished"}
     manifest |= {"options": dict(parameters.values), "inputs": inputs, "seconds": round(seconds, 1), "error": error}
     made = (folder.path / "notebook.ipynb", *folder.figures.rglob("*"))
     files = folder.hashes(*(path for path in made if path.is_file()))
-    folder.write_manifest({**manifest, "runs": sorted(runs), "files": files})
+    folder.write_manifest({**manifest, "runs": runs, "files": files})
     return NotebookResult(notebook, "failed" if error else "done", seconds, folder.path, error)
 
 
-def _states(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
+def _states(folder: Path) -> dict[Path, tuple[int, int]]:
     """What tells a file that was written again from the one before, whatever the clock says: its number and time."""
-    states = {}
-    for path in folder.glob(pattern):
-        with contextlib.suppress(OSError):  # another process removes it
-            stat = path.stat()
-            if path.is_file():
-                states[path] = stat.st_ino, stat.st_mtime_ns
-    return states
+    stats = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in stats.items()}
 
 
 def is_done(parameters: Parameters, inputs: str) -> bool:

@@ -65,7 +65,9 @@ def seconds_to_hold(folder: Path) -> float:
 
 def test_a_second_process_waits_and_says_for_whom(folder, other, capsys):
     assert holder(folder).startswith(f"process {other.pid} on {platform.node()} since ")
-    with pytest.raises(UserError, match=f"^runs/er-1a2b is being made by process {other.pid} on .*; without --no-wait"):
+    with pytest.raises(
+        UserError, match=f"^runs/er-1a2b is being made by process {other.pid} on .*, and this does not wait"
+    ):
         holding(folder, wait=False).__enter__()
     threading.Timer(0.5, other.stdin.close).start()
     assert seconds_to_hold(folder) > 0.3
