@@ -113,7 +113,7 @@ runs = {agent: make_run(parameters.options(agent)) for agent in ("separate", "se
 scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest
-    print(f"{agent}: {m['images']} images trained on in {m['seconds']:.0f} s, kept in runs/{run.path.name}")
+    print(f"{agent}: {m['images']} images in {m['seconds']:.0f} s of a processor, kept in runs/{run.path.name}")
 
 # %% [markdown]
 # ## Did the networks learn at all?

@@ -433,14 +433,15 @@ print(*(f"Not run: cldf sweep {name}" for name, t in (("memory", sizes), ("order
 #
 # ## What does it cost?
 #
-# Seconds of training and testing; the memory that the process held at most, above what it held when the run began
-# (Linux alone tells it); the bytes of remembered spectra; and the images that the network was trained on, replayed
-# ones and repeats counted. One measurement each, without a spread: seconds depend on the machine and on what else it
-# did.
+# The seconds that one processor spent on training and testing; the memory that the process held at most, above what it
+# held when the run began (Linux alone tells it); the bytes of remembered spectra; and the images that the network was
+# trained on, replayed ones and repeats counted. One measurement each, without a spread: seconds depend on the machine,
+# and a little on what else it did.
 
 # %%
-units = {"seconds": 1, "memory above the start (bytes)": 1e6, "memory buffer (bytes)": 1e6, "images trained on": 1e3}
-names = ["seconds", "memory above the start (MB)", "remembered (MB)", "thousand images trained on"]
+units = {"processor seconds": 1, "memory above the start (bytes)": 1e6}
+units |= {"memory buffer (bytes)": 1e6, "images trained on": 1e3}
+names = ["processor seconds", "memory above the start (MB)", "remembered (MB)", "thousand images trained on"]
 cost = metrics[metrics["metric"].isin(units)][["agent", "metric", "value"]]
 cost["value"] /= cost["metric"].map(units)
 cost["cost"] = cost["metric"].map(dict(zip(units, names, strict=True)))

@@ -33,7 +33,7 @@ COLUMNS = (
 )
 SUSPECT, ENOUGH = 0.4, 20  # an AUC below this, of so many images of each class, makes a note on scores of files
 MEASURES = ("accuracy", "AUC")  # the continual metrics are computed of these
-COST = ("seconds", "memory above the start (bytes)", "memory buffer (bytes)", "images trained on")
+COST = ("processor seconds", "memory above the start (bytes)", "memory buffer (bytes)", "images trained on")
 NAMES = (*DETECTION, *(f"{measure}: {name}" for measure in MEASURES for name in (*CONTINUAL, "unseen")), *COST)
 
 

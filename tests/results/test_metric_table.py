@@ -98,7 +98,7 @@ def test_metrics_can_be_chosen_by_name(trained):
         return list(dict.fromkeys(metric_table([trained["er", 0]], metrics=metrics, resamples=5)["metric"]))
 
     assert names("AUC") == ["AUC"]
-    assert names("eer", "seconds") == ["EER", "seconds"]
+    assert names("eer", "processor seconds") == ["EER", "processor seconds"]
     assert names("average") == ["accuracy: average", "AUC: average"]
     assert names("AUC: unseen", "accuracy") == ["accuracy", "AUC: unseen"]
     with pytest.raises(UserError, match="--metric is 'auk'; allowed: accuracy, balanced accuracy, .*seconds"):
@@ -190,7 +190,7 @@ def test_what_else_to_know_is_told(trained, as_file):
     (note,) = table.attrs["notes"]
     assert note == f"{path}: its stream is not known, so there are no continual metrics; --stream tells it"
     path = as_file(scores[scores["image"] != scores["image"].iloc[0]], "fewer.csv")
-    assert metric_table([run, path], stream=STREAM[::-1], metrics=["seconds"]).attrs["notes"] == [
+    assert metric_table([run, path], stream=STREAM[::-1], metrics=["processor seconds"]).attrs["notes"] == [
         f"{run.path.name} and {path} were trained on other streams: their averages tell other things",
         f"{run.path.name} and {path} were tested on other images of first: differences may be theirs",
     ]
