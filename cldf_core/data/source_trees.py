@@ -27,19 +27,28 @@ def tree_hash(modules: Iterable[str], *, without: Collection[str] = ()) -> str:
 
 def imported_modules(source: str) -> list[str]:
     """The modules of the package that a source file imports, with the rooms that hold them, sorted."""
-    parts = (dotted.split(".")[1:] for dotted in _imports(source) if dotted.startswith("cldf_core."))
+    parts = (dotted.split(".")[1:] for dotted in _parsed(source)[1] if dotted.startswith("cldf_core."))
     found = {".".join(names[:end]) for names in parts for end in range(1, len(names) + 1)}
     return sorted(name for name in found if _file(name).is_file())
 
 
-@functools.cache
 def meaning(source: str) -> str:
     """Hash of the syntax tree of a source file, without docstrings and positions."""
-    tree = ast.parse(source)
+    return _parsed(source)[0]
+
+
+@functools.cache
+def _parsed(source: str) -> tuple[str, frozenset[str]]:
+    """The meaning of a source file, and dotted names of all that it imports: modules, or what is defined in them."""
+    tree, names = ast.parse(source), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
-    return hashlib.sha256(_text(tree).encode()).hexdigest()
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return hashlib.sha256(_text(tree).encode()).hexdigest(), frozenset(names)
 
 
 def _text(node: object) -> str:
@@ -50,18 +59,6 @@ def _text(node: object) -> str:
         return repr(node)
     fields = (f"{name}={_text(value)}" for name, value in ast.iter_fields(node) if value is not None and value != [])
     return f"{type(node).__name__}({', '.join(fields)})"
-
-
-@functools.cache
-def _imports(source: str) -> frozenset[str]:
-    """Dotted names of all that a source file imports: modules, or what is defined in them."""
-    names = set[str]()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(names)
 
 
 def _source(module: str) -> str:

@@ -191,11 +191,15 @@ def _data_identity(data: str) -> list[Any]:
     """Names, sizes and times of the files of a data set (whose folder may hold other things, such as caches)."""
     folder = data_folder(data)
     if is_described(folder):
-        files = described_files(folder)
+        files = list(map(str, described_files(folder)))
     else:
-        paths = (p for part in (*CLASSES, SPLITS_FILE) for p in [folder / part, *folder.glob(f"{part}/**/*")])
-        files = [path for path in paths if path.is_file()]
-    return sorted([os.path.relpath(p, folder), p.stat().st_size, p.stat().st_mtime_ns] for p in files)
+        places = [(str(folder), [SPLITS_FILE])]
+        places += [(place, names) for kind in CLASSES for place, _, names in os.walk(folder / kind)]
+        paths = (os.path.join(place, name) for place, names in places for name in names)
+        files = [path for path in paths if os.path.isfile(path)]  # no link to nothing
+    parents = {parent: os.path.relpath(parent, folder) for parent in set(map(os.path.dirname, files))}
+    states = ((*os.path.split(path), os.stat(path)) for path in files)
+    return sorted([parents[parent], name, state.st_size, state.st_mtime_ns] for parent, name, state in states)
 
 
 def _sweep_tables(parameters: Parameters) -> list[list[str]]:
