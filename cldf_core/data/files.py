@@ -190,7 +190,7 @@ def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool
     Names are paths from the root. The index is a record of what was read before, and is kept up to date. `again` reads
     every file, whatever the index says.
     """
-    stats = [(root / name).stat() for name in names]
+    stats = [os.stat(os.path.join(root, name)) for name in names]
     with locked(index.with_suffix(".lock")):
         known: dict[str, list[Any]] = {}
         if index.exists():

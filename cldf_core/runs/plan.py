@@ -1,6 +1,7 @@
 """Which run folder options name: what they read of their data, and its fingerprints. Importing it loads no torch."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ def planned(several: Sequence[Options]) -> list[RunFolder]:
     @functools.cache
     def read(data: str, names: tuple[str, ...], files: str) -> dict[str, tuple[Domain, list[str]]]:
         domains = read_named(data_folder(data), names, files)
-        index = functools.partial(contents_index, cache_folder())
-        hashes = (content_hashes(d.root, list(d.table["image"]), index(d.root)) for d in domains)
-        return {domain.name: (domain, contents) for domain, contents in zip(domains, hashes, strict=True)}
+        root, images = domains[0].root, [image for domain in domains for image in domain.table["image"]]
+        hashes = iter(content_hashes(root, images, contents_index(cache_folder(), root)))
+        return {domain.name: (domain, list(itertools.islice(hashes, len(domain.table)))) for domain in domains}
 
     known, runs = dict[tuple[Any, ...], str](), []
     for options in several:
