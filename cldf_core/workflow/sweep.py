@@ -125,9 +125,9 @@ def _done(points: Sequence[Options]) -> list[RunFolder | None]:
     """The finished, whole run of each, if there is one; data that are still to be built are not built for that."""
     agents = {path.name.rpartition("-")[0] for path in (project_root() / "runs").glob("*-*")}
     readable = {data for data in {options.data for options in points} if is_there(data)}
-    made = [options.agent in agents and options.data in readable for options in points]
-    folders = iter(planned(list(itertools.compress(points, made))))
-    runs = [next(folders) if some else None for some in made]
+    possible = [options.agent in agents and options.data in readable for options in points]
+    folders = iter(planned(list(itertools.compress(points, possible))))
+    runs = [next(folders) if some else None for some in possible]
     return [run if run and run.finished and not run.damaged() else None for run in runs]
 
 
