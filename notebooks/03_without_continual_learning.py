@@ -70,6 +70,7 @@ import pandas as pd
 from cldf_core import figures
 from cldf_core.agents.finetune import Separate, Sequential
 from cldf_core.data.files import save_figure, save_table
+from cldf_core.data.runtime import computes_in_bfloat16
 from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
 from cldf_core.runs.run import collect_scores, make_run
@@ -264,6 +265,36 @@ for row in summary[summary["metric"].str.startswith("unseen")].itertuples():
 # %% [markdown]
 # Remembering all the domains one has seen is one thing, to recognise a new one is another. The methods in the
 # next notebooks are made for the first. Whether they also help with the second is a question for notebook 08.
+#
+# ## Faster, with fewer digits
+#
+# A network computes with numbers of 32 bits. GPUs and newer processors multiply numbers of 16 bits in less time.
+# Those of the kind **bfloat16** are as large and as small as those of 32 bits, but have only two or three decimal
+# digits. In **mixed precision** (`mixed_precision = True`) the network's passes use them, while the weights, and what an
+# update adds to them, keep 32 bits (Micikevicius et al., ICLR 2018). Such a run is a slightly different experiment,
+# so it is off by default. How different? Here is sequential training in both, with everything else the same.
+# Before you look: would you expect the average accuracy to fall?
+
+# %%
+if options.size >= 64 and (options.device == "cuda" or computes_in_bfloat16()):
+    pair = {mixed: make_run(parameters.options("sequential", mixed_precision=mixed)) for mixed in (False, True)}
+    full, mixed = (run.scores() for run in pair.values())
+    before, after = (run.manifest["seconds"] for run in pair.values())
+    print(f"mixed precision: {after / before:.2f} times the seconds ({after:.0f} instead of {before:.0f})")
+    moved = (mixed["score"] - full["score"]).abs()
+    turned = (mixed["score"] >= 0.5) != (full["score"] >= 0.5)
+    print(f"P(fake) moves by {moved.median():.3f} in the median; {turned.mean():.1%} of all verdicts change, both ways")
+    difference = bootstrap.paired_difference(mixed, full, options.stream, split=split).set_index("metric")
+    for name in ("average", "forgetting (max-last)"):
+        if name in difference.index:
+            print(f"{name}, mixed precision minus 32 bits: {with_interval(difference.loc[name])}")
+else:
+    print("Not tried: it needs images of 64 pixels or more, and a processor with instructions for bfloat16.")
+
+# %% [markdown]
+# An interval that holds 0 says that these photographs show no difference. The seconds are a gain, but each score has
+# changed; so all runs that are compared with each other should compute in the same way. On a processor without
+# instructions for bfloat16 it takes longer instead, and a note says so.
 #
 # **Limits.** One seed, one order of the domains, one small data set. The embedded images are made by small
 # generators of this package; the numbers do not compare with published ones.
