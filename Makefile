@@ -3,7 +3,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= -c constraints.txt
 BIN := .venv/bin
 
-.PHONY: reproduce test test-long lint lab detector bench sync strip check choose clean
+.PHONY: reproduce test test-long test-gpu lint lab detector bench sync strip check choose clean
 
 reproduce: .venv/installed
 	$(BIN)/cldf reproduce
@@ -15,6 +15,10 @@ test: lint
 # What takes minutes: damaged files, full disks, machines that share nothing, and Slurm, where they can be had.
 test-long: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/long
+
+# What needs a GPU; make test runs it too where torch finds one.
+test-gpu: .venv/installed
+	$(BIN)/python -m pytest -m gpu -s tests/gpu
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -270,9 +270,9 @@ for row in summary[summary["metric"].str.startswith("unseen")].itertuples():
 #
 # A network computes with numbers of 32 bits. GPUs and newer processors multiply numbers of 16 bits in less time.
 # Those of the kind **bfloat16** are as large and as small as those of 32 bits, but have only two or three decimal
-# digits. In **mixed precision** (`mixed_precision = True`) the network's passes use them, while the weights, and what an
-# update adds to them, keep 32 bits (Micikevicius et al., ICLR 2018). Such a run is a slightly different experiment,
-# so it is off by default. How different? Here is sequential training in both, with everything else the same.
+# digits. In **mixed precision** (`mixed_precision = True`) the network's passes use them, while the weights, and
+# what an update adds to them, keep 32 bits (Micikevicius et al., ICLR 2018). Such a run is a slightly different
+# experiment, so it is off by default. How different? Here is sequential training in both, all else being the same.
 # Before you look: would you expect the average accuracy to fall?
 
 # %%
