@@ -25,7 +25,6 @@ from cldf_core.options import UserError
 LOCK, HOLDER = ".lock", ".holder"
 SILENCE = 60.0  # seconds; a holder is seen to live six times in them
 PATIENCE = 1.0  # seconds of waiting that nobody is told of
-_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _UNKNOWN = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # the disk has no locks of the system
 
 
@@ -35,14 +34,13 @@ class Hold:
 
     folder: Path
     lease: SoftFileLease
-    reason: str = ""  # the folder cannot be written
+    reason: str = ""  # why the folder cannot be written: its disk is read-only, or full
 
     def check(self) -> None:
         """Raises a UserError where this process may not write; it is called before each writing, and costs nothing."""
         if self.reason:
             who = _words(self.folder, self.lease)
-            more = f"it is being made by {who}" if who else "what is finished there can be read"
-            raise UserError(f"{_shown(self.folder)} cannot be written ({self.reason}); {more}")
+            raise UserError(self.reason + (f"; it is being made by {who}" if who else ""))
         for pause in (0.0, 0.2):  # another may have had it in its hands for a moment, to see whether it is stale
             time.sleep(pause)
             if (owner := self.lease.owner) and owner.token == self.lease.token:
@@ -106,13 +104,9 @@ def _take(folder: Path, lock: BaseFileLock, lease: SoftFileLease, wait: bool) ->
     """Acquires both locks; returns the reason why a folder cannot be written, if there is one."""
     try:
         _wait_for(folder, lock, lease, wait)
-    except UserError:
-        raise
     except OSError as error:
-        if error.errno in _READ_ONLY:
-            return os.strerror(error.errno)
         if said := file_problem(error, folder):
-            raise UserError(said) from None
+            return said
         raise
     used(folder)
     return ""

@@ -164,13 +164,13 @@ def test_two_threads_are_two_holders(folder):
     assert most == [1] * 12
 
 
-@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_where_nothing_can_be_written_all_are_let_in_to_read(folder, monkeypatch, code):
     def refuse(*arguments, **settings):
         raise OSError(code, os.strerror(code), str(folder))
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
-    cannot = pytest.raises(UserError, match=r"^runs/er-1a2b cannot be written \(.*; what is finished")
+    cannot = pytest.raises(UserError, match=rf"runs/er-1a2b cannot be \w+ \({os.strerror(code)}\)")
     with holding(folder) as one, holding(folder), cannot:
         one.check()
 
@@ -185,15 +185,6 @@ def test_a_disk_without_locks_of_the_system_has_leases(folder, monkeypatch, code
         hold.check()
         with pytest.raises(UserError, match="is being made by process"):
             holding(folder, wait=False).__enter__()
-
-
-def test_a_full_disk_is_a_sentence(folder, monkeypatch):
-    def refuse(*arguments, **settings):
-        raise OSError(errno.ENOSPC, "no room", str(folder))
-
-    monkeypatch.setattr(FileLock, "acquire", refuse)
-    with pytest.raises(UserError, match="runs/er-1a2b cannot be written"):
-        holding(folder).__enter__()
 
 
 def test_the_time_of_the_lock_is_that_of_the_last_use(folder):
