@@ -73,7 +73,7 @@ def make_run(
             note(f"{damaged} is damaged, changed or missing; the run is made again")
         elif damaged and damaged.name == MANIFEST:  # of other files `_restore` tells
             note(f"{damaged} is damaged; it is made again, and the run goes on")
-        if force or not folder.finished:
+        if force or damaged or not folder.finished:
             hold.check()
         if force or (damaged and folder.finished):
             (folder.path / MANIFEST).unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """A run from options to files: the same bytes each time, after a kill as well; read, not made, the second time."""
 
+import errno
 import json
 import re
 import shutil
@@ -581,6 +582,28 @@ def test_a_run_in_the_making_is_locked(root, small_data, monkeypatch):
     monkeypatch.setattr(AGENTS["sequential"], "begin_step", locked)
     make_run(opts)
     assert len(refused) == 1
+
+
+def test_in_a_read_only_folder_what_is_finished_is_read_and_nothing_is_lost(root, small_data, monkeypatch):
+    opts = tiny_options("sequential", small_data, stream=["first"], unseen=[], epochs=1)
+    folder = make_run(opts)
+
+    def refuse(*arguments, **settings):
+        raise OSError(errno.EROFS, "Read-only file system", str(folder.path))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert make_run(opts).path == find_run(opts).path == folder.path
+    scores = (folder.path / "scores.parquet").read_bytes()
+    for case in ("forced", "damaged", "unfinished"):
+        if case == "damaged":
+            (folder.path / "scores.parquet").write_bytes(scores[1:])
+        if case == "unfinished":
+            (folder.path / "scores.parquet").write_bytes(scores)
+            folder.write_manifest({**folder.manifest, "status": "running"})
+        before = hashes(folder.path)
+        with pytest.raises(UserError, match=r"sequential-\w+ cannot be used \(Read-only file system\)$"):
+            make_run(opts, force=case == "forced")
+        assert hashes(folder.path) == before
 
 
 def test_collect_joins_runs_under_their_agents_names(finished):
