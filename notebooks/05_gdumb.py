@@ -186,11 +186,13 @@ save_figure(figures.learning_rate(rates), out.figures, "05_learning_rate")
 
 # %% [markdown]
 # The high rates let the network leave a bad place, the low ones let it settle. `memory_epochs` is a power of
-# two, so that training ends with a whole cycle, at the lowest rate. This is the training itself, with the
+# two, so that training ends with a whole cycle, at the lowest rate. This is the training itself. The memory is gone
+# through as a second part of a domain's last step, which begins with a new network; each update is made with the
 # gradient's norm clipped:
 
 # %%
-print(inspect.getsource(gdumb.GDumb.fit))
+for method in ("parts", "begin_step", "observe", "step_optimiser"):
+    print(inspect.getsource(getattr(gdumb.GDumb, method)))
 
 # %% [markdown]
 # One part of the paper is left out: CutMix, which pastes a patch of one image into another. Spectra do not mix
