@@ -50,7 +50,7 @@ def workers_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         settings = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
         settings["local_directory"] = tmp_path_factory.getbasetemp() / "dask"
         with LocalCluster(**settings) as workers, Client(workers, set_as_default=False) as client:
-            yield Cluster(client, "")
+            yield Cluster(client)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "local", thread)

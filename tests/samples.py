@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,11 +25,12 @@ from cldf_core.data.files import file_hash
 from cldf_core.data.intake.scan import Row
 from cldf_core.data.layouts.read import read_domains
 from cldf_core.data.layouts.recognition import DetectedLayout
-from cldf_core.options import Options, checked
+from cldf_core.options import FIELDS, Options, checked
 from cldf_core.resnet import Network
 from cldf_core.runs.folder import SCORES, RunFolder
 from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Samples, Step
+from cldf_core.workflow.parameters import NOTEBOOKS
 
 PROJECT = Path(cldf_core.__file__).parents[1]
 DOMAINS = ("first", "second", "third", "unseen")
@@ -465,3 +467,24 @@ def damaged_runs(run: RunFolder, folder: Path, name: str) -> dict[str, str]:
         (copy.path / file).write_bytes(content.encode("latin-1") if isinstance(content, str) else content)
         places[copy.path.name] = file
     return places
+
+
+# A cell of a notebook that leaves a figure; NAME stands for the notebook's name.
+GOOD = """from cldf_core.workflow.parameters import from_notebook
+folder = from_notebook(NAME, globals()).folder.figures
+folder.mkdir(parents=True, exist_ok=True)
+_ = (folder / f"{NAME}.png").write_text("old")"""
+
+
+def write_notebook(root: Path, name: str, *cells: str, known: bool = True) -> None:
+    """A small notebook: the parameters with their defaults, and the cells."""
+    parameters = "\n".join(f"{key} = {FIELDS[key].default!r}" for key in NOTEBOOKS[name])
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    if not known:
+        del kernel["language"]  # papermill will not start it
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    made.cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    made.cells += [nbformat.v4.new_code_cell(cell.replace("NAME", repr(name))) for cell in cells]
+    path = root / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(made, path)

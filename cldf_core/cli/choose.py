@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from cldf_core.cli.workers import add_flags, place
+from cldf_core.cli.place import add_flags, place
 
 
 def add_command(subparsers: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cldf_core.cli.numbers import SEED, whole
-from cldf_core.cli.workers import add_flags, place
+from cldf_core.cli.place import add_flags, place
 
 
 def add_command(subparsers: Any) -> None:

@@ -17,6 +17,7 @@ import stat
 import tempfile
 import time
 import unicodedata
+import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,6 +122,21 @@ def forget_leftovers(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 if ended or path.stat().st_mtime < time.time() - 86400:
                     path.unlink()
+
+
+@contextmanager
+def mark(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yields a file that is there for a while, and its word, by which a process tells that it sees the same folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    forget_leftovers(folder)
+    handle, name = tempfile.mkstemp("", f".mark.{_HOST}-{os.getpid()}-", folder)
+    path, word = Path(name), uuid.uuid4().hex
+    try:
+        os.write(handle, word.encode())
+        os.close(handle)
+        yield path, word
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def write_record(path: Path, content: Mapping[str, Any], *, indent: int | None = None) -> None:

@@ -38,7 +38,7 @@ def reproduce(
     wanted = {notebooks.notebook_name(text) for text in only} or {n for n in NOTEBOOKS if everything or n <= LAST}
     parameters = {name: notebooks.notebook_parameters(name, profile) for name in NOTEBOOKS if name in wanted}
     for chosen in parameters.values():
-        notebooks.check(chosen)
+        notebooks.check(chosen, here=place.scheduler is None)
     results: dict[str, NotebookResult] = {}
     tasks = []
     for name, chosen in parameters.items():

@@ -36,6 +36,10 @@ class Place:
     """Where tasks are carried out, as the flags of the command line say."""
 
     jobs: int | None = None  # at once, on this machine; None takes what processors and memory allow
+    scheduler: str | None = None  # a Dask scheduler's address, or its scheduler file
+    store: str | None = None  # an fsspec address for data that are too large to be sent
+    tls: bool = False
+    insecure: bool = False
 
 
 HERE = Place()
@@ -44,8 +48,9 @@ HERE = Place()
 class Cluster:
     """The workers behind a client of Dask, and the messages of what they do."""
 
-    def __init__(self, client: "Client", address: str) -> None:
-        self.client, self.address = client, address
+    def __init__(self, client: "Client") -> None:
+        self.client = client
+        self.dashboard = client.dashboard_link if importlib.util.find_spec("bokeh") else ""
         self.topic = f"cldf-{uuid.uuid4().hex}"
         self._messages = queue.SimpleQueue[Message | None]()
         client.subscribe_topic(self.topic, lambda event: self._messages.put(tuple(event[1])))
@@ -93,6 +98,12 @@ def opened(place: Place, *, tasks: int, gpu: bool) -> Iterator[Cluster]:
         UserError: there are no GPUs, the scheduler is not allowed or out of reach, or its workers do not fit.
     """
     silence()
+    if place.scheduler:
+        from cldf_core.workflow.remote import connected
+
+        with connected(place, gpu=gpu) as cluster:
+            yield cluster
+        return
     devices = _gpus() if gpu else []
     most = place.jobs or (len(devices) if gpu else possible_jobs())
     with local(min(most, tasks), devices) as cluster:
@@ -159,7 +170,7 @@ def local(jobs: int, devices: list[str]) -> Iterator[Cluster]:
             client = stack.enter_context(Client(cluster, set_as_default=False))
             cluster.scale(jobs)
         client.wait_for_workers(1)
-        yield Cluster(client, _dashboard(client))
+        yield Cluster(client)
 
 
 def _kill(cluster: Any) -> None:
@@ -168,10 +179,6 @@ def _kill(cluster: Any) -> None:
         nanny.auto_restart = False
         with contextlib.suppress(psutil.Error, TypeError):
             psutil.Process(nanny.pid).kill()
-
-
-def _dashboard(client: "Client") -> str:
-    return client.dashboard_link if importlib.util.find_spec("bokeh") else ""
 
 
 @contextlib.contextmanager

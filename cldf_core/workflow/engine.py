@@ -95,7 +95,7 @@ class _Progress:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yields them until no task waits that could be begun."""
-        with Display(self.waiting, self.cluster.address) as display:
+        with Display(self.waiting, self.cluster.dashboard) as display:
             while self.running or self.waiting:
                 for outcome in [*self._without_needs(), *self._ended()]:
                     display.ended(outcome)
@@ -134,6 +134,9 @@ class _Progress:
         for future in [future for future in self.running if future.done()]:
             task = self.running.pop(future)
             result = self.cluster.result(future)
+            if result and "again" in result:
+                self.waiting.insert(0, task)
+                continue
             if result is None:
                 self.lost[task.name] += 1
                 if self.begun[task.name] < LOSSES and self.lost[task.name] < 3 * LOSSES:

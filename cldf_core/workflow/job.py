@@ -2,18 +2,19 @@
 
     python -m cldf_core.workflow.job
 
-does, as a process of its own, the job that stands as JSON on the standard input, and writes messages as lines of JSON:
-what was noted, how far it is, and last the result.
+does, as a process of its own, the job that stands as JSON in the first line of the standard input, and writes messages
+as lines of JSON: what was noted, how far it is, and last the result.
 """
 
 import contextlib
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from cldf_core.data.console import Relay
 from cldf_core.options import AGENTS, Options, UserError
@@ -82,14 +83,21 @@ def in_worker(name: str, job: Job, topic: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Does the job on the standard input."""
-    out = sys.stdout
+    """Does the job that is the first line of the standard input, and ends when that does."""
+    out, job = sys.stdout, json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
 
     def send(message: dict[str, Any]) -> None:
         print(json.dumps(message), file=out, flush=True)
 
     with contextlib.redirect_stdout(sys.stderr):  # what anything prints is no message
-        send({"result": perform(json.load(sys.stdin), send)})
+        send({"result": perform(job, send)})
+
+
+def _end_with(stream: TextIO) -> None:
+    """Ends this process, whatever it does, with the one that holds the other end of a pipe."""
+    stream.read()
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -183,27 +183,34 @@ def inputs_hash(parameters: Parameters) -> str:
     options = parameters.options()
     parts: list[Any] = [cells, dict(parameters.values), tree_hash(modules), [version(name) for name in LIBRARIES]]
     parts += [_data_identity(options.data), weights_content(options.weights)]
-    parts += _sweep_tables(parameters) if parameters.notebook == LAST else []
+    parts += _contents(sweep_tables(parameters)) if parameters.notebook == LAST else []
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _data_identity(data: str) -> list[Any]:
-    """Names, sizes and times of the files of a data set (whose folder may hold other things, such as caches)."""
-    folder = data_folder(data)
+def data_files(folder: Path) -> list[str]:
+    """The paths of the files of a data set, whose folder may hold other things, such as caches."""
     if is_described(folder):
-        files = list(map(str, described_files(folder)))
-    else:
-        places = [(str(folder), [SPLITS_FILE])]
-        places += [(place, names) for kind in CLASSES for place, _, names in os.walk(folder / kind)]
-        paths = (os.path.join(place, name) for place, names in places for name in names)
-        files = [path for path in paths if os.path.isfile(path)]  # no link to nothing
+        return list(map(str, described_files(folder)))
+    places = [(str(folder), [SPLITS_FILE])]
+    places += [(place, names) for kind in CLASSES for place, _, names in os.walk(folder / kind)]
+    paths = (os.path.join(place, name) for place, names in places for name in names)
+    return [path for path in paths if os.path.isfile(path)]  # no link to nothing
+
+
+def sweep_tables(parameters: Parameters) -> list[Path]:
+    """The tables that sweeps have left for notebook 08: with its parameters, and published."""
+    root, key = project_root(), parameters.folder.key
+    return [*root.glob(f"runs/sweep_*-{key}/figures/tables/*.csv"), *root.glob("figures/tables/sweep_*.csv")]
+
+
+def _data_identity(data: str) -> list[Any]:
+    """Names, sizes and times of the files of a data set."""
+    folder = data_folder(data)
+    files = data_files(folder)
     parents = {parent: os.path.relpath(parent, folder) for parent in set(map(os.path.dirname, files))}
     states = ((*os.path.split(path), os.stat(path)) for path in files)
     return sorted([parents[parent], name, state.st_size, state.st_mtime_ns] for parent, name, state in states)
 
 
-def _sweep_tables(parameters: Parameters) -> list[list[str]]:
-    """Names and contents of the tables that sweeps have left for notebook 08: with its parameters, and published."""
-    root, key = project_root(), parameters.folder.key
-    files = [*root.glob(f"runs/sweep_*-{key}/figures/tables/*.csv"), *root.glob("figures/tables/sweep_*.csv")]
-    return sorted([path.relative_to(root).as_posix(), file_hash(path)] for path in files)
+def _contents(files: Iterable[Path]) -> list[list[str]]:
+    return sorted([path.relative_to(project_root()).as_posix(), file_hash(path)] for path in files)

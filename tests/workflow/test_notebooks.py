@@ -11,43 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
 
 from cldf_core.cli import main
 from cldf_core.data.files import whole_file
-from cldf_core.options import FIELDS, UserError
+from cldf_core.options import UserError
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import used
 from cldf_core.workflow import notebooks
 from cldf_core.workflow.parameters import NOTEBOOKS
-from samples import statuses
+from samples import GOOD, statuses, write_notebook
 
 NAMES = [name for name in NOTEBOOKS if name[:2] in ("01", "02", "04", "05", "06", "08")]
-GOOD = """from cldf_core.workflow.parameters import from_notebook
-folder = from_notebook(NAME, globals()).folder.figures
-folder.mkdir(parents=True, exist_ok=True)
-_ = (folder / f"{NAME}.png").write_text("old")"""
 NEW = GOOD.replace('"old"', '"new"')
 RAISING = "raise ValueError('the answer is not 42')"
 NOTING = "import sys\nfor n in range(2): print('note: first: there is one class alone\\nseed', file=sys.stderr)"
 DOMAINS = {"stream": ["first", "second"], "unseen": ["third"]}
 DYING = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
-
-
-def write_notebook(root: Path, name: str, *cells: str, known: bool = True) -> None:
-    """A small notebook: the parameters with their defaults, and the cells."""
-    parameters = "\n".join(f"{key} = {FIELDS[key].default!r}" for key in NOTEBOOKS[name])
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    if not known:
-        del kernel["language"]  # papermill will not start it
-    made = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    made.cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
-    made.cells += [nbformat.v4.new_code_cell(cell.replace("NAME", repr(name))) for cell in cells]
-    path = root / "notebooks" / f"{name}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(made, path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")

@@ -27,6 +27,8 @@ from cldf_core.data.layouts.recognition import ORIGINAL, detect
 from cldf_core.data.listing import list_images
 from cldf_core.data.runtime import project_root
 
+SENT = "data/sent"  # in a root: folders of another machine, at the paths that they have there
+
 
 def registered() -> list[str]:
     """The names of the registered data sets, sorted."""
@@ -55,7 +57,7 @@ def data_folder(data: str) -> Path:
     if data in registered():
         return (project_root() / "data" / data).resolve()
     path = Path(os.path.expanduser(data))
-    for folder in (path, project_root() / path):
+    for folder in (path, project_root() / path, project_root() / SENT / path.relative_to(path.anchor)):
         if folder.is_dir():
             return _in_known_layout(folder, data).resolve()
     if path.is_file():

@@ -1,0 +1,138 @@
+"""What is sent to workers that do not see the project's folder, and what comes home from them, as zip files."""
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+import yaml
+
+import cldf_core
+from cldf_core.data.files import file_hash, whole_file
+from cldf_core.data.layouts.description import DESCRIPTION, images_root, read_description
+from cldf_core.data.layouts.read import SENT, data_folder, registered
+from cldf_core.data.mini.build import EMBEDDED
+from cldf_core.data.runtime import project_root
+from cldf_core.options import UserError
+from cldf_core.results.score_tables import finished_runs
+from cldf_core.runs.folder import MANIFEST, RunFolder
+from cldf_core.runs.holder import holding
+from cldf_core.workflow.job import Job
+from cldf_core.workflow.notebooks import LAST, data_files, sweep_tables
+from cldf_core.workflow.parameters import Parameters, agents_of
+
+MOST = 64_000_000  # bytes that are sent; what is larger goes through a store
+Files = dict[str, Path | bytes]  # by their names in a zip file
+
+
+class Parcel(NamedTuple):
+    """A zip file, the hash that it is known by, and the folder below a worker's own that it is unpacked into."""
+
+    path: Path
+    digest: str
+    into: str
+
+
+def packed(files: Mapping[str, Path | bytes], into: str, folder: Path) -> Parcel:
+    """Packs files, into a folder of temporary ones; equal files give an equal parcel."""
+    with (
+        tempfile.NamedTemporaryFile(dir=folder, suffix=".zip", delete=False) as out,
+        zipfile.ZipFile(out, "w") as zipped,
+    ):
+        for name, content in sorted(files.items()):
+            with zipped.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
+                member.write(content if isinstance(content, bytes) else content.read_bytes())
+    return Parcel(Path(out.name), file_hash(Path(out.name)), into)
+
+
+def sources() -> Files:
+    """The package, notebooks and their parameters; those of the root stand for the project's."""
+    package = Path(cldf_core.__file__).parent
+    paths = {"cldf_core": package, "notebooks": package.parent / "notebooks", "params": package.parent / "params"}
+    files = _below(paths["cldf_core"], "cldf_core")
+    for name in ("notebooks", "params"):
+        files |= _below(paths[name], name) | _below(project_root() / name, name)
+    return {name: path for name, path in files.items() if "__pycache__" not in name}
+
+
+def data_of(job: Job) -> str:
+    """The data set that a job reads, or "" if it is one that can be made everywhere."""
+    values = job.get("options") or job["values"]
+    for name in ("weights", "start"):
+        if (path := values.get(name)) and path != "imagenet":
+            raise UserError(
+                f"{name} is {path!r}, which workers that do not see the project's folder have not; allowed: none"
+            )
+    data = str(values.get("data", "mini"))
+    return "" if data in EMBEDDED else data
+
+
+def data_set(data: str) -> Files:
+    """The files of a data set, as a worker's root is to hold them."""
+    folder = data_folder(data)
+    if data in registered():
+        description = read_description(folder)
+        root, prefix = images_root(folder, description).resolve(), f"data/{data}"
+        text = (folder / DESCRIPTION).read_text(encoding="utf-8")
+        text = yaml.safe_dump({**yaml.safe_load(text), "root": "images"}, sort_keys=False, allow_unicode=True)
+        files: Files = {f"{prefix}/{DESCRIPTION}": text.encode()}
+        for path in map(Path, data_files(folder)):
+            inside = path.resolve().is_relative_to(root) and path.parent != folder
+            name = f"images/{path.resolve().relative_to(root).as_posix()}" if inside else path.name
+            files.setdefault(f"{prefix}/{name}", path)
+        return files
+    path = Path(data)
+    if ".." in path.parts or data.startswith("~"):
+        raise UserError(
+            f"data is {data!r}; allowed on workers that do not see it: a registered data set, or a path without .."
+        )
+    prefix = f"{SENT}/{path.relative_to(path.anchor).as_posix()}" if path.is_absolute() else path.as_posix()
+    return {f"{prefix}/{file.relative_to(folder).as_posix()}": file for file in map(Path, data_files(folder))}
+
+
+def inputs_of(job: Job) -> Files:
+    """The finished runs that a notebook may read, of any agent with its options, and the tables of sweeps."""
+    if "notebook" not in job:
+        return {}
+    parameters = Parameters(job["notebook"], job["values"])
+    wanted = [parameters.options(agent).model_dump() for agent in agents_of(job["notebook"])]
+    files: Files = {}
+    for run, options in finished_runs():
+        if options in wanted and not run.damaged():
+            names = (MANIFEST, *run.files)
+            files |= {f"runs/{run.path.name}/{name}": run.path / name for name in names}
+    if job["notebook"] == LAST:
+        files |= {path.relative_to(project_root()).as_posix(): path for path in sweep_tables(parameters)}
+    return files
+
+
+def unpacked(content: bytes, *, replace: str) -> None:
+    """Brings runs home: a file appears whole, manifests last, and a finished run stays as it is, but for one."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        names = [name for name in file.namelist() if len(PurePath(name).parts) > 1 and ".." not in PurePath(name).parts]
+        for run in sorted({PurePath(name).parts[0] for name in names}):
+            folder = RunFolder(project_root() / "runs" / run)
+            with holding(folder.path) as hold:
+                if folder.finished and not folder.damaged() and run != replace:
+                    continue
+                hold.check()
+                members = [name for name in names if PurePath(name).parts[0] == run]
+                for name in sorted(members, key=lambda name: name.endswith(f"/{MANIFEST}")):
+                    with whole_file(folder.path / PurePath(*PurePath(name).parts[1:])) as path:
+                        path.write_bytes(file.read(name))
+                _forget_others(folder, {PurePath(name).as_posix().partition("/")[2] for name in members})
+
+
+def _forget_others(folder: RunFolder, names: set[str]) -> None:
+    """Removes what a finished run has no more: its state, and figures that it no longer draws."""
+    if folder.finished:
+        folder.forget_state()
+        for path in folder.figures.rglob("*"):
+            if path.is_file() and path.relative_to(folder.path).as_posix() not in names:
+                path.unlink()
+
+
+def _below(folder: Path, prefix: str) -> Files:
+    return {f"{prefix}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*") if path.is_file()}
