@@ -177,7 +177,7 @@ def test_the_values_are_those_of_the_metric_functions(swept):
             assert own.loc[f"{measure}: unseen", "value"] == pytest.approx(R["unseen"].iloc[-1], rel=1e-5)
         manifest = RunFolder(swept / "runs" / run).manifest
         assert own.loc["images trained on", "value"] == manifest["images"]
-        assert own.loc["seconds", "value"] == pytest.approx(manifest["seconds"], rel=1e-5)
+        assert own.loc["processor seconds", "value"] == pytest.approx(manifest["seconds"], rel=1e-5)
 
 
 def test_means_over_seeds_with_their_t_interval(swept):
@@ -267,7 +267,7 @@ def test_tables_that_are_there_are_not_made_again(swept, capsys, monkeypatch):
     folder = RunFolder(swept / "runs" / results("tiny", smoke())["run"].iloc[0])
     folder.write_manifest({**folder.manifest, "seconds": 100.0})
     assert call() == (first, True)
-    assert results("tiny", smoke()).query("metric == 'seconds'")["value"].iloc[0] == 100
+    assert results("tiny", smoke()).query("metric == 'processor seconds'")["value"].iloc[0] == 100
 
 
 def test_a_dry_run_tells_what_is_done_and_makes_nothing(swept, capsys, monkeypatch):
