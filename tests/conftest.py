@@ -41,14 +41,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def workers_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def workers_here() -> Iterator[None]:
     """Tasks of the engine are carried out in a thread of this process, which begins at once, and knows its patches."""
     from distributed import Client, LocalCluster
 
     @contextlib.contextmanager
-    def thread(jobs: int, devices: list[str]) -> Iterator[Cluster]:
+    def thread(jobs: int, folder: str, devices: list[str]) -> Iterator[Cluster]:
         settings = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-        settings["local_directory"] = tmp_path_factory.getbasetemp() / "dask"
         with LocalCluster(**settings) as workers, Client(workers, set_as_default=False) as client:
             yield Cluster(client)
 

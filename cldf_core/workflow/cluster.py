@@ -97,17 +97,20 @@ def opened(place: Place, *, tasks: int, gpu: bool) -> Iterator[Cluster]:
     Raises:
         UserError: there are no GPUs, the scheduler is not allowed or out of reach, or its workers do not fit.
     """
-    silence()
-    if place.scheduler:
-        from cldf_core.workflow.remote import connected
+    import dask
 
-        with connected(place, gpu=gpu) as cluster:
-            yield cluster
-        return
-    devices = _gpus() if gpu else []
-    most = place.jobs or (len(devices) if gpu else possible_jobs())
-    with local(min(most, tasks), devices) as cluster:
-        yield cluster
+    silence()
+    with _folder() as folder, dask.config.set({"temporary-directory": folder}):
+        if place.scheduler:
+            from cldf_core.workflow.remote import connected
+
+            with connected(place, folder, gpu=gpu) as cluster:
+                yield cluster
+        else:
+            devices = _gpus() if gpu else []
+            most = place.jobs or (len(devices) if gpu else possible_jobs())
+            with local(min(most, tasks), folder, devices) as cluster:
+                yield cluster
 
 
 def possible_jobs() -> int:
@@ -131,8 +134,8 @@ def silence() -> None:
 
 
 @contextlib.contextmanager
-def local(jobs: int, devices: list[str]) -> Iterator[Cluster]:
-    """Yields so many processes of this machine, which share the GPUs that CUDA_VISIBLE_DEVICES is to name."""
+def local(jobs: int, folder: str, devices: list[str]) -> Iterator[Cluster]:
+    """Yields so many processes of this machine, with a folder of temporary files; GPUs are dealt out in turn."""
     import dask
     from distributed import Client, LocalCluster
 
@@ -141,14 +144,14 @@ def local(jobs: int, devices: list[str]) -> Iterator[Cluster]:
 
         def new_worker_spec(self) -> dict[int, Any]:
             spec = super().new_worker_spec()
-            for k, worker in spec.items() if devices else ():
-                environment = {"CUDA_VISIBLE_DEVICES": devices[k % len(devices)]}
-                spec[k] = {**worker, "options": {**worker["options"], "env": environment}}
+            for k, worker in spec.items():
+                gpu = {"CUDA_VISIBLE_DEVICES": devices[k % len(devices)]} if devices else {}
+                spec[k] = {**worker, "options": {**worker["options"], "env": {"TMPDIR": folder, **gpu}}}
             return spec
 
-    with _folder() as folder, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         settings: dict[str, Any] = {
-            "distributed.nanny.pre-spawn-environ": {**ENVIRONMENT, "TMPDIR": folder},
+            "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
             "distributed.worker.daemon": False,  # spectra are computed in processes of its own
             "distributed.scheduler.worker-ttl": None,  # its processes are watched in any case
         }
@@ -160,7 +163,6 @@ def local(jobs: int, devices: list[str]) -> Iterator[Cluster]:
                 memory_limit=0,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
-                local_directory=folder,
                 silence_logs=logging.CRITICAL,
                 resources={"GPU": 1} if devices else None,
                 scheduler_kwargs={"allowed_failures": 0},

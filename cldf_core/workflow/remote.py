@@ -5,7 +5,6 @@ import functools
 import ipaddress
 import json
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -153,8 +152,8 @@ class ByValue:
 
 
 @contextlib.contextmanager
-def connected(place: Place, *, gpu: bool) -> Iterator[Remote]:
-    """Yields the cluster of a scheduler, once it has workers.
+def connected(place: Place, folder: str, *, gpu: bool) -> Iterator[Remote]:
+    """Yields the cluster of a scheduler, once it has workers; parcels are kept in a temporary folder.
 
     Raises:
         UserError: the scheduler is not to be trusted or does not answer, or its workers do not fit.
@@ -180,7 +179,6 @@ def connected(place: Place, *, gpu: bool) -> Iterator[Remote]:
         path, word = stack.enter_context(mark(runs))
         home: dict[str, Any] = {"project": str(Path(cldf_core.__file__).parents[1]), "root": str(project_root())}
         home |= {"mark": str(path), "word": word, "store": place.store, "most": parcels.MOST}
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cldf-parcels-"))
         yield Remote(client, place, home, Path(folder))
 
 

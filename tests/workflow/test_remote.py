@@ -108,7 +108,7 @@ def test_workers_that_see_the_project_work_there(project, small_data, scheduler)
 
 def test_a_gpu_that_no_worker_has_is_refused_before_anything_is_submitted(root, scheduler):
     sentence = "no worker of tcp://127.0.0.1:.* has a GPU; start them with --resources GPU=1"
-    with pytest.raises(UserError, match=sentence), remote.connected(Place(scheduler=str(scheduler)), gpu=True):
+    with pytest.raises(UserError, match=sentence), remote.connected(Place(scheduler=str(scheduler)), "", gpu=True):
         pass
 
 
@@ -158,7 +158,7 @@ def test_other_versions_are_refused(who, name):
 def test_a_scheduler_that_does_not_answer_is_told(root, monkeypatch, capsys):
     monkeypatch.setattr(remote, "TIMEOUT", 0.5)
     sentence, place = "no scheduler answers at tcp://127.0.0.1:9", Place(scheduler="tcp://127.0.0.1:9")
-    with pytest.raises(UserError, match=sentence), remote.connected(place, gpu=False):
+    with pytest.raises(UserError, match=sentence), remote.connected(place, "", gpu=False):
         pass
 
 

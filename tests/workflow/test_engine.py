@@ -1,0 +1,161 @@
+"""The engine: order, needs and losses of tasks, and what is left of a command that is interrupted or killed."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+
+import psutil
+import pytest
+import yaml
+
+from cldf_core.runs.folder import SCORES, RunFolder
+from cldf_core.runs.run import make_run
+from cldf_core.workflow import cluster, engine, job
+from cldf_core.workflow.cluster import HERE
+from cldf_core.workflow.engine import Task, carried_out
+from cldf_core.workflow.notebooks import LAST
+from samples import tiny_options, tiny_values, write_notebook
+
+SLEEPING = (
+    "import os, time\nprint(os.getpid(), flush=True)\nopen('kernel', 'w').write(str(os.getpid()))\ntime.sleep(100)"
+)
+FRESH = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
+
+
+@pytest.fixture
+def done(workers_here, monkeypatch):
+    """The names of the tasks that were begun; a job is the error that it ends with."""
+    names = []
+
+    def perform(own, send):
+        names.append(own["name"])
+        send({"line": f"note: of {own['name']}"})
+        return {"folder": None, "seconds": 1.0, "error": own["error"]}
+
+    monkeypatch.setattr(job, "perform", perform)
+    return names
+
+
+def task(name: str, error: str = "", **facts) -> Task:
+    return Task(name, {"name": name, "error": error}, **facts)
+
+
+def test_tasks_come_in_the_order_of_needs_and_length_and_what_needs_a_failed_one_is_not_run(done, capsys):
+    tasks = [
+        task("last", needs=["bad", "fine"]),
+        task("after", after=["bad"]),
+        task("short", seconds=1.0),
+        task("long", seconds=9.0),
+        task("bad", "no luck"),
+        task("fine"),
+        task("lost", needs=["last"]),
+        task("odd", needs=["not among these"]),
+    ]
+    outcomes = {outcome.task.name: outcome for outcome in carried_out(tasks, HERE)}
+    assert done == ["bad", "fine", "long", "short", "after", "odd"]
+    assert {name: o.status for name, o in outcomes.items() if o.status != "done"} == {
+        **{"bad": "failed", "last": "not run", "lost": "not run"}
+    }
+    assert (outcomes["bad"].error, outcomes["last"].error) == ("no luck", "needs bad")
+    lines = capsys.readouterr().err.splitlines()
+    assert all(lines.count(f"note: of {name}") == 1 for name in done)
+
+
+def test_what_failed_before_is_needed_in_vain_and_no_worker_is_started(monkeypatch):
+    monkeypatch.setattr(engine, "opened", lambda *a, **k: pytest.fail("workers were started"))
+    outcomes = list(carried_out([task("one", needs=["bad"])], HERE, failed=["bad"]))
+    assert [(o.status, o.error) for o in outcomes] == [("not run", "needs bad")]
+
+
+# --- real processes ---
+
+
+@pytest.fixture
+def project(root, small_data, monkeypatch):
+    """A root with a grid of four runs and a notebook that does not end, and a folder of temporary files of its own."""
+    for name in (LAST, "01_data_exploration"):
+        path = root / "params" / "smoke" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = tiny_values(small_data) | {"epochs": 15}
+        names = values if name == LAST else ("data", "stream", "unseen")
+        path.write_text(yaml.safe_dump({name: values[name] for name in names}))
+    (root / "params" / "grids").mkdir()
+    (root / "params" / "grids" / "four.yaml").write_text("agent: [sequential, er]\nseed: [0, 1]\n")
+    write_notebook(root, "01_data_exploration", SLEEPING)
+    (root / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(root / "tmp"))
+    return root
+
+
+def start(*words: str) -> subprocess.Popen:
+    python = [sys.executable, "-m", "cldf_core.cli", *words, "--profile", "smoke", "--jobs", "2"]
+    return subprocess.Popen(python, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=FRESH)
+
+
+def workers(process: subprocess.Popen) -> list[psutil.Process]:
+    found = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
+
+
+def until(true, seconds: float = 120):
+    end = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < end, "this took too long"
+        time.sleep(0.05)
+    return value
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_run_whose_worker_is_killed_is_made_again_with_the_same_scores(project, small_data):
+    process = start("sweep", "four")
+    until(lambda: list(project.glob("runs/*/manifest.json")) and len(workers(process)) == 2)
+    environment = workers(process)[0].environ()
+    workers(process)[0].kill()
+    out, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "4 of 4 runs are in the tables" in out
+    assert len(re.findall(r"\d of 4: .*: done", said)) == 4
+    assert said.count("…") == 5, "four runs, and one of them twice"
+    assert "MALLOC_TRIM_THRESHOLD_" not in environment
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert not list((project / "tmp").iterdir())
+    made = next(project.glob("runs/er-*"))
+    options = RunFolder(made).manifest["options"]
+    scores = (made / SCORES).read_bytes()
+    assert make_run(tiny_options("er", small_data, seed=options["seed"], epochs=15), force=True).path == made
+    assert (made / SCORES).read_bytes() == scores
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to one process")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_nothing_goes_on_after_a_signal(project, number, workers_here, monkeypatch):
+    process = start("reproduce", "--only", "01")
+    kernel = until(lambda: (project / "kernel").exists() and (project / "kernel").read_text())
+    others = [psutil.Process(int(kernel)), *workers(process)]
+    process.send_signal(getattr(signal, number))
+    since = time.monotonic()
+    said = process.communicate(timeout=20)[1]
+    if number != "SIGKILL":
+        assert time.monotonic() - since < 5
+        assert process.returncode == 130, said
+        last = "cldf: interrupted; what is finished is kept, the same command goes on from there"
+        assert said.splitlines() == ["01_data_exploration …", last]
+        assert not list((project / "tmp").iterdir())
+    until(lambda: not any(map(running, others)), 3)
+    if number == "SIGKILL":  # the next command removes what this one could not
+        monkeypatch.setattr(tempfile, "tempdir", str(project / "tmp"))
+        assert list((project / "tmp").glob("cldf-*"))
+        with cluster.opened(HERE, tasks=1, gpu=False):
+            pass
+        assert not list((project / "tmp").glob("cldf-*"))
+
+
+def running(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
