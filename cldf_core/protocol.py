@@ -71,7 +71,7 @@ def train_and_test(
     *,
     seed: int,
     place: Place | None = None,
-    advance: Callable[[str], None] | None = None,
+    advance: Callable[[str, int], None] | None = None,
     after_batch: Callable[[], None] | None = None,
     after_epoch: Callable[[float], None] | None = None,
 ) -> Iterator[StepResult]:
@@ -84,20 +84,23 @@ def train_and_test(
         tests: name and images of each test set.
         seed: of the order of images.
         place: where the agent, whose state it belongs to, goes on; it moves on with the run. By default the beginning.
-        advance: called after each batch with the agent, domain and epoch in words, to move a progress bar.
+        advance: called after each batch, to move a progress bar, with the agent, domain and epoch in words, and by how
+            many batches the step turns out to be longer than `Step.updates` (0 but for the first of a part).
         after_batch: called after each batch, when agent and place are what the run could go on from.
         after_epoch: called after each epoch that has batches with its mean training loss, NaN where an agent has none.
     """
     place, o = place or Place(), agent.options
     clock = time.thread_time if o.threads == 1 and o.device == "cpu" else time.process_time
+    longer = 0
     for step in steps[place.steps :]:
-        since = clock() - place.seconds
+        since, ahead = clock() - place.seconds, step.updates
         for part, training in enumerate(agent.parts(step)):
             if part < place.part:
                 continue
             if not place.batches:
                 agent.begin_step(training)
                 place.losses = place.losses if part else [[] for _ in range(training.epochs)]
+            longer, ahead = longer + training.updates - place.batches - ahead, 0
             for batch in training.batches(seed, place.batches):
                 loss = agent.observe(batch)
                 place.batches += 1
@@ -107,7 +110,8 @@ def train_and_test(
                     if after_epoch and len(place.losses[batch.epoch]) == training.updates // training.epochs:
                         after_epoch(float(np.mean(place.losses[batch.epoch])))
                 if advance:
-                    advance(f"{o.agent}: {training.name}, epoch {batch.epoch + 1}")
+                    advance(f"{o.agent}: {training.name}, epoch {batch.epoch + 1}", longer)
+                    longer = 0
                 if after_batch:
                     after_batch()
             place.part, place.batches = part + 1, 0

@@ -1,12 +1,15 @@
 """The protocol: what is tested when, what a step reports, and how it goes on after steps that are done."""
 
+import copy
+
 import numpy as np
+import pytest
 
 from cldf_core.agents import Agent, build_agent
 from cldf_core.protocol import Place, train_and_test
 from cldf_core.runs.run import load_spectra, training_samples
 from cldf_core.stream import make_steps
-from samples import tiny_options
+from samples import same, tiny_options
 
 
 def test_the_protocol_tests_after_the_last_chunk_only_and_reports_losses(small_data, root):
@@ -20,6 +23,31 @@ def test_the_protocol_tests_after_the_last_chunk_only_and_reports_losses(small_d
     assert [d.images for d in done[:2]] == [3 * 8 + 5 * 3, 3 * 8 + 6 * 3]  # replaying from the second batch on
     assert all(d.images > 3 * 8 for d in done[2:])  # replayed images count
     assert done[1].logits["here"].shape == (3,)
+
+
+@pytest.mark.parametrize("agent", ["sequential", "icarl", "gdumb"])
+def test_the_batches_of_a_run_are_known_when_it_ends(agent, small_data, root):
+    """Also where exemplars join a step, a memory is gone through after it, or the run goes on within it."""
+    opts = tiny_options(agent, small_data)
+    steps = make_steps(training_samples(opts, load_spectra(opts)), opts)
+    learner, told, states = build_agent(opts), [], []
+    place = Place()
+
+    def kept():
+        states.append((copy.deepcopy(learner.state_dict()), copy.deepcopy(place)))
+
+    run = {"seed": 0, "advance": lambda text, longer: told.append(longer)}
+    list(train_and_test(learner, steps, {}, place=place, after_batch=kept, **run))
+    assert sum(step.updates for step in steps) + sum(told) == len(told) == len(states)
+    done = len(states) * 2 // 3
+    state, reached = states[done - 1]
+    again = build_agent(opts)
+    again.load_state_dict(state)
+    told.clear()
+    ahead = sum(step.updates for step in steps[reached.steps :])
+    list(train_and_test(again, steps, {}, place=reached, **run))
+    assert ahead + sum(told) == len(told) == len(states) - done
+    assert same(again.state_dict(), learner.state_dict())
 
 
 def test_the_protocol_goes_on_after_what_is_done(small_data, root):

@@ -243,11 +243,13 @@ def _steps(options: Options, domains: dict[str, Spectra]) -> list[Step]:
 
 
 @contextlib.contextmanager
-def _bar(total: int, progress: bool | None) -> Iterator[Callable[[str], None]]:
+def _bar(total: int, progress: bool | None) -> Iterator[Callable[[str, int], None]]:
     with progress_bar(total, unit="batch", progress=progress) as bar:
 
-        def advance(text: str) -> None:
-            text = printable(text)
+        def advance(text: str, longer: int) -> None:
+            nonlocal total
+            total += longer
+            bar.total, text = total, printable(text)
             if not bar.disable and bar.desc != text + ": ":
                 bar.set_description(text, refresh=False)
             bar.update()
