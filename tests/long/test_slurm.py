@@ -124,8 +124,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
             for words in (munged, ["slurmctld", "-D", "-c"], ["slurmd", "-D", "-c", "-N", names["host"]]):
                 words = ["setpriv", "--pdeathsig", "KILL", *words]  # also if this test is killed
                 daemons.append(subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True))
-                slurm.until(lambda: (folder / "munge.socket").exists(), 10, "munged is ready")
-        slurm.until(lambda: "idle" in slurm("sinfo", "--noheader", "--format=%t"), 30, "a node is ready")
+                slurm.until(lambda: (folder / "munge.socket").exists(), 30, "munged is ready")
+        slurm.until(lambda: "idle" in slurm("sinfo", "--noheader", "--format=%t"), 60, "a node is ready")
         yield slurm
     finally:
         for process in slurm.processes():
@@ -143,8 +143,8 @@ def cluster(slurm: Slurm, sweep: Any, tmp_path: Path) -> Iterator[Slurm]:
     shutil.copytree(PROJECT / "docs", work / "docs")
     yield slurm._replace(work=work, env=slurm.env | {"CLDF_ROOT": str(work)})
     slurm("scancel", f"--user={getpass.getuser()}")
-    slurm.until(lambda: not slurm.jobs(), 30, "jobs are over")
-    slurm.until(lambda: len(slurm.processes()) == len(DAEMONS), 3, "nothing is left but the daemons")
+    slurm.until(lambda: not slurm.jobs(), 60, "jobs are over")
+    slurm.until(lambda: len(slurm.processes()) == len(DAEMONS), 10, "nothing is left but the daemons")
     left = [*work.glob(".*"), *(slurm.folder / "tmp").iterdir()]
     assert not left
 
@@ -160,7 +160,7 @@ def _submit(cluster: Slurm, sweep: Any) -> str:
 
 def test_the_script_gives_the_scores_of_a_sweep_without_slurm(cluster, sweep):
     _submit(cluster, sweep)
-    cluster.until(lambda: not cluster.jobs(), 300, "the job is done")
+    cluster.until(lambda: not cluster.jobs(), 900, "the job is done")
     assert "8 of 8 runs are in the tables" in cluster.log()
     assert sweep.results_in(cluster.work) == sweep.results
 
@@ -168,20 +168,20 @@ def test_the_script_gives_the_scores_of_a_sweep_without_slurm(cluster, sweep):
 @pytest.mark.parametrize("how", ["its time is up", "cancelled and submitted again", "the command is killed"])
 def test_a_job_that_is_stopped_goes_on_with_what_is_not_done(cluster, sweep, how):
     job = _submit(cluster, sweep)
-    cluster.until(lambda: len(_finished(cluster)) >= 2, 120, "two runs are done")
+    cluster.until(lambda: len(_finished(cluster)) >= 2, 400, "two runs are done")
     if how == "its time is up":  # what Slurm sends then
         cluster("scancel", "--signal=USR1", "--batch", job)
-        cluster.until(lambda: cluster.jobs()[job] == "PENDING", 20, "the job queues up again")
+        cluster.until(lambda: cluster.jobs()[job] == "PENDING", 60, "the job queues up again")
     elif how == "the command is killed":
         next(p for p in cluster.processes() if "--scheduler" in p.cmdline()).kill()
     else:
         cluster("scancel", job)
     if how != "its time is up":
-        cluster.until(lambda: not cluster.jobs(), 30, "the job is over")
+        cluster.until(lambda: not cluster.jobs(), 60, "the job is over")
         _submit(cluster, sweep)
     done = {name: state(cluster.work / "runs" / name) for name in _finished(cluster)}
     assert 2 <= len(done) < 8
-    cluster.until(lambda: not cluster.jobs(), 300, "the job is done")
+    cluster.until(lambda: not cluster.jobs(), 900, "the job is done")
     assert sweep.results_in(cluster.work) == sweep.results
     assert done == {name: state(cluster.work / "runs" / name) for name in done}
 
@@ -198,9 +198,9 @@ def test_a_worker_of_dask_jobqueue_is_cancelled_and_the_rest_is_done(cluster, sw
         subprocess.Popen(words, cwd=cluster.work, env=env, stdout=log, stderr=log) as command,
     ):
         try:
-            cluster.until(lambda: len(_finished(cluster)) >= 2, 120, "two runs are done")
+            cluster.until(lambda: len(_finished(cluster)) >= 2, 400, "two runs are done")
             cluster("scancel", min(cluster.jobs()))
-            cluster.until(lambda: command.poll() is not None, 300, "the command is done")
+            cluster.until(lambda: command.poll() is not None, 900, "the command is done")
         finally:
             command.kill()
     assert command.returncode == 0, cluster.log()
