@@ -119,12 +119,11 @@ def _next(lines: "queue.SimpleQueue[str]", worker: Any) -> str:
     from distributed.worker import thread_state
 
     while True:
-        try:
+        task = worker.state.tasks.get(thread_state.key)
+        if task is None or task.state == "cancelled":
+            return ""
+        with contextlib.suppress(queue.Empty):
             return lines.get(timeout=CHECK)
-        except queue.Empty:
-            task = worker.state.tasks.get(thread_state.key)
-            if task is None or task.state == "cancelled":
-                return ""
 
 
 def _packed(runs: Path, folder: str, known: set[str]) -> bytes:
