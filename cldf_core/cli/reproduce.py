@@ -29,5 +29,5 @@ def call(parsed: argparse.Namespace) -> int:
 
     how = {"force": parsed.force, "everything": parsed.all, "wait": not parsed.no_wait}
     results = chain.reproduce(parsed.profile, parsed.only, place=place(parsed), **how)
-    print(chain.summary(results))
+    print(chain.summary(results, parsed.profile))
     return int(any(result.status in ("failed", "not run") for result in results))

@@ -75,14 +75,17 @@ def publish(folder: RunFolder) -> None:
                 shutil.copyfile(source, partial)
 
 
-def summary(results: Sequence[NotebookResult]) -> str:
-    """The table that a reader sees at the end, with the errors below it."""
+def summary(results: Sequence[NotebookResult], profile: str = "") -> str:
+    """The table that a reader sees at the end, with the errors below it, and how to repeat what failed in a profile."""
     folders = [r.folder.relative_to(project_root()).as_posix() if r.folder else "" for r in results]
     rows = [(r.notebook, r.status, f"{r.seconds:.0f}", folder) for r, folder in zip(results, folders, strict=True)]
     rows = [("notebook", "status", "seconds", "results"), *rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, *(f"\n{r.notebook} {r.status}: {r.error}" for r in results if r.error)])
+    for r in results:
+        lines += [f"\n{r.notebook} {r.status}: {r.error}"] * bool(r.error)
+        lines += [f"to repeat it: cldf run {r.notebook} --profile {profile}"] * bool(profile and r.status == "failed")
+    return "\n".join(lines)
 
 
 def _seconds(parameters: Parameters) -> float | None:

@@ -121,7 +121,8 @@ def test_a_failing_notebook_is_told_and_the_others_run(tmp_path, small_data, mon
     failed = dict.fromkeys(("01", "02", "05", "06"), "failed")
     assert (status, found) == (1, failed | {"04": "already done", "08": "not run"})
     for sentence in (
-        "01_data_exploration failed: cell 4: ValueError: the answer is not 42",
+        "01_data_exploration failed: cell 4: ValueError: the answer is not 42\n"
+        "to repeat it: cldf run 01_data_exploration --profile quick\n",
         "02_spectral_analysis failed: ValueError: No language found",
         "05_gdumb failed: the kernel died",
         "06_lwf.ipynb is not a readable notebook",

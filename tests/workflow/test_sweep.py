@@ -349,7 +349,7 @@ def test_faults_of_machine_and_program_are_told(project, capsys, monkeypatch, er
     assert main(["sweep", "own"]) == 1
     told = capsys.readouterr()
     assert told.err.splitlines()[-2:] == [f"failed: er, seed {seed}: {sentence}" for seed in (8, 9)]
-    assert told.out == "0 of 2 runs are in the tables\n"
+    assert told.out == "0 of 2 runs are in the tables; to repeat the others: cldf sweep own --profile quick\n"
 
 
 def test_what_is_left_out_and_other_kinds_of_values(swept, capsys):
