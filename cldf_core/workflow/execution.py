@@ -9,6 +9,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
@@ -70,6 +71,8 @@ def execute_notebook(source: Path, target: Path, parameters: dict[str, Any]) -> 
             error = f"cell {problem.exec_count}: {text}"
         except DeadKernelError:
             error = "the kernel died (killed, or out of memory)"
+        if not (loop := ensure_event_loop()).is_running():  # nbclient leaves it to the end of the process
+            loop.close()
         executed = nbformat.read(partial, as_version=4)  # raises where the file is not a whole notebook
     for text in _notes(executed):
         note(text)
