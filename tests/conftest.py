@@ -40,7 +40,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def workers_here() -> Iterator[None]:
     """Tasks of the engine are carried out in a thread of this process, which begins at once, and knows its patches."""
     from distributed import Client, LocalCluster
