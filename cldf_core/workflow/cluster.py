@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import logging
 import queue
-import re
 import shutil
 import signal
 import tempfile
@@ -18,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from filelock import FileLock, Timeout
 
 from cldf_core.options import UserError
+from cldf_core.runs.holder import LOCK
 from cldf_core.workflow.job import Job, in_worker
 
 if TYPE_CHECKING:
@@ -198,13 +199,18 @@ def _uninterrupted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _folder() -> Iterator[str]:
-    """A temporary folder, after those of killed commands are removed."""
+    """A temporary folder, which is locked while it is used; those of killed commands are removed."""
     for path in Path(tempfile.gettempdir()).glob("cldf-engine-*"):
-        found = re.match(r"cldf-engine-(\d+)-", path.name)
-        if found and not psutil.pid_exists(int(found[1])):
+        with contextlib.suppress(OSError, Timeout), FileLock(path / LOCK, timeout=0):
             shutil.rmtree(path, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"cldf-engine-{psutil.Process().pid}-", ignore_cleanup_errors=True) as name:
-        yield name
+    while True:
+        settings: dict[str, Any] = {"prefix": "cldf-engine-", "ignore_cleanup_errors": True}
+        with tempfile.TemporaryDirectory(**settings) as name, contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # another command has taken it for one that is left
+                stack.enter_context(FileLock(Path(name, LOCK)))
+            if Path(name, LOCK).exists():
+                yield name
+                return
 
 
 def _gpus() -> list[str]:
