@@ -32,6 +32,7 @@ from cldf_core.data.console import note
 from cldf_core.options import UserError
 
 _NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}  # Windows lacks one of them
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # the disk has no locks of the system
 PIECE = 1 << 20  # bytes that are read or written at once
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # several machines may share a folder
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
@@ -186,12 +187,12 @@ def locked(lock: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(FileLock(lock))
+            stack.enter_context(FileLock(lock, fallback_to_soft=False))
         except OSError as error:
+            if error.errno in NO_LOCKS:
+                raise UserError(f"{lock.parent} is on a disk that cannot lock files; needed: one that can") from None
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
-        except NotImplementedError:
-            raise UserError(f"{lock.parent} is on a disk that cannot lock files; needed: one that can") from None
         yield
 
 

@@ -7,7 +7,6 @@ again and again; who has seen no change of it for SILENCE seconds of a clock tha
 """
 
 import contextlib
-import errno
 import os
 import platform
 import time
@@ -18,14 +17,13 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
 from cldf_core.data.console import note, printable
-from cldf_core.data.files import file_problem
+from cldf_core.data.files import NO_LOCKS, file_problem
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 
 LOCK, HOLDER = ".lock", ".holder"
 SILENCE = 60.0  # seconds; a holder is seen to live six times in them
 PATIENCE = 1.0  # seconds of waiting that nobody is told of
-_UNKNOWN = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # the disk has no locks of the system
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def _acquired(lock: BaseFileLock) -> bool:
     except Timeout:
         return False
     except OSError as error:
-        if error.errno not in _UNKNOWN:
+        if error.errno not in NO_LOCKS:
             raise
     return True
 

@@ -41,20 +41,19 @@ def run_keys(runs: Iterable[tuple[Options, Mapping[str, str]]]) -> list[str]:
     of the libraries, and the syntax trees of `runs.run` and of the modules that it imports, directly or not: the
     method, and all between file and batch. Files are read once for all the runs.
     """
-    libraries, method = [version(name) for name in LIBRARIES], tree_hash(["runs.run"], without=_NOT_COUNTED)
-    content, source = functools.cache(weights_content), functools.cache(_registered_source)
+    libraries = [version(name) for name in LIBRARIES]
+    content, sources = functools.cache(weights_content), functools.cache(_sources)
     keys = []
     for options, fingerprints in runs:
         values = options.model_dump() | {name: content(getattr(options, name)) for name in ("weights", "start")}
-        parts = [values, dict(fingerprints), libraries, (method, source(options.agent))]
+        parts = [values, dict(fingerprints), libraries, sources(options.agent)]
         keys.append(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12])
     return keys
 
 
 def code_hash(agent: str) -> str:
     """Hash of the sources that an agent's runs depend on, a part of their keys."""
-    sources = tree_hash(["runs.run"], without=_NOT_COUNTED), _registered_source(agent)
-    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(_sources(agent)).encode()).hexdigest()[:12]
 
 
 def weights_content(weights: str | None) -> str | None:
@@ -129,6 +128,10 @@ def peak_memory() -> int:
     """The most memory that this process has held since it was counted anew, in bytes; Linux only."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
+
+
+def _sources(agent: str) -> tuple[str, list[str]]:
+    return tree_hash(["runs.run"], without=_NOT_COUNTED), _registered_source(agent)
 
 
 def _registered_source(agent: str) -> list[str]:

@@ -64,9 +64,8 @@ def make_run(
         raise UserError("device is 'cuda', but torch finds no GPU here; allowed: cpu")
     domains = load_spectra(options)
     folder = _folder(options, domains)
-    in_one_order = torch.backends.cudnn.flags(
-        enabled=True, deterministic=True
-    )  # a GPU's convolutions, in what they add
+    # On a GPU convolutions would add in whatever order comes first.
+    in_one_order = torch.backends.cudnn.flags(enabled=True, deterministic=True)
     with holding(folder.path, wait=wait) as hold, thread_count(options.threads), in_one_order:
         damaged = None if force else folder.damaged()
         if damaged and (folder.finished or not (folder.path / STATE).exists()):

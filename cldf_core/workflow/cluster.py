@@ -6,6 +6,7 @@ Importing this module does not import Dask, for which nobody has to wait when th
 import contextlib
 import importlib.util
 import logging
+import os
 import queue
 import shutil
 import signal
@@ -22,14 +23,13 @@ from filelock import FileLock, Timeout
 from cldf_core.options import UserError
 from cldf_core.runs.holder import LOCK
 from cldf_core.workflow.job import Job, in_worker
+from cldf_core.workflow.worker import ONE_THREAD
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 Message = tuple[str, dict[str, Any]]  # the name of the task that it is about, and what it says
 BASE, RISE = 0.6e9, 0.6e9  # bytes of a process before its run, and of a run where nothing is known of earlier ones
-# A nanny would set MALLOC_TRIM_THRESHOLD_, with which training takes 1.75 times as long.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ def local(jobs: int, folder: str, devices: list[str]) -> Iterator[Cluster]:
 
     with contextlib.ExitStack() as stack:
         settings: dict[str, Any] = {
-            "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
+            # Else a nanny sets MALLOC_TRIM_THRESHOLD_, with which training takes 1.75 times as long.
+            "distributed.nanny.pre-spawn-environ": ONE_THREAD,
             "distributed.worker.daemon": False,  # spectra are computed in processes of its own
             "distributed.scheduler.worker-ttl": None,  # its processes are watched in any case
         }
@@ -215,8 +216,6 @@ def _folder() -> Iterator[str]:
 
 def _gpus() -> list[str]:
     """The GPUs that torch finds, as CUDA_VISIBLE_DEVICES names them."""
-    import os
-
     import torch
 
     if not (count := torch.cuda.device_count()):

@@ -23,6 +23,7 @@ from cldf_core.data.source_trees import imported_modules, tree_hash
 from cldf_core.options import Options, UserError
 from cldf_core.reading import from_written
 from cldf_core.results.grid import read_settings
+from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import Hold, holding, uses
 from cldf_core.runs.provenance import LIBRARIES, weights_content
 from cldf_core.workflow.machine import check_machine
@@ -91,7 +92,7 @@ def carry_out(parameters: Parameters, inputs: str, *, force: bool, wait: bool) -
     with holding(folder.path, wait=wait) as hold:
         if damaged := folder.damaged():
             note(f"{damaged} is damaged, changed or missing; the notebook is run again")
-        elif not force and is_done(parameters, inputs):
+        elif not force and _is_of(folder, inputs):
             return NotebookResult(notebook, "already done", folder=folder.path)
         hold.check()
         return _executed(parameters, inputs, hold)
@@ -127,8 +128,11 @@ def _states(folder: Path) -> dict[Path, tuple[int, int]]:
 
 def is_done(parameters: Parameters, inputs: str) -> bool:
     """Whether a notebook was executed with these inputs, and nothing is damaged since then."""
-    folder = parameters.folder
-    return folder.finished and folder.manifest.get("inputs") == inputs and folder.damaged() is None
+    return _is_of(parameters.folder, inputs) and parameters.folder.damaged() is None
+
+
+def _is_of(folder: RunFolder, inputs: str) -> bool:
+    return folder.finished and folder.manifest.get("inputs") == inputs
 
 
 def check_domains(options: Options) -> None:

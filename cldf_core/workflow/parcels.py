@@ -111,7 +111,8 @@ def inputs_of(job: Job) -> Files:
 def unpacked(content: bytes, *, replace: str) -> None:
     """Brings runs home: a file appears whole, manifests last, and a finished run stays as it is, but for one."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
-        names = [name for name in file.namelist() if len(PurePath(name).parts) > 1 and ".." not in PurePath(name).parts]
+        paths = ((name, PurePath(name)) for name in file.namelist())
+        names = [n for n, p in paths if len(p.parts) > 1 and ".." not in p.parts and not p.is_absolute()]
         for run in sorted({PurePath(name).parts[0] for name in names}):
             folder = RunFolder(project_root() / "runs" / run)
             with holding(folder.path) as hold:

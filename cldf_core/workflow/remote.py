@@ -112,8 +112,7 @@ class Remote(Cluster):
         if url := result.pop("url", ""):
             import fsspec
 
-            with fsspec.open(url, "rb") as file:
-                content = bytes(file.read())
+            content = worker.fetched(url)
             files, path = fsspec.url_to_fs(url)
             files.rm(path)
             return content

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 CHECK = 1.0  # seconds between two looks whether anybody still wants the result
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def carry_out(name: str, job: dict[str, Any], topic: str, home: dict[str, Any]) -> dict[str, Any] | None:
     """Does a job where the project is seen, or where its parts have been sent to.
 
     Where it has not been told of the parts, or some are missing, it returns the hashes of those that are `lacking`, and
-    the worker's address and own folder; `install` is to bring them. Else it
-    returns what `job.perform` returns, with the bytes of a zip file that holds the `runs` to be brought home; or None
-    where the process was killed.
+    the worker's address and own folder; `install` is to bring them. Else it returns what `job.perform` returns, with
+    the bytes of a zip file that holds the `runs` to be brought home; or None where the process was killed.
     """
     from distributed import get_worker
 
@@ -36,7 +36,7 @@ def carry_out(name: str, job: dict[str, Any], topic: str, home: dict[str, Any]) 
     if not seen:
         for part in home["parts"]:
             if part["url"] and not (own / part["digest"]).exists():
-                install(str(own), part["digest"], part["into"], _fetched(part["url"]))
+                install(str(own), part["digest"], part["into"], fetched(part["url"]))
         lacking = [part["digest"] for part in home["parts"] if not (own / part["digest"]).exists()]
         if lacking or not home["parts"]:
             return {"lacking": lacking, "worker": worker.address, "own": str(own)}
@@ -76,8 +76,7 @@ def _process(
     # With Dask's MALLOC_TRIM_THRESHOLD_, training takes 1.75 times as long.
     environment = {k: v for k, v in os.environ.items() if k not in ("MALLOC_TRIM_THRESHOLD_", "CLDF_PROGRESS")}
     path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
-    environment |= {"PYTHONPATH": path, "CLDF_ROOT": str(root), "TMPDIR": folder}
-    environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    environment |= {"PYTHONPATH": path, "CLDF_ROOT": str(root), "TMPDIR": folder, **ONE_THREAD}
     root.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "cldf_core.workflow.job"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -141,7 +140,8 @@ def _packed(runs: Path, folder: str, known: set[str]) -> bytes:
     return content.getvalue()
 
 
-def _fetched(url: str) -> bytes:
+def fetched(url: str) -> bytes:
+    """What lies at an address that fsspec knows."""
     import fsspec
 
     with fsspec.open(url, "rb") as file:

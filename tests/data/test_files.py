@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import sys
 from unittest.mock import Mock
 
 import numpy as np
@@ -20,6 +21,7 @@ from cldf_core.data.files import (
     forget_leftovers,
     keep_table,
     kept_table,
+    locked,
     read_record,
     whole_file,
     write_record,
@@ -186,3 +188,17 @@ def test_a_kept_table_that_is_damaged_is_none_with_a_note(tmp_path, damage, caps
         damage(tmp_path / name)
         assert kept_table(path) is None
         assert capsys.readouterr().err == f"note: {path} is damaged and is made again\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks in another way")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_disk_that_cannot_lock_is_told(number, tmp_path, monkeypatch):
+    """A file that stood for the lock would stay after a kill, and be waited for without end."""
+    import fcntl
+
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match="is on a disk that cannot lock files"), locked(tmp_path / "x.lock"):
+        pytest.fail("nobody may be let in")
