@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -488,3 +489,15 @@ def write_notebook(root: Path, name: str, *cells: str, known: bool = True) -> No
     path = root / "notebooks" / f"{name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(made, path)
+
+
+def processes_of(root: Path) -> list[psutil.Process]:
+    """All processes that work in a root."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("CLDF_ROOT") == str(root) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found

@@ -1,4 +1,4 @@
-"""Runs and notebooks are killed at any moment, also while they write, and end as if they had never been."""
+"""Runs, notebooks, workers and schedulers are killed at any moment, and all ends as if they had never been."""
 
 import itertools
 import json
@@ -6,10 +6,12 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,7 +20,7 @@ import pytest
 from cldf_core.options import AGENTS
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
-from samples import hashes, tiny_options
+from samples import PROJECT, hashes, processes_of, tiny_options
 
 if sys.platform == "win32":
     pytest.skip("Windows has neither fork nor SIGKILL", allow_module_level=True)
@@ -107,18 +109,6 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bytes(
     assert [path.name for path in (root / "runs").iterdir()] == [alone.path.name]
 
 
-def processes_of(root: Path) -> list[psutil.Process]:
-    """All processes that work in a root."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("CLDF_ROOT") == str(root) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 def test_a_notebook_that_is_killed_leaves_no_kernel_and_is_finished_by_the_same_command(tmp_path):
     environment = {**os.environ, "CLDF_ROOT": str(tmp_path / "killed"), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
@@ -149,3 +139,76 @@ def test_a_notebook_that_is_killed_leaves_no_kernel_and_is_finished_by_the_same_
         if name.startswith(("er-", "mir-")):
             assert results(folders[1][name]) == results(path)
     assert not [p for p in (tmp_path / "killed" / "runs").rglob(".*") if p.name != ".lock"]
+
+
+def start(folder: Path, *words: object, env: dict[str, str] | None = None) -> subprocess.Popen:
+    """Starts Dask, or a command of this project, and adds what it says to a log."""
+    with (folder / "log").open("a") as log:
+        return subprocess.Popen([sys.executable, "-m", *map(str, words)], env=env, cwd=folder, stdout=log, stderr=log)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Kills a process and all that it has started, at once."""
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+        one.kill()
+    process.wait()
+
+
+def until(true: Callable[[], object], seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "this took too long"
+        time.sleep(0.05)
+
+
+def test_a_sweep_outlives_workers_and_its_scheduler(sweep, tmp_path):
+    root, run_by = sweep.make_root(tmp_path / "root"), tmp_path
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    port, here = address.rpartition(":")[2], ("--dashboard-address", "127.0.0.1:0")
+    plain = {**os.environ, "PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path)}
+
+    def scheduler() -> subprocess.Popen:
+        return start(run_by, "dask", "scheduler", "--host", "127.0.0.1", "--port", port, *here, env=plain)
+
+    def worker() -> subprocess.Popen:
+        words = ["--nthreads", 1, "--memory-limit", 0, *here]
+        return start(run_by, "dask", "worker", address, *words, env=plain)
+
+    def finished() -> list[Path]:
+        return list(root.glob("runs/*/scores.parquet"))
+
+    processes = [scheduler(), worker(), worker()]
+    words = [*sweep.words[2:], "--scheduler", address]
+    said = tmp_path / "said"
+    said.mkdir()
+    command = start(said, *words, env=os.environ | sweep.env(root))
+    try:
+        until(lambda: len(finished()) >= 2)
+        kill(processes[1])
+        processes.append(worker())
+        until(lambda: len(finished()) >= 4)
+        for process in (processes[0], *processes[2:]):
+            kill(process)
+        assert command.wait(60) == 2
+        last = (said / "log").read_text().splitlines()[-1]
+        assert last == (
+            f"cldf: the scheduler at {address} was lost; start it and its workers, and the same command goes on"
+        )
+        done = {path: path.stat().st_mtime_ns for path in finished()}
+        assert 4 <= len(done) < 8
+        processes = [scheduler(), worker(), worker()]
+        command = start(said, *words, env=os.environ | sweep.env(root))
+        assert command.wait(600) == 0, (said / "log").read_text()
+        assert "8 of 8 runs are in the tables" in (said / "log").read_text()
+        assert {path: path.stat().st_mtime_ns for path in done} == done
+        assert sweep.results_in(root) == sweep.results
+        since = time.monotonic()
+        assert start(said, *words, env=os.environ | sweep.env(root)).wait(60) == 0
+        print(f"\na second call takes {time.monotonic() - since:.1f} s (allowed: 5)")
+        assert time.monotonic() - since < 5
+    finally:
+        for process in [command, *processes]:
+            if process.poll() is None:
+                kill(process)
