@@ -14,4 +14,7 @@ distributed:
     default-scheme: tls
     require-encryption: true
     tls: {ca-file: "$PWD/cert.pem", scheduler: $pair, worker: $pair, client: $pair}
+  # Else scheduler and workers take some hundredths of a processor each to watch themselves.
+  worker: {profile: {enabled: false}}
+  admin: {tick: {interval: 1s}}
 END

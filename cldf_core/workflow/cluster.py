@@ -156,6 +156,10 @@ def local(jobs: int, folder: str, devices: list[str]) -> Iterator[Cluster]:
             "distributed.nanny.pre-spawn-environ": ONE_THREAD,
             "distributed.worker.daemon": False,  # spectra are computed in processes of its own
             "distributed.scheduler.worker-ttl": None,  # its processes are watched in any case
+            # Else each process takes some hundredths of a processor from the runs to watch itself.
+            "distributed.worker.profile.enabled": False,
+            "distributed.admin.tick.interval": "1s",
+            "distributed.admin.system-monitor.interval": "5s",
         }
         stack.enter_context(dask.config.set(settings))
         with _uninterrupted():

@@ -93,7 +93,7 @@ def project(root, small_data, monkeypatch):
 
 
 def start(*words: str) -> subprocess.Popen:
-    python = [sys.executable, "-m", "cldf_core.cli", *words, "--profile", "smoke", "--jobs", "2"]
+    python = [sys.executable, "-m", "cldf_core.cli", *words, "--profile", "smoke", "--jobs", "1"]
     return subprocess.Popen(python, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=FRESH)
 
 
@@ -113,7 +113,7 @@ def until(true, seconds: float = 120):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_run_whose_worker_is_killed_is_made_again_with_the_same_scores(project, small_data):
     process = start("sweep", "four")
-    until(lambda: list(project.glob("runs/*/manifest.json")) and len(workers(process)) == 2)
+    until(lambda: list(project.glob("runs/*/manifest.json")) and workers(process))
     environment = workers(process)[0].environ()
     workers(process)[0].kill()
     out, said = process.communicate(timeout=300)
