@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,10 @@ from cldf_core.runs.folder import STATE, RunFolder
 
 EVERY = 60.0  # seconds between states within a step
 SHARE = 0.03  # of a run's time that writing them may take
+
+
+class DamagedState(UserError):
+    """A file is not the state that was written."""
 
 
 def save_network(network: Network, options: Options, path: Path) -> None:
@@ -99,20 +104,24 @@ class States:
         self.cost = self.since - started
 
     def newest(self) -> Iterator[tuple[dict[str, Any], Place, dict[str, Any]]]:
-        """What `save` was given, the newest first; one that is damaged is told of, and forgotten."""
+        """What `save` was given, the newest first; one that is damaged is told of, and forgotten.
+
+        Raises:
+            UserError: one cannot be read at the moment; it stays.
+        """
         for (*_, changes), path in self._places():
             reading = path
             try:
                 state = load_state(path)
                 if state.get("key") != self.key:
-                    raise UserError(f"{path} belongs to another run")
+                    raise DamagedState(f"{path} belongs to another run")
                 if state["remembers"]:
                     reading = self._memory(changes)
                     state["agent"]["memory"] |= load_state(reading)
-            except UserError as error:
+            except DamagedState as error:
                 note(f"{error}; the run is made again from before it")
-                reading.unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
+                for file in {reading, path}:
+                    shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
                 continue
             content = json.loads(state["json"])
             yield state["agent"], Place(**content["place"]), content["facts"]
@@ -137,15 +146,20 @@ def load_state(path: Path) -> dict[str, Any]:
     """Reads what `save_state` wrote; tensors and plain containers only, no code.
 
     Raises:
-        UserError: the file is cut or changed, or holds something else.
+        DamagedState: the file is cut or changed, or holds something else.
+        UserError: it cannot be read at the moment: the system refuses it, or there is too little memory.
     """
     try:
         if checksums_hold(path):
             return torch.load(path, map_location="cpu", weights_only=True)
         reason = "its checksums differ"
     except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-    raise UserError(f"{path} is damaged ({reason})")
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        refused = isinstance(error, OSError) and not isinstance(error, FileNotFoundError | IsADirectoryError)
+        if refused or isinstance(error, MemoryError) or "allocate memory" in str(error):
+            words = "nothing is lost, and the same command goes on when it can be"
+            raise UserError(f"{path} cannot be read ({reason}); {words}") from None
+    raise DamagedState(f"{path} is damaged ({reason})")
 
 
 def checksums_hold(path: Path) -> bool:

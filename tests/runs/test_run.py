@@ -11,6 +11,7 @@ import textwrap
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -320,6 +321,36 @@ def test_a_stopped_run_goes_on_from_what_is_whole_with_a_note(stopped, damage, c
             assert "again" in note
             first = ("model-step1.safetensors", "state/scores-step0.parquet")
             assert again == (0 if name == "manifest.json" else 2 if name in first else 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory\nmore"), "[enforce fail]"),
+    ],
+)
+def test_a_state_that_cannot_be_read_at_the_moment_is_kept(stopped, monkeypatch, error, reason):
+    opts, folder, before = stopped
+    files = hashes(folder.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.torch, "load", Mock(side_effect=error))
+        with pytest.raises(UserError, match=re.escape(f" cannot be read ({reason}")):
+            make_run(opts)
+    assert hashes(folder.path) == files
+    assert results(make_run(opts).path) == before
+    assert folder.manifest["resumed"] == 1
+
+
+def test_a_folder_in_a_states_place_is_damage(stopped, capsys):
+    opts, folder, before = stopped
+    newest = sorted(folder.path.glob("state/[0-9]*.pt"))[-1]
+    newest.unlink()
+    (newest / "more").mkdir(parents=True)
+    assert results(make_run(opts).path) == before
+    assert "is damaged (Is a directory); the run is made again from before it" in capsys.readouterr().err
 
 
 def test_the_state_of_another_run_is_left_aside(stopped, capsys):
