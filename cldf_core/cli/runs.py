@@ -97,7 +97,9 @@ def _compare(parsed: argparse.Namespace) -> None:
     from cldf_core.results.inventory import differences
 
     first, second = two = _one(parsed.first), _one(parsed.second)
-    if first.name == second.name or first.kind != second.kind:
+    if first.name == second.name:
+        raise UserError(f"{first.name} is named twice; needed: two runs or two notebooks")
+    if first.kind != second.kind:
         raise UserError(f"{first.name} and {second.name} are not two of one kind; needed: two runs or two notebooks")
     rows = differences(first, second)
     print(_text(pd.DataFrame(rows, columns=["", first.name, second.name])) if rows else "nothing is known to differ")
@@ -152,7 +154,7 @@ def _deleted(chosen: Sequence[Entry]) -> int:
     for entry in chosen:
         try:
             remove(entry)
-        except UserError as error:
+        except (UserError, OSError) as error:
             kept.append(entry.name)
             note(f"kept: {error}")
     gone = [entry for entry in chosen if entry.name not in kept]

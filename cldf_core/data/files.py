@@ -26,15 +26,18 @@ from typing import IO, Any, BinaryIO
 
 import pandas as pd
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from cldf_core.data.console import note
 from cldf_core.options import UserError
 
 _NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")}  # Windows lacks one of them
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # the disk has no locks of the system
+PATIENCE = 5.0  # seconds of waiting for another process that nobody is told of
 PIECE = 1 << 20  # bytes that are read or written at once
-_HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # several machines may share a folder
+_PIDS = "/proc/self/ns/pid"  # what numbers of processes are of: containers have their own, perhaps with one name
+_PLACE = platform.node() + (os.readlink(_PIDS) if os.path.lexists(_PIDS) else "")
+_HOST = f"{zlib.crc32(_PLACE.encode()):08x}"  # several machines may share a folder
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
@@ -133,8 +136,8 @@ def mark(folder: Path) -> Iterator[tuple[Path, str]]:
     handle, name = tempfile.mkstemp("", f".mark.{_HOST}-{os.getpid()}-", folder)
     path, word = Path(name), uuid.uuid4().hex
     try:
-        os.write(handle, word.encode())
-        os.close(handle)
+        with os.fdopen(handle, "w") as file:
+            file.write(word)
         yield path, word
     finally:
         path.unlink(missing_ok=True)
@@ -187,7 +190,12 @@ def locked(lock: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(FileLock(lock, fallback_to_soft=False))
+            file = FileLock(lock, fallback_to_soft=False)
+            try:
+                stack.enter_context(file.acquire(timeout=PATIENCE))
+            except Timeout:
+                note(f"another process works on what is in {lock.parent}; this waits for it")
+                stack.enter_context(file)
         except OSError as error:
             if error.errno in NO_LOCKS:
                 raise UserError(f"{lock.parent} is on a disk that cannot lock files; needed: one that can") from None

@@ -127,7 +127,8 @@ def remove(entry: Entry) -> None:
         hold.check()
         gone = runs / f"{_REMOVED}{secrets.token_hex(4)}"
         entry.path.rename(gone)  # so that there never is half a folder, and nobody finds it while it goes
-    shutil.rmtree(gone)
+    with contextlib.suppress(FileNotFoundError):  # another command has gone on with it
+        shutil.rmtree(gone)
     return None
 
 

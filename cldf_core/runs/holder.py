@@ -9,6 +9,7 @@ again and again; who has seen no change of it for SILENCE seconds of a clock tha
 import contextlib
 import os
 import platform
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from cldf_core.options import UserError
 LOCK, HOLDER = ".lock", ".holder"
 SILENCE = 60.0  # seconds; a holder is seen to live six times in them
 PATIENCE = 1.0  # seconds of waiting that nobody is told of
+BLANK = 3.0  # seconds after which nobody will write into an empty `.holder`, which a power failure can leave
 
 
 @dataclass(frozen=True)
@@ -105,19 +107,24 @@ def _take(folder: Path, lock: BaseFileLock, lease: SoftFileLease, wait: bool) ->
     except OSError as error:
         if said := file_problem(error, folder):
             return said
+        if isinstance(error, IsADirectoryError):
+            raise UserError(f"{error.filename} is a folder, where a file of locks is to be; remove it") from None
         raise
     used(folder)
     return ""
 
 
 def _wait_for(folder: Path, lock: BaseFileLock, lease: SoftFileLease, wait: bool) -> None:
-    told, free = False, time.monotonic()
+    told, free, blank = False, time.monotonic(), dict[int, float]()
     while True:
         folder.mkdir(parents=True, exist_ok=True)  # again where another has removed it meanwhile
         if is_free := _acquired(lock):
             free = time.monotonic()
         if lock.is_locked and lease.owner and not _is_foreign(lease):
             lease.force_break()  # its process has ended, or the system would not have given the lock
+        empty = _empty(folder / HOLDER) if lock.is_locked else 0  # it would be written in a moment, or never
+        if empty and time.monotonic() - blank.setdefault(empty, time.monotonic()) > BLANK:
+            (folder / HOLDER).unlink(missing_ok=True)
         # The lock of a machine that is gone may stay on the disk's server.
         stuck = not is_free and _is_foreign(lease) and time.monotonic() - free > SILENCE
         if (is_free or stuck) and _acquired(lease):
@@ -129,7 +136,7 @@ def _wait_for(folder: Path, lock: BaseFileLock, lease: SoftFileLease, wait: bool
             lease.release()
         lock.release()  # so that whoever takes over can have both
         held = f"{_shown(folder)} is being made by {_words(folder, lease) or 'another process'}"
-        if not wait:
+        if not (wait or empty):
             raise UserError(f"{held}, and this does not wait for it")
         if not told:
             note(f"{held}; this waits for it")
@@ -145,6 +152,14 @@ def _acquired(lock: BaseFileLock) -> bool:
         if error.errno not in NO_LOCKS:
             raise
     return True
+
+
+def _empty(path: Path) -> int:
+    """What tells an empty file from a later one, its time; 0 if it is not there, or not empty."""
+    with contextlib.suppress(OSError):
+        state = path.lstat()
+        return state.st_mtime_ns if stat.S_ISREG(state.st_mode) and not state.st_size else 0
+    return 0
 
 
 def _is_foreign(lease: SoftFileLease) -> bool:

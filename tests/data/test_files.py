@@ -5,15 +5,20 @@ import errno
 import json
 import os
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 
 from cldf_core.cli import main
+from cldf_core.data import files as module
 from cldf_core.data.cache import spectra
 from cldf_core.data.files import (
     append_zeros,
@@ -202,3 +207,20 @@ def test_a_disk_that_cannot_lock_is_told(number, tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(UserError, match="is on a disk that cannot lock files"), locked(tmp_path / "x.lock"):
         pytest.fail("nobody may be let in")
+
+
+def test_who_waits_for_another_process_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    held = threading.Event()
+
+    def hold():
+        with FileLock(tmp_path / "x.lock"):
+            held.set()
+            time.sleep(0.5)
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(hold)
+        held.wait()
+        with locked(tmp_path / "x.lock"):
+            pass
+    assert capsys.readouterr().err == f"note: another process works on what is in {tmp_path}; this waits for it\n"

@@ -110,6 +110,25 @@ def test_another_machine_is_followed_when_it_is_silent(folder, clock, capsys):
     assert "is being made by process" in capsys.readouterr().err
 
 
+def test_an_empty_record_is_taken_for_what_a_power_failure_left(folder, monkeypatch):
+    monkeypatch.setattr(module, "BLANK", 0.5)
+    folder.mkdir(parents=True)
+    (folder / HOLDER).touch()
+    assert 0.5 < seconds_to_hold(folder) < 5
+    (folder / HOLDER).touch()
+    with holding(folder, wait=False) as hold:
+        hold.check()
+
+
+def test_a_folder_in_a_locks_place_is_one_sentence(folder):
+    (folder / LOCK).mkdir(parents=True)
+    with (
+        pytest.raises(UserError, match=f"{LOCK} is a folder, where a file of locks is to be; remove it"),
+        holding(folder),
+    ):
+        pass
+
+
 def test_another_machine_that_lives_is_waited_for(folder):
     record, waiting = foreign(folder), threading.Thread(target=seconds_to_hold, args=[folder])
     waiting.start()
