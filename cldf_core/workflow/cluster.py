@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import queue
+import shlex
 import shutil
 import signal
 import tempfile
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from filelock import FileLock, Timeout
 
+from cldf_core.data.files import NO_LOCKS, file_problem
 from cldf_core.options import UserError
 from cldf_core.runs.holder import LOCK
 from cldf_core.workflow.job import Job, in_worker
@@ -42,6 +44,13 @@ class Place:
     tls: bool = False
     insecure: bool = False
 
+    @property
+    def flags(self) -> str:
+        """What says this in a command, for one that repeats a task: a space before each word."""
+        words = {"scheduler": self.scheduler, "store": self.store}
+        valued = "".join(f" --{name} {shlex.quote(value)}" for name, value in words.items() if value)
+        return valued + " --tls" * self.tls + " --insecure" * self.insecure
+
 
 HERE = Place()
 
@@ -60,6 +69,17 @@ class Cluster:
     def size(self) -> int:
         """How many tasks can be carried out at once."""
         return sum(self.client.nthreads().values())
+
+    @property
+    def gpus(self) -> int:
+        """How many of them with a GPU."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return sum(int(worker["resources"].get("GPU", 0)) for worker in workers)
+
+    def deserted(self) -> None:
+        """Is called again and again when there have been no workers for long; a UserError, as here none will come."""
+        what = "memory, processes, or room in the folder of temporary files or in /dev/shm"
+        raise UserError(f"no worker process can be started on this machine; it may have too little {what}")
 
     def submit(self, name: str, job: Job, *, gpu: bool) -> "Future":
         """Hands a task over."""
@@ -177,21 +197,21 @@ def local(jobs: int, folder: str, devices: list[str]) -> Iterator[Cluster]:
             stack.callback(_kill, cluster)
             client = stack.enter_context(Client(cluster, set_as_default=False))
             cluster.scale(jobs)
-        client.wait_for_workers(1)
         yield Cluster(client)
 
 
 def _kill(cluster: Any) -> None:
     """Ends the workers at once, as Dask would wait for what they do; nothing that they hold is wanted any more."""
-    for nanny in cluster.workers.values():
+    for nanny in list(cluster.workers.values()):
         nanny.auto_restart = False
-        with contextlib.suppress(psutil.Error, TypeError):
-            psutil.Process(nanny.pid).kill()
+        if pid := nanny.pid:  # while a worker is started again there is none, and no number means this process
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(pid).kill()
 
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Puts SIGINT off, also for the threads and processes that are started meanwhile, for which it is not meant."""
+    """Defers SIGINT, and blocks it in the threads and processes started meanwhile, for which it is not meant."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -206,14 +226,19 @@ def _uninterrupted() -> Iterator[None]:
 def _folder() -> Iterator[str]:
     """A temporary folder, which is locked while it is used; those of killed commands are removed."""
     for path in Path(tempfile.gettempdir()).glob("cldf-engine-*"):
-        with contextlib.suppress(OSError, Timeout), FileLock(path / LOCK, timeout=0):
+        with contextlib.suppress(OSError, Timeout), FileLock(path / LOCK, timeout=0, fallback_to_soft=False):
             shutil.rmtree(path, ignore_errors=True)
     while True:
         settings: dict[str, Any] = {"prefix": "cldf-engine-", "ignore_cleanup_errors": True}
         with tempfile.TemporaryDirectory(**settings) as name, contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # another command has taken it for one that is left
-                stack.enter_context(FileLock(Path(name, LOCK)))
-            if Path(name, LOCK).exists():
+            try:
+                stack.enter_context(FileLock(Path(name, LOCK), fallback_to_soft=False))
+            except FileNotFoundError:  # another command has taken it for one that is left
+                continue
+            except OSError as error:
+                if error.errno not in NO_LOCKS:  # without locks nobody takes it
+                    raise UserError(file_problem(error) or f"{name} cannot be locked ({error.strerror})") from None
+            if Path(name).exists():
                 yield name
                 return
 

@@ -44,6 +44,8 @@ class Display:
 
     def told(self, name: str, message: Mapping[str, Any]) -> None:
         """Shows what a task says: that it has begun, a line, or how far it is."""
+        if name not in self._left:  # it has ended since
+            return
         if "begun" in message:
             self._begun[name] = time.monotonic()
             self._say(f"{name} …")
@@ -89,7 +91,7 @@ class Display:
         known = [seconds for seconds in (*self._left.values(), *self._took) if seconds]
         if not self._left or not known:
             return text
-        typical, now = statistics.mean(known), time.monotonic()
+        typical, now = statistics.fmean(known), time.monotonic()
         left = [(seconds or typical) - (now - self._begun.get(name, now)) for name, seconds in self._left.items()]
         seconds = max(*left, sum(max(0, each) for each in left) / max(1, len(self._begun)), 0)
         return f"{text}, about {_words(seconds)} left"

@@ -7,6 +7,7 @@ blames every task that a dying worker was given, also those that only waited, an
 import contextlib
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LOSSES = 3  # of workers, with which a task is given up
 TICK = 0.2  # seconds between two looks at what goes on
+DESERTED = 60.0  # seconds without workers after which that is told
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def make_all(runs: Mapping[str, Options], place: Place) -> None:
     """Makes the runs of these names that are not there; a UserError tells of the first that failed."""
     folders = zip(runs, planned(list(runs.values())), strict=True)
     missing = {name: runs[name] for name, run in folders if not run.finished or run.damaged()}
-    for outcome in [outcome for outcome in made(missing, place) if outcome.error]:
-        raise UserError(f"{outcome.task.name}: {outcome.error}")
+    if failed := [outcome for outcome in made(missing, place) if outcome.error]:
+        raise UserError(f"{failed[0].task.name}: {failed[0].error}")
 
 
 class _Progress:
@@ -90,8 +92,9 @@ class _Progress:
     def __init__(self, cluster: Cluster, waiting: list[Task], failed: set[str]) -> None:
         self.cluster, self.waiting, self.failed = cluster, waiting, failed
         self.running: dict[Future, Task] = {}
-        # How often each task was begun, which is what counts, and how often it was lost, perhaps while it waited.
+        # How often each task was begun (this decides), and how often it was lost, perhaps before it began.
         self.begun, self.lost = Counter[str](), Counter[str]()
+        self.peopled = time.monotonic()  # when there were workers
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yields them until no task waits that could be begun."""
@@ -103,7 +106,7 @@ class _Progress:
                         self.failed.add(outcome.task.name)
                     yield outcome
                 self._submit()
-                for name, message in self.cluster.messages(TICK if self.running else 0):
+                for name, message in self.cluster.messages(TICK if self.running or self.waiting else 0):
                     if "begun" in message:
                         self.begun[name] += 1
                     display.told(name, message)
@@ -115,15 +118,22 @@ class _Progress:
         return [task for task in self.waiting if not ahead & {*task.needs, *task.after}]
 
     def _submit(self) -> None:
-        for task in [task for task in self._ready() if not self.failed & set(task.needs)][
-            : max(0, self.cluster.size - len(self.running))
-        ]:
-            self.waiting.remove(task)
-            self.running[self.cluster.submit(task.name, task.job, gpu=task.gpu)] = task
+        size, now = self.cluster.size, time.monotonic()
+        self.peopled = now if size else self.peopled
+        if now - self.peopled > DESERTED:
+            self.cluster.deserted()
+        if not self.waiting or len(self.running) >= size:
+            return
+        gpus = self.cluster.gpus if any(task.gpu for task in self.waiting) else 0
+        for task in self._ready():
+            used = sum(task.gpu for task in self.running.values())
+            if len(self.running) < size and not self.failed & set(task.needs) and not (task.gpu and used >= gpus):
+                self.waiting.remove(task)
+                self.running[self.cluster.submit(task.name, task.job, gpu=task.gpu)] = task
 
     def _without_needs(self) -> list[Outcome]:
         """What cannot be begun, and so leaves the queue."""
-        lost = [task for task in self._ready() if self.failed & set(task.needs)]
+        lost = [task for task in self._ready() if self.failed & set(task.needs)] if self.failed else []
         for task in lost:
             self.waiting.remove(task)
         return [_not_run(task, self.failed) for task in lost]

@@ -8,11 +8,14 @@ import sys
 import tempfile
 import time
 from functools import partial
+from unittest.mock import Mock
 
 import psutil
 import pytest
 import yaml
+from distributed import Client, LocalCluster
 
+from cldf_core.options import UserError
 from cldf_core.runs.folder import SCORES, RunFolder
 from cldf_core.runs.run import make_run
 from cldf_core.workflow import cluster, engine, job
@@ -73,6 +76,25 @@ def test_what_failed_before_is_needed_in_vain_and_no_worker_is_started(monkeypat
 
 
 # --- real processes ---
+
+
+def test_without_workers_nothing_waits_for_ever(workers_here, monkeypatch):
+    @contextlib.contextmanager
+    def nobody(*_):
+        with (
+            LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as none,
+            Client(none) as client,
+        ):
+            yield cluster.Cluster(client)
+
+    monkeypatch.setattr(cluster, "local", nobody)
+    monkeypatch.setattr(engine, "DESERTED", 0.3)
+    with pytest.raises(UserError, match="no worker process can be started on this machine"):
+        list(carried_out([task("a")], HERE))
+
+
+def test_a_worker_that_is_started_again_is_no_reason_to_kill_the_command():
+    cluster._kill(Mock(workers={0: Mock(pid=None)}))  # a number that is missing would mean this process
 
 
 @pytest.fixture
