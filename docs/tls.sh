@@ -3,7 +3,7 @@
 # Who holds the key may run code on the cluster: the folder is for your eyes only, and for every host of the cluster.
 set -eu
 umask 077
-mkdir -p "$1"
+mkdir -p "${1:?needed: a folder, such as ~/.cldf-tls}"
 cd "$1"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj /CN=cldf \
     -keyout key.pem -out cert.pem

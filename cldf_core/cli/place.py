@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds --jobs, and the flags of a Dask cluster."""
     add = parser.add_argument
-    add("--jobs", type=WORKERS, metavar="N", help="at the same time (default: what processors and memory allow)")
+    add("--jobs", type=WORKERS, metavar="N", help="tasks at the same time (default: what processors and memory allow)")
     add("--scheduler", metavar="ADDRESS", help="of a Dask cluster that computes, such as tcp://host:8786, or its file")
     add("--store", metavar="URL", help="where the cluster finds large data, such as file:///shared or s3://bucket/dir")
     trust = parser.add_mutually_exclusive_group()
@@ -35,4 +35,9 @@ def place(parsed: argparse.Namespace) -> "Place":
                 raise OptionError(f"--{flag} is for a cluster; needed with it: --scheduler")
     elif parsed.jobs:
         raise OptionError("--jobs is not allowed together with --scheduler, whose workers say how many run at once")
-    return Place(parsed.jobs, parsed.scheduler, parsed.store, parsed.tls, parsed.insecure)
+    place = Place(parsed.jobs, parsed.scheduler, parsed.store, parsed.tls, parsed.insecure)
+    if place.scheduler:
+        from cldf_core.workflow.remote import address_of
+
+        address_of(place)  # refused before anything is made for it
+    return place

@@ -28,6 +28,7 @@ def call(parsed: argparse.Namespace) -> int:
     from cldf_core.workflow import chain
 
     how = {"force": parsed.force, "everything": parsed.all, "wait": not parsed.no_wait}
-    results = chain.reproduce(parsed.profile, parsed.only, place=place(parsed), **how)
-    print(chain.summary(results, parsed.profile))
+    there = place(parsed)
+    results = chain.reproduce(parsed.profile, parsed.only, place=there, **how)
+    print(chain.summary(results, parsed.profile, there))
     return int(any(result.status in ("failed", "not run") for result in results))

@@ -29,8 +29,8 @@ def reproduce(
     In the quick profile the figures and tables of the notebooks that succeed are copied to figures/.
 
     `only` names the notebooks; without it those up to 08 are run or, with `everything`, all. `force` also runs what
-    is already done. What another process makes is waited for, or fails where `wait` is False. The
-    `place` says where they run, and how many at once.
+    is already done. What another process makes is waited for, or fails where `wait` is False. The `place` says where
+    they run, and how many at once.
 
     Raises:
         UserError: before anything is run: parameters are not allowed, or data, weights or a GPU are missing.
@@ -52,8 +52,7 @@ def reproduce(
         else:
             job = notebook_job(chosen, inputs, force=force, wait=wait)
             gpu = chosen.options().device == "cuda" and name not in notebooks.READING
-            own = Task(name, job, NEEDS.get(name, ()), SHARES.get(name, ()), gpu, _seconds(chosen))
-            tasks.append(own)
+            tasks.append(Task(name, job, NEEDS.get(name, ()), SHARES.get(name, ()), gpu, _seconds(chosen)))
     failed = [name for name, result in results.items() if result.status == "failed"]
     for outcome in carried_out(tasks, place, failed=failed):
         name, folder = outcome.task.name, outcome.folder and project_root() / "runs" / outcome.folder
@@ -75,7 +74,7 @@ def publish(folder: RunFolder) -> None:
                 shutil.copyfile(source, partial)
 
 
-def summary(results: Sequence[NotebookResult], profile: str = "") -> str:
+def summary(results: Sequence[NotebookResult], profile: str = "", place: Place = HERE) -> str:
     """The table that a reader sees at the end, with the errors below it, and how to repeat what failed in a profile."""
     folders = [r.folder.relative_to(project_root()).as_posix() if r.folder else "" for r in results]
     rows = [(r.notebook, r.status, f"{r.seconds:.0f}", folder) for r, folder in zip(results, folders, strict=True)]
@@ -84,7 +83,9 @@ def summary(results: Sequence[NotebookResult], profile: str = "") -> str:
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     for r in results:
         lines += [f"\n{r.notebook} {r.status}: {r.error}"] * bool(r.error)
-        lines += [f"to repeat it: cldf run {r.notebook} --profile {profile}"] * bool(profile and r.status == "failed")
+        if profile and r.status == "failed":
+            words = f"reproduce --only {r.notebook}" if place.flags else f"run {r.notebook}"
+            lines.append(f"to repeat it: cldf {words} --profile {profile}{place.flags}")
     return "\n".join(lines)
 
 

@@ -84,14 +84,16 @@ def in_worker(name: str, job: Job, topic: str) -> dict[str, Any]:
 
 def main() -> None:
     """Does the job that is the first line of the standard input, and ends when that does."""
-    out, job = sys.stdout, json.loads(sys.stdin.readline())
+    # What anything prints, this process or one that it starts, is no message, and goes where errors go.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with, args=(sys.stdin,), daemon=True).start()
 
     def send(message: dict[str, Any]) -> None:
         print(json.dumps(message), file=out, flush=True)
 
-    with contextlib.redirect_stdout(sys.stderr):  # what anything prints is no message
-        send({"result": perform(job, send)})
+    send({"result": perform(job, send)})
 
 
 def _end_with(stream: TextIO) -> None:

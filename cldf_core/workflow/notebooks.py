@@ -1,4 +1,4 @@
-"""Notebooks through papermill: profiles, checks before a kernel starts, execution, the whole chain."""
+"""Notebooks through papermill: profiles, checks before a kernel starts, execution."""
 
 import contextlib
 import hashlib

@@ -50,10 +50,9 @@ def packed(files: Mapping[str, Path | bytes], into: str, folder: Path) -> Parcel
 def sources() -> Files:
     """The package, notebooks and their parameters; those of the root stand for the project's."""
     package = Path(cldf_core.__file__).parent
-    paths = {"cldf_core": package, "notebooks": package.parent / "notebooks", "params": package.parent / "params"}
-    files = _below(paths["cldf_core"], "cldf_core")
+    files = _below(package, package.name)
     for name in ("notebooks", "params"):
-        files |= _below(paths[name], name) | _below(project_root() / name, name)
+        files |= _below(package.parent / name, name) | _below(project_root() / name, name)
     return {name: path for name, path in files.items() if "__pycache__" not in name}
 
 
@@ -109,10 +108,19 @@ def inputs_of(job: Job) -> Files:
 
 
 def unpacked(content: bytes, *, replace: str) -> None:
-    """Brings runs home: a file appears whole, manifests last, and a finished run stays as it is, but for one."""
+    """Brings runs home: a file appears whole, manifests last; finished runs stay as they are, except that to `replace`.
+
+    Raises:
+        ValueError: what was to be replaced has not come whole.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         paths = ((name, PurePath(name)) for name in file.namelist())
-        names = [n for n, p in paths if len(p.parts) > 1 and ".." not in p.parts and not p.is_absolute()]
+        # None leads elsewhere, nor to the locks of a run.
+        names = [
+            name
+            for name, path in paths
+            if len(path.parts) > 1 and not path.is_absolute() and not any(part.startswith(".") for part in path.parts)
+        ]
         for run in sorted({PurePath(name).parts[0] for name in names}):
             folder = RunFolder(project_root() / "runs" / run)
             with holding(folder.path) as hold:
@@ -124,6 +132,9 @@ def unpacked(content: bytes, *, replace: str) -> None:
                     with whole_file(folder.path / PurePath(*PurePath(name).parts[1:])) as path:
                         path.write_bytes(file.read(name))
                 _forget_others(folder, {PurePath(name).as_posix().partition("/")[2] for name in members})
+    folder = RunFolder(project_root() / "runs" / replace)
+    if folder.damaged() or not folder.manifest:
+        raise ValueError(f"{replace} has not come home whole")
 
 
 def _forget_others(folder: RunFolder, names: set[str]) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -40,6 +41,7 @@ class Remote(Cluster):
         self._known: set[str] = set()  # the workers whose versions were compared
         self._parcels: dict[str, parcels.Parcel] = {}  # by their hashes
         self._is_sent = False  # what they need; where they see the project, nothing is
+        self._is_told = False  # that there are none
         self._data_set = functools.cache(
             lambda data: self._kept(parcels.packed(parcels.data_set(data), "root", folder))
         )
@@ -47,7 +49,7 @@ class Remote(Cluster):
     @property
     def size(self) -> int:
         """How many tasks can be carried out at once; workers that have joined are looked at first."""
-        with self._connected():
+        with _connected(self.client, self._place):
             threads = self.client.nthreads()
             if not threads.keys() <= self._known:
                 compare_versions(self.client)
@@ -69,24 +71,39 @@ class Remote(Cluster):
         """As that of `Cluster`; runs that were made elsewhere are brought home, and what a worker lacks is sent."""
         try:
             result = super().result(future)
+            if result and "lacking" in result:
+                return self._sent(result)
+            if result and (content := self._runs(result)):
+                parcels.unpacked(content, replace=result["folder"])
+            return result
         except CancelledError:
-            raise UserError(self._lost()) from None
+            raise UserError(_lost(self._place)) from None
+        except UserError:
+            raise
         except Exception as error:
-            with self._connected():
+            with _connected(self.client, self._place):
                 compare_versions(self.client)  # which may be the reason
             return {"error": f"{type(error).__name__}: {error}"}
-        if result and "lacking" in result:
-            self._is_sent = True
-            for digest in result["lacking"]:
-                parcel = self._parcels[digest]
-                with contextlib.suppress(OSError, KeyError, ValueError):  # that worker is gone
-                    content = parcel.path.read_bytes()
-                    words = result["own"], digest, parcel.into, content
-                    self.client.run(ByValue(worker.install), *words, workers=[result["worker"]])
-            return {"again": True}
-        if result and (content := self._runs(result)):
-            parcels.unpacked(content, replace=result["folder"])
-        return result
+
+    def deserted(self) -> None:
+        """Says that there are no workers, and that this waits for them."""
+        if not self._is_told:
+            note(f"the scheduler at {self._place.scheduler} has no workers; this waits for them")
+        self._is_told = True
+
+    def _sent(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Sends a worker what it lacks, after which its task is to be handed over again."""
+        self._is_sent = True
+        for digest in result["lacking"]:
+            parcel = self._parcels[digest]
+            words = result["own"], digest, parcel.into, parcel.path.read_bytes()
+            try:
+                self.client.run(ByValue(worker.install), *words, workers=[result["worker"]])
+            except Exception as error:
+                if result["worker"] in self.client.nthreads():
+                    why = f"{type(error).__name__}: {error}"
+                    return {"error": f"the worker {result['worker']} could not keep what the task needs ({why})"}
+        return {"again": True}
 
     @functools.cached_property
     def _sources(self) -> parcels.Parcel:
@@ -118,20 +135,6 @@ class Remote(Cluster):
             return content
         return result.pop("runs", b"")
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            raise UserError(self._lost()) from None
-        if self.client.status != "running":
-            raise UserError(self._lost())
-
-    def _lost(self) -> str:
-        return (
-            f"the scheduler at {self._place.scheduler} was lost; start it and its workers, and the same command goes on"
-        )
-
 
 class ByValue:
     """A function of `worker`, which is sent with its code; Dask itself would send no more than its name."""
@@ -162,23 +165,25 @@ def connected(place: Place, folder: str, *, gpu: bool) -> Iterator[Remote]:
     address = address_of(place)
     runs = project_root() / "runs"
     with contextlib.ExitStack() as stack:
+        security = _security(address)
         try:
-            client = stack.enter_context(
-                Client(address, security=_security(address), timeout=TIMEOUT, set_as_default=False)
-            )
+            _await_greeting(address, security)
+            client = stack.enter_context(Client(address, security=security, timeout=TIMEOUT, set_as_default=False))
         except OSError as error:
-            why = str(error).splitlines()[0]
+            why = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"no scheduler answers at {address} ({why}); start it, or name another one") from None
-        _await_workers(client, address)
-        compare_versions(client)
-        if gpu and not any(w["resources"].get("GPU") for w in client.scheduler_info()["workers"].values()):
-            raise UserError(
-                f"device is 'cuda', but no worker of {address} has a GPU; start them with --resources GPU=1"
-            )
         path, word = stack.enter_context(mark(runs))
         home: dict[str, Any] = {"project": str(Path(cldf_core.__file__).parents[1]), "root": str(project_root())}
         home |= {"mark": str(path), "word": word, "store": place.store, "most": parcels.MOST}
-        yield Remote(client, place, home, Path(folder))
+        cluster = Remote(client, place, home, Path(folder))
+        while not cluster.size:  # compares versions
+            cluster.deserted()
+            time.sleep(0.5)
+        if gpu and not cluster.gpus:
+            raise UserError(
+                f"device is 'cuda', but no worker of {address} has a GPU; start them with --resources GPU=1"
+            )
+        yield cluster
 
 
 def address_of(place: Place) -> str:
@@ -200,12 +205,12 @@ def address_of(place: Place) -> str:
             raise UserError(
                 f"--scheduler {path} is no scheduler file; needed: what dask scheduler --scheduler-file wrote"
             ) from None
-    parts = urlsplit(text if "://" in text else f"tcp://{text}")
     try:
-        port = parts.port
+        parts = urlsplit(text if "://" in text else f"tcp://{text}")
+        is_one = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port
     except ValueError:
-        port = None
-    if parts.scheme not in ("tcp", "tls") or not parts.hostname or not port:
+        is_one = False
+    if not is_one:
         raise UserError(
             f"--scheduler is {text!r}; allowed: tcp://host:8786, tls://host:8786, or a scheduler file (.json)"
         )
@@ -213,7 +218,7 @@ def address_of(place: Place) -> str:
         raise UserError(
             f"the scheduler at {parts.geturl()} does not encrypt; needed for --tls: an address that begins with tls://"
         )
-    if parts.scheme == "tcp" and not place.insecure and not _is_here(parts.hostname):
+    if parts.scheme == "tcp" and not place.insecure and not _is_here(str(parts.hostname)):
         raise UserError(
             f"the scheduler at {parts.geturl()} does not ask who is there, and whoever reaches it can run code as you; "
             "allowed: tls:// with --tls, this machine's 127.0.0.1, or --insecure in a network of your own"
@@ -246,26 +251,35 @@ def stored(parcel: parcels.Parcel, store: str) -> str:
         files, path = fsspec.url_to_fs(url)
         if not files.exists(path):
             files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            files.put(str(parcel.path), f"{path}.part")
-            files.mv(f"{path}.part", path)
+            part = f"{path}.{uuid.uuid4().hex}"
+            files.put(str(parcel.path), part)
+            files.mv(part, path)
     except Exception as error:  # each of its file systems has errors of its own
         raise UserError(f"--store {store}: {type(error).__name__}: {error}") from None
     return url
 
 
-def _await_workers(client: "Client", address: str) -> None:
-    told = False
-    while not client.nthreads():
-        if not told:
-            note(f"the scheduler at {address} has no workers yet; this waits for them")
-        told = True
-        time.sleep(0.5)
+@contextlib.contextmanager
+def _connected(client: "Client", place: Place) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise UserError(_lost(place)) from None
+    if client.status != "running":
+        raise UserError(_lost(place))
+
+
+def _lost(place: Place) -> str:
+    return f"the scheduler at {place.scheduler} was lost; start it and its workers, and the same command goes on"
 
 
 def _security(address: str) -> "Security | None":
     from distributed import Security
 
     if not address.startswith("tls://"):
+        if Security().require_encryption:
+            allowed = "an address that begins with tls://, or a shell without DASK_CONFIG"
+            raise UserError(f"{address} does not encrypt, as Dask's configuration here requires; allowed: {allowed}")
         return None
     security: Any = Security(require_encryption=True)
     if not (security.tls_ca_file and security.tls_client_cert):
@@ -274,10 +288,22 @@ def _security(address: str) -> "Security | None":
     return security
 
 
+def _await_greeting(address: str, security: "Security | None") -> None:
+    """Raises an OSError where nothing greets, as a scheduler does; for something else Dask's client would wait long."""
+    parts = urlsplit(address)
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port), TIMEOUT))
+        if security:
+            context = security.get_connection_args("client")["ssl_context"]
+            connection = stack.enter_context(context.wrap_socket(connection, server_hostname=parts.hostname))
+        if not connection.recv(1):
+            raise ConnectionError("it closes the connection")
+
+
 def _is_here(host: str) -> bool:
     """Whether a name stands for this machine alone."""
     try:
         found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-    except OSError:
+    except (OSError, UnicodeError):
         raise UserError(f"--scheduler: there is no host {host!r}") from None
     return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found)

@@ -74,7 +74,7 @@ def command(name: str, profile: str, *, dry: bool, wait: bool = True, place: Pla
         if profile == "quick" and not failed:
             publish(folder)
         print(f"\ntables and figure: {folder.figures.relative_to(project_root()).as_posix()}")
-    repeat = f"; to repeat the others: cldf sweep {name} --profile {profile}" if failed else ""
+    repeat = f"; to repeat the others: cldf sweep {name} --profile {profile}{place.flags}" if failed else ""
     print(f"{len(finished)} of {len(points)} runs are in the tables{repeat}")
     for sentence in failed:
         print(f"failed: {printable(sentence)}", file=sys.stderr)

@@ -4,10 +4,12 @@ Nothing of this package need be installed there: the module is sent by value, so
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,9 +26,9 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 def carry_out(name: str, job: dict[str, Any], topic: str, home: dict[str, Any]) -> dict[str, Any] | None:
     """Does a job where the project is seen, or where its parts have been sent to.
 
-    Where it has not been told of the parts, or some are missing, it returns the hashes of those that are `lacking`, and
-    the worker's address and own folder; `install` is to bring them. Else it returns what `job.perform` returns, with
-    the bytes of a zip file that holds the `runs` to be brought home; or None where the process was killed.
+    Where the project is not seen and parts are missing, or none were named yet, it returns the hashes of those that are
+    `lacking`, and the worker's address and own folder; `install` is to bring them. Else it returns what `job.perform`
+    returns, with the bytes of a zip file that holds the `runs` to be brought home; None where the process was killed.
     """
     from distributed import get_worker
 
@@ -53,9 +55,14 @@ def carry_out(name: str, job: dict[str, Any], topic: str, home: dict[str, Any]) 
 
 
 def install(own: str, digest: str, into: str, content: bytes) -> None:
-    """Unpacks a zip file that was sent below a worker's own folder, and notes that it is there."""
-    with zipfile.ZipFile(io.BytesIO(content)) as file:
-        file.extractall(Path(own, into))
+    """Unpacks a zip file that was sent below a worker's own folder, and notes that it is there; files appear whole."""
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ValueError(f"what was sent as {digest} came changed")
+    with zipfile.ZipFile(io.BytesIO(content)) as file, tempfile.TemporaryDirectory(dir=own) as folder:
+        for name in file.namelist():
+            path, target = file.extract(name, folder), Path(own, into, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
     Path(own, digest).touch()
 
 
@@ -79,10 +86,10 @@ def _process(
     environment |= {"PYTHONPATH": path, "CLDF_ROOT": str(root), "TMPDIR": folder, **ONE_THREAD}
     root.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "cldf_core.workflow.job"]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
     with (
         open(Path(folder, "errors"), "w+b") as errors,
-        subprocess.Popen(words, **pipes, stderr=errors, env=environment, cwd=root) as process,
+        subprocess.Popen(words, **pipes, stderr=errors, env=environment, cwd=root, start_new_session=True) as process,
     ):
         assert process.stdin
         lines = queue.SimpleQueue[str]()
@@ -92,14 +99,15 @@ def _process(
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(job) + "\n")
                 process.stdin.flush()  # the pipe stays open: its end is that of the process
-            while line := _next(lines, worker):
+            while line := _next(lines, worker, process):
                 message = json.loads(line)
                 if "result" in message:
                     return message["result"]
                 worker.log_event(topic, [name, message])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(CHECK)
         finally:
-            process.kill()
-        reader.join()
+            _kill(process)
         if process.wait() < 0:
             return None
         errors.seek(0)
@@ -113,16 +121,31 @@ def _read(stream: Any, lines: "queue.SimpleQueue[str]") -> None:
     lines.put("")
 
 
-def _next(lines: "queue.SimpleQueue[str]", worker: Any) -> str:
-    """The next line; "" at the end, which comes also when the task was cancelled or its client is gone."""
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """Ends a process and those that it has started in its session."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
+def _next(lines: "queue.SimpleQueue[str]", worker: Any, process: "subprocess.Popen[str]") -> str:
+    """The next line; "" at the end, which comes also when the task was cancelled or its client is gone.
+
+    The end of the process is one, too: one that it has started may keep the stream open.
+    """
     from distributed.worker import thread_state
 
     while True:
         task = worker.state.tasks.get(thread_state.key)
         if task is None or task.state == "cancelled":
             return ""
+        ended = process.poll() is not None
         with contextlib.suppress(queue.Empty):
             return lines.get(timeout=CHECK)
+        if ended:
+            return ""
 
 
 def _packed(runs: Path, folder: str, known: set[str]) -> bytes:

@@ -1,21 +1,27 @@
 """A Dask cluster that was started by hand: what is refused, and what goes to workers without the project, and home."""
 
 import contextlib
+import hashlib
+import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
+import dask
 import pytest
 import yaml
 
 from cldf_core.cli import main
 from cldf_core.options import UserError
 from cldf_core.runs.run import make_run
-from cldf_core.workflow import parcels, remote
+from cldf_core.workflow import parcels, remote, worker
 from cldf_core.workflow.cluster import Place
 from cldf_core.workflow.notebooks import LAST
 from samples import GOOD, statuses, tiny_options, tiny_values, write_notebook
@@ -135,6 +141,120 @@ def test_an_address_that_is_not_to_be_trusted_is_refused(tmp_path, monkeypatch, 
         remote.address_of(Place(scheduler=address, **flags))
     if "does not ask" in sentence:
         assert remote.address_of(Place(scheduler=address, insecure=True)) == "tcp://192.0.2.1:8786"
+
+
+@pytest.mark.parametrize("address", ["tcp://[::1", "tcp://.:1", f"tcp://{'a' * 64}.invalid:8786"])
+def test_an_address_that_is_none_is_one_sentence(address):
+    with pytest.raises(UserError, match="^--scheduler"):
+        remote.address_of(Place(scheduler=address))
+
+
+def test_what_does_not_greet_is_no_scheduler(root, monkeypatch):
+    monkeypatch.setattr(remote, "TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = Place(scheduler=f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+        with (
+            pytest.raises(UserError, match=r"^no scheduler answers at .* \(timed out\)"),
+            remote.connected(place, "", gpu=False),
+        ):
+            pass
+
+
+def test_a_configuration_that_wants_encryption_refuses_other_addresses(root, scheduler):
+    with (
+        dask.config.set({"distributed.comm.require-encryption": True}),
+        pytest.raises(UserError, match="does not encrypt, as Dask's configuration here requires; allowed: an address"),
+        remote.connected(Place(scheduler=str(scheduler)), "", gpu=False),
+    ):
+        pass
+
+
+RESULT = "print(json.dumps({'result': {'folder': None, 'error': ''}}), flush=True)\n"
+ODD_JOBS = {
+    "another process has its output": f"if not os.fork():\n    time.sleep(60)\n{RESULT}time.sleep(1)",
+    "it is killed, and another has its output": "if os.fork():\n    os.kill(os.getpid(), 9)\ntime.sleep(60)",
+    "it ends without a word": "os._exit(3)",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+@pytest.mark.parametrize("name", ODD_JOBS)
+def test_whatever_a_job_does_its_end_is_seen(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "CHECK", 0.1)
+    own = SimpleNamespace(log_event=Mock(), state=SimpleNamespace(tasks={"key": SimpleNamespace(state="executing")}))
+    monkeypatch.setattr("distributed.get_worker", lambda: own)
+    monkeypatch.setattr("distributed.worker.thread_state", SimpleNamespace(key="key"))
+    (tmp_path / "cldf_core" / "workflow").mkdir(parents=True)
+    (tmp_path / "cldf_core" / "__init__.py").touch()
+    job = "import json, os, sys, time\nsys.stdin.readline()\n" + ODD_JOBS[name]
+    (tmp_path / "cldf_core" / "workflow" / "job.py").write_text(job)
+    since = time.monotonic()
+    result = worker._process("a", {}, "topic", tmp_path, tmp_path / "root", str(tmp_path))
+    assert time.monotonic() - since < 10
+    if "killed" in name:
+        assert result is None
+    else:
+        assert result["error"] == ("" if "another" in name else f"{Path(sys.executable)}: no reason was given")
+
+
+def test_what_anything_writes_is_no_message():
+    code = "import os; from cldf_core.workflow import job\njob.perform = lambda *_: {'error': os.write(1, b'x') and ''}"
+    words = [sys.executable, "-c", f"{code}\njob.main()"]
+    done = subprocess.run(words, input="{}\n", capture_output=True, text=True, timeout=60)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [{"result": {"error": ""}}], done.stderr
+    assert done.stderr == "x"
+
+
+def zipped(**files: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name, text in files.items():
+            file.writestr(name, text)
+    return content.getvalue()
+
+
+def test_what_came_changed_is_not_installed(tmp_path):
+    content = zipped(**{"a/b": "c"})
+    digest = hashlib.sha256(content).hexdigest()
+    with pytest.raises(ValueError, match="came changed"):
+        worker.install(str(tmp_path), digest, "root", content[:-1])
+    assert not list(tmp_path.iterdir())
+    worker.install(str(tmp_path), digest, "root", content)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([digest, "root", "a", "b"])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_worker_that_cannot_keep_what_it_is_sent_fails_its_task(there, tmp_path):
+    client = Mock()
+    client.run.side_effect = OSError(28, "No space left on device")
+    client.nthreads.return_value = {"tcp://one:1": 1} if there else {}
+    cluster = remote.Remote(client, Place(scheduler="tcp://one:2"), {}, tmp_path)
+    parcel = cluster._kept(parcels.packed({"a": b"b"}, "root", tmp_path))
+    result = {"lacking": [parcel.digest], "worker": "tcp://one:1", "own": "there"}
+    said = cluster.result(Mock(result=Mock(return_value=result)))
+    if there:
+        assert said["error"].startswith(
+            "the worker tcp://one:1 could not keep what the task needs (OSError: [Errno 28]"
+        )
+    else:
+        assert said == {"again": True}
+
+
+def test_what_comes_home_is_whole_and_leads_nowhere_else(root):
+    names = ["../../out", "/out", "er-1/../../out", "er-1/.lock", ".er-2/a", "er-1/manifest.json", "er-1/figures/a"]
+    with pytest.raises(ValueError, match="er-1 has not come home whole"):
+        parcels.unpacked(zipped(**dict.fromkeys(names, "{")), replace="er-1")
+    assert not list(root.parent.glob("out"))
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    assert found - {"runs/er-1/.lock"} == {"runs/er-1/manifest.json", "runs/er-1/figures/a"}
+    assert (root / "runs" / "er-1" / ".lock").read_text() != "{"
+    with pytest.raises(ValueError, match="er-3 has not come home whole"):
+        parcels.unpacked(zipped(**{"er-3/figures/a": "b"}), replace="er-3")
+
+
+def test_the_command_that_repeats_a_task_names_the_place():
+    place = Place(scheduler="tls://a b:1", store="s3://c", tls=True)
+    assert place.flags == " --scheduler 'tls://a b:1' --store s3://c --tls"
 
 
 def test_tls_needs_certificates(capsys, root):
