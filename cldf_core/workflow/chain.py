@@ -12,7 +12,7 @@ from cldf_core.workflow.cluster import HERE, Place
 from cldf_core.workflow.engine import Task, carried_out
 from cldf_core.workflow.job import notebook_job
 from cldf_core.workflow.notebooks import LAST, NEEDS, SHARES, NotebookResult
-from cldf_core.workflow.parameters import NOTEBOOKS, Parameters
+from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, agents_of
 
 
 def reproduce(
@@ -53,6 +53,8 @@ def reproduce(
             job = notebook_job(chosen, inputs, force=force, wait=wait)
             gpu = chosen.options().device == "cuda" and name not in notebooks.READING
             tasks.append(Task(name, job, NEEDS.get(name, ()), SHARES.get(name, ()), gpu, _seconds(chosen)))
+    # Where it is not known how long each takes, those that train more agents come first.
+    tasks.sort(key=lambda task: -len(agents_of(task.name)))
     failed = [name for name, result in results.items() if result.status == "failed"]
     for outcome in carried_out(tasks, place, failed=failed):
         name, folder = outcome.task.name, outcome.folder and project_root() / "runs" / outcome.folder
