@@ -8,7 +8,7 @@ from typing import Any
 
 from cldf_core.data.domains import Domain, with_validation
 from cldf_core.data.files import content_hashes, contents_index
-from cldf_core.data.layouts.read import data_folder, read_named
+from cldf_core.data.layouts.read import data_folder, is_there, read_named
 from cldf_core.data.runtime import project_root
 from cldf_core.options import Options
 from cldf_core.runs.folder import RunFolder
@@ -44,6 +44,16 @@ def planned(several: Sequence[Options]) -> list[RunFolder]:
         runs.append((options, fingerprints))
     folder, keys = project_root() / "runs", run_keys(runs)
     return [RunFolder(folder / f"{options.agent}-{key}") for options, key in zip(several, keys, strict=True)]
+
+
+def made_before(several: Sequence[Options]) -> list[RunFolder | None]:
+    """The finished, whole run of each, if there is one; data that are still to be built are not built for that."""
+    agents = {path.name.rpartition("-")[0] for path in (project_root() / "runs").glob("*-*")}
+    readable = {data for data in {options.data for options in several} if is_there(data)}
+    possible = [options.agent in agents and options.data in readable for options in several]
+    folders = iter(planned(list(itertools.compress(several, possible))))
+    runs = [next(folders) if some else None for some in possible]
+    return [run if run and run.finished and not run.damaged() else None for run in runs]
 
 
 def cache_folder() -> Path:

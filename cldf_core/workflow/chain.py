@@ -49,6 +49,8 @@ def reproduce(
             continue
         if not force and notebooks.is_done(chosen, inputs):
             results[name] = NotebookResult(name, "already done", folder=chosen.folder.path)
+            if profile == "quick":
+                publish(chosen.folder)
         else:
             job = notebook_job(chosen, inputs, force=force, wait=wait)
             gpu = chosen.options().device == "cuda" and name not in notebooks.READING
@@ -61,9 +63,6 @@ def reproduce(
         results[name] = NotebookResult(name, outcome.status, outcome.seconds, folder or None, outcome.error)
         if profile == "quick" and outcome.status == "done":
             publish(parameters[name].folder)
-    for name, chosen in parameters.items():
-        if profile == "quick" and results[name].status == "already done":
-            publish(chosen.folder)
     return [results[name] for name in parameters]
 
 

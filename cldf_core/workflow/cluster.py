@@ -25,6 +25,7 @@ from cldf_core.data.files import NO_LOCKS, file_problem
 from cldf_core.options import UserError
 from cldf_core.runs.holder import LOCK
 from cldf_core.workflow.job import Job, in_worker
+from cldf_core.workflow.machine import gpus
 from cldf_core.workflow.worker import ONE_THREAD
 
 if TYPE_CHECKING:
@@ -245,9 +246,6 @@ def _folder() -> Iterator[str]:
 
 def _gpus() -> list[str]:
     """The GPUs that torch finds, as CUDA_VISIBLE_DEVICES names them."""
-    import torch
-
-    if not (count := torch.cuda.device_count()):
-        raise UserError("device is 'cuda', but torch finds no GPU here; allowed: cpu, or --scheduler with such workers")
+    count = gpus()
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return named[:count] or [str(k) for k in range(count)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cldf_core.options import Options, UserError
 from cldf_core.results.score_tables import finished_runs
-from cldf_core.runs.plan import planned
+from cldf_core.runs.plan import made_before
 from cldf_core.workflow.cluster import Cluster, Place, opened
 from cldf_core.workflow.display import Display
 from cldf_core.workflow.job import Job, run_job
@@ -80,8 +80,8 @@ def made(runs: Mapping[str, Options], place: Place, *, wait: bool = True) -> Ite
 
 def make_all(runs: Mapping[str, Options], place: Place) -> None:
     """Makes the runs of these names that are not there; a UserError tells of the first that failed."""
-    folders = zip(runs, planned(list(runs.values())), strict=True)
-    missing = {name: runs[name] for name, run in folders if not run.finished or run.damaged()}
+    there = zip(runs, made_before(list(runs.values())), strict=True)
+    missing = {name: runs[name] for name, run in there if not run}
     if failed := [outcome for outcome in made(missing, place) if outcome.error]:
         raise UserError(f"{failed[0].task.name}: {failed[0].error}")
 

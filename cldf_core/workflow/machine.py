@@ -12,16 +12,22 @@ from cldf_core.options import Options, UserError
 def check_machine(options: Options) -> None:
     """Refuses a GPU that torch does not find, and files with weights that cannot be had, with a UserError."""
     if options.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UserError("device is 'cuda', but torch finds no GPU here; allowed: cpu")
+        gpus()
     if options.weights:
         check_weights(options.network, options.weights)
     if options.start:
         from cldf_core.detection.pth import read_checkpoint
 
         read_checkpoint(Path(options.start))
+
+
+def gpus() -> int:
+    """How many GPUs torch finds; a UserError where there are none."""
+    import torch
+
+    if not (count := torch.cuda.device_count()):
+        raise UserError("device is 'cuda', but torch finds no GPU here; allowed: cpu")
+    return count
 
 
 def check_weights(network: str, weights: str) -> None:

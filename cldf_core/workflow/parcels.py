@@ -61,9 +61,7 @@ def data_of(job: Job) -> str:
     values = job.get("options") or job["values"]
     for name in ("weights", "start"):
         if (path := values.get(name)) and path != "imagenet":
-            raise UserError(
-                f"{name} is {path!r}, which workers that do not see the project's folder have not; allowed: none"
-            )
+            raise UserError(f"{name} is {path!r}, which workers without the project's folder lack; allowed: none")
     data = str(values.get("data", "mini"))
     return "" if data in EMBEDDED else data
 
@@ -84,9 +82,7 @@ def data_set(data: str) -> Files:
         return files
     path = Path(data)
     if ".." in path.parts or data.startswith("~"):
-        raise UserError(
-            f"data is {data!r}; allowed on workers that do not see it: a registered data set, or a path without .."
-        )
+        raise UserError(f"data is {data!r}; allowed for workers elsewhere: a registered data set, or a path without ..")
     prefix = f"{SENT}/{path.relative_to(path.anchor).as_posix()}" if path.is_absolute() else path.as_posix()
     return {f"{prefix}/{file.relative_to(folder).as_posix()}": file for file in map(Path, data_files(folder))}
 
@@ -116,11 +112,7 @@ def unpacked(content: bytes, *, replace: str) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         paths = ((name, PurePath(name)) for name in file.namelist())
         # None leads elsewhere, nor to the locks of a run.
-        names = [
-            name
-            for name, path in paths
-            if len(path.parts) > 1 and not path.is_absolute() and not any(part.startswith(".") for part in path.parts)
-        ]
+        names = [n for n, p in paths if len(p.parts) > 1 and not p.is_absolute() and "/." not in f"/{n}"]
         for run in sorted({PurePath(name).parts[0] for name in names}):
             folder = RunFolder(project_root() / "runs" / run)
             with holding(folder.path) as hold:

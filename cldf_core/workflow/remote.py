@@ -42,9 +42,7 @@ class Remote(Cluster):
         self._parcels: dict[str, parcels.Parcel] = {}  # by their hashes
         self._is_sent = False  # what they need; where they see the project, nothing is
         self._is_told = False  # that there are none
-        self._data_set = functools.cache(
-            lambda data: self._kept(parcels.packed(parcels.data_set(data), "root", folder))
-        )
+        self._data_sets: dict[str, parcels.Parcel] = {}
 
     @property
     def size(self) -> int:
@@ -62,8 +60,12 @@ class Remote(Cluster):
         if self._is_sent:
             inputs = parcels.inputs_of(job)
             home["known"] = sorted({path.split("/")[1] for path in inputs if path.startswith("runs/")})
-            needed = [self._sources, *map(self._data_set, filter(None, [parcels.data_of(job)]))]
-            needed += [self._kept(parcels.packed(inputs, "root", self._folder))] if inputs else []
+            needed = [self._sources]
+            if data := parcels.data_of(job):
+                if data not in self._data_sets:
+                    self._data_sets[data] = self._parcel(parcels.data_set(data), "root")
+                needed.append(self._data_sets[data])
+            needed += [self._parcel(inputs, "root")] if inputs else []
             home["parts"] = [{"digest": p.digest, "into": p.into, "url": self._url(p)} for p in needed]
         return self._submitted(ByValue(worker.carry_out), name, dict(job), self.topic, home, gpu=gpu)
 
@@ -107,11 +109,11 @@ class Remote(Cluster):
 
     @functools.cached_property
     def _sources(self) -> parcels.Parcel:
-        return self._kept(parcels.packed(parcels.sources(), "source", self._folder))
+        return self._parcel(parcels.sources(), "source")
 
-    def _kept(self, parcel: parcels.Parcel) -> parcels.Parcel:
-        self._parcels[parcel.digest] = parcel
-        return parcel
+    def _parcel(self, files: parcels.Files, into: str) -> parcels.Parcel:
+        parcel = parcels.packed(files, into, self._folder)
+        return self._parcels.setdefault(parcel.digest, parcel)
 
     def _url(self, parcel: parcels.Parcel) -> str:
         """Where a worker finds a parcel that is too large to be sent; "" for the others."""
@@ -197,27 +199,18 @@ def address_of(place: Place) -> str:
     if path.suffix == ".json":
         try:
             text = str(json.loads(path.read_text(encoding="utf-8"))["address"])
-        except OSError as error:
-            raise UserError(
-                f"--scheduler {path}: {error.strerror}; needed: what dask scheduler --scheduler-file wrote"
-            ) from None
-        except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f"--scheduler {path} is no scheduler file; needed: what dask scheduler --scheduler-file wrote"
-            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = getattr(error, "strerror", None) or "it is no scheduler file"
+            raise UserError(f"--scheduler {path}: {why}; needed: what dask scheduler --scheduler-file wrote") from None
     try:
         parts = urlsplit(text if "://" in text else f"tcp://{text}")
         is_one = parts.scheme in ("tcp", "tls") and parts.hostname and parts.port
     except ValueError:
         is_one = False
     if not is_one:
-        raise UserError(
-            f"--scheduler is {text!r}; allowed: tcp://host:8786, tls://host:8786, or a scheduler file (.json)"
-        )
+        raise UserError(f"--scheduler is {text!r}; allowed: tcp://host:8786, tls://host:8786, or a scheduler file")
     if place.tls and parts.scheme != "tls":
-        raise UserError(
-            f"the scheduler at {parts.geturl()} does not encrypt; needed for --tls: an address that begins with tls://"
-        )
+        raise UserError(f"the scheduler at {parts.geturl()} does not encrypt; --tls needs an address with tls://")
     if parts.scheme == "tcp" and not place.insecure and not _is_here(str(parts.hostname)):
         raise UserError(
             f"the scheduler at {parts.geturl()} does not ask who is there, and whoever reaches it can run code as you; "
@@ -292,7 +285,8 @@ def _await_greeting(address: str, security: "Security | None") -> None:
     """Raises an OSError where nothing greets, as a scheduler does; for something else Dask's client would wait long."""
     parts = urlsplit(address)
     with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port), TIMEOUT))
+        place = str(parts.hostname), int(parts.port or 0)
+        connection = stack.enter_context(socket.create_connection(place, TIMEOUT))
         if security:
             context = security.get_connection_args("client")["ssl_context"]
             connection = stack.enter_context(context.wrap_socket(connection, server_hostname=parts.hostname))

@@ -17,7 +17,6 @@ import pandas as pd
 
 from cldf_core.data.console import note, printable
 from cldf_core.data.files import file_hash, save_figure, save_table
-from cldf_core.data.layouts.read import is_there
 from cldf_core.data.runtime import project_root
 from cldf_core.data.source_trees import tree_hash
 from cldf_core.evaluation.cells import with_interval
@@ -28,7 +27,7 @@ from cldf_core.results.grid import Grid, distinct, read_grid, read_sweep, with_w
 from cldf_core.results.metric_table import COST, metric_table
 from cldf_core.runs.folder import MANIFEST, RunFolder, damage
 from cldf_core.runs.holder import holding, used
-from cldf_core.runs.plan import planned
+from cldf_core.runs.plan import made_before
 from cldf_core.workflow.chain import publish
 from cldf_core.workflow.cluster import HERE, Place
 from cldf_core.workflow.engine import made
@@ -62,7 +61,7 @@ def command(name: str, profile: str, *, dry: bool, wait: bool = True, place: Pla
         except UserError as error:
             raise UserError(f"{grid.path}, profile {profile}: {error}") from None
     _split(points)
-    done = _done(points)
+    done = made_before(points)
     if dry:
         for number, (options, run) in enumerate(zip(points, done, strict=True), start=1):
             print(f"{number} of {len(points)}: {grid.label(options)}: {'done before' if run else 'to be run'}")
@@ -120,16 +119,6 @@ def _make(
             failed.append(f"{outcome.task.name.partition(': ')[2]}: {outcome.error}")
     finished = [(o, folder) for o, folder in zip(points, folders.values(), strict=True) if folder]
     return finished, failed
-
-
-def _done(points: Sequence[Options]) -> list[RunFolder | None]:
-    """The finished, whole run of each, if there is one; data that are still to be built are not built for that."""
-    agents = {path.name.rpartition("-")[0] for path in (project_root() / "runs").glob("*-*")}
-    readable = {data for data in {options.data for options in points} if is_there(data)}
-    possible = [options.agent in agents and options.data in readable for options in points]
-    folders = iter(planned(list(itertools.compress(points, possible))))
-    runs = [next(folders) if some else None for some in possible]
-    return [run if run and run.finished and not run.damaged() else None for run in runs]
 
 
 def _tables(

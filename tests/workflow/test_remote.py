@@ -128,7 +128,7 @@ def test_a_gpu_that_no_worker_has_is_refused_before_anything_is_submitted(root, 
         ("http://127.0.0.1:8786", {}, "allowed: tcp://host:8786"),
         ("tcp://127.0.0.1:99999", {}, "allowed: tcp://host:8786"),
         ("none.json", {}, "No such file or directory; needed: what dask scheduler --scheduler-file wrote"),
-        ("bad.json", {}, "bad.json is no scheduler file"),
+        ("bad.json", {}, "bad.json: it is no scheduler file"),
         ("far.json", {}, "the scheduler at tcp://192.0.2.1:8786 does not ask"),
         ("tcp://no-such-host.invalid:8786", {}, "there is no host 'no-such-host.invalid'"),
     ],
@@ -229,7 +229,7 @@ def test_a_worker_that_cannot_keep_what_it_is_sent_fails_its_task(there, tmp_pat
     client.run.side_effect = OSError(28, "No space left on device")
     client.nthreads.return_value = {"tcp://one:1": 1} if there else {}
     cluster = remote.Remote(client, Place(scheduler="tcp://one:2"), {}, tmp_path)
-    parcel = cluster._kept(parcels.packed({"a": b"b"}, "root", tmp_path))
+    parcel = cluster._parcel({"a": b"b"}, "root")
     result = {"lacking": [parcel.digest], "worker": "tcp://one:1", "own": "there"}
     said = cluster.result(Mock(result=Mock(return_value=result)))
     if there:
