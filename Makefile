@@ -43,11 +43,11 @@ sync: .venv/installed
 strip: .venv/installed
 	$(BIN)/python docs/strip_notebooks.py notebooks/*.ipynb notebooks/*.py
 
-# The five statements about the embedded benchmark, five seeds (about half an hour).
+# The five statements about the embedded benchmark, five seeds (about a quarter of an hour on two processors).
 check: .venv/installed
 	$(BIN)/cldf mini check
 
-# Learning rate and epochs, chosen on validation photographs (about ten minutes).
+# Learning rate and epochs, chosen on validation photographs (about a quarter of an hour on two processors).
 choose: .venv/installed
 	$(BIN)/cldf choose
 
