@@ -24,7 +24,7 @@
 # **Reads** the data set named by `data` below. **Writes** three runs (*separate*, *sequential*, *joint*) to
 # `runs/`, and this notebook's figures and tables to `runs/03_without_continual_learning-…/figures/`.
 #
-# **Time**: about four minutes on two cores; seconds when the runs exist already.
+# **Time**: about six minutes on one core; seconds when the runs exist already.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types

@@ -24,7 +24,7 @@
 # **Reads** the data set named by `data` below. **Writes** one run to `runs/icarl-…`, and this notebook's
 # figures and tables to `runs/04_icarl-…/figures/`.
 #
-# **Time**: about two minutes on two cores; seconds when the run exists already.
+# **Time**: about two and a half minutes on one core; seconds when the run exists already.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types

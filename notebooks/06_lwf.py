@@ -23,7 +23,7 @@
 # **Reads** the data set named by `data` below. **Writes** one run to `runs/lwf-…`, and this notebook's figures
 # and tables to `runs/06_lwf-…/figures/`.
 #
-# **Time**: about a minute and a half on two cores; seconds when the run exists already.
+# **Time**: about a minute and a half on one core; seconds when the run exists already.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types

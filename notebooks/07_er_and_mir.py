@@ -24,7 +24,7 @@
 # **Reads** the data set named by `data` below. **Writes** two runs to `runs/er-…` and `runs/mir-…`, and this
 # notebook's figures and tables to `runs/07_er_and_mir-…/figures/`.
 #
-# **Time**: about four minutes on two cores; seconds when the runs exist already.
+# **Time**: about five minutes on one core; seconds when the runs exist already.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types

@@ -24,7 +24,7 @@
 # **Reads** the runs that notebooks 03 to 07 wrote with the same parameters, and the tables of `cldf sweep`; it
 # trains nothing. **Writes** figures and tables to `runs/08_cross_data_set_evaluation-…/figures/`.
 #
-# **Time**: about a minute on two cores.
+# **Time**: about half a minute on one core.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types

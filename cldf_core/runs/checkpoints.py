@@ -1,5 +1,6 @@
 """The networks of runs (safetensors), and the state that a run resumes from."""
 
+import errno
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ from cldf_core.runs.folder import STATE, RunFolder
 
 EVERY = 60.0  # seconds between states within a step
 SHARE = 0.03  # of a run's time that writing them may take
+_DAMAGE = (errno.ENOENT, errno.EISDIR, errno.EINVAL)  # missing, a folder, or with numbers that lead out of the file
 
 
 class DamagedState(UserError):
@@ -155,7 +157,7 @@ def load_state(path: Path) -> dict[str, Any]:
         reason = "its checksums differ"
     except Exception as error:  # torch raises what its unpickler, its zip reader or the file gives
         reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-        refused = isinstance(error, OSError) and not isinstance(error, FileNotFoundError | IsADirectoryError)
+        refused = isinstance(error, OSError) and error.errno not in _DAMAGE
         if refused or isinstance(error, MemoryError) or "allocate memory" in str(error):
             words = "nothing is lost, and the same command goes on when it can be"
             raise UserError(f"{path} cannot be read ({reason}); {words}") from None

@@ -58,6 +58,7 @@ def install(own: str, digest: str, into: str, content: bytes) -> None:
     """Unpacks a zip file that was sent below a worker's own folder, and notes that it is there; files appear whole."""
     if hashlib.sha256(content).hexdigest() != digest:
         raise ValueError(f"what was sent as {digest} came changed")
+    Path(own).mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(io.BytesIO(content)) as file, tempfile.TemporaryDirectory(dir=own) as folder:
         for name in file.namelist():
             path, target = file.extract(name, folder), Path(own, into, name)

@@ -161,6 +161,20 @@ def until(true: Callable[[], object], seconds: float = 300) -> None:
         time.sleep(0.05)
 
 
+def test_a_sweep_outlives_a_worker_of_its_own(sweep, tmp_path):
+    root = sweep.make_root(tmp_path / "root")
+    command = start(tmp_path, *sweep.words[2:], "--jobs", "2", env=os.environ | sweep.env(root))
+    until(lambda: len(list(root.glob("runs/*/manifest.json"))) >= 2)
+    children = psutil.Process(command.pid).children(recursive=True)
+    next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
+    assert command.wait(600) == 0, (tmp_path / "log").read_text()
+    said = (tmp_path / "log").read_text()
+    assert "8 of 8 runs are in the tables" in said
+    assert said.count(": done (") == 8
+    assert said.count(" …\n") == 9, "eight runs, and one of them twice"
+    assert sweep.results_in(root) == sweep.results
+
+
 def test_a_sweep_outlives_workers_and_its_scheduler(sweep, tmp_path):
     root, run_by = sweep.make_root(tmp_path / "root"), tmp_path
     with socket.socket() as free:

@@ -88,7 +88,7 @@ def test_of_two_that_run_a_notebook_one_waits_and_finds_it_done(root, small_data
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_failing_notebook_is_told_and_the_others_run(tmp_path, small_data, monkeypatch, capsys):
+def test_a_failing_notebook_is_told_and_the_others_run(tmp_path, small_data, monkeypatch, capsys, workers_here):
     monkeypatch.chdir(tmp_path)
     tmp_path = tmp_path / "a {name} 100% 'of' {"  # which papermill would format
     monkeypatch.setenv("CLDF_ROOT", str(tmp_path))

@@ -199,10 +199,12 @@ def test_whatever_a_job_does_its_end_is_seen(name, tmp_path, monkeypatch):
 
 def test_what_anything_writes_is_no_message():
     code = "import os; from cldf_core.workflow import job\njob.perform = lambda *_: {'error': os.write(1, b'x') and ''}"
-    words = [sys.executable, "-c", f"{code}\njob.main()"]
-    done = subprocess.run(words, input="{}\n", capture_output=True, text=True, timeout=60)
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [{"result": {"error": ""}}], done.stderr
-    assert done.stderr == "x"
+    words, pipe = [sys.executable, "-c", f"{code}\njob.main()"], subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        process.stdin.write("{}\n")
+        process.stdin.flush()
+        assert [json.loads(line) for line in process.stdout] == [{"result": {"error": ""}}]
+        assert process.stderr.read() == "x"
 
 
 def zipped(**files: str) -> bytes:
