@@ -24,7 +24,7 @@
 # **Reads** the runs that notebooks 03 to 07 wrote with the same parameters, and the test images; it trains
 # nothing. **Writes** scores, figures and tables to `runs/09_robustness-…/`.
 #
-# **Time**: about two minutes on two cores; half a minute when the scores exist already.
+# **Time**: at most four minutes on one core; half a minute when the scores exist already.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types

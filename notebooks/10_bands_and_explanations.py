@@ -24,7 +24,7 @@
 # sequential fine-tuning, each on the low, the middle and the high band alone. **Writes** figures and tables to
 # `runs/10_bands_and_explanations-…/figures/`.
 #
-# **Time**: about six minutes on two cores; one when the runs exist already.
+# **Time**: at most fourteen minutes on one core; one when the runs exist already.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types

@@ -26,7 +26,7 @@
 # `data/spectra/` (about 1.3 GB in the quick profile, since some switches change the spectra themselves), and
 # this notebook's figures and tables to `runs/11_original_versus_papers-…/figures/`.
 #
-# **Time**: about eleven minutes on two cores; a minute when the runs exist already.
+# **Time**: at most 24 minutes on one core; a minute when the runs exist already.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types

@@ -25,7 +25,7 @@
 # **Writes** that folder to `runs/12_…/images`, the data set `notebook-12` to `data/`, three runs, and figures and
 # tables.
 #
-# **Time**: about four minutes on two cores; seconds when the runs exist already.
+# **Time**: at most nine minutes on one core; seconds when the runs exist already.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types

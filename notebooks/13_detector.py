@@ -23,7 +23,7 @@
 # **Reads** the run of MIR that notebook 07 writes with the same parameters; it is trained here if it is not there.
 # **Writes** two figures to `runs/13_detector-…/figures/`. An image that you upload is not kept.
 #
-# **Time**: half a minute on two cores; two minutes if the run must be made first. `make detector` serves this
+# **Time**: half a minute; two minutes if the run must be made first. `make detector` serves this
 # notebook as a page, without its code.
 
 # %% tags=["parameters"]
