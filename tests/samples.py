@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -501,3 +502,12 @@ def processes_of(root: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def until(true: Callable[[], Any], seconds: float = 300) -> Any:
+    """Waits until a call gives something true, and returns that."""
+    end = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < end, "this took too long"
+        time.sleep(0.05)
+    return value

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,7 +19,7 @@ import pytest
 from cldf_core.options import AGENTS
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
-from samples import PROJECT, hashes, processes_of, tiny_options
+from samples import PROJECT, hashes, processes_of, tiny_options, until
 
 if sys.platform == "win32":
     pytest.skip("Windows has neither fork nor SIGKILL", allow_module_level=True)
@@ -152,13 +151,6 @@ def kill(process: subprocess.Popen) -> None:
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         one.kill()
     process.wait()
-
-
-def until(true: Callable[[], object], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "this took too long"
-        time.sleep(0.05)
 
 
 def test_a_sweep_outlives_a_worker_of_its_own(sweep, tmp_path):

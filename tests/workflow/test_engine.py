@@ -19,7 +19,7 @@ from cldf_core.options import UserError
 from cldf_core.workflow import cluster, engine, job
 from cldf_core.workflow.cluster import HERE
 from cldf_core.workflow.engine import Task, carried_out
-from samples import tiny_values, write_notebook
+from samples import tiny_values, until, write_notebook
 
 SLEEPING = (
     "import os, time\nprint(os.getpid(), flush=True)\nopen('kernel', 'w').write(str(os.getpid()))\ntime.sleep(100)"
@@ -140,14 +140,6 @@ def start(*words: str) -> subprocess.Popen:
 def workers(process: subprocess.Popen) -> list[psutil.Process]:
     found = psutil.Process(process.pid).children(recursive=True)
     return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
-
-
-def until(true, seconds: float = 120):
-    end = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < end, "this took too long"
-        time.sleep(0.05)
-    return value
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to one process")
