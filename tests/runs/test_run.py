@@ -133,13 +133,9 @@ ORIGINAL: dict[str, Any] = {"variant": "original", "network": "slim", "chunks": 
 SETTINGS = [*((agent, {}) for agent in ALL), ("lwf", ORIGINAL), ("er", ORIGINAL), ("gdumb", ORIGINAL)]
 
 
-BETWEEN = [("separate", {}), ("er", {}), ("gdumb", ORIGINAL)]
-KILLS = [*((*setting, True) for setting in SETTINGS), *((*setting, False) for setting in BETWEEN)]
-KILL_NAMES = [f"{a}-{c.get('variant', 'paper')}-{'within' if within else 'between'}" for a, c, within in KILLS]
-
-
 @forks
-@pytest.mark.parametrize(("agent", "changes", "within"), KILLS, ids=KILL_NAMES)
+@pytest.mark.parametrize("within", [False, True], ids=["between", "within"])
+@pytest.mark.parametrize(("agent", "changes"), SETTINGS, ids=[f"{a}-{c.get('variant', 'paper')}" for a, c in SETTINGS])
 def test_a_killed_run_goes_on_to_the_same_bytes_as_one_left_alone(
     agent, changes, within, tmp_path, monkeypatch, small_data, in_children, observed
 ):
