@@ -10,7 +10,7 @@ reproduce: .venv/installed
 
 # One process for each processor, at most four, each with one thread.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What takes minutes: damaged files, full disks, machines that share nothing, and Slurm, where they can be had.
 test-long: .venv/installed

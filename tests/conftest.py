@@ -63,11 +63,14 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mini_smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded benchmark of the smoke profile. Not to be written to."""
+def mini_smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The embedded benchmark of the smoke profile, built once for all test processes. Not to be written to."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "mini-smoke"  # each process has a folder in the parent
+    root.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLDF_ROOT", str(tmp_path_factory.mktemp("mini-smoke")))
-        return data_folder("mini-smoke")
+        patch.setenv("CLDF_ROOT", str(root))
+        return data_folder("mini-smoke")  # the first to ask builds it, and who comes then waits
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,8 @@ def test_users_and_differences(run, root):
     other["data"] |= {"first": "changed"}
     other["code"], other["git"] = "1234", None
     RunFolder(root / "runs" / "er-2").write_manifest(other)
-    first, second, _ = entries()
+    by_name = {entry.name: entry for entry in entries()}
+    first, second = by_name["er-2"], by_name[run.path.name]
     rows = {row[0]: row[1:] for row in differences(second, first)}
     assert rows.keys() == {"option seed", "data first", "version torch", "code"}
     assert rows["option seed"] == ("0", "5")
