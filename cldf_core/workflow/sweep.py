@@ -108,6 +108,7 @@ def _make(
     folders = dict(zip(labels, done, strict=True))
     for label, folder in folders.items():
         if folder:
+            folder.forget_state()
             used(folder.path)
             print(f"{label}: done before", file=sys.stderr)
     missing = {label: options for label, options in zip(labels, points, strict=True) if folders[label] is None}
