@@ -56,8 +56,8 @@ threads: int = 1  # CPU threads; the last digits of a result depend on it
 device: str = "cpu"  # where the network is trained
 mixed_precision: bool = False  # forward passes in bfloat16
 memory: int = 400  # images that may be remembered
-replay: int = 32  # ER, MIR: remembered images in each update
-candidates: int = 50  # MIR: remembered images to choose from
+replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
+candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
 
 # %%
 from cldf_core.workflow.parameters import from_notebook

@@ -64,8 +64,8 @@ memory_batch: int = 16  # GDumb: images per update on the memory
 clip: float = 10.0  # GDumb: largest norm of a gradient
 distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
-replay: int = 32  # ER, MIR: remembered images in each update
-candidates: int = 50  # MIR: remembered images to choose from
+replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
+candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
 
 # %%
 from cldf_core.workflow.parameters import from_notebook

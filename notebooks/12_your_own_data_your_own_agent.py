@@ -43,7 +43,7 @@ batch: int = 32  # images per update
 seed: int = 0  # of everything random
 threads: int = 1  # CPU threads; the last digits of a result depend on it
 memory: int = 400  # images that may be remembered
-replay: int = 32  # ER, MIR: remembered images in each update
+replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
 from cldf_core.workflow.parameters import from_notebook

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cldf_core.agents import AGENTS as REGISTRY
-from cldf_core.options import AGENTS, FIELDS, ORIGINAL, RENAMED, OptionError, Options, UserError, allowed, checked
+from cldf_core.options import AGENTS, FIELDS, RENAMED, OptionError, Options, UserError, allowed, checked
+from cldf_core.original_options import ORIGINAL
 from cldf_core.workflow.notebooks import notebook_parameters
 
 NAN, INF = float("nan"), float("inf")

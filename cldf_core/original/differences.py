@@ -11,7 +11,8 @@ from typing import Any, Literal
 import pandas as pd
 
 import cldf_core
-from cldf_core.options import AGENTS, ORIGINAL, Options
+from cldf_core.options import AGENTS, Options
+from cldf_core.original_options import ORIGINAL
 from cldf_core.workflow.parameters import Parameters
 
 Source = Literal["only this code", "the authors' code too", "a choice"]

@@ -22,7 +22,7 @@ _COMMAND = (
     *("corruption", "severities", "blur", "occlusion"),
 )
 # Every run has these, but they are too special for a cell.
-_UNLISTED = ("drop_last", "order", "crop", "channels", "lr_decay", "dampening")
+_UNLISTED = ("limits", "limit_new", "limited", "drop_last", "order", "crop", "channels", "lr_decay", "dampening")
 _RUN = tuple(name for name in Options.model_fields if name not in (*_COMMAND, *_UNLISTED))
 _GDUMB = ("memory", "memory_epochs", "memory_lr", "memory_lr_min", "memory_batch", "clip")
 _LWF = ("distillation", "temperature")

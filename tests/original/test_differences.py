@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import cldf_core
-from cldf_core.options import AGENTS, ORIGINAL, Options
+from cldf_core.options import AGENTS, Options
 from cldf_core.original import differences
 from cldf_core.original.differences import DIFFERENCES, Difference
+from cldf_core.original_options import ORIGINAL
 from cldf_core.workflow.parameters import checked_parameters
 
 GIVEN = checked_parameters("11_original_versus_papers", {"chunks": 3, "seed": 4, "epochs": 2})

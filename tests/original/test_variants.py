@@ -20,7 +20,8 @@ from torch.autograd import grad
 
 from cldf_core.agents import build_agent
 from cldf_core.agents.base import Agent
-from cldf_core.options import AGENTS, ORIGINAL, Options, checked
+from cldf_core.options import AGENTS, Options, checked
+from cldf_core.original_options import ORIGINAL
 from cldf_core.randomness import Generators, generator
 from cldf_core.resnet import Network, build_network
 from cldf_core.spectrum import mirror
