@@ -18,7 +18,7 @@ from cldf_core.workflow.notebooks import notebook_parameters
 NAN, INF = float("nan"), float("inf")
 # An option, values that it refuses, and words of the refusal.
 REFUSED: list[tuple[str, list[Any], list[str]]] = [
-    ("agent", ["ewc"], ["icarl", "mir"]),
+    ("agent", ["agem"], ["icarl", "mir"]),
     ("data", ["", 3], ["mini", "folder"]),
     ("stream", [[], "mini-VFHQ", [1, 2]], ["list of names"]),
     ("stream", [["mini-VFHQ", "mini-VFHQ"]], ["each name once"]),
@@ -26,6 +26,11 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("unseen", [["mini-VFHQ"]], ["not in stream", "mini-VFHQ"]),
     ("files", ["some"], ["all, original"]),
     ("limit", [0, -3, True], ["whole number", "from 1", "null"]),
+    ("limits", ["mini-VFHQ", ["mini-VFHQ"]], ["domains", "whole numbers from 1"]),
+    ("limits", [{"mini-VFHQ": 0}, {"mini-VFHQ": 1.5}], ["whole numbers from 1"]),
+    ("limits", [{"nowhere": 5}], ["domains of the stream", "'nowhere' is not"]),
+    ("limit_new", [0, 2.0], ["whole number", "from 1", "null"]),
+    ("limited", ["epochs"], ["equal-updates, equal-epochs"]),
     ("chunks", [1001], ["from 1 to 1000"]),
     ("splits", [[], ["train"]], ["validation or test"]),
     ("splits", [["test", "test"]], ["each name once"]),
@@ -80,10 +85,10 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("dampening", [1.1, NAN], ["from 0 to 1"]),
     ("icarl_heads", ["two"], ["grown, shared"]),
     ("distil", ["yes"], ["true or false"]),
-    ("rehearsal", [True], ["all, batch"]),
-    ("exemplars", ["random"], ["herding, reservoir"]),
+    ("rehearsal", [True], ["all, batch, none"]),
+    ("exemplars", ["best"], ["herding, random, reservoir"]),
     ("verdict", ["nearest mean"], ["nearest-mean, linear"]),
-    ("gdumb_groups", ["domain"], ["domain-and-class, class"]),
+    ("gdumb_groups", ["domain"], ["domain-and-class, class, none"]),
     ("refit", ["new"], ["fresh, continued"]),
     ("refit_after", ["epoch"], ["domain, chunk"]),
     ("memory_schedule", ["cosine"], ["warm-restarts, constant"]),
@@ -96,6 +101,12 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("replay_from", ["everywhere"], ["earlier-domains, all"]),
     ("offers", ["once"], ["first-epoch, every-epoch"]),
     ("reservoir_count", ["images"], ["image, batch"]),
+    ("lwf_heads", ["own"], ["shared, told"]),
+    ("virtual_step", ["adam"], ["sgd, preconditioned, optimiser", "null"]),
+    ("derpp_alpha", [-0.1, NAN], ["from 0 to 1000"]),
+    ("derpp_beta", [-0.1], ["from 0 to 1000"]),
+    ("ewc_lambda", [-1.0], ["from 0 to"]),
+    ("ewc_gamma", [1.1], ["from 0 to 1"]),
     ("virtual_lr", [0, NAN], ["above 0 to 10", "null"]),
     ("mir_statistics", ["running"], ["frozen, moving"]),
 ]
@@ -194,7 +205,11 @@ ORIGINAL_GDUMB = {"agent": "gdumb", "variant": "original"}
 
 
 def test_every_agent_has_its_options_its_class_and_its_original():
-    assert list(AGENTS) == list(REGISTRY) == list(ORIGINAL) == allowed("agent").split(", ")
+    assert list(AGENTS) == list(REGISTRY) == allowed("agent").split(", ")
+    assert set(AGENTS) - set(ORIGINAL) == {"derpp", "ewc"}
+    for agent in ("derpp", "ewc"):
+        with pytest.raises(OptionError, match="variant is 'original'; allowed for .*: paper, the original has none"):
+            checked({"agent": agent, "variant": "original"})
     for name, field in FIELDS.items():
         assert field.description, name
         assert allowed(name), name
@@ -221,7 +236,7 @@ def test_two_defaults_differ_between_agents():
         for name in FIELDS
         if len({repr(m.model_fields[name].default) for m in AGENTS.values() if name in m.model_fields}) > 1
     }
-    assert several == {"replay_passes", "replay_from"}
+    assert several == {"replay_passes", "replay_from", "offers"}
     # MIR needs the incoming batch's own gradient for its virtual step.
     assert [checked({"agent": agent}).replay_passes for agent in ("er", "mir")] == ["joined", "averaged"]
 
@@ -229,6 +244,7 @@ def test_two_defaults_differ_between_agents():
 @pytest.mark.parametrize(
     ("wrong", "sentence", "right"),
     [
+        ({"limits": {"x": 1}}, "limits is {'x': 1}; allowed: domains of the stream, which 'x'", {"limits": {}}),
         ({"agent": "icarl", "memory": 7}, r"memory is 7; .* 8 for a stream of 4 domains", {"memory": 8}),
         ({"agent": "icarl", "memory": 7}, r"memory is 7; allowed for iCaRL", {"agent": "er"}),
         (
@@ -291,7 +307,8 @@ OF_THE_ORIGINAL: dict[str, dict[str, Any]] = {
     | {"gdumb_groups": "class", "refit": "continued", "refit_after": "chunk"},
     "lwf": CHUNKED | {"kd_weight": "chunks", "teacher_after": "chunk", "teacher_mode": "train"},
     "er": REPLAY,
-    "mir": REPLAY | {"replay_from": "all", "candidates": 50, "virtual_lr": 0.1, "mir_statistics": "moving"},
+    "mir": REPLAY
+    | {"replay_from": "all", "candidates": 50, "virtual_step": "sgd", "virtual_lr": 0.1, "mir_statistics": "moving"},
 }
 # Of their own, that the papers and the original have in common.
 COMMON = {
@@ -302,6 +319,7 @@ COMMON = {
     "temperature": 2.0,
     "distillation": 1.0,
     "replay_from": "all",
+    "lwf_heads": "shared",
 }
 
 

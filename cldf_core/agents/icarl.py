@@ -57,7 +57,7 @@ class ICaRL(Agent):
         """The new images and all exemplars together."""
         if len(self.memory) and self.options.rehearsal == "all":
             step = replace(step, samples=step.samples + self.memory.samples())
-        yield step
+        yield step.lengthened()
 
     def begin_step(self, step: Step) -> None:
         """Grows the head for a new domain, whose teacher is the network as it is."""

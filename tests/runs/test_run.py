@@ -420,6 +420,37 @@ def test_limit_takes_as_many_of_each_class(root, small_data):
     assert rows != [s.where[:, 1].tolist() for _, s in training_samples(other, load_spectra(other))]
 
 
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        ({"limit_new": 3}, [None, 3, 3]),
+        ({"limit_new": 3, "limits": {"third": 5}}, [None, 3, 5]),
+        ({"limits": {"first": 2}}, [2, None, None]),
+        ({"limit_new": 3, "limit": 2}, [2, 2, 2]),
+        ({"limit_new": 1000}, [None, None, None]),
+    ],
+)
+def test_new_domains_can_have_fewer_images_and_as_many_updates(root, small_data, changes, most):
+    whole = load_spectra(tiny_options("sequential", small_data))
+    of_each = [domain.table.query("split == 'train'")["label"].value_counts().min() for domain in whole.values()]
+    wanted = [min(count, limit or count) for count, limit in zip(of_each, most, strict=False)]
+    steps = {}
+    for limited in ("equal-updates", "equal-epochs"):
+        opts = tiny_options("sequential", small_data, **changes, limited=limited)
+        stream = training_samples(opts, load_spectra(opts))
+        assert [np.bincount(samples.labels).tolist() for _, samples in stream] == [[n, n] for n in wanted]
+        steps[limited] = [entry["images"] for entry in make_run(opts).manifest["steps"]]
+    epochs, batch = 2, 6
+    assert steps["equal-epochs"] == [epochs * 2 * n for n in wanted]
+    before = [min(count, changes.get("limit", count)) for count in of_each]
+    for images, n, count in zip(steps["equal-updates"], wanted, before, strict=False):
+        passes = -(-epochs * -(-2 * count // batch) // -(-2 * n // batch))
+        assert images == passes * 2 * n
+    first, other = (tiny_options("sequential", small_data, **changes, seed=seed) for seed in (0, 1))
+    drawn = [training_samples(opts, whole)[1][1].where[:, 1].tolist() for opts in (first, other)]
+    assert (drawn[0] != drawn[1]) == (wanted[1] < of_each[1])  # each seed draws its own
+
+
 def test_training_images_are_never_tested(root, small_data):
     opts = tiny_options("sequential", small_data)
     domains = load_spectra(opts)
