@@ -67,7 +67,7 @@ class Estimate:
         divisor n, where a t distribution with n - 1 belongs. The level is raised until the two agree. In simulations of
         30 groups of 12 alike images, with detectors from weak to good (tests/long/test_coverage.py), these hold the
         truth in 89 to 96 of 100 cases, but those of an AUC or AP of more than 0.99 in 84 only. The interval of the
-        worst case holds it in 58 where all cells are equally bad.
+        lowest R holds it in 58 where all cells are equally bad.
 
         The ECE of few images is too high, and that of their resamples even more. Its interval is therefore reflected:
         it reaches as far below the value as the percentiles reach above it, and vice versa, but never beside the value.
