@@ -142,13 +142,15 @@ class Memory:
 
 
 class Exemplars(Memory):
-    """iCaRL's memory: every class has an even share of the slots, filled by herding."""
+    """iCaRL's memory: every class has an even share of the slots, filled by herding or at random."""
 
-    def choose(self, new: Samples, domain: int, features: Callable[[Samples], Tensor]) -> None:
+    def choose(
+        self, new: Samples, domain: int, features: Callable[[Samples], Tensor], generator: Generator | None = None
+    ) -> None:
         """Shortens the exemplars of earlier domains, and chooses this domain's from a new chunk and its old exemplars.
 
         With `domain`, its place in the stream, capacity / (2 (domain + 1)) exemplars are kept per class. `features`
-        returns the L2-normalised features of samples, shape (N, D).
+        returns the L2-normalised features of samples, shape (N, D), for herding; a generator draws at random instead.
 
         Source: Rebuffi et al., CVPR 2017, algorithms 4 and 5.
         """
@@ -158,7 +160,11 @@ class Exemplars(Memory):
         # This domain's exemplars stand for its earlier chunks in the new choice.
         candidates = new + old[old.domains == domain] if old else new
         for at in candidates.by_class().values():
-            parts.append(candidates[at[herding(features(candidates[at]), quota).numpy()]])
+            if generator is None:
+                order = herding(features(candidates[at]), quota)
+            else:
+                order = torch.randperm(len(at), generator=generator)[:quota]
+            parts.append(candidates[at[order.numpy()]])
         self.replace(functools.reduce(operator.add, parts))
 
 

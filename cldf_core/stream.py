@@ -38,8 +38,8 @@ class Samples:
     Attributes:
         arrays: each of shape (n_i, C, H, W), for example memory-mapped files, or packed memories.
         where: int64 (N, 2), for each sample the array and the row in it.
-        labels, domains, numbers: int64 (N,): 0 = real and 1 = fake; the domain's place in the stream; a number that
-            is the image's own in the stream.
+        labels, domains, numbers: int64 (N,): 0 = real and 1 = fake; the domain's place in the stream, -1 outside it; a
+            number that is the image's own in the stream.
     """
 
     arrays: tuple[Rows, ...]

@@ -144,7 +144,7 @@ run = make_run(options)
 scores = collect_scores([run])
 manifest = run.manifest
 print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s; kept in runs/{run.path.name}")
-print(f"images remembered: {manifest['steps'][-1]['memory_bytes']} bytes; but the teacher is a second network")
+print(f"no image is kept, but the teacher: a second network of {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB")
 
 # %% [markdown]
 # Did it learn?

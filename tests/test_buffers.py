@@ -323,6 +323,28 @@ def test_a_chunks_exemplars_compete_with_the_next_chunk_of_their_domain():
         assert kept.numbers[kept.labels == label].tolist() == want.tolist()
 
 
+def test_random_exemplars_are_an_even_draw_and_shorten_by_the_order_of_the_draw():
+    kept = np.zeros(20)
+    for seed in range(300):
+        memory, random, draws = Exemplars(12), generator(seed), generator(seed)
+        before: dict[int, list[int]] = {}
+        for domain in range(2):
+            new = random_samples(20, domain, shape=(3, 1, 1), first_number=20 * domain)
+            memory.choose(new, domain, lambda samples: pytest.fail("no features are needed"), random)
+            quota = 12 // (2 * (domain + 1))
+            samples = memory.samples()
+            by_class = {c: samples.numbers[at].tolist() for c, at in samples.by_class().items()}
+            want = {c: numbers[:quota] for c, numbers in before.items()}
+            for label in (0, 1):
+                of_class = new.numbers[new.labels == label]
+                want[2 * domain + label] = of_class[torch.randperm(10, generator=draws)[:quota].numpy()].tolist()
+            assert by_class == want
+            before = by_class
+        kept[by_class[0] + by_class[1]] += 1
+    # Each of 10 is among 3 of them with probability 0.3; the largest of 20 deviations is seldom above 4 sigma.
+    assert np.abs(kept - 300 * 0.3).max() < 4 * (300 * 0.3 * 0.7) ** 0.5
+
+
 def test_exemplars_of_a_domain_with_one_class_or_few_images():
     memory = Exemplars(8)
     few = random_samples(3, 0, shape=(3, 4, 3))

@@ -38,8 +38,10 @@ class GradientDescent:
             weights, o.lr, momentum=o.momentum, dampening=o.dampening, weight_decay=o.weight_decay, fused=True
         )
 
-    def restore_optimiser(self, optimiser: Mapping[str, Any], schedule: Mapping[str, Any] | None) -> None:
-        """Optimiser and schedule as they were, of the network as it is now, from the states of both."""
+    def restore_optimiser(self, optimiser: Mapping[str, Any] | None, schedule: Mapping[str, Any] | None) -> None:
+        """Optimiser and schedule as they were, of the network as it is now, from the states of both, if there are."""
+        if optimiser is None:
+            return
         self.optimiser, self.schedule = self.new_optimiser(), None
         if schedule is not None:  # to make one changes the optimiser's rate
             updates, per_epoch = (schedule.get(name, 1) for name in ("total_steps", "step_size"))
@@ -54,11 +56,12 @@ class GradientDescent:
         assert self.optimiser is not None
         return float(self.optimiser.param_groups[0]["lr"])
 
-    def update(self, loss: Tensor) -> None:
-        """Backward pass and one step of optimiser and schedule."""
+    def update(self, loss: Tensor) -> float:
+        """Backward pass and one step of optimiser and schedule; returns the loss."""
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         self.step_optimiser()
+        return loss.item()
 
     def step_optimiser(self) -> None:
         """One step with the gradients that there are."""

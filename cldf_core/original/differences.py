@@ -197,7 +197,7 @@ DIFFERENCES: dict[Difference, str] = {
     Difference(
         "icarl", "icarl_heads", "agents/icarl.py", '* (self.options.icarl_heads == "grown")', CHOICE, "distil"
     ): ("All domains share two outputs, instead of having two of their own."),
-    Difference("icarl", "exemplars", "agents/icarl.py", 'if options.exemplars == "herding"', CHOICE, "rehearsal"): (
+    Difference("icarl", "exemplars", "agents/icarl.py", 'if options.exemplars == "reservoir"', CHOICE, "rehearsal"): (
         "Exemplars are a random sample of everything seen, not those that stand best for their class."
     ),
     Difference(
@@ -235,7 +235,7 @@ DIFFERENCES: dict[Difference, str] = {
     Difference("lwf", "teacher_after", "agents/lwf.py", 'self.options.teacher_after == "chunk"', CHOICE): (
         "The teacher is replaced after every chunk, and what it has forgotten by then it cannot teach."
     ),
-    Difference("lwf", "teacher_mode", "agents/lwf.py", 'self.options.teacher_mode == "eval"'): (
+    Difference("lwf", "teacher_mode", "agents/lwf.py", 'self.options.teacher_mode == "train"'): (
         "The teacher answers in training mode: BatchNorm uses the statistics of the new images, and so the answers are "
         "not those that the old network gave."
     ),

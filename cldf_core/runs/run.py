@@ -117,9 +117,9 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
     return domains
 
 
-def domain_samples(domain: Spectra, table: pd.DataFrame) -> Samples:
-    """The images of a domain that are in a part of its table, for example those of one split."""
-    return Samples.from_array(domain.array, table["label"].to_numpy(), rows=table["row"].to_numpy())
+def domain_samples(domain: Spectra, table: pd.DataFrame, place: int = -1) -> Samples:
+    """The images of a domain that are in a part of its table, such as one split; `place` in the stream, -1 outside."""
+    return Samples.from_array(domain.array, table["label"].to_numpy(), place, rows=table["row"].to_numpy())
 
 
 def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tuple[str, Samples | list[Samples]]]:
@@ -189,7 +189,10 @@ def _execute(
         if split in options.splits and name not in options.untested
         if len(table := domain.table[domain.table["split"] == split])
     }
-    tests = {f"{name}/{split}": domain_samples(domains[name], table) for (name, split), table in tables.items()}
+    places = {name: options.stream.index(name) if name in options.stream else -1 for name in domains}
+    tests = {
+        f"{name}/{split}": domain_samples(domains[name], table, places[name]) for (name, split), table in tables.items()
+    }
     agent = build_agent(options)
     notes = data_notes(options, domains, tables) + one_class_notes(options, domains)
     notes += dropped_notes(options, steps) + machine_notes(options)
@@ -300,7 +303,7 @@ def _keep(result: StepResult, agent: Agent, folder: RunFolder, manifest: dict[st
             "images": result.images,
             "seconds": round(result.seconds, 3),
             "losses": [None if np.isnan(loss) else round(float(loss), 6) for loss in result.losses],
-            "memory_bytes": agent.memory.nbytes if agent.memory else 0,
+            "memory_bytes": agent.memory_bytes,
         }
     )
     manifest["seconds"] = round(sum(s["seconds"] for s in manifest["steps"]), 3)

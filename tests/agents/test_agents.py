@@ -15,7 +15,9 @@ from cldf_core.agents.gdumb import GDumb, set_memory_lr
 from cldf_core.agents.icarl import icarl_loss
 from cldf_core.agents.lwf import distillation_loss
 from cldf_core.options import Options
+from cldf_core.original_options import ORIGINAL
 from cldf_core.protocol import score_samples
+from cldf_core.randomness import torch_generator
 from cldf_core.stream import Batch, Samples, Step, make_steps
 from samples import begun, check_resuming, random_samples, same, slow_herding, state_of, tiny_options, train
 
@@ -39,23 +41,22 @@ def steps_of(opts: Options, *counts: int) -> list[Step]:
 # --- what holds for every agent ---
 
 
-@pytest.mark.parametrize("agent", ALL)
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"chunks": 3},
-        {"schedule": "constant", "optimiser": "sgd", "lr": 0.01},
-        {"schedule": "constant", "optimiser": "adam", "chunks": 2},
-        {"mixed_precision": True, "size": 64},
-        {"feature": "image", "epochs": 1, "batch": 32},  # more than there are images
-        {"drop_last": True, "order": "fixed", "channels": "BGR"},
-        {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},
-        {"schedule": "constant", "lr_decay": 0.1},
-        {"variant": "original", "network": "slim", "plane": "half", "chunks": 2},
-    ],
-    ids=str,
-)
+MODES: list[dict[str, Any]] = [
+    {},
+    {"chunks": 3},
+    {"schedule": "constant", "optimiser": "sgd", "lr": 0.01},
+    {"schedule": "constant", "optimiser": "adam", "chunks": 2},
+    {"mixed_precision": True, "size": 64},
+    {"feature": "image", "epochs": 1, "batch": 32},  # more than there are images
+    {"drop_last": True, "order": "fixed", "channels": "BGR"},
+    {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},
+    {"schedule": "constant", "lr_decay": 0.1},
+]
+ORIGINALS = {"variant": "original", "network": "slim", "plane": "half", "chunks": 2}
+EACH = [(agent, mode) for agent in ALL for mode in MODES] + [(agent, ORIGINALS) for agent in ALL if agent in ORIGINAL]
+
+
+@pytest.mark.parametrize(("agent", "changes"), EACH, ids=str)
 def test_every_agent_trains_and_scores_in_every_mode(agent, changes):
     opts = options(agent, **changes)
     learner = build_agent(opts)
@@ -71,6 +72,25 @@ def test_every_agent_trains_and_scores_in_every_mode(agent, changes):
     assert scores.dtype == np.float64
     assert np.isfinite(scores).all()
     assert len(set(scores)) > 1
+
+
+# A part of a method is another one, or none.
+TOLD = {"lwf_heads": "told"}
+PARTS: list[tuple[str, dict[str, Any]]] = [
+    ("lwf", TOLD),
+    ("lwf", {**TOLD, "chunks": 2, "schedule": "constant", "optimiser": "sgd", "lr": 0.01}),
+    ("lwf", {**TOLD, **ORIGINALS}),
+    ("icarl", {"exemplars": "random", "chunks": 2}),
+    ("icarl", {"rehearsal": "none"}),
+    ("gdumb", {"gdumb_groups": "none"}),
+]
+
+
+@pytest.mark.parametrize(("agent", "changes"), PARTS, ids=str)
+def test_an_agent_with_another_part_trains_scores_and_goes_on_bit_for_bit(agent, changes):
+    test_every_agent_trains_and_scores_in_every_mode(agent, changes)
+    opts = options(agent, **{"epochs": 1, **changes})
+    check_resuming(opts, steps_of(opts, 9, 8, 7), random_samples(6, 1, seed=3).read())
 
 
 @pytest.mark.parametrize("agent", ALL)
@@ -318,6 +338,46 @@ def test_icarl_chooses_exemplars_by_herding_and_the_nearest_mean_gives_the_verdi
     assert len(set(logits >= 0)) == 2
 
 
+def test_icarl_without_rehearsal_trains_on_new_images_alone_and_keeps_exemplars_for_the_means():
+    opts = options("icarl", rehearsal="none", memory=12, epochs=1, batch=100)
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 9, 8)
+    train(learner, [first])
+    assert sorted(learner.memory.samples().domains) == [0] * 9
+    teacher = copy.deepcopy(learner.network).eval()
+    step = begun(learner, second)
+    assert sorted(step.samples.numbers) == [*range(9, 17)]
+    (batch,) = step.batches(0)
+    twin = copy.deepcopy(learner.network).train()
+    with torch.no_grad():
+        want = slow_icarl_loss(twin(batch.spectra), (2 + batch.labels).tolist(), teacher(batch.spectra))
+    assert learner.observe(batch) == pytest.approx(want, abs=1e-4)
+    learner.end_step(second)
+    kept = learner.memory.samples()
+    assert {c: len(at) for c, at in kept.by_class().items()} == {0: 3, 1: 3, 2: 3, 3: 3}
+    for c, at in kept.by_class().items():
+        mean = slow_features(learner.network, kept[at].read()).mean(0)
+        np.testing.assert_allclose(learner.network.means[c].numpy(), mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_icarls_random_exemplars_are_a_draw_of_their_own_purpose():
+    numbers = []
+    for exemplars, seed in (("random", 0), ("random", 1), ("herding", 0)):
+        opts = options("icarl", exemplars=exemplars, seed=seed, memory=6, epochs=1)
+        learner = build_agent(opts)
+        step = steps_of(options("icarl"), 20)[0]  # the same images in the same order
+        train(learner, [step])
+        kept = learner.memory.samples()
+        numbers.append(sorted(kept.numbers))
+        if exemplars == "random":
+            draws = torch_generator(seed, "memory")
+            of_class = [step.samples.numbers[step.samples.labels == c] for c in (0, 1)]
+            want = [n[torch.randperm(10, generator=draws)[:3].numpy()] for n in of_class]
+            assert kept.numbers.tolist() == np.concatenate(want).tolist()
+    assert numbers[0] != numbers[1]
+    assert numbers[2] not in numbers[:2]
+
+
 # --- LwF ---
 
 
@@ -348,6 +408,47 @@ def test_lwf_adds_the_distillation_loss_with_its_weight(weight, temperature):
             softened = (old / temperature).softmax(1) * (logits / temperature).log_softmax(1)
             want = F.cross_entropy(logits, batch.labels) - weight * temperature**2 * softened.sum(1).mean()
         assert learner.observe(batch) == pytest.approx(want.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"distillation": 0.3, "temperature": 4.0}], ids=str)
+def test_lwf_with_a_head_a_domain_trains_the_newest_pair_and_distils_each_older_one(changes):
+    opts = options("lwf", lwf_heads="told", epochs=1, **changes)
+    learner, T = build_agent(opts), opts.temperature
+    for place, step in enumerate(steps_of(opts, 9, 8, 10)):
+        teacher = copy.deepcopy(learner.network).eval()
+        learner.begin_step(step)
+        assert learner.network.head.out_features == 2 * (place + 1)
+        if place:
+            assert same(learner.network.head.weight[:-2], teacher.head.weight)
+        for batch in step.batches(0):
+            twin = copy.deepcopy(learner.network).train()
+            with torch.no_grad():
+                logits, old = twin(batch.spectra).double(), teacher(batch.spectra).double()
+            total = 0.0
+            for z, q, label in zip(logits, old, batch.labels, strict=True):
+                total -= z[2 * place :].log_softmax(0)[label].item()
+                for d in range(place):
+                    soft, log = (q[2 * d : 2 * d + 2] / T).softmax(0), (z[2 * d : 2 * d + 2] / T).log_softmax(0)
+                    total -= opts.distillation * T**2 * (soft * log).sum().item()
+            assert learner.observe(batch) == pytest.approx(total / len(batch.labels), abs=1e-4)
+        learner.end_step(step)
+
+
+def test_lwf_with_a_head_a_domain_answers_by_the_told_domains_pair_or_the_newest():
+    learner = build_agent(options("lwf", lwf_heads="told", epochs=1))
+    spectra = random_samples(7, 1).read()
+    for place, step in enumerate(steps_of(learner.options, 9, 8, 10)):
+        train(learner, [step])
+        with torch.no_grad():
+            outputs = copy.deepcopy(learner.network).eval()(spectra).double()
+        for domain in (0, 1, 2, -1):
+            pair = outputs[:, 2 * (domain if 0 <= domain <= place else place) :][:, :2]
+            np.testing.assert_allclose(learner.scorer(domain)(spectra), pair[:, 1] - pair[:, 0], atol=1e-5)
+        best = outputs[:, 1::2].max(1).values - outputs[:, ::2].max(1).values
+        np.testing.assert_allclose(learner.score(spectra), best, atol=1e-5)
+    assert len({learner.scorer(domain)(spectra)[0] for domain in range(3)}) == 3
+    shared = build_agent(options("lwf"))
+    np.testing.assert_array_equal(shared.scorer(0)(spectra), shared.score(spectra))
 
 
 def test_the_teacher_does_not_move_during_a_step():
@@ -566,13 +667,40 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
     assert len(fits) == 2
 
 
+def test_gdumb_without_balance_keeps_a_reservoir_of_images_that_are_each_offered_once():
+    opts = options("gdumb", gdumb_groups="none", memory=7, memory_epochs=1, chunks=2, epochs=3)
+    learner, draws, slots, seen = build_agent(opts), torch_generator(opts.seed, "memory"), [], 0
+    for step in steps_of(opts, 16, 12):
+        train(learner, [step])
+        for batch in replace(step, epochs=1).batches(opts.seed):
+            for number in batch.numbers.tolist():  # Vitter's algorithm R
+                seen += 1
+                if len(slots) < 7:
+                    slots.append(number)
+                elif (slot := int(torch.randint(seen, (), generator=draws))) < 7:
+                    slots[slot] = number
+        assert learner.memory.numbers.tolist() == slots
+    assert (learner.memory.n_seen, learner.images) == (28, 2 * 7)  # trained on after each domain
+
+
 @pytest.mark.parametrize("agent", ["icarl", "gdumb", "er", "mir"])
 def test_memory_bytes_are_those_of_half_precision_planes(agent):
     opts = options(agent, memory=10, memory_epochs=1)
     learner = build_agent(opts)
     assert learner.memory.nbytes == 0
     train(learner, steps_of(opts, 40))
-    assert learner.memory.nbytes == 10 * 3 * 32 * 17 * 2
+    assert learner.memory.nbytes == learner.memory_bytes == 10 * 3 * 32 * 17 * 2
+
+
+@pytest.mark.parametrize(("agent", "planes", "networks"), [("sequential", 0, 0), ("lwf", 0, 1), ("icarl", 10, 1)])
+def test_memory_bytes_count_a_teacher_too(agent, planes, networks):
+    learner = build_agent(options(agent, memory=10, epochs=1))
+    assert learner.memory_bytes == 0
+    train(learner, steps_of(learner.options, 20, 20))
+    network = build_agent(options(agent)).network  # of two outputs, as that of the first domain
+    values = [v for m in network.modules() for v in (*m._parameters.values(), *m._buffers.values()) if v is not None]
+    one = sum(8 if v.dtype == torch.int64 else 4 * v.numel() for v in values)
+    assert learner.memory_bytes == planes // 4 * 4 * 3 * 32 * 17 * 2 + networks * one
 
 
 @pytest.mark.parametrize(

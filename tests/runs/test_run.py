@@ -131,11 +131,12 @@ def observed(monkeypatch):
 # Of the original's variant: 4 chunks of 4 images, one batch of 3 in each epoch, the fourth image is dropped.
 ORIGINAL: dict[str, Any] = {"variant": "original", "network": "slim", "chunks": 4, "batch": 3}
 SETTINGS = [*((agent, {}) for agent in ALL), ("lwf", ORIGINAL), ("er", ORIGINAL), ("gdumb", ORIGINAL)]
+SETTINGS += [("lwf", {"lwf_heads": "told"}), ("icarl", {"exemplars": "random", "rehearsal": "none"})]
 
 
 @forks
 @pytest.mark.parametrize("within", [False, True], ids=["between", "within"])
-@pytest.mark.parametrize(("agent", "changes"), SETTINGS, ids=[f"{a}-{c.get('variant', 'paper')}" for a, c in SETTINGS])
+@pytest.mark.parametrize(("agent", "changes"), SETTINGS, ids=[f"{a}-{[*c.values(), 'paper'][0]}" for a, c in SETTINGS])
 def test_a_killed_run_goes_on_to_the_same_bytes_as_one_left_alone(
     agent, changes, within, tmp_path, monkeypatch, small_data, in_children, observed
 ):
@@ -215,6 +216,22 @@ def test_the_stored_network_gives_the_stored_scores(finished):
     want = folder.scores().query("step == 3 and domain == 'second'")
     assert want["image"].tolist() == rows["image"].tolist()
     np.testing.assert_allclose(logits[:, 1] - logits[:, 0], want["logit"], atol=1e-4)
+
+
+def test_a_told_domain_is_that_of_the_stream_and_unseen_ones_get_the_newest_outputs(root, small_data):
+    opts = tiny_options("lwf", small_data, lwf_heads="told", stream=["third", "first", "second"])
+    folder, spectra = make_run(opts), load_spectra(opts)
+    scores = folder.scores()
+    for step in (1, 2, 3):
+        network, _ = load_network(folder.model(step))
+        for name, heads in {"third": (0, 0, 0), "first": (0, 1, 1), "second": (0, 1, 2), "unseen": (0, 1, 2)}.items():
+            rows = spectra[name].table.query("split == 'test'")["row"]
+            images = torch.from_numpy(spectra[name].array[rows].astype(np.float32))
+            stored = scores.query("step == @step and domain == @name")["logit"]
+            np.testing.assert_allclose(network.score(images, domain=heads[step - 1]), stored, atol=1e-4)
+    assert not np.allclose(network.score(images), stored, atol=1e-3)  # untold, the best of all answers
+    bytes_of_teachers = [step["memory_bytes"] for step in folder.manifest["steps"]]
+    assert np.diff(bytes_of_teachers).tolist() == [2 * 4 * (8 * 8 + 1)] * 2  # two more outputs, from 64 features
 
 
 def test_the_manifest_tells_what_was_done(finished):
