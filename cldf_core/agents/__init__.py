@@ -2,6 +2,7 @@
 
 from cldf_core import options as known
 from cldf_core.agents.base import Agent
+from cldf_core.agents.ewc import EWC
 from cldf_core.agents.finetune import Separate, Sequential
 from cldf_core.agents.gdumb import GDumb
 from cldf_core.agents.icarl import ICaRL
@@ -19,6 +20,7 @@ AGENTS: dict[str, type[Agent]] = {
     "lwf": LwF,
     "er": ER,
     "mir": MIR,
+    "ewc": EWC,
 }
 _BUILT_IN = tuple(AGENTS)
 

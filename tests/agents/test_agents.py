@@ -470,7 +470,7 @@ def test_the_teacher_does_not_move_during_a_step():
             assert same(state_of(learner.network), state_of(learner.teacher))
 
 
-@pytest.mark.parametrize("agent", ["lwf", "mir"])
+@pytest.mark.parametrize("agent", ["lwf", "mir", "ewc"])
 def test_the_first_domain_is_plain_training(agent):
     losses = [train(build_agent(options(a)), steps_of(options(a), 12)) for a in (agent, "sequential")]
     assert losses[0] == losses[1]
@@ -711,6 +711,7 @@ def test_memory_bytes_count_a_teacher_too(agent, planes, networks):
         ("icarl", [2 * 16, 2 * (12 + 10)]),  # new images and all exemplars
         ("gdumb", [4 * 10, 4 * 10]),  # 4 epochs on the memory
         ("lwf", [2 * 16, 2 * 12]),  # the teacher's passes are no training
+        ("ewc", [2 * 16, 2 * 12]),  # nor are those of the Fisher information
         ("er", [2 * 16 + 5 * 3, 2 * (12 + 2 * 3)]),  # 3 replayed in each batch but the first
         ("mir", [2 * 16, 2 * (12 + 2 * 3)]),  # in each batch of the second domain
     ],
