@@ -3,10 +3,8 @@
 `Options` holds what every run has, a small model for each agent adds that agent's own options, and AGENTS joins them by
 the agent's name: the fields of AGENTS["er"] are exactly what a run of ER depends on. A notebook's `parameters` cell, a
 file in params/ and the command line name these options, and `checked` checks all of them before anything is computed.
-Importing this module does not import torch.
-
-The variant "paper" takes the defaults of the fields, the variant "original" those of `original_options`; each of these
-differences is an option of its own. The papers are named where an option is used.
+The variant "paper" takes the fields' defaults, "original" those of `original_options`; each difference is an option of
+its own. The papers are named where an option is used. Importing this module does not import torch.
 """
 
 import difflib
@@ -31,12 +29,11 @@ class OptionError(UserError):
     """An option that does not exist, or a value that it does not allow."""
 
 
-Names = Annotated[list[str], Field(min_length=1)]
 Offers = Literal["first-epoch", "every-epoch"]
 GDumbGroups = Literal["domain-and-class", "class", "none"]
 VirtualStep = Literal["sgd", "preconditioned", "optimiser"]
 Splits = Annotated[list[Literal["validation", "test"]], Field(min_length=1)]
-Limits = dict[str, Annotated[int, Field(ge=1)]]
+_MINI = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]
 
 
 class Options(BaseModel):
@@ -49,14 +46,11 @@ class Options(BaseModel):
 
     # data
     data: str = Field("mini", min_length=1, description="mini, mini-smoke, a data set of `cldf data`, or a folder")
-    stream: Names = Field(
-        ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"],
-        description="the training domains, in their order",
-    )
+    stream: list[str] = Field(_MINI, min_length=1, description="the training domains, in their order")
     unseen: list[str] = Field(["mini-NeuralTextures"], description="domains that are only tested")
     files: Literal["all", "original"] = Field("all", description="all images, or those that the original code reads")
     limit: int | None = Field(None, ge=1, description="training images per class and domain; None takes all")
-    limits: Limits = Field({}, description="`limit` of single domains")
+    limits: dict[str, Annotated[int, Field(ge=1)]] = Field({}, description="`limit` of single domains")
     limit_new: int | None = Field(None, ge=1, description="`limit` of every domain but the stream's first")
     limited: Literal["equal-updates", "equal-epochs"] = Field("equal-updates", description="of steps with fewer images")
     chunks: int = Field(1, ge=1, le=1000, description="parts that a domain is cut into, seen one after another")
@@ -154,8 +148,7 @@ class ICaRLOptions(ReservoirOptions):
         """Adds iCaRL's own rules."""
         yield from super().problems()
         if self.icarl_heads == "shared" and self.distil:
-            why = "the old network's outputs would leave none for the labels"
-            yield f"distil is True; allowed with shared heads: False, since {why}"
+            yield "distil is True; allowed with shared heads: False, since the old network's outputs leave labels none"
         if self.exemplars == "reservoir" and self.rehearsal == "all":
             yield "rehearsal is 'all'; allowed with exemplars from a reservoir: batch, none"
         if self.exemplars != "reservoir":
@@ -226,6 +219,14 @@ class MIROptions(EROptions):
     virtual_step: VirtualStep | None = Field(None, description="MIR: None: preconditioned with Adam, sgd with SGD")
     virtual_lr: float | None = Field(None, gt=0, le=10, description="MIR: of the virtual step; None: the optimiser's")
     mir_statistics: Literal["frozen", "moving"] = Field("frozen", description="MIR: BatchNorm's, scoring candidates")
+
+    def problems(self) -> Iterator[str]:
+        """Adds MIR's own rules."""
+        yield from super().problems()
+        if self.virtual_step == "preconditioned" and self.optimiser == "sgd":
+            yield "virtual_step is 'preconditioned'; allowed with SGD: sgd, optimiser (second moments are Adam's)"
+        if self.virtual_step == "optimiser" and self.virtual_lr:
+            yield f"virtual_lr is {self.virtual_lr}; allowed with virtual_step optimiser: nothing (null)"
 
 
 class DERPPOptions(ReservoirOptions):
@@ -334,8 +335,7 @@ def allowed(name: str) -> str:
 
 def shown(value: Any, most: int = 200) -> str:
     """A value as a sentence quotes it: the beginning of a long one."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+    return text if len(text := repr(value)) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
 def _unknown(name: Any, value: Any, names: list[str]) -> str:

@@ -102,13 +102,13 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("offers", ["once"], ["first-epoch, every-epoch"]),
     ("reservoir_count", ["images"], ["image, batch"]),
     ("lwf_heads", ["own"], ["shared, told"]),
-    ("virtual_step", ["adam"], ["sgd, preconditioned, optimiser", "null"]),
-    ("derpp_alpha", [-0.1, NAN], ["from 0 to 1000"]),
-    ("derpp_beta", [-0.1], ["from 0 to 1000"]),
+    ("virtual_step", ["adam", True], ["sgd, preconditioned, optimiser", "null"]),
     ("ewc_lambda", [-1.0], ["from 0 to"]),
     ("ewc_gamma", [1.1], ["from 0 to 1"]),
     ("virtual_lr", [0, NAN], ["above 0 to 10", "null"]),
     ("mir_statistics", ["running"], ["frozen, moving"]),
+    ("derpp_alpha", [-0.1, NAN], ["from 0 to 1000"]),
+    ("derpp_beta", [-0.1, NAN], ["from 0 to 1000"]),
 ]
 WRONG = [(name, value, words) for name, values, words in REFUSED for value in values]
 # These are wrong for their agent only, beside its other values.
@@ -230,13 +230,15 @@ def test_without_a_variant_the_papers_defaults_hold(agent):
         assert checked(values).model_dump() == defaults | {"agent": agent}
 
 
-def test_two_defaults_differ_between_agents():
+def test_three_defaults_differ_between_agents():
     several = {
         name
         for name in FIELDS
         if len({repr(m.model_fields[name].default) for m in AGENTS.values() if name in m.model_fields}) > 1
     }
     assert several == {"replay_passes", "replay_from", "offers"}
+    # Offered in the first epoch alone, DER++'s stored logits would be those of a network that has not yet learned.
+    assert [checked({"agent": agent}).offers for agent in ("er", "derpp")] == ["first-epoch", "every-epoch"]
     # MIR needs the incoming batch's own gradient for its virtual step.
     assert [checked({"agent": agent}).replay_passes for agent in ("er", "mir")] == ["joined", "averaged"]
 
@@ -273,6 +275,16 @@ def test_two_defaults_differ_between_agents():
         ),
         ({"agent": "gdumb", "memory_lr": 1e-4}, "at most memory_lr", {"memory_schedule": "constant"}),
         ({"agent": "icarl", "memory": 1}, "memory is 1; allowed for iCaRL", {"variant": "original"}),
+        (
+            {"agent": "mir", "virtual_step": "preconditioned", "optimiser": "sgd"},
+            "virtual_step is 'preconditioned'; allowed with SGD: sgd, optimiser",
+            {"optimiser": "adam"},
+        ),
+        (
+            {"agent": "mir", "virtual_step": "optimiser", "virtual_lr": 0.1},
+            r"virtual_lr is 0.1; allowed with virtual_step optimiser: nothing \(null\)",
+            {"virtual_step": "preconditioned"},
+        ),
         ({"untested": ["x"]}, "untested is .*; allowed: domains of the stream, which 'x'", {"untested": ["mini-VFHQ"]}),
         ({"mixed_precision": True, "size": 62}, "allowed for size 62: False, it needs .* at least 64", {"size": 64}),
     ],

@@ -2,12 +2,14 @@
 
 from cldf_core import options as known
 from cldf_core.agents.base import Agent
+from cldf_core.agents.derpp import DERPP
 from cldf_core.agents.ewc import EWC
 from cldf_core.agents.finetune import Separate, Sequential
 from cldf_core.agents.gdumb import GDumb
 from cldf_core.agents.icarl import ICaRL
 from cldf_core.agents.lwf import LwF
-from cldf_core.agents.replay import ER, MIR
+from cldf_core.agents.mir import MIR
+from cldf_core.agents.replay import ER
 from cldf_core.options import Options
 from cldf_core.resnet import load_original
 
@@ -20,6 +22,7 @@ AGENTS: dict[str, type[Agent]] = {
     "lwf": LwF,
     "er": ER,
     "mir": MIR,
+    "derpp": DERPP,
     "ewc": EWC,
 }
 _BUILT_IN = tuple(AGENTS)

@@ -42,10 +42,7 @@ class Agent(GradientDescent):
         return network.to(self.device)
 
     def parts(self, step: Step) -> Iterator[Step]:
-        """What a step goes through, part by part, by default itself; asked for again where a stopped run goes on.
-
-        Where images are left out of it, it is gone through more often, so that there are as many updates.
-        """
+        """What a step goes through, part by part, by default itself; asked for again where a stopped run goes on."""
         yield step.lengthened()
 
     def begin_step(self, step: Step) -> None:

@@ -76,7 +76,11 @@ class ICaRL(Agent):
         """One update; a reservoir is then offered the batch."""
         value = super().observe(batch)
         if isinstance(self.memory, Reservoir) and (batch.epoch == 0 or self.options.offers == "every-epoch"):
-            self.written |= self.memory.offer(batch, self.generator("memory"))
+            free = self.memory.capacity - len(self.memory)
+            written = self.memory.offer(batch, self.generator("memory"))
+            # Of a batch that fits in part, the original does not note the slots that were free.
+            noted = self.options.reservoir_count == "image" or len(batch.labels) <= free
+            self.written |= {slot for slot, row in written.items() if noted or row >= free}
         return value
 
     def loss(self, batch: Batch) -> Tensor:

@@ -11,7 +11,8 @@ from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices, paired_
 
 # An agent's name in figures and tables. A notebook may add its own agent.
 AGENT_NAMES = {"separate": "separate models", "sequential": "sequential fine-tuning", "joint": "joint training"}
-AGENT_NAMES |= {"icarl": "iCaRL", "gdumb": "GDumb", "lwf": "LwF", "er": "ER (random)", "mir": "MIR", "ewc": "EWC"}
+AGENT_NAMES |= {"icarl": "iCaRL", "gdumb": "GDumb", "lwf": "LwF", "er": "ER (random)", "mir": "MIR"}
+AGENT_NAMES |= {"derpp": "DER++", "ewc": "EWC"}
 
 
 def agent_name(agent: str) -> str:

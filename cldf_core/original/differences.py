@@ -251,9 +251,9 @@ DIFFERENCES: dict[Difference, str] = {
         "Images of the current domain are replayed as well, which leaves less room for the older ones. ER's authors do "
         "so, MIR's do not."
     ),
-    Difference("mir", "virtual_lr", "agents/replay.py", "o.virtual_lr or self.lr"): (
-        "The step that is only tried out, to see whose loss would rise, has a learning rate of its own, whatever the "
-        "optimiser's is."
+    Difference("mir", "virtual_step, virtual_lr", "agents/mir.py", "self.options.virtual_lr or self.lr"): (
+        "The step that is only tried out, to see whose loss would rise, is plain SGD's at a learning rate of its own, "
+        "whatever the optimiser and its rate are."
     ),
     Difference(
         "mir", "mir_statistics", "buffers.py", "contextlib.nullcontext() if moving else evaluating(network)", AUTHORS
