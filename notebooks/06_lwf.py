@@ -56,6 +56,8 @@ device: str = "cpu"  # where the network is trained
 mixed_precision: bool = False  # forward passes in bfloat16
 distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
+ewc_lambda: float = 100.0  # EWC: weight of the penalty
+ewc_gamma: float = 0.9  # EWC: what is kept of earlier domains' Fisher information
 
 # %%
 from cldf_core.workflow.parameters import from_notebook

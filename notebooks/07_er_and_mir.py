@@ -58,6 +58,8 @@ mixed_precision: bool = False  # forward passes in bfloat16
 memory: int = 400  # images that may be remembered
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
+derpp_alpha: float = 0.2  # DER++: weight of the distance to stored logits
+derpp_beta: float = 0.5  # DER++: weight of the loss on remembered labels
 
 # %%
 from cldf_core.workflow.parameters import from_notebook

@@ -65,6 +65,10 @@ distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
+derpp_alpha: float = 0.2  # DER++: weight of the distance to stored logits
+derpp_beta: float = 0.5  # DER++: weight of the loss on remembered labels
+ewc_lambda: float = 100.0  # EWC: weight of the penalty
+ewc_gamma: float = 0.9  # EWC: what is kept of earlier domains' Fisher information
 
 # %%
 from cldf_core.workflow.parameters import from_notebook

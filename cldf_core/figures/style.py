@@ -26,10 +26,13 @@ AGENT_COLOURS = {
     "lwf": "#754400",
     "er": "#2F8FE6",
     "mir": "#009E73",
+    "derpp": "#00494D",
+    "ewc": "#441199",
 }
 # What tells agents apart without colours.
-AGENT_MARKERS = dict(zip(AGENT_COLOURS, "XsPoD^v*", strict=True))
+AGENT_MARKERS = dict(zip(AGENT_COLOURS, "XsPoD^v*h<", strict=True))
 _DASHES: tuple[Any, ...] = ((6, 2), (1, 1), (3, 1), (), (6, 2, 1, 2), (3, 1, 1, 1), (6, 2, 1, 2, 1, 2), (9, 1))
+_DASHES += ((4, 1, 1, 1, 1, 1), (2, 2))
 AGENT_LINES = {agent: (0, dashes) if dashes else "-" for agent, dashes in zip(AGENT_COLOURS, _DASHES, strict=True)}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # by a domain's place in the stream; the unseen domains come last
 CLASS_COLOURS = {"real": "#0072B2", "fake": "#D55E00"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cldf_core.data.runtime import project_root
 from cldf_core.options import AGENTS, FIELDS, OptionError, Options, UserError, checked
+from cldf_core.original_options import ORIGINAL
 from cldf_core.reading import from_text
 from cldf_core.workflow.machine import check_machine
 
@@ -27,7 +28,10 @@ _RUN = tuple(name for name in Options.model_fields if name not in (*_COMMAND, *_
 _GDUMB = ("memory", "memory_epochs", "memory_lr", "memory_lr_min", "memory_batch", "clip")
 _LWF = ("distillation", "temperature")
 _MIR = ("memory", "replay", "candidates")
-_ANY = (*_GDUMB, *_LWF, *_MIR[1:])
+_DERPP = ("derpp_alpha", "derpp_beta")
+_EWC = ("ewc_lambda", "ewc_gamma")
+_ORIGINAL = (*_GDUMB, *_LWF, *_MIR[1:])
+_ANY = (*_ORIGINAL, *_DERPP, *_EWC)
 _IMAGES = ("data", "stream", "unseen", "limit", "size", "seed")
 _TRAINING = ("network", "width", "lr", "epochs", "batch", "seed", "threads")
 _SPECTRA = (*_IMAGES, "band", "precision", "threads")
@@ -40,15 +44,22 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "03_without_continual_learning": _RUN,
     "04_icarl": (*_RUN, "memory"),
     "05_gdumb": (*_RUN, *_GDUMB),
-    "06_lwf": (*_RUN, *_LWF),
-    "07_er_and_mir": (*_RUN, *_MIR),
+    "06_lwf": (*_RUN, *_LWF, *_EWC),
+    "07_er_and_mir": (*_RUN, *_MIR, *_DERPP),
     "08_cross_data_set_evaluation": (*_RUN, *_ANY),
     "09_robustness": (*_RUN, *_ANY),
-    "10_bands_and_explanations": (*_RUN, *_ANY),
+    "10_bands_and_explanations": (*_RUN, *_ORIGINAL),
     # It goes through the differences itself, so it takes neither them nor the variant.
-    "11_original_versus_papers": tuple(name for name in (*_RUN, *_ANY) if name != "variant"),
+    "11_original_versus_papers": tuple(name for name in (*_RUN, *_ORIGINAL) if name != "variant"),
     "12_your_own_data_your_own_agent": (*_IMAGES[:-1], *_TRAINING, "memory", "replay"),
     "13_detector": (*_RUN, *_MIR),
+}
+# The agents that a notebook is about, its own one first; notebooks that are not here are about all agents.
+_ABOUT = {"04_icarl": ["icarl"], "05_gdumb": ["gdumb"], "06_lwf": ["lwf", "ewc"]}
+_ABOUT["07_er_and_mir"] = ["er", "mir", "derpp"]
+# Rows of their own in tables and figures: an agent with other options, and the notebooks that make or read its run.
+_ROWS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "lwf, told": ("lwf", {"lwf_heads": "told"}, ("06_lwf", "08_cross_data_set_evaluation"))
 }
 READING = ("08_cross_data_set_evaluation", "09_robustness")  # these train nothing, so they need no GPU
 _CHECKED = "_cldf_parameters_of"  # a name in a notebook's namespace: its parameters were checked before
@@ -65,6 +76,19 @@ class Parameters:
         """The checked options of an agent, by default of the first one that the notebook is about."""
         agent = agent or agents_of(self.notebook)[0]
         return checked({**self.values, "agent": agent, **changes}, where=f"{self.notebook}, agent {agent}")
+
+    @property
+    def runs(self) -> dict[str, Options]:
+        """The options of the runs that the notebook is about: one an agent, by its name, and the rows of their own.
+
+        With the variant "original" they are those that the original code has.
+        """
+        variant = self.values.get("variant", "paper")
+        runs = {agent: self.options(agent) for agent in agents_of(self.notebook, variant)}
+        for name, (agent, changes, notebooks) in _ROWS.items():
+            if self.notebook in notebooks and variant == "paper":
+                runs[name] = self.options(agent, **changes)
+        return runs
 
     def changed(self, **changes: Any) -> Parameters:
         """The same parameters with some changed."""
@@ -98,7 +122,8 @@ def checked_parameters(notebook: str, values: Mapping[str, Any], where: str = ""
     """
     where = where or notebook
     checked(values, allowed_names(notebook), where)
-    every = [checked({**values, "agent": agent}, where=f"{where}, agent {agent}") for agent in agents_of(notebook)]
+    agents = agents_of(notebook, values.get("variant", "paper"))
+    every = [checked({**values, "agent": agent}, where=f"{where}, agent {agent}") for agent in agents]
     # As the options hold them: equal values have one form, and one folder.
     values = {n: next(getattr(options, n) for options in every if hasattr(options, n)) for n in values}
     listed = NOTEBOOKS[notebook] if values.get("variant", "paper") == "paper" else ()
@@ -135,9 +160,10 @@ def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
     return parameters
 
 
-def agents_of(notebook: str) -> list[str]:
-    """The agents that a notebook is named after; those of any other notebook are all agents."""
-    return [agent for agent in AGENTS if agent in notebook.split("_")] or ["sequential", *AGENTS]
+def agents_of(notebook: str, variant: str = "paper") -> list[str]:
+    """The agents that a notebook is about; with the variant "original", those of them that the original code has."""
+    agents = _ABOUT.get(notebook) or dict.fromkeys(["sequential", *AGENTS])
+    return [agent for agent in agents if variant == "paper" or agent in ORIGINAL]
 
 
 def allowed_names(notebook: str) -> list[str]:

@@ -21,7 +21,7 @@ from cldf_core.runs.folder import MANIFEST, RunFolder
 from cldf_core.runs.holder import holding
 from cldf_core.workflow.job import Job
 from cldf_core.workflow.notebooks import LAST, data_files, sweep_tables
-from cldf_core.workflow.parameters import Parameters, agents_of
+from cldf_core.workflow.parameters import Parameters
 
 MOST = 64_000_000  # bytes that are sent; what is larger goes through a store
 Files = dict[str, Path | bytes]  # by their names in a zip file
@@ -88,11 +88,11 @@ def data_set(data: str) -> Files:
 
 
 def inputs_of(job: Job) -> Files:
-    """The finished runs that a notebook may read, of any agent with its options, and the tables of sweeps."""
+    """The finished runs that a notebook may read, which are those that it is about, and the tables of sweeps."""
     if "notebook" not in job:
         return {}
     parameters = Parameters(job["notebook"], job["values"])
-    wanted = [parameters.options(agent).model_dump() for agent in agents_of(job["notebook"])]
+    wanted = [options.model_dump() for options in parameters.runs.values()]
     files: Files = {}
     for run, options in finished_runs():
         if options in wanted and not run.damaged():

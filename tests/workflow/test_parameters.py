@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cldf_core.options import AGENTS, FIELDS, OptionError, checked
+from cldf_core.original_options import ORIGINAL
 from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, allowed_names, checked_parameters, from_notebook
 
 PLAIN = (3, 0.5, True, None, "x", [1], (1,), {"a": 1})
@@ -39,7 +40,8 @@ def test_a_notebook_lists_options_once_and_takes_those_of_its_agents(notebook):
 
 
 @pytest.mark.parametrize(
-    ("notebook", "agents"), [("04_icarl", ["icarl"]), ("07_er_and_mir", ["er", "mir"]), ("09_robustness", list(AGENTS))]
+    ("notebook", "agents"),
+    [("04_icarl", ["icarl"]), ("07_er_and_mir", ["er", "mir", "derpp"]), ("09_robustness", list(AGENTS))],
 )
 def test_what_the_cell_does_not_list_may_be_given_where_the_variant_is_read(notebook, agents):
     fields = {name for agent in agents for name in AGENTS[agent].model_fields}
@@ -94,8 +96,8 @@ def test_parameters_are_checked_for_every_agent_of_the_notebook():
     parameters = checked_parameters("07_er_and_mir", {"memory": 7})
     with pytest.raises(OptionError, match="07_er_and_mir, agent icarl: memory is 7"):
         parameters.options("icarl")
-    with pytest.raises(OptionError, match="agent is 'ewc'; allowed: separate"):
-        parameters.options("ewc")
+    with pytest.raises(OptionError, match="agent is 'agem'; allowed: separate"):
+        parameters.options("agem")
 
 
 @pytest.mark.parametrize(
@@ -163,13 +165,39 @@ def test_everything_can_be_run_twice_in_one_kernel():
     assert from_notebook("10_bands_and_explanations", namespace | cell) == first
 
 
+# --- which runs a notebook is about ---
+
+
+@pytest.mark.parametrize(
+    ("notebook", "names"),
+    [
+        ("04_icarl", ["icarl"]),
+        ("05_gdumb", ["gdumb"]),
+        ("06_lwf", ["lwf", "ewc", "lwf, told"]),
+        ("07_er_and_mir", ["er", "mir", "derpp"]),
+        ("08_cross_data_set_evaluation", ["sequential", "separate", *list(AGENTS)[2:], "lwf, told"]),
+        ("09_robustness", ["sequential", "separate", *list(AGENTS)[2:]]),
+    ],
+)
+def test_a_notebook_is_about_a_run_of_each_of_its_agents_and_of_some_with_other_options(notebook, names):
+    runs = checked_parameters(notebook, {"seed": 3}).runs
+    assert list(runs) == names
+    for name, options in runs.items():
+        told = {"agent": "lwf", "lwf_heads": "told"} if name == "lwf, told" else {"agent": name}
+        assert options == checked({"seed": 3, **told})
+    originals = checked_parameters(notebook, {"variant": "original"}).runs
+    assert list(originals) == [name for name in names if name in ORIGINAL]
+    for name, options in originals.items():
+        assert options == checked({"variant": "original", "agent": name})
+
+
 # --- the original's variant ---
 
 
 def test_the_originals_defaults_stand_where_the_cell_still_holds_the_papers():
     parameters = from_notebook("07_er_and_mir", kernel("07_er_and_mir", variant="original", epochs=3))
     assert parameters.values == {"variant": "original", "epochs": 3}
-    for agent in AGENTS:
+    for agent in ORIGINAL:
         assert parameters.options(agent) == checked({"variant": "original", "agent": agent, "epochs": 3})
     assert (parameters.options().lr, parameters.options().replay_passes) == (0.01, "separate")
     assert (parameters.options("mir").virtual_lr, parameters.options("separate").chunks) == (0.1, 1)
