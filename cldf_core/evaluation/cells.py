@@ -8,16 +8,36 @@ import numpy as np
 import pandas as pd
 
 from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices, paired_matrices, side_by_side
+from cldf_core.evaluation.metrics import DETECTION
 
 # An agent's name in figures and tables. A notebook may add its own agent.
 AGENT_NAMES = {"separate": "separate models", "sequential": "sequential fine-tuning", "joint": "joint training"}
 AGENT_NAMES |= {"icarl": "iCaRL", "gdumb": "GDumb", "lwf": "LwF", "er": "ER (random)", "mir": "MIR"}
 AGENT_NAMES |= {"derpp": "DER++", "ewc": "EWC"}
 
+_CHANGES = ("forgetting", "backward transfer", "forward transfer", "gain")  # metrics that are of a measure
+_FROM_3 = " from 3"
+
 
 def agent_name(agent: str) -> str:
     """Returns an agent's name in figures and tables; an agent of another origin keeps its name."""
     return AGENT_NAMES.get(agent, agent)
+
+
+def metric_name(metric: str) -> str:
+    """Returns a continual metric's name in figures: that of "accuracy: average" is "average accuracy".
+
+    What has no measure before it, such as "average" or a cost, keeps its name.
+    """
+    measure, colon, name = metric.partition(": ")
+    if measure not in DETECTION or not colon:
+        return metric
+    what, _, domain = name.partition(": ")
+    if what == "unseen":
+        return f"{measure} on {domain}, unseen" if domain else f"{measure} on unseen domains"
+    what, bracket, kind = what.removesuffix(_FROM_3).partition(" (")
+    words = f"{what} of {measure}" if what in _CHANGES else f"{what.removesuffix(' R')} {measure}"
+    return words + bracket + kind + (", domains 3 on" if name.endswith(_FROM_3) else "")
 
 
 def cell_values(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test") -> pd.DataFrame:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cldf_core.evaluation.bootstrap import matrices
-from cldf_core.evaluation.cells import as_text, cell_changes, cell_values, loss_table, rank_table
-from cldf_core.evaluation.metrics import matrix
+from cldf_core.evaluation.cells import as_text, cell_changes, cell_values, loss_table, metric_name, rank_table
+from cldf_core.evaluation.metrics import CONTINUAL, matrix
 from samples import random_scores
 
 FIRST, SECOND = random_scores(1), random_scores(2)
@@ -35,6 +35,28 @@ def test_cell_changes_are_differences_of_the_matrices_with_paired_intervals():
     nothing = cell_changes(FIRST, FIRST)
     assert (nothing["value"] == 0).all()
     assert nothing[["low", "high"]].isna().all(axis=None)
+
+
+def test_metrics_have_names_for_readers():
+    names = {
+        "accuracy: average": "average accuracy",
+        "accuracy: learning": "learning accuracy",
+        "AUC: anytime average": "anytime average AUC",
+        "accuracy: forgetting (max-last)": "forgetting of accuracy (max-last)",
+        "accuracy: forgetting (max-last) from 3": "forgetting of accuracy (max-last), domains 3 on",
+        "accuracy: average from 3": "average accuracy, domains 3 on",
+        "AUC: backward transfer": "backward transfer of AUC",
+        "accuracy: lowest R": "lowest accuracy",
+        "accuracy: unseen": "accuracy on unseen domains",
+        "accuracy: unseen: mini-NeuralTextures": "accuracy on mini-NeuralTextures, unseen",
+        "average": "average",
+        "unseen: VFHQ": "unseen: VFHQ",
+        "processor seconds": "processor seconds",
+    }
+    assert {metric: metric_name(metric) for metric in names} == names
+    # No two metrics of the metric table share a name.
+    keys = [f"{measure}: {name}" for measure in ("accuracy", "AUC") for name in (*CONTINUAL, "unseen")]
+    assert len({metric_name(key) for key in keys}) == len(keys)
 
 
 def test_losses_are_counted_on_through_the_chunks_of_a_step():
