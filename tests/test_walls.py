@@ -25,17 +25,18 @@ SOURCES = [
     if ".ipynb_checkpoints" not in path.parts
 ]
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
-# The rooms, from the ground up, and how many lines each may have; design.md says what is in them.
+# The rooms, from the ground up, and how many lines each may have; design.md says what is in them. The method has grown
+# by two agents, MIR's virtual steps and limited new data; results will by crossed intervals and kept scores.
 METHOD = "the method"
 ROOMS = {
-    METHOD: 2500,
+    METHOD: 2700,
     "evaluation": 1500,
     "figures": 1900,
     "data": 4800,
     "runs": 1150,
     "results": 1050,
     "detection": 1100,
-    "workflow": 2500,
+    "workflow": 2700,
     "original": 1200,
     "cli": 1400,
 }

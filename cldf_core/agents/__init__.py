@@ -4,7 +4,7 @@ from cldf_core import options as known
 from cldf_core.agents.base import Agent
 from cldf_core.agents.derpp import DERPP
 from cldf_core.agents.ewc import EWC
-from cldf_core.agents.finetune import Separate, Sequential
+from cldf_core.agents.finetune import Joint, Separate, Sequential
 from cldf_core.agents.gdumb import GDumb
 from cldf_core.agents.icarl import ICaRL
 from cldf_core.agents.lwf import LwF
@@ -16,7 +16,7 @@ from cldf_core.resnet import load_original
 AGENTS: dict[str, type[Agent]] = {
     "separate": Separate,
     "sequential": Sequential,
-    "joint": Separate,  # on the joint stream
+    "joint": Joint,
     "icarl": ICaRL,
     "gdumb": GDumb,
     "lwf": LwF,

@@ -60,7 +60,7 @@ def _number_beside(ax: Axes, chosen: np.ndarray, points: np.ndarray) -> None:
         room = np.linalg.norm(places[:, None] - points, axis=2).min(axis=1)
         place = places[room.argmax()]
         ax.plot(*np.stack([point, place], axis=1), color="0.6", lw=0.5, zorder=0)
-        ax.text(*place, str(number), ha="center", va="center", fontsize=6.5)
+        ax.text(place[0], place[1], str(number), ha="center", va="center", fontsize=6.5)
         points = np.vstack([points, place])
 
 

@@ -635,6 +635,14 @@ def test_memory_bytes_are_those_of_half_precision_planes_and_stored_logits(agent
     assert learner.memory.nbytes == learner.memory_bytes == 10 * (3 * 32 * 17 * 2 + 2 * 4 * (agent == "derpp"))
 
 
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_memory_bytes_of_joint_training_are_those_of_all_images_so_far(chunks):
+    learner = build_agent(options("joint", epochs=1, chunks=chunks))
+    for last, images in zip((chunks, 2 * chunks), (20, 34), strict=True):
+        train(learner, steps_of(learner.options, 20, 14)[last - chunks : last])
+        assert learner.memory_bytes == images * 3 * 32 * 17 * 2
+
+
 @pytest.mark.parametrize(("agent", "planes", "networks"), [("sequential", 0, 0), ("lwf", 0, 1), ("icarl", 10, 1)])
 def test_memory_bytes_count_a_teacher_too(agent, planes, networks):
     learner = build_agent(options(agent, memory=10, epochs=1))
