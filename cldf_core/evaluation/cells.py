@@ -59,7 +59,7 @@ def cell_changes(
 
     The columns are step, domain, value, low and high. Other images or groups are a UserError.
     """
-    R, other = paired_matrices(first, second, [metric], split=split)
+    R, other = paired_matrices([first, second], [metric], split=split)
     return _tidy(R, R.metrics[metric] - other.metrics[metric])
 
 

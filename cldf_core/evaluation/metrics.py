@@ -23,6 +23,7 @@ CONTINUAL = (
     *("anytime average", "lowest R", "future"),
     *("gain", "average from 3", "forgetting (max-last) from 3"),
 )
+RANGES = {"forgetting (max-last)": (-1.0, 1.0), "backward transfer": (-1.0, 1.0), "forward transfer": (-0.5, 0.5)}
 
 
 class Scored:
