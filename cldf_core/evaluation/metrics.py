@@ -23,7 +23,8 @@ CONTINUAL = (
     *("anytime average", "lowest R", "future"),
     *("gain", "average from 3", "forgetting (max-last) from 3"),
 )
-RANGES = {"forgetting (max-last)": (-1.0, 1.0), "backward transfer": (-1.0, 1.0), "forward transfer": (-0.5, 0.5)}
+_CHANGES = ("forgetting (max-last)", "forgetting (max-last) from 3", "backward transfer", "gain")
+RANGES = {**dict.fromkeys(_CHANGES, (-1.0, 1.0)), "forward transfer": (-0.5, 0.5)}
 
 
 class Scored:
