@@ -108,7 +108,8 @@ def test_mir_uses_the_optimisers_rate_of_the_moment_or_its_own_and_moves_no_stat
     used: list[float] = []
     virtual_weights = mir.virtual_weights
     monkeypatch.setattr(mir, "virtual_weights", lambda *a: used.append(a[4]) or virtual_weights(*a))
-    rates = []
+    gradients, anew, rates = learner.gradients, [], []
+    monkeypatch.setattr(learner, "gradients", lambda batch: anew.append(1) or gradients(batch))
     _, second = steps_of(opts)
     for batch in begun(learner, second).batches(0):
         rates.append(learner.optimiser.param_groups[0]["lr"])
@@ -117,6 +118,7 @@ def test_mir_uses_the_optimisers_rate_of_the_moment_or_its_own_and_moves_no_stat
         # Only the passes of the update move the statistics, not those of the retrieval.
         assert int(learner.network.body.bn1.num_batches_tracked) == passed + (1 if passes == "joined" else 2)
     assert used == [virtual_lr or rate for rate in rates]
+    assert len(anew) == (len(rates) if passes == "joined" else 0)  # in two passes, the first one's serve twice
     assert len(set(rates)) == (1 if schedule == "constant" else len(rates))
 
 
