@@ -5,7 +5,7 @@ import html
 import io
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython import get_ipython
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # The same colour for the same agent in every figure: Wong's colour-blind-safe ones (Nature Methods 8, 441), some
@@ -112,6 +113,26 @@ def two_lines(name: str) -> str:
 def wrapped(text: str, width: int) -> str:
     """Breaks a title or label between words, so that no line is longer than width; names stay whole."""
     return textwrap.fill(text, width, break_on_hyphens=False)
+
+
+def label_ends(ax: Axes, ends: Mapping[str, tuple[float, str]], *, gap: float = 0.11) -> None:
+    """Writes names beside the right ends of lines, in their colours, moved apart where they would overlap.
+
+    `ends` holds the height (in data) at which a line ends and its colour, by the name to write; the gap between names
+    is a share of the axis, whose limits must be final.
+    """
+    low, high = sorted(ax.get_ylim())
+    names = sorted((name for name in ends if np.isfinite(ends[name][0])), key=lambda name: ends[name][0])
+    places = np.array([(ends[name][0] - low) / (high - low) for name in names])
+    steps = gap * np.arange(len(names))
+    # The least that places can be raised to keep the gap, then lowered until the highest is on the axis again.
+    places = np.maximum.accumulate(places - steps) + steps
+    places = np.minimum(places, 1 - steps[::-1])
+    for name, place in zip(names, places, strict=True):
+        height, colour = ends[name]
+        arrow = {"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5)}
+        how: dict[str, Any] = {"textcoords": "axes fraction", "va": "center", "fontsize": 7, "color": colour}
+        ax.annotate(name, (ax.get_xlim()[1], height), (1.13, place), arrowprops=arrow, **how)
 
 
 def agent_colour(agent: str) -> str:
