@@ -50,6 +50,11 @@ class Difference:
         return f"{self.switch} [{self.needs}]" if self.needs else self.switch
 
     @property
+    def label(self) -> str:
+        """What it does in a few words, and in brackets what both runs do besides: for figures."""
+        return LABELS[self.switch] + (f" ({BOTH[self.needs]})" if self.needs else "")
+
+    @property
     def paper(self) -> str:
         """The papers' values."""
         return ", ".join(_text(AGENTS[self.agent].model_fields[name].default) for name in self.switch.split(", "))
@@ -115,8 +120,8 @@ def all_at_once(parameters: Parameters, agent: str) -> Options:
 def as_table(agent: str) -> pd.DataFrame:
     """Returns an agent's differences as a table to be read."""
     shown = [(d, what) for d, what in DIFFERENCES.items() if d.agent == agent]
-    rows = [(d.switch, d.paper, d.original, d.compared_with, d.source, what) for d, what in shown]
-    columns = ["switch", "paper", "original", "compared with", "where it comes from", "what it does"]
+    rows = [(d.switch, d.label, d.paper, d.original, d.compared_with, d.source, what) for d, what in shown]
+    columns = ["switch", "in figures", "paper", "original", "compared with", "where it comes from", "what it does"]
     return pd.DataFrame(rows, columns=columns).set_index("switch")
 
 
@@ -134,6 +139,28 @@ def _text(value: Any) -> str:
     return "the optimiser's" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
+# By switch, in a few words.
+LABELS = {
+    **{"chunks": "a domain in parts", "drop_last": "incomplete batches left out", "order": "one order for all epochs"},
+    **{"crop": "crop near the top left", "channels": "blue before red", "plane": "the whole plane"},
+    **{"precision": "32 bits a number", "blur": "blur across images", "occlusion": "occlusion at one place"},
+    **{"dampening": "gradients dampened", "distil": "no distillation", "rehearsal": "a batch of exemplars"},
+    **{"verdict": "verdict of the last layer", "icarl_heads": "two outputs in all", "exemplars": "a reservoir"},
+    **{"offers": "offered in every epoch", "reservoir_count": "counted by batches"},
+    **{"gdumb_groups": "balanced over classes", "refit": "network trained further", "refit_after": "after every part"},
+    **{"memory_schedule, memory_lr": "high, constant rate", "memory_momentum": "no momentum"},
+    **{"memory_weight_decay": "no weight decay", "kd_weight": "weight by parts seen"},
+    **{"teacher_after": "teacher of every part", "teacher_mode": "teacher in training mode"},
+    **{"replay_passes": "two passes, losses added", "replay_from": "current domain replayed"},
+    **{"virtual_lr": "virtual step's own rate", "mir_statistics": "statistics moved"},
+}
+# What both runs do, by what the switch needs.
+BOTH = {
+    "optimiser, lr": "SGD",
+    "distil": "no distillation",
+    "rehearsal": "a batch",
+    "rehearsal, exemplars": "reservoir",
+}
 # Of reservoirs, iCaRL's and ER's.
 _OFFERS = "The memory is offered each image once in every epoch, so it holds the same one several times."
 _COUNT = (

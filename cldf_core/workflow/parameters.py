@@ -61,6 +61,9 @@ _ABOUT["07_er_and_mir"] = ["er", "mir", "derpp"]
 _ROWS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "lwf, told": ("lwf", {"lwf_heads": "told"}, ("06_lwf", "08_cross_data_set_evaluation"))
 }
+# What a notebook's cell holds otherwise than as the default: the values of params/quick, with which its text is shown.
+_SMALL = ("splits", "limit", "chunks", "size", "width", "epochs", "batch", "memory", "replay")
+SMALLER = {"11_original_versus_papers": _SMALL}
 READING = ("08_cross_data_set_evaluation", "09_robustness")  # these train nothing, so they need no GPU
 _CHECKED = "_cldf_parameters_of"  # a name in a notebook's namespace: its parameters were checked before
 
@@ -105,11 +108,12 @@ class Parameters:
     def for_papermill(self) -> dict[str, Any]:
         """The values that papermill assigns in the notebook, as `from_notebook` reads them.
 
-        With the variant "original", one that equals the paper's default is written as JSON text: the cell holds that
-        default in any case, so the plain value would count as not set.
+        A default is written where the cell holds another value. With the variant "original", one that equals the
+        paper's default is written as JSON text: the cell holds that default in any case, so the plain value would count
+        as not set.
         """
         if self.values.get("variant", "paper") == "paper":
-            return dict(self.values)
+            return {**{name: FIELDS[name].default for name in SMALLER.get(self.notebook, ())}, **self.values}
         listed = NOTEBOOKS[self.notebook]
         return {n: json.dumps(v) if n in listed and _is_default(n, v) else v for n, v in self.values.items()}
 

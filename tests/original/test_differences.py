@@ -90,6 +90,15 @@ def test_all_at_once_has_the_originals_values_of_an_agents_options_and_nothing_e
     assert {name: getattr(options, name) for name in differing} == {name: ORIGINAL[agent][name] for name in differing}
 
 
+def test_figures_tell_differences_apart_by_words_not_by_keys():
+    labels = [(d.agent, d.label) for d in DIFFERENCES]
+    assert len(set(labels)) == len(labels)
+    assert not [label for _, label in labels if "_" in label or len(label) > 40]
+    assert set(differences.LABELS) == {d.switch for d in DIFFERENCES}
+    (heads,) = [d for d in DIFFERENCES if d.switch == "icarl_heads"]
+    assert heads.label == "two outputs in all (no distillation)"
+
+
 def test_the_table_needs_no_torch():
     code = "import sys; from cldf_core.original import differences; differences.as_table('er');"
     code += "sys.exit('torch' in sys.modules)"

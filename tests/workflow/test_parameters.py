@@ -27,6 +27,14 @@ def annotated(namespace: dict[str, Any], **names: Any) -> dict[str, Any]:
     return namespace | names | {"__annotations__": namespace["__annotations__"] | dict.fromkeys(names, "Any")}
 
 
+def test_a_default_reaches_a_notebook_whose_cell_holds_another_value():
+    name = "11_original_versus_papers"
+    for values in ({}, {"chunks": 4}, {"chunks": 4, "width": 16, "limit": 100}):
+        written = checked_parameters(name, values).for_papermill()
+        assert from_notebook(name, kernel(name, chunks=7, width=99, limit=3) | written).values == values
+    assert checked_parameters("04_icarl", {"chunks": 4}).for_papermill() == {"chunks": 4}
+
+
 # --- which options a notebook has ---
 
 
