@@ -15,14 +15,14 @@
 # ---
 
 # %% [markdown]
-# # 07 · ER and MIR: replay a few old images with every batch
+# # 07 · ER, MIR and DER++: replay a few old images with every batch
 #
 # **What you will learn.** How a random sample of a stream can be kept when nobody knows how long the stream is
 # (the *reservoir*), how old images are mixed into the training, and whether it pays to choose them cleverly
-# (*maximally interfered retrieval*).
+# (*maximally interfered retrieval*), or to remember what the network once said of them (*dark experience replay*).
 #
-# **Reads** the data set named by `data` below. **Writes** two runs to `runs/er-…` and `runs/mir-…`, and this
-# notebook's figures and tables to `runs/07_er_and_mir-…/figures/`.
+# **Reads** the data set named by `data` below. **Writes** three runs to `runs/er-…`, `runs/mir-…` and `runs/derpp-…`,
+# and this notebook's figures and tables to `runs/07_er_and_mir-…/figures/`.
 #
 # **Time**: about five minutes on one core; seconds when the runs exist already.
 
@@ -77,7 +77,7 @@ import torch
 from torch.nn import functional as F
 
 from cldf_core import buffers, figures
-from cldf_core.agents import ER, MIR, build_agent
+from cldf_core.agents import DERPP, ER, MIR, build_agent
 from cldf_core.agents.optimisers import virtual_weights
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
@@ -204,13 +204,28 @@ for part in (MIR.retrieve, MIR.rises, virtual_weights, buffers.loss_rises, ER._t
     print(inspect.getsource(part))
 
 # %% [markdown]
+# ## Remember the answers, too
+#
+# A label says "fake" and no more. What a network *answers*, its two logits, also says how sure it was. **Dark
+# experience replay** (DER++; Buzzega et al., NeurIPS 2020) keeps with each image of the reservoir the logits $z$ that
+# the network gave for it when it was written, and takes two random draws from the memory with every batch: the answers
+# to the first draw shall stay as they were, and the labels of the second shall still be found,
+#
+# $$
+# L \;=\; \ell(f(x), y) \;+\; \alpha \, \lVert f(x') - z' \rVert^2 \;+\; \beta \, \ell(f(x''), y'')
+# $$
+#
+# (with the mean over images and outputs). It offers its images to the reservoir in *every* epoch: in the first one
+# alone, all the answers would be those of a network that has not yet learned. So an image may lie in the memory twice.
+#
 # ## Training
 #
-# The next cell trains both agents over the whole stream, or reads the runs if they were made before with the
-# same options. Did they learn?
+# The next cell shows DER++'s update, and trains the three agents over the whole stream, or reads the runs if they were
+# made before with the same options. Did they learn?
 
 # %%
-runs = {agent: make_run(parameters.options(agent)) for agent in ("er", "mir")}
+print(inspect.getsource(DERPP.observe))
+runs = {agent: make_run(own) for agent, own in parameters.runs.items()}
 scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest

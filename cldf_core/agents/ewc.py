@@ -55,8 +55,7 @@ class EWC(Agent):
     def squared_gradients(self, samples: Samples) -> Tensor:
         """Sum over the samples of the squared gradient of log p(y|x), y drawn from p(y|x); parameters in a row, (n,).
 
-        One image after another: on a CPU that is faster than torch.func's gradients of many at once, and it is what the
-        formula says.
+        One image after another, as the formula says: on a CPU torch.func's gradients of many at once are no faster.
         """
         weights = list(self.network.parameters())
         total = [torch.zeros_like(weight) for weight in weights]

@@ -51,7 +51,7 @@ def common_step_changes(
     parts = []
     for agent, table in scores.groupby("agent", sort=False):
         after, before = (table[table["corruption"] == name].assign(step=1, split="test") for name in (NONE, STORED))
-        once, stored = paired_matrices(after, before, [metric], resamples=resamples)
+        once, stored = paired_matrices([after, before], [metric], resamples=resamples)
         trained = np.isin(once.domains, stream)
         means = [
             R.statistic(metric, lambda values, *_, used=trained: values[..., used].mean(-1)) for R in (once, stored)
