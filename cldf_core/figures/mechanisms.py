@@ -8,9 +8,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, agent_colour, described, panels, span, two_lines
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, agent_colour, described, panels, span
 
 
 def herding_choice(
@@ -131,10 +131,10 @@ def soft_targets(table: pd.DataFrame) -> Figure:
             ax.hist(values, np.linspace(0, 1, 21), color=colour, histtype="step")
         ax.axvline(0.5, color="0.4", lw=0.8, ls=":")
         ax.set_title(f"temperature {temperature:g}" if row == 0 else "", fontsize="medium")
-        ax.set_ylabel(f"step {step}:\n{two_lines(rows['domain'][row])}" if column == 0 else "")
+        ax.set_ylabel(f"images, step {step}:\n{rows['domain'][row]}" if column == 0 else "", fontsize="small")
+        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.supxlabel("the teacher's softened P(fake); below 0.5 (dotted) it teaches: real", fontsize="medium")
-    figure.supylabel("images", fontsize="medium")
     means = table.groupby(["step", "temperature"])["value"]
     spread = ", ".join(f"{span(values)} in step {step} at temperature {t:g}" for (step, t), values in means)
     return described(figure, f"Histograms of the teacher's softened P(fake) of real and fake images: {spread}.")

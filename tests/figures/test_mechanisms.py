@@ -46,7 +46,7 @@ def test_soft_targets_have_a_row_for_each_step_and_a_column_for_each_temperature
     ]
     table = pd.DataFrame(rows, columns=["step", "domain", "temperature", "class", "value"])
     axes = np.array(figures.soft_targets(table).axes).reshape(2, 2)
-    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["step 2:\nsecond", "step 4:\nfourth"]
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["images, step 2:\nsecond", "images, step 4:\nfourth"]
     assert [ax.get_title() for ax in axes[0]] == ["temperature 1", "temperature 2"]
     for (row, _), ax in np.ndenumerate(axes):
         real, _, fake, _ = ax.patches  # each filled, and its outline
