@@ -69,6 +69,7 @@ import inspect
 import numpy as np
 import pandas as pd
 import torch
+from cldf_core.results.sweep_tables import code_in_words
 
 from cldf_core import figures
 from cldf_core.agents.icarl import icarl_loss
@@ -78,10 +79,9 @@ from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table, metric_name, with_interval
 from cldf_core.evaluation.proportions import share_table
 from cldf_core.evaluation.seeds import minus_others
-from cldf_core.figures.sentences import compared, highest, show, values
+from cldf_core.figures import sentences
 from cldf_core.randomness import generator
 from cldf_core.resnet import Network
-from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, domain_samples, load_spectra, make_run
 from cldf_core.workflow import sweep
@@ -131,8 +131,8 @@ print(inspect.getsource(herding))
 
 # %% [markdown]
 # **Try it.** Features have hundreds of dimensions, which one cannot look at. So here are 60 points of a plane
-# instead, not scaled to length 1: forty in one cloud and twenty in another. Which ones does herding choose, and
-# is its choice better than a random one?
+# instead, not scaled to length 1: 40 in one cloud and 20 in another. Which ones does herding choose, and is its
+# choice better than a random one? <!-- setting -->
 
 # %%
 rng = generator(options.seed, "illustration", "04")
@@ -157,18 +157,19 @@ distances = pd.concat([with_band("herding", off[:1], off[0]), with_band("random"
 figure = figures.herding_choice(points, path, distances, mean=cloud.mean(0))
 save_figure(figure, out.figures, "04_herding")
 nearer = with_band("herding minus random", off[0] - off[1:], off[0] - off[1:].mean(0))
-save_table(nearer.assign(after=[f"after {k}" for k in count]), out.figures, "04_herding")
+nearer = nearer.assign(chosen=[f"{k} chosen" for k in count])[count % 3 == 0]
+save_table(nearer, out.figures, "04_herding")
 
 # %% [markdown]
 # The cross is the mean of all points. Left: the chosen ones, in their order. Middle, enlarged: the mean of the
 # first one, of the first two, and so on. Each choice makes up for where those before it have pulled the mean, as
 # far as one point can. Note from which of the two clouds the choices are: herding keeps the mean of a class, not
 # its shape. Right: how far the mean is off; the grey line is the mean of 1000 random choices, its band holds the
-# central 95 % of them. Which random choices does herding beat? (The interval: 95 % of the random choices.)
+# central 95 % of them. Does herding beat them? (The interval here: 95 % of the random choices.) <!-- setting -->
 
 # %% tags=["sentences"]
-some = saved_table(out.figures, "04_herding").query("count in [1, 2, 6, 12]")
-show(compared(some, "Distance of the mean, herding minus random choices", by="after"))
+nearer = saved_table(out.figures, "04_herding")
+sentences.show(sentences.compared(nearer, "Distance of the mean, herding minus random choices", by="chosen"))
 
 # %% [markdown]
 # ## 2. What to learn: new labels and old answers
@@ -217,7 +218,7 @@ print(inspect.getsource(Network.fake_logits))
 #
 # The next cell trains the agent over the whole stream, or reads the run if it was made before with the same
 # options. Did it learn? The figure shows the training loss of each step, in nats: the unit of a logarithm to the
-# base $e$, as a bit is that of one to the base 2.
+# base $e$, as a bit is that of one to the base two.
 
 # %%
 run = make_run(options)
@@ -265,12 +266,13 @@ as_text(summary, names).T
 # images held still; intervals over test photographs):
 
 # %% tags=["sentences"]
-summary, cells = (saved_table(out.figures, f"04_{name}") for name in ("summary", "cells"))
+summary, cells = saved_table(out.figures, "04_summary"), saved_table(out.figures, "04_cells")
 last = cells[(cells["step"] == len(options.stream)) & cells["domain"].isin(options.stream)]
-show(
-    compared(summary.query("metric == 'forgetting (max-last)'"), "Is there forgetting?", by="metric", line=0),
-    highest(last, "Weakest trained domain at the end", by="domain", end="lowest"),
-    compared(summary[summary["metric"].str.startswith("unseen")], "Against guessing", by="metric", line=0.5),
+unseen_at_end = summary[summary["metric"].str.startswith("unseen")]
+sentences.show(
+    sentences.compared(summary[summary["metric"] == "forgetting (max-last)"], "Is it forgetting?", by="metric", line=0),
+    sentences.highest(last, "Accuracy on the trained domains at the end", by="domain"),
+    sentences.compared(unseen_at_end, "Accuracy against guessing", by="metric", line=0.5),
 )
 
 # %% [markdown]
@@ -304,9 +306,10 @@ text.pivot(index=["class", "domain"], columns="nearest", values="text")
 # %% tags=["sentences"]
 nearest = saved_table(out.figures, "04_nearest")
 real = nearest[nearest["class"] == "real"]
-show(
-    values(real[real["nearest"] == n], f"Share of real images nearest to the mean of {what}", by="domain")
-    for n, what in (("own class", "their class"), ("another domain", "another domain's reals"), ("other kind", "fakes"))
+mean_of = {"own class": "their class", "another domain": "the reals of another domain", "other kind": "fakes"}
+sentences.show(
+    sentences.values(real[real["nearest"] == n], f"Share of real images nearest to the mean of {what}", by="domain")
+    for n, what in mean_of.items()
 )
 
 # %% [markdown]
@@ -333,19 +336,20 @@ if len(lost):
 sizes = sweep.results("memory", parameters).query("metric == 'accuracy: average'")
 most, fewest = sizes["memory"].max(), sizes["memory"].min()
 gained = minus_others(sizes[sizes["memory"].isin([most, fewest])], most, column="memory", by=["agent"])
-save_table(gained, out.figures, "04_memory")
+save_table(gained.assign(largest=most), out.figures, "04_memory")
 for name, table in (("parts", parts), ("memory", sizes)):
     print(f"cldf sweep {name}:", code_in_words(table) or "made with today's code" if len(table) else "not run")
 
 # %% tags=["sentences"]
-lost, gained = (saved_table(out.figures, f"04_{name}") for name in ("parts", "memory"))
+lost, gained = saved_table(out.figures, "04_parts"), saved_table(out.figures, "04_memory")
 subject = "{}, iCaRL as it is minus iCaRL with one part changed, {} seeds"
-show(
-    [compared(own, subject.format(metric_name(m), own["n"].max()), by="part") for m, own in lost.groupby("metric")],
-    [
-        compared(own, f"average accuracy, {most} images in the memory minus {fewest}, {own['n'].max()} seeds")
-        for fewest, own in gained.groupby("memory")
-    ],
+by_size = "average accuracy, {} images in the memory minus {}, {} seeds"
+sentences.show(
+    sentences.compared(own, subject.format(metric_name(metric), n), by="part")
+    for (metric, n), own in lost.groupby(["metric", "n"])
+)
+sentences.show(
+    sentences.compared(own, by_size.format(*sizes)) for sizes, own in gained.groupby(["largest", "memory", "n"])
 )
 
 # %% [markdown]
@@ -358,5 +362,5 @@ show(
 # difference.
 #
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrix is of validation photographs, and the
-# test photographs stay unseen until you have decided. Set `memory` to a quarter and to four times its value. What
-# happens to the first column?
+# test photographs stay unseen until you have decided. Then halve `memory`, and double it. What happens to the
+# first column?

@@ -74,6 +74,7 @@ import inspect
 import numpy as np
 import pandas as pd
 import torch
+from cldf_core.results.sweep_tables import code_in_words
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from cldf_core import figures
@@ -83,9 +84,8 @@ from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, metric_name
 from cldf_core.evaluation.seeds import means_over_seeds, minus_others
-from cldf_core.figures.sentences import compared, highest, show, values
+from cldf_core.figures import sentences
 from cldf_core.randomness import torch_generator
-from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
 from cldf_core.workflow import sweep
@@ -171,8 +171,8 @@ final.loc[groups]
 #
 # A new network sees the memory for `memory_epochs` epochs. Its learning rate $\eta$ follows a cosine that is
 # **restarted**: it falls, jumps up again, and falls more slowly (Loshchilov & Hutter, *SGDR*, ICLR 2017,
-# equation 5). After one warm-up epoch at a tenth of the highest rate, the cycles are 1, 2, 4, … epochs long.
-# With $s \in [0, 1]$ as the place in the cycle:
+# equation 5). After one warm-up epoch at 0.1 of the highest rate, the cycles are 1, 2, 4, … epochs long.
+# With $s \in [0, 1]$ as the place in the cycle: <!-- setting -->
 #
 # $$ \eta(s) \;=\; \eta_{\min} + \tfrac{1}{2} (\eta_{\max} - \eta_{\min}) (1 + \cos \pi s) $$
 
@@ -268,13 +268,14 @@ as_text(summary, names).T
 # images held still; intervals over test photographs):
 
 # %% tags=["sentences"]
-summary, cells = (saved_table(out.figures, f"05_{name}") for name in ("summary", "cells"))
+summary, cells = saved_table(out.figures, "05_summary"), saved_table(out.figures, "05_cells")
 last = cells[(cells["step"] == len(options.stream)) & cells["domain"].isin(options.stream)]
-show(
-    compared(summary.query("metric == 'forgetting (max-last)'"), "Is anything lost?", by="metric", line=0),
-    values(summary.query("metric == 'learning'"), "Accuracy on a domain that is new, on average", by="metric"),
-    highest(last, "Weakest trained domain at the end", by="domain", end="lowest"),
-    compared(summary[summary["metric"].str.startswith("unseen")], "Against guessing", by="metric", line=0.5),
+unseen_at_end = summary[summary["metric"].str.startswith("unseen")]
+sentences.show(
+    sentences.compared(summary[summary["metric"] == "forgetting (max-last)"], "Is it forgetting?", by="metric", line=0),
+    sentences.values(summary[summary["metric"] == "learning"], "Accuracy on a domain when it is new", by="metric"),
+    sentences.highest(last, "Accuracy on the trained domains at the end", by="domain"),
+    sentences.compared(unseen_at_end, "Accuracy against guessing", by="metric", line=0.5),
 )
 
 # %% [markdown]
@@ -293,7 +294,7 @@ save_table(lost.assign(part=[name.partition(", ")[2] for name in lost["agent"]])
 
 sizes = sweep.results("memory", parameters).query("agent == 'gdumb' and metric in @names")
 gained = minus_others(sizes, sizes["memory"].max(), column="memory", by=["metric"])
-gained = gained.assign(most=sizes["memory"].max(), fewer=[f"{size} images" for size in gained["memory"]])
+gained = gained.assign(largest=sizes["memory"].max(), other=[f"{size} images" for size in gained["memory"]])
 save_table(gained, out.figures, "05_sizes")
 if len(sizes):
     means = means_over_seeds(sizes, by=["agent", "memory", "metric"])
@@ -303,16 +304,14 @@ for name, table in (("parts", parts), ("memory", sizes)):
     print(f"cldf sweep {name}:", code_in_words(table) or "made with today's code" if len(table) else "not run")
 
 # %% tags=["sentences"]
-lost, gained = (saved_table(out.figures, f"05_{name}") for name in ("parts", "sizes"))
-show(
-    [
-        compared(own, f"{metric_name(m)}, GDumb as it is minus GDumb changed, {own['n'].max()} seeds", by="part")
-        for m, own in lost.groupby("metric")
-    ],
-    [
-        compared(own, f"{metric_name(m)}, {most} images in the memory minus fewer, {own['n'].max()} seeds", by="fewer")
-        for (m, most), own in gained.groupby(["metric", "most"])
-    ],
+lost, gained = saved_table(out.figures, "05_parts"), saved_table(out.figures, "05_sizes")
+sentences.show(
+    sentences.compared(own, f"{metric_name(metric)}, GDumb as it is minus GDumb changed, {n} seeds", by="part")
+    for (metric, n), own in lost.groupby(["metric", "n"])
+)
+sentences.show(
+    sentences.compared(own, f"{metric_name(metric)}, {size} images in the memory minus others, {n} seeds", by="other")
+    for (metric, size, n), own in gained.groupby(["metric", "largest", "n"])
 )
 
 # %% [markdown]

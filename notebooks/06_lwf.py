@@ -80,7 +80,7 @@ from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
 from cldf_core.evaluation.proportions import share_table
-from cldf_core.figures.sentences import compared, highest, show
+from cldf_core.figures import sentences
 from cldf_core.randomness import generator
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, domain_samples, load_spectra, make_run, training_samples
@@ -135,8 +135,8 @@ for tau in (1.0, 2.0, 4.0, 8.0):
 pd.DataFrame(rows, columns=["τ", "gradient with τ²", "gradient without"]).round(4)
 
 # %% [markdown]
-# **One head, or one for each domain?** The paper has an output of its own for every task, and whoever tests says which
-# task an image belongs to. Here *real* and *fake* are the same two outputs in all domains, because nobody says where
+# **One head, or one for each domain?** The paper has outputs for each task, and whoever tests says which task an
+# image belongs to. Here *real* and *fake* are the same two outputs in all domains, because nobody says where
 # a suspicious image comes from (van de Ven & Tolias 2019 call this domain-incremental learning). To see what that
 # changes, LwF is trained twice: with shared outputs, and with a pair of outputs for each domain, where **the test tells
 # the domain**. The second knows more than any other agent in these notebooks.
@@ -159,8 +159,8 @@ pd.DataFrame(rows, columns=["τ", "gradient with τ²", "gradient without"]).rou
 # $$ L \;=\; L_{\text{CE}} + \frac{\lambda}{2} \sum_k \gamma F^*_k \, (\theta_k - \theta^*_k)^2 , \qquad
 # F^*_i \;=\; \gamma F^*_{i-1} + F_i \quad \text{after domain } i, $$
 #
-# says: keep the old answers on the old images, *without having the images*. $\lambda$ is `ewc_lambda`; with `ewc_gamma`,
-# $\gamma$, older domains fade. One $F^*$ and one $\theta^*$ stand for all domains so far.
+# says: keep the old answers on the old images, *without having the images*. In the options, $\lambda$ is `ewc_lambda`
+# and $\gamma$ is `ewc_gamma`, which lets older domains fade. One $F^*$ and one $\theta^*$ stand for all domains so far.
 
 # %%
 print(inspect.getsource(EWC.penalty))
@@ -191,7 +191,7 @@ pd.DataFrame(rows, columns=["x", "P(fake)", "Fisher information", "x² p (1 − 
 #
 # The next cell trains LwF, EWC and LwF that is told the domain over the whole stream, or reads the runs if they were
 # made before with the same options. The losses are in nats, the unit of a logarithm to the base $e$ (as a bit is that
-# of one to the base 2), each with all its terms.
+# of one to the base two), each with all its terms.
 
 # %%
 runs = {name: make_run(own) for name, own in parameters.runs.items()}
@@ -213,7 +213,7 @@ save_figure(figure, out.figures, "06_losses")
 #
 # The teacher of a step is the network as it was before. It looks at the training images of the step's domain, which
 # it has never seen. What does it teach about them, at temperatures 1, 2 and 4? Here are the first step that has a
-# teacher, and the last one.
+# teacher, and the last one. <!-- setting -->
 
 # %%
 rng = generator(options.seed, "illustration", "06")
@@ -252,10 +252,9 @@ text.pivot(index="when", columns="class", values="text")
 
 # %% tags=["sentences"]
 teacher = saved_table(out.figures, "06_teacher")
-show(
-    highest(
-        own, f"Share of {'fakes' if kind == 'fake' else 'real images'} whose label the teacher contradicts", by="when"
-    )
+kinds = {"fake": "fakes", "real": "real images"}
+sentences.show(
+    sentences.highest(own, f"Share of {kinds[kind]} whose label the teacher contradicts", by="when")
     for kind, own in teacher.groupby("class")
 )
 
@@ -302,16 +301,15 @@ as_text(summary, names).T
 # over test photographs):
 
 # %% tags=["sentences"]
-summary, cells, apart = (saved_table(out.figures, f"06_{name}") for name in ("summary", "cells", "differences"))
+summary, cells = saved_table(out.figures, "06_summary"), saved_table(out.figures, "06_cells")
+apart, names = saved_table(out.figures, "06_differences"), ("average", "learning", "forgetting (max-last)")
 new = cells[cells["step"] == cells["domain"].map({name: t for t, name in enumerate(options.stream, start=1)})]
-show(
-    compared(summary.query("metric == 'forgetting (max-last)'"), "Is there forgetting?", line=0),
-    compared(new, "Accuracy on a domain when it was new, against guessing", by=["agent", "domain"], line=0.5),
-    [
-        compared(apart[apart["metric"] == name], f"{name}, minus that of LwF with shared outputs")
-        for name in ("average", "learning", "forgetting (max-last)")
-    ],
-    compared(summary[summary["metric"].str.startswith("unseen")], "Against guessing", by=["agent", "metric"], line=0.5),
+unseen_at_end = summary[summary["metric"].str.startswith("unseen")]
+sentences.show(
+    sentences.compared(summary[summary["metric"] == "forgetting (max-last)"], "Is it forgetting?", line=0),
+    sentences.compared(new, "Accuracy on a domain when it was new", by=["agent", "domain"], line=0.5),
+    [sentences.compared(apart[apart["metric"] == m], f"{m}, minus that of LwF with shared outputs") for m in names],
+    sentences.compared(unseen_at_end, "Accuracy against guessing", by=["agent", "metric"], line=0.5),
 )
 
 # %% [markdown]
@@ -319,7 +317,7 @@ show(
 #
 # EWC holds weights, not the statistics of BatchNorm. How much of what it has lost on the first domain is due to these?
 # Here is the network after the last step, and the same with the statistics that it had after the first; and for
-# comparison the network after the first step, with the last statistics. Each judges the test images of the first domain.
+# comparison the network after the first step, with the last statistics. Each judges test images of the first domain.
 
 # %%
 first, last = (f"model-step{step}.safetensors" for step in (1, len(options.stream)))
@@ -347,4 +345,4 @@ held.round(2)
 #
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrices are of validation photographs, and the
 # test photographs stay unseen until you have decided. Set `distillation` to 0.1 and to 10: which end of the diagonal
-# pays for it? Set `ewc_lambda` to a hundredth and to the hundredfold: when does it learn nothing new?
+# pays for it? Set `ewc_lambda` to 1 and to 10000: when does it learn nothing new? <!-- setting -->

@@ -46,7 +46,8 @@ def contradictions(sentence: Sentence, tables: Mapping[str, pd.DataFrame]) -> li
 
 def _wrong(head: str, said: str, row: pd.Series, best: pd.Series | None) -> list[str]:
     names = [str(cell) for cell in row if isinstance(cell, str)]
-    names += [AGENT_NAMES[name] for name in names if name in AGENT_NAMES]
+    parts = [name.partition(",") for name in names]  # an agent, or a row of its own, such as "lwf, told"
+    names += [AGENT_NAMES[agent] + comma + words for agent, comma, words in parts if agent in AGENT_NAMES]
     named = max((name for name in names if said.startswith(name)), key=len, default="")
     problems = [] if named else [f"none of {names} is named"]
     if head in ("at", NEVER):
