@@ -13,7 +13,7 @@ from cldf_core.options import AGENTS
 from cldf_core.results.grid import Grid, as_cell, distinct, read_grid, read_sweep
 
 
-@pytest.mark.parametrize(("name", "count"), [("seeds", 40), ("memory", 36), ("orders", 45)])
+@pytest.mark.parametrize(("name", "count"), [("seeds", 40), ("memory", 36), ("orders", 45), ("ladder", 50)])
 def test_the_projects_grids(name, count):
     grid = read_grid(name)
     assert grid.path == Path(cldf_core.__file__).parents[1] / "params" / "grids" / f"{name}.yaml"
