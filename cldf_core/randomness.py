@@ -35,6 +35,7 @@ PURPOSES = {
     "fisher": "labels that EWC draws from its network's outputs",
     "folds": "groups of a baseline's cross-validation",
     "bootstrap": "resamples of groups",
+    "trials": "values of options that are tried before one is chosen; by agent",
     "illustration": "what a notebook draws to show something; by notebook",
 }
 

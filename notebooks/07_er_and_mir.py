@@ -364,7 +364,7 @@ for row in difference.itertuples():
 # %% [markdown]
 # For *forgetting*, a negative difference speaks for MIR. These are two runs with one seed: another seed draws
 # other memories. And they differ in three things: how images are chosen, of which domains, and in how many passes
-# they are trained on. `cldf sweep passes` trains both agents in one pass and in two, with five seeds. Whether both
+# they are trained on. `cldf sweep passes` trains both agents in one pass and in two, with three seeds. Whether both
 # are better than doing nothing is the question of notebook 08.
 #
 # **Things to try.** Reduce `memory` to 40. Then set `candidates` equal to `replay`: what must happen to MIR?

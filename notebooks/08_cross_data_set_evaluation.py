@@ -87,6 +87,7 @@ from cldf_core.evaluation.cells import as_text, with_interval
 from cldf_core.evaluation.seeds import means_over_seeds, paired_t_tests
 from cldf_core.options import AGENTS
 from cldf_core.results.metric_table import metric_table
+from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, find_run
 from cldf_core.workflow import sweep
 
@@ -336,11 +337,13 @@ save_figure(figure, out.figures, "08_differences")
 #
 # ## Would another seed say the same?
 #
-# `cldf sweep seeds` trains every agent with five seeds. Below: the mean over the seeds with its 95 % t interval.
-# What was not run is not in the table.
+# `cldf sweep seeds` trains every agent with ten seeds. Below: the mean over the seeds with its 95 % t interval.
+# What was not run is not in the table. Some agents stand in several rows, in which they were trained otherwise.
 
 # %%
 seeds = with_domain(sweep.results("seeds", parameters))
+seeds["agent"] = seeds["row"]
+print(code_in_words(seeds))
 over_seeds = means_over_seeds(seeds, by=["agent", "metric"])
 ends = ["accuracy: average", "accuracy: forgetting (max-last)", "AUC: average"]
 unseen = [f"{m}: {name}" for name in unseen_names[:1] for m in ("accuracy", "AUC")]
@@ -416,6 +419,7 @@ if len(sizes):
     names = ["accuracy: average", "accuracy: forgetting (max-last)", *unseen[:1]]
     save_figure(figures.by_setting(table, "memory", names, label="images in the memory"), out.figures, "08_memory")
 orders = with_domain(sweep.results("orders", parameters))
+print(code_in_words(pd.concat([sizes, orders])))
 if len(orders):
     orders["order"] = orders["stream"].str.replace(", ", "\n")
     table = means_over_seeds(orders, by=["agent", "order", "metric"])

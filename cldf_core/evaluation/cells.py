@@ -20,8 +20,12 @@ _FROM_3 = " from 3"
 
 
 def agent_name(agent: str) -> str:
-    """Returns an agent's name in figures and tables; an agent of another origin keeps its name."""
-    return AGENT_NAMES.get(agent, agent)
+    """Returns an agent's name in figures and tables; an agent of another origin keeps its name.
+
+    That of an agent in a row of its own, such as "lwf, told", begins with the agent's.
+    """
+    name, comma, words = agent.partition(",")
+    return AGENT_NAMES.get(name, name) + comma + words
 
 
 def metric_name(metric: str) -> str:

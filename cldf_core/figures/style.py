@@ -136,15 +136,18 @@ def label_ends(ax: Axes, ends: Mapping[str, tuple[float, str]], *, gap: float = 
 
 
 def agent_colour(agent: str) -> str:
-    """Returns an agent's colour; all agents of another origin share one, and a marker and a line."""
-    return AGENT_COLOURS.get(agent, "#882255")
+    """Returns an agent's colour; all agents of another origin share one, and a marker and a line.
+
+    A row of an agent's own, such as "lwf, told", has the agent's.
+    """
+    return AGENT_COLOURS.get(agent.partition(",")[0], "#882255")
 
 
 def agent_marker(agent: str) -> str:
     """Returns the marker of an agent's points, where markers do not tell domains apart."""
-    return AGENT_MARKERS.get(agent, "p")
+    return AGENT_MARKERS.get(agent.partition(",")[0], "p")
 
 
 def agent_line(agent: str) -> Any:
     """Returns the dashes of an agent's line."""
-    return AGENT_LINES.get(agent, (0, (1, 2.5)))
+    return AGENT_LINES.get(agent.partition(",")[0], (0, (1, 2.5)))

@@ -21,8 +21,7 @@ from cldf_core.results.metric_table import (
     metric_table,
     thresholds,
 )
-from cldf_core.results.score_tables import Scores, agent_names, names_with_options, read_scores
-from cldf_core.runs.folder import RunFolder
+from cldf_core.results.score_tables import Scores, Source, agent_names, names_with_options, read_scores
 
 COMPARISON = (
     *("metric", "step", "domain", "first", "second", "difference", "low", "high"),
@@ -30,7 +29,7 @@ COMPARISON = (
 )
 
 
-def compare(table: pd.DataFrame, runs: Sequence[str | Path | RunFolder], **settings: Any) -> pd.DataFrame:
+def compare(table: pd.DataFrame, runs: Sequence[Source], **settings: Any) -> pd.DataFrame:
     """Compares over seeds where two agents of a metric table share two of them, else on the images of the runs."""
     seeds = table[(table["run"] != "") & table["seed"].notna()].groupby("agent")["seed"].agg(set)
     if any(len(a & b) > 1 for a, b in itertools.combinations(seeds, 2)):
@@ -38,9 +37,7 @@ def compare(table: pd.DataFrame, runs: Sequence[str | Path | RunFolder], **setti
     return compare_on_images(runs, **settings)
 
 
-def compare_over_seeds(
-    table: pd.DataFrame, runs: Sequence[str | Path | RunFolder] = (), **settings: Any
-) -> pd.DataFrame:
+def compare_over_seeds(table: pd.DataFrame, runs: Sequence[Source] = (), **settings: Any) -> pd.DataFrame:
     """Compares every two agents of a metric table, paired over the seeds that both were trained with.
 
     The runs are those of the table, with the same settings (as `compare_on_images`). Where an agent's seeds and those
@@ -79,7 +76,7 @@ def compare_over_seeds(
 
 
 def _crossed_differences(
-    runs: Sequence[str | Path | RunFolder],
+    runs: Sequence[Source],
     *,
     split: str = "test",
     threshold: float | str = THRESHOLD,
@@ -123,7 +120,7 @@ def _crossed_differences(
 
 
 def compare_on_images(
-    runs: Sequence[str | Path | RunFolder],
+    runs: Sequence[Source],
     *,
     split: str = "test",
     threshold: float | str = THRESHOLD,

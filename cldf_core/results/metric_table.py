@@ -1,7 +1,6 @@
 """The metric table: every metric of `evaluation.metrics`, of any runs and score files, in one tidy table."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,7 @@ from cldf_core.evaluation.metrics import (
 )
 from cldf_core.evaluation.seeds import SEEDS, t_interval
 from cldf_core.options import UserError
-from cldf_core.results.score_tables import Scores, agent_names, finished_runs, read_scores
-from cldf_core.runs.folder import RunFolder
+from cldf_core.results.score_tables import Scores, Source, agent_names, finished_runs, read_scores
 
 COLUMNS = (
     *("run", "agent", "seed", "step", "domain", "metric", "value", "low", "high", "n"),
@@ -39,7 +37,7 @@ NAMES = (*DETECTION, *(f"{measure}: {name}" for measure in MEASURES for name in 
 
 
 def metric_table(
-    runs: Sequence[str | Path | RunFolder],
+    runs: Sequence[Source],
     *,
     split: str = "test",
     threshold: float | str = THRESHOLD,

@@ -1,17 +1,23 @@
-"""The parameters of notebooks: the options that each has, and the values that somebody has set; imports no torch."""
+"""The parameters of notebooks: the options that each has, and the values that somebody has set; imports no torch.
+
+Options that nobody has set to anything but a cell's default have the values that `cldf choose` has chosen, if any.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cldf_core.data.runtime import project_root
-from cldf_core.options import AGENTS, FIELDS, OptionError, Options, UserError, checked
+from cldf_core.data.runtime import project_files, project_root
+from cldf_core.data.settings import read_settings
+from cldf_core.options import AGENTS, FIELDS, OptionError, Options, UserError, check_values, checked
 from cldf_core.original_options import ORIGINAL
-from cldf_core.reading import from_text
+from cldf_core.reading import from_text, from_written
 from cldf_core.workflow.machine import check_machine
 
 if TYPE_CHECKING:
@@ -64,6 +70,8 @@ _ROWS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 # What a notebook's cell holds otherwise than as the default: the values of params/quick, with which its text is shown.
 _SMALL = ("splits", "limit", "chunks", "size", "width", "epochs", "batch", "memory", "replay")
 SMALLER = {"11_original_versus_papers": _SMALL}
+_UNTUNED = ("11_original_versus_papers",)  # it has settings of its own, for which nothing was chosen
+FIRST = 2  # domains of a stream, whose validation photographs its values are chosen on
 READING = ("08_cross_data_set_evaluation", "09_robustness")  # these train nothing, so they need no GPU
 _CHECKED = "_cldf_parameters_of"  # a name in a notebook's namespace: its parameters were checked before
 
@@ -78,7 +86,18 @@ class Parameters:
     def options(self, agent: str | None = None, **changes: Any) -> Options:
         """The checked options of an agent, by default of the first one that the notebook is about."""
         agent = agent or agents_of(self.notebook)[0]
-        return checked({**self.values, "agent": agent, **changes}, where=f"{self.notebook}, agent {agent}")
+        values = {**self.values, "agent": agent, **changes}
+        return checked({**self.chosen(values), **values}, where=f"{self.notebook}, agent {agent}")
+
+    def chosen(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `chosen_values` gives for a run of the notebook with such values."""
+        return chosen_values(values, "none" if self.notebook in _UNTUNED else "")
+
+    def choices_in_words(self) -> str:
+        """The values that were chosen for the agents, and that no cell shows; "" where there are none."""
+        chosen = {agent: self.chosen({**self.values, "agent": agent}) for agent in agents_of(self.notebook)}
+        parts = [f"{a} {n} {v}" for a, o in chosen.items() for n, v in o.items() if n not in self.values]
+        return f"chosen on validation photographs (cldf choose): {', '.join(parts)}" if parts else ""
 
     @property
     def runs(self) -> dict[str, Options]:
@@ -134,6 +153,35 @@ def checked_parameters(notebook: str, values: Mapping[str, Any], where: str = ""
     return Parameters(notebook, {n: v for n, v in values.items() if n not in listed or not _is_default(n, v)})
 
 
+def chosen_values(values: Mapping[str, Any], which: str = "") -> Mapping[str, Any]:
+    """What `cldf choose` has chosen for a run with such values, on the first domains of its stream and these data.
+
+    `which` is "hindsight" for the choice that saw the whole stream, and "none" for no choice; the variant "original"
+    has none either.
+    """
+    agent, data, variant, stream = (values.get(n, FIELDS[n].default) for n in ("agent", "data", "variant", "stream"))
+    names = ", ".join(stream if which == "hindsight" else stream[:FIRST])
+    paths = [path for path in project_files("params/quick", ".yaml") if path.name == "chosen.yaml"]
+    if not paths or variant != "paper" or which == "none":
+        return {}
+    return read_choices(paths[0], paths[0].stat().st_mtime_ns).get((data, names, agent), {})
+
+
+@functools.lru_cache(maxsize=4)
+def read_choices(path: Path, _time: int) -> Mapping[Any, Mapping[str, Any]]:
+    """The values in a file that `cldf choose` has written at a time, by data set, names of domains, and agent."""
+    levels: dict[tuple[str, ...], Any] = {(): read_settings(path)}
+    try:
+        for _ in ("data set", "domains", "agent"):
+            levels = {(*names, name): part for names, parts in levels.items() for name, part in parts.items()}
+        choices = {names: {k: from_written(k, v) for k, v in values.items()} for names, values in levels.items()}
+    except AttributeError:
+        raise UserError(f"{path} is not as cldf choose writes it; needed: data set: domains: agent: values") from None
+    for names, values in choices.items():
+        check_values({**values, "agent": names[-1]}, where=str(path))
+    return choices
+
+
 def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
     """The checked parameters of a notebook, read from the names that its `parameters` cell has assigned.
 
@@ -161,6 +209,8 @@ def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
             del namespace[name]
         raise
     namespace[_CHECKED] = notebook
+    if chosen := parameters.choices_in_words():
+        print(chosen)
     return parameters
 
 

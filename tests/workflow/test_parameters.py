@@ -1,16 +1,27 @@
 """Parameters of the notebooks: what somebody has set, read from a kernel's names, and through papermill and back."""
 
 import json
+import os
+import time
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cldf_core.options import AGENTS, FIELDS, OptionError, checked
+from cldf_core.options import AGENTS, FIELDS, OptionError, UserError, checked
 from cldf_core.original_options import ORIGINAL
-from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, allowed_names, checked_parameters, from_notebook
+from cldf_core.workflow import notebooks
+from cldf_core.workflow.parameters import (
+    NOTEBOOKS,
+    Parameters,
+    allowed_names,
+    checked_parameters,
+    chosen_values,
+    from_notebook,
+)
 
 PLAIN = (3, 0.5, True, None, "x", [1], (1,), {"a": 1})
 
@@ -234,6 +245,116 @@ def test_what_goes_through_papermill_comes_back_the_same(variant, names):
     assert back == parameters
     assert back.folder == parameters.folder
     assert back.options() == checked({"variant": variant, "agent": "lwf", **{name: SOME[name] for name in names}})
+
+
+# --- what cldf choose has chosen ---
+
+CHOSEN = {
+    "mini": {
+        "mini-GAN-S, mini-VFHQ": {"lwf": {"lr": 0.004, "temperature": 4.0}, "er": {"lr": 0.001, "replay": 8}},
+        "mini-VFHQ, mini-GAN-S": {"lwf": {"lr": 0.0003}, "mir": {"lr": 0.003, "virtual_step": None}},
+        "mini-GAN-S, mini-VFHQ, mini-ForenSynths, mini-DeepFake": {"lwf": {"lr": 0.007}},
+    }
+}
+SWAPPED = ["mini-VFHQ", "mini-GAN-S", "mini-DeepFake"]
+
+
+@pytest.fixture
+def choose(root):
+    """Writes a choice into the root."""
+
+    def write(chosen: Any = CHOSEN) -> None:
+        path = root / "params" / "quick" / "chosen.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(chosen if isinstance(chosen, str) else yaml.safe_dump(chosen, sort_keys=False))
+        os.utime(path, ns=(time.time_ns(), time.time_ns()))
+
+    return write
+
+
+def test_a_chosen_value_holds_where_nobody_has_set_another(choose):
+    choose()
+    lwf = checked_parameters("06_lwf", {}).options()
+    assert (lwf.lr, lwf.temperature, lwf.distillation) == (0.004, 4.0, 1.0)
+    # The cell's default counts as not set, whether it comes from the cell, a file, or the command line.
+    assert checked_parameters("06_lwf", {"lr": 0.001, "temperature": 3.0}).options().lr == 0.004
+    assert from_notebook("06_lwf", kernel("06_lwf")).options() == lwf
+    assert from_notebook("06_lwf", kernel("06_lwf", lr=0.002)).options().lr == 0.002
+    assert checked_parameters("06_lwf", {"temperature": 3.0}).options().temperature == 3.0
+    # An option that the cell does not show is set where it is given, whatever it is.
+    assert checked_parameters("07_er_and_mir", {"offers": "first-epoch"}).values == {"offers": "first-epoch"}
+    # What a notebook changes by itself stands before the choice.
+    assert checked_parameters("06_lwf", {}).options(lr=0.001).lr == 0.001
+
+
+def test_a_choice_belongs_to_agent_data_and_the_first_domains_of_the_stream(choose):
+    choose()
+    parameters = checked_parameters("08_cross_data_set_evaluation", {})
+    assert [parameters.options(agent).lr for agent in ("lwf", "er", "mir", "sequential")] == [0.004, *[0.001] * 3]
+    assert (parameters.options("er").replay, parameters.options("mir").replay) == (8, 32)
+    swapped = parameters.changed(stream=SWAPPED, unseen=[])
+    assert (swapped.options("lwf").lr, swapped.options("mir").lr, swapped.options("er").replay) == (0.0003, 0.003, 32)
+    others: list[dict[str, Any]] = [
+        {"data": "mini-smoke"},
+        {"variant": "original"},
+        {"stream": ["mini-VFHQ"], "unseen": []},
+    ]
+    for values in others:
+        parameters = checked_parameters("06_lwf", values)
+        assert parameters.options() == checked({**values, "agent": "lwf"})
+    # Notebook 11 has settings of its own.
+    assert checked_parameters("11_original_versus_papers", {}).options("lwf") == checked({"agent": "lwf"})
+
+
+def test_hindsight_is_asked_for(choose):
+    choose()
+    assert chosen_values({"agent": "lwf"}) == {"lr": 0.004, "temperature": 4.0}
+    assert chosen_values({"agent": "lwf"}, "hindsight") == {"lr": 0.007}
+    assert chosen_values({"agent": "lwf"}, "none") == {}
+    assert chosen_values({"agent": "er"}, "hindsight") == {}
+    assert chosen_values({"agent": "mir", "stream": SWAPPED}) == {"lr": 0.003, "virtual_step": None}
+
+
+def test_a_notebook_says_what_was_chosen_for_its_agents_and_its_cell_does_not_show(choose, capsys):
+    from_notebook("06_lwf", kernel("06_lwf"))
+    assert capsys.readouterr().out == ""
+    choose()
+    from_notebook("06_lwf", kernel("06_lwf", temperature=3.0))
+    assert capsys.readouterr().out == "chosen on validation photographs (cldf choose): lwf lr 0.004\n"
+    assert (
+        checked_parameters("07_er_and_mir", {"stream": SWAPPED, "unseen": []})
+        .choices_in_words()
+        .endswith(": mir lr 0.003, mir virtual_step None")
+    )
+
+
+def test_another_choice_is_read_and_a_faulty_one_told(choose):
+    choose()
+    parameters = checked_parameters("06_lwf", {})
+    assert parameters.options().lr == 0.004
+    choose({"mini": {"mini-GAN-S, mini-VFHQ": {"lwf": {"lr": 0.005}}}})
+    assert parameters.options().lr == 0.005
+    for content, sentence in (
+        ("mini: [1]", "chosen.yaml is not as cldf choose writes it; needed: data set: domains: agent: values"),
+        ("mini: {a: {lwf: 3}}", "chosen.yaml is not as cldf choose writes it"),
+        ("mini: {a: {lwf: {lr: 11}}}", "chosen.yaml: lr is 11.0; allowed: a number above 0 to 10"),
+        ("mini: {a: {lwf: {sed: 11}}}", "chosen.yaml: there is no option 'sed'"),
+        ("mini: {a: {magic: {lr: 1}}}", "chosen.yaml: agent is 'magic'; allowed: "),
+        ("[", "chosen.yaml is not readable YAML"),
+    ):
+        choose(content)
+        with pytest.raises(UserError, match=sentence):
+            parameters.options()
+
+
+def test_a_notebook_is_executed_anew_where_another_choice_was_made(choose, root, monkeypatch):
+    monkeypatch.setattr(notebooks, "_data_identity", lambda data: [])
+    keys = []
+    for chosen in ({}, CHOSEN, {"mini": {"mini-GAN-S, mini-VFHQ": {"lwf": {"lr": 0.005}}}}):
+        choose(chosen)
+        keys.append([notebooks.inputs_hash(checked_parameters(name, {})) for name in ("06_lwf", "04_icarl")])
+    assert len({key for key, _ in keys}) == 3
+    assert len({key for _, key in keys}) == 1
 
 
 def test_a_folder_is_named_after_the_values(root):
