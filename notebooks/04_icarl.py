@@ -69,7 +69,6 @@ import inspect
 import numpy as np
 import pandas as pd
 import torch
-from cldf_core.results.sweep_tables import code_in_words
 
 from cldf_core import figures
 from cldf_core.agents.icarl import icarl_loss
@@ -82,6 +81,7 @@ from cldf_core.evaluation.seeds import minus_others
 from cldf_core.figures import sentences
 from cldf_core.randomness import generator
 from cldf_core.resnet import Network
+from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, domain_samples, load_spectra, make_run
 from cldf_core.workflow import sweep

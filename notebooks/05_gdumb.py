@@ -74,7 +74,6 @@ import inspect
 import numpy as np
 import pandas as pd
 import torch
-from cldf_core.results.sweep_tables import code_in_words
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from cldf_core import figures
@@ -86,6 +85,7 @@ from cldf_core.evaluation.cells import as_text, cell_values, metric_name
 from cldf_core.evaluation.seeds import means_over_seeds, minus_others
 from cldf_core.figures import sentences
 from cldf_core.randomness import torch_generator
+from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
 from cldf_core.workflow import sweep

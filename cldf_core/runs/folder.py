@@ -126,7 +126,7 @@ class RunFolder:
         return self.path / STATE / f"scores-step{step}.parquet"
 
     def forget_state(self) -> None:
-        """Removes what an unfinished run continues from."""
+        """Removes what an unfinished run continues from, or what one that was killed at its very end has left."""
         shutil.rmtree(self.path / STATE, ignore_errors=True)
 
 

@@ -79,8 +79,10 @@ def make_run(
             folder.forget_state()
         if not folder.finished:
             _execute(options, domains, folder, hold, progress, watcher)
-        elif watcher:
-            watcher.begin(folder)
+        else:
+            folder.forget_state()
+            if watcher:
+                watcher.begin(folder)
     return folder
 
 
@@ -92,6 +94,7 @@ def find_run(options: Options) -> RunFolder:
     if not folder.finished:
         words = f"there is no finished run of {options.agent!r} with these options ({folder.path} is missing or "
         raise UserError(words + "unfinished); run the notebook that trains it, with the same parameters")
+    folder.forget_state()
     used(folder.path)
     return folder
 

@@ -85,6 +85,7 @@ def make_and_keep(
         if folder:
             print(f"{label}: done before", file=sys.stderr)
             if folder.path.is_dir():
+                folder.forget_state()
                 used(folder.path)
     missing = {label: options for label, options in runs.items() if label not in names}
     found, failed, since = list[Scores](), list[str](), time.monotonic()

@@ -340,6 +340,22 @@ def test_a_stopped_run_goes_on_from_what_is_whole_with_a_note(stopped, damage, c
             assert again == (0 if name == "manifest.json" else 2 if name in first else 1)
 
 
+@pytest.mark.parametrize("read", [make_run, find_run])
+def test_of_a_run_that_is_killed_between_its_end_and_its_cleaning_nothing_is_left(root, small_data, monkeypatch, read):
+    opts = tiny_options("er", small_data, stream=["first"])
+    with monkeypatch.context() as patch:
+        end, cleaned = RunFolder.forget_state, []
+        patch.setattr(RunFolder, "forget_state", lambda self: 1 / 0 if cleaned else cleaned.append(end(self)))
+        with pytest.raises(ZeroDivisionError):  # the first call is at its beginning
+            make_run(opts)
+    (folder,) = [RunFolder(path) for path in (root / "runs").glob("er-*")]
+    assert folder.finished
+    assert list(folder.path.glob("state/*"))
+    before = folder.manifest
+    assert read(opts).manifest == before
+    assert not (folder.path / "state").exists()
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
