@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices, paired_matrices, side_by_side
-from cldf_core.evaluation.metrics import DETECTION
+from cldf_core.evaluation.metrics import DETECTION, THRESHOLD, of_split
 
 # An agent's name in figures and tables. A notebook may add its own agent.
 AGENT_NAMES = {"separate": "separate models", "sequential": "sequential fine-tuning", "joint": "joint training"}
@@ -44,16 +44,24 @@ def metric_name(metric: str) -> str:
     return words + bracket + kind + (", domains 3 on" if name.endswith(_FROM_3) else "")
 
 
-def cell_values(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test") -> pd.DataFrame:
-    """Computes R[t, i] of each agent, with 95 % intervals: columns agent, step, domain, value, low, high.
+ONE_SIDED = 0.98  # share of a cell's images from which on one verdict counts as that of all
 
-    The table of scores has a column agent and may hold several runs.
+
+def cell_values(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test") -> pd.DataFrame:
+    """Computes R[t, i] of each agent, with 95 % intervals: columns agent, step, domain, value, low, high, verdicts.
+
+    The table of scores has a column agent and may hold several runs. Verdicts are "all real" or "all fake" where at
+    least ONE_SIDED of a cell's images get this verdict, else "mixed".
     """
     tables = []
     for agent, table in scores.groupby("agent", sort=False):
         R = matrices(table, [metric], split=split)
-        tables.append(_tidy(R, R.metrics[metric]).assign(agent=agent))
-    return pd.concat(tables, ignore_index=True)[["agent", "step", "domain", "value", "low", "high"]]
+        fakes = (of_split(table, split)["score"] >= THRESHOLD).groupby([table["step"], table["domain"]]).mean()
+        cells = _tidy(R, R.metrics[metric])
+        share = pd.MultiIndex.from_frame(cells[["step", "domain"]]).map(fakes.to_dict()).to_numpy(float)
+        verdicts = np.select([share >= ONE_SIDED, share <= 1 - ONE_SIDED], ["all fake", "all real"], "mixed")
+        tables.append(cells.assign(agent=agent, verdicts=verdicts))
+    return pd.concat(tables, ignore_index=True)[["agent", "step", "domain", "value", "low", "high", "verdicts"]]
 
 
 def cell_changes(

@@ -32,8 +32,10 @@ def matrices(
 ) -> Figure:
     """Draws a panel for each agent: R[t, i] with its value and half of its interval, where there is one, in every cell.
 
+    A cell in which one verdict is (nearly) that of all images says so.
+
     Args:
-        cells: columns agent, step, domain, value, low, high (`cells.cell_values`).
+        cells: columns agent, step, domain, value, low, high and, if it is known, verdicts (`cells.cell_values`).
         stream: the trained domains. A frame marks the cell at the step that trains on its domain.
         panels: agents in the order of their panels, repeats allowed; all by default.
         rows: the label of the rows.
@@ -44,14 +46,15 @@ def matrices(
     inches = height * (side * 0.86 + 0.3) + 0.7 if columns < 3 else height * (side + 0.3) + 1.0
     domains = list(dict.fromkeys(cells["domain"]))
     figure, axes = style.panels(height, columns, inches, width=side * columns + 1.3)
-    small = 7 if columns < 3 else 5.5
+    small, shown = 7 if columns < 3 else 5.5, ("value", "half", "mark")
     for ax, agent in itertools.zip_longest(axes.flat, panels):
         if agent is None:
             ax.set_axis_off()
             continue
         part = cells[cells["agent"] == agent]
         part = part.assign(half=(part["high"] - part["low"]) / 2)
-        table, half = (part.pivot(index="step", columns="domain", values=v)[domains] for v in ("value", "half"))
+        part = part.assign(mark=part["verdicts"].replace("mixed", "") if "verdicts" in part else "")
+        table, half, marks = (part.pivot(index="step", columns="domain", values=v)[domains] for v in shown)
         image = ax.imshow(table, vmin=0.4, vmax=1, aspect="auto")
         for t, i in itertools.product(range(len(table)), range(len(domains))):
             value, spread = table.iloc[t, i], half.iloc[t, i]
@@ -59,7 +62,8 @@ def matrices(
             x = i + 0.05 * (domains[i] not in stream)  # the gap covers a part of the column
             ax.text(x, t + 0.05, _short_number(value), ha="center", va="bottom", color=colour, fontsize=small + 2)
             around = "" if np.isnan(spread) else "±" + _short_number(spread)
-            ax.text(x, t + 0.1, around, ha="center", va="top", color=colour, fontsize=small)
+            around = f"{around}\n{marks.iloc[t, i]}".rstrip()
+            ax.text(x, t + 0.1, around, ha="center", va="top", color=colour, fontsize=small, linespacing=1.0)
         for t, name in enumerate(stream):
             corner = (domains.index(name) - 0.5, t - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, color="black", lw=1.3, zorder=3))

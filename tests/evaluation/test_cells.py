@@ -17,7 +17,7 @@ FIRST, SECOND = random_scores(1), random_scores(2)
 
 def test_cell_values_are_the_matrix_of_each_agent_with_its_intervals():
     cells = cell_values(pd.concat([FIRST.assign(agent="mir"), SECOND.assign(agent="er")]), "AUC")
-    assert list(cells) == ["agent", "step", "domain", "value", "low", "high"]
+    assert list(cells) == ["agent", "step", "domain", "value", "low", "high", "verdicts"]
     assert list(dict.fromkeys(cells["agent"])) == ["mir", "er"]
     R = matrices(SECOND, ["AUC"])
     low, high = R.metrics["AUC"].interval()
@@ -25,6 +25,19 @@ def test_cell_values_are_the_matrix_of_each_agent_with_its_intervals():
     for cell in cells[cells["agent"] == "er"].itertuples():
         at = R.steps.index(cell.step), R.domains.index(cell.domain)
         assert (cell.value, cell.low, cell.high) == (table.loc[cell.step, cell.domain], low[at], high[at])
+
+
+@pytest.mark.parametrize(
+    ("fakes", "verdicts"), [(0, "all real"), (2, "all real"), (3, "mixed"), (97, "mixed"), (98, "all fake")]
+)
+def test_cells_in_which_one_verdict_is_that_of_nearly_all_images_say_so(fakes, verdicts):
+    images = {"step": 1, "domain": "a", "split": "test", "group": [f"group{k // 4}" for k in range(100)]}
+    scores = pd.DataFrame({**images, "label": [0, 1] * 50, "score": [0.5] * fakes + [0.49] * (100 - fakes)})
+    other = scores.assign(domain="b", label=1 - scores["label"], score=0.9)
+    validation = scores.assign(split="validation", score=0.1)  # of another split
+    cells = cell_values(pd.concat([other, scores, validation], ignore_index=True).assign(agent="er"))
+    at = cells.set_index("domain")["verdicts"]
+    assert (at["a"], at["b"]) == (verdicts, "all fake")
 
 
 def test_cell_changes_are_differences_of_the_matrices_with_paired_intervals():
