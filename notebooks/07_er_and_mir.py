@@ -84,6 +84,7 @@ from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
 from cldf_core.evaluation.proportions import clopper_pearson
 from cldf_core.randomness import generator, torch_generator
+from cldf_core.resnet import evaluating
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Batch, make_steps
@@ -266,7 +267,8 @@ for step in [s for s in steps if s.index == last]:
             gradients, count = learner.gradients(incoming), options.candidates or 5 * options.replay
             slots = buffers.retrieve_random(learner.memory, count, random, exclude_domain=last)
             old = learner.memory.take(slots if len(slots) else torch.arange(len(learner.memory)))
-            outputs = learner.evaluate(old.spectra, learner.network).cpu()
+            with torch.no_grad(), evaluating(learner.network):
+                outputs = learner.logits(old.spectra).cpu()
             look = {"update": update, "place": old.domains, "label": old.labels}
             look |= {"before": F.cross_entropy(outputs, old.labels, reduction="none")}
             for way in ways:

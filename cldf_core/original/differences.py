@@ -152,7 +152,7 @@ LABELS = {
     **{"memory_weight_decay": "no weight decay", "kd_weight": "weight by parts seen"},
     **{"teacher_after": "teacher of every part", "teacher_mode": "teacher in training mode"},
     **{"replay_passes": "two passes, losses added", "replay_from": "current domain replayed"},
-    **{"virtual_lr": "virtual step's own rate", "mir_statistics": "statistics moved"},
+    **{"virtual_step, virtual_lr": "virtual step's own rate", "mir_statistics": "statistics moved"},
 }
 # What both runs do, by what the switch needs.
 BOTH = {
@@ -206,7 +206,7 @@ DIFFERENCES: dict[Difference, str] = {
         "Occluded training images (--ns_type occlusion) have the square at one place for the whole chunk, and it is "
         "nearly black (1 of 255) instead of white."
     ),
-    Difference("sequential", "dampening", "agents/optimisers.py", "dampening=o.dampening", AUTHORS, "optimiser, lr"): (
+    Difference("sequential", "dampening", "agents/optimisers.py", "o.dampening", AUTHORS, "optimiser, lr"): (
         "Each gradient counts only a tenth in SGD's momentum, so the network learns as if at about a tenth of the "
         "learning rate."
     ),

@@ -123,9 +123,10 @@ def test_holms_family_is_the_metric_and_one_agent_can_be_the_reference():
     scores = runs_of("ABCD", lift=0.3)
     table = differences_over_seeds(scores, STREAM, resamples=50)
     assert len(table) == 6 * 2 * (len(CONTINUAL) + 1)
-    for _, rows in table.groupby("metric"):
+    for metric, rows in table.groupby("metric"):
         np.testing.assert_allclose(rows["p_holm"], holm(rows["p"].to_numpy()))
-        assert rows["p"].notna().all()
+        of_four = metric.endswith("forgetting (max-last) from 3")  # this stream has three domains
+        assert rows["p"].isna().all() if of_four else rows["p"].notna().all()
     against = differences_over_seeds(scores, STREAM, against="A", resamples=50)
     assert set(zip(against["first"], against["second"], strict=True)) == {("B", "A"), ("C", "A"), ("D", "A")}
     average, same = (

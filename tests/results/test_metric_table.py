@@ -270,7 +270,8 @@ def test_means_over_seeds_have_an_interval_over_seeds_and_groups(trained):
     assert set(single.loc[single["metric"].isin(COST), "spread"]) == {""}
     alone = means["metric"].isin([*COST, "ECE"])
     assert set(means.loc[alone, "spread"]) == {"seeds"}
-    assert set(means.loc[~alone, "spread"]) == {"seeds × groups"}
+    known = means["value"].notna()  # in a short stream, nothing can be forgotten from the third domain on
+    assert set(means.loc[~alone & known, "spread"]) == {"seeds × groups"}
     for agent in ("er", "sequential"):
         scores = pd.concat([trained[agent, seed].scores().assign(agent=agent, seed=seed) for seed in (0, 1)])
         own, cells = means[means["agent"] == agent], cells_over_seeds(scores, "AP", **FEW)
