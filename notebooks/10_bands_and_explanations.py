@@ -287,7 +287,8 @@ maps = {
     "trained": {name: mean_evidence(joint, name) for name in spectra},
     "random weights": {name: mean_evidence(untrained, name) for name in spectra},
 }
-save_figure(figures.evidence(maps), out.figures, "10_evidence")
+frequencies = options.feature == "spectrum"
+save_figure(figures.evidence(maps, frequencies=frequencies), out.figures, "10_evidence")
 
 # %%
 rows = []
@@ -325,7 +326,6 @@ read = torch.from_numpy(spectra[name].array[[row["row"]]]).float()
 probability = float(1 / (1 + np.exp(-logits_of(joint, options, read.numpy())[0])))
 evidence = attribution.grad_cam(joint, read)[0].numpy()
 pixels = crop(open_image(spectra[name].root / row["image"]), options.size)
-frequencies = options.feature == "spectrum"
 figure = figures.explained(pixels, read[0].numpy(), evidence, probability, frequencies=frequencies)
 save_figure(figure, out.figures, "10_one_image")
 print(f"P(fake) = {probability:.3f}; {attribution.share_for_fake(evidence):.0%} of the evidence in the picture is red")

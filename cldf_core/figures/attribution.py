@@ -63,17 +63,18 @@ def explained(
     return described(figure, f"An image, its {read_as}, and where in it the network finds evidence; {said}.")
 
 
-def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Draws the mean evidence in frequency coordinates: a row for each network, a column for each domain.
+def evidence(maps: Mapping[str, Mapping[str, np.ndarray]], *, frequencies: bool = True) -> Figure:
+    """Draws the mean evidence in what the networks read: a row for each network, a column for each domain.
 
-    The maps are signed planes, (H, W/2 + 1) or (H, W), by the label of the row and by domain. All share one range.
+    The maps are signed planes, (H, W/2 + 1) or (H, W), by the label of the row and by domain, of spectra or of pixels.
+    All share one range.
     """
     domains = list(dict.fromkeys(name for row in maps.values() for name in row))
     figure, axes = panels(len(maps), len(domains), 1.75 * len(maps) + 0.7, sharex=True, sharey=True)
     most = max(float(np.abs(plane).max()) for row in maps.values() for plane in row.values()) or 1.0
     for place, (row, (name, of_domain)) in enumerate(zip(axes, maps.items(), strict=True)):
         for ax, domain in zip(row, domains, strict=True):
-            drawn = _as_read(ax, of_domain[domain], cmap="RdBu_r", vmin=-most, vmax=most)
+            drawn = _as_read(ax, of_domain[domain], frequencies, cmap="RdBu_r", vmin=-most, vmax=most)
             ax.set(xlabel="", ylabel="")
             if not place:
                 ax.set_title(two_lines(domain), fontsize="medium")
@@ -81,9 +82,12 @@ def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=25, ticks=[-most, 0, most], format="%.2g")
     bar.set_label("evidence in fakes minus that in reals (logit)")
     bar.outline.set_visible(False)
-    figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes: vertical frequency)", fontsize="medium")
+    across = f"horizontal {FREQUENCY} (vertical axes: vertical frequency)" if frequencies else "place in the image"
+    figure.supxlabel(across, fontsize="medium")
     strength = ", ".join(f"{name} {span(np.ravel([*row.values()]), '.2g')}" for name, row in maps.items())
-    return described(figure, f"Mean evidence by frequency on {', '.join(domains)}: {strength}.")
+    return described(
+        figure, f"Mean evidence by {'frequency' if frequencies else 'place'} on {', '.join(domains)}: {strength}."
+    )
 
 
 def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:

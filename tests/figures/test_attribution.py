@@ -38,3 +38,5 @@ def test_a_full_plane_is_drawn_whole():
     (drawn,) = figures.evidence({"trained": {"one": plane}}).axes[0].images
     np.testing.assert_allclose(np.fft.ifftshift(drawn.get_array()), plane)
     assert tuple(drawn.get_extent()) == (-1, 1, 1, -1)
+    (drawn,) = figures.evidence({"trained": {"one": plane}}, frequencies=False).axes[0].images
+    np.testing.assert_allclose(drawn.get_array(), plane)  # of pixels nothing is shifted
