@@ -89,7 +89,18 @@ def test_notebook_11_ranks_every_difference(reproduced):
     root, _ = reproduced
     (folder,) = (root / "runs").glob("11_original_versus_papers-*")
     table = pd.read_csv(folder / "figures" / "tables" / "11_differences.csv")
-    assert list(table.columns) == ["agent", "switch", "paper", "original", "metric", "value", "low", "high"]
+    assert list(table.columns) == [
+        "agent",
+        "switch",
+        "paper",
+        "original",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "label",
+        "significant",
+    ]
     average = table[table["metric"] == "average"]
     assert set(zip(average["agent"], average["switch"], strict=True)) == {(d.agent, d.name) for d in DIFFERENCES}
     assert len(average) == len(DIFFERENCES)
