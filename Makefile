@@ -47,7 +47,7 @@ strip: .venv/installed
 check: .venv/installed
 	$(BIN)/cldf mini check
 
-# Learning rate and epochs, chosen on validation photographs (about a quarter of an hour on two processors).
+# Values of each agent's options, chosen on validation photographs (two to three hours on two processors).
 choose: .venv/installed
 	$(BIN)/cldf choose
 

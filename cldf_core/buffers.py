@@ -8,7 +8,7 @@ import contextlib
 import functools
 import operator
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -142,13 +142,15 @@ class Memory:
 
 
 class Exemplars(Memory):
-    """iCaRL's memory: every class has an even share of the slots, filled by herding."""
+    """iCaRL's memory: every class has an even share of the slots, filled by herding or at random."""
 
-    def choose(self, new: Samples, domain: int, features: Callable[[Samples], Tensor]) -> None:
+    def choose(
+        self, new: Samples, domain: int, features: Callable[[Samples], Tensor], generator: Generator | None = None
+    ) -> None:
         """Shortens the exemplars of earlier domains, and chooses this domain's from a new chunk and its old exemplars.
 
         With `domain`, its place in the stream, capacity / (2 (domain + 1)) exemplars are kept per class. `features`
-        returns the L2-normalised features of samples, shape (N, D).
+        returns the L2-normalised features of samples, shape (N, D), for herding; a generator draws at random instead.
 
         Source: Rebuffi et al., CVPR 2017, algorithms 4 and 5.
         """
@@ -158,7 +160,11 @@ class Exemplars(Memory):
         # This domain's exemplars stand for its earlier chunks in the new choice.
         candidates = new + old[old.domains == domain] if old else new
         for at in candidates.by_class().values():
-            parts.append(candidates[at[herding(features(candidates[at]), quota).numpy()]])
+            if generator is None:
+                order = herding(features(candidates[at]), quota)
+            else:
+                order = torch.randperm(len(at), generator=generator)[:quota]
+            parts.append(candidates[at[order.numpy()]])
         self.replace(functools.reduce(operator.add, parts))
 
 
@@ -176,26 +182,23 @@ class Reservoir(Memory):
         self.counting = counting
         self.n_seen = 0
 
-    def offer(self, batch: Batch, generator: Generator) -> set[int]:
-        """Offers each image of the batch, and returns the slots that were written.
+    def offer(self, batch: Batch, generator: Generator) -> dict[int, int]:
+        """Offers each image of the batch, and returns the slots that were written, each with its image's row.
 
-        Call it once for each image, not once in each epoch. With counting "batch", as in the original, the last free
-        slots are not among those returned if the batch has more images than they hold.
+        Call it once for each image, not once in each epoch.
         """
-        written = set()
+        written = {}
         count = len(batch.labels)
-        returns_filled = self.counting == "image" or self.n_seen + count <= self.capacity
         before = max(self.n_seen, self.capacity)  # the original counts those of the batch that still fit
         drawn = (torch.rand(count, generator=generator) * before).long() if self.counting == "batch" else None
         for row in range(count):
             slot = self.n_seen
-            if full := slot >= self.capacity:
+            if slot >= self.capacity:
                 slot = int(torch.randint(slot + 1, (), generator=generator) if drawn is None else drawn[row])
             self.n_seen += 1
             if slot < self.capacity:
                 self.put(slot, batch, row)
-                if full or returns_filled:
-                    written.add(slot)
+                written[slot] = row
         return written
 
 
@@ -280,44 +283,25 @@ def retrieve_random(
     return eligible[order[:count]]
 
 
-def mir_ranking(
-    network: nn.Module,
-    incoming: Tensor,
-    labels: Tensor,
-    candidates: Tensor,
-    candidate_labels: Tensor,
-    lr: float,
-    *,
-    moving: bool = False,
-    gradients: Sequence[Tensor] | None = None,
+def loss_rises(
+    network: nn.Module, weights: Mapping[str, Tensor], candidates: Tensor, labels: Tensor, *, moving: bool = False
 ) -> Tensor:
-    """Orders candidates by how much a virtual step on the incoming batch would raise their loss, the most first.
+    """How much each candidate's loss would rise if the network had these weights, shape (c,).
 
-    The virtual step is plain SGD, theta' = theta - lr * gradient of the incoming mean loss. The gradient is computed in
-    training mode; candidates are scored with BatchNorm's running statistics. Neither the network nor its statistics
-    change, unless `moving`.
+    Candidates are scored with BatchNorm's running statistics, and the network stays as it is, unless `moving`.
 
     Args:
         network: in training mode.
-        incoming, candidates: spectra, shapes (n, C, H, W) and (c, C, H, W); their labels are int64, (n,) and (c,), as
-            is the order, (c,).
-        lr: the learning rate of the virtual step.
+        weights: by their names in the network, such as those after a virtual step.
+        candidates: spectra, shape (c, C, H, W); their labels are int64, (c,).
         moving: scores candidates in training mode, as the original does, which moves the network's statistics.
-        gradients: of the incoming mean loss, one for each parameter; None computes them.
 
     Source: Aljundi et al., "Online continual learning with maximally interfered retrieval", NeurIPS 2019, section 3.1.
     """
-    parameters = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
-    if gradients is None:
-        # Training mode moves the statistics, so it gets copies.
-        statistics = {name: b.clone() for name, b in network.named_buffers()}
-        loss = F.cross_entropy(functional_call(network, (parameters, statistics), (incoming,)), labels)
-        gradients = torch.autograd.grad(loss, list(parameters.values()))
     with torch.no_grad(), contextlib.nullcontext() if moving else evaluating(network):
-        virtual = {name: p - lr * g for (name, p), g in zip(parameters.items(), gradients, strict=True)}
-        parts = candidates.split(len(candidates) if moving else 50)  # training mode normalises all candidates together
+        parts = candidates.split(len(candidates) if moving else PART)  # training mode normalises all together
         before = torch.cat([network(part) for part in parts])
-        virtual |= {name: b.clone() for name, b in network.named_buffers()} if moving else {}
-        after = torch.cat([functional_call(network, virtual, (part,)) for part in parts])
-        losses = [F.cross_entropy(logits, candidate_labels, reduction="none") for logits in (before, after)]
-    return torch.argsort(losses[1] - losses[0], descending=True, stable=True)
+        statistics = {name: b.clone() for name, b in network.named_buffers()} if moving else {}
+        after = torch.cat([functional_call(network, {**weights, **statistics}, (part,)) for part in parts])
+        losses = [F.cross_entropy(logits, labels, reduction="none") for logits in (before, after)]
+    return losses[1] - losses[0]

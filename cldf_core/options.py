@@ -3,11 +3,8 @@
 `Options` holds what every run has, a small model for each agent adds that agent's own options, and AGENTS joins them by
 the agent's name: the fields of AGENTS["er"] are exactly what a run of ER depends on. A notebook's `parameters` cell, a
 file in params/ and the command line name these options, and `checked` checks all of them before anything is computed.
-Importing this module does not import torch.
-
-The variant "paper" takes the defaults of the fields, the variant "original" those of ORIGINAL: what the code of
-*Towards generalizable DeepFake detection with continual learning on limited data* (2022) computes, mistakes included.
-Each difference is an option of its own. The papers are named where an option is used.
+The variant "paper" takes the fields' defaults, "original" those of `original_options`; each difference is an option of
+its own. The papers are named where an option is used. Importing this module does not import torch.
 """
 
 import difflib
@@ -17,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cldf_core.original_options import ORIGINAL
 
 
 class UserError(ValueError):
@@ -30,7 +29,11 @@ class OptionError(UserError):
     """An option that does not exist, or a value that it does not allow."""
 
 
-Names = Annotated[list[str], Field(min_length=1)]
+Offers = Literal["first-epoch", "every-epoch"]
+GDumbGroups = Literal["domain-and-class", "class", "none"]
+VirtualStep = Literal["sgd", "preconditioned", "optimiser"]
+Splits = Annotated[list[Literal["validation", "test"]], Field(min_length=1)]
+_MINI = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]
 
 
 class Options(BaseModel):
@@ -43,24 +46,20 @@ class Options(BaseModel):
 
     # data
     data: str = Field("mini", min_length=1, description="mini, mini-smoke, a data set of `cldf data`, or a folder")
-    stream: Names = Field(
-        ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"],
-        description="the training domains, in their order",
-    )
+    stream: list[str] = Field(_MINI, min_length=1, description="the training domains, in their order")
     unseen: list[str] = Field(["mini-NeuralTextures"], description="domains that are only tested")
     files: Literal["all", "original"] = Field("all", description="all images, or those that the original code reads")
     limit: int | None = Field(None, ge=1, description="training images per class and domain; None takes all")
+    limits: dict[str, Annotated[int, Field(ge=1)]] = Field({}, description="`limit` of single domains")
+    limit_new: int | None = Field(None, ge=1, description="`limit` of every domain but the stream's first")
+    limited: Literal["equal-updates", "equal-epochs"] = Field("equal-updates", description="of steps with fewer images")
     chunks: int = Field(1, ge=1, le=1000, description="parts that a domain is cut into, seen one after another")
-    splits: list[Literal["validation", "test"]] = Field(
-        ["validation", "test"], min_length=1, description="the splits that are scored after every step"
-    )
+    splits: Splits = Field(["validation", "test"], description="the splits that are scored after every step")
     untested: list[str] = Field([], description="domains of the stream that are only trained on")
     validation_share: float = Field(0.0, ge=0, lt=1, description="share of the training groups used for validation")
     corruption: Literal["none", "noise", "blur", "occlusion"] = Field("none", description="changes training images")
     severities: list[float] = Field([0.0], min_length=1, description="of the corruption, chunk after chunk")
-    blur: Literal["image", "chunk"] = Field(
-        "image", description="as a corruption: of an image, or across a chunk's too"
-    )
+    blur: Literal["image", "chunk"] = Field("image", description="as a corruption: of an image, or across a chunk's")
     occlusion: Literal["image", "chunk"] = Field("image", description="its place: of each image, or one for a chunk")
     test_jpeg: int | None = Field(None, ge=1, le=100, description="JPEG quality that scored images go through")
     test_resize: int | None = Field(None, ge=8, le=8192, description="pixels of the shorter side, there and back")
@@ -105,8 +104,9 @@ class Options(BaseModel):
                 yield f"{name} is {values!r}; allowed: each name once"
         if both := ", ".join(sorted(set(self.stream) & set(self.unseen))):
             yield f"unseen is {self.unseen!r}; allowed: domains that are not in stream (found in both: {both})"
-        if extra := sorted(set(self.untested) - set(self.stream)):
-            yield f"untested is {self.untested!r}; allowed: domains of the stream, which {extra[0]!r} is not"
+        for name in ("untested", "limits"):
+            if extra := sorted(set(values := getattr(self, name)) - set(self.stream)):
+                yield f"{name} is {values!r}; allowed: domains of the stream, which {extra[0]!r} is not"
         if any(not 0 <= severity < float("inf") for severity in self.severities):
             yield f"severities is {self.severities!r}; allowed: {allowed('severities')}"
         if self.network == "slim" and self.weights:
@@ -114,6 +114,11 @@ class Options(BaseModel):
         # torch 2.14 on a CPU: gradients of 16-bit convolutions over maps of one column are arbitrary.
         if self.mixed_precision and self.size < 64:
             yield f"mixed_precision is True; allowed for size {self.size}: False, it needs a size of at least 64"
+
+    def limit_of(self, place: int) -> int | None:
+        """Training images per class of the stream's domain at a place, from 0; None for all."""
+        limits = (self.limit, self.limits.get(self.stream[place], self.limit_new if place else None))
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _room_for_each_class(agent: str, memory: int, stream: list[str]) -> Iterator[str]:
@@ -126,7 +131,7 @@ class ReservoirOptions(Options):
     """Of agents that keep a random sample of what they have seen."""
 
     memory: int = Field(400, ge=1, le=10_000_000, description="images that may be remembered")
-    offers: Literal["first-epoch", "every-epoch"] = Field("first-epoch", description="when the reservoir sees an image")
+    offers: Offers = Field("first-epoch", description="when the reservoir sees an image")
     reservoir_count: Literal["image", "batch"] = Field("image", description="how the reservoir's n_seen goes up")
 
 
@@ -135,19 +140,18 @@ class ICaRLOptions(ReservoirOptions):
 
     icarl_heads: Literal["grown", "shared"] = Field("grown", description="iCaRL: two outputs a domain, or two for all")
     distil: bool = Field(True, description="iCaRL: the old network's outputs are targets")
-    rehearsal: Literal["all", "batch"] = Field("all", description="iCaRL: all exemplars, or a batch of them each time")
-    exemplars: Literal["herding", "reservoir"] = Field("herding", description="iCaRL: how exemplars are chosen")
+    rehearsal: Literal["all", "batch", "none"] = Field("all", description="iCaRL: exemplars that are trained on")
+    exemplars: Literal["herding", "random", "reservoir"] = Field("herding", description="iCaRL: how they are chosen")
     verdict: Literal["nearest-mean", "linear"] = Field("nearest-mean", description="iCaRL: what gives the verdict")
 
     def problems(self) -> Iterator[str]:
         """Adds iCaRL's own rules."""
         yield from super().problems()
         if self.icarl_heads == "shared" and self.distil:
-            why = "the old network's outputs would leave none for the labels"
-            yield f"distil is True; allowed with shared heads: False, since {why}"
+            yield "distil is True; allowed with shared heads: False, since the old network's outputs leave labels none"
         if self.exemplars == "reservoir" and self.rehearsal == "all":
-            yield "rehearsal is 'all'; allowed with exemplars from a reservoir: batch"
-        if self.exemplars == "herding":
+            yield "rehearsal is 'all'; allowed with exemplars from a reservoir: batch, none"
+        if self.exemplars != "reservoir":
             yield from _room_for_each_class("iCaRL", self.memory, self.stream)
 
 
@@ -155,7 +159,7 @@ class GDumbOptions(Options):
     """GDumb's."""
 
     memory: int = Field(400, ge=1, le=10_000_000, description="images that may be remembered")
-    gdumb_groups: Literal["domain-and-class", "class"] = Field("domain-and-class", description="GDumb: balances what")
+    gdumb_groups: GDumbGroups = Field("domain-and-class", description="GDumb: balances what; none: a random sample")
     refit: Literal["fresh", "continued"] = Field("fresh", description="GDumb: the network that the memory trains")
     refit_after: Literal["domain", "chunk"] = Field("domain", description="GDumb: when it is trained")
     memory_epochs: int = Field(16, ge=1, le=65_536, description="GDumb: passes over the memory, a power of two")
@@ -184,13 +188,13 @@ class LwFOptions(Options):
 
     distillation: float = Field(1.0, ge=0, le=1000, description="LwF: weight of the distillation loss")
     temperature: float = Field(2.0, gt=0, le=1000, description="LwF: softening of the outputs")
-    kd_weight: Literal["constant", "chunks"] = Field(
-        "constant", description="LwF: `distillation`, or n/(n+1) after n chunks"
-    )
+    kd_weight: Literal["constant", "chunks"] = Field("constant", description="LwF: or n/(n+1) after n chunks")
     teacher_after: Literal["domain", "chunk"] = Field("domain", description="LwF: when the teacher is replaced")
     teacher_mode: Literal["eval", "train"] = Field("eval", description="LwF: train moves the teacher's statistics")
+    lwf_heads: Literal["shared", "told"] = Field("shared", description="LwF: told: one a domain, which tests name")
 
 
+_REPLAY = "ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)"
 Passes = Literal["joined", "averaged", "separate"]
 _PASSES = "one mean loss, of one pass (ER's default) or of two (MIR's), or two losses added up"
 Origin = Literal["earlier-domains", "all"]
@@ -200,7 +204,7 @@ _ORIGIN = "replays images of all domains so far (ER's default), or not the curre
 class EROptions(ReservoirOptions):
     """Experience replay's."""
 
-    replay: int = Field(32, ge=1, le=100_000, description="ER, MIR: remembered images in each update")
+    replay: int = Field(32, ge=1, le=100_000, description=_REPLAY)
     replay_updates: int = Field(1, ge=1, le=1000, description="ER, MIR: updates with each batch, each with a new draw")
     replay_passes: Passes = Field("joined", description=f"ER, MIR: {_PASSES}")
     replay_from: Origin = Field("all", description=f"ER, MIR: {_ORIGIN}")
@@ -211,45 +215,44 @@ class MIROptions(EROptions):
 
     replay_passes: Passes = Field("averaged", description=f"ER, MIR: {_PASSES}")
     replay_from: Origin = Field("earlier-domains", description=f"ER, MIR: {_ORIGIN}")
-    candidates: int = Field(50, ge=1, le=1_000_000, description="MIR: remembered images to choose from")
+    candidates: int | None = Field(None, ge=1, le=1_000_000, description="MIR: images to choose from; None: 5 replay")
+    virtual_step: VirtualStep | None = Field(None, description="MIR: None: preconditioned with Adam, sgd with SGD")
     virtual_lr: float | None = Field(None, gt=0, le=10, description="MIR: of the virtual step; None: the optimiser's")
     mir_statistics: Literal["frozen", "moving"] = Field("frozen", description="MIR: BatchNorm's, scoring candidates")
 
+    def problems(self) -> Iterator[str]:
+        """Adds MIR's own rules."""
+        yield from super().problems()
+        if self.virtual_step == "preconditioned" and self.optimiser == "sgd":
+            yield "virtual_step is 'preconditioned'; allowed with SGD: sgd, optimiser (second moments are Adam's)"
+        if self.virtual_step == "optimiser" and self.virtual_lr:
+            yield f"virtual_lr is {self.virtual_lr}; allowed with virtual_step optimiser: nothing (null)"
 
-# The options of each agent; `agents.register` adds more agents.
+
+class DERPPOptions(ReservoirOptions):
+    """DER++'s."""
+
+    offers: Offers = Field("every-epoch", description="when the reservoir sees an image")
+    replay: int = Field(32, ge=1, le=100_000, description=_REPLAY)
+    derpp_alpha: float = Field(0.2, ge=0, le=1000, description="DER++: weight of the distance to stored logits")
+    derpp_beta: float = Field(0.5, ge=0, le=1000, description="DER++: weight of the loss on remembered labels")
+
+
+class EWCOptions(Options):
+    """Online EWC's."""
+
+    ewc_lambda: float = Field(100.0, ge=0, le=1e9, description="EWC: weight of the penalty")
+    ewc_gamma: float = Field(0.9, ge=0, le=1, description="EWC: what is kept of earlier domains' Fisher information")
+
+
+# The options of each agent; `agents.register` adds more.
 AGENTS: dict[str, type[Options]] = {
     **dict.fromkeys(("separate", "sequential", "joint"), Options),
     **{"icarl": ICaRLOptions, "gdumb": GDumbOptions, "lwf": LwFOptions, "er": EROptions, "mir": MIROptions},
+    **{"derpp": DERPPOptions, "ewc": EWCOptions},
 }
-_NAMES = {"icarl": "iCaRL", "gdumb": "GDumb", "lwf": "LwF", "er": "ER", "mir": "MIR"}
-# Every option of any agent, by name.
+_NAMES = {"icarl": "iCaRL", "gdumb": "GDumb", "lwf": "LwF", "er": "ER", "mir": "MIR", "derpp": "DER++", "ewc": "EWC"}
 FIELDS = {name: field for kind in AGENTS.values() for name, field in kind.model_fields.items()}
-
-_STREAM: dict[str, Any] = {
-    **{"size": 224, "plane": "full", "precision": "float32", "crop": "top-left", "channels": "BGR"},
-    **{"network": "resnet34", "splits": ["test"], "epochs": 10, "batch": 10, "blur": "chunk", "occlusion": "chunk"},
-    **{"optimiser": "sgd", "lr": 0.01, "momentum": 0.9, "dampening": 0.9, "weight_decay": 1e-4},
-}
-# NoCL and Normal: whole domains, in the order they were loaded in, a new optimiser for each.
-_BASELINE = {**_STREAM, "schedule": "restarted", "order": "fixed"}
-_CONTINUAL = {**_STREAM, "schedule": "constant", "chunks": 10, "drop_last": True}
-_RESERVOIR = {**_CONTINUAL, "memory": 5000, "offers": "every-epoch", "reservoir_count": "batch"}
-_REPLAY = {**_RESERVOIR, "replay": 10, "replay_passes": "separate"}
-_ICARL = {"icarl_heads": "shared", "distil": False, "rehearsal": "batch", "exemplars": "reservoir", "verdict": "linear"}
-_GDUMB = {
-    **{"memory": 3000, "memory_epochs": 10, "memory_lr": 0.1, "memory_batch": 10, "memory_schedule": "constant"},
-    **{"memory_momentum": 0.0, "memory_weight_decay": 0.0},
-    **{"gdumb_groups": "class", "refit": "continued", "refit_after": "chunk"},
-}
-# What the original's code takes for the options that are not given, agent by agent.
-ORIGINAL: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("separate", "sequential", "joint"), _BASELINE),
-    "icarl": {**_RESERVOIR, **_ICARL},
-    "gdumb": {**_CONTINUAL, **_GDUMB},
-    "lwf": {**_CONTINUAL, "kd_weight": "chunks", "teacher_after": "chunk", "teacher_mode": "train"},
-    "er": _REPLAY,
-    "mir": {**_REPLAY, "replay_from": "all", "candidates": 50, "virtual_lr": 0.1, "mir_statistics": "moving"},
-}
 
 # Earlier versions' names; whoever uses one is told today's.
 RENAMED = {
@@ -298,6 +301,8 @@ def options_of(values: Mapping[str, Any], where: str = "options") -> Options:
     """The options of the agent that the values name, each of which was checked; an OptionError if they do not agree."""
     agent = values.get("agent", "sequential")
     kind, defaults = AGENTS[agent], ORIGINAL.get(agent, {}) if values.get("variant") == "original" else {}
+    if values.get("variant") == "original" and agent in _NAMES and agent not in ORIGINAL:
+        raise OptionError(f"{where}: variant is 'original'; allowed for {_NAMES[agent]}: paper, the original has none")
     options = kind(**{**defaults, **{name: value for name, value in values.items() if name in kind.model_fields}})
     for problem in options.problems():
         raise OptionError(f"{where}: {problem}")
@@ -318,6 +323,8 @@ def allowed(name: str) -> str:
         inner = typing.get_args(kind)[0]
         choices = " or ".join(typing.get_args(inner)) if typing.get_origin(inner) is Literal else ""
         text = "a list of " + (choices or ("names" if inner is str else "numbers from 0 up"))
+    elif typing.get_origin(kind) is dict:
+        text = "domains of the stream and whole numbers from 1, as {GAN-S: 100, VFHQ: 5}"
     elif kind in (bool, str):
         text = "true or false" if kind is bool else FIELDS[name].description or "text"
     else:
@@ -328,16 +335,14 @@ def allowed(name: str) -> str:
 
 def shown(value: Any, most: int = 200) -> str:
     """A value as a sentence quotes it: the beginning of a long one."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+    return text if len(text := repr(value)) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
 def _unknown(name: Any, value: Any, names: list[str]) -> str:
     if name in RENAMED:
         return f"there is no option {name!r} any more; it is called {RENAMED[name]!r} now"
-    message = f"there is no option {shown(name)}"
-    message += f" (its value is {shown(value)})"
-    if name in FIELDS:  # of another agent, or of the command line alone
+    message = f"there is no option {shown(name)} (its value is {shown(value)})"
+    if name in FIELDS:  # of another agent, or the command line's
         owners = [_NAMES.get(agent, agent) for agent, kind in AGENTS.items() if name in kind.model_fields]
         whose = "every run's" if name in Options.model_fields else f"{' and '.join(owners)}'s"
         return f"{message} here, it is {whose}; allowed: {', '.join(names)}"

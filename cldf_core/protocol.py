@@ -81,7 +81,8 @@ def train_and_test(
 
     Args:
         steps: from `stream.make_steps`.
-        tests: name and images of each test set.
+        tests: name and images of each test set, all of one domain: its place in the stream (-1 for a domain that is not
+            in it) is in the samples, and an agent that is to be told of it is told.
         seed: of the order of images.
         place: where the agent, whose state it belongs to, goes on; it moves on with the run. By default the beginning.
         advance: called after each batch, to move a progress bar, with the agent, domain and epoch in words, and by how
@@ -116,7 +117,9 @@ def train_and_test(
                     after_batch()
             place.part, place.batches = part + 1, 0
         agent.end_step(step)
-        logits = {name: score_samples(agent.score, samples) for name, samples in tests.items()} if step.last else {}
+        logits = {}
+        for name, samples in tests.items() if step.last else ():
+            logits[name] = score_samples(agent.scorer(int(samples.domains[0]) if len(samples) else -1), samples)
         means = [float(np.mean(epoch)) if epoch else float("nan") for epoch in place.losses]
         images, seconds = agent.images - place.images, clock() - since
         place.finish_step(agent.images)

@@ -32,8 +32,10 @@ PURPOSES = {
     "memory": "which images a memory keeps",
     "replay": "which remembered images are retrieved",
     "refit": "the order in which GDumb trains on its memory; by place of the domain and chunk",
+    "fisher": "labels that EWC draws from its network's outputs",
     "folds": "groups of a baseline's cross-validation",
     "bootstrap": "resamples of groups",
+    "trials": "values of options that are tried before one is chosen; by agent",
     "illustration": "what a notebook draws to show something; by notebook",
 }
 

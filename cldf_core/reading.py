@@ -68,12 +68,12 @@ def number(text: str) -> float:
 
 def from_text(name: str, text: str) -> Any:
     """The value that a text on the command line stands for, by the option's type; what it cannot be, it stays."""
-    if not _is_list(name):
+    if not (kind := _container(name)) or text.strip().lower() in _NOTHING:
         return from_written(name, text)
-    if not text.lstrip().startswith("["):
-        return from_written(name, text if text.strip().lower() in _NOTHING else [p.strip() for p in text.split(",")])
+    if kind is list and not text.lstrip().startswith("["):
+        return from_written(name, [part.strip() for part in text.split(",")])
     with contextlib.suppress(ValueError):
-        return from_written(name, read_yaml(text))
+        return from_written(name, read_yaml(text if text.lstrip()[0] in "[{" else f"{{{text}}}"))
     return text
 
 
@@ -82,15 +82,19 @@ def from_written(name: str, written: Any) -> Any:
     if name not in FIELDS:
         return written
     kind = FIELDS[name].annotation
-    if _is_list(name) and isinstance(written, str):
-        return [] if written.strip().lower() in _NOTHING else written
-    if isinstance(written, list) and _is_list(name):
+    if (container := _container(name)) and isinstance(written, str):
+        return container() if written.strip().lower() in _NOTHING else written
+    if container is list and isinstance(written, list):
         return [_read(typing.get_args(kind)[0], part) for part in written]
+    if container is dict and isinstance(written, dict):
+        return {key: _read(int, value) for key, value in written.items()}
     return _read(kind, written)
 
 
-def _is_list(name: str) -> bool:
-    return name in FIELDS and typing.get_origin(FIELDS[name].annotation) is list
+def _container(name: str) -> type[list[Any]] | type[dict[str, Any]] | None:
+    """What the values of an option are in: a list, names with numbers, or nothing."""
+    origin = typing.get_origin(FIELDS[name].annotation) if name in FIELDS else None
+    return origin if origin in (list, dict) else None
 
 
 def _read(kind: Any, written: Any) -> Any:

@@ -47,7 +47,7 @@ class Norm(nn.BatchNorm2d):
 class Network(nn.Module):
     """A body that turns spectra (N, 3, H, W) into features (N, feature_size), and a linear head on top.
 
-    Output 0 of the head means real, 1 fake (iCaRL: 2d and 2d + 1 for domain d).
+    Output 0 of the head means real, 1 fake (with heads of their own, as iCaRL's: 2d and 2d + 1 for domain d).
 
     Attributes:
         means: of iCaRL's classes, unit vectors, float64, shape (outputs, feature_size), a row of NaN where a class
@@ -72,14 +72,21 @@ class Network(nn.Module):
         """Logits, shape (N, outputs)."""
         return self.head(self.features(spectra))
 
-    def fake_logits(self, spectra: Tensor) -> Tensor:
+    @property
+    def nbytes(self) -> int:
+        """The bytes of weights and statistics."""
+        return sum(part.nbytes for part in self.state_dict().values())
+
+    def fake_logits(self, spectra: Tensor, domain: int | None = None) -> Tensor:
         """Logit of fake, float64, shape (N,), on the CPU: P(fake) is its sigmoid, the verdict "fake" from 0 up.
 
-        The best output of the fakes minus the best of the reals; with `means`, min d² over real means - min d²
-        over fake means, d being the distance of L2-normalised features.
+        The best output of the fakes minus the best of the reals, of all domains that have their own outputs or, where
+        one is told, of this `domain`; with `means`, min d² over real means - min d² over fake means, d being the
+        distance of L2-normalised features.
         """
         if self.means is None:
             outputs = self(spectra).float()
+            outputs = outputs if domain is None else outputs[:, 2 * domain : 2 * domain + 2]
             return (outputs[:, 1::2].amax(1) - outputs[:, ::2].amax(1)).double().cpu()
         features = self.unit_features(spectra)
         nearest = []
@@ -89,11 +96,11 @@ class Network(nn.Module):
             nearest.append(torch.cdist(features, known).square().min(1).values if len(known) else farthest)
         return nearest[0] - nearest[1]
 
-    def score(self, spectra: Tensor, *, mixed_precision: bool = False) -> np.ndarray:
+    def score(self, spectra: Tensor, *, mixed_precision: bool = False, domain: int | None = None) -> np.ndarray:
         """`fake_logits` in evaluation mode, without gradients, wherever the network is; float64, shape (N,)."""
         device = self.head.weight.device
         with torch.no_grad(), evaluating(self), torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
-            return self.fake_logits(spectra.to(device, memory_format=torch.channels_last)).numpy()
+            return self.fake_logits(spectra.to(device, memory_format=torch.channels_last), domain).numpy()
 
     def unit_features(self, spectra: Tensor) -> Tensor:
         """L2-normalised features, float64, shape (N, feature_size), on the CPU."""

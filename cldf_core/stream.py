@@ -7,7 +7,7 @@ this process.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -38,8 +38,8 @@ class Samples:
     Attributes:
         arrays: each of shape (n_i, C, H, W), for example memory-mapped files, or packed memories.
         where: int64 (N, 2), for each sample the array and the row in it.
-        labels, domains, numbers: int64 (N,): 0 = real and 1 = fake; the domain's place in the stream; a number that
-            is the image's own in the stream.
+        labels, domains, numbers: int64 (N,): 0 = real and 1 = fake; the domain's place in the stream, -1 outside it; a
+            number that is the image's own in the stream.
     """
 
     arrays: tuple[Rows, ...]
@@ -130,6 +130,7 @@ class Step:
         drop_last: leaves a last, incomplete batch out of every epoch.
         fixed_order: takes the samples as they lie, in every epoch.
         purpose: of the random stream that gives the order of the samples.
+        omitted: images of the chunk that are left out of the samples, and that `lengthened` makes up for.
     """
 
     index: int
@@ -142,12 +143,21 @@ class Step:
     drop_last: bool = False
     fixed_order: bool = False
     purpose: str = "order"
+    omitted: int = 0
 
     @property
     def updates(self) -> int:
         """The number of batches in all epochs together; a short last batch counts, unless it is dropped."""
+        return self.epochs * self._batches_of(len(self.samples))
+
+    def lengthened(self) -> Step:
+        """The step with as many updates as if no image were left out, rounded up to whole epochs."""
+        count, whole = (self._batches_of(len(self.samples) + more) for more in (0, self.omitted))
+        return replace(self, epochs=-(-self.epochs * whole // count), omitted=0) if count else self
+
+    def _batches_of(self, images: int) -> int:
         short = 0 if self.drop_last else self.batch_size - 1
-        return self.epochs * ((len(self.samples) + short) // self.batch_size)
+        return (images + short) // self.batch_size
 
     def batches(self, seed: int, after: int = 0) -> Iterator[Batch]:
         """Yields the batches of all epochs but the first `after`, which are not even read.
@@ -161,28 +171,35 @@ class Step:
                 yield self.samples[order[at * self.batch_size : (at + 1) * self.batch_size]].batch(epoch)
 
 
-def make_steps(domains: Sequence[tuple[str, Sequence[Samples] | Samples]], options: Options) -> list[Step]:
+def make_steps(
+    domains: Sequence[tuple[str, Sequence[Samples] | Samples]], options: Options, omitted: Sequence[int] = ()
+) -> list[Step]:
     """Cuts the domains of a stream, after a seeded shuffle of each, into chunks of (nearly) equal size, a step each.
 
     Args:
         domains: name and training images of each domain, in the stream's order; or several versions of the
             same images, of which chunk c sees version c (and the first again after the last).
         options: of the run; with agent "joint", step t holds the union of domains 1..t instead of domain t alone.
+        omitted: how many images of each domain are left out; by default none.
 
     Raises:
         ValueError: a domain has no images, or fewer images than chunks; the message names it.
     """
     o, steps = options, []
     union: list[Samples] = []
+    without = 0
     for index, (name, images) in enumerate(domains):
         versions = [images] if isinstance(images, Samples) else list(images)
         if (count := len(versions[0])) < o.chunks:
             needed = f"needed: at least {o.chunks}, one for each chunk"
             raise ValueError(f"domain {name!r} has {count} training image{'s' * (count != 1)}; {needed}")
-        union = [a + b for a, b in zip(union, versions, strict=True)] if union and o.agent == "joint" else versions
+        together = union and o.agent == "joint"
+        union = [a + b for a, b in zip(union, versions, strict=True)] if together else versions
+        without = (without if together else 0) + (omitted[index] if omitted else 0)
         for chunk, rows in enumerate(in_chunks(o, index, len(union[0]))):
             samples, last = union[chunk % len(union)][rows], chunk == o.chunks - 1
-            steps.append(Step(index, name, chunk, last, samples, o.epochs, o.batch, o.drop_last, o.order == "fixed"))
+            step = Step(index, name, chunk, last, samples, o.epochs, o.batch, o.drop_last, o.order == "fixed")
+            steps.append(replace(step, omitted=round(without / o.chunks)))
     return steps
 
 

@@ -18,12 +18,12 @@
 # # 00 · Start here
 #
 # **You will learn** what this project is about, the words it uses, and how an image becomes a verdict. You
-# will also see the problem that all other notebooks are about: a detector that has learnt one kind of fake
-# does not know the next kind, and learning the next kind can make it forget the first.
+# will also meet the two questions that all other notebooks are about: does a detector that has learned one kind of
+# fake know the next kind, and does it still know the first kind after it has learned the next?
 #
 # **Reads** the data set named by `data`. The default, cldf-mini, is made on your machine the first time (one
 # to two minutes, no download).
-# **Writes** two figures and a table into `runs/00_start_here-…/figures`.
+# **Writes** two figures and two tables into `runs/00_start_here-…/figures`.
 # **Takes** about a minute on two cores, once the data set is there.
 #
 # The next cell holds everything that you can change. Change a value, then run all cells again.
@@ -57,22 +57,31 @@ options = parameters.options()
 #
 # A *deepfake* is an image that a network has made or changed so that it looks like a photograph. A *detector*
 # is a network that reads an image and says how likely it is a fake. Most fakes carry traces of how they were
-# made. The eye does not see these traces, but they stand out in the image's **spectrum**: a picture of how
-# much slow and fast change the image holds (notebook 02 explains it). So our detector reads spectra, not
-# pixels.
+# made. Some are plain to see, such as a smeared or patterned surface (notebook 01 shows samples); others are too
+# faint for the eye, or look like texture. Many of them lie in the image's **spectrum**: a picture of how much
+# slow and fast change the image holds (notebook 02 explains it). So our detector reads spectra, not pixels;
+# notebook 03 compares the two.
 #
 # New kinds of fakes appear all the time, and a detector has to go on learning. This is **continual
-# learning**: the images of the past are no longer all at hand, and yet what was learnt from them should stay.
+# learning**: the images of the past are no longer all at hand, and yet what was learned from them should stay.
 #
 # | word | meaning |
 # |---|---|
 # | domain | one family of real and fake images; the fakes of a domain are made in the same way |
 # | stream | the domains that a detector learns, one after another |
 # | step | learning one domain of the stream |
-# | unseen domain | a domain that is tested, but never learnt |
+# | unseen domain | a domain that is tested, but never learned |
 # | forgetting | being worse on an earlier domain after learning later ones |
 # | agent | a way to learn a stream. Some agents keep a few old images, others keep an old copy of the network |
 # | P(fake) | the detector's answer, from 0 (certainly real) to 1 (certainly fake); from 0.5 up the verdict is “fake” |
+#
+# Three terms for those who want to be exact. The kind of continual learning studied here is **domain-incremental**: the
+# question stays the same (real or fake?), the images change from step to step, and nobody tells the detector at the
+# test which domain an image is from (van de Ven & Tolias 2019). The detector is a **residual network** (ResNet; He et
+# al. 2016): layers of small filters, called convolutions, in which each block *adds* its result to what it was given,
+# so that a network of many layers can be trained. Between them, **BatchNorm** layers bring all values to mean 0 and
+# spread 1: in training with the mean and the spread of the batch at hand, afterwards with running means of these. They
+# follow the images that came last, so they are one of the places where a network can forget.
 
 # %%
 import numpy as np
@@ -80,14 +89,15 @@ import pandas as pd
 
 from cldf_core import figures
 from cldf_core.agents import build_agent
-from cldf_core.data.files import save_figure, save_table
+from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.runtime import thread_count
-from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.cells import cell_changes, cell_values
+from cldf_core.figures import sentences
 from cldf_core.protocol import train_and_test
-from cldf_core.runs.run import load_spectra, training_samples
-from cldf_core.stream import Samples, make_steps
+from cldf_core.runs.run import domain_samples, load_spectra, training_samples
+from cldf_core.stream import make_steps
 
 figures.theme()
 out = parameters.folder
@@ -111,20 +121,28 @@ pd.DataFrame({name: spectra.table["split"].value_counts() for name, spectra in d
 #
 # ## Two steps of a stream
 #
-# We take the first and the last domain of the stream, and one small network. Step 1: it learns the first
+# We take the first and the last domain of the stream, and one small residual network. Step 1: it learns the first
 # domain. Step 2: the same network learns the other one, and sees no image of the first again. After each step
 # it is tested on *all* domains. Such training without any precaution is called *sequential fine-tuning*.
 
 # %%
 ends = list(dict.fromkeys([options.stream[0], options.stream[-1]]))
-learnt = [(name, samples) for name, samples in training_samples(options, domains) if name in ends]
-steps = make_steps(learnt, options)
-tables = {name: spectra.table.query("split == 'test'") for name, spectra in domains.items()}
-tests = {
-    name: Samples.from_array(domains[name].array, table["label"].to_numpy(), rows=table["row"].to_numpy())
-    for name, table in tables.items()
-    if len(table)
-}
+learned = [(name, samples) for name, samples in training_samples(options, domains) if name in ends]
+steps = make_steps(learned, options)
+split = next(part for part in ("test", "validation") if any(part in set(d.table["split"]) for d in domains.values()))
+tables = {name: spectra.table.query("split == @split") for name, spectra in domains.items()}
+tests = {name: domain_samples(domains[name], table) for name, table in tables.items() if len(table)}
+
+# %% [markdown]
+# One image and its fake we shall look at. They are *validation* images: the network does not learn from them, and
+# who looks at test images begins to tune by them.
+
+# %%
+first = options.stream[0]
+parts = dict(list(domains[first].table.groupby("split")))
+parts = [parts[name] for name in ("validation", "train") if name in parts]
+pair = next(part for part in parts if part["label"].nunique() == 2).groupby("label").head(1).sort_values("label")
+samples = {**tests, "the pair": domain_samples(domains[first], pair)}
 
 # %% [markdown]
 # An *agent* brings a network and a way to train it. `train_and_test` gives it the batches of each step and
@@ -133,35 +151,33 @@ tests = {
 # %%
 with thread_count(options.threads):
     agent = build_agent(options)
-    results = list(train_and_test(agent, steps, tests, seed=options.seed))
+    results = list(train_and_test(agent, steps, samples, seed=options.seed))
 for result in results:
     print(f"{result.step.name}: loss {result.losses[0]:.2f} in the first epoch, {result.losses[-1]:.2f} in the last")
 
 # %% [markdown]
-# The loss says how wrong the answers on the training images are. Guessing has a loss of 0.69, so a much
-# smaller last number means that the network has learnt something about these images.
+# The loss (*cross-entropy*) says how wrong the answers on the training images are: for each image, minus the natural
+# logarithm of the probability that the network gave to the right answer. Guessing has a loss of ln 2, about 0.69, so a
+# much smaller last number means that the network has learned something about these images.
 #
 # ## From pixels to a verdict
 #
-# What does the network see, and what does it say? We take one real test image of the first domain and its
-# fake, and the network as it was **after step 1**.
+# What does the network see, and what does it say? Here is the pair, a real image of the first domain and its fake, with
+# the answers of the network as it was **after step 1**. Before you look: can you tell the two images apart?
 
 # %%
-first = options.stream[0]
-table = tables[first].assign(logit=results[0].logits[first])
-pair = pd.concat([table[table["label"] == label].iloc[[0]] for label in (0, 1)])
 folder = data_folder(options.data)
 images = np.stack([crop(open_image(folder / image), options.size) for image in pair["image"]])
 spectra = domains[first].array[pair["row"].to_numpy()].astype(np.float32)
-fig = figures.pixels_to_verdict(images, spectra, 1 / (1 + np.exp(-pair["logit"].to_numpy())))
+fig = figures.pixels_to_verdict(images, spectra, 1 / (1 + np.exp(-results[0].logits["the pair"])))
 save_figure(fig, out.figures, "00_pixels_to_verdict")
 
 # %% [markdown]
-# Upper row: the real image, lower row: its fake. Compare the pixels first: can you tell them apart? Then
-# compare the spectra. Their middle is the slow change, their rim the fastest change that pixels can show.
-# Traces of a generator are often dots or lines away from the middle, or a rim that has become darker or
-# brighter than in the real image. The bars are the network's answers; the dotted line is the threshold. A
-# single pair proves nothing, so we now count over all test images.
+# Upper row: the real image, lower row: its fake. After the pixels compare the spectra. Their middle is the slow
+# change, their rim the fastest change that pixels can show. Traces of a generator are often dots or lines away from
+# the middle, or a rim that has become darker or brighter than in the real image. The dot on the grey line is the
+# network's answer, P(fake); right of the dotted line, the threshold, the verdict is “fake”. A single pair proves
+# nothing, so we now count over all test images.
 #
 # ## Does it know the other domains?
 #
@@ -172,35 +188,44 @@ save_figure(fig, out.figures, "00_pixels_to_verdict")
 # %%
 scores = pd.concat(
     table[["image", "group", "label"]].assign(
-        step=k, domain=name, split="test", score=1 / (1 + np.exp(-result.logits[name]))
+        step=k, domain=name, split=split, score=1 / (1 + np.exp(-result.logits[name]))
     )
     for k, result in enumerate(results, start=1)
     for name, table in tables.items()
     if name in tests
 )
-R = bootstrap.matrices(scores, ["accuracy"], seed=options.seed)
-accuracy = R.metrics["accuracy"]
-low, high = accuracy.interval()
 
 # %%
-rows = [
-    (" then ".join(ends[: t + 1]), name, accuracy.value[t, i], low[t, i], high[t, i], name in ends[: t + 1])
-    for t in range(len(steps))
-    for i, name in enumerate(R.domains)
-]
-comparison = pd.DataFrame(rows, columns=["after", "domain", "value", "low", "high", "trained"])
+comparison = cell_values(scores.assign(agent="sequential"), split=split)
+learned_by_then = {k: ends[:k] for k in comparison["step"].unique()}
+comparison["after"] = comparison["step"].map(lambda k: " then ".join(learned_by_then[k]))
+comparison["trained"] = [row.domain in learned_by_then[row.step] for row in comparison.itertuples()]
 save_table(comparison, out.figures, "00_after_each_step")
+at = [scores[scores["step"] == k].assign(step=1) for k in (len(steps), 1)]
+save_table(cell_changes(*at, split=split), out.figures, "00_changes")
 fig = figures.after_each_step(comparison)
 save_figure(fig, out.figures, "00_after_each_step")
 
 # %% [markdown]
-# Left: after step 1. The filled mark is the domain that was learnt, the hollow ones were not. Look how far
-# the hollow marks fall behind the filled one, and which of them touch the dotted line of guessing: there the
-# detector is of no use. Some domains resemble each other, so knowing one helps with the other.
+# Left: after step 1. The filled mark is the domain that was learned, the hollow ones were not. Look how far the hollow
+# marks lie from the filled one, and which intervals reach the dotted line of guessing: there the detector is not shown
+# to be of any use. Right: after step 2. The first domain came earlier. Compare its mark with the left panel: if it has
+# moved to the left, what it has lost is **forgetting**.
 #
-# Right: after step 2. Both filled marks were learnt, but the first domain came earlier. Compare its mark with
-# the left panel: what it has lost is **forgetting**.
-#
+# What can be said of these numbers, the next cell says. It reads the tables above, and says nothing that their
+# intervals do not hold.
+
+# %% tags=["sentences"]
+table = saved_table(out.figures, "00_after_each_step")
+never = table[(table["step"] == 1) & ~table["trained"]]
+changes = saved_table(out.figures, "00_changes")
+changes = changes[changes["domain"] == options.stream[0]]
+sentences.show(
+    sentences.compared(never, "Accuracy after the first step, on what was not learned", by="domain", line=0.5),
+    sentences.compared(changes, "Accuracy after the last step minus after the first", by="domain"),
+)
+
+# %% [markdown]
 # How can an agent learn the new without losing the old? That is the question of notebooks 03 to 08.
 #
 # ## The other notebooks

@@ -21,7 +21,7 @@
 # whether a detector could cheat by looking at something else than the fakes' traces.
 #
 # **Reads** the data set named by `data` (cldf-mini is made the first time, one to two minutes).
-# **Writes** two figures and six tables into `runs/01_data_exploration-…/figures`.
+# **Writes** two figures and seven tables into `runs/01_data_exploration-…/figures`.
 # **Takes** less than a minute on two cores, once the data set is there.
 
 # %% tags=["parameters"]
@@ -45,17 +45,20 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
+from IPython.display import display
 from PIL import Image
 
 from cldf_core import figures
 from cldf_core.data.domains import SPLITS
-from cldf_core.data.files import save_figure, save_table
+from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.intake import audit
 from cldf_core.data.intake.duplicates import duplicates
 from cldf_core.data.intake.scan import survey
 from cldf_core.data.layouts.read import data_folder
-from cldf_core.evaluation import bootstrap
+from cldf_core.evaluation.cells import cell_values
+from cldf_core.evaluation.seeds import t_interval
+from cldf_core.figures import sentences
 from cldf_core.randomness import generator
 from cldf_core.runs.run import load_spectra
 
@@ -77,21 +80,18 @@ images["class"] = images["label"].map({0: "real", 1: "fake"})
 counts = images.groupby(["domain", "split", "class"], sort=False).size().rename("images").reset_index()
 save_table(counts, out.figures, "01_counts")
 wide = counts.pivot(index="domain", columns=["split", "class"], values="images").reindex(list(domains))
-wide[[column for split in SPLITS for column in wide if column[0] == split]].fillna(0).astype(int)
+wide = wide[[column for split in SPLITS for column in wide if column[0] == split]].fillna(0).astype(int)
+aside = pd.concat([spectra.rejected.assign(domain=name) for name, spectra in domains.items()], ignore_index=True)
+print(f"{len(aside)} of {len(aside) + len(images)} images are rejected")
+display(wide, *([aside.head()] if len(aside) else []))
 
 # %% [markdown]
 # Read along a row: in each split there should be about as many fakes as reals. With equal counts, a detector
-# that always says “real” is right half of the time, so an accuracy of 0.5 means that nothing was learnt.
+# that always says “real” is right half of the time, so an accuracy of 0.5 means that nothing was learned.
 #
 # An image that cannot be read, or is smaller than `size`, is not used. It is *rejected* with a reason, never
-# enlarged or dropped in silence. Which images are rejected?
-
-# %%
-aside = pd.concat([spectra.rejected.assign(domain=name) for name, spectra in domains.items()], ignore_index=True)
-print(f"{len(aside)} of {len(aside) + len(images)} images are rejected")
-aside.head()
-
-# %% [markdown]
+# enlarged or dropped in silence. If there are any, the first of them stand below the table.
+#
 # ## How cldf-mini is made
 #
 # The default data set, cldf-mini, takes real photographs, halves their size and cuts them into crops of 128
@@ -103,8 +103,8 @@ aside.head()
 # | mini-GAN-S | the whole crop goes through a network that shrinks it and enlarges it again | GAN synthesis |
 # | mini-VFHQ | shrunk by 2, then enlarged by a super-resolution network | enhanced video frames |
 # | mini-ForenSynths | one of three networks, chosen by photograph | many generators in one set |
-# | mini-DeepFake | a region is re-made by a network and blended in with a soft edge | swapped faces |
-# | mini-NeuralTextures | a region is re-made by another network and blended in | re-rendered faces |
+# | mini-DeepFake | an ellipse, as large as the crop, is re-made and blended in with a soft edge | swapped faces |
+# | mini-NeuralTextures | the same ellipse, re-made by another network and blended in | re-rendered faces |
 #
 # cldf-mini is small enough to be made on any machine. It is not a stand-in for the large data sets of the
 # literature, and its numbers are not to be compared with published ones.
@@ -118,6 +118,7 @@ aside.head()
 # %%
 images["stem"] = [PurePosixPath(image).stem for image in images["image"]]
 train = images[images["split"] == "train"]
+rng = generator(options.seed, "illustration", "01 pairs")
 
 
 def some_pairs(table, count):
@@ -132,24 +133,37 @@ def pixels(image):
     return crop(open_image(folder / image), options.size)
 
 
-# %%
-rng = generator(options.seed, "illustration", "01 pairs")
 shown = {name: some_pairs(table, 2) for name, table in train.groupby("domain", sort=False)}
-pairs = {
-    name: [(pixels(real), pixels(fake)) for real, fake in zip(table["image_real"], table["image_fake"], strict=True)]
+crops = {
+    name: [(pixels(pair.image_real), pixels(pair.image_fake)) for pair in table.itertuples()]
     for name, table in shown.items()
 }
-fig = figures.sample_pairs(pairs)
-save_figure(fig, out.figures, "01_samples")
+save_figure(figures.sample_pairs(crops), out.figures, "01_samples")
 
 # %% [markdown]
-# A row is a domain; each has two pairs. First compare real with fake with the naked eye: often there is
-# little to find. The third picture of each pair is the difference between the two, enlarged eight times
-# around mid grey: grey means “unchanged”. Look *where* things were changed. In the first three domains of
-# cldf-mini the whole crop is, along edges and in fine texture. In mini-DeepFake and mini-NeuralTextures a
-# region stands out, and around it next to nothing has changed. (In a data set whose fakes are not made from
-# its reals, the difference has no meaning.)
+# A row is a domain; each has two pairs. First compare real with fake with the naked eye: in which rows do you find the
+# fake, and what gives it away? Then look at the third picture of each pair, fake minus real: of each pixel the colour
+# that changed most. White is “unchanged”; the scale below has steps that grow fourfold, so that one level of grey and
+# a hundred can be seen in one picture. Look *where* things were changed, and how much. (In a data set whose fakes are
+# not made from its reals, the difference has no meaning.)
 #
+# Two pairs are an anecdote. How large a part of a crop does a generator change, on average over the training
+# photographs? We count the pixels in which some colour differs by more than 4 of 255 levels.
+
+# %%
+rows = []
+for name, table in train.groupby("domain", sort=False):
+    of_domain = some_pairs(table, options.limit or len(table))
+    both = [(pixels(pair.image_real).astype(int), pixels(pair.image_fake)) for pair in of_domain.itertuples()]
+    far = pd.Series([(np.abs(fake - real).max(0) > 4).mean() for real, fake in both])
+    photograph = of_domain.filter(regex="^group").iloc[:, 0].to_numpy()
+    rows.append((name, *t_interval(far.groupby(photograph).mean().to_numpy())))
+save_table(pd.DataFrame(rows, columns=["domain", "value", "low", "high"]), out.figures, "01_changes")
+
+# %% tags=["sentences"]
+sentences.show(sentences.values(saved_table(out.figures, "01_changes"), "Share of pixels that differ", by="domain"))
+
+# %% [markdown]
 # ## Whose photographs are these?
 #
 # Every photograph of cldf-mini has an author and a licence. Here are those of the crops shown above.
@@ -244,36 +258,32 @@ numbers = train[["domain", "image", "group", "label", "split"]].assign(
     **{f"mean {colour}": channels[:, k] for k, colour in enumerate(("red", "green", "blue"))},
     **{"file size": [(folder / image).stat().st_size for image in train["image"]]},
 )
-
-# %%
 cues = [column for column in numbers if column.startswith("mean") or column == "file size"]
-as_scores = numbers.melt(["domain", "image", "group", "label", "split"], cues, "cue", "score")
-as_scores["step"] = as_scores["cue"].map(cues.index)
-R = bootstrap.matrices(as_scores, ["AUC"], split="train", seed=options.seed)
-low, high = R.metrics["AUC"].interval()
-cheats = pd.DataFrame(
-    [
-        (cue, name, R.metrics["AUC"].value[k, i], low[k, i], high[k, i])
-        for k, cue in enumerate(cues)
-        for i, name in enumerate(R.domains)
-    ],
-    columns=["cue", "domain", "value", "low", "high"],
-)
+as_scores = numbers.melt(["domain", "image", "group", "label", "split"], cues, "agent", "score").assign(step=1)
+cheats = cell_values(as_scores, "AUC", split="train").drop(columns="step").rename(columns={"agent": "cue"})
 save_table(cheats, out.figures, "01_single_numbers")
 fig = figures.single_numbers(cheats)
 save_figure(fig, out.figures, "01_single_numbers")
 
 # %% [markdown]
-# The mark is the AUC, the bar its interval, the dotted line is 0.5. The colour marks should lie on the line:
-# a fake has the colours of the photograph that it was made from. (A generator may shift a colour by a hair, so a
-# mark can miss the line by a few thousandths. That is too little to be of use.) Look at the file size next.
-# In the first three domains of cldf-mini the files are lossless PNG, so a picture that has lost fine detail
-# makes a smaller file, and one that has gained a pattern a larger one: there the file size is itself a trace
-# of the generator, and no shortcut can be taken away without taking away the trace. In the two JPEG domains both
-# classes are compressed in the same way, and the mark should be near the line.
-#
-# A flat line of marks at 0.5 does not prove that there is no shortcut. It shows that these four numbers are
-# none.
+# The mark is the AUC, the bar its interval, the dotted line is 0.5; each panel has a range of its own, so first see
+# how wide it is. The colour marks should lie near the line: a fake has the colours of the photograph that it was made
+# from. A generator may shift a colour by a hair, and all fakes of a domain by the same hair; then an interval can leave
+# 0.5 out by so little that it is of no use. The file size is another matter. In the first three domains of cldf-mini
+# the files are lossless PNG, so a picture that has lost fine detail makes a smaller file, and one that has gained a
+# pattern a larger one: there the file size is itself a trace of the generator, and no shortcut can be taken away
+# without taking away the trace. In the two JPEG domains both classes are compressed in the same way. (Below 0.5 means
+# that the fakes have the smaller numbers.)
+
+# %% tags=["sentences"]
+cheats = saved_table(out.figures, "01_single_numbers")
+sentences.show(
+    sentences.compared(part, f"AUC of {cue}", by="domain", line=0.5, digits=3)
+    for cue, part in cheats.groupby("cue", sort=False)
+)
+
+# %% [markdown]
+# Marks at 0.5 do not prove that there is no shortcut: only these four numbers were tried.
 #
 # ## An audit
 #
@@ -288,18 +298,27 @@ seen = survey(folder, list(images["image"].unique()))
 joined = images.drop(columns="class").merge(seen, on="image")
 baseline = audit.format_baseline(joined, seed=options.seed)
 rows = [
-    {"domain": name, "facts": facts, **{key: value[key] for key in ("balanced accuracy", "low", "high", "images")}}
+    (name, facts, *(value[key] for key in ("balanced accuracy", "low", "high", "images")))
     for name, result in {**baseline["domains"], "all together": baseline["overall"]}.items()
     for facts, value in result.items()
 ]
-facts_only = pd.DataFrame(rows)
+facts_only = pd.DataFrame(rows, columns=["domain", "facts", "value", "low", "high", "images"])
 save_table(facts_only, out.figures, "01_facts_only")
-facts_only.round(3).set_index("domain")
+facts_only.rename(columns={"value": "balanced accuracy"}).round(3).set_index("domain")
 
 # %% [markdown]
-# *Without file size* is the row to read first: an interval that contains 0.5 says that these facts give nothing
-# away. With the file size, the first three domains of cldf-mini are far from chance, for the reason given above.
-#
+# *Without file size* is the row to read first: an interval above 0.5 says that these facts give the class away, and one
+# that contains 0.5 that this is not shown. With the file size, lossless files may be above chance, for the reason given
+# above.
+
+# %% tags=["sentences"]
+facts_only = saved_table(out.figures, "01_facts_only")
+sentences.show(
+    sentences.compared(part, f"Balanced accuracy, {facts}", by="domain", line=0.5)
+    for facts, part in facts_only.groupby("facts", sort=False)
+)
+
+# %% [markdown]
 # The audit also looks for **copies**: the same content twice, or two pictures that look alike (their *perceptual
 # hashes*, 64 bits each, differ in at most four). A pair of a real image and its fake is alike by design. What must
 # not be is a picture in *train* that has a near copy in *test*.

@@ -18,11 +18,12 @@
 # # 02 · Spectral analysis
 #
 # **You will learn** what the spectrum of an image is, how the network's input is computed from pixels, why
-# half of it is enough, and where in it fakes differ from real images.
+# half of it is enough, why an image that was enlarged has peaks in it, where in it fakes differ from real images, and
+# how far a detector comes that sees only a few numbers of it.
 #
 # **Reads** the training images of the data set named by `data` (cldf-mini is made the first time, one to two
-# minutes).
-# **Writes** five figures and four tables into `runs/02_spectral_analysis-…/figures`.
+# minutes); the last section also scores its test images.
+# **Writes** seven figures and seven tables into `runs/02_spectral_analysis-…/figures`.
 # **Takes** less than a minute on two cores, once the data set is there.
 
 # %% tags=["parameters"]
@@ -44,14 +45,17 @@ options = parameters.options()
 # %%
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from cldf_core import figures
 from cldf_core.data.domains import SPLITS
-from cldf_core.data.files import save_figure, save_table
-from cldf_core.data.images import crop, open_image
+from cldf_core.data.files import save_figure, save_table, saved_table
+from cldf_core.data.images import BICUBIC, crop, open_image
 from cldf_core.data.layouts.read import data_folder
-from cldf_core.evaluation.seeds import t_interval
-from cldf_core.evaluation.traces import line_ratio, radial_profile
+from cldf_core.detection.ladder import PROFILE, SHARPNESS, simple_scores
+from cldf_core.evaluation import traces
+from cldf_core.evaluation.cells import cell_values
+from cldf_core.figures import sentences
 from cldf_core.randomness import generator
 from cldf_core.runs.run import load_spectra
 from cldf_core.spectrum import band_mask, log_magnitude, log_spectrum, mirror
@@ -75,11 +79,13 @@ out = parameters.folder
 # ## From pixels to the network's input
 #
 # How does a spectrum arise from one image, step by step? We take a training image and do by hand what the
-# package does in one call.
+# package does in one call. First, the spectra of all training images that this notebook looks at, and the fake among
+# them with the clearest grid (what that is, comes below).
 
 # %%
 folder = data_folder(options.data)
 domains = load_spectra(options)
+periods = [period for period in (2, 4, 8) if options.size % period == 0]
 
 
 def pixels(images):
@@ -94,9 +100,22 @@ for name, spectra in domains.items():
     counts = [min(len(part), options.limit or len(part)) for part in parts]
     rngs = [generator(options.seed, "illustration", "02", name) for _ in parts]  # the same draw: pairs stay together
     tables[name] = pd.concat(p.sample(n, random_state=rng) for p, n, rng in zip(parts, counts, rngs, strict=True))
-fakes = tables[options.stream[0]].query("label == 1")["image"]
-largest = max(fakes, key=lambda image: (folder / image).stat().st_size)  # a large file has much detail
-example = pixels([largest])[0]
+
+# %%
+rows, clearest = [], {}
+for name, table in tables.items():
+    for (label, group), part in table.groupby(["label", "group"]):
+        of_images = log_magnitude(pixels(part["image"])).mean(1)
+        rows.append((name, ("real", "fake")[label], group, of_images.mean(0)))
+        ratios = np.max([traces.line_ratio(of_images, period) for period in periods], axis=0)
+        if label:
+            clearest[ratios.max()] = (name, part["image"].iloc[ratios.argmax()])
+index = pd.MultiIndex.from_tuples([row[:3] for row in rows], names=["domain", "class", "group"])
+planes = np.stack([row[3] for row in rows])
+print(f"{len(planes)} spectra, each the mean over the images of one photograph and class")
+domain, image = clearest[max(clearest)]
+example = pixels([image])[0]
+print(f"the clearest grid: {image}, {domain}")
 
 # %%
 channel = example[0]
@@ -108,7 +127,7 @@ half = scaled[:, : options.size // 2 + 1]
 steps = {
     "1 pixels": example.transpose(1, 2, 0),
     "2 red channel": channel,
-    "3 magnitude |F|": magnitude,
+    "3 corner of |F|": magnitude[:4, :4],
     "4 logarithm ln |F|": log,
     "5 shifted (to draw)": np.fft.fftshift(log),
     "6 scaled to [−1, 1]": scaled,
@@ -120,42 +139,79 @@ save_figure(fig, out.figures, "02_steps")
 # %% [markdown]
 # The axes count rows and columns.
 #
-# 1. The image, a fake of the first domain.
+# 1. The image, the fake with the clearest grid.
 # 2. One of its three colour channels; each is treated in the same way.
-# 3. The magnitudes. One of them, frequency zero in the top left corner (the image's mean brightness), is so
-#    large that all others look like zero.
+# 3. The magnitudes, of which only the corner with the slowest waves is shown. One of them, frequency zero in the top
+#    left place (the image's mean brightness), is so large that beside it all others look like zero: read the numbers.
 # 4. Their **logarithm** shows large and small values together: adding 1 to ln |F| means 2.7 times the
 #    magnitude. Frequency zero is still in the corner, and the fastest waves are in the middle.
 # 5. For drawing, the quarters are swapped (*shifted*), so that frequency zero is in the middle and the
-#    fastest waves are at the rim. The network does not need this.
+#    fastest waves are at the rim. The network does not need this. Now look for bright dots or lines away from the
+#    middle, at regular places: this is the **grid**.
 # 6. The values are scaled so that dark and bright images become alike. The 5th **percentile** (5 % of the
 #    values are below it) becomes −1, the 95th becomes 1, and what lies outside is cut off.
 # 7. Half of the columns. This is what the network reads of this channel.
 #
-# Does the package compute the same?
+# Does the package compute the same? And why is half enough? Pixels are real numbers. A wave that runs to the right and
+# the same wave that runs to the left are then the same stripes, and have the same magnitude: the spectrum is
+# *point-symmetric* about frequency zero. So one half of the plane, with the column of frequency zero and that of
+# Nyquist, tells the other half. If that is true, mirroring the half must give the full plane back, value for value.
 
 # %%
 difference = np.abs(log_spectrum(example[None])[0, 0] - half).max()
 print(f"largest difference between steps 1 to 7 and log_spectrum: {difference:.1e}")
 assert difference < 2e-3
-
-# %% [markdown]
-# The package computes in single precision, so a tiny difference is left.
-#
-# ## Why is half enough?
-#
-# Pixels are real numbers. A wave that runs to the right and the same wave that runs to the left are then the
-# same stripes, and have the same magnitude: the spectrum is *point-symmetric* about frequency zero. So one
-# half of the plane, with the column of frequency zero and that of Nyquist, tells the other half. If that is
-# true, mirroring the half must give the full plane back, value for value.
-
-# %%
 restored = mirror(half)
 print(f"half: {half.shape}, mirrored: {restored.shape}, largest difference: {np.abs(restored - scaled).max():.1e}")
 assert np.allclose(restored, scaled)
 
 # %% [markdown]
-# Nothing is lost, and the network has half the work.
+# The package computes in single precision, so a tiny difference is left. By the half nothing is lost, and the network
+# has half the work.
+#
+# ## Why does a generator leave a grid?
+#
+# Nearly every generator makes a small image inside and enlarges it, in steps of 2. This **up-sampling** is where the
+# grid comes from, and it can be seen with one photograph. We shrink it to half its size, then enlarge it in three
+# ways. The simplest one puts a zero between any two pixels. That is to multiply with a grid of ones and zeros, which is
+# a wave at Nyquist's frequency, and so every wave of frequency f comes again as one of frequency 1 − f: **the spectrum
+# of the large image is that of the small one, four times.** The next cell asserts it, value for value. The other two
+# ways are the same with a filter behind: writing each pixel twice (*nearest neighbour*) is a mean over 2 pixels,
+# *bicubic* a smoother mean over more.
+#
+# Before you look: which copies does a filter have to remove so that nobody can tell that the image was enlarged?
+
+# %%
+photograph = max(tables[options.stream[0]].query("label == 0")["image"], key=lambda i: (folder / i).stat().st_size)
+grey = pixels([photograph])[0].mean(0)  # a large file has much detail
+small = grey.reshape(options.size // 2, 2, options.size // 2, 2).mean((1, 3))
+zeros = np.zeros_like(grey)
+zeros[::2, ::2] = small
+bicubic = Image.fromarray(small.astype(np.float32)).resize(grey.shape, BICUBIC)
+ways = {"the photograph": grey, "shrunk by 2": small, "enlarged: zeros between": zeros}
+ways |= {"enlarged: nearest": small.repeat(2, 0).repeat(2, 1), "enlarged: bicubic": np.asarray(bicubic)}
+assert np.allclose(np.fft.fft2(zeros), np.tile(np.fft.fft2(small), (2, 2)))
+magnitudes = {name: np.log(np.abs(np.fft.fft2(values / 255)) + 1e-3) for name, values in ways.items()}
+parts = {name: values[: len(values) // 3, : len(values) // 3] for name, values in ways.items()}
+save_figure(figures.copies(parts, magnitudes), out.figures, "02_up_sampling")
+sharp = [(name, float(traces.sharpness(m[:, : len(m) // 2 + 1]))) for name, m in magnitudes.items() if len(m) % 2 == 0]
+save_table(pd.DataFrame(sharp, columns=["way", "value"]), out.figures, "02_up_sampling")
+
+# %% tags=["sentences"]
+sentences.show(sentences.values(saved_table(out.figures, "02_up_sampling"), "Sharpness of this image", by="way"))
+
+# %% [markdown]
+# Above is a corner of each image, enlarged so that single pixels show; below is the spectrum of the whole image. Third
+# column: each corner of the plane holds a quarter of a copy, and each side a half of one. The brightest place
+# of a copy is its middle, which is the frequency zero of the small image: at the rim it becomes a **spectral peak**, a
+# pattern that repeats every 2 pixels. A generator that enlarges twice leaves copies half way to the rim, too (period
+# 4). Nearest neighbour and bicubic leave less of the copies, and less of the photograph's own high frequencies as
+# well. A generator has a *learned* filter in this place. (A *transposed convolution* is zeros between and a
+# learned filter, a *pixel shuffle* four of them in turn.) It has to do both, remove the copies and invent the
+# high frequencies. So there are two kinds of traces to look for: peaks that are left, and too much or too
+# little at high frequencies. For the latter we shall use one number, the **sharpness**: the mean ln |F| of high
+# frequencies minus that of low ones, where low means r < 0.53 and r is the larger one of the horizontal and the
+# vertical frequency.
 #
 # ## Where do real and fake differ?
 #
@@ -166,71 +222,39 @@ assert np.allclose(restored, scaled)
 # of the three channels.
 
 # %%
-rows = []
-for name, table in tables.items():
-    for (label, group), part in table.groupby(["label", "group"]):
-        plane = log_magnitude(pixels(part["image"])).mean((0, 1))
-        rows.append((name, ("real", "fake")[label], group, plane))
-index = pd.MultiIndex.from_tuples([row[:3] for row in rows], names=["domain", "class", "group"])
-planes = np.stack([row[3] for row in rows])
-pd.Series(1, index).groupby(["domain", "class"], sort=False).sum().unstack().rename_axis(columns="photographs (groups)")
-
-# %%
 names, kinds = index.get_level_values("domain"), index.get_level_values("class")
-real, fake = (
-    np.stack([planes[(names == name) & (kinds == kind)].mean(0) for name in domains]) for kind in ("real", "fake")
-)
-fig = figures.mean_spectra({"real": real, "fake": fake, "fake − real": fake - real}, list(domains))
-save_figure(fig, out.figures, "02_mean_spectra")
+means = {
+    kind: np.stack([planes[(names == name) & (kinds == kind)].mean(0) for name in domains]) for kind in ("real", "fake")
+}
+peaks = {kind: traces.local_excess(of_kind) for kind, of_kind in means.items()}
+save_figure(figures.mean_spectra(means, peaks, list(domains)), out.figures, "02_mean_spectra")
 
 # %% [markdown]
-# A column is a domain. The upper two rows share one colour scale: bright in the middle, since photographs
-# hold more slow change than fast, and often with a faint cross, since the opposite edges of an image do not
-# match. The last row is fake minus real. White means no difference, red that the fakes have more of a
-# frequency, blue that they have less.
+# A column is a domain; real images, left, are shown once, as the mean over the domains.
 #
-# Look for two things. *Dots and lines* at regular places (the rim, half way to it) are the **grid artefact**;
-# its dots are called **spectral peaks**. A generator that enlarges an image in steps of 2 leaves a pattern
-# that repeats every 2, 4 or 8 pixels. *Large areas* are detail that has changed: blue where the generator has
-# smoothed the image, red where it has put in waves of its own. A domain whose last row is nearly white has
-# left little trace in the mean spectrum, and may be harder to detect: changing only a part of the crop
-# weakens the trace.
+# *First row*, the mean spectra: bright in the middle, since photographs hold more slow change than fast, and often
+# with a cross, since the opposite edges of an image do not match. *Second row*, fake minus real. White means no
+# difference, red that the fakes have more of a frequency, blue that they have less. Large areas are detail that
+# has changed: blue where the generator has smoothed the image, red where it has put in waves of its own. Two things
+# can meet in one place: where a smooth fake has a grid, what is missing and what the grid adds may cancel, and the
+# grid is white. So the *third row* shows the **peaks** alone: by how much each frequency stands out from the 24 around
+# it. It is enlarged: of the upper right quarter of the plane the corner, with the rim (period 2) at the top and on the
+# right. Red dots and lines there, or half way (period 4, at 0.5), are a grid.
 #
 # ## How certain is that?
 #
-# A picture of means hides how much photographs differ. We go round the plane in rings of equal distance from
-# frequency zero, and take the mean of each ring: the plane becomes a curve, its **radial profile**. Is the
-# difference between real and fake larger than the spread between photographs?
-
-
-# %%
-def with_interval(values):
-    """Mean over photographs and its 95 % t interval (the formula that serves for several seeds, too)."""
-    return pd.Series(t_interval(values.dropna().to_numpy()), ["value", "low", "high"])
-
-
-def minus_real(table):
-    """Fake minus real of the same photograph; where there is none, minus the mean of the domain's reals."""
-    real, fake = table.xs("real", level="class"), table.xs("fake", level="class")
-    means = real.groupby(level="domain").mean().reindex(fake.index, level="domain")
-    return fake - real.reindex(fake.index).combine_first(means)
-
-
-def summary(table, by, name):
-    """One row per entry of `by` and column of the table, with mean and interval."""
-    long = table.rename_axis(columns=name).stack().groupby([*by, name], sort=False)
-    return long.apply(with_interval).unstack().reset_index()
-
+# A picture of means hides how much photographs differ. We go round the plane in square rings of equal r, and take the
+# mean of each ring: the plane becomes a curve, its **radial profile**. The last ring is the rim, with the corners of
+# the plane. Is the difference between real and fake larger than the spread between photographs?
 
 # %%
-rings, curves = radial_profile(planes)
-curves = pd.DataFrame(curves, index, rings)
-profiles = summary(curves, ["domain", "class"], "r")
-differences = summary(minus_real(curves), ["domain"], "r")
+rings, curves = traces.radial_profile(planes)
+curves = pd.DataFrame(curves, index, rings.round(4))
+profiles = traces.means_over_groups(curves, ["domain", "class"], "r")
+differences = traces.means_over_groups(traces.minus_real(curves), ["domain"], "r")
 save_table(profiles, out.figures, "02_radial_profiles")
 save_table(differences, out.figures, "02_radial_differences")
-fig = figures.radial_profiles(profiles, differences)
-save_figure(fig, out.figures, "02_radial_profiles")
+save_figure(figures.radial_profiles(profiles, differences), out.figures, "02_radial_profiles")
 
 # %% [markdown]
 # Above: the profiles of real (solid) and fake (dashed), with a band that holds the mean with 95 % confidence.
@@ -246,29 +270,40 @@ save_figure(fig, out.figures, "02_radial_profiles")
 # lines by that beside them: a ratio of 1 means no grid.
 
 # %%
-periods = [period for period in (2, 4, 8) if options.size % period == 0]
-ratios = pd.DataFrame({period: line_ratio(planes, period) for period in periods}, index)
-peaks = summary(ratios, ["domain", "class"], "period")
-peaks[["value", "low", "high"]] = np.exp(peaks[["value", "low", "high"]])
-save_table(peaks, out.figures, "02_grid_peaks")
-fig = figures.grid_peaks(peaks)
-save_figure(fig, out.figures, "02_grid_peaks")
+ratios = pd.DataFrame({period: traces.line_ratio(planes, period) for period in periods}, index)
+grid = traces.means_over_groups(ratios, ["domain", "class"], "period")
+grid[["value", "low", "high"]] = np.exp(grid[["value", "low", "high"]])
+save_table(grid, out.figures, "02_grid_peaks")
+save_figure(figures.grid_peaks(grid), out.figures, "02_grid_peaks")
 
 # %% [markdown]
 # The blue marks are the real images. They should stand at 1 for all three periods: a photograph knows no
 # grid. (A JPEG file may show one at period 8, the size of its blocks; then both classes have it.) Orange
 # marks to the right of 1 are fakes with a grid. Compare the domains: which have a grid, and at which period?
-# An interval that contains 1 means that this measure finds no grid, not that there is no trace.
-#
+# An interval that contains 1 means that this measure does not show a grid, not that there is no trace; and of so many
+# intervals some leave 1 out by accident. The next cell puts the last two figures into words.
+
+# %% tags=["sentences"]
+differences = saved_table(out.figures, "02_radial_differences")
+distance = differences["value"].abs().fillna(0)
+furthest = differences.loc[distance.groupby(differences["domain"], sort=False).idxmax()]
+what = "Fake minus real in ln |F|, where it is furthest from none (r)"
+sentences.show(sentences.compared(furthest, what, by=["domain", "r"]))
+grid = saved_table(out.figures, "02_grid_peaks")
+sentences.show(
+    sentences.compared(part, f"Lines of period {period} over those beside them, {kind} images", by="domain", line=1)
+    for (kind, period), part in grid.groupby(["class", "period"])
+)
+
+# %% [markdown]
 # ## Low, middle or high?
 #
-# Later notebooks can keep only a part of the spectrum (the option `band`). With r the larger one of
-# horizontal and vertical frequency, *low* is r < 0.53, *mid* reaches to 0.81 and *high* from there to the
-# rim. In which band do the fakes differ?
+# Later notebooks can keep only a part of the spectrum (the option `band`). With the same r as above, *low* is
+# r < 0.53, *mid* reaches to 0.81 and *high* from there to the rim. In which band do the fakes differ?
 
 # %%
 bands = {band: planes[:, band_mask(options.size, options.size, band)].mean(1) for band in ("low", "mid", "high")}
-levels = summary(minus_real(pd.DataFrame(bands, index)), ["domain"], "band")
+levels = traces.means_over_groups(traces.minus_real(pd.DataFrame(bands, index)), ["domain"], "band")
 save_table(levels, out.figures, "02_bands")
 fig = figures.by_band(levels, label="fake − real, difference of mean ln |F|")
 save_figure(fig, out.figures, "02_bands")
@@ -278,7 +313,49 @@ save_figure(fig, out.figures, "02_bands")
 # right: they have more than the reals. A value of −0.1 means about 10 % less. A fake shows the same things as
 # its real image, so the very slowest waves must agree; how far towards them a generator's work reaches differs
 # from domain to domain. See in which band each domain is furthest from zero, and on which side. Two domains
-# that change the same band in the same direction look alike to a detector, and what it learns from one may
+# that change the same band in the same direction may look alike to a detector, and what it learns from one may
 # help with the other. Where they differ, it has to learn again, and may unlearn what it knew.
+
+# %% tags=["sentences"]
+sentences.show(
+    sentences.compared(part, f"Fake minus real in mean ln |F|, band {band}", by="domain")
+    for band, part in saved_table(out.figures, "02_bands").groupby("band", sort=False)
+)
+
+# %% [markdown]
+# ## Does it take a network to see that?
 #
-# **Next:** notebook 03 trains detectors on these spectra and counts what they forget.
+# This is what a critic would ask: if fakes are simply blurred, one number finds them, and a network that finds them
+# has shown nothing. So we climb a **ladder of baselines**. Each rung learns from the training images of one domain and
+# is tested on the test images of the same domain:
+#
+# 1. *file facts*: boosted trees that see what the file says (format, size, bytes; notebook 01), and no picture;
+# 2. *sharpness*: a logistic regression on that one number, that is, a threshold;
+# 3. *radial profile*: a logistic regression on the means of all rings.
+#
+# The measure is the AUC: the probability that a fake, drawn at random, gets a higher P(fake) than a real image, drawn
+# at random; 0.5 is guessing. The intervals are over the photographs of the test.
+
+# %%
+split = next(part for part in ("test", "validation") if any(part in set(d.table["split"]) for d in domains.values()))
+scores = simple_scores(options, domains, split=split)
+ladder = cell_values(scores, "AUC", split=split).drop(columns="step").rename(columns={"agent": "rung"})
+save_table(ladder, out.figures, "02_ladder")
+save_figure(figures.ladder(ladder, label="AUC (dotted: guessing)"), out.figures, "02_ladder")
+
+# %% [markdown]
+# A panel is a domain. How far up does the first rung stand that tells its fakes? If it is a low one, a network on this
+# domain shows that it can find what is easy to find.
+
+# %% tags=["sentences"]
+ladder = saved_table(out.figures, "02_ladder")
+sentences.show(
+    sentences.compared(ladder[ladder["rung"] == SHARPNESS], "AUC of sharpness alone", by="domain", line=0.5),
+    sentences.compared(ladder[ladder["rung"] == PROFILE], "AUC of the radial profile", by="domain", line=0.5),
+)
+
+# %% [markdown]
+# What is above 0.5 here is no trick: a blur *is* a trace of these generators. But it is one that a good generator would
+# not leave, and that a blur of the real images would feign (notebook 09).
+#
+# **Next:** notebook 03 puts networks on top of this ladder, and counts what they forget.

@@ -17,14 +17,15 @@
 # %% [markdown]
 # # 03 · Without continual learning
 #
-# **What you will learn.** What a detector that was trained on one family of fakes does with another family;
-# what *forgetting* is and how it is measured; and how good a detector can become when it may see all the images
-# at once.
+# **What you will learn.** What a detector that was trained on one family of fakes does with another family; how far
+# one gets without a network; what *forgetting* is and how it is measured; and how good a detector becomes when it may
+# see all the images at once.
 #
-# **Reads** the data set named by `data` below. **Writes** three runs (*separate*, *sequential*, *joint*) to
+# **Reads** the data set named by `data` below, and the table of `cldf sweep ladder`, if there is one. **Writes** four
+# runs (*separate*, from spectra and from pixels, *sequential*, *joint*; one more where the processor has bfloat16) to
 # `runs/`, and this notebook's figures and tables to `runs/03_without_continual_learning-…/figures/`.
 #
-# **Time**: about six minutes on one core; seconds when the runs exist already.
+# **Time**: about eight minutes on one core; less than one when the runs exist already.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types
@@ -64,16 +65,24 @@ options = parameters.options()
 
 # %%
 import inspect
+from dataclasses import replace
 
 import pandas as pd
+from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.agents.finetune import Separate, Sequential
-from cldf_core.data.files import save_figure, save_table
+from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.runtime import computes_in_bfloat16
+from cldf_core.detection import ladder
 from cldf_core.evaluation import bootstrap, metrics
-from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
-from cldf_core.runs.run import collect_scores, make_run
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table
+from cldf_core.evaluation.seeds import means_over_seeds
+from cldf_core.figures import sentences
+from cldf_core.results.sweep_tables import code_in_words
+from cldf_core.runs.run import collect_scores, load_spectra, make_run
+from cldf_core.workflow import sweep
+from cldf_core.workflow.notebooks import LAST
 
 figures.theme()
 out = parameters.folder
@@ -86,7 +95,8 @@ split = "test" if "test" in options.splits else "validation"
 # We call each of them a **domain**: its fakes, and real images beside them. The domains come one after another,
 # in a fixed order, the **stream**. Training on one of them is a **step**. After every step we test the network
 # on *all* domains: those it has seen, those that are still to come, and one that it will never be trained on,
-# the **unseen** domain.
+# the **unseen** domain. The question is always the same, real or fake, and at the test nobody tells the network which
+# domain an image is from; this kind of continual learning is called **domain-incremental** (van de Ven & Tolias 2019).
 #
 # **Accuracy** is the share of test images that are judged rightly. There are as many fakes as reals, so
 # guessing gives 0.5.
@@ -97,19 +107,16 @@ split = "test" if "test" in options.splits else "validation"
 # * **sequential fine-tuning**: one network. It is trained on the first domain, then trained further on the
 #   second, and so on. It never sees an old image again. This is what most people would do first.
 # * **joint training**: at step $t$ a new network is trained on the images of the domains $1, \dots, t$
-#   together. It keeps everything for ever, so it is the upper bound, not a solution.
+#   together. It keeps everything for ever, so it is no solution, but a reference: what one network makes of all
+#   the images at once. It is not a bound; a method that trains in another way can end above it.
 #
-# None of the three does anything against forgetting. Their code is correspondingly short. Sequential training
-# adds nothing at all to the plain training loop:
+# None of the three does anything against forgetting. Their code is correspondingly short: sequential training
+# adds nothing at all to the plain training loop. The next cell prints it, then trains the three, or reads the runs if
+# they were made before with the same options.
 
 # %%
 print(inspect.getsource(Sequential))
 print(inspect.getsource(Separate))
-
-# %% [markdown]
-# The next cell trains the three, or reads the runs if they were made before with the same options.
-
-# %%
 runs = {agent: make_run(parameters.options(agent)) for agent in ("separate", "sequential", "joint")}
 scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
@@ -120,7 +127,7 @@ for agent, run in runs.items():
 # ## Did the networks learn at all?
 #
 # Before looking at test results, look at the training loss, the mean cross-entropy over the images of an epoch.
-# A network that guesses has a loss of $\ln 2 \approx 0.69$.
+# A network that guesses has a loss of $\ln 2$. (The unit is the *nat*: the logarithms are natural ones.)
 
 # %%
 losses = pd.concat([loss_table(agent, run.manifest["steps"]) for agent, run in runs.items()])
@@ -138,30 +145,85 @@ save_figure(figures.losses(losses), out.figures, "03_losses")
 # seed.) A real image and the fakes made from it tend to stand or fall together, so they count as fewer images than
 # they are: as many as their verdicts, in all cells together, agree. The interval of so many images is the exact one
 # of a proportion (Clopper and Pearson's). It has a width even where every verdict is right.
+#
+# Some cells say “all real” or “all fake”. There (nearly) every image gets this one verdict. The accuracy is then the
+# share of that class, whatever is in the pictures: it is not half right, it has no opinion.
 
 # %%
 cells = cell_values(scores, split=split)
+cells["after"] = cells["step"].map(dict(enumerate(options.stream, start=1)))
 figure = figures.matrices(cells, options.stream, panels=["separate"], rows="trained on this domain only")
 save_figure(figure, out.figures, "03_transfer")
 save_table(cells, out.figures, "03_cells")
 
 # %% [markdown]
 # The framed diagonal is the easy question: same kind of fakes in training and in the test. Everything beside it
-# asks for **generalisation**. A dark cell means that what was learned in this row is worthless in that column.
+# asks for **generalisation**. In a dark cell, what was learned in this row is worthless in that column.
 # Also see whether the matrix is symmetric; it need not be.
 
-# %%
-own = metrics.matrix(scores[scores["agent"] == "separate"], split=split)[options.stream].to_numpy()
-other = [own[i, j] for i in range(len(own)) for j in range(len(own)) if i != j]
-print(f"the same domain in training and test: accuracy from {own.diagonal().min():.2f} to {own.diagonal().max():.2f}")
-if other:
-    print(f"another domain in the test: from {min(other):.2f} to {max(other):.2f};")
-    print(f"{sum(x < 0.75 for x in other)} of {len(other)} of these cells are below 0.75")
+# %% tags=["sentences"]
+cells = saved_table(out.figures, "03_cells")
+separate = cells[cells["agent"] == "separate"]
+own = separate["domain"] == separate["after"]
+what = "Accuracy, trained on one domain, tested on another (in brackets)"
+sentences.show(
+    sentences.compared(separate[own], "Accuracy on the domain trained on", by="domain", line=0.5),
+    sentences.compared(separate[~own], what, by=["after", "domain"], line=0.5),
+    [
+        sentences.counted(separate, f"Cells with the mark “{mark}”", "verdicts", mark, by=["after", "domain"])
+        for mark in ("all real", "all fake")
+    ],
+)
 
 # %% [markdown]
+# ## Does it take a network?
+#
+# Notebook 02 has begun a **ladder of baselines**. Here it gets its upper rungs: the same network, once from pixels and
+# once from spectra, each trained on one domain and tested on the same. The measure is the AUC, which needs no
+# threshold. The lower rungs learn from the same images: *file facts* see no picture, *sharpness* is one number, and the
+# *radial profile* a few dozen, with a logistic regression on top. The intervals are over photographs. Where `cldf sweep
+# ladder` was run, further rungs are the means over its seeds, with t intervals (over seeds, these photographs).
+#
+# Before you look: where does the first rung stand that is far from guessing, and how much do you expect those above to
+# add? Two marks beside each other say little about that, since all rungs are judged on the same photographs. So the
+# network on spectra is also compared with each of the others directly, on the same resamples.
+
+# %%
+networks = {ladder.PIXELS: "image", ladder.SPECTRA: "spectrum"}
+alone = {rung: make_run(parameters.options("separate", feature=feature)) for rung, feature in networks.items()}
+tables = [ladder.own_domain(run.scores(), options.stream, rung) for rung, run in alone.items()]
+ladder_scores = pd.concat([ladder.simple_scores(options, load_spectra(options), split=split), *tables])
+rungs = cell_values(ladder_scores, "AUC", split=split).rename(columns={"agent": "rung"})
+save_table(ladder.gains(ladder_scores, split=split), out.figures, "03_ladder_differences")
+seeds = sweep.results("ladder", replace(parameters, notebook=LAST)).query("metric == 'AUC: average'")
+if len(seeds):
+    rung_of = {feature: rung for rung, feature in networks.items()}
+    means = means_over_seeds(seeds, by=["feature", "stream"])
+    means["rung"] = [f"{rung_of[row.feature]}, {row.n} seeds" for row in means.itertuples()]
+    rungs = pd.concat([rungs, means.rename(columns={"stream": "domain"})], ignore_index=True)
+print("cldf sweep ladder:", code_in_words(seeds) or "made with today's code" if len(seeds) else "not run")
+save_table(rungs[["rung", "domain", "value", "low", "high"]], out.figures, "03_ladder")
+save_figure(figures.ladder(rungs, label="AUC (dotted: guessing)"), out.figures, "03_ladder")
+
+# %% tags=["sentences"]
+rungs = saved_table(out.figures, "03_ladder")
+above = saved_table(out.figures, "03_ladder_differences")
+sentences.show(
+    sentences.compared(rungs[rungs["rung"] == ladder.SHARPNESS], "AUC of sharpness alone", by="domain", line=0.5),
+    [
+        sentences.compared(part, f"AUC, network on spectra minus {rung}", by="domain")
+        for rung, part in above.groupby("rung", sort=False)
+    ],
+)
+
+# %% [markdown]
+# A network that is not shown to be above a lower rung has not shown, on this domain, what it is for. That does not
+# make it useless: a threshold on sharpness falls to whoever sharpens his fakes, and what carries over to other domains
+# is another question. But it says how much of a high accuracy is owed to the data.
+#
 # ## One network, one domain after another
 #
-# Now the same matrix for sequential training. A row is no longer one model among others, it is a moment in the
+# Now such a matrix for sequential training. A row is no longer one model among others, it is a moment in the
 # life of one network: row $t$ is measured after step $t$. We write $R_{t,i}$ for the accuracy after step $t$ on
 # domain $i$. Does the network still know the first domain when it has learned the last one?
 
@@ -181,45 +243,43 @@ save_figure(figure, out.figures, "03_matrices")
 # change as a side effect. This is called **catastrophic forgetting** (McCloskey & Cohen 1989).
 #
 # For each old domain we take the best accuracy that it had since it was learned, before the last step, minus the
-# one at the end, and average over all domains but the last (Chaudhry et al., ECCV 2018):
+# one at the end, and average over all domains but the last (Chaudhry et al., ECCV 2018, who begin with the first
+# step):
 #
-# $$ F \;=\; \frac{1}{T-1} \sum_{i=1}^{T-1} \Big( \max_{i \le t < T} R_{t,i} \;-\; R_{T,i} \Big) $$
+# $$ \text{forgetting} \;=\; \frac{1}{T-1} \sum_{i=1}^{T-1} \Big( \max_{i \le t < T} R_{t,i} \;-\; R_{T,i} \Big) $$
 #
-# $F = 0$: nothing is lost. $F = 0.3$: an old domain has lost 30 of every 100 right answers, on average. The
+# 0 means that nothing is lost, 0.3 that of 100 answers on an old domain 30 fewer are right. <!-- example -->
+#
+# The
 # field also uses the word for a second formula, which compares with the moment of learning instead of with the
 # best one; here that one is called **backward transfer**, with the opposite sign: $\frac{1}{T-1}\sum_{i<T}
 # (R_{T,i} - R_{i,i})$.
 
 # %%
-R = metrics.matrix(scores[scores["agent"] == "sequential"], split=split)[options.stream].to_numpy()
-T = len(R)
-rows = [(name, R[i : T - 1, i].max(), R[T - 1, i]) for i, name in enumerate(options.stream[:-1])]
+accuracy = metrics.matrix(scores[scores["agent"] == "sequential"], split=split)[options.stream].to_numpy()
+rows = [(name, accuracy[i:-1, i].max(), accuracy[-1, i]) for i, name in enumerate(options.stream[:-1])]
 by_domain = pd.DataFrame(rows, columns=["domain", "best so far", "at the end"])
 by_domain["lost"] = by_domain["best so far"] - by_domain["at the end"]
 save_table(by_domain, out.figures, "03_forgetting")
+summary = pd.concat(
+    bootstrap.summary(part, options.stream, split=split).assign(agent=agent)
+    for agent, part in scores.groupby("agent", sort=False)
+)
+save_table(summary, out.figures, "03_summary")
 by_domain.round(2)
 
 # %% [markdown]
-# The mean of the last column is $F$. The library computes it for every agent, with its interval. For such a number
-# there is no formula, so the test images are drawn again, with repetition, 1000 times (a **bootstrap**), always whole
-# photographs with their fakes. About 95 % of the 1000 results lie in the interval, which is corrected for their
-# skewness and for the small number of photographs. Where all results are the same, as those of an agent that makes no
-# mistake, they tell nothing about the spread: the number then has no interval.
+# The mean of the last column is the forgetting. The library computes it for every agent, with its interval. For such
+# a number there is no formula, so the test images are drawn again, with repetition, 1000 times (a **bootstrap**),
+# always whole photographs with their fakes. About 95 % of the 1000 results lie in the interval. It is then corrected
+# for two things (BCa, with a wider reach; Efron 1987, Hesterberg 2015): results can lie further out on one side than on
+# the other, and with few photographs they lie too close together. Where all results are the same, as those of an agent
+# that makes no mistake, they tell nothing about the spread: the number then has no interval. <!-- setting -->
 
-# %%
-summary = pd.concat(
-    [
-        bootstrap.summary(own, options.stream, split=split).assign(agent=a)
-        for a, own in scores.groupby("agent", sort=False)
-    ]
-)
-save_table(summary, out.figures, "03_summary")
-F = summary[(summary["agent"] == "sequential") & (summary["metric"] == "forgetting (max-last)")].iloc[0]
-print(f"sequential training forgets {F.value:.2f}, 95 % interval {F.low:.2f} to {F.high:.2f}")
-if F.low > 0:
-    print("The interval is above 0: the loss is more than the accident of these test photographs.")
-else:
-    print("The interval reaches 0 (or there is one domain only): no forgetting can be shown with these options.")
+# %% tags=["sentences"]
+summary = saved_table(out.figures, "03_summary")
+forgetting = summary[summary["metric"] == "forgetting (max-last)"]
+sentences.show(sentences.compared(forgetting[forgetting["agent"] != "separate"], "Forgetting of accuracy", line=0))
 
 # %% [markdown]
 # ## How far could one get?
@@ -230,17 +290,15 @@ else:
 # %%
 both = cells[cells["agent"].isin(["sequential", "joint"])]
 save_figure(figures.over_time(both, options.stream), out.figures, "03_over_time")
+names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
+display(as_text(summary, names))
 
 # %% [markdown]
 # Left of the grey bar a domain is still unknown: an accuracy above 0.5 there is transfer from the others. At
 # the bar it is learned. The gap between the two lines to the right of the bar is what continual-learning
-# methods try to close. All of them have to live with less than joint training has: a small memory, or none.
-
-# %%
-names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
-as_text(summary, names)
-
-# %% [markdown]
+# methods try to close. None of them may keep all old images, as joint training does: they have a
+# small memory, or none.
+#
 # How to read the table: *average* is the mean accuracy over the trained domains after the last step, *learning*
 # the mean at the moment when each was learned. For the separate models, the values across steps compare
 # different networks, so their "forgetting" is only a way of saying how little the last network knows of the
@@ -251,16 +309,13 @@ as_text(summary, names)
 # A detector meets fakes in the wild that nobody has trained it on. The last column of the matrices, right of
 # the gap, stands for them. Is any of the three better than guessing there?
 
-# %%
-for row in summary[summary["metric"].str.startswith("unseen")].itertuples():
-    conclusion = (
-        "better than guessing"
-        if row.low > 0.5
-        else "worse than guessing"
-        if row.high < 0.5
-        else "not told from guessing"
-    )
-    print(f"{row.agent} on {row.metric[8:]}: {with_interval(row)}, {conclusion}")
+# %% tags=["sentences"]
+summary = saved_table(out.figures, "03_summary")
+elsewhere = summary[summary["metric"].str.startswith("unseen")]
+sentences.show(
+    sentences.compared(part, f"Accuracy, {metric}", line=0.5)
+    for metric, part in elsewhere.groupby("metric", sort=False)
+)
 
 # %% [markdown]
 # Remembering all the domains one has seen is one thing, to recognise a new one is another. The methods in the
@@ -272,7 +327,7 @@ for row in summary[summary["metric"].str.startswith("unseen")].itertuples():
 # Those of the kind **bfloat16** are as large and as small as those of 32 bits, but have only two or three decimal
 # digits. In **mixed precision** (`mixed_precision = True`) the network's passes use them, while the weights, and
 # what an update adds to them, keep 32 bits (Micikevicius et al., ICLR 2018). Such a run is a slightly different
-# experiment, so it is off by default. How different? Here is sequential training in both, all else being the same.
+# experiment, so it is off by default. How different? Here is sequential training in both, with all other options equal.
 # Before you look: would you expect the average accuracy to fall?
 
 # %%
@@ -284,17 +339,20 @@ if options.size >= 64 and (options.device == "cuda" or computes_in_bfloat16()):
     moved = (mixed["score"] - full["score"]).abs()
     turned = (mixed["score"] >= 0.5) != (full["score"] >= 0.5)
     print(f"P(fake) moves by {moved.median():.3f} in the median; {turned.mean():.1%} of all verdicts change, both ways")
-    difference = bootstrap.paired_difference(mixed, full, options.stream, split=split).set_index("metric")
-    for name in ("average", "forgetting (max-last)"):
-        if name in difference.index:
-            print(f"{name}, mixed precision minus 32 bits: {with_interval(difference.loc[name])}")
+    changes = bootstrap.paired_difference(mixed, full, options.stream, split=split)
+    save_table(changes[changes["metric"].isin(names)], out.figures, "03_mixed_precision")
 else:
+    save_table(pd.DataFrame(columns=["metric", "value", "low", "high"]), out.figures, "03_mixed_precision")
     print("Not tried: it needs images of 64 pixels or more, and a processor with instructions for bfloat16.")
 
+# %% tags=["sentences"]
+changes = saved_table(out.figures, "03_mixed_precision")
+sentences.show(sentences.compared(changes, "Accuracy, mixed precision minus full precision", by="metric"))
+
 # %% [markdown]
-# An interval that holds 0 says that these photographs show no difference. The seconds are a gain, but each score has
-# changed; so all runs that are compared with each other should compute in the same way. On a processor without
-# instructions for bfloat16 it takes longer instead, and a note says so.
+# A run that computes in another way is another experiment, however little its scores move. So all runs that are
+# compared with each other should compute in one way. On a processor without instructions for bfloat16 it takes longer,
+# and a note says so.
 #
-# **Limits.** One seed, one order of the domains, one small data set. The embedded images are made by small
-# generators of this package; the numbers do not compare with published ones.
+# **Limits.** One seed, except where several are named, one order of the domains, one small data set. The embedded
+# images are made by small generators of this package; the numbers do not compare with published ones.

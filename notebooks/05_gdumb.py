@@ -18,10 +18,11 @@
 # # 05 · GDumb: keep a balanced memory, train at the end
 #
 # **What you will learn.** How far one gets with the simplest memory there is: collect images while they come,
-# the same number of each kind, and train a new network on the collection alone.
+# the same number of each kind, and train a new network on the collection alone. What the balance does for it, and
+# what the size of the memory.
 #
-# **Reads** the data set named by `data` below. **Writes** one run to `runs/gdumb-…`, and this notebook's
-# figures and tables to `runs/05_gdumb-…/figures/`.
+# **Reads** the data set named by `data` below, and the tables of `cldf sweep`. **Writes** one run to
+# `runs/gdumb-…`, and this notebook's figures and tables to `runs/05_gdumb-…/figures/`.
 #
 # **Time**: about a minute and a half on one core; seconds when the run exists already.
 
@@ -77,13 +78,17 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from cldf_core import figures
 from cldf_core.agents import gdumb
-from cldf_core.buffers import Balanced
-from cldf_core.data.files import save_figure, save_table
+from cldf_core.buffers import Balanced, Reservoir
+from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.evaluation import bootstrap
-from cldf_core.evaluation.cells import as_text, cell_values, with_interval
+from cldf_core.evaluation.cells import as_text, cell_values, metric_name
+from cldf_core.evaluation.seeds import means_over_seeds, minus_others
+from cldf_core.figures import sentences
 from cldf_core.randomness import torch_generator
+from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
+from cldf_core.workflow import sweep
 
 figures.theme()
 out = parameters.folder
@@ -118,8 +123,9 @@ print(inspect.getsource(Balanced.offer))
 
 # %% [markdown]
 # **Try it.** The next cell offers the images of the stream to such a memory, in the order in which the agent
-# sees them. Only their labels matter here, so each image is replaced by a single number. What does the memory
-# hold, while the images come?
+# sees them, and beside it to one without balance: a random sample of all images so far (a reservoir; notebook 07).
+# Only their labels matter here, so each image is replaced by a single number. What does the balanced memory hold,
+# while the images come?
 
 # %%
 images = training_samples(options, load_spectra(options))
@@ -129,39 +135,44 @@ tiny = [
 ]
 steps = make_steps(tiny, options.model_copy(update={"epochs": 1}))
 
-remembered, offered, rows = Balanced(options.memory), 0, []
+balanced, sample, seen, rows = Balanced(options.memory), Reservoir(options.memory), [], []
 random = torch_generator(options.seed, "memory")  # as the agent draws
+groups = [(name, kind) for name in options.stream for kind in ("real", "fake")]
 for step in steps:
     for incoming in step.batches(options.seed):
-        remembered.offer(incoming, random)
-        offered += len(incoming.labels)
-        kept = 2 * remembered.domains[: len(remembered)] + remembered.labels[: len(remembered)]
-        count = torch.bincount(kept, minlength=2 * len(options.stream)).tolist()
-        rows += [(offered, options.stream[g // 2], ("real", "fake")[g % 2], n) for g, n in enumerate(count)]
-counts = pd.DataFrame(rows, columns=["offered", "domain", "class", "count"])
-held = counts.groupby(["offered", "domain"], sort=False, as_index=False)["count"].sum()
+        seen += (2 * incoming.domains + incoming.labels).tolist()
+        for how, store in (("balanced", balanced), ("random sample", sample)):
+            store.offer(incoming, random)
+            kept = 2 * store.domains[: len(store)] + store.labels[: len(store)]
+            count = torch.bincount(kept, minlength=len(groups)).tolist()
+            rows += [(how, len(seen), *groups[g], n) for g, n in enumerate(count)]
+counts = pd.DataFrame(rows, columns=["memory", "offered", "domain", "class", "count"])
+held = counts.query("memory == 'balanced'").groupby(["offered", "domain"], sort=False, as_index=False)["count"].sum()
 save_figure(figures.memory_content(held, capacity=options.memory), out.figures, "05_memory")
 
 # %% [markdown]
 # Each colour is a domain. As long as there is one domain, it may fill the memory; when the next one comes, it
-# has to give way until both have the same. The total, once at the dotted line, stays there. At the end:
+# has to give way until both have the same. The total, once at the dotted line, stays there. How many images of each
+# group were offered in all, and how many does each memory hold at the end?
 
 # %%
-final = counts[counts["offered"] == offered].pivot(index="domain", columns="class", values="count")
+final = counts[counts["offered"] == len(seen)].pivot(index=["domain", "class"], columns="memory", values="count")
+final.insert(0, "offered", [seen.count(groups.index(group)) for group in final.index])
 save_table(final.reset_index(), out.figures, "05_memory")
-final.loc[options.stream, ["real", "fake"]]
+final.loc[groups]
 
 # %% [markdown]
-# The counts should differ by one or two at most, if every group has had enough images to offer. (The draws of
-# the agent itself are others than these, so *which* images it keeps differs; *how many* of each group does not
-# depend on it.)
+# In the balanced memory the counts should differ by one or two at most, if every group has had enough images to
+# offer. In the random sample each group has about the share that it has of what was offered: so balance matters the
+# more, the less evenly the groups come. (The draws of the agent itself are others than these, so *which* images it
+# keeps differs; *how many* of each group the balanced memory keeps does not depend on it.)
 #
 # ## How to train on the memory
 #
 # A new network sees the memory for `memory_epochs` epochs. Its learning rate $\eta$ follows a cosine that is
 # **restarted**: it falls, jumps up again, and falls more slowly (Loshchilov & Hutter, *SGDR*, ICLR 2017,
-# equation 5). After one warm-up epoch at a tenth of the highest rate, the cycles are 1, 2, 4, … epochs long.
-# With $s \in [0, 1]$ as the place in the cycle:
+# equation 5). After one warm-up epoch at 0.1 of the highest rate, the cycles are 1, 2, 4, … epochs long.
+# With $s \in [0, 1]$ as the place in the cycle: <!-- setting -->
 #
 # $$ \eta(s) \;=\; \eta_{\min} + \tfrac{1}{2} (\eta_{\max} - \eta_{\min}) (1 + \cos \pi s) $$
 
@@ -193,8 +204,23 @@ save_figure(figures.learning_rate(rates), out.figures, "05_learning_rate")
 # %%
 for method in ("parts", "begin_step", "observe", "step_optimiser"):
     print(inspect.getsource(getattr(gdumb.GDumb, method)))
+o = options
+settings = {
+    "optimiser": (o.optimiser, o.memory_optimiser),
+    "highest learning rate": (o.lr, o.memory_lr),
+    "learning rate over time": (o.schedule, o.memory_schedule),
+    "epochs": (f"{o.epochs} a step, on its images", f"{o.memory_epochs} a step, on the memory"),
+    "images per update": (o.batch, o.memory_batch),
+    "weight decay": (o.weight_decay, o.memory_weight_decay),
+    "largest norm of a gradient": ("any", o.clip),
+}
+pd.DataFrame(settings, index=["other agents with these parameters", "GDumb"]).T
 
 # %% [markdown]
+# This training is GDumb's own, as its paper has it, and part of the method. So a comparison of agents with the same
+# network, images and epochs is a comparison with *other settings of training* where GDumb is concerned: what it
+# gains or loses may come from these. (Other agents may have rates and epochs that were chosen for each of them.)
+#
 # One part of the paper is left out: CutMix, which pastes a patch of one image into another. Spectra do not mix
 # in this way: with a foreign patch in it, a plane is no spectrum of any image.
 #
@@ -210,7 +236,7 @@ scores = collect_scores([run])
 manifest = run.manifest
 print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s,")
 print(f"at most {options.memory_epochs} × {options.memory} in each of the {len(steps)} trainings")
-print(f"memory at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB; kept in runs/{run.path.name}")
+print(f"kept at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB of images; the run: runs/{run.path.name}")
 
 # %% [markdown]
 # ## What does it know, after every step?
@@ -238,26 +264,63 @@ as_text(summary, names).T
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment when each was
 # new. *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all
 # domains but the last. *backward transfer*: the accuracy at the end minus that when the domain was new. *unseen*:
-# the accuracy at the end on a domain that is never trained on. In words, for this run:
+# the accuracy at the end on a domain that is never trained on. In words, for this run (its seed and these training
+# images held still; intervals over test photographs):
 
-# %%
-value = summary.set_index("metric")
-F, L = value.loc["forgetting (max-last)"], value.loc["learning"]
-print(f"forgetting is {with_interval(F)}:", "it does lose" if F.low > 0 else "no loss can be shown")
-print(f"a domain that is new is judged with accuracy {with_interval(L)} on average")
+# %% tags=["sentences"]
+summary, cells = saved_table(out.figures, "05_summary"), saved_table(out.figures, "05_cells")
 last = cells[(cells["step"] == len(options.stream)) & cells["domain"].isin(options.stream)]
-worst = last.loc[last["value"].idxmin()]
-print(f"the weakest trained domain at the end is {worst.domain}: {with_interval(worst)}")
-for name in options.unseen:
-    U = value.loc[f"unseen: {name}"]
-    verdict = (
-        "better than guessing" if U.low > 0.5 else "worse than guessing" if U.high < 0.5 else "not told from guessing"
-    )
-    print(f"never trained on, {name}: {with_interval(U)}, {verdict}")
+unseen_at_end = summary[summary["metric"].str.startswith("unseen")]
+sentences.show(
+    sentences.compared(summary[summary["metric"] == "forgetting (max-last)"], "Is it forgetting?", by="metric", line=0),
+    sentences.values(summary[summary["metric"] == "learning"], "Accuracy on a domain when it is new", by="metric"),
+    sentences.highest(last, "Accuracy on the trained domains at the end", by="domain"),
+    sentences.compared(unseen_at_end, "Accuracy against guessing", by="metric", line=0.5),
+)
 
 # %% [markdown]
-# A low forgetting is not enough: see whether the accuracy for a new domain is as high as a network gets that
-# may use all of its images. Notebook 08 puts the two side by side.
+# ## What do balance and size do?
 #
-# **Things to try.** `memory` decides everything here. How large must it be, until the last row is as bright as
+# `cldf sweep parts` also trains GDumb on a random sample in place of the balanced memory, and `cldf sweep memory`
+# gives it memories of several sizes, with several seeds each. Predict, before you look: in which metric should a
+# larger memory show first, and must it ever stop to help?
+
+# %%
+names = ["accuracy: average", "accuracy: learning", "accuracy: forgetting (max-last)"]
+parts = sweep.results("parts", parameters).query("agent == 'gdumb' and metric in @names")
+parts = parts.assign(agent=parts["row"])  # "gdumb", and "gdumb, …" without a part
+lost = minus_others(parts, "gdumb", by=["metric"])
+save_table(lost.assign(part=[name.partition(", ")[2] for name in lost["agent"]]), out.figures, "05_parts")
+
+sizes = sweep.results("memory", parameters).query("agent == 'gdumb' and metric in @names")
+gained = minus_others(sizes, sizes["memory"].max(), column="memory", by=["metric"])
+gained = gained.assign(largest=sizes["memory"].max(), other=[f"{size} images" for size in gained["memory"]])
+save_table(gained, out.figures, "05_sizes")
+if len(sizes):
+    means = means_over_seeds(sizes, by=["agent", "memory", "metric"])
+    label = f"images in the memory; mean over {sizes['seed'].nunique()} seeds"
+    save_figure(figures.by_setting(means, "memory", names, label=label), out.figures, "05_sizes")
+for name, table in (("parts", parts), ("memory", sizes)):
+    print(f"cldf sweep {name}:", code_in_words(table) or "made with today's code" if len(table) else "not run")
+
+# %% tags=["sentences"]
+lost, gained = saved_table(out.figures, "05_parts"), saved_table(out.figures, "05_sizes")
+sentences.show(
+    sentences.compared(own, f"{metric_name(metric)}, GDumb as it is minus GDumb changed, {n} seeds", by="part")
+    for (metric, n), own in lost.groupby(["metric", "n"])
+)
+sentences.show(
+    sentences.compared(own, f"{metric_name(metric)}, {size} images in the memory minus others, {n} seeds", by="other")
+    for (metric, size, n), own in gained.groupby(["metric", "largest", "n"])
+)
+
+# %% [markdown]
+# (The intervals are over seeds, paired; these photographs are held still.) What is not shown may still be there: few
+# seeds find large differences only.
+#
+# To lose little is not enough: is the accuracy on a new domain as high as that of a network that may use all of its
+# images? Notebook 08 puts the two side by side.
+#
+# **Things to try.** Set `splits` to `["validation"]` first: then the matrix is of validation photographs, and the
+# test photographs stay unseen until you have decided. How large must `memory` be, until the last row is as bright as
 # the frames?

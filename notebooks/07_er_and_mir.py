@@ -15,14 +15,14 @@
 # ---
 
 # %% [markdown]
-# # 07 · ER and MIR: replay a few old images with every batch
+# # 07 · ER, MIR and DER++: replay a few old images with every batch
 #
 # **What you will learn.** How a random sample of a stream can be kept when nobody knows how long the stream is
 # (the *reservoir*), how old images are mixed into the training, and whether it pays to choose them cleverly
-# (*maximally interfered retrieval*).
+# (*maximally interfered retrieval*), or to remember what the network once said of them (*dark experience replay*).
 #
-# **Reads** the data set named by `data` below. **Writes** two runs to `runs/er-…` and `runs/mir-…`, and this
-# notebook's figures and tables to `runs/07_er_and_mir-…/figures/`.
+# **Reads** the data set named by `data` below. **Writes** three runs to `runs/er-…`, `runs/mir-…` and `runs/derpp-…`,
+# and this notebook's figures and tables to `runs/07_er_and_mir-…/figures/`.
 #
 # **Time**: about five minutes on one core; seconds when the runs exist already.
 
@@ -56,8 +56,10 @@ threads: int = 1  # CPU threads; the last digits of a result depend on it
 device: str = "cpu"  # where the network is trained
 mixed_precision: bool = False  # forward passes in bfloat16
 memory: int = 400  # images that may be remembered
-replay: int = 32  # ER, MIR: remembered images in each update
-candidates: int = 50  # MIR: remembered images to choose from
+replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
+candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
+derpp_alpha: float = 0.2  # DER++: weight of the distance to stored logits
+derpp_beta: float = 0.5  # DER++: weight of the loss on remembered labels
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
@@ -66,8 +68,8 @@ parameters = from_notebook("07_er_and_mir", globals())
 options = parameters.options("mir")
 
 # %%
-import copy
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -75,15 +77,17 @@ import torch
 from torch.nn import functional as F
 
 from cldf_core import buffers, figures
-from cldf_core.agents.replay import ER, MIR
+from cldf_core.agents import DERPP, ER, MIR, build_agent
+from cldf_core.agents.optimisers import virtual_weights
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
 from cldf_core.evaluation.proportions import clopper_pearson
 from cldf_core.randomness import generator, torch_generator
+from cldf_core.resnet import evaluating
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
-from cldf_core.stream import Batch
+from cldf_core.stream import Batch, make_steps
 
 figures.theme()
 out = parameters.folder
@@ -169,8 +173,9 @@ print(inspect.getsource(ER.observe))
 # ER draws from the whole memory at random: images of earlier domains, and those of the current one that are
 # already kept. **Maximally interfered retrieval** (MIR; Aljundi et al., *Online continual learning with maximally
 # interfered retrieval*, NeurIPS 2019) looks first which images need it, and only among those of *earlier* domains.
-# (The option `replay_from` says for either agent which of the two it is.) It draws $C$ candidates at random, and
-# imagines a step on the new batch alone, with the learning rate $\alpha$ of the optimiser:
+# (The option `replay_from` says for either agent which of the two it is.) It draws $C$ candidates at random, five times
+# as many as it replays (option `candidates`), and imagines a step on the new batch alone, with the learning rate
+# $\alpha$ of the optimiser:
 #
 # $$
 # \theta' \;=\; \theta - \alpha \, \nabla_\theta L(B; \theta) , \qquad
@@ -180,34 +185,54 @@ print(inspect.getsource(ER.observe))
 # It replays the candidates with the largest $s$, those whose loss this step would raise most. The step itself
 # is not taken: the network stays as it is.
 #
+# This *virtual step* is plain SGD, and so was the optimiser of the paper. Adam (Kingma & Ba, ICLR 2015) divides each
+# weight's step by $\sqrt{\hat v}$, the size that its gradients had of late, so that its rate is made for steps of
+# another scale. The option `virtual_step` has three ways:
+#
+# * `sgd`: the paper's step, $\theta - \alpha\, g$ with $g = \nabla_\theta L(B; \theta)$;
+# * `preconditioned`, the default with Adam: $\theta - \alpha\, g / (\sqrt{\hat v} + \epsilon)$, in the scale of the
+#   optimiser, where still the new batch alone moves the network;
+# * `optimiser`: the whole step that the optimiser would take next. Adam follows a mean of its last gradients, of which
+#   the new one is a tenth: the step belongs to the batches before as well.
+#
 # The virtual step needs the gradient of the new batch *alone*. ER's update cannot give it: new and old images go
 # through the network together, and BatchNorm normalises each with the statistics of all. So MIR's update goes in
 # two passes, first the new images, then the chosen ones. The loss is the same mean, and the gradient of the first
 # pass serves twice. (The option `replay_passes` turns this on or off for either agent.)
 
 # %%
-print(inspect.getsource(buffers.mir_ranking))
-print(inspect.getsource(MIR.retrieve))
-print(inspect.getsource(ER._two_passes))
+for part in (MIR.retrieve, MIR.rises, virtual_weights, buffers.loss_rises, ER._two_passes):
+    print(inspect.getsource(part))
 
 # %% [markdown]
+# ## Remember the answers, too
+#
+# A label says "fake" and no more. What a network *answers*, its two logits, also says how sure it was. **Dark
+# experience replay** (DER++; Buzzega et al., NeurIPS 2020) keeps with each image of the reservoir the logits $z$ that
+# the network gave for it when it was written, and takes two random draws from the memory with every batch: the answers
+# to the first draw shall stay as they were, and the labels of the second shall still be found,
+#
+# $$
+# L \;=\; \ell(f(x), y) \;+\; \alpha \, \lVert f(x') - z' \rVert^2 \;+\; \beta \, \ell(f(x''), y'')
+# $$
+#
+# (with the mean over images and outputs). It offers its images to the reservoir in *every* epoch: in the first one
+# alone, all the answers would be those of a network that has not yet learned. So an image may lie in the memory twice.
+#
 # ## Training
 #
-# The next cell trains both agents over the whole stream, or reads the runs if they were made before with the
-# same options.
+# The next cell shows DER++'s update, and trains the three agents over the whole stream, or reads the runs if they were
+# made before with the same options. Did they learn?
 
 # %%
-runs = {agent: make_run(parameters.options(agent)) for agent in ("er", "mir")}
+print(inspect.getsource(DERPP.observe))
+runs = {agent: make_run(own) for agent, own in parameters.runs.items()}
 scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest
     print(f"{agent}: {m['images']} images trained on, replayed ones counted, in {m['seconds']:.0f} s,", end=" ")
     print(f"memory {m['steps'][-1]['memory_bytes'] / 1e6:.1f} MB, kept in runs/{run.path.name}")
 
-# %% [markdown]
-# Did they learn?
-
-# %%
 losses = pd.concat([loss_table(agent, run.manifest["steps"]) for agent, run in runs.items()])
 save_figure(figures.losses(losses), out.figures, "07_losses")
 
@@ -218,63 +243,78 @@ save_figure(figures.losses(losses), out.figures, "07_losses")
 #
 # ## MIR at work
 #
-# We stop ER's network just before the last step, take a batch of the last domain as the new images, and random
-# training images of the earlier domains as candidates. Which candidates does MIR choose?
+# We take MIR's network as it was before the last domain, and fill a memory with images of the domains before, as the
+# run did. Then the training goes on. About ten times on the way we stop and ask: what would the next batch do to the
+# losses of random candidates from the memory, by each of the three virtual steps?
 
 # %%
-images = training_samples(options, load_spectra(options))
-earlier, _ = load_network(runs["er"].path / f"model-step{max(1, len(images) - 1)}.safetensors")
-rng = generator(options.seed, "illustration", "07 candidates")
-new = images[-1][1]
-new = new[rng.permutation(len(new))[: options.batch]]
-old = images[0][1]
-for _, samples in images[1:-1]:
-    old = old + samples
-old = old[rng.permutation(len(old))[: options.candidates]]
+learner, last = build_agent(options), len(options.stream) - 1
+steps = [replace(s, drop_last=False) for s in make_steps(training_samples(options, load_spectra(options)), options)]
+before_last, _ = load_network(runs["mir"].path / f"model-step{max(1, last)}.safetensors")
+learner.network.load_state_dict(before_last.state_dict())
+for step in [s for s in steps if s.index < last] or steps:
+    for incoming in replace(step, epochs=1).batches(options.seed):
+        learner.memory.offer(incoming, learner.generator("memory"))
 
-incoming, labels = new.read(), torch.from_numpy(new.labels)
-candidates_read, old_labels = old.read(), torch.from_numpy(old.labels)
-ranking = buffers.mir_ranking(earlier.train(), incoming, labels, candidates_read, old_labels, options.lr)
+# %%
+ways = ["sgd", "preconditioned", "optimiser"] if options.optimiser == "adam" else ["sgd", "optimiser"]
+random, looks = torch_generator(options.seed, "illustration", "07 candidates"), []
+for step in [s for s in steps if s.index == last]:
+    learner.begin_step(step)
+    every = max(1, step.updates // 10)
+    for update, incoming in enumerate(step.batches(options.seed)):
+        if update % every == every // 2:
+            gradients, count = learner.gradients(incoming), options.candidates or 5 * options.replay
+            slots = buffers.retrieve_random(learner.memory, count, random, exclude_domain=last)
+            old = learner.memory.take(slots if len(slots) else torch.arange(len(learner.memory)))
+            with torch.no_grad(), evaluating(learner.network):
+                outputs = learner.logits(old.spectra).cpu()
+            look = {"update": update, "place": old.domains, "label": old.labels}
+            look |= {"before": F.cross_entropy(outputs, old.labels, reduction="none")}
+            for way in ways:
+                rise = learner.rises(gradients, old, way).cpu()
+                chosen = rise.argsort(descending=True, stable=True).argsort() < options.replay
+                looks.append(pd.DataFrame({**look, "virtual step": way, "rise": rise, "chosen": chosen}))
+        learner.observe(incoming)
 
 # %% [markdown]
-# To be sure that we understand it, we do the virtual step once more, by hand: copy the network, take the step,
-# compare the losses. In the picture a mark is a candidate; the higher it lies, the more the step on the new
-# batch would harm it.
+# First a single moment, half-way, and MIR's own virtual step. In the picture a mark is a candidate; the higher
+# it lies, the more the step on the new batch would harm it. Both axes are logarithmic (the vertical one on both
+# sides of a small linear part about 0). The filled marks are those with the largest rises, by construction.
+# What have they in common? Are they images of one domain? Were they uncertain already (far to the right), or
+# are they images that the network knows well? And how many marks lie below 0, images that this step would even
+# help? How much more do MIR's images suffer than random ones?
 
 # %%
-gradient = copy.deepcopy(earlier).train()
-F.cross_entropy(gradient(incoming), labels).backward()
-after = copy.deepcopy(earlier).eval()
-with torch.no_grad():
-    for weight, other in zip(after.parameters(), gradient.parameters(), strict=True):
-        weight -= options.lr * other.grad
-    loss_before = F.cross_entropy(earlier.eval()(candidates_read), old_labels, reduction="none")
-    rise = F.cross_entropy(after(candidates_read), old_labels, reduction="none") - loss_before
-print("same order as mir_ranking:", bool((rise[ranking].diff() <= 1e-3 * rise.abs().max()).all()))
+moments = [look.sort_values("place") for look in looks if look["virtual step"].iloc[0] == learner.virtual_step]
+moment = moments[len(moments) // 2]
+moment["domain"] = [options.stream[place] for place in moment["place"]]
+save_figure(figures.interference(moment), out.figures, "07_interference")
 
-chosen = np.zeros(len(old), bool)
-chosen[ranking[: options.replay].numpy()] = True
-table = pd.DataFrame({"before": loss_before, "rise": rise, "chosen": chosen, "place": old.domains})
-table["domain"] = [options.stream[place] for place in table["place"]]
-save_figure(figures.interference(table.sort_values("place")), out.figures, "07_interference")
-
-# %% [markdown]
-# Both axes are logarithmic (the vertical one on both sides of a small linear part about 0), because most losses
-# are tiny and a few are large. The filled marks are the upper part of the picture, by construction. More
-# interesting is what they have in common. Are they images of one domain? Were they uncertain already (far to
-# the right), or are they images that the network knows well? And how many marks lie below 0, images that this
-# step would even help? How much more do MIR's images suffer than random ones?
-
-# %%
-count = min(options.replay, len(old))
-draws = [rise[torch.from_numpy(rng.permutation(len(old))[:count])].mean().item() for _ in range(1000)]
+rng, chosen, rise = generator(options.seed, "illustration", "07 draws"), moment["chosen"], moment["rise"]
+draws = [rise.to_numpy()[rng.permutation(len(rise))[: chosen.sum()]].mean() for _ in range(1000)]
 low, high = np.quantile(draws, [0.025, 0.975])
-print(f"mean rise of the loss, MIR's {count} images: {rise[torch.from_numpy(chosen)].mean():+.3f}")
-print(
-    f"mean rise of the loss, {count} random ones: {np.mean(draws):+.3f} (95 % of 1000 draws: {low:+.3f} to {high:+.3f})"
-)
-if count == len(old):
+print(f"mean rise of the loss, MIR's {chosen.sum()} images: {rise[chosen].mean():+.3g}")
+print(f"as many random ones: {np.mean(draws):+.3g} (95 % of 1000 draws: {low:+.3g} to {high:+.3g})")
+if chosen.all():
     print("There are no more candidates than images to replay, so MIR has no choice and is the same as ER.")
+
+# %% [markdown]
+# Now all moments together, and the virtual steps side by side. Of how many candidates does a step raise the
+# loss at all, by more than 0.001 (*least* and *most* are of single moments)? And how do the chosen differ from
+# all candidates, of which random ones would be a sample?
+
+# %%
+rows = []
+for way, table in pd.concat(looks).groupby("virtual step", sort=False):
+    shares = (table["rise"] > 1e-3).groupby(table["update"]).mean()
+    row = {"virtual step": way, "share that rises": shares.mean(), "least": shares.min(), "most": shares.max()}
+    for name, column in {"rise": "rise", "loss before": "before", "share of fakes": "label"}.items():
+        row |= {f"{name}, chosen": table.loc[table["chosen"], column].mean(), f"{name}, all": table[column].mean()}
+    rows.append(row)
+virtual_steps = pd.DataFrame(rows)
+save_table(virtual_steps, out.figures, "07_virtual_steps")
+virtual_steps.set_index("virtual step").T.map("{:.2g}".format)
 
 # %% [markdown]
 # The advantage has a price: with each batch, MIR does two more forward passes over the candidates.
@@ -326,7 +366,7 @@ for row in difference.itertuples():
 # %% [markdown]
 # For *forgetting*, a negative difference speaks for MIR. These are two runs with one seed: another seed draws
 # other memories. And they differ in three things: how images are chosen, of which domains, and in how many passes
-# they are trained on. `cldf sweep passes` trains both agents in one pass and in two, with five seeds. Whether both
+# they are trained on. `cldf sweep passes` trains both agents in one pass and in two, with three seeds. Whether both
 # are better than doing nothing is the question of notebook 08.
 #
 # **Things to try.** Reduce `memory` to 40. Then set `candidates` equal to `replay`: what must happen to MIR?

@@ -63,8 +63,12 @@ memory_batch: int = 16  # GDumb: images per update on the memory
 clip: float = 10.0  # GDumb: largest norm of a gradient
 distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
-replay: int = 32  # ER, MIR: remembered images in each update
-candidates: int = 50  # MIR: remembered images to choose from
+replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
+candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
+derpp_alpha: float = 0.2  # DER++: weight of the distance to stored logits
+derpp_beta: float = 0.5  # DER++: weight of the loss on remembered labels
+ewc_lambda: float = 100.0  # EWC: weight of the penalty
+ewc_gamma: float = 0.9  # EWC: what is kept of earlier domains' Fisher information
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
@@ -83,6 +87,7 @@ from cldf_core.evaluation.cells import as_text, with_interval
 from cldf_core.evaluation.seeds import means_over_seeds, paired_t_tests
 from cldf_core.options import AGENTS
 from cldf_core.results.metric_table import metric_table
+from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, find_run
 from cldf_core.workflow import sweep
 
@@ -332,11 +337,13 @@ save_figure(figure, out.figures, "08_differences")
 #
 # ## Would another seed say the same?
 #
-# `cldf sweep seeds` trains every agent with five seeds. Below: the mean over the seeds with its 95 % t interval.
-# What was not run is not in the table.
+# `cldf sweep seeds` trains every agent with ten seeds. Below: the mean over the seeds with its 95 % t interval.
+# What was not run is not in the table. Some agents stand in several rows, in which they were trained otherwise.
 
 # %%
 seeds = with_domain(sweep.results("seeds", parameters))
+seeds["agent"] = seeds["row"]
+print(code_in_words(seeds))
 over_seeds = means_over_seeds(seeds, by=["agent", "metric"])
 ends = ["accuracy: average", "accuracy: forgetting (max-last)", "AUC: average"]
 unseen = [f"{m}: {name}" for name in unseen_names[:1] for m in ("accuracy", "AUC")]
@@ -412,6 +419,7 @@ if len(sizes):
     names = ["accuracy: average", "accuracy: forgetting (max-last)", *unseen[:1]]
     save_figure(figures.by_setting(table, "memory", names, label="images in the memory"), out.figures, "08_memory")
 orders = with_domain(sweep.results("orders", parameters))
+print(code_in_words(pd.concat([sizes, orders])))
 if len(orders):
     orders["order"] = orders["stream"].str.replace(", ", "\n")
     table = means_over_seeds(orders, by=["agent", "order", "metric"])

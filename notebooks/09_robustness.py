@@ -63,8 +63,12 @@ memory_batch: int = 16  # GDumb: images per update on the memory
 clip: float = 10.0  # GDumb: largest norm of a gradient
 distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
-replay: int = 32  # ER, MIR: remembered images in each update
-candidates: int = 50  # MIR: remembered images to choose from
+replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
+candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
+derpp_alpha: float = 0.2  # DER++: weight of the distance to stored logits
+derpp_beta: float = 0.5  # DER++: weight of the loss on remembered labels
+ewc_lambda: float = 100.0  # EWC: weight of the penalty
+ewc_gamma: float = 0.9  # EWC: what is kept of earlier domains' Fisher information
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
@@ -79,15 +83,18 @@ from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.data.corruptions import SEVERITIES, VERSIONS
-from cldf_core.data.files import save_figure, save_table
+from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.detection import robustness
-from cldf_core.evaluation.robustness import AVERAGE, GUESSING, curves, halved, survival, trace_curves
-from cldf_core.options import AGENTS
+from cldf_core.evaluation import robustness as tables
+from cldf_core.evaluation.robustness import AVERAGE, GUESSING
+from cldf_core.figures import sentences
 from cldf_core.runs.run import find_run, load_spectra
 from cldf_core.spectrum import log_magnitude
 
 figures.theme()
-all_options = {agent: parameters.options(agent) for agent in AGENTS}
+agents = ("separate", "sequential", "joint", "icarl", "gdumb", "lwf", "er", "mir")  # those of notebooks 03 to 07
+highlight = ("sequential", "joint", "mir")  # in colour: the two that all are compared with, and notebook 13's detector
+all_options = {agent: parameters.options(agent) for agent in agents}
 out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 
@@ -108,13 +115,15 @@ split = "test" if "test" in options.splits else "validation"
 # | **resize** | factor 0.5 … 1.5 | smaller: the fastest waves are lost; larger: all waves become slower |
 # | **blur** | σ = 0.5 … 2 pixels | weakens waves, the fast ones most |
 # | **noise** | factor 0.05 … 1 | adds the same strength everywhere, and so buries weak waves, most of them fast |
+# <!-- setting -->
 #
 # σ is the width of the Gaussian bell with which a blur averages neighbours. Noise of factor 1 has a standard
-# deviation of 0.1 on pixels between 0 and 1, which is about 26 of 256 grey levels.
+# deviation of 0.1 on pixels between 0 and 1, which is about 26 of 256 grey levels. <!-- setting -->
 #
 # **One step comes first, for every image, real or fake: it is saved once as a JPEG file of quality 95.** Some domains
 # are stored without loss, others as JPEG files already. Without this common step, the same JPEG file would be the
-# first loss for one image and the second for another. Each corruption then starts from this common image, alone.
+# first loss for one image and the second for another. Each corruption then starts from this common image, alone; so
+# *JPEG 95* is below the second save at this quality. <!-- setting -->
 #
 # An image that is enlarged loses its rim, since the network looks at a crop of fixed size from its centre. An
 # image that would become smaller than this square cannot be looked at. So it is made smaller *and then brought back
@@ -130,19 +139,19 @@ pd.DataFrame({figures.agent_name(a): {"run": r.path.name, "started": r.manifest[
 # %% [markdown]
 # ## What does it look like?
 #
-# One fake of the first domain, with much detail: as it is stored, saved in the common way ("none"), and in the
-# harshest version of each corruption. Below each picture is the mean spectrum of 40 fakes in this version, drawn as
-# in notebook 02, with frequency zero in the middle. What becomes of the spectrum, and would you notice it in the
-# picture?
+# One fake of the first domain, with much detail: as it is stored, saved once in the common way, and in the harshest
+# version of each corruption. Below each picture is the mean spectrum of some fakes in this version (`sampled` in the
+# cell), drawn as in notebook 02, with frequency zero in the middle. What becomes of the spectrum, and would you notice
+# it in the picture?
 
 # %%
 shown = [("stored", 0.0), ("none", 0.0), ("JPEG", 30), ("resize", 0.5), ("resize", 1.5), ("blur", 2.0), ("noise", 1.0)]
-titles = [f"{name} {severity:g}" if severity else name for name, severity in shown]
-planes = {}
+titles = [{"none": "saved once"}.get(name, f"{name} {severity:g}" if severity else name) for name, severity in shown]
+planes, sampled = {}, 40
 for name, spectra in domains.items():
     table = spectra.table[spectra.table["split"] == split]
     for label in (0, 1):
-        chosen = robustness.sample(table[table["label"] == label], 40)["image"]
+        chosen = robustness.sample(table[table["label"] == label], sampled)["image"]
         cut = [robustness.crops_of(spectra.root, image, options, shown) for image in chosen]
         planes[name, label] = np.stack([log_magnitude(np.stack(same)).mean((0, 1)) for same in zip(*cut, strict=True)])
         if name == options.stream[0] and label == 1:
@@ -151,7 +160,7 @@ figure = figures.corrupted_examples(pictures, dict(zip(titles, planes[options.st
 save_figure(figure, out.figures, "09_examples")
 
 # %% [markdown]
-# The pictures are easy to recognise, all of them: that is why people do not mind such corruptions. The spectra tell
+# Is any of the pictures hard to recognise? People do not mind corruptions that leave this as it is. The spectra tell
 # more. Compare each with the first one, most of all at the rim, where the fast waves are. Where it is darker now,
 # waves were lost; where it is brighter, waves were put in. Enlarging draws everything towards the middle.
 #
@@ -180,10 +189,11 @@ save_figure(figures.differences_left(apart, titles, options.stream), out.figures
 # %%
 images = 100  # of each class and domain; None takes all
 measured = robustness.robustness_tables(runs, domains, out.path, images=images, split=split)
-table = curves(measured.scores, options.stream)
-traces = trace_curves(measured.traces)
-save_table(table, out.figures, "09_curves")
-save_table(traces, out.figures, "09_traces")
+table = tables.curves(measured.scores, options.stream)
+traces = tables.trace_curves(measured.traces)
+step = tables.common_step_changes(measured.scores, options.stream)
+for name, made in (("curves", table), ("traces", traces), ("common_step", step)):
+    save_table(made, out.figures, f"09_{name}")
 once = measured.scores[measured.scores["corruption"] == "none"]
 print(f"{once['image'].nunique()} images of {once['group'].nunique()} groups (photographs), {len(VERSIONS)} versions,")
 print(f"{len(measured.scores):,} scores by {measured.scores['agent'].nunique()} agents")
@@ -194,9 +204,9 @@ once.drop_duplicates("image").groupby(["domain", "label"], sort=False).size().un
 # %% [markdown]
 # ## What does the common step change by itself?
 #
-# Before anything else: a JPEG file of quality 95 is hardly told from the original by eye. Is it the same for the
-# detectors? Open marks are the images as they are stored, filled marks the same images saved once more. The lines
-# are 95 % intervals over photographs, each real image together with the fakes made from it (notebook 03).
+# Before anything else: can you tell the second picture above from the first? And can the detectors? Open marks are
+# the images as they are stored, filled marks the same images saved once more. The lines are 95 % intervals over
+# photographs, each real image together with the fakes made from it (notebook 03).
 
 # %%
 by_domain = table[table["domain"] != AVERAGE]
@@ -205,25 +215,37 @@ save_figure(figures.common_step(by_domain, options.stream), out.figures, "09_com
 # %% [markdown]
 # Where the filled mark lies well to the left of the open one, this light compression alone has taken a part of
 # what the network relied on. Compare domains that are stored without loss with domains whose files were JPEG files
-# before, in training too: is the loss the same? (For the embedded benchmark, the first three are stored without
-# loss.) All curves below start from the filled marks.
-#
+# before, in training too: is the loss the same? (Notebook 01 lists how each domain is stored.) How much is shown to
+# have changed, the *difference* on the same photographs tells, with its interval. In balanced accuracy, which is the
+# mean of that on reals and that on fakes:
+
+# %% tags=["sentences"]
+step_changes = saved_table(out.figures, "09_common_step")
+sentences.show(
+    sentences.compared(part, f"Saved once minus as stored, {'trained domains' if name == AVERAGE else name}")
+    for name, part in step_changes.groupby("domain", sort=False)
+)
+
+# %% [markdown]
 # ## How do verdicts change with the severity?
 #
 # Now the four corruptions. *Accuracy* is the share of right verdicts, and 0.5 (dotted) is guessing.
 # *AUC* is the chance that a fake gets a higher score than a real image; it does not depend on a threshold. Both are
-# means over the trained domains. Severities stand at equal distances, whatever their numbers. The first mark of the
-# JPEG column is the image as it is stored.
+# means over the trained domains. Severities stand at equal distances, whatever their numbers. The curves start from
+# the filled marks: images that were saved once (*once*, 0, or factor 1). In the JPEG column one mark stands before
+# these, the image as it is stored. Three agents have their colours and intervals; the others are grey, and their
+# numbers are in `09_curves.csv`.
 
 # %%
-save_figure(figures.against_severity(table), out.figures, "09_average")
+save_figure(figures.against_severity(table, highlight=highlight), out.figures, "09_average")
 
 # %% [markdown]
-# Follow each line from where nothing is done ("none", 0, or factor 1) to the harshest corruption. Two things to
+# Follow each line from where nothing more is done to the harshest corruption. Two things to
 # see. *Where does a line begin to fall?* And *does AUC fall with accuracy?* Where accuracy is at the dotted line
 # while AUC is still above it, the network still ranks the images better than by chance, but its threshold no longer
-# fits: it says "fake" to nearly all, or "real" to nearly all. The next cell counts that. (A line may also rise, for
-# the same reason: a corruption can push images back to the right side of a threshold that fitted badly.)
+# fits: it says "fake" to nearly all, or "real" to nearly all. (A line may also rise, for the same reason: a corruption
+# can push images back to the right side of a threshold that fitted badly.) The next cell counts what is called fake in
+# the harshest version of each corruption; below it is said what the curves show there.
 
 # %%
 verdicts = measured.scores.assign(fake=measured.scores["score"] >= 0.5)
@@ -232,14 +254,23 @@ harshest = {"none": 0.0, **{name: severities[-1] for name, severities in SEVERIT
 verdicts = verdicts[verdicts["corruption"].map(harshest) == verdicts["severity"]]
 share = verdicts.groupby(["agent", "corruption", "label"], sort=False)["fake"].mean().unstack()
 both = share[0].map("{:.2f}".format) + " / " + share[1].map("{:.2f}".format)
-columns = [f"{name} {s:g}" if s else name for name, s in harshest.items()]
+columns = [f"{name} {s:g}" if s else "saved once" for name, s in harshest.items()]
 said = both.unstack()[list(harshest)].set_axis(columns, axis=1).rename(index=figures.agent_name)
 said.rename_axis("share called fake: of reals / of fakes")
 
+# %% tags=["sentences"]
+ends = saved_table(out.figures, "09_curves")
+ends = ends[(ends["domain"] == AVERAGE) & ends["metric"].isin(["balanced accuracy", "AUC"])]
+sentences.show(
+    sentences.compared(part, f"{metric}, {name} {severities[-1]:g}", line=GUESSING)
+    for name, severities in SEVERITIES.items()
+    for metric, part in ends[(ends["corruption"] == name) & (ends["severity"] == severities[-1])].groupby("metric")
+)
+
 # %% [markdown]
-# In each cell, left the share of real images that are called fake (wrongly), right the share of fakes (rightly).
-# Two numbers that are alike mean that the verdict no longer has to do with the image: both near 1, and everything is
-# fake; both near 0, and everything is real.
+# In each cell of the table, left the share of real images that are called fake (wrongly), right the share of fakes
+# (rightly). Two numbers that are alike mean that the verdict no longer has to do with the image: both near 1, and
+# everything is fake; both near 0, and everything is real.
 #
 # ## Which traces are left?
 #
@@ -249,10 +280,16 @@ said.rename_axis("share called fake: of reals / of fakes")
 # domain. If a trace goes and the accuracy goes with it, the network may have relied on it. If the accuracy goes and
 # the trace stays, then the network does not use it, or not at this level.
 #
-# **JPEG.** The first two marks of each panel are the image as it is stored, and saved in the common way.
+# **JPEG.** The first two marks of each panel are the image as it is stored, and saved once in the common way.
+
 
 # %%
-save_figure(figures.verdicts_and_traces(by_domain, traces, "JPEG", options.stream), out.figures, "09_jpeg")
+def draw(corruption: str) -> None:
+    figure = figures.verdicts_and_traces(by_domain, traces, corruption, options.stream, highlight=highlight)
+    save_figure(figure, out.figures, f"09_{corruption.lower()}")
+
+
+draw("JPEG")
 
 # %% [markdown]
 # A column is a domain. *Above*: accuracy, as before. *Middle*: the grid of real (solid) and fake (dashed); where
@@ -262,10 +299,10 @@ save_figure(figures.verdicts_and_traces(by_domain, traces, "JPEG", options.strea
 #
 # **Resize.** A factor below 1 removes all waves that are faster than the factor times Nyquist. A factor above 1
 # *moves* all traces to lower frequencies. A grid of period 2, for example, becomes one of period 2.5 or 3, and the
-# middle row looks for it in the old place.
+# middle row looks for it in the old place. <!-- setting -->
 
 # %%
-save_figure(figures.verdicts_and_traces(by_domain, traces, "resize", options.stream), out.figures, "09_resize")
+draw("resize")
 
 # %% [markdown]
 # Factor 1 is the image to which nothing more was done. See on which side of it the lines fall more steeply, above,
@@ -273,10 +310,10 @@ save_figure(figures.verdicts_and_traces(by_domain, traces, "resize", options.str
 #
 # **Blur.** It multiplies each wave by a number that depends on its frequency alone, the same in real and fake. In
 # the logarithm that is a constant, and fake minus real would stay what it is, if pixels were not rounded to 256
-# levels: a wave that has become weaker than this rounding is gone.
+# levels: a wave that has become weaker than this rounding is gone. <!-- setting -->
 
 # %%
-save_figure(figures.verdicts_and_traces(by_domain, traces, "blur", options.stream), out.figures, "09_blur")
+draw("blur")
 
 # %% [markdown]
 # See at which σ the lines of the *high* band meet zero, and whether the accuracy holds out any longer. The *low*
@@ -287,32 +324,38 @@ save_figure(figures.verdicts_and_traces(by_domain, traces, "blur", options.strea
 # weaker than that, the noise is all that is left.
 
 # %%
-save_figure(figures.verdicts_and_traces(by_domain, traces, "noise", options.stream), out.figures, "09_noise")
+draw("noise")
 
 # %% [markdown]
 # Again, compare the order in which the three bands lose their difference with the fall of the accuracy.
 #
 # ## Which trace survives what?
 #
-# The same as a table. A trace is *there* if the interval of fake minus real leaves 0 out in the images as they are
-# stored. The table lists these traces. The column *saved once* is the common step: "gone" means that this light
-# compression alone has taken the trace away, so nothing is left to be followed. Each other cell names the mildest
-# severity at which the trace is no longer there: the interval contains 0, or has changed its side. A dash: it is
-# there in all severities that were tested. (A grid's value is ln of the ratio.) An interval that contains 0 does not
-# prove that nothing is left: with more images a weaker trace would still be seen.
+# The same as a table. A trace is *shown* if the interval of fake minus real does not contain 0 in the images as they
+# are stored. The table lists these traces. The column *saved once* is the common step: "not shown" means that after
+# this light compression alone the trace is not shown any more, so there is nothing to be followed. Each other cell
+# names the mildest severity at which the trace is no longer shown: the interval contains 0, or has changed its side. A
+# dash: it is shown at all severities that were tested. (A grid's value is ln of the ratio.) An interval that contains 0
+# does not prove that nothing is left: with more images a weaker trace would still be seen.
 
 # %%
-surviving = survival(traces, SEVERITIES)
+surviving = tables.survival(traces, SEVERITIES)
 save_table(surviving, out.figures, "09_survival")
-marks = surviving["severity"].map("{:g}".format).mask(surviving["corruption"] == "none", "gone")
+marks = surviving["severity"].map("{:g}".format).mask(surviving["corruption"] == "none", "not shown")
 text = surviving.assign(severity=marks.mask(surviving["severity"].isna(), "–"))
 text["domain"] = pd.Categorical(text["domain"], list(domains))
 wide = text.pivot(index=["domain", "trace", "value"], columns="corruption", values="severity").fillna("")
 wide = wide.reindex(columns=["none", *SEVERITIES]).reset_index("value").sort_index().round(2)
 display(wide.rename(columns={"value": "fake − real", "none": "saved once"}).rename_axis(columns=None))
-for corruption, own in surviving.groupby("corruption", sort=False):
-    name = "saved once" if corruption == "none" else f"{corruption}, all severities"
-    print(f"{name}: {own['severity'].isna().sum()} of {len(own)} traces are left")
+
+# %% tags=["sentences"]
+lasting = saved_table(out.figures, "09_survival")
+lasting["outlasts all"] = lasting["severity"].isna()
+sentences.show(
+    sentences.counted(part, f"Traces that are still shown, {where}", "outlasts all", True, by=["domain", "trace"])
+    for name, part in lasting.groupby("corruption", sort=False)
+    for where in ["saved once" if name == "none" else f"{name} at every severity"]
+)
 
 # %% [markdown]
 # ## What can be said
@@ -321,52 +364,38 @@ for corruption, own in surviving.groupby("corruption", sort=False):
 # balanced accuracy (the mean of that on reals and that on fakes) minus 0.5, on average over the trained domains.
 # Each cell names the mildest severity that leaves at most half of the gain that the agent has on images saved in
 # the common way; in brackets, which one of the tested severities that is, counted from the mildest. A dash: none
-# of them does. An empty cell: the agent is not better than guessing to begin with, so there is nothing to be
-# halved.
+# of them does. An empty cell: the agent is not shown to be better than guessing to begin with, so there is nothing to
+# be halved. Half of a gain is half of an estimate: these severities have no interval. Below the tables, the same in
+# words for the balanced accuracy.
 
 # %%
 for metric in ("balanced accuracy", "AUC"):
-    lost = halved(table, SEVERITIES, metric)
+    lost = tables.halved(table, SEVERITIES, metric)
     save_table(lost, out.figures, f"09_halved_{metric.split()[0]}")
     text = np.where(lost["known"], "–", "").astype(object)
     reached = lost["tried"].notna()
     text[reached] = [f"{r.severity:g} ({r.tried:.0f})" for r in lost[reached].itertuples()]
     wide = lost.assign(text=text).pivot(index=["agent", "gain"], columns="corruption", values="text")
-    wide = wide.reindex(columns=list(SEVERITIES)).reindex(list(AGENTS), level="agent").reset_index("gain").round(2)
+    wide = wide.reindex(columns=list(SEVERITIES)).reindex(list(agents), level="agent").reset_index("gain").round(2)
     display(wide.rename(index=figures.agent_name).rename_axis(index=f"{metric} halved by", columns=None))
 
-# %% [markdown]
-# In words, for the balanced accuracy:
-
-# %%
-lost = halved(table, SEVERITIES)
-for agent, own in lost.groupby("agent", sort=False):
-    name, gone = figures.agent_name(agent), own[own["tried"].notna()]
-    if not own["known"].all():
-        print(f"{name}: is not better than guessing to begin with")
-        continue
-    said = ", ".join(f"{r.corruption} {r.severity:g}" for r in gone.itertuples()) or "nothing that was tested"
-    kept = own.loc[own["tried"].isna(), "corruption"]
-    print(f"{name}: halved by {said}" + (f"; never by {', '.join(kept)}" if len(kept) and len(gone) else ""))
-
-# %% [markdown]
-# **And the common step?** It comes before all of this, so its loss is not in the tables above. How much of the
-# gain on images as they are stored does it leave?
-
-# %%
-start = table[(table["metric"] == "balanced accuracy") & (table["domain"] == AVERAGE)]
-start = start.set_index(["corruption", "agent"])
-for agent in runs:
-    before, after = (start.loc[(corruption, agent), "value"] - GUESSING for corruption in ("stored", "none"))
-    known = start.loc[("stored", agent), "low"] > GUESSING
-    said = f"leaves {after:.2f} of {before:.2f}, {after / before:.0%}" if known else "there is no gain"
-    print(f"{figures.agent_name(agent)}: {said}")
+# %% tags=["sentences"]
+halving = saved_table(out.figures, "09_halved_balanced")
+sentences.show(
+    sentences.reached(part[part["known"]], f"Gain halved, {figures.agent_name(agent)}", "severity", by="corruption")
+    for agent, part in halving.groupby("agent", sort=False)
+)
+once_saved = saved_table(out.figures, "09_curves").query("domain == @AVERAGE and metric == 'balanced accuracy'")
+sentences.show(
+    sentences.compared(once_saved[once_saved["corruption"] == name], f"Balanced accuracy, {words}", line=GUESSING)
+    for name, words in (("stored", "as stored"), ("none", "saved once"))
+)
 
 # %% [markdown]
 # Severities of different corruptions cannot be compared with each other: that blur comes earlier in its list than
 # JPEG in its own says something about these lists. What can be compared are the agents within one column, and the
-# severities with what is common: messengers save at qualities around 70 to 90, and a resize to three quarters is
-# nothing unusual.
+# severities with what is common: messengers save at qualities around 70 to 90, and a resize to 0.75 is nothing
+# unusual. <!-- setting -->
 #
 # An agent with a small gain has little to lose. So read the columns of the tables together with the column *gain*.
 #
@@ -375,11 +404,11 @@ for agent in runs:
 # * **Nobody was trained for this.** Detectors for use are trained on corrupted images, too (*augmentation*), and
 #   then bear much more. What you see is what happens without.
 # * **One seed.** The intervals say what other photographs would change, not what another training would.
-# * **Many comparisons.** Among some hundred intervals, one in twenty is off by accident, also in the table of
-#   traces.
+# * **Many comparisons.** Of so many 95 % intervals some are off by accident, also in the table of traces.
 # * **One at a time.** Real images go through several corruptions, one after another.
 # * **Averages hide domains.** An agent may keep its accuracy on one domain and lose it on another; the figures by
 #   domain show it.
+# * **Other agents' lines are grey.** Which three are in colour was decided before any result was seen.
 # * **Small images.** The embedded images are as large as the network's square, so all that are made smaller come back
 #   to their old size. Where images are larger than the square, they stay shrunk as long as they can.
 # * Separate models have a network for each trained domain, and none for the unseen one: there they are left out.

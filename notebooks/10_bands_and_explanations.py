@@ -20,8 +20,8 @@
 # **What you will learn.** Which frequencies are enough to find a fake, which of them a network forgets, and how to
 # ask a network what it has looked at, without believing every picture that comes back.
 #
-# **Reads** the runs that notebooks 03 and 07 wrote with the same parameters. **Trains** six more: separate models and
-# sequential fine-tuning, each on the low, the middle and the high band alone. **Writes** figures and tables to
+# **Reads** the runs that notebooks 03 and 07 wrote with the same parameters. **Trains** separate models and sequential
+# fine-tuning, each on the low, the middle and the high band alone. **Writes** figures and tables to
 # `runs/10_bands_and_explanations-…/figures/`.
 #
 # **Time**: at most fourteen minutes on one core; one when the runs exist already.
@@ -63,8 +63,8 @@ memory_batch: int = 16  # GDumb: images per update on the memory
 clip: float = 10.0  # GDumb: largest norm of a gradient
 distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
-replay: int = 32  # ER, MIR: remembered images in each update
-candidates: int = 50  # MIR: remembered images to choose from
+replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
+candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
@@ -80,11 +80,12 @@ import pandas as pd
 import torch
 
 from cldf_core import figures
-from cldf_core.data.files import save_figure, save_table
+from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import crop, open_image
 from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation import attribution, bootstrap
-from cldf_core.evaluation.cells import as_text, cell_values
+from cldf_core.evaluation.cells import as_text, cell_changes, cell_values
+from cldf_core.figures import sentences
 from cldf_core.randomness import torch_generator
 from cldf_core.resnet import build_network
 from cldf_core.runs.checkpoints import load_network
@@ -101,7 +102,7 @@ BANDS = ("low", "mid", "high")
 # The distance of a frequency from zero is $r = \max(|f_x|, |f_y|)$, in fractions of Nyquist, the fastest change that
 # pixels can show (notebook 02). We cut the plane into a *low* band, $r < 0.53$, a *middle* one up to 0.81, and a
 # *high* one. (The original research code has a flag for this, `--mode`, that does nothing; its own parent, AutoGAN,
-# has it alive.) By area the low band is 27 % of the plane, the middle one 37 %, the high one 35 %.
+# has it alive.) By area the low band is 27 % of the plane, the middle one 37 %, the high one 35 %. <!-- setting -->
 #
 # ## Which band is enough?
 #
@@ -130,11 +131,27 @@ save_table(alone, out.figures, "10_bands_alone")
 figure = figures.by_band(alone, label="accuracy on its own domain, with one band alone", line=0.5)
 save_figure(figure, out.figures, "10_bands_alone")
 
+# %%
+whole_plane, parts = banded["separate", "full"].scores(), []
+for band in BANDS:
+    change = cell_changes(banded["separate", band].scores(), whole_plane, split=split)
+    steps = change["domain"].map({domain: step for step, domain in enumerate(options.stream, start=1)})
+    parts.append(change[change["step"] == steps].assign(band=band))
+save_table(pd.concat(parts), out.figures, "10_bands_alone_changes")
+
 # %% [markdown]
-# The dotted line is guessing. Where a panel's mark is near that of *full*, the band alone holds what there is to
-# know about these fakes. Where two bands are both enough, the trace is written twice, and a detector may lean on
-# either of them.
-#
+# The dotted line is guessing. Where a panel's mark is near that of *full*, the band alone may hold what there is to
+# know about these fakes; how much is lost with it, the difference on the same photographs tells. Where two bands both
+# lose little, the trace is written twice, and a detector may lean on either of them.
+
+# %% tags=["sentences"]
+one_band = saved_table(out.figures, "10_bands_alone_changes")
+sentences.show(
+    sentences.compared(part, f"Accuracy, {band} band alone minus full spectrum", by="domain")
+    for band, part in one_band.groupby("band", sort=False)
+)
+
+# %% [markdown]
 # ## Does a band help to remember?
 #
 # The same bands, but one network that is trained further and further: what does it know at the end, what has it
@@ -151,16 +168,25 @@ save_table(remembered[["agent", "metric", "value", "low", "high"]], out.figures,
 as_text(remembered, chosen)
 
 # %%
-lost = remembered[remembered["metric"] == "forgetting (max-last)"].set_index("agent")
-everything = lost.loc["full band"]
-for name, row in lost.drop("full band").iterrows():
-    apart = row.low > everything.high or row.high < everything.low
-    print(f"{name}: forgets {row.value:.2f}, with all bands {everything.value:.2f};", end=" ")
-    print("the intervals do not overlap" if apart else "no difference is shown")
+everything = banded["sequential", "full"].scores()
+parts = [
+    bootstrap.paired_difference(banded["sequential", band].scores(), everything, options.stream, split=split)
+    for band in BANDS
+]
+changes = pd.concat([part.assign(band=f"{band} band") for part, band in zip(parts, BANDS, strict=True)])
+save_table(changes[changes["metric"].isin(chosen)], out.figures, "10_bands_sequential_changes")
+
+# %% tags=["sentences"]
+with_one_band = saved_table(out.figures, "10_bands_sequential_changes")
+sentences.show(
+    sentences.compared(part, f"Sequential fine-tuning with one band, minus with all, {metric}", by="band")
+    for metric, part in with_one_band.groupby("metric", sort=False)
+)
 
 # %% [markdown]
-# The intervals are over test photographs; another seed alone changes what sequential fine-tuning forgets by up to
-# 0.2 (notebook 11). So only a large difference here would mean something.
+# The intervals are over test photographs, of one seed. How much another seed alone changes what sequential fine-tuning
+# forgets, the grey dots of notebook 11 and the seeds of notebook 08 show: compare before you make anything of a
+# difference here.
 #
 # ## Which frequencies are forgotten?
 #
@@ -201,37 +227,40 @@ save_table(ablated, out.figures, "10_band_ablation")
 save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_ablation")
 
 # %% [markdown]
-# A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learnt, to the right. A
+# A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learned, to the right. A
 # line that falls to 0 there says: what the network knew of these frequencies it no longer uses. A line that rises
 # says that it leans on the band more than before. Below 0 the band misleads: without it the verdicts are better. And
 # where an accuracy is at guessing anyway, nothing can be lost, so a line at 0 need not mean that the band is
 # useless. A spectrum with a hole is also something that the network has never seen; part of the loss may come from
 # that strangeness.
 
-# %%
-learned = {name: step for step, name in enumerate(options.stream, start=1)}
-for agent, own in ablated.groupby("agent", sort=False):
-    for domain in options.stream[:-1]:
-        part = own[own["domain"] == domain].pivot(index="band", columns="step", values="value")
-        first, last = part[learned[domain]], part[len(options.stream)]
-        most = first.idxmax()
-        who = f"{figures.agent_name(agent)}, {domain}"
-        print(f"{who}: when learnt, most of all the {most} band is used (accuracy {-first[most]:+.2f} without it);")
-        print(f"   in the end {-last[most]:+.2f} without it, and the most used one is the {last.idxmax()} band")
+# %% tags=["sentences"]
+lost = saved_table(out.figures, "10_band_ablation")
+moments = {domain: (step, len(options.stream)) for step, domain in enumerate(options.stream[:-1], start=1)}
+sentences.show(
+    sentences.highest(part, f"{figures.agent_name(agent)}, {domain}, {when}: accuracy lost without a band", by="band")
+    for (agent, domain), of_domain in lost.groupby(["agent", "domain"], sort=False)
+    if domain in moments
+    for when, step in zip(("when learned", "in the end"), moments[domain], strict=True)
+    for part in [of_domain[of_domain["step"] == step]]
+)
 
 # %% [markdown]
 # ## Asking the network: Grad-CAM
 #
 # Instead of taking something away, one can ask where the evidence lies. **Grad-CAM** (Selvaraju et al., ICCV 2017)
 # takes the maps of an inner layer, weights each of them by how much it raises the logit of *fake*, and adds them up.
-# The result is a coarse picture over the plane: red frequencies speak for a fake, blue ones for a real image.
+# The result is a coarse picture over the plane: red frequencies speak for a fake, blue ones for a real image. The layer
+# has one cell for eight by eight frequencies, and so a picture of blocks is drawn, over the half of the plane that the
+# network reads. It can show a region; the lines of a grid are finer than its cells.
 #
 # The picture of a single image is noisy. So we take the mean over all fakes of a domain, minus the mean over its
 # real images: what does the network find in fakes that it does not find in reals? We ask joint training, which knows
 # all domains, and look at validation images if there are any.
 #
 # **A check first.** A method that gives a pretty picture for any network explains nothing (Adebayo et al., *Sanity
-# checks for saliency maps*, NeurIPS 2018). So the lower row asks a network of the same shape with random weights.
+# checks for saliency maps*, NeurIPS 2018). So the lower row asks a network of the same shape with random weights. Both
+# rows share one scale, so that what looks strong is strong.
 
 # %%
 looked_at = "validation" if "validation" in options.splits else split
@@ -258,7 +287,8 @@ maps = {
     "trained": {name: mean_evidence(joint, name) for name in spectra},
     "random weights": {name: mean_evidence(untrained, name) for name in spectra},
 }
-save_figure(figures.evidence(maps), out.figures, "10_evidence")
+frequencies = options.feature == "spectrum"
+save_figure(figures.evidence(maps, frequencies=frequencies), out.figures, "10_evidence")
 
 # %%
 rows = []
@@ -275,36 +305,35 @@ check.round(2).set_index("domain")
 # The first column correlates the pictures of two halves of the photographs: near 1 means that the picture does not
 # hang on which photographs were taken. The second correlates the trained network's picture with the random one's:
 # if that were near 1 as well, the picture would come from the images and the layer's geometry, not from what was
-# learnt. The third is how strong the random network's evidence is beside the trained one's.
+# learned. The third is how strong the random network's evidence is beside the trained one's.
 #
-# Compare the upper row with the mean spectra of notebook 02: red at the rim and on the lines of a grid means that
-# the network uses the traces that one can see there. Where domains differ in their picture, a network that learns
-# the one has little reason to keep what it needs for the other.
+# Compare the upper row with the mean spectra of notebook 02: red where fakes and reals differ there means that the
+# network may use what one can see. Where domains differ in their picture, a network that learns the one has little
+# reason to keep what it needs for the other.
 #
 # ## One image
 #
-# Last, one fake of the last domain, with its spectrum and the evidence marked. Notebook 13 does this for an image
-# of your own.
+# Last, one fake of the last domain, with its spectrum and the evidence in it. Notebook 13 does this for an image of
+# your own. **The picture is not the verdict.** It shows one inner layer, and adds up how that speaks; what the later
+# layers make of it, and the constants that they add, are not in it. So a network may say *fake* for certain while the
+# picture is mostly blue: the line below the figure says which it is here. What holds for many images, above, is worth
+# more than the picture of one.
 
 # %%
 name = options.stream[-1]
 row = tables[name][tables[name]["label"] == 1].iloc[0]
 read = torch.from_numpy(spectra[name].array[[row["row"]]]).float()
-logit = logits_of(joint, options, read.numpy())[0]
-figure = figures.explained(
-    crop(open_image(spectra[name].root / row["image"]), options.size),
-    read[0].numpy(),
-    attribution.grad_cam(joint, read)[0].numpy(),
-    float(1 / (1 + np.exp(-logit))),
-    frequencies=options.feature == "spectrum",
-)
+probability = float(1 / (1 + np.exp(-logits_of(joint, options, read.numpy())[0])))
+evidence = attribution.grad_cam(joint, read)[0].numpy()
+pixels = crop(open_image(spectra[name].root / row["image"]), options.size)
+figure = figures.explained(pixels, read[0].numpy(), evidence, probability, frequencies=frequencies)
 save_figure(figure, out.figures, "10_one_image")
+print(f"P(fake) = {probability:.3f}; {attribution.share_for_fake(evidence):.0%} of the evidence in the picture is red")
 
 # %% [markdown]
 # ## Limits
 #
 # * **A hole in the spectrum is no natural image.** Networks that have never seen one may fail for that reason alone.
 #   Training on a band and taking it away answer different questions; believe what both say.
-# * **Grad-CAM is coarse.** The layer has one value for each eight by eight frequencies, and each of them has seen a
-#   wide neighbourhood. It says *where*, roughly, and not *what*.
+# * **Grad-CAM is coarse.** Each cell has seen a wide neighbourhood besides. It says *where*, roughly, and not *what*.
 # * **One seed**, and small networks on small images.

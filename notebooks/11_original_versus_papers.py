@@ -22,11 +22,13 @@
 # which of them change what a network knows and forgets, and which do not. A difference from a paper need not be a
 # mistake: the table also says where each one comes from.
 #
-# **Reads** the data set named by `data` below. **Writes** about fifty runs to `runs/<agent>-…`, spectra to
-# `data/spectra/` (about 1.3 GB in the quick profile, since some switches change the spectra themselves), and
+# **Reads** the data set named by `data` below. **Writes** two runs for each difference, and some more, to
+# `runs/<agent>-…`, spectra to `data/spectra/` (about 1.3 GB, since some switches change the spectra themselves), and
 # this notebook's figures and tables to `runs/11_original_versus_papers-…/figures/`.
 #
-# **Time**: at most 24 minutes on one core; a minute when the runs exist already.
+# **Time**: at most 24 minutes on one core; a minute when the runs exist already. So many runs can be had because each
+# is small: the next cell holds the settings, which are smaller than those of the other notebooks, and *Run all* runs
+# these.
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types
@@ -34,29 +36,29 @@ from typing import Optional  # so that papermill can read the types
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: Optional[int] = None  # training images per class and domain; None takes all
-chunks: int = 1  # parts that a domain is cut into, seen one after another
-splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
-size: int = 128  # pixels a side after the centre crop
+limit: Optional[int] = 100  # training images per class and domain; None takes all
+chunks: int = 4  # parts that a domain is cut into, seen one after another
+splits: list[str] = ["test"]  # the splits that are scored after every step
+size: int = 112  # pixels a side after the centre crop
 feature: str = "spectrum"  # what the network reads
 plane: str = "half"  # half of the spectrum holds all of it
 band: str = "full"  # the frequencies that are kept
 precision: str = "float16"  # number format of stored spectra
 network: str = "slim"  # the residual network
-width: int = 24  # channels in the slim network's first stage
+width: int = 16  # channels in the slim network's first stage
 weights: Optional[str] = None  # imagenet, or a file with a torchvision state dict
 optimiser: str = "adam"  # the optimiser
 lr: float = 0.001  # learning rate; the highest one of a cycle
 momentum: float = 0.9  # of SGD
 weight_decay: float = 0.0001  # pull of the weights towards zero
 schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
-epochs: int = 10  # passes over each step's images
-batch: int = 32  # images per update
+epochs: int = 5  # passes over each step's images
+batch: int = 20  # images per update
 seed: int = 0  # of everything random
 threads: int = 1  # CPU threads; the last digits of a result depend on it
 device: str = "cpu"  # where the network is trained
 mixed_precision: bool = False  # forward passes in bfloat16
-memory: int = 400  # images that may be remembered
+memory: int = 100  # images that may be remembered
 memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
 memory_lr: float = 0.05  # GDumb: highest learning rate on the memory
 memory_lr_min: float = 0.0005  # GDumb: lowest learning rate on the memory
@@ -64,8 +66,8 @@ memory_batch: int = 16  # GDumb: images per update on the memory
 clip: float = 10.0  # GDumb: largest norm of a gradient
 distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
-replay: int = 32  # ER, MIR: remembered images in each update
-candidates: int = 50  # MIR: remembered images to choose from
+replay: int = 20  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
+candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
@@ -78,10 +80,12 @@ import pandas as pd
 from IPython.display import display
 
 from cldf_core import figures
-from cldf_core.data.files import save_figure, save_table
+from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_changes, with_interval
 from cldf_core.evaluation.seeds import seed_noise_margin
+from cldf_core.figures import sentences
+from cldf_core.options import FIELDS
 from cldf_core.original import ablations, differences
 from cldf_core.runs.run import make_run
 
@@ -91,6 +95,10 @@ out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 agents = list(dict.fromkeys(difference.agent for difference in differences.DIFFERENCES))
 more_seeds = {agent: 4 if agent == "sequential" else 2 for agent in agents}
+labels = {(d.agent, d.name): d.label for d in differences.DIFFERENCES}
+settings = ["splits", "limit", "chunks", "size", "network", "width", "epochs", "batch", "memory", "replay", "seed"]
+here = parameters.options("er").model_dump()
+pd.DataFrame([(here[n], FIELDS[n].default) for n in settings], settings, ["here", "default"])
 
 # %% [markdown]
 # ## What is a difference?
@@ -115,8 +123,8 @@ more_seeds = {agent: 4 if agent == "sequential" else 2 for agent in agents}
 # Where a switch works only together with another one, both runs take that other one from the original; the column
 # *compared with* says so.
 #
-# Here each domain comes in several **chunks** (`chunks` above), parts that are seen one after another, because
-# several differences count chunks. The original cuts a domain into ten.
+# The table above shows with which settings all runs here are made. Each domain comes in several **chunks**, parts that
+# are seen one after another, because several differences count chunks. The original cuts a domain into ten.
 #
 # ## The stream, and what the network reads
 #
@@ -147,7 +155,7 @@ print(differences.code_lines("icarl"))
 # %% [markdown]
 # ## GDumb: a balanced memory, and a new network trained on it
 #
-# GDumb only collects, the same number of images from each domain and class. When it is asked, it trains a new
+# GDumb only collects: each domain and class has an even share of the memory. When it is asked, it trains a new
 # network on this memory (notebook 05).
 
 # %%
@@ -183,8 +191,8 @@ print(differences.code_lines("er"), differences.code_lines("mir"), sep="\n")
 #
 # Train the same agent again with another random seed: other first weights, another order, another choice of
 # training images. The result changes, though no switch was turned: this is **seed noise**. A difference that changes
-# no more than that cannot be told from noise. So each agent's base is trained **twice more, with other seeds**, as a
-# yardstick; sequential fine-tuning, which nothing protects from drifting, is trained four times more.
+# as much as that may be noise. So each agent's base is trained **again with other seeds**, as a yardstick (`more_seeds`
+# in the cell above says how often); sequential fine-tuning, which nothing protects from drifting, with a few more.
 #
 # Each agent has one more run, with **all of its differences at once**, to see whether they add up.
 #
@@ -218,7 +226,7 @@ cost.rename(columns={"count": "runs", "sum": "processor seconds of training and 
 # photographs. *average* is the mean accuracy over the trained domains at the end, *learning*
 # is the mean at the moment of learning, *forgetting* is the best accuracy a domain had before minus that at the end.
 #
-# A base near 0.5 guesses: there a difference has little left to spoil.
+# Where a base is not shown to be above guessing, 0.5, a difference has little left to spoil.
 #
 # How much do the same numbers change with the seed? The spread over seeds tells how far apart two runs lie that
 # differ by their seed alone, in 95 of 100 cases. For sequential fine-tuning the spread is measured by itself; for the
@@ -236,11 +244,16 @@ def known(run):
 
 bases = pd.concat([known(run) for run in (*base.values(), *(other for _, other in noise.values()))])
 margins = seed_noise_margin(bases)
+save_table(bases[["agent", "seed", "metric", "value", "low", "high"]], out.figures, "11_bases")
 display(as_text(bases[bases["seed"] == options.seed], names))
 noise_table = margins.loc[names, ["sequential", agents[-1]]].set_axis(
     ["sequential fine-tuning", "the five agents"], axis=1
 )
 noise_table.rename_axis("two runs that differ by their seed lie within").round(3)
+
+# %% tags=["sentences"]
+at_end = saved_table(out.figures, "11_bases").query("metric == 'average' and seed == @options.seed")
+sentences.show(sentences.compared(at_end, "Average accuracy of the bases", line=0.5))
 
 # %% [markdown]
 # ## What does each switch change?
@@ -255,7 +268,8 @@ def changes_of(these):
     for (agent, switch), (before, after) in these.items():
         first, second = scores[after.model_dump_json()], scores[before.model_dump_json()]
         table = bootstrap.paired_difference(first, second, options.stream, split=split)
-        parts.append(table.assign(agent=agent, switch=switch))
+        label = labels.get((agent, switch), switch)
+        parts.append(table.assign(agent=agent, switch=switch, label=label))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -264,21 +278,20 @@ noisy = changes_of(noise)
 together = changes_of({(agent, "all at once"): pair for agent, pair in whole.items()})
 rows = pd.concat([pd.concat([effect[effect["agent"] == a], noisy[noisy["agent"] == a]]) for a in agents])
 theirs = {(d.agent, d.name) for d in differences.DIFFERENCES if d.source == differences.AUTHORS}
-rows["switch"] = [
-    f"{switch} *" if (a, switch) in theirs else switch for a, switch in rows[["agent", "switch"]].to_numpy()
-]
+starred = [key in theirs for key in rows[["agent", "switch"]].itertuples(index=False, name=None)]
+rows["switch"] = rows["label"] + pd.Series(starred, rows.index).map({True: " *", False: ""})
 chosen, label = ["average", "forgetting (max-last)"], "change of accuracy: switched run minus base"
 figure = figures.forest(rows, chosen, seed_noise=set(noisy["switch"]), margins=margins, label=label)
 save_figure(figure, out.figures, "11_forest")
 
 # %% [markdown]
-# Each row is a difference, with what both runs take from the original in brackets, and a star where the code of the
-# method's authors does it too. The dot is the change, the line its 95 % interval. For *average*, a dot left of the
-# dotted line means that the difference does harm; for *forgetting*, a dot right of it does. An interval that does not
-# touch the dotted line is a change that these photographs support: *these two networks* differ. But two networks from
-# two random seeds differ as well: the open grey dots show it, and the grey band, which is the number in the table
-# above (it may be wider than the figure). So look for intervals that do not touch the dotted line **and** whose dot
-# is outside the band.
+# Each row is a difference, with what both runs do besides in brackets, and a star where the code of the method's
+# authors does it too; the tables above have the names of the switches. The dot is the change, the line its 95 %
+# interval. For *average*, a dot left of the dotted line means that the difference does harm; for *forgetting*, a dot
+# right of it does. An interval that does not touch the dotted line is a change that these photographs support: *these
+# two networks* differ. But two networks from two random seeds differ as well: the open grey dots show it, and the
+# grey band, which is the number in the table above. So look for intervals that do not touch the dotted line **and**
+# whose dot is outside the band.
 #
 # Some switches have little reason to do harm: the number format, the mirrored half of the spectrum, or GDumb's
 # `refit_after` (more fits, of which only the last one counts). Where their dots are off the line, one sees how a
@@ -297,8 +310,8 @@ save_figure(figure, out.figures, "11_forest_more")
 #
 # ## Where in the matrix?
 #
-# $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Here is its change, cell by cell, for the
-# eight differences that change the average most.
+# $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Here is its change, cell by cell, for those
+# differences that change the average most.
 
 # %%
 largest = effect[effect["metric"] == "average"].sort_values("value", key=abs, ascending=False, kind="stable")[:8]
@@ -308,7 +321,8 @@ for agent, switch in largest[["agent", "switch"]].itertuples(index=False):
     cells.append(cell_changes(after, before, split=split).assign(agent=agent, switch=switch))
 cells = pd.concat(cells, ignore_index=True)
 save_table(cells[["agent", "switch", "step", "domain", "value", "low", "high"]], out.figures, "11_cells")
-save_figure(figures.matrix_changes(cells, options.stream), out.figures, "11_matrices")
+worded = cells.assign(switch=[labels[key] for key in cells[["agent", "switch"]].itertuples(index=False, name=None)])
+save_figure(figures.matrix_changes(worded, options.stream), out.figures, "11_matrices")
 
 # %% [markdown]
 # The numbers are percentage points. Red means that the difference lowers the accuracy, blue that it raises it. A
@@ -323,24 +337,32 @@ save_figure(figures.matrix_changes(cells, options.stream), out.figures, "11_matr
 # %%
 figure = figures.estimates(together, chosen, line=0, label="change of accuracy: all differences at once minus base")
 save_figure(figure, out.figures, "11_all_at_once")
-save_table(together[["agent", "metric", "value", "low", "high"]], out.figures, "11_all_at_once")
 
 # %%
+keys = together[["metric", "agent"]].itertuples(index=False, name=None)
+together["exceeds seed noise"] = together["value"].abs() > [margins.loc[key] for key in keys]
+columns = ["agent", "metric", "value", "low", "high", "exceeds seed noise"]
+save_table(together[columns], out.figures, "11_all_at_once")
 single = effect[effect["metric"] == "average"].groupby("agent")["value"].agg(["sum", "count"])
-for row in together[together["metric"] == "average"].itertuples():
-    margin = margins.loc["average", row.agent]
-    size = "more than seed noise" if abs(row.value) > margin else "no more than seed noise"
-    print(f"{figures.agent_name(row.agent)}: all at once {with_interval(row, '+.3f')}, {size}")
-    if row.agent == "mir":
-        print("   no sum: three of its differences were measured with ER only")
-        continue
+sums = []
+for row in together[(together["metric"] == "average") & (together["agent"] != "mir")].itertuples():
     total, count = single.loc[row.agent]
-    reach = margin * (count + 1) ** 0.5  # each of the changes, and the sum's counterpart, has its noise
-    print(f"   the {count:.0f} single changes sum to {total:+.3f}; noise may set the two {reach:.3f} apart:", end=" ")
-    print("they are no further apart" if abs(total - row.value) <= reach else "they are FURTHER apart: no sum")
+    reach = margins.loc["average", row.agent] * (count + 1) ** 0.5  # each of the changes has its noise, and so have all
+    sums.append((row.agent, row.value - total, row.value - total - reach, row.value - total + reach))
+save_table(pd.DataFrame(sums, columns=["agent", "value", "low", "high"]), out.figures, "11_sums")
+
+# %% tags=["sentences"]
+at_once = saved_table(out.figures, "11_all_at_once").query("metric == 'average'")
+beside_sums = saved_table(out.figures, "11_sums")
+noise_of_seeds = ("exceeds seed noise", "another seed may do it as well")
+sentences.show(
+    sentences.compared(at_once, "Average accuracy, all at once minus base", also=noise_of_seeds, digits=3),
+    sentences.compared(beside_sums, "All at once minus the sum of the single changes, within seed noise", digits=3),
+)
 
 # %% [markdown]
-# A sum carries the noise of all its parts, so only a large gap says something. Changes need not add up: a balance
+# (MIR has no sum: what it shares with ER was measured there.) A sum carries the noise of all its parts, so only a large
+# gap says something. Changes need not add up: a balance
 # over classes alone, for example, matters when the memory is full, and a network that is trained further matters
 # when there is something wrong in it to be kept.
 #
@@ -348,9 +370,9 @@ for row in together[together["metric"] == "average"].itertuples():
 #
 # The largest change of the average accuracy comes first. There are two questions to each: does its interval over
 # photographs **exclude 0**, and does it **exceed seed noise**, that is, lie outside the band? With so many
-# comparisons some pass by accident: of thirty, one or two at 95 %. So both are asked once more *for all at once*
-# (Bonferroni): intervals and band are widened until they would hold for all differences together in 95 of 100 cases.
-# (Intervals are widened as for a normal distribution, since 1000 resamples have no such tails.)
+# comparisons some pass by accident. So both are asked once more *for all at once* (Bonferroni): intervals and band
+# are widened until they would hold for all differences together in 95 of 100 cases. (Intervals are widened as for a
+# normal distribution, since 1000 resamples have no such tails.)
 #
 # We say that a difference **matters** here if it passes all four, and that it **may matter** if it passes the first
 # two.
@@ -363,12 +385,12 @@ ranked = ablations.ranked(effect, bases)
 ranks = {key: k for k, key in enumerate(ranked[["agent", "switch"]].itertuples(index=False, name=None))}
 in_order = effect.assign(rank=[ranks[key] for key in keys]).sort_values("rank", kind="stable")
 columns = ["agent", "switch", "paper", "original", "metric", "value", "low", "high"]
-save_table(in_order[columns], out.figures, "11_differences")
+in_order["significant"] = in_order.index.isin(ablations.significant(in_order, margins).index)
+save_table(in_order[[*columns, "label", "significant"]], out.figures, "11_differences")
 save_table(ranked, out.figures, "11_ranked")
-save_table(bases[["agent", "seed", "metric", "value", "low", "high"]], out.figures, "11_bases")
 
 # %%
-table = ranked[["agent", "switch", "paper", "original", "source"]]
+table = ranked[["agent", "label", "switch", "paper", "original", "source"]]
 table = table.assign(agent=ranked["agent"].map(figures.agent_name)).rename(columns={"source": "where it comes from"})
 for name, end in (("average", ""), ("forgetting", " of forgetting")):
     values = ranked.filter(regex=rf"^(value|low|high){end}$").rename(columns=lambda column: column.split()[0])
@@ -381,36 +403,37 @@ table.set_axis(range(1, len(table) + 1))
 # %% [markdown]
 # ## What can be said
 #
-# These sentences are made from the table.
+# First of the average accuracy, then of the other measures; there every change is named whose interval excludes 0 and
+# that exceeds seed noise, taken by itself: this is not corrected for the number of comparisons, so a few of them will
+# be accidents.
 
+# %% tags=["sentences"]
+ranking = saved_table(out.figures, "11_ranked")
+outside = (ranking["low"] > 0) | (ranking["high"] < 0)
+ranking["photographs only"] = outside & ~ranking["exceeds seed noise"]
+ranking["unchanged"] = (ranking["value"] == 0) & ranking["low"].isna()
+of_all = ("exceeds seed noise (all)", "another seed may do it as well")
+change, row_names = "average accuracy, switched run minus base", ["agent", "label"]
+sentences.show(
+    sentences.counted(ranking, "Differences that matter", "verdict", "matters", by=row_names),
+    sentences.compared(ranking[ranking["verdict"] == "matters"], f"Of these, {change}", by=row_names, also=of_all),
+    sentences.counted(ranking, "Differences that may matter", "verdict", "may matter", by=row_names),
+    sentences.compared(
+        ranking[ranking["verdict"] == "may matter"], f"Of these, {change}", by=row_names, also=noise_of_seeds
+    ),
+    sentences.counted(ranking, "Excluded by photographs, within seed noise", "photographs only", True, by=row_names),
+    sentences.counted(ranking, "Without any change", "unchanged", True, by=row_names),
+    sentences.counted(ranking, "Not shown", "verdict", "not shown", by=row_names, listed=False),
+)
 
-# %%
-def print_rows(title, rows):
-    print(f"{title}: {len(rows)} of {len(ranked)}")
-    for r in rows.itertuples():
-        print(f"   {figures.agent_name(r.agent)}, {r.switch} ({r.source}):", end=" ")
-        print(with_interval(r, "+.3f"))
-
-
-verdict, harm = ranked["verdict"], ranked["value"] < 0
-print_rows("matter, and do harm", ranked[(verdict == "matters") & harm])
-print_rows("matter, and raise the average", ranked[(verdict == "matters") & ~harm])
-print_rows("may matter, and do harm", ranked[(verdict == "may matter") & harm])
-print_rows("may matter, and raise the average", ranked[(verdict == "may matter") & ~harm])
-same = (ranked["value"] == 0) & ranked["low"].isna()  # in every resample
-print_rows("change nothing at all", ranked[same])
-print_rows("exclude 0, but do not exceed seed noise", ranked[ranked["excludes 0"] & ~ranked["exceeds seed noise"]])
-print_rows("show nothing", ranked[~ranked["excludes 0"] & ~same])
-
-# %% [markdown]
-# And the other measures? Here is every change whose interval excludes 0 and that exceeds seed noise, taken by
-# itself: this is not corrected for the number of comparisons, so a few of them will be accidents.
-
-# %%
-for name in names[1:]:
-    print(name)
-    for r in ablations.significant(effect[effect["metric"] == name], margins).itertuples():
-        print(f"   {figures.agent_name(r.agent)}, {r.switch}: {with_interval(r, '+.3f')}")
+# %% tags=["sentences"]
+measured = saved_table(out.figures, "11_differences")
+measured = measured[measured["significant"] & (measured["metric"] != "average")]
+of_each = ("significant", noise_of_seeds[1])
+sentences.show(
+    sentences.compared(part, f"{metric}, switched run minus base", by=row_names, also=of_each, digits=3)
+    for metric, part in measured.groupby("metric", sort=False)
+)
 
 # %% [markdown]
 # ## Limits
@@ -420,13 +443,13 @@ for name in names[1:]:
 #   same. Another seed also chooses other training images, while the two runs of a pair share theirs, so the bands
 #   are rather too wide. *Not shown* does not mean *no effect*: more seeds might show a small one.
 # * **Many comparisons.** Only the ranked table is corrected for them. The other measures and the cells of the
-#   matrices are not: there are some hundred of them, and one in twenty excludes 0 by accident.
-# * **Small data, small network.** A few hundred images a domain, a few chunks, no pre-trained weights. A switch
-#   that changes nothing here may matter elsewhere: channels with weights from ImageNet, dropped batches where a
-#   chunk is smaller than a batch, the count of chunks in LwF's loss after forty of them instead of a few.
+#   matrices are not: of so many 95 % intervals some exclude 0 by accident.
+# * **Small data, small network** (the table of settings at the top), and no pre-trained weights. A switch that
+#   changes nothing here may matter elsewhere: channels with weights from ImageNet, dropped batches where a chunk is
+#   smaller than a batch, the count of chunks in LwF's loss after many of them.
 # * **Harm is not everything.** A difference that does no harm here is still one from what a paper says, and a
 #   comparison of methods that leaves it out compares something else. And one that does harm is no charge against
 #   the original where the method's authors publish it themselves.
 #
-# **Things to try.** Set `chunks` to 1: which differences vanish? Set `seed` to 5: does the table keep its order at the
+# **Things to try.** Set `chunks` to 1: which differences vanish? Change `seed`: does the table keep its order at the
 # top, and at the bottom?

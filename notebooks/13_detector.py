@@ -18,7 +18,7 @@
 # # 13 · Detector: one image, its spectrum, a verdict, and why
 #
 # **What you will learn.** What a detector says of a single image, how sure it can be, what it has looked at, and
-# what its verdict can not mean.
+# what its verdict cannot mean.
 #
 # **Reads** the run of MIR that notebook 07 writes with the same parameters; it is trained here if it is not there.
 # **Writes** two figures to `runs/13_detector-…/figures/`. An image that you upload is not kept.
@@ -56,8 +56,8 @@ threads: int = 1  # CPU threads; the last digits of a result depend on it
 device: str = "cpu"  # where the network is trained
 mixed_precision: bool = False  # forward passes in bfloat16
 memory: int = 400  # images that may be remembered
-replay: int = 32  # ER, MIR: remembered images in each update
-candidates: int = 50  # MIR: remembered images to choose from
+replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
+candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
@@ -80,7 +80,7 @@ from cldf_core.data.files import save_figure
 from cldf_core.data.images import open_crop
 from cldf_core.detection.detector import load_detector, share_of_fakes
 from cldf_core.detection.score import score
-from cldf_core.evaluation.attribution import grad_cam
+from cldf_core.evaluation.attribution import grad_cam, share_for_fake
 from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.spectrum import InputSpec
 
@@ -92,7 +92,7 @@ out = parameters.folder
 #
 # A detector is more than a network. It has a **threshold**: the probability from which it says *fake*. It is
 # **calibrated**, if there were validation images to do it with: of the images to which it gives 0.8, about eight in
-# ten should be fakes. And near the threshold it says that it **cannot say**.
+# ten should be fakes. And near the threshold it says that it **cannot say**. <!-- example -->
 
 # %%
 run = make_run(options)
@@ -128,6 +128,7 @@ def examine(path: Path) -> Figure | None:
     pixels = open_crop(path, spec)
     read = torch.from_numpy(spec.network_input(pixels[None])).float()
     evidence = grad_cam(detector.network, read.to(o.device))[0].cpu().numpy()
+    print(f"Of the evidence in the picture {share_for_fake(evidence):.0%} is red, which is not the verdict: see below.")
     line = {"threshold": detector.threshold, "band": detector.band, "frequencies": spec.feature == "spectrum"}
     return figures.explained(pixels, read[0].numpy(), evidence, said["probability"], **line)
 
@@ -200,12 +201,17 @@ display(widgets.VBox([widgets.HBox(choice), result]))
 # %% [markdown]
 # ## How to read it
 #
-# *Left*: the part of the image that is looked at. *Middle*: its spectrum, which is all that the network reads; slow
-# changes are in the middle, fast ones at the rim (notebook 02). *Right*: the same spectrum, and where in it the
-# network finds evidence. The maps of an inner layer are weighted by how much each of them raises the logit of fake,
-# and added up (Grad-CAM; Selvaraju et al., ICCV 2017). Red frequencies speak for a fake, blue ones for a real
-# image. It is a coarse picture of *where*; it does not say *what* is there, and it is no proof. *Below*: P(fake),
-# the threshold (dotted), and the band in which the detector does not decide.
+# *Left*: the part of the image that is looked at. *Middle*: all that the network reads, by default half of the spectrum
+# (the other half mirrors it); slow changes are where both frequencies are 0, fast ones far from there (notebook 02).
+# *Right*: where in it the network finds evidence. The maps of an inner layer are weighted by how much each of them
+# raises the logit of fake, and added up (Grad-CAM; Selvaraju et al., ICCV 2017). Red frequencies speak for a fake,
+# blue ones for a real image, white ones for neither. Each block is one cell of the layer: it is a coarse picture of
+# *where*, and does not say *what* is there. *Below*: P(fake), the threshold (dotted), and the band in which the
+# detector does not decide.
+#
+# **The picture is not the verdict, and no proof of it.** It adds up how one inner layer speaks; what the later layers
+# make of that, and the constants that they add, are not in it. So a picture that is mostly blue can stand above a
+# fake that the detector is sure of. The line above each figure says how much of it is red.
 #
 # Here are a real image and the fake that was made from it, from the images that no network was trained on.
 
@@ -218,6 +224,7 @@ for label, name in enumerate(("13_real", "13_fake")):
         save_figure(figure, out.figures, name)
 
 # %% [markdown]
-# Compare the two pictures on the right: the fake should have red frequencies where the real image has none. And
-# compare the two numbers with the truth, which you know here. For your own image you do not, and that is why the
-# sentence about the validation images stands beside the verdict.
+# Compare the two pictures on the right: where does the fake have evidence that the real image, from which it was made,
+# has not? And compare the two numbers with the truth, which you know here. For your own image you do not, and that is
+# why the sentence about the validation images stands beside the verdict. What the network looks at in many images is in
+# notebook 10; a single picture can mislead.

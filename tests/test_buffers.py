@@ -1,4 +1,4 @@
-"""Memories against slow references: Vitter's reservoir, GDumb's algorithm 1, iCaRL's algorithm 4, MIR's ranking."""
+"""Memories against slow references: Vitter's reservoir, GDumb's algorithm 1, iCaRL's algorithm 4, MIR's rises."""
 
 import copy
 
@@ -17,7 +17,7 @@ from cldf_core.buffers import (
     Packed,
     Reservoir,
     herding,
-    mir_ranking,
+    loss_rises,
     packing_of,
     retrieve_random,
 )
@@ -25,7 +25,7 @@ from cldf_core.options import checked
 from cldf_core.resnet import build_network
 from cldf_core.spectrum import log_spectrum, mirror
 from cldf_core.stream import PART, Batch, Samples
-from samples import SlowReservoir, herding_gaps, offer_balanced, random_samples, same, slow_herding
+from samples import SlowReservoir, herding_gaps, offer_balanced, random_samples, same, slow_herding, state_of
 
 SHAPE = (1, 2, 2)
 
@@ -75,17 +75,17 @@ def test_reservoir_equals_algorithm_r_with_the_same_choices():
     memory, slots, seen = Reservoir(4), [], 0
     ours, reference = generator(7), generator(7)
     for start in range(0, 40, 3):
-        written = set()
-        for number in range(start, start + 3):
+        written = {}
+        for row, number in enumerate(range(start, start + 3)):
             seen += 1
             if len(slots) < 4:
                 slots.append(number)
-                written.add(len(slots) - 1)
+                written[len(slots) - 1] = row
             else:
                 j = int(torch.randint(seen, (), generator=reference))
                 if j < 4:
                     slots[j] = number
-                    written.add(j)
+                    written[j] = row
         assert memory.offer(images([0, 1, 0], [0, 0, 1], start), ours) == written
         assert (memory.numbers[: memory.size].tolist(), memory.n_seen) == (slots, seen)
     consistent(memory)
@@ -97,8 +97,12 @@ def test_the_reservoir_counted_by_batches_equals_the_originals(sizes, capacity, 
     random, slow_random = generator(seed), generator(seed)
     for size in sizes:
         numbers = list(range(slow.seen, slow.seen + size))
-        written = slow.offer(numbers, slow_random)
-        assert memory.offer(images([0] * size, [0] * size, numbers[0]), random) == written
+        before, known = list(slow.images), slow.offer(numbers, slow_random)
+        written = memory.offer(images([0] * size, [0] * size, numbers[0]), random)
+        after = dict(enumerate(slow.images))
+        held = {slot: image for slot, image in after.items() if slot >= len(before) or image != before[slot]}
+        assert {slot: numbers[row] for slot, row in written.items()} == held
+        assert known <= set(written)  # the original's list leaves slots out
     assert memory.numbers[: memory.size].tolist() == slow.images
     assert memory.n_seen == sum(sizes)
     consistent(memory)
@@ -241,34 +245,28 @@ def worn_network() -> torch.nn.Module:
     return network
 
 
-@pytest.mark.parametrize("lr", [0.5, 0.1])
 @pytest.mark.parametrize("moving", [False, True])
-def test_mir_ranks_by_the_rise_of_the_loss(lr, moving):
-    """The reference: a copy takes a real step; both give their losses, in training mode when statistics move."""
+def test_losses_rise_by_the_difference_between_two_networks(moving):
+    """The reference: a copy has the other weights; both give their losses, in training mode when statistics move."""
     network = worn_network()
-    incoming, candidates = random_samples(6, 1).batch(), random_samples(15, 0, seed=4).batch()
-    before = {k: v.clone() for k, v in network.state_dict().items()}
-    unmoved, stepped = copy.deepcopy(network), copy.deepcopy(network)
-    F.cross_entropy(stepped(incoming.spectra), incoming.labels).backward()
-    torch.optim.SGD(stepped.parameters(), lr=lr).step()
-    statistics = dict(network.named_buffers())
-    for name, buffer in stepped.named_buffers():
-        buffer.copy_(statistics[name])  # those of before the virtual step
-    parts = [slice(None)] if moving else [slice(k, k + 1) for k in range(15)]  # one image at a time
+    candidates = random_samples(70, 0, seed=4).batch()  # more than are scored at once
+    before, unmoved, other = state_of(network), copy.deepcopy(network), copy.deepcopy(network)
+    with torch.no_grad():
+        for p in other.parameters():
+            p += 0.05 * torch.randn(p.shape, generator=generator(1))
+    parts = [slice(None)] if moving else [slice(k, k + 1) for k in range(70)]  # one image at a time
     losses = []
-    for net in (unmoved, stepped):
+    for net in (unmoved, other):
         net.train(moving)
         with torch.no_grad():
             logits = torch.cat([net(candidates.spectra[part]) for part in parts])
-        losses.append(F.cross_entropy(logits, candidates.labels, reduction="none"))
-    rise = losses[1] - losses[0]
-    arguments = (network, incoming.spectra, incoming.labels, candidates.spectra, candidates.labels, lr)
-    ranking = mir_ranking(*arguments, moving=moving)
-    assert sorted(ranking.tolist()) == list(range(15))
-    in_order = rise[ranking]
-    assert (in_order[:-1] >= in_order[1:] - 1e-5).all()
-    assert rise.max() - rise.min() > 1e-3  # the order means something
-    # Statistics move by the candidates' pass alone, neither by the incoming batch nor by the virtual network.
+        losses.append(-logits.log_softmax(1)[torch.arange(70), candidates.labels])
+    want = losses[1] - losses[0]
+    arguments = (network, dict(other.named_parameters()), candidates.spectra, candidates.labels)
+    got = loss_rises(*arguments, moving=moving)
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+    assert want.max() - want.min() > 0.1
+    # Statistics move by the pass of the network as it is alone.
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, unmoved.state_dict()[name], atol=1e-6, rtol=1e-5)
         moves = moving and ("running" in name or "num_batches" in name)
@@ -276,8 +274,7 @@ def test_mir_ranks_by_the_rise_of_the_loss(lr, moving):
     assert all(module.training for module in network.modules())
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
     if moving:
-        network.load_state_dict(before)
-        assert ranking.tolist() != mir_ranking(*arguments).tolist()
+        assert not torch.allclose(got, loss_rises(*arguments), atol=1e-3)
 
 
 # --- iCaRL's exemplars ---
@@ -321,6 +318,28 @@ def test_a_chunks_exemplars_compete_with_the_next_chunk_of_their_domain():
         want = candidates[herding(table[candidates], 4).numpy()]
         kept = memory.samples()
         assert kept.numbers[kept.labels == label].tolist() == want.tolist()
+
+
+def test_random_exemplars_are_an_even_draw_and_shorten_by_the_order_of_the_draw():
+    kept = np.zeros(20)
+    for seed in range(300):
+        memory, random, draws = Exemplars(12), generator(seed), generator(seed)
+        before: dict[int, list[int]] = {}
+        for domain in range(2):
+            new = random_samples(20, domain, shape=(3, 1, 1), first_number=20 * domain)
+            memory.choose(new, domain, lambda samples: pytest.fail("no features are needed"), random)
+            quota = 12 // (2 * (domain + 1))
+            samples = memory.samples()
+            by_class = {c: samples.numbers[at].tolist() for c, at in samples.by_class().items()}
+            want = {c: numbers[:quota] for c, numbers in before.items()}
+            for label in (0, 1):
+                of_class = new.numbers[new.labels == label]
+                want[2 * domain + label] = of_class[torch.randperm(10, generator=draws)[:quota].numpy()].tolist()
+            assert by_class == want
+            before = by_class
+        kept[by_class[0] + by_class[1]] += 1
+    # Each of 10 is among 3 of them with probability 0.3; the largest of 20 deviations is seldom above 4 sigma.
+    assert np.abs(kept - 300 * 0.3).max() < 4 * (300 * 0.3 * 0.7) ** 0.5
 
 
 def test_exemplars_of_a_domain_with_one_class_or_few_images():

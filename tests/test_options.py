@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cldf_core.agents import AGENTS as REGISTRY
-from cldf_core.options import AGENTS, FIELDS, ORIGINAL, RENAMED, OptionError, Options, UserError, allowed, checked
+from cldf_core.options import AGENTS, FIELDS, RENAMED, OptionError, Options, UserError, allowed, checked
+from cldf_core.original_options import ORIGINAL
 from cldf_core.workflow.notebooks import notebook_parameters
 
 NAN, INF = float("nan"), float("inf")
 # An option, values that it refuses, and words of the refusal.
 REFUSED: list[tuple[str, list[Any], list[str]]] = [
-    ("agent", ["ewc"], ["icarl", "mir"]),
+    ("agent", ["agem"], ["icarl", "mir"]),
     ("data", ["", 3], ["mini", "folder"]),
     ("stream", [[], "mini-VFHQ", [1, 2]], ["list of names"]),
     ("stream", [["mini-VFHQ", "mini-VFHQ"]], ["each name once"]),
@@ -25,6 +26,11 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("unseen", [["mini-VFHQ"]], ["not in stream", "mini-VFHQ"]),
     ("files", ["some"], ["all, original"]),
     ("limit", [0, -3, True], ["whole number", "from 1", "null"]),
+    ("limits", ["mini-VFHQ", ["mini-VFHQ"]], ["domains", "whole numbers from 1"]),
+    ("limits", [{"mini-VFHQ": 0}, {"mini-VFHQ": 1.5}], ["whole numbers from 1"]),
+    ("limits", [{"nowhere": 5}], ["domains of the stream", "'nowhere' is not"]),
+    ("limit_new", [0, 2.0], ["whole number", "from 1", "null"]),
+    ("limited", ["epochs"], ["equal-updates, equal-epochs"]),
     ("chunks", [1001], ["from 1 to 1000"]),
     ("splits", [[], ["train"]], ["validation or test"]),
     ("splits", [["test", "test"]], ["each name once"]),
@@ -79,10 +85,10 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("dampening", [1.1, NAN], ["from 0 to 1"]),
     ("icarl_heads", ["two"], ["grown, shared"]),
     ("distil", ["yes"], ["true or false"]),
-    ("rehearsal", [True], ["all, batch"]),
-    ("exemplars", ["random"], ["herding, reservoir"]),
+    ("rehearsal", [True], ["all, batch, none"]),
+    ("exemplars", ["best"], ["herding, random, reservoir"]),
     ("verdict", ["nearest mean"], ["nearest-mean, linear"]),
-    ("gdumb_groups", ["domain"], ["domain-and-class, class"]),
+    ("gdumb_groups", ["domain"], ["domain-and-class, class, none"]),
     ("refit", ["new"], ["fresh, continued"]),
     ("refit_after", ["epoch"], ["domain, chunk"]),
     ("memory_schedule", ["cosine"], ["warm-restarts, constant"]),
@@ -95,8 +101,14 @@ REFUSED: list[tuple[str, list[Any], list[str]]] = [
     ("replay_from", ["everywhere"], ["earlier-domains, all"]),
     ("offers", ["once"], ["first-epoch, every-epoch"]),
     ("reservoir_count", ["images"], ["image, batch"]),
+    ("lwf_heads", ["own"], ["shared, told"]),
+    ("virtual_step", ["adam", True], ["sgd, preconditioned, optimiser", "null"]),
+    ("ewc_lambda", [-1.0], ["from 0 to"]),
+    ("ewc_gamma", [1.1], ["from 0 to 1"]),
     ("virtual_lr", [0, NAN], ["above 0 to 10", "null"]),
     ("mir_statistics", ["running"], ["frozen, moving"]),
+    ("derpp_alpha", [-0.1, NAN], ["from 0 to 1000"]),
+    ("derpp_beta", [-0.1, NAN], ["from 0 to 1000"]),
 ]
 WRONG = [(name, value, words) for name, values, words in REFUSED for value in values]
 # These are wrong for their agent only, beside its other values.
@@ -193,7 +205,11 @@ ORIGINAL_GDUMB = {"agent": "gdumb", "variant": "original"}
 
 
 def test_every_agent_has_its_options_its_class_and_its_original():
-    assert list(AGENTS) == list(REGISTRY) == list(ORIGINAL) == allowed("agent").split(", ")
+    assert list(AGENTS) == list(REGISTRY) == allowed("agent").split(", ")
+    assert set(AGENTS) - set(ORIGINAL) == {"derpp", "ewc"}
+    for agent in ("derpp", "ewc"):
+        with pytest.raises(OptionError, match="variant is 'original'; allowed for .*: paper, the original has none"):
+            checked({"agent": agent, "variant": "original"})
     for name, field in FIELDS.items():
         assert field.description, name
         assert allowed(name), name
@@ -214,13 +230,15 @@ def test_without_a_variant_the_papers_defaults_hold(agent):
         assert checked(values).model_dump() == defaults | {"agent": agent}
 
 
-def test_two_defaults_differ_between_agents():
+def test_three_defaults_differ_between_agents():
     several = {
         name
         for name in FIELDS
         if len({repr(m.model_fields[name].default) for m in AGENTS.values() if name in m.model_fields}) > 1
     }
-    assert several == {"replay_passes", "replay_from"}
+    assert several == {"replay_passes", "replay_from", "offers"}
+    # Offered in the first epoch alone, DER++'s stored logits would be those of a network that has not yet learned.
+    assert [checked({"agent": agent}).offers for agent in ("er", "derpp")] == ["first-epoch", "every-epoch"]
     # MIR needs the incoming batch's own gradient for its virtual step.
     assert [checked({"agent": agent}).replay_passes for agent in ("er", "mir")] == ["joined", "averaged"]
 
@@ -228,6 +246,7 @@ def test_two_defaults_differ_between_agents():
 @pytest.mark.parametrize(
     ("wrong", "sentence", "right"),
     [
+        ({"limits": {"x": 1}}, "limits is {'x': 1}; allowed: domains of the stream, which 'x'", {"limits": {}}),
         ({"agent": "icarl", "memory": 7}, r"memory is 7; .* 8 for a stream of 4 domains", {"memory": 8}),
         ({"agent": "icarl", "memory": 7}, r"memory is 7; allowed for iCaRL", {"agent": "er"}),
         (
@@ -256,6 +275,16 @@ def test_two_defaults_differ_between_agents():
         ),
         ({"agent": "gdumb", "memory_lr": 1e-4}, "at most memory_lr", {"memory_schedule": "constant"}),
         ({"agent": "icarl", "memory": 1}, "memory is 1; allowed for iCaRL", {"variant": "original"}),
+        (
+            {"agent": "mir", "virtual_step": "preconditioned", "optimiser": "sgd"},
+            "virtual_step is 'preconditioned'; allowed with SGD: sgd, optimiser",
+            {"optimiser": "adam"},
+        ),
+        (
+            {"agent": "mir", "virtual_step": "optimiser", "virtual_lr": 0.1},
+            r"virtual_lr is 0.1; allowed with virtual_step optimiser: nothing \(null\)",
+            {"virtual_step": "preconditioned"},
+        ),
         ({"untested": ["x"]}, "untested is .*; allowed: domains of the stream, which 'x'", {"untested": ["mini-VFHQ"]}),
         ({"mixed_precision": True, "size": 62}, "allowed for size 62: False, it needs .* at least 64", {"size": 64}),
     ],
@@ -290,7 +319,8 @@ OF_THE_ORIGINAL: dict[str, dict[str, Any]] = {
     | {"gdumb_groups": "class", "refit": "continued", "refit_after": "chunk"},
     "lwf": CHUNKED | {"kd_weight": "chunks", "teacher_after": "chunk", "teacher_mode": "train"},
     "er": REPLAY,
-    "mir": REPLAY | {"replay_from": "all", "candidates": 50, "virtual_lr": 0.1, "mir_statistics": "moving"},
+    "mir": REPLAY
+    | {"replay_from": "all", "candidates": 50, "virtual_step": "sgd", "virtual_lr": 0.1, "mir_statistics": "moving"},
 }
 # Of their own, that the papers and the original have in common.
 COMMON = {
@@ -301,6 +331,7 @@ COMMON = {
     "temperature": 2.0,
     "distillation": 1.0,
     "replay_from": "all",
+    "lwf_heads": "shared",
 }
 
 

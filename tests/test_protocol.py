@@ -1,9 +1,11 @@
 """The protocol: what is tested when, what a step reports, and how it goes on after steps that are done."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cldf_core.agents import Agent, build_agent
 from cldf_core.protocol import Place, train_and_test
@@ -48,6 +50,25 @@ def test_the_batches_of_a_run_are_known_when_it_ends(agent, small_data, root):
     list(train_and_test(again, steps, {}, place=reached, **run))
     assert ahead + sum(told) == len(told) == len(states) - done
     assert same(again.state_dict(), learner.state_dict())
+
+
+def test_an_agent_that_is_told_the_domain_of_a_test_answers_by_its_outputs(small_data, root):
+    opts = tiny_options("lwf", small_data, lwf_heads="told", epochs=1)
+    steps = make_steps(training_samples(opts, load_spectra(opts)), opts)
+    images = steps[0].samples[np.arange(5)]
+    tests = {place: replace(images, domains=np.full(5, place)) for place in (2, 0, -1, 1)}
+    learner = build_agent(opts)
+    for result in train_and_test(learner, steps, {**tests, "none": images[np.array([], int)]}, seed=0):
+        newest = result.step.index
+        with torch.no_grad():
+            outputs = copy.deepcopy(learner.network).eval()(images.read()).numpy()
+        assert outputs.shape == (5, 2 * newest + 2)
+        for place in tests:
+            head = place if 0 <= place <= newest else newest
+            want = outputs[:, 2 * head + 1] - outputs[:, 2 * head]
+            np.testing.assert_allclose(result.logits[place], want, atol=1e-5)
+        assert result.logits["none"].shape == (0,)
+    assert not np.allclose(result.logits[0], result.logits[1], atol=1e-3)
 
 
 def test_the_protocol_goes_on_after_what_is_done(small_data, root):

@@ -47,7 +47,7 @@ def test_the_first_epochs_order_is_not_the_chunks_permutation_applied_twice(coun
     assert not np.array_equal(*seen)
 
 
-@pytest.mark.parametrize("agent", ["icarl", "gdumb", "er", "mir", "separate", "joint"])
+@pytest.mark.parametrize("agent", ["icarl", "gdumb", "er", "mir", "derpp", "ewc", "separate", "joint"])
 def test_a_longer_stream_begins_as_the_short_one(agent):
     domains = [(f"d{k}", random_samples(10 + k, k, first_number=20 * k)) for k in range(3)]
     learners = []

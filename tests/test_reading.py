@@ -46,13 +46,16 @@ NO_NUMBER = ("1:30.5", "1_000.5", "0x10", "nan", ".nan", "inf", "-.inf", "yes", 
         *(("stream", '[a, "b, c"]', ["a", "b, c"]), ("stream", "[a", "[a"), ("untested", "a", ["a"])),
         *(("unseen", text, []) for text in ("", "none", "null", "[]")),
         *(("severities", text, [0.1, 2.0]) for text in ("0.1, 02", "[0.1, 2]")),
+        *(("limits", text, {"a": 10, "b": 2}) for text in ("a: 010, b: 2", "{a: 10, b: 2}")),
+        *(("limits", text, {}) for text in ("", "none", "{}")),
+        *(("limits", "{a: 1.5}", {"a": "1.5"}), ("limits", "a: 1, a: 2", "a: 1, a: 2"), ("limits", "[a]", ["a"])),
     ],
 )
 def test_the_type_decides_how_a_text_is_read(name, text, want):
     got = from_text(name, text)
     assert got == want
     assert type(got) is type(want)
-    written = got if text.startswith("[") or (isinstance(want, list) and want) else text
+    written = got if text[:1] in "[{" or (isinstance(want, (list, dict)) and want) else text
     assert from_written(name, written) == want
 
 

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cldf_core.evaluation.traces import line_ratio, radial_profile
 from cldf_core.spectrum import band_mask, frequency_radius, log_magnitude, log_spectrum, mirror
 from samples import input_spec
 
@@ -212,47 +211,3 @@ def test_unknown_plane_and_band_are_refused():
         log_spectrum(images, plane="left")
     with pytest.raises(ValueError, match=r"band is 'ultra'; allowed: full, low, mid, high"):
         log_spectrum(images, band="ultra")
-
-
-@pytest.mark.parametrize(("height", "width", "bins"), [(16, 16, 6), (32, 20, 9), (8, 12, 48)])
-def test_radial_profile_is_the_mean_over_rings_of_the_full_plane(height, width, bins):
-    half = log_spectrum(noise(10, 2, 3, height, width), dtype=np.float64)
-    full = mirror(half)
-    sums, counts = np.zeros((2, 3, bins)), np.zeros(bins)
-    for y in range(height):
-        for x in range(width):
-            fy, fx = min(y, height - y) / (height / 2), min(x, width - x) / (width / 2)
-            ring = int(np.hypot(fx, fy) * bins)
-            if ring < bins:
-                sums[..., ring] += full[..., y, x]
-                counts[ring] += 1
-    centres, means = radial_profile(half, bins=bins)
-    np.testing.assert_allclose(centres, [(k + 0.5) / bins for k in range(bins)])
-    filled = counts > 0
-    np.testing.assert_allclose(means[..., filled], sums[..., filled] / counts[filled], atol=1e-12)
-    assert np.isfinite(means).all()
-
-
-@pytest.mark.parametrize("period", [2, 4, 8])
-def test_line_ratio_is_the_mean_on_the_lines_over_that_beside_them(period):
-    planes = np.random.default_rng(period).normal(size=(3, 48, 41))
-    row, column = 48 // period, 80 // period
-    beside = [-2, -1] if period == 2 else [-2, -1, 1, 2]
-    for plane, ratio in zip(planes, line_ratio(planes, period), strict=True):
-        on = plane[row, 4:36].mean() / 2 + plane[4:20, column].mean() / 2
-        off = np.mean([plane[row + d, 4:36].mean() / 2 + plane[4:20, column + d].mean() / 2 for d in beside])
-        assert ratio == pytest.approx(on - off)
-
-
-def test_line_ratio_finds_a_grid_at_its_period_and_none_without_it():
-    random = np.random.default_rng(0)
-    stripes = random.normal(0, 20, (8, 1, 64, 1)) + random.normal(0, 20, (8, 1, 1, 64))
-    plain = 120 + stripes + random.normal(0, 5, (8, 1, 64, 64))
-    gridded = plain.copy()
-    # A grid that scales what is there moves copies of the image's own axes to the lines of its period.
-    gridded[:, :, ::4] *= 0.8
-    gridded[:, :, :, ::4] *= 0.8
-    for images, found in ((plain, False), (gridded, True)):
-        planes = log_magnitude(images.clip(0, 255).astype(np.uint8))[:, 0]
-        assert (line_ratio(planes, 4).mean() > 0.5) == found
-        assert abs(line_ratio(planes, 8).mean()) < 0.1

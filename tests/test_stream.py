@@ -187,3 +187,34 @@ def test_batches_add_up_in_their_order():
     assert both.domains.tolist() == [2, 2, 3, 3, 3]
     assert both.numbers.tolist() == [2, 3, 3, 4, 5]
     assert both.epoch == 2  # of the incoming one
+
+
+@given(
+    kept=st.integers(1, 40),
+    omitted=st.integers(0, 100),
+    batch=st.integers(1, 45),
+    epochs=st.integers(1, 3),
+    drop=st.booleans(),
+)
+def test_a_lengthened_step_has_as_many_updates_as_the_whole_one(kept, omitted, batch, epochs, drop):
+    changes = {"epochs": epochs, "batch": batch, "drop_last": drop}
+    (whole,), _ = stream(kept + omitted, **changes)
+    domains = [("domain0", random_samples(kept, shape=(3, 4, 3)))]
+    (step,) = make_steps(domains, Options(**changes), [omitted])
+    longer = step.lengthened()
+    per_epoch = len([part for part in step.batches(0) if part.epoch == 0])
+    if not per_epoch:
+        assert longer.updates == 0
+        return
+    assert whole.updates <= longer.updates < whole.updates + per_epoch
+    assert longer.updates == len(numbers(longer)) == longer.epochs * per_epoch
+    assert longer.lengthened() == longer  # once
+
+
+def test_what_is_left_out_counts_in_each_chunk_and_adds_up_in_joint_training():
+    domains = [(name, random_samples(10, d, shape=(3, 4, 3))) for d, name in enumerate("abc")]
+    omitted = [0, 30, 8]
+    assert [step.omitted for step in make_steps(domains, Options(), omitted)] == omitted
+    assert [step.omitted for step in make_steps(domains, Options(agent="joint"), omitted)] == [0, 30, 38]
+    assert [step.omitted for step in make_steps(domains, Options(chunks=2), omitted)] == [0, 0, 15, 15, 4, 4]
+    assert [step.omitted for step in make_steps(domains, Options())] == [0, 0, 0]

@@ -2,23 +2,28 @@
 
 from cldf_core import options as known
 from cldf_core.agents.base import Agent
-from cldf_core.agents.finetune import Separate, Sequential
+from cldf_core.agents.derpp import DERPP
+from cldf_core.agents.ewc import EWC
+from cldf_core.agents.finetune import Joint, Separate, Sequential
 from cldf_core.agents.gdumb import GDumb
 from cldf_core.agents.icarl import ICaRL
 from cldf_core.agents.lwf import LwF
-from cldf_core.agents.replay import ER, MIR
+from cldf_core.agents.mir import MIR
+from cldf_core.agents.replay import ER
 from cldf_core.options import Options
 from cldf_core.resnet import load_original
 
 AGENTS: dict[str, type[Agent]] = {
     "separate": Separate,
     "sequential": Sequential,
-    "joint": Separate,  # on the joint stream
+    "joint": Joint,
     "icarl": ICaRL,
     "gdumb": GDumb,
     "lwf": LwF,
     "er": ER,
     "mir": MIR,
+    "derpp": DERPP,
+    "ewc": EWC,
 }
 _BUILT_IN = tuple(AGENTS)
 

@@ -1,7 +1,7 @@
 """What every agent has: a network, an optimiser, a random state, and a way to score spectra."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from cldf_core.agents.optimisers import GradientDescent
 from cldf_core.buffers import Memory
 from cldf_core.options import Options
 from cldf_core.randomness import Generators
-from cldf_core.resnet import Network, build_network, evaluating
+from cldf_core.resnet import Network, build_network
 from cldf_core.stream import Batch, Step
 
 
@@ -20,8 +20,8 @@ class Agent(GradientDescent):
     """Learns from a stream of steps and scores spectra; by itself, plain training with cross-entropy.
 
     A new agent overrides `begin_step`, `loss` (or `observe`) and `end_step`, and draws from `generator("replay")` (or
-    any purpose). What it keeps besides a `memory` and a `teacher` is named in `kept` (numbers, and sets of them) or
-    added to `state_dict`.
+    any purpose). What it keeps besides a `memory` and a `teacher` is named in `kept` (numbers, their sets, and tensors)
+    or added to `state_dict`.
     """
 
     kept: tuple[str, ...] = ("images",)
@@ -29,8 +29,7 @@ class Agent(GradientDescent):
     teacher: Network | None = None
 
     def __init__(self, options: Options) -> None:
-        self.options, self.device = options, torch.device(options.device)
-        self.generator = Generators(options.seed)
+        self.options, self.device, self.generator = options, torch.device(options.device), Generators(options.seed)
         self.network = self.fresh_network()
         self.images = 0  # trained on so far, counting replayed ones and repeats
 
@@ -44,7 +43,7 @@ class Agent(GradientDescent):
 
     def parts(self, step: Step) -> Iterator[Step]:
         """What a step goes through, part by part, by default itself; asked for again where a stopped run goes on."""
-        yield step
+        yield step.lengthened()
 
     def begin_step(self, step: Step) -> None:
         """Prepares for a part of a step."""
@@ -53,9 +52,7 @@ class Agent(GradientDescent):
     def observe(self, batch: Batch) -> float:
         """Makes one update with a batch and returns its loss."""
         self.network.train()
-        value = self.loss(batch)
-        self.update(value)
-        return value.item()
+        return self.update(self.loss(batch))
 
     def cross_entropy(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of a batch."""
@@ -72,6 +69,15 @@ class Agent(GradientDescent):
         """Logit of fake for each spectrum, float32 (N, C, H, W) to float64 (N,); see `Network.fake_logits`."""
         return self.network.score(spectra, mixed_precision=self.options.mixed_precision)
 
+    def scorer(self, domain: int) -> Callable[[Tensor], np.ndarray]:
+        """`score`, told the domain by its place in the stream, -1 for an unseen one; by default that is not used."""
+        return self.score
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes kept of earlier domains: spectra and a teacher; not labels, iCaRL's means or the optimiser's state."""
+        return sum(part.nbytes for part in (self.memory, self.teacher) if part is not None)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the agent's future depends on, as tensors, numbers and containers of them."""
         names = ("network", "teacher", "memory", "optimiser", "schedule")
@@ -86,14 +92,13 @@ class Agent(GradientDescent):
         self.teacher = self._restored(copy.deepcopy(self.network), teacher).eval() if teacher else None
         if self.memory is not None:
             self.memory.load_state_dict(state["memory"])
-        if state["optimiser"] is not None:
-            self.restore_optimiser(state["optimiser"], state["schedule"])
+        self.restore_optimiser(state["optimiser"], state["schedule"])
         for name in self.kept:
             setattr(self, name, set(state[name]) if isinstance(getattr(self, name), set) else state[name])
         self.generator.load_state_dict(state["generator"])
 
     def _restored(self, network: Network, state: Mapping[str, Tensor]) -> Network:
-        if "head.bias" in state and len(state["head.bias"]) != len(network.head.bias):  # iCaRL's heads grow
+        if "head.bias" in state and len(state["head.bias"]) != len(network.head.bias):  # heads grow
             network = self.fresh_network(outputs=len(state["head.bias"]))
         network.load_state_dict(state)
         return network
@@ -113,8 +118,3 @@ class Agent(GradientDescent):
         self.images += len(spectra) if network is self.network and network.training else 0
         with self.precision:
             return network(self.to_device(spectra)).float()
-
-    def evaluate(self, spectra: Tensor, network: Network) -> Tensor:
-        """Forward pass in evaluation mode, without gradients; shape (N, outputs)."""
-        with torch.no_grad(), evaluating(network):
-            return self.logits(spectra, network)

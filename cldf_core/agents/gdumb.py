@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
 from cldf_core.agents.base import Agent
-from cldf_core.buffers import Balanced, packing_of
+from cldf_core.buffers import Balanced, Reservoir, packing_of
 from cldf_core.options import GDumbOptions
 from cldf_core.stream import Batch, Step
 
@@ -33,18 +33,22 @@ class GDumb(Agent):
     While images arrive, only the greedy balanced sampler over (domain, class) works. After each domain a new network is
     trained on the memory alone: SGD with momentum 0.9, cosine warm restarts (`set_memory_lr`), clipped gradients. The
     paper's CutMix is left out, since spectra do not mix: a patch of one plane pasted into another is no spectrum.
+    With `gdumb_groups` "none" a reservoir takes the sampler's place, which shows what the balance does.
 
     Original: balanced over the two classes only, so that nothing comes in once the memory is full; after each chunk
     the current network is trained on, at a constant learning rate.
     """
 
     options: GDumbOptions
-    memory: Balanced
+    memory: Balanced | Reservoir
     kept = (*Agent.kept, "refits", "done", "per_epoch")
 
     def __init__(self, options: GDumbOptions) -> None:
         super().__init__(options)
-        self.memory = Balanced(options.memory, packing_of(options), options.gdumb_groups)
+        if options.gdumb_groups == "none":
+            self.memory = Reservoir(options.memory, packing_of(options))
+        else:
+            self.memory = Balanced(options.memory, packing_of(options), options.gdumb_groups)
         self.refits = False  # whether the network is trained on the memory, or images arrive
         self.restarts: CosineAnnealingWarmRestarts | None = None
         self.done, self.per_epoch = 0, 1  # batches of the memory

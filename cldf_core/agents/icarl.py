@@ -34,7 +34,8 @@ class ICaRL(Agent):
 
     Output 2d is "real of domain d", 2d + 1 "fake of domain d": the head grows by two outputs a domain.
     It trains on new images and all exemplars together. Each class has K / (2t) exemplars of the memory of K, chosen by
-    herding on L2-normalised features. The verdict is the class of the nearest mean.
+    herding on L2-normalised features. The verdict is the class of the nearest mean. To see what a part does, exemplars
+    may be drawn at random, or be kept for the means alone and not rehearsed.
 
     Original: two outputs for all domains, no distillation, exemplars from a reservoir, of which a random batch
     joins every new one (none that this chunk has written), and the verdict of the linear head.
@@ -46,10 +47,10 @@ class ICaRL(Agent):
 
     def __init__(self, options: ICaRLOptions) -> None:
         super().__init__(options)
-        if options.exemplars == "herding":
-            self.memory = Exemplars(options.memory, packing_of(options))
-        else:
+        if options.exemplars == "reservoir":
             self.memory = Reservoir(options.memory, packing_of(options), options.reservoir_count)
+        else:
+            self.memory = Exemplars(options.memory, packing_of(options))
         self.written: set[int] = set()  # slots that this chunk has filled
         self.rehearses = False  # whether a batch of exemplars joins each new one
 
@@ -57,7 +58,7 @@ class ICaRL(Agent):
         """The new images and all exemplars together."""
         if len(self.memory) and self.options.rehearsal == "all":
             step = replace(step, samples=step.samples + self.memory.samples())
-        yield step
+        yield step.lengthened()
 
     def begin_step(self, step: Step) -> None:
         """Grows the head for a new domain, whose teacher is the network as it is."""
@@ -75,7 +76,11 @@ class ICaRL(Agent):
         """One update; a reservoir is then offered the batch."""
         value = super().observe(batch)
         if isinstance(self.memory, Reservoir) and (batch.epoch == 0 or self.options.offers == "every-epoch"):
-            self.written |= self.memory.offer(batch, self.generator("memory"))
+            free = self.memory.capacity - len(self.memory)
+            written = self.memory.offer(batch, self.generator("memory"))
+            # Of a batch that fits in part, the original does not note the slots that were free.
+            noted = self.options.reservoir_count == "image" or len(batch.labels) <= free
+            self.written |= {slot for slot, row in written.items() if noted or row >= free}
         return value
 
     def loss(self, batch: Batch) -> Tensor:
@@ -84,14 +89,16 @@ class ICaRL(Agent):
             generator = self.generator("replay")
             slots = retrieve_random(self.memory, self.options.batch, generator, exclude_slots=self.written)
             batch = batch + self.memory.take(slots) if len(slots) else batch
-        old = self.evaluate(batch.spectra, self.teacher) if self.teacher else None
+        with torch.no_grad():  # the teacher is in evaluation mode
+            old = self.logits(batch.spectra, self.teacher) if self.teacher else None
         classes = batch.labels + 2 * batch.domains * (self.options.icarl_heads == "grown")
         return icarl_loss(self.logits(batch.spectra), classes.to(self.device), old)
 
     def end_step(self, step: Step) -> None:
         """Chooses this chunk's exemplars, shortens the older ones, and computes the means."""
         if isinstance(self.memory, Exemplars):
-            self.memory.choose(step.samples, step.index, self.unit_features)
+            draws = self.generator("memory") if self.options.exemplars == "random" else None
+            self.memory.choose(step.samples, step.index, self.unit_features, draws)
         if self.options.verdict == "nearest-mean" and len(self.memory):
             exemplars = self.memory.samples()
             means = torch.full((2 * step.index + 2, self.network.head.in_features), torch.nan, dtype=torch.float64)

@@ -1,11 +1,13 @@
 """Optimisers, and how their learning rate changes over a step."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, optim
+import torch
+from torch import Tensor, nn, optim
 
-from cldf_core.options import Options
+from cldf_core.options import Options, VirtualStep
 from cldf_core.resnet import Network
 from cldf_core.stream import Step
 
@@ -34,12 +36,12 @@ class GradientDescent:
         o, weights = self.options, self.network.parameters()
         if o.optimiser == "adam":
             return optim.Adam(weights, lr=o.lr, weight_decay=o.weight_decay, fused=True)
-        return optim.SGD(
-            weights, o.lr, momentum=o.momentum, dampening=o.dampening, weight_decay=o.weight_decay, fused=True
-        )
+        return optim.SGD(weights, o.lr, o.momentum, o.dampening, o.weight_decay, fused=True)
 
-    def restore_optimiser(self, optimiser: Mapping[str, Any], schedule: Mapping[str, Any] | None) -> None:
-        """Optimiser and schedule as they were, of the network as it is now, from the states of both."""
+    def restore_optimiser(self, optimiser: Mapping[str, Any] | None, schedule: Mapping[str, Any] | None) -> None:
+        """Optimiser and schedule as they were, of the network as it is now, from the states of both, if there are."""
+        if optimiser is None:
+            return
         self.optimiser, self.schedule = self.new_optimiser(), None
         if schedule is not None:  # to make one changes the optimiser's rate
             updates, per_epoch = (schedule.get(name, 1) for name in ("total_steps", "step_size"))
@@ -54,11 +56,12 @@ class GradientDescent:
         assert self.optimiser is not None
         return float(self.optimiser.param_groups[0]["lr"])
 
-    def update(self, loss: Tensor) -> None:
-        """Backward pass and one step of optimiser and schedule."""
+    def update(self, loss: Tensor) -> float:
+        """Backward pass and one step of optimiser and schedule; returns the loss."""
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         self.step_optimiser()
+        return loss.item()
 
     def step_optimiser(self) -> None:
         """One step with the gradients that there are."""
@@ -81,3 +84,36 @@ def new_schedule(
     if options.lr_decay and updates:
         return optim.lr_scheduler.StepLR(optimiser, updates_per_epoch, gamma=1 - options.lr_decay)
     return None
+
+
+@torch.no_grad()
+def virtual_weights(
+    network: nn.Module, optimiser: optim.Optimizer, gradients: Sequence[Tensor], step: VirtualStep, lr: float
+) -> dict[str, Tensor]:
+    """The weights after a step that is only imagined, by their names; network and optimiser stay as they are.
+
+    "sgd" is the paper's, theta - lr g. "preconditioned" has Adam's scale as well, theta - lr g / (sqrt(v) + epsilon),
+    so that these gradients alone move the weights. They are already in the second moment v, which is corrected for its
+    start as in the next update; so there is one before Adam's first. Neither has momentum or weight decay. "optimiser"
+    is the optimiser's whole next step: momentum, weight decay, its own rate of the moment instead of `lr`.
+
+    The gradients are one for each parameter; the optimiser has these in one group, and is Adam for "preconditioned".
+
+    Source: Aljundi et al., NeurIPS 2019, section 3.1; Kingma & Ba, "Adam", ICLR 2015, algorithm 1.
+    """
+    named, (group,) = dict(network.named_parameters()), optimiser.param_groups
+    if step == "optimiser":
+        twin = copy.deepcopy(optimiser)  # with copies of the weights and of what it remembers
+        for weight, g in zip(twin.param_groups[0]["params"], gradients, strict=True):
+            weight.grad = torch.empty_like(weight).copy_(g)  # fused steps read both in the weight's memory order
+        twin.step()
+        return dict(zip(named, twin.param_groups[0]["params"], strict=True))
+    virtual = {}
+    for (name, weight), g in zip(named.items(), gradients, strict=True):
+        direction = g
+        if step == "preconditioned":
+            beta, seen = group["betas"][1], optimiser.state.get(weight) or {"step": 0, "exp_avg_sq": 0}
+            v = (beta * seen["exp_avg_sq"] + (1 - beta) * g.square()) / (1 - beta ** (float(seen["step"]) + 1))
+            direction = g / (v.sqrt() + group["eps"])
+        virtual[name] = weight - lr * direction
+    return virtual

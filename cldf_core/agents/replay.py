@@ -1,10 +1,10 @@
-"""Experience replay, with random or maximally interfered retrieval."""
+"""Experience replay, with random retrieval."""
 
 from torch import Tensor
 
 from cldf_core.agents.base import Agent
-from cldf_core.buffers import Reservoir, mir_ranking, packing_of, retrieve_random
-from cldf_core.options import EROptions, MIROptions
+from cldf_core.buffers import Reservoir, packing_of, retrieve_random
+from cldf_core.options import EROptions
 from cldf_core.stream import Batch, Step
 
 
@@ -73,35 +73,3 @@ class ER(Agent):
     def draw(self, count: int) -> Tensor:
         """Up to `count` random slots, none of a domain that is not replayed."""
         return retrieve_random(self.memory, count, self.generator("replay"), exclude_domain=self.excluded)
-
-
-class MIR(ER):
-    """Maximally interfered retrieval (Aljundi et al., NeurIPS 2019).
-
-    As ER, but of `candidates` random images of earlier domains those are replayed whose loss the incoming batch would
-    raise most. The virtual step uses the optimiser's learning rate of the moment. The mean loss is of two passes, as in
-    the authors' code (which adds two losses up): the gradient of the incoming batch serves the virtual step and the
-    update. So BatchNorm normalises the incoming and the replayed images by themselves.
-
-    Original: as ER's; images of the current domain are candidates too; the virtual step has a learning rate of its own;
-    candidates are scored in training mode, which moves BatchNorm's statistics (in the authors' code too).
-    """
-
-    options: MIROptions
-
-    def retrieve(self, batch: Batch) -> Tensor:
-        """The `replay` most interfered of the candidates."""
-        o = self.options
-        moving = o.mir_statistics == "moving"
-        slots = self.draw(o.candidates)
-        if not len(slots) or (len(slots) <= o.replay and not moving):
-            return slots  # nothing to choose from
-        candidates = self.memory.take(slots)
-        gradients = None
-        if o.replay_passes != "joined":  # in two passes, the incoming one has left its gradients behind
-            gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        new, old = ((self.to_device(part.spectra), part.labels.to(self.device)) for part in (batch, candidates))
-        with self.precision:
-            lr = o.virtual_lr or self.lr
-            ranking = mir_ranking(self.network, *new, *old, lr, moving=moving, gradients=gradients)
-        return slots[ranking[: o.replay].cpu()]

@@ -15,16 +15,19 @@ if TYPE_CHECKING:  # `cldf metrics --help` does not wait for it
 
 FORMATS = ("table", "csv", "json", "parquet")
 EXITS = "Exit status: 0 if all was measured, 3 if some was damaged or unfinished and left out, 2 for a wrong call."
-_TEXT_COLUMNS = ("run", "agent", "seed", "step", "domain", "metric", "first", "second")
+_TEXT_COLUMNS = ("run", "agent", "seed", "step", "domain", "metric", "first", "second", "spread")
 _WITH_INTERVAL = ("value", "difference")
 NONE = " (no interval)"
 
 
 def add_command(subparsers: Any) -> None:
     """Adds `cldf metrics` with its flags."""
-    about = "Every metric of runs and of score files, with 95 % intervals over groups of images. There is none where "
-    about += "these cannot tell it: fewer than 5 of a class, or the same value in every resample, as of classes apart. "
-    about += EXITS
+    about = "Every metric of runs and of score files, with 95 % intervals. Those of one run are over groups of images "
+    about += "(photographs); those of means over seeds are over seeds and groups, or over seeds alone, as the column "
+    about += (
+        "spread says; all with these training images. There is none where groups cannot tell it: fewer than 5 of a "
+    )
+    about += "class, or the same value in every resample, as of classes apart. " + EXITS
     parser = subparsers.add_parser("metrics", help="every metric of runs and score files", description=about)
     add = parser.add_argument
     runs = "a run's folder or its name in runs/; or a CSV or parquet file with image, domain, label and score, "
@@ -36,8 +39,8 @@ def add_command(subparsers: Any) -> None:
     add("--stream", help="the trained domains of score files, in their order: A,B,C")
     video = "the column that names videos (default: video, if it is there)"
     add("--video-from", choices=("group", "video"), help=video)
-    compared = "agents: paired t tests over common seeds, Holm-corrected; without several of these, every two runs or "
-    compared += "files, from the same resamples of the images both were tested on"
+    compared = "agents, paired by the seeds and groups that both have, p Holm-corrected (p_seeds: over seeds alone); "
+    compared += "without several common seeds, every two runs or files, paired by groups"
     add("--compare", action="store_true", help=compared)
     add("--resamples", type=whole(1, 100_000), default=1000, help="of the bootstrap over groups (default: 1000)")
     add_flags(parser, FORMATS, "; with --compare a second file's name ends with -compare")
@@ -90,8 +93,8 @@ def _nan_written(table: pd.DataFrame) -> pd.DataFrame:
 
 def _aligned(table: pd.DataFrame) -> str:
     """Writes a table to be read: numbers with four decimals, intervals in brackets, nothing for missing values."""
-    left_out = {"low", "high", "threshold_from", "split", "spread"}
-    left_out |= {name for name in ("p", "p_holm") if name in table and table[name].isna().all()}
+    left_out = {"low", "high", "threshold_from", "split"}
+    left_out |= {name for name in ("p", "p_holm", "p_seeds") if name in table and table[name].isna().all()}
     values = _nan_written(table).astype(object)
     values = values.where(values.notna(), None)
     columns = []

@@ -11,7 +11,7 @@ def add_command(subparsers: Any) -> None:
     """Adds `cldf sweep` with its flags."""
     parser = subparsers.add_parser("sweep", help="train many agents, seeds or settings, and compare them")
     add = parser.add_argument
-    add("grid", help="a file in params/grids/: seeds, memory, orders or passes")
+    add("grid", help="a file in params/grids/, such as seeds or unseen")
     add("--profile", default="quick", help="quick, smoke or original")
     add("--dry-run", action="store_true", help="list the runs and whether they are done; train nothing")
     add("--no-wait", action="store_true", help="refuse what another process makes, instead of waiting for it")

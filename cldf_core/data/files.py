@@ -307,3 +307,17 @@ def save_table(table: pd.DataFrame, folder: Path, name: str) -> None:
     """Writes a table as CSV, numbers with six significant digits."""
     with whole_file(folder / "tables" / f"{name}.csv") as path:
         table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def saved_table(folder: Path, name: str) -> pd.DataFrame:
+    """Reads what `save_table` wrote; attrs["name"] is the name, and the index counts the rows from 0.
+
+    Raises:
+        UserError: the file is not there.
+    """
+    path = folder / "tables" / f"{name}.csv"
+    if not path.is_file():
+        raise UserError(f"{path} is not there; needed: a table that an earlier cell of the notebook saves")
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table.attrs["name"] = name
+    return table

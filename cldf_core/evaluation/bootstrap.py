@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import sub
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri, stdtrit
 
-from cldf_core.evaluation.metrics import CONTINUAL, THRESHOLD, WITH_THRESHOLD, Scored, continual, of_split
+from cldf_core.evaluation.metrics import CONTINUAL, RANGES, THRESHOLD, WITH_THRESHOLD, Scored, continual, of_split
 from cldf_core.evaluation.proportions import Proportion, class_weights, clopper_pearson, effective_images
 from cldf_core.options import UserError
 from cldf_core.randomness import generator
@@ -23,9 +23,11 @@ PARTS = 200  # the largest number of parts that are left out in turn, to measure
 FEWEST = 5  # groups of a class; of four there are 35 different resamples, fewer than the 40 of which one is 2.5 %
 ROUNDING = 1e-12
 ENDS = ["value", "low", "high"]
+GROUPS = "groups"  # the spread of one run: other photographs might have been tested
 ONE_CLASS = (*WITH_THRESHOLD, "ECE", "NLL")  # metrics that a single class has, too
 
 Statistic = Callable[[np.ndarray, list[int], list[str]], np.ndarray]
+Span = tuple[float | np.ndarray, float | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Estimate:
         reflected: whether the interval is reflected at the value, see `interval`.
         images: of a proportion, as how many independent images its images count; its interval comes from them.
         tested: what was resampled, columns place, domain, image, label and group; None if that is not known.
+        span: the lowest and the highest number that there can be; two numbers, or two arrays of value's shape.
     """
 
     value: np.ndarray
@@ -49,13 +52,20 @@ class Estimate:
     reflected: bool = False
     images: np.ndarray | None = None
     tested: pd.DataFrame | None = None
+    span: Span = (0.0, 1.0)
 
     def __sub__(self, other: Estimate) -> Estimate:
         """Takes the difference resample by resample, with the same seed; other images or groups are a UserError."""
-        if self.tested is not None and other.tested is not None:
-            _check_paired(self.tested, other.tested)
+        check_paired(self, other)
         value, draws, left_out = (getattr(self, part) - getattr(other, part) for part in ("value", "draws", "left_out"))
-        return Estimate(value, draws, left_out, np.maximum(self.groups, other.groups), tested=self.tested)
+        span = self.span[0] - other.span[1], self.span[1] - other.span[0]
+        groups = np.maximum(self.groups, other.groups)
+        return Estimate(value, draws, left_out, groups, tested=self.tested, span=span)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Gives what a table has of each number: value, low, high, and as spread GROUPS; arrays of value's shape."""
+        numbers = dict(zip(ENDS, (self.value, *self.interval()), strict=True))
+        return {**numbers, "spread": np.full(self.value.shape, GROUPS)}
 
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Computes 95 % intervals: percentiles of the resamples, corrected for bias, skewness (BCa) and few groups.
@@ -67,7 +77,7 @@ class Estimate:
         divisor n, where a t distribution with n - 1 belongs. The level is raised until the two agree. In simulations of
         30 groups of 12 alike images, with detectors from weak to good (tests/long/test_coverage.py), these hold the
         truth in 89 to 96 of 100 cases, but those of an AUC or AP of more than 0.99 in 84 only. The interval of the
-        worst case holds it in 58 where all cells are equally bad.
+        lowest R holds it in 58 where all cells are equally bad.
 
         The ECE of few images is too high, and that of their resamples even more. Its interval is therefore reflected:
         it reaches as far below the value as the percentiles reach above it, and vice versa, but never beside the value.
@@ -126,11 +136,14 @@ class Matrices:
     images: np.ndarray
     groups: int
 
-    def statistic(self, metric: str, statistic: Statistic) -> Estimate:
-        """Applies a function to R of a metric, (B, steps, domains), its steps and domains; it returns (B, …)."""
+    def statistic(self, metric: str, statistic: Statistic, span: Span = (0.0, 1.0)) -> Estimate:
+        """Applies a function to R of a metric, (B, steps, domains), its steps and domains; it returns (B, …).
+
+        Its numbers are in the span, which is two numbers or two arrays of shape (…).
+        """
         R = self.metrics[metric]
         value, draws, left_out = (statistic(r, self.steps, self.domains) for r in (R.value[None], R.draws, R.left_out))
-        return Estimate(value[0], draws, left_out, self.groups, R.reflected, tested=R.tested)
+        return Estimate(value[0], draws, left_out, self.groups, R.reflected, tested=R.tested, span=span)
 
 
 def matrices(
@@ -141,6 +154,7 @@ def matrices(
     threshold: float | Mapping[int, float] = THRESHOLD,
     resamples: int = 1000,
     seed: int = 0,
+    domains: Sequence[str] = (),
 ) -> Matrices:
     """Computes R[t, i] of a run's table of scores, with resamples of groups (photographs, videos) instead of images.
 
@@ -152,13 +166,17 @@ def matrices(
         metrics: names in `metrics.WITH_NLL`.
         split: the split whose scores count.
         threshold: a score from here up is the verdict "fake"; one number, or one for each step.
+        domains: those that come first, in their order, if they are in the table; by default as in the table.
 
     Raises:
         ValueError: there are no scores of this split, or a metric is unknown.
 
     Source: Efron & Tibshirani 1993, chapter 8; Davison & Hinkley 1997, section 3.8 (clusters).
     """
-    chosen = of_split(scores, split).reset_index(drop=True)
+    chosen = of_split(scores, split)
+    if order := {name: place for place, name in enumerate(domains)}:
+        chosen = chosen.sort_values("domain", key=lambda domain: domain.map(order), kind="stable")
+    chosen = chosen.reset_index(drop=True)
     keys = [name for name in ("domain", "image", "label", "group") if name in chosen]
     tested = chosen[keys].assign(place=chosen["step"].rank(method="dense"))
     group, names = pd.factorize(chosen["group"].astype(str).to_numpy(), sort=True)
@@ -201,17 +219,19 @@ def matrices(
         # How far the ranks of classes that are apart may move no group tells; in a mean of domains the others do.
         known = drawn if name in ONE_CLASS else drawn * (1 - apart)
         parts_of = v[0], v[1 + parts :], v[1 : 1 + parts]
-        estimates[name] = Estimate(*parts_of, known, name == "ECE", shares.get(name), tested)
+        span = (0.0, np.inf if name == "NLL" else 1.0)
+        estimates[name] = Estimate(*parts_of, known, name == "ECE", shares.get(name), tested, span)
     return Matrices(estimates, steps, domains, images, len(names))
 
 
-def paired_matrices(
-    first: pd.DataFrame, second: pd.DataFrame, metrics: Sequence[str], **settings: Any
-) -> tuple[Matrices, Matrices]:
-    """Computes the `matrices` of two tables of scores for their difference, with the domains in the same order."""
-    order = {name: place for place, name in enumerate(dict.fromkeys(first["domain"]))}
-    ordered = second.sort_values("domain", key=lambda domain: domain.map(order), kind="stable")
-    return matrices(first, metrics, **settings), matrices(ordered, metrics, **settings)
+def paired_matrices(tables: Iterable[pd.DataFrame], metrics: Sequence[str], **settings: Any) -> list[Matrices]:
+    """Computes the `matrices` of tables of scores of the same images, with the domains in the same order.
+
+    They can be subtracted from each other, and those of several seeds be crossed (`crossed`).
+    """
+    tables = list(tables)
+    order = list(dict.fromkeys(tables[0]["domain"])) if tables else []
+    return [matrices(table, metrics, domains=order, **settings) for table in tables]
 
 
 def side_by_side(*estimates: Estimate) -> np.ndarray:
@@ -230,20 +250,31 @@ def summary(scores: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy
     `settings` are split, threshold, resamples and seed of `matrices`. The columns are metric, value, low and high; they
     are NaN where a value of R that is needed is missing or undefined.
     """
-    return continual_table([matrices(scores, [metric], **settings)], metric, stream)
+    return continual_table([matrices(scores, [metric], **settings)], metric, stream)[["metric", *ENDS]]
 
 
 def paired_difference(
     first: pd.DataFrame, second: pd.DataFrame, stream: Sequence[str], metric: str = "accuracy", **settings: Any
 ) -> pd.DataFrame:
     """Computes the `summary` of first minus second, from the same resamples; other images or groups: a UserError."""
-    return continual_table(paired_matrices(first, second, [metric], **settings), metric, stream)
+    return continual_table(paired_matrices([first, second], [metric], **settings), metric, stream)[["metric", *ENDS]]
 
 
-def continual_table(parts: Sequence[Matrices], metric: str, stream: Sequence[str]) -> pd.DataFrame:
-    """Computes the table of `summary` from one part, or that of the first minus the second of two paired parts.
+def difference(estimates: Sequence[Estimate]) -> Estimate:
+    """Returns the only estimate, or the first minus the second of two paired ones."""
+    return reduce(sub, estimates)
 
-    A stream in which a domain comes twice is refused: what was forgotten of it is not defined.
+
+def continual_table(
+    parts: Sequence[Matrices],
+    metric: str,
+    stream: Sequence[str],
+    combine: Callable[[Sequence[Estimate]], Any] = difference,
+) -> pd.DataFrame:
+    """Computes the table of `summary` from one part, or from what `combine` makes of the estimates of several parts.
+
+    It has the columns of the combined estimates besides. A stream in which a domain comes twice is refused: what was
+    forgotten of it is not defined.
     """
     if len(set(stream)) < len(stream):
         raise UserError(f"the stream is {', '.join(stream)}; needed for metrics of a stream: each domain once")
@@ -258,20 +289,22 @@ def continual_table(parts: Sequence[Matrices], metric: str, stream: Sequence[str
         metrics = continual(R)
         return np.stack([metrics[name] for name in CONTINUAL], 1)
 
-    whole = reduce(sub, [part.statistic(metric, statistic) for part in parts])
-    table = pd.DataFrame(dict(zip(ENDS, side_by_side(whole)[..., 0], strict=True))).assign(metric=CONTINUAL)
+    low, high = np.array([RANGES.get(name, (0.0, 1.0)) for name in CONTINUAL]).T
+    whole = combine([part.statistic(metric, statistic, (low, high)) for part in parts]).columns()
+    cells = combine([part.metrics[metric] for part in parts]).columns()
     unseen = [name not in stream for name in parts[0].domains]
-    last = side_by_side(reduce(sub, [part.metrics[metric] for part in parts]))[:, -1, unseen]
+    last = pd.DataFrame({name: column[-1, unseen] for name, column in cells.items()})
     if any(part.steps[-1] != len(stream) for part in parts):
-        last = np.full_like(last, np.nan)
+        last.loc[:, [name for name in last if name != "spread"]] = np.nan
     names = [f"unseen: {name}" for name in itertools.compress(parts[0].domains, unseen)]
-    cells = pd.DataFrame(dict(zip(ENDS, last, strict=True))).assign(metric=names)
-    return pd.concat([table, cells], ignore_index=True)[["metric", *ENDS]]
+    tables = [pd.DataFrame(whole).assign(metric=CONTINUAL), *([last.assign(metric=names)] if names else [])]
+    return pd.concat(tables, ignore_index=True)
 
 
-def _check_paired(first: pd.DataFrame, second: pd.DataFrame) -> None:
-    """Raises a UserError unless two tables hold the same images, step by step, in the same groups."""
-    if first.equals(second):
+def check_paired(one: Estimate, other: Estimate) -> None:
+    """Raises a UserError unless two estimates are of the same images, step by step, in the same groups."""
+    first, second = one.tested, other.tested
+    if first is None or second is None or first is second or first.equals(second):
         return
     keys = [str(name) for name in first if name != "group"]
     ours, theirs = (table.sort_values(keys, ignore_index=True) for table in (first, second))

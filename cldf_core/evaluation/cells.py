@@ -8,27 +8,60 @@ import numpy as np
 import pandas as pd
 
 from cldf_core.evaluation.bootstrap import Estimate, Matrices, matrices, paired_matrices, side_by_side
+from cldf_core.evaluation.metrics import DETECTION, THRESHOLD, of_split
 
 # An agent's name in figures and tables. A notebook may add its own agent.
 AGENT_NAMES = {"separate": "separate models", "sequential": "sequential fine-tuning", "joint": "joint training"}
 AGENT_NAMES |= {"icarl": "iCaRL", "gdumb": "GDumb", "lwf": "LwF", "er": "ER (random)", "mir": "MIR"}
+AGENT_NAMES |= {"derpp": "DER++", "ewc": "EWC"}
+
+_CHANGES = ("forgetting", "backward transfer", "forward transfer", "gain")  # metrics that are of a measure
+_FROM_3 = " from 3"
 
 
 def agent_name(agent: str) -> str:
-    """Returns an agent's name in figures and tables; an agent of another origin keeps its name."""
-    return AGENT_NAMES.get(agent, agent)
+    """Returns an agent's name in figures and tables; an agent of another origin keeps its name.
+
+    That of an agent in a row of its own, such as "lwf, told", begins with the agent's.
+    """
+    name, comma, words = agent.partition(",")
+    return AGENT_NAMES.get(name, name) + comma + words
+
+
+def metric_name(metric: str) -> str:
+    """Returns a continual metric's name in figures: that of "accuracy: average" is "average accuracy".
+
+    What has no measure before it, such as "average" or a cost, keeps its name.
+    """
+    measure, colon, name = metric.partition(": ")
+    if measure not in DETECTION or not colon:
+        return metric
+    what, _, domain = name.partition(": ")
+    if what == "unseen":
+        return f"{measure} on {domain}, unseen" if domain else f"{measure} on unseen domains"
+    what, bracket, kind = what.removesuffix(_FROM_3).partition(" (")
+    words = f"{what} of {measure}" if what in _CHANGES else f"{what.removesuffix(' R')} {measure}"
+    return words + bracket + kind + (", domains 3 on" if name.endswith(_FROM_3) else "")
+
+
+ONE_SIDED = 0.98  # share of a cell's images from which on one verdict counts as that of all
 
 
 def cell_values(scores: pd.DataFrame, metric: str = "accuracy", *, split: str = "test") -> pd.DataFrame:
-    """Computes R[t, i] of each agent, with 95 % intervals: columns agent, step, domain, value, low, high.
+    """Computes R[t, i] of each agent, with 95 % intervals: columns agent, step, domain, value, low, high, verdicts.
 
-    The table of scores has a column agent and may hold several runs.
+    The table of scores has a column agent and may hold several runs. Verdicts are "all real" or "all fake" where at
+    least ONE_SIDED of a cell's images get this verdict, else "mixed".
     """
     tables = []
     for agent, table in scores.groupby("agent", sort=False):
         R = matrices(table, [metric], split=split)
-        tables.append(_tidy(R, R.metrics[metric]).assign(agent=agent))
-    return pd.concat(tables, ignore_index=True)[["agent", "step", "domain", "value", "low", "high"]]
+        fakes = (of_split(table, split)["score"] >= THRESHOLD).groupby([table["step"], table["domain"]]).mean()
+        cells = _tidy(R, R.metrics[metric])
+        share = pd.MultiIndex.from_frame(cells[["step", "domain"]]).map(fakes.to_dict()).to_numpy(float)
+        verdicts = np.select([share >= ONE_SIDED, share <= 1 - ONE_SIDED], ["all fake", "all real"], "mixed")
+        tables.append(cells.assign(agent=agent, verdicts=verdicts))
+    return pd.concat(tables, ignore_index=True)[["agent", "step", "domain", "value", "low", "high", "verdicts"]]
 
 
 def cell_changes(
@@ -38,7 +71,7 @@ def cell_changes(
 
     The columns are step, domain, value, low and high. Other images or groups are a UserError.
     """
-    R, other = paired_matrices(first, second, [metric], split=split)
+    R, other = paired_matrices([first, second], [metric], split=split)
     return _tidy(R, R.metrics[metric] - other.metrics[metric])
 
 

@@ -20,8 +20,11 @@ WITH_NLL = (*DETECTION, "NLL")  # the negative log-likelihood, for calibration a
 SMALLEST = np.finfo(float).eps  # the NLL takes no probability to be less than this
 CONTINUAL = (
     *("average", "learning", "forgetting (max-last)", "backward transfer", "forward transfer"),
-    *("anytime average", "worst case", "future"),
+    *("anytime average", "lowest R", "future"),
+    *("gain", "average from 3", "forgetting (max-last) from 3"),
 )
+_CHANGES = ("forgetting (max-last)", "forgetting (max-last) from 3", "backward transfer", "gain")
+RANGES = {**dict.fromkeys(_CHANGES, (-1.0, 1.0)), "forward transfer": (-0.5, 0.5)}
 
 
 class Scored:
@@ -221,7 +224,9 @@ def matrix(
 def continual(values: np.ndarray) -> dict[str, np.ndarray]:
     """Computes every continual metric of matrices R[t, i], shape (..., T, T), with t and i in the order of the stream.
 
-    An array of shape (...) belongs to each name in CONTINUAL. With a single domain the metrics of change are NaN.
+    An array of shape (...) belongs to each name in CONTINUAL. With a single domain the metrics of change are NaN. The
+    gain is what learning a domain adds to R on it, the mean over domains 2 to T. "from 3" are the means over domains 3
+    to T, since settings are chosen on the first two; they are NaN where there are none.
 
     Source: Lopez-Paz & Ranzato, NeurIPS 2017, equations (2) to (4) (average, backward and forward transfer; the latter
     here against chance, 0.5); Chaudhry et al., ECCV 2018, section 3 (forgetting).
@@ -238,7 +243,7 @@ def continual(values: np.ndarray) -> dict[str, np.ndarray]:
         "average": last.mean(-1),
         "learning": diagonal.mean(-1),
         "anytime average": np.stack([R[..., t, : t + 1].mean(-1) for t in range(T)], -1).mean(-1),
-        "worst case": np.where(seen, R, np.inf).min((-2, -1)),
+        "lowest R": np.where(seen, R, np.inf).min((-2, -1)),
     }
     if T > 1:
         best = np.where(seen, R, -np.inf)[..., : T - 1, :].max(-2)  # before the last step
@@ -246,6 +251,11 @@ def continual(values: np.ndarray) -> dict[str, np.ndarray]:
         result["backward transfer"] = (last - diagonal)[..., :-1].mean(-1)
         result["forward transfer"] = np.diagonal(R, offset=1, axis1=-2, axis2=-1).mean(-1) - 0.5
         result["future"] = np.stack([R[..., t, t + 1 :].mean(-1) for t in range(T - 1)], -1).mean(-1)
+        result["gain"] = (diagonal[..., 1:] - np.diagonal(R, offset=1, axis1=-2, axis2=-1)).mean(-1)
+    if T > 2:
+        result["average from 3"] = last[..., 2:].mean(-1)
+    if T > 3:
+        result["forgetting (max-last) from 3"] = (best - last)[..., 2:-1].mean(-1)
     return {name: result.get(name, undefined) for name in CONTINUAL}
 
 

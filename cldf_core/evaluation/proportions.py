@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.special import betaincinv
 
 PRIOR = 2  # images in the minority from which agreement starts, as if all others of their groups were alike
@@ -74,6 +75,23 @@ def effective_images(proportions: Sequence[Proportion]) -> np.ndarray:
     images, alike, groups = np.array([(p.images, p.alike, p.groups) for p in proportions], float).reshape(-1, 3).T
     effective = 1 / ((1 - correlation) / images + correlation / alike)
     return np.clip(effective, np.minimum(groups, images), images)
+
+
+def share_table(images: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Computes which share of the images counts in each part of a table, with 95 % intervals over groups.
+
+    The images have the columns `by`, whose values in common make a part, counts (bool) and group. The result has `by`,
+    value, low, high and n, the number of images, in the order of the parts' first images.
+    """
+    keys, proportions, sizes = [], [], []
+    for key, part in images.groupby(list(by), sort=False):
+        keys.append(key)
+        sizes.append(n := len(part))
+        groups = pd.factorize(part["group"])[0]
+        proportions.append(Proportion.from_images(part["counts"].to_numpy(bool), groups, np.full(n, 1 / n)))
+    low, high = intervals(proportions)
+    numbers = {"value": [p.share for p in proportions], "low": low, "high": high, "n": sizes}
+    return pd.DataFrame(keys, columns=list(by)).assign(**numbers)
 
 
 def clopper_pearson(share: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

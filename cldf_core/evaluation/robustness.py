@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cldf_core.evaluation.bootstrap import matrices, side_by_side
+from cldf_core.evaluation.bootstrap import matrices, paired_matrices, side_by_side
 from cldf_core.evaluation.seeds import t_interval
 
 METRICS = ("accuracy", "balanced accuracy", "AUC")
@@ -38,6 +38,28 @@ def curves(scores: pd.DataFrame, stream: Sequence[str], *, resamples: int = 1000
                 numbers = {"value": value[:, k], "low": low[:, k], "high": high[:, k], "n": n[:, k]}
                 parts.append(versions.assign(agent=agent, domain=name, metric=metric, **numbers))
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+
+
+def common_step_changes(
+    scores: pd.DataFrame, stream: Sequence[str], metric: str = "balanced accuracy", *, resamples: int = 1000
+) -> pd.DataFrame:
+    """Computes by how much the common step alone changes a metric: of images saved once minus of the same as stored.
+
+    Of the table of scores as for `curves` only these two versions count. Returned are agent, domain (AVERAGE: the mean
+    over the trained domains of the stream), and value, low and high, from the same resamples of the groups for both.
+    """
+    parts = []
+    for agent, table in scores.groupby("agent", sort=False):
+        after, before = (table[table["corruption"] == name].assign(step=1, split="test") for name in (NONE, STORED))
+        once, stored = paired_matrices([after, before], [metric], resamples=resamples)
+        trained = np.isin(once.domains, stream)
+        means = [
+            R.statistic(metric, lambda values, *_, used=trained: values[..., used].mean(-1)) for R in (once, stored)
+        ]
+        numbers = side_by_side(once.metrics[metric] - stored.metrics[metric], means[0] - means[1])[:, 0]
+        columns = dict(zip(("value", "low", "high"), numbers, strict=True))
+        parts.append(pd.DataFrame({"agent": agent, "domain": [*once.domains, AVERAGE], **columns}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def trace_curves(traces: pd.DataFrame) -> pd.DataFrame:

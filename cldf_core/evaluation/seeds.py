@@ -1,12 +1,18 @@
-"""Agents trained with several seeds: means, t intervals, paired tests, noise of a seed."""
+"""Agents trained with several seeds: means, t intervals, paired tests, noise of a seed.
+
+These hold the test photographs still: their intervals are "over seeds, these photographs", and too narrow for what
+others would give. Those of `crossed` are over both.
+"""
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+SEEDS = "seeds"  # the spread of intervals over seeds, these photographs
 ROUNDING = 1e-12  # differences whose spread is smaller do not vary
 
 
@@ -36,6 +42,22 @@ def means_over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             raise ValueError(f"by is {list(by)}, but {key} has several values for one seed; needed: one for each seed")
         rows.append((*key, *t_interval(part["value"].to_numpy(float)), len(part)))
     return pd.DataFrame(rows, columns=[*by, "value", "low", "high", "n"]).astype(table.dtypes[list(by)])
+
+
+def minus_others(table: pd.DataFrame, first: Any, *, by: Sequence[str], column: str = "agent") -> pd.DataFrame:
+    """Computes by how much one agent is above each other one, seed by seed: means with 95 % t intervals.
+
+    The table has the columns `by`, `column`, seed and value, with each combination once. `column` may be another one
+    than the agent's, such as a size of the memory. The result has `by`, `column` (the other one), value (mean of first
+    minus the other), low, high (NaN where there are none) and n, the number of seeds that both have.
+    """
+    rows = []
+    for key, part in table.groupby(list(by), sort=False):
+        wide = part.pivot(index="seed", columns=column, values="value")
+        for other in part[column].unique() if first in wide else ():
+            if other != first and (n := len(apart := (wide[first] - wide[other]).dropna())):
+                rows.append((*key, other, *t_interval(apart.to_numpy(float)), n))
+    return pd.DataFrame(rows, columns=[*by, column, "value", "low", "high", "n"])
 
 
 def paired_t_tests(values: pd.DataFrame) -> pd.DataFrame:

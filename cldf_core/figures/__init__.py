@@ -7,7 +7,9 @@ from cldf_core.figures.calibration import calibration_errors, reliability_diagra
 from cldf_core.figures.exploration import (
     after_each_step,
     by_band,
+    copies,
     grid_peaks,
+    ladder,
     mean_spectra,
     pixels_to_verdict,
     radial_profiles,

@@ -22,7 +22,7 @@ def forest(
     """Draws a panel for each metric and a row for each switch: what it changes, with its 95 % interval.
 
     Args:
-        table: columns agent, switch, metric, value, low, high. The rows are grouped by agent.
+        table: columns agent, switch (in words), metric, value, low, high. The rows are grouped by agent.
         names: the metrics to draw.
         seed_noise: the switches that change nothing but the random seed; they are drawn in grey.
         margins: the widths of the grey bands: a row for each metric, a column for each agent (`seed_noise_margin`).
@@ -40,8 +40,10 @@ def forest(
     figure, axes = panels(1, len(names), 0.17 * (last + 1) + 1.0, sharey=True)
     for ax, name in zip(axes.flat, names, strict=True):
         panel = table[table["metric"] == name]
-        drawn = 1.08 * panel[["value", "low", "high"]]  # an end may be missing
-        ax.set_xlim(min(drawn.min(axis=None), -0.01), max(drawn.max(axis=None), 0.01))  # the bands may reach further
+        bands = 1.04 * np.minimum(margins.loc[name, agents], 1)  # each is drawn whole
+        drawn = np.concatenate([1.08 * panel[["value", "low", "high"]].to_numpy(float).ravel(), bands, -bands])
+        known = [-0.01, 0.01, *drawn[np.isfinite(drawn)]]  # what a stream of one domain lacks, for example, is missing
+        ax.set_xlim(min(known), max(known))
         for agent in agents:
             at = [place for (a, _), place in places.items() if a == agent]
             reach = margins.loc[name, agent]
@@ -72,9 +74,9 @@ def forest(
 def matrix_changes(cells: pd.DataFrame, stream: Sequence[str]) -> Figure:
     """Draws a panel for each switch: how the matrix changes, cell by cell.
 
-    The cells are those of `cells.cell_changes`, with columns agent and switch besides. A cell is bold, with a dot,
-    where its interval excludes 0. A frame marks the cell at the step that trains on its domain, one of the stream. The
-    other domains are right of a gap.
+    The cells are those of `cells.cell_changes`, with columns agent and switch (in words) besides. A cell is bold, with
+    a dot, where its interval excludes 0. A frame marks the cell at the step that trains on its domain, one of the
+    stream. The other domains are right of a gap.
     """
     switches = list(cells[["agent", "switch"]].drop_duplicates().itertuples(index=False))
     columns = min(4, len(switches))

@@ -1,14 +1,17 @@
 """Figures of what a network looks at (notebooks 10 and 13): evidence in images and domains, accuracy without a band."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from cldf_core.evaluation.cells import agent_name
-from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, Drawing, described, extremes, panels, two_lines
+from cldf_core.figures.exploration import FREQUENCY, PLANE, picture
+from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, Drawing, described, extremes, panels, span, two_lines
 
 # Darker for higher frequencies; no agent has these colours.
 BAND_COLOURS = {"low": "#A97FC0", "mid": "#8E5AA8", "high": "#43205A"}
@@ -35,21 +38,17 @@ def explained(
         band: the P(fake) between which there is no verdict.
         frequencies: whether the input is a spectrum. Its zero frequency is drawn in the middle.
     """
-    figure = Drawing(figsize=(WIDTH, 2.9))
-    axes = figure.subplot_mosaic([list("pse"), list("bbb")], height_ratios=(1, 0.13))
+    figure = Drawing(figsize=(WIDTH, 3.3))
+    grid: dict[str, Any] = {"height_ratios": (1, 0.12), "width_ratios": (1.1, 1, 1) if frequencies else (1, 1, 1)}
+    axes = figure.subplot_mosaic([list("pse"), list("bbb")], **grid)
     picture(axes["p"], pixels)
-    arrange, place = (shifted, PLANE) if frequencies else (np.asarray, None)
     most = float(np.abs(evidence).max()) or 1.0
-    grey = arrange(read.mean(0))
-    for name, values in (("s", None), ("e", arrange(evidence))):
-        axes[name].imshow(grey, cmap="gray", vmin=-1, vmax=1, extent=place)
-        if values is not None:
-            opacity = 0.75 * np.abs(values) / most
-            axes[name].imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, alpha=opacity, extent=place)
-        axes[name].set(xticks=[-1, 0, 1] if frequencies else [], yticks=[-1, 0, 1] if frequencies else [])
-        axes[name].set_xlabel(FREQUENCY if frequencies else "")
-    titles = ("pixels", "what the network reads", "evidence: red fake, blue real")
-    for name, title in zip("pse", titles, strict=True):
+    looks = {"s": ("gray", 1.0, read.mean(0)), "e": ("RdBu_r", most, evidence)}
+    for name, (colours, reach, values) in looks.items():
+        drawn = _as_read(axes[name], values, frequencies, cmap=colours, vmin=-reach, vmax=reach)
+    bar = figure.colorbar(drawn, ax=axes["e"], aspect=14, ticks=[-most, 0, most], label="evidence (logit)")
+    bar.ax.set_yticklabels([f"{-most:.1g} (real)", "0", f"{most:.1g} (fake)"], fontsize="small")
+    for name, title in zip("pse", ("pixels", "what the network reads", "evidence in it"), strict=True):
         axes[name].set_title(title, fontsize="medium")
     line = axes["b"]
     if band:
@@ -64,26 +63,31 @@ def explained(
     return described(figure, f"An image, its {read_as}, and where in it the network finds evidence; {said}.")
 
 
-def evidence(maps: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Draws the mean evidence in frequency coordinates: a row for each network, a column for each domain.
+def evidence(maps: Mapping[str, Mapping[str, np.ndarray]], *, frequencies: bool = True) -> Figure:
+    """Draws the mean evidence in what the networks read: a row for each network, a column for each domain.
 
-    The maps are signed planes, (H, W/2 + 1) or (H, W), by the label of the row and by domain. Each row has a range and
-    a colour bar of its own.
+    The maps are signed planes, (H, W/2 + 1) or (H, W), by the label of the row and by domain, of spectra or of pixels.
+    All share one range.
     """
     domains = list(dict.fromkeys(name for row in maps.values() for name in row))
-    figure, axes = panels(len(maps), len(domains), 1.45 * len(maps) + 0.6, sharex=True, sharey=True)
+    figure, axes = panels(len(maps), len(domains), 1.75 * len(maps) + 0.7, sharex=True, sharey=True)
+    most = max(float(np.abs(plane).max()) for row in maps.values() for plane in row.values()) or 1.0
     for place, (row, (name, of_domain)) in enumerate(zip(axes, maps.items(), strict=True)):
-        most = max(float(np.abs(values).max()) for values in of_domain.values()) or 1.0
         for ax, domain in zip(row, domains, strict=True):
-            drawn = ax.imshow(shifted(of_domain[domain]), cmap="RdBu_r", vmin=-most, vmax=most, extent=PLANE)
-            ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+            drawn = _as_read(ax, of_domain[domain], frequencies, cmap="RdBu_r", vmin=-most, vmax=most)
+            ax.set(xlabel="", ylabel="")
             if not place:
                 ax.set_title(two_lines(domain), fontsize="medium")
         row[0].set_ylabel(name)
-        bar = figure.colorbar(drawn, ax=row, pad=0.02, aspect=12, ticks=[-most, 0, most], format="%.2g")
-        bar.outline.set_visible(False)
-    figure.supxlabel(f"horizontal {FREQUENCY} (vertical axes alike)", fontsize="medium")
-    return described(figure, f"Mean evidence by frequency on {', '.join(domains)}, a row each: {', '.join(maps)}.")
+    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=25, ticks=[-most, 0, most], format="%.2g")
+    bar.set_label("evidence in fakes minus that in reals (logit)")
+    bar.outline.set_visible(False)
+    across = f"horizontal {FREQUENCY} (vertical axes: vertical frequency)" if frequencies else "place in the image"
+    figure.supxlabel(across, fontsize="medium")
+    strength = ", ".join(f"{name} {span(np.ravel([*row.values()]), '.2g')}" for name, row in maps.items())
+    return described(
+        figure, f"Mean evidence by {'frequency' if frequencies else 'place'} on {', '.join(domains)}: {strength}."
+    )
 
 
 def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
@@ -113,3 +117,20 @@ def band_losses(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
     figure.supylabel("accuracy lost", fontsize="medium")
     lost = table.groupby("band")["value"].mean()
     return described(figure, f"Accuracy lost without a band after every step, on average: {extremes(lost)}.")
+
+
+def _as_read(ax: Axes, values: np.ndarray, frequencies: bool = True, **look: Any) -> AxesImage:
+    """Draws what the network reads, or evidence in it, and no more: of a half plane this half.
+
+    The zero frequency stands in the middle of its column or, in a full plane, of the panel.
+    """
+    if not frequencies:
+        drawn = ax.imshow(values, **look)
+        ax.set(xticks=[], yticks=[])
+        return drawn
+    half = values.shape[1] < values.shape[0]
+    drawn = ax.imshow(
+        np.fft.fftshift(values, axes=0 if half else None), extent=(0, 1, 1, -1) if half else PLANE, **look
+    )
+    ax.set(xticks=[0, 1] if half else [-1, 0, 1], yticks=[-1, 0, 1], xlabel=FREQUENCY)
+    return drawn

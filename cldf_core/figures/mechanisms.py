@@ -6,38 +6,62 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from cldf_core.figures.style import CLASS_COLOURS, MARKERS, agent_colour, described, panels, span
 
 
-def herding_choice(points: pd.DataFrame, distances: pd.DataFrame, *, mean: Sequence[float] | np.ndarray) -> Figure:
-    """Draws points of a plane with the chosen ones numbered, and beside it how far the mean of the choice is off.
+def herding_choice(
+    points: pd.DataFrame, path: pd.DataFrame, distances: pd.DataFrame, *, mean: Sequence[float] | np.ndarray
+) -> Figure:
+    """Draws points of a plane with the chosen ones numbered, the way of their mean, and how far it is off.
 
-    The points have the columns x, y and rank (0 where one is not chosen), the distances choice, count, value, low and
-    high. The mean is x and y of that of all points.
+    Args:
+        points: columns x, y and rank (0 where one is not chosen).
+        path: the mean of the first chosen points, columns count, x, y.
+        distances: columns choice, count, value, low and high.
+        mean: x and y of the mean of all points.
     """
-    figure, ((left, right),) = panels(1, 2, 2.9)
-    chosen = points[points["rank"] > 0]
-    left.scatter(points["x"], points["y"], s=12, color="0.75", label="all images of a class")
-    left.scatter(chosen["x"], chosen["y"], s=70, color=agent_colour("icarl"), label="chosen, in this order")
-    for row in chosen.itertuples():
-        left.text(row.x, row.y, str(row.rank), ha="center", va="center_baseline", color="white", fontsize=6.5)
+    figure, ((left, middle, right),) = panels(1, 3, 2.9, width_ratios=(1.8, 1, 1))
+    chosen, colour = points[points["rank"] > 0].sort_values("rank"), agent_colour("icarl")
+    left.scatter(points["x"], points["y"], s=10, color="0.75", label="images of a class")
+    left.scatter(chosen["x"], chosen["y"], s=18, color=colour, label="chosen, in this order")
     left.plot(*mean, "x", ms=9, mew=2, color="black", label="mean of all")
-    left.set(xlabel="feature 1 (no unit)", ylabel="feature 2 (no unit)", aspect="equal")
-    figure.legend(loc="outside upper left", fontsize="small", ncols=3, frameon=False)
+    left.plot([], [], ".-", color=colour, lw=0.8, label="mean of the first 1, 2, … chosen")
+    _number_beside(left, chosen[["x", "y"]].to_numpy(), np.vstack([points[["x", "y"]], [mean]]))
+    left.set(xlabel="feature 1 (no unit)", ylabel="feature 2 (no unit)", aspect="equal", title="which are chosen")
+    middle.plot(path["x"], path["y"], ".-", color=colour, lw=0.8, ms=4)
+    middle.plot(*mean, "x", ms=9, mew=2, color="black")
+    middle.set(xlabel="feature 1 (no unit)", title="the way of their mean")
+    middle.annotate("the first", path[["x", "y"]].iloc[0], (4, 4), textcoords="offset points")
+    middle.margins(0.18)
     choices = distances.groupby("choice", sort=False)
-    for (choice, line), colour in zip(choices, (agent_colour("icarl"), "0.45"), strict=True):
-        right.fill_between(line["count"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
-        right.plot(line["count"], line["value"], color=colour, marker=".", label=choice)
-    right.set(xlabel="exemplars chosen", ylabel="their mean's distance\nfrom the mean of all", ylim=(0, None))
+    for (choice, line), shade in zip(choices, (colour, "0.45"), strict=True):
+        right.fill_between(line["count"], line["low"], line["high"], color=shade, alpha=0.2, lw=0)
+        right.plot(line["count"], line["value"], color=shade, marker=".", label=choice)
+    right.set(xlabel="exemplars chosen", ylabel="distance (no unit)", ylim=(0, None), title="how far it is off")
     right.legend(frameon=False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", fontsize="small", ncols=4, frameon=False)
     off = ", ".join(f"{span(line['value'].iloc[-1:])} by {choice}" for choice, line in choices)
     sentence = (
         f"{len(chosen)} of {len(points)} points, numbered as they are chosen; their mean is off in the end: {off}."
     )
     return described(figure, sentence)
+
+
+def _number_beside(ax: Axes, chosen: np.ndarray, points: np.ndarray) -> None:
+    """Numbers chosen points, (k, 2), from 1: each beside its point, where there is most room among points, (n, 2)."""
+    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    around = 0.065 * np.ptp(points, axis=0).max() * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for number, point in enumerate(chosen, start=1):
+        places = point + around
+        room = np.linalg.norm(places[:, None] - points, axis=2).min(axis=1)
+        place = places[room.argmax()]
+        ax.plot(*np.stack([point, place], axis=1), color="0.6", lw=0.5, zorder=0)
+        ax.text(place[0], place[1], str(number), ha="center", va="center", fontsize=6.5)
+        points = np.vstack([points, place])
 
 
 def memory_content(counts: pd.DataFrame, *, capacity: int) -> Figure:
@@ -91,20 +115,28 @@ def learning_rate(table: pd.DataFrame) -> Figure:
 
 
 def soft_targets(table: pd.DataFrame) -> Figure:
-    """Draws a panel for each temperature: the teacher's softened P(fake); columns temperature, class, value."""
+    """Draws the teacher's softened P(fake), a row of panels for each step and a panel for each temperature.
+
+    The table has the columns step, domain, temperature, class and value.
+    """
+    rows = table[["step", "domain"]].drop_duplicates().reset_index(drop=True)
     temperatures = sorted(table["temperature"].unique())
-    figure, axes = panels(1, len(temperatures), 2.3, sharex=True, sharey=True)
-    for ax, temperature in zip(axes.flat, temperatures, strict=True):
+    figure, axes = panels(len(rows), len(temperatures), 1.7 * len(rows) + 0.8, sharex=True, sharey="row")
+    for (row, column), ax in np.ndenumerate(axes):
+        step, temperature = rows["step"][row], temperatures[column]
+        panel = table[(table["step"] == step) & (table["temperature"] == temperature)]
         for kind, colour in CLASS_COLOURS.items():
-            values = table[(table["temperature"] == temperature) & (table["class"] == kind)]["value"]
+            values = panel.loc[panel["class"] == kind, "value"]
             ax.hist(values, np.linspace(0, 1, 21), color=colour, histtype="stepfilled", alpha=0.35, label=kind)
             ax.hist(values, np.linspace(0, 1, 21), color=colour, histtype="step")
-        ax.set_title(f"T = {temperature:g}", fontsize="medium")
+        ax.axvline(0.5, color="0.4", lw=0.8, ls=":")
+        ax.set_title(f"temperature {temperature:g}" if row == 0 else "", fontsize="medium")
+        ax.set_ylabel(f"images, step {step}:\n{rows['domain'][row]}" if column == 0 else "", fontsize="small")
+        ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    figure.supxlabel("the teacher's softened P(fake)", fontsize="medium")
-    figure.supylabel("images", fontsize="medium")
-    means = table.groupby("temperature")["value"]
-    spread = ", ".join(f"{span(values)} at T = {temperature:g}" for temperature, values in means)
+    figure.supxlabel("the teacher's softened P(fake); below 0.5 (dotted) it teaches: real", fontsize="medium")
+    means = table.groupby(["step", "temperature"])["value"]
+    spread = ", ".join(f"{span(values)} in step {step} at temperature {t:g}" for (step, t), values in means)
     return described(figure, f"Histograms of the teacher's softened P(fake) of real and fake images: {spread}.")
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core.evaluation.cells import agent_name
+from cldf_core.evaluation.cells import agent_name, metric_name
 from cldf_core.figures import style
 from cldf_core.figures.style import (
     MARKERS,
@@ -32,8 +32,10 @@ def matrices(
 ) -> Figure:
     """Draws a panel for each agent: R[t, i] with its value and half of its interval, where there is one, in every cell.
 
+    A cell in which one verdict is (nearly) that of all images says so.
+
     Args:
-        cells: columns agent, step, domain, value, low, high (`cells.cell_values`).
+        cells: columns agent, step, domain, value, low, high and, if it is known, verdicts (`cells.cell_values`).
         stream: the trained domains. A frame marks the cell at the step that trains on its domain.
         panels: agents in the order of their panels, repeats allowed; all by default.
         rows: the label of the rows.
@@ -44,14 +46,15 @@ def matrices(
     inches = height * (side * 0.86 + 0.3) + 0.7 if columns < 3 else height * (side + 0.3) + 1.0
     domains = list(dict.fromkeys(cells["domain"]))
     figure, axes = style.panels(height, columns, inches, width=side * columns + 1.3)
-    small = 7 if columns < 3 else 5.5
+    small, shown = 7 if columns < 3 else 5.5, ("value", "half", "mark")
     for ax, agent in itertools.zip_longest(axes.flat, panels):
         if agent is None:
             ax.set_axis_off()
             continue
         part = cells[cells["agent"] == agent]
         part = part.assign(half=(part["high"] - part["low"]) / 2)
-        table, half = (part.pivot(index="step", columns="domain", values=v)[domains] for v in ("value", "half"))
+        part = part.assign(mark=part["verdicts"].replace("mixed", "") if "verdicts" in part else "")
+        table, half, marks = (part.pivot(index="step", columns="domain", values=v)[domains] for v in shown)
         image = ax.imshow(table, vmin=0.4, vmax=1, aspect="auto")
         for t, i in itertools.product(range(len(table)), range(len(domains))):
             value, spread = table.iloc[t, i], half.iloc[t, i]
@@ -59,7 +62,8 @@ def matrices(
             x = i + 0.05 * (domains[i] not in stream)  # the gap covers a part of the column
             ax.text(x, t + 0.05, _short_number(value), ha="center", va="bottom", color=colour, fontsize=small + 2)
             around = "" if np.isnan(spread) else "±" + _short_number(spread)
-            ax.text(x, t + 0.1, around, ha="center", va="top", color=colour, fontsize=small)
+            around = f"{around}\n{marks.iloc[t, i]}".rstrip()
+            ax.text(x, t + 0.1, around, ha="center", va="top", color=colour, fontsize=small, linespacing=1.0)
         for t, name in enumerate(stream):
             corner = (domains.index(name) - 0.5, t - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, color="black", lw=1.3, zorder=3))
@@ -158,7 +162,7 @@ def estimates(table: pd.DataFrame, names: Sequence[str], *, line: float | None =
             ax.plot(value, place, "o", color=agent_colour(agent), ms=5)
         if line is not None:
             ax.axvline(line, color="0.4", lw=0.8, ls=":")
-        ax.set_title(wrapped(name, 22), fontsize="medium")
+        ax.set_title(wrapped(metric_name(name), 22), fontsize="medium")
         ax.set_yticks(range(len(agents)), [agent_name(a) for a in agents])
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(axis="x", color="0.9")
@@ -196,14 +200,14 @@ def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points:
             colour, of = agent_colour(agent), table[table["agent"] == agent].set_index("metric")
             if not {across, upwards} <= set(of.index):
                 continue
-            (x, *x_ends), (y, *y_ends) = (of.loc[m, ["value", "low", "high"]].astype(float) for m in (across, upwards))
+            (x, *x_ends), (y, *y_ends) = (_within(of.loc[m, ["value", "low", "high"]], m) for m in (across, upwards))
             ax.plot(x_ends, [y, y], [x, x], y_ends, color=colour, lw=1.3, solid_capstyle="butt")
             marker = agent_marker(agent)
             ax.plot(x, y, marker, color=colour, ms=7, mec="white", mew=0.6, zorder=3)
             if points is not None and agent in set(points["agent"]):
                 single = points[points["agent"] == agent].pivot(index="seed", columns="metric", values="value")
                 ax.plot(single[across], single[upwards], marker, color=colour, ms=3, alpha=0.5, lw=0)
-        ax.set(xlabel=wrapped(across, 72 // len(pairs)), ylabel=wrapped(upwards, 26))
+        ax.set(xlabel=wrapped(metric_name(across), 72 // len(pairs)), ylabel=wrapped(metric_name(upwards), 26))
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.grid(color="0.93")
     looks: list[dict[str, Any]] = [
@@ -219,8 +223,8 @@ def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label:
     """Draws a panel for each named metric: each agent's value with its interval, for every setting of an option.
 
     The table has the columns agent, metric, value, low, high and the option's: numbers, whose values are joined by
-    lines, or text. The settings are drawn at equal distances; those without a run are missing. The label is that of the
-    horizontal axis, by default the option's name.
+    lines, or text. The settings are drawn at equal distances; those without a run are missing. Intervals end at 1, the
+    most that a metric can be. The label is that of the horizontal axis, by default the option's name.
     """
     numbers = pd.api.types.is_numeric_dtype(table[option])
     settings = sorted(table[option].unique()) if numbers else list(dict.fromkeys(table[option]))
@@ -232,10 +236,10 @@ def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label:
             runs = runs.loc[[s for s in settings if s in runs.index]]
             x = np.array([settings.index(s) for s in runs.index]) + 0.09 * (place - (len(agents) - 1) / 2)
             colour = agent_colour(agent)
-            ax.vlines(x, runs["low"], runs["high"], color=colour, lw=1.3)
+            ax.vlines(x, *runs[["low", "high"]].clip(upper=1).to_numpy().T, color=colour, lw=1.3)
             look = {"marker": agent_marker(agent), "ls": "-" if numbers else "", "color": colour}
             ax.plot(x, runs["value"], ms=5, lw=1, label=agent_name(agent), **look)
-        ax.set(title=wrapped(name, 24), xlim=(-0.5, len(settings) - 0.5))
+        ax.set(title=wrapped(metric_name(name), 24), xlim=(-0.5, len(settings) - 0.5))
         ticks = {"fontsize": "small"} if numbers else {"fontsize": 6.5, "rotation": 90, "va": "top", "linespacing": 1.1}
         ax.set_xticks(range(len(settings)), [str(s) for s in settings], **ticks)
         ax.grid(axis="y", color="0.93")
@@ -262,7 +266,7 @@ def ranks(table: pd.DataFrame, *, label: str = "rank among the agents") -> Figur
             colour, place = agent_colour(str(agent)), agents.index(agent)
             ax.plot(points["mean"].iloc[0], place, "o", color=colour, ms=6)
             ax.plot(points["rank"], place + lanes, "o", color=colour, ms=3, mec="white", mew=0.4)
-        ax.set_title(wrapped(name, 22), fontsize="medium")
+        ax.set_title(wrapped(metric_name(name), 22), fontsize="medium")
         ax.set_yticks(range(len(agents)), [agent_name(agent) for agent in agents])
         ax.set_xlim(0.5, len(agents) + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -273,11 +277,17 @@ def ranks(table: pd.DataFrame, *, label: str = "rank among the agents") -> Figur
     return described(figure, f"Mean ranks of {len(agents)} agents, 1 is the best: {each}.")
 
 
+def _within(numbers: pd.Series, metric: str) -> pd.Series:
+    """Value and ends of an interval as they are drawn: no accuracy or AUC is above 1, but a cost may be."""
+    return numbers.astype(float).clip(upper=1 if metric_name(metric) != metric else np.inf)
+
+
 def _of_each(table: pd.DataFrame, column: str, names: Iterable[str], form: str = ".2f") -> str:
     """The least and the largest value of each metric or cost, with their agents, in words."""
     values = table.set_index("agent").rename(agent_name)
     return ", ".join(
-        f"{name} {extremes(values.loc[values[column] == name, 'value'], form)}" for name in dict.fromkeys(names)
+        f"{metric_name(name)} {extremes(values.loc[values[column] == name, 'value'], form)}"
+        for name in dict.fromkeys(names)
     )
 
 

@@ -1,6 +1,6 @@
 """Figures of what corruptions do to images, to spectra and to verdicts (notebook 09)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,27 @@ from matplotlib.ticker import MaxNLocator
 from cldf_core.evaluation.cells import agent_name
 from cldf_core.evaluation.robustness import AVERAGE, DIFFERENCE, NONE, STORED
 from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
-from cldf_core.figures.style import CLASS_COLOURS, MARKERS, agent_colour, agent_line, described, extremes, panels, span
+from cldf_core.figures.style import (
+    CLASS_COLOURS,
+    MARKERS,
+    agent_colour,
+    agent_line,
+    agent_marker,
+    described,
+    extremes,
+    label_ends,
+    panels,
+    span,
+)
 
 # The label of each corruption's axis.
-AXES = {"JPEG": "JPEG quality", "resize": "resize factor", "blur": "blur σ (pixels)", "noise": "noise (factor)"}
+AXES = {
+    "JPEG": "JPEG quality (second save)",
+    "resize": "resize factor",
+    "blur": "blur σ (pixels)",
+    "noise": "noise (factor)",
+}
+GREY, OTHERS = "0.78", "other agents"
 BAND_LINES = {"low": ("0.55", ":"), "mid": ("0.4", "--"), "high": ("0.0", "-")}  # grey and line style
 
 
@@ -91,39 +108,42 @@ def common_step(table: pd.DataFrame, stream: Sequence[str]) -> Figure:
     return described(figure, sentence)
 
 
-def against_severity(table: pd.DataFrame) -> Figure:
+def against_severity(table: pd.DataFrame, *, highlight: Collection[str]) -> Figure:
     """Draws a column for each corruption and a row for each metric: the agents' curves against the severity.
 
-    The table is from `evaluation.robustness.curves`, and the curves are averages over domains.
+    The table is from `evaluation.robustness.curves`, and the curves are averages over domains. The agents to highlight
+    have their colours, names and bands; the others are grey.
     """
     figure, axes = panels(2, len(AXES), 4.1, sharex="col", sharey=True)
     for metric, row in zip(("accuracy", "AUC"), axes, strict=True):
         lines = table[(table["metric"] == metric) & (table["domain"] == AVERAGE)]
         for ax, corruption in zip(row, AXES, strict=True):
-            _agents(ax, lines, corruption, ".")
+            ends = _agents(ax, lines, corruption, highlight)
             _severities(ax, lines, corruption)
         row[0].set_ylabel(metric)
+        label_ends(row[-1], ends)
     for ax, name in zip(axes[-1], AXES.values(), strict=True):
-        ax.set_xlabel(name)
+        ax.set_xlabel(name.replace(" (", "\n("))
     figure.align_xlabels(axes[-1])
-    _legend(figure, table["agent"].unique())
     lines = table[(table["metric"] == "accuracy") & (table["domain"] == AVERAGE)]
     worst = ", ".join(f"{name} {span([lines.loc[lines['corruption'] == name, 'value'].min()])}" for name in AXES)
     return described(figure, f"Accuracy and AUC against the severity of corruptions; the lowest accuracy: {worst}.")
 
 
-def verdicts_and_traces(table: pd.DataFrame, traces: pd.DataFrame, corruption: str, stream: Sequence[str]) -> Figure:
+def verdicts_and_traces(
+    table: pd.DataFrame, traces: pd.DataFrame, corruption: str, stream: Sequence[str], *, highlight: Collection[str]
+) -> Figure:
     """Draws a column for each domain: the agents' curves, the grid in real and fake images, fake minus real by band.
 
     The table is from `curves` and the traces from `trace_curves` of `evaluation.robustness`; the corruption is one in
-    AXES.
+    AXES. The agents to highlight have their colours, names and bands; the others are grey.
     """
     domains = list(dict.fromkeys(traces["domain"]))
     lines = table[table["metric"] == "accuracy"]
     figure, axes = panels(3, len(domains), 5.4, sharex=True, sharey="row")
-    for place, (column, domain) in enumerate(zip(axes.T, domains, strict=True)):
+    for column, domain in zip(axes.T, domains, strict=True):
         above, middle, below = column
-        _agents(above, lines[lines["domain"] == domain], corruption, MARKERS[place % len(MARKERS)])
+        ends = _agents(above, lines[lines["domain"] == domain], corruption, highlight)
         of_domain = traces[traces["domain"] == domain]
         grid = of_domain[of_domain["trace"] == "grid 2"]
         for kind, colour in CLASS_COLOURS.items():
@@ -144,7 +164,7 @@ def verdicts_and_traces(table: pd.DataFrame, traces: pd.DataFrame, corruption: s
         ax.yaxis.set_major_locator(MaxNLocator(4))
     figure.align_ylabels(axes[:, 0])
     figure.supxlabel(AXES[corruption], fontsize="medium")
-    _legend(figure, lines["agent"].unique())
+    label_ends(axes[0, -1], ends)
     beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}  # so that they cover no line
     for ax in axes[1:, -1]:
         ax.legend(**beside, frameon=False, fontsize=7, handlelength=1.8, labelspacing=0.3)
@@ -160,24 +180,28 @@ def _plane_ticks(ax: Axes, *, labelled: bool) -> None:
     ax.tick_params(labelsize=7, labelbottom=labelled, labelleft=labelled)
 
 
-def _legend(figure: Figure, agents: Iterable[str]) -> None:
-    """Puts the agents' colours and lines above the panels; the markers belong to the domains."""
-    handles = [Line2D([], [], color=agent_colour(a), ls=agent_line(a), lw=1.6, label=agent_name(a)) for a in agents]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
-
-
-def _agents(ax: Axes, table: pd.DataFrame, corruption: str, marker: str) -> None:
+def _agents(ax: Axes, table: pd.DataFrame, corruption: str, highlight: Collection[str]) -> dict[str, tuple[float, str]]:
+    """Draws the agents' curves, and returns where the lines to be named end, with their colours (`label_ends`)."""
+    ends: dict[str, tuple[float, str]] = {}
     for agent, line in table.groupby("agent", sort=False):
-        style = {"color": agent_colour(str(agent)), "ls": agent_line(str(agent)), "label": agent_name(str(agent))}
-        _curve(ax, line, corruption, marker=marker, ms=3, **style)
+        name, last = str(agent), _ordered(line, corruption)["value"].iloc[-1]
+        if name in highlight:
+            ends[agent_name(name)] = last, agent_colour(name)
+            look = {"marker": agent_marker(name), "ms": 3, "ls": agent_line(name), "label": agent_name(name)}
+            _curve(ax, line, corruption, color=agent_colour(name), zorder=3, **look)
+        else:
+            ends[OTHERS] = last, "0.45"
+            _curve(ax, line, corruption, color=GREY, band=False, zorder=1, label=OTHERS)
     ax.axhline(0.5, color="0.4", lw=0.8, ls=":")
+    return ends
 
 
-def _curve(ax: Axes, table: pd.DataFrame, corruption: str, *, color: str, **style: Any) -> None:
-    """Draws a line with its band, with equal distances between the severities."""
+def _curve(ax: Axes, table: pd.DataFrame, corruption: str, *, color: str, band: bool = True, **style: Any) -> None:
+    """Draws a line and its band, with equal distances between the severities."""
     line = _ordered(table, corruption)
     places = np.arange(len(line))
-    ax.fill_between(places, line["low"], line["high"], color=color, alpha=0.13, lw=0)
+    if band:
+        ax.fill_between(places, line["low"], line["high"], color=color, alpha=0.13, lw=0)
     ax.plot(places, line["value"], color=color, lw=1.1, **style)
 
 
@@ -201,7 +225,7 @@ def _label(version: str, severity: float, corruption: str) -> str:
     if version == STORED:
         return version
     if version == NONE:
-        return {"JPEG": version, "resize": "1"}.get(corruption, "0")
+        return {"JPEG": "once", "resize": "1"}.get(corruption, "0")
     return f"{severity:g}".removeprefix("0") if corruption == "noise" else f"{severity:g}"
 
 

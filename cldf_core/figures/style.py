@@ -5,7 +5,7 @@ import html
 import io
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython import get_ipython
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # The same colour for the same agent in every figure: Wong's colour-blind-safe ones (Nature Methods 8, 441), some
@@ -26,10 +27,13 @@ AGENT_COLOURS = {
     "lwf": "#754400",
     "er": "#2F8FE6",
     "mir": "#009E73",
+    "derpp": "#00494D",
+    "ewc": "#441199",
 }
 # What tells agents apart without colours.
-AGENT_MARKERS = dict(zip(AGENT_COLOURS, "XsPoD^v*", strict=True))
+AGENT_MARKERS = dict(zip(AGENT_COLOURS, "XsPoD^v*h<", strict=True))
 _DASHES: tuple[Any, ...] = ((6, 2), (1, 1), (3, 1), (), (6, 2, 1, 2), (3, 1, 1, 1), (6, 2, 1, 2, 1, 2), (9, 1))
+_DASHES += ((4, 1, 1, 1, 1, 1), (2, 2))
 AGENT_LINES = {agent: (0, dashes) if dashes else "-" for agent, dashes in zip(AGENT_COLOURS, _DASHES, strict=True)}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # by a domain's place in the stream; the unseen domains come last
 CLASS_COLOURS = {"real": "#0072B2", "fake": "#D55E00"}
@@ -111,16 +115,39 @@ def wrapped(text: str, width: int) -> str:
     return textwrap.fill(text, width, break_on_hyphens=False)
 
 
+def label_ends(ax: Axes, ends: Mapping[str, tuple[float, str]], *, gap: float = 0.11) -> None:
+    """Writes names beside the right ends of lines, in their colours, moved apart where they would overlap.
+
+    `ends` holds the height (in data) at which a line ends and its colour, by the name to write; the gap between names
+    is a share of the axis, whose limits must be final.
+    """
+    low, high = sorted(ax.get_ylim())
+    names = sorted((name for name in ends if np.isfinite(ends[name][0])), key=lambda name: ends[name][0])
+    places = np.array([(ends[name][0] - low) / (high - low) for name in names])
+    steps = gap * np.arange(len(names))
+    # The least that places can be raised to keep the gap, then lowered until the highest is on the axis again.
+    places = np.maximum.accumulate(places - steps) + steps
+    places = np.minimum(places, 1 - steps[::-1])
+    for name, place in zip(names, places, strict=True):
+        height, colour = ends[name]
+        arrow = {"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5)}
+        how: dict[str, Any] = {"textcoords": "axes fraction", "va": "center", "fontsize": 7, "color": colour}
+        ax.annotate(name, (ax.get_xlim()[1], height), (1.13, place), arrowprops=arrow, **how)
+
+
 def agent_colour(agent: str) -> str:
-    """Returns an agent's colour; all agents of another origin share one, and a marker and a line."""
-    return AGENT_COLOURS.get(agent, "#882255")
+    """Returns an agent's colour; all agents of another origin share one, and a marker and a line.
+
+    A row of an agent's own, such as "lwf, told", has the agent's.
+    """
+    return AGENT_COLOURS.get(agent.partition(",")[0], "#882255")
 
 
 def agent_marker(agent: str) -> str:
     """Returns the marker of an agent's points, where markers do not tell domains apart."""
-    return AGENT_MARKERS.get(agent, "p")
+    return AGENT_MARKERS.get(agent.partition(",")[0], "p")
 
 
 def agent_line(agent: str) -> Any:
     """Returns the dashes of an agent's line."""
-    return AGENT_LINES.get(agent, (0, (1, 2.5)))
+    return AGENT_LINES.get(agent.partition(",")[0], (0, (1, 2.5)))

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import pandas as pd
 
 import cldf_core
-from cldf_core.options import AGENTS, ORIGINAL, Options
+from cldf_core.options import AGENTS, Options
+from cldf_core.original_options import ORIGINAL
 from cldf_core.workflow.parameters import Parameters
 
 Source = Literal["only this code", "the authors' code too", "a choice"]
@@ -47,6 +48,11 @@ class Difference:
     def name(self) -> str:
         """Its switches, and in brackets what both runs take from the original."""
         return f"{self.switch} [{self.needs}]" if self.needs else self.switch
+
+    @property
+    def label(self) -> str:
+        """What it does in a few words, and in brackets what both runs do besides: for figures."""
+        return LABELS[self.switch] + (f" ({BOTH[self.needs]})" if self.needs else "")
 
     @property
     def paper(self) -> str:
@@ -114,8 +120,8 @@ def all_at_once(parameters: Parameters, agent: str) -> Options:
 def as_table(agent: str) -> pd.DataFrame:
     """Returns an agent's differences as a table to be read."""
     shown = [(d, what) for d, what in DIFFERENCES.items() if d.agent == agent]
-    rows = [(d.switch, d.paper, d.original, d.compared_with, d.source, what) for d, what in shown]
-    columns = ["switch", "paper", "original", "compared with", "where it comes from", "what it does"]
+    rows = [(d.switch, d.label, d.paper, d.original, d.compared_with, d.source, what) for d, what in shown]
+    columns = ["switch", "in figures", "paper", "original", "compared with", "where it comes from", "what it does"]
     return pd.DataFrame(rows, columns=columns).set_index("switch")
 
 
@@ -133,6 +139,28 @@ def _text(value: Any) -> str:
     return "the optimiser's" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
+# By switch, in a few words.
+LABELS = {
+    **{"chunks": "a domain in parts", "drop_last": "incomplete batches left out", "order": "one order for all epochs"},
+    **{"crop": "crop near the top left", "channels": "blue before red", "plane": "the whole plane"},
+    **{"precision": "32 bits a number", "blur": "blur across images", "occlusion": "occlusion at one place"},
+    **{"dampening": "gradients dampened", "distil": "no distillation", "rehearsal": "a batch of exemplars"},
+    **{"verdict": "verdict of the last layer", "icarl_heads": "two outputs in all", "exemplars": "a reservoir"},
+    **{"offers": "offered in every epoch", "reservoir_count": "counted by batches"},
+    **{"gdumb_groups": "balanced over classes", "refit": "network trained further", "refit_after": "after every part"},
+    **{"memory_schedule, memory_lr": "high, constant rate", "memory_momentum": "no momentum"},
+    **{"memory_weight_decay": "no weight decay", "kd_weight": "weight by parts seen"},
+    **{"teacher_after": "teacher of every part", "teacher_mode": "teacher in training mode"},
+    **{"replay_passes": "two passes, losses added", "replay_from": "current domain replayed"},
+    **{"virtual_step, virtual_lr": "virtual step's own rate", "mir_statistics": "statistics moved"},
+}
+# What both runs do, by what the switch needs.
+BOTH = {
+    "optimiser, lr": "SGD",
+    "distil": "no distillation",
+    "rehearsal": "a batch",
+    "rehearsal, exemplars": "reservoir",
+}
 # Of reservoirs, iCaRL's and ER's.
 _OFFERS = "The memory is offered each image once in every epoch, so it holds the same one several times."
 _COUNT = (
@@ -178,7 +206,7 @@ DIFFERENCES: dict[Difference, str] = {
         "Occluded training images (--ns_type occlusion) have the square at one place for the whole chunk, and it is "
         "nearly black (1 of 255) instead of white."
     ),
-    Difference("sequential", "dampening", "agents/optimisers.py", "dampening=o.dampening", AUTHORS, "optimiser, lr"): (
+    Difference("sequential", "dampening", "agents/optimisers.py", "o.dampening", AUTHORS, "optimiser, lr"): (
         "Each gradient counts only a tenth in SGD's momentum, so the network learns as if at about a tenth of the "
         "learning rate."
     ),
@@ -196,7 +224,7 @@ DIFFERENCES: dict[Difference, str] = {
     Difference(
         "icarl", "icarl_heads", "agents/icarl.py", '* (self.options.icarl_heads == "grown")', CHOICE, "distil"
     ): ("All domains share two outputs, instead of having two of their own."),
-    Difference("icarl", "exemplars", "agents/icarl.py", 'if options.exemplars == "herding"', CHOICE, "rehearsal"): (
+    Difference("icarl", "exemplars", "agents/icarl.py", 'if options.exemplars == "reservoir"', CHOICE, "rehearsal"): (
         "Exemplars are a random sample of everything seen, not those that stand best for their class."
     ),
     Difference(
@@ -234,7 +262,7 @@ DIFFERENCES: dict[Difference, str] = {
     Difference("lwf", "teacher_after", "agents/lwf.py", 'self.options.teacher_after == "chunk"', CHOICE): (
         "The teacher is replaced after every chunk, and what it has forgotten by then it cannot teach."
     ),
-    Difference("lwf", "teacher_mode", "agents/lwf.py", 'self.options.teacher_mode == "eval"'): (
+    Difference("lwf", "teacher_mode", "agents/lwf.py", 'self.options.teacher_mode == "train"'): (
         "The teacher answers in training mode: BatchNorm uses the statistics of the new images, and so the answers are "
         "not those that the old network gave."
     ),
@@ -250,9 +278,9 @@ DIFFERENCES: dict[Difference, str] = {
         "Images of the current domain are replayed as well, which leaves less room for the older ones. ER's authors do "
         "so, MIR's do not."
     ),
-    Difference("mir", "virtual_lr", "agents/replay.py", "o.virtual_lr or self.lr"): (
-        "The step that is only tried out, to see whose loss would rise, has a learning rate of its own, whatever the "
-        "optimiser's is."
+    Difference("mir", "virtual_step, virtual_lr", "agents/mir.py", "self.options.virtual_lr or self.lr"): (
+        "The step that is only tried out, to see whose loss would rise, is plain SGD's at a learning rate of its own, "
+        "whatever the optimiser and its rate are."
     ),
     Difference(
         "mir", "mir_statistics", "buffers.py", "contextlib.nullcontext() if moving else evaluating(network)", AUTHORS

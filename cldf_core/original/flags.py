@@ -267,7 +267,8 @@ def options_of(flags: argparse.Namespace) -> Options:
     Raises:
         OptionError: flags that do not go together; the message names the flags, not the options.
     """
-    from cldf_core.options import ORIGINAL, OptionError, checked
+    from cldf_core.options import OptionError, checked
+    from cldf_core.original_options import ORIGINAL
 
     agent, ignored = agent_of(flags), unused(flags)
     values: dict[str, Any] = {"agent": agent, "variant": flags.variant, "data": flags.data}

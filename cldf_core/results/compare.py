@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from cldf_core.evaluation.bootstrap import Matrices, matrices
+from cldf_core.evaluation.crossed import crossed_difference
 from cldf_core.evaluation.metrics import DETECTION, THRESHOLD
-from cldf_core.evaluation.seeds import paired_t_tests
+from cldf_core.evaluation.seeds import SEEDS, holm, paired_t_tests
 from cldf_core.options import UserError
 from cldf_core.results.metric_table import (
     COST,
@@ -20,46 +21,106 @@ from cldf_core.results.metric_table import (
     metric_table,
     thresholds,
 )
-from cldf_core.results.score_tables import Scores, names_with_options, read_scores
-from cldf_core.runs.folder import RunFolder
+from cldf_core.results.score_tables import Scores, Source, agent_names, names_with_options, read_scores
 
-COMPARISON = ("metric", "step", "domain", "first", "second", "difference", "low", "high", "p", "p_holm", "n", "spread")
+COMPARISON = (
+    *("metric", "step", "domain", "first", "second", "difference", "low", "high"),
+    *("p", "p_holm", "p_seeds", "n", "spread"),
+)
 
 
-def compare(table: pd.DataFrame, runs: Sequence[str | Path | RunFolder], **settings: Any) -> pd.DataFrame:
+def compare(table: pd.DataFrame, runs: Sequence[Source], **settings: Any) -> pd.DataFrame:
     """Compares over seeds where two agents of a metric table share two of them, else on the images of the runs."""
     seeds = table[(table["run"] != "") & table["seed"].notna()].groupby("agent")["seed"].agg(set)
     if any(len(a & b) > 1 for a, b in itertools.combinations(seeds, 2)):
-        return compare_over_seeds(table)
+        return compare_over_seeds(table, runs, **settings)
     return compare_on_images(runs, **settings)
 
 
-def compare_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Compares every two agents of a metric table by paired t tests over the seeds that both were trained with.
+def compare_over_seeds(table: pd.DataFrame, runs: Sequence[Source] = (), **settings: Any) -> pd.DataFrame:
+    """Compares every two agents of a metric table, paired over the seeds that both were trained with.
+
+    The runs are those of the table, with the same settings (as `compare_on_images`). Where an agent's seeds and those
+    of the other have scores of the same images, the difference is paired by seed and group, and the interval is over
+    both. Elsewhere, and without runs, it is over seeds, these photographs.
 
     Returns:
-        COMPARISON with spread "seeds", for each continual metric and for each detection metric after the last step: the
-        mean difference of first minus second with its 95 % t interval; p, and p_holm, corrected for all pairs of agents
-        within a metric and domain; n counts seeds. attrs["notes"] names agents without seed. One agent is a UserError.
+        COMPARISON, for each continual metric and for each detection metric after the last step: the mean difference of
+        first minus second with its 95 % interval; spread, "seeds × groups" or "seeds", says what this is over; p is
+        from the same t, and p_holm corrected for all pairs of agents within a metric and domain: a difference is
+        significant where it is below 0.05; p_seeds, of the paired t test over seeds, decides nothing; n counts seeds.
+        attrs["notes"] holds sentences on what could not be compared. One agent is a UserError.
     """
-    runs = table[table["run"] != ""]
-    seeded = runs[~runs["metric"].isin(COST) & runs["seed"].notna()]
+    keys = ["metric", "step", "domain"]
+    single = table[table["run"] != ""]
+    seeded = single[~single["metric"].isin(COST) & single["seed"].notna()]
     if seeded["agent"].nunique() < 2:
         agents = ", ".join(map(repr, seeded["agent"].unique()))
         raise UserError(f"--compare needs two agents with a seed; there: {agents or 'none'}")
     last = seeded["step"].isna() | (seeded["step"] == seeded.groupby("run")["step"].transform("max"))
     tests = [
         paired_t_tests(part[["agent", "seed", "value"]]).assign(metric=metric, step=step, domain=domain)
-        for (metric, step, domain), part in seeded[last].groupby(["metric", "step", "domain"], sort=False, dropna=False)
+        for (metric, step, domain), part in seeded[last].groupby(keys, sort=False, dropna=False)
     ]
-    comparison = _typed(pd.concat(tests, ignore_index=True).assign(spread="seeds"))
-    without = runs.loc[runs["seed"].isna(), "agent"].unique()
-    comparison.attrs["notes"] = [f"{agent} has no seed, so it is not compared with the others" for agent in without]
+    comparison = _typed(pd.concat(tests, ignore_index=True).assign(spread=SEEDS, p_seeds=lambda tests: tests["p"]))
+    rows, notes = _crossed_differences(runs, **settings) if runs else ([], [])
+    pairs = [*keys, "first", "second"]
+    crossed = comparison[pairs].merge(_typed(pd.DataFrame(rows)), how="left", on=pairs)
+    for name in ("low", "high", "p", "spread"):
+        comparison[name] = crossed[name].where(crossed["spread"].notna(), comparison[name])
+    comparison["p_holm"] = comparison.groupby(keys, dropna=False)["p"].transform(lambda p: holm(p.to_numpy()))
+    without = single.loc[single["seed"].isna(), "agent"].unique()
+    notes += [f"{agent} has no seed, so it is not compared with the others" for agent in without]
+    comparison.attrs["notes"] = notes
     return comparison
 
 
+def _crossed_differences(
+    runs: Sequence[Source],
+    *,
+    split: str = "test",
+    threshold: float | str = THRESHOLD,
+    metrics: Sequence[str] = (),
+    stream: Sequence[str] | None = None,
+    resamples: int = 1000,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Returns rows of differences of agents, paired by seed and group, after the last step and of streams; and notes.
+
+    Agents have at least two seeds in common; those that were tested on other images are in the notes.
+    """
+    every = read_scores(runs, stream)
+    named = [(name, source) for name, source in zip(agent_names(every), every, strict=True) if source.seed is not None]
+    wanted, rows, notes = metric_names(metrics), list[dict[str, Any]](), list[str]()
+    detection, continual = [name for name in DETECTION if name in wanted], measures_of(wanted)
+    tested = [source.table[source.table["split"] == split] for _, source in named]
+    at = [thresholds(source, source.table, split, threshold) for _, source in named]
+    last = [table[table["step"] == max(steps)] for table, steps in zip(tested, at, strict=True)]
+    how: dict[str, Any] = {"threshold": at, "split": split, "resamples": resamples}
+    ends, whole = _matrices(last, detection, **how), _matrices(tested, continual, **how)
+    for first, second in itertools.combinations(dict.fromkeys(name for name, _ in named), 2):
+        ours, theirs = ({s.seed: k for k, (name, s) in enumerate(named) if name == agent} for agent in (first, second))
+        common = [seed for seed in ours if seed in theirs]
+        both = [seeds[seed] for seeds in (ours, theirs) for seed in common]
+        trained = {named[k][1].stream for k in both}
+        if len(common) > 1:
+            found = list[dict[str, Any]]()
+            try:
+                found += detection_rows([ends[k] for k in both], detection, crossed_difference)
+                if None not in trained and len(trained) == 1:
+                    parts, stream = [whole[k] for k in both], named[both[0]][1].stream or ()
+                    found += [
+                        r for m in continual for r in continual_rows(parts, stream, wanted, m, crossed_difference)
+                    ]
+            except UserError:
+                notes.append(
+                    f"{first} and {second}: tested on other images or groups, so intervals are over seeds alone"
+                )
+            rows += [{"first": first, "second": second} | row for row in found]
+    return rows, notes
+
+
 def compare_on_images(
-    runs: Sequence[str | Path | RunFolder],
+    runs: Sequence[Source],
     *,
     split: str = "test",
     threshold: float | str = THRESHOLD,
@@ -115,7 +176,7 @@ def compare_on_images(
                 rows += [pair | row for measure in continual for row in continual_rows(parts, trained, wanted, measure)]
         except UserError as error:
             raise UserError(f"--compare: {two}: {error}") from None
-    comparison = _typed(pd.DataFrame(rows).rename(columns={"value": "difference"}).assign(spread="groups"))
+    comparison = _typed(pd.DataFrame(rows).rename(columns={"value": "difference"}))
     comparison.attrs["notes"] = notes
     return comparison
 
@@ -156,13 +217,16 @@ def _distinct_names(sources: Sequence[Scores]) -> list[str]:
 def _matrices(
     tables: Sequence[pd.DataFrame], metrics: Sequence[str], *, threshold: Sequence[dict[int, float]], **how: Any
 ) -> list[Matrices]:
-    """Computes the matrices of two tables of the same images; one that has no groups takes those of the other."""
+    """Computes the matrices of tables of the same images; one that has no groups takes those of another that has."""
     keys = ["domain", "image"]
     ordered = [table.sort_values(["step", *keys], ignore_index=True) for table in tables]
-    named = [table for table in ordered if (table["group"] != table["image"]).any()]
-    if len(named) == 1:
-        group = named[0].drop_duplicates(keys)[[*keys, "group"]]
-        ordered = [table.drop(columns="group").merge(group, on=keys, how="left") for table in ordered]
+    grouped = [bool((table["group"] != table["image"]).any()) for table in ordered]
+    if any(grouped) and not all(grouped):
+        group = ordered[grouped.index(True)].drop_duplicates(keys)[[*keys, "group"]]
+        for k, table in enumerate(ordered):
+            if not grouped[k]:
+                ordered[k] = table.drop(columns="group").merge(group, on=keys, how="left")
+                ordered[k]["group"] = ordered[k]["group"].fillna(table["image"])
     pairs = zip(ordered, threshold, strict=True)
     return [matrices(table, metrics, threshold=at, **how) for table, at in pairs]
 
@@ -174,4 +238,5 @@ def _images(table: pd.DataFrame, by: str | list[str]) -> dict[Any, frozenset[tup
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Puts the columns of COMPARISON in order and gives them their types; whole numbers may be missing."""
-    return table.reindex(columns=list(COMPARISON)).astype({"step": "Int64", "n": "Int64", "p": float, "p_holm": float})
+    types = {"step": "Int64", "n": "Int64", "p": float, "p_holm": float, "p_seeds": float}
+    return table.reindex(columns=list(COMPARISON)).astype(types)

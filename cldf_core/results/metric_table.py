@@ -1,17 +1,15 @@
 """The metric table: every metric of `evaluation.metrics`, of any runs and score files, in one tidy table."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
-from operator import sub
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cldf_core.data.console import note
-from cldf_core.evaluation.bootstrap import Matrices, continual_table, matrices, side_by_side
+from cldf_core.evaluation.bootstrap import ENDS, Estimate, Matrices, continual_table, difference, matrices
 from cldf_core.evaluation.calibration import trained_on
+from cldf_core.evaluation.crossed import Crossed, crossed
 from cldf_core.evaluation.metrics import (
     CONTINUAL,
     DETECTION,
@@ -22,23 +20,24 @@ from cldf_core.evaluation.metrics import (
     detection,
     video_scores,
 )
-from cldf_core.evaluation.seeds import t_interval
+from cldf_core.evaluation.seeds import SEEDS, t_interval
 from cldf_core.options import UserError
-from cldf_core.results.score_tables import Scores, agent_names, finished_runs, read_scores
-from cldf_core.runs.folder import RunFolder
+from cldf_core.results.score_tables import Scores, Source, agent_names, finished_runs, read_scores
 
 COLUMNS = (
     *("run", "agent", "seed", "step", "domain", "metric", "value", "low", "high", "n"),
-    *("threshold", "threshold_from", "split"),
+    *("spread", "threshold", "threshold_from", "split"),
 )
 SUSPECT, ENOUGH = 0.4, 20  # an AUC below this, of so many images of each class, makes a note on scores of files
 MEASURES = ("accuracy", "AUC")  # the continual metrics are computed of these
 COST = ("processor seconds", "memory above the start (bytes)", "memory buffer (bytes)", "images trained on")
+Place = tuple[str, str, str, int]
+Combine = Callable[[Sequence[Estimate]], Estimate | Crossed]
 NAMES = (*DETECTION, *(f"{measure}: {name}" for measure in MEASURES for name in (*CONTINUAL, "unseen")), *COST)
 
 
 def metric_table(
-    runs: Sequence[str | Path | RunFolder],
+    runs: Sequence[Source],
     *,
     split: str = "test",
     threshold: float | str = THRESHOLD,
@@ -58,15 +57,18 @@ def metric_table(
     Returns:
         COLUMNS, a row for each number; an unknown number has no row, and an undefined one is NaN. The step is missing
         where a metric belongs to the whole stream, and the domain is "" where it belongs to none. low and high are the
-        ends of a 95 % interval, which counts groups (`bootstrap.Estimate.interval`); NaN where there is none.
+        ends of a 95 % interval; NaN where there is none. spread says what it is over: "groups", of one run, whose seed
+        is held still (`bootstrap.Estimate.interval`); "seeds × groups" (`crossed.Crossed.interval`); or "seeds", these
+        photographs; "" where no interval can be. All are conditional on the training photographs.
 
         - Detection metrics, for each run, step and domain; n counts images. "AUC of videos" and the like are computed
           of the mean scores of videos; n counts videos.
         - Continual metrics, such as "AUC: forgetting (max-last)", for each run; "AUC: unseen" is the last AUC on a
           domain never trained on; n counts groups.
         - Cost, for each run, from the manifest; without interval and n.
-        - Means over the seeds of each agent, with run "", without seed, and with a t interval; n counts seeds. The
-          names of agents whose runs differ in other options, too, include these options.
+        - Means over the seeds of each agent, with run "" and without seed; n counts seeds. They are over seeds and
+          groups where all seeds have scores of the same images, and over seeds alone where not, of cost and ECE, and
+          where groups tell nothing. Names of agents whose runs differ in other options, too, include these options.
 
         threshold and threshold_from ("declared" or "validation") belong to the metrics that need a threshold; threshold
         is missing where steps or seeds have different ones. attrs["notes"] holds sentences on what else to know.
@@ -82,24 +84,33 @@ def metric_table(
         raise UserError("--threshold is 'validation' and so is --split: what a threshold is fitted on cannot judge it")
     sources = read_scores(runs, stream)
     origin = {"threshold_from": "validation" if threshold == "validation" else "declared"}
+    names, measured = agent_names(sources), [name for name in DETECTION if name in {*wanted, *measures_of(wanted)}]
+    order = list(dict.fromkeys(domain for source in sources for domain in source.table["domain"].unique()))
     rows: list[dict[str, Any]] = []
-    for source, agent in zip(sources, agent_names(sources), strict=True):
+    several: dict[tuple[str, str], list[tuple[Scores, Matrices]]] = {}
+    for source, agent in zip(sources, names, strict=True):
         if split not in (splits := source.table["split"].unique()):
             raise UserError(f"{source.run} has no {split} scores; there are: {', '.join(splits)}")
-        run = {"run": source.run, "agent": agent, "seed": source.seed, "domain": "", "threshold_from": ""}
-        for suffix, table in _images_and_videos(source, split, video_from):
+        run = {"run": source.run, "agent": agent, "seed": source.seed, "domain": "", "spread": "", "threshold_from": ""}
+        for suffix, table in _images_and_videos(source, split, video_from) if measured else ():
             at = thresholds(source, table, split, threshold)
-            for row in _measure(source, table, wanted, split=split, threshold=at, resamples=resamples):
+            R = matrices(table, measured, split=split, threshold=at, resamples=resamples, domains=order)
+            if source.seed is not None and names.count(agent) > 1:
+                several.setdefault((agent, suffix), []).append((source, R))
+            for row in _measure([R], source, wanted, difference):
                 measure, colon, name = row["metric"].partition(":")
-                row["metric"] = measure + suffix + colon + name
-                rows.append({**run, **row, **(origin if "threshold" in row else {})})
+                if measure in WITH_THRESHOLD:
+                    common = None if len(set(at.values())) > 1 else min(at.values())
+                    row |= {"threshold": common if colon else at[row["step"]], **origin}
+                rows.append({**run, **row, "metric": measure + suffix + colon + name})
         rows += [{**run, "metric": name, "value": value} for name, value in _cost(source.manifest) if name in wanted]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(split=split)
-    table = pd.DataFrame([*table.to_dict("records"), *_over_seeds(table)], columns=list(COLUMNS))
+    means, notes = _crossed(several, wanted)
+    table = pd.DataFrame([*table.to_dict("records"), *_over_seeds(table, means)], columns=list(COLUMNS))
     whole, real = ("seed", "step", "n"), ("value", "low", "high", "threshold")
     types = dict.fromkeys(COLUMNS, "str") | dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64")
     table = table.astype(types)
-    table.attrs["notes"] = _notes(sources, split)
+    table.attrs["notes"] = _notes(sources, split) + notes
     return table
 
 
@@ -143,25 +154,30 @@ def thresholds(source: Scores, table: pd.DataFrame, split: str, threshold: float
     return {step: _fitted_threshold(source, table, step) if declared is None else declared for step in steps}
 
 
-def detection_rows(parts: Sequence[Matrices], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yields a row for each cell and detection metric: of one part, or of the first minus the second of two."""
+def detection_rows(
+    parts: Sequence[Matrices], names: Sequence[str], combine: Combine = difference
+) -> Iterator[dict[str, Any]]:
+    """Yields a row for each cell and detection metric: of one part, or of what `combine` makes of several.
+
+    Unless another one is given, it takes the first minus the second of two.
+    """
     R = parts[0]
-    numbers = {name: side_by_side(reduce(sub, [part.metrics[name] for part in parts])) for name in names}
+    columns = {name: combine([part.metrics[name] for part in parts]).columns() for name in names}
     for t, i in np.argwhere(R.images > 0):
-        for name, (value, low, high) in numbers.items():
+        for name, numbers in columns.items():
             cell = {"step": R.steps[t], "domain": R.domains[i], "n": R.images[t, i], "metric": name}
-            yield cell | {"value": value[t, i], "low": low[t, i], "high": high[t, i]}
+            yield cell | {column: values[t, i] for column, values in numbers.items()}
 
 
 def continual_rows(
-    parts: Sequence[Matrices], stream: Sequence[str], wanted: Sequence[str], measure: str
+    parts: Sequence[Matrices], stream: Sequence[str], wanted: Sequence[str], measure: str, combine: Combine = difference
 ) -> Iterator[dict[str, Any]]:
-    """Yields a row for each wanted continual metric of a measure: of one part, or of the difference of two."""
-    for row in continual_table(parts, measure, stream).to_dict("records"):
+    """Yields a row for each wanted continual metric of a measure, of parts as in `detection_rows`."""
+    for row in continual_table(parts, measure, stream, combine).to_dict("records"):
         kind, _, domain = row["metric"].partition(": ")
         if f"{measure}: {kind}" in wanted:
             place = {"metric": f"{measure}: {kind}", "domain": domain, "step": len(stream) if domain else None}
-            yield place | {"n": parts[0].groups, "value": row["value"], "low": row["low"], "high": row["high"]}
+            yield {str(name): value for name, value in row.items()} | place | {"n": parts[0].groups}
 
 
 def measures_of(wanted: Sequence[str]) -> list[str]:
@@ -194,20 +210,12 @@ def _fitted_threshold(source: Scores, table: pd.DataFrame, step: int) -> float:
 
 
 def _measure(
-    source: Scores, table: pd.DataFrame, wanted: Sequence[str], *, threshold: Mapping[int, float], **how: Any
+    parts: Sequence[Matrices], source: Scores, wanted: Sequence[str], combine: Combine
 ) -> Iterator[dict[str, Any]]:
-    """Yields the detection metrics of a run, and the continual ones where its stream is known."""
-    detection, stream = [name for name in DETECTION if name in wanted], source.stream or ()
-    measures = measures_of(wanted) if stream else []
-    if not detection and not measures:
-        return
-    R = matrices(table, list({*detection, *measures}), threshold=threshold, **how)
-    for row in detection_rows([R], detection):
-        yield row | ({"threshold": threshold[row["step"]]} if row["metric"] in WITH_THRESHOLD else {})
-    common, *others = set(threshold.values())
-    for measure in measures:
-        for row in continual_rows([R], stream, wanted, measure):
-            yield row | ({"threshold": None if others else common} if measure in WITH_THRESHOLD else {})
+    """Yields the wanted detection metrics of parts, and the continual ones where the stream of the source is known."""
+    yield from detection_rows(parts, [name for name in DETECTION if name in wanted], combine)
+    for measure in measures_of(wanted) if source.stream else ():
+        yield from continual_rows(parts, source.stream or (), wanted, measure, combine)
 
 
 def _cost(manifest: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -217,14 +225,38 @@ def _cost(manifest: Mapping[str, Any]) -> list[tuple[str, float]]:
     return [(name, float(value)) for name, value in zip(COST, values, strict=True) if value is not None]
 
 
-def _over_seeds(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yields the means over the seeds of each agent that has several."""
-    keys = ["agent", "step", "domain", "metric"]
+def _crossed(
+    several: Mapping[tuple[str, str], Sequence[tuple[Scores, Matrices]]], wanted: Sequence[str]
+) -> tuple[dict[Place, dict[str, Any]], list[str]]:
+    """Returns the means over seeds that have an interval over seeds and groups, by their places; and notes."""
+    means: dict[Place, dict[str, Any]] = {}
+    notes = []
+    for (agent, suffix), of_seeds in several.items():
+        parts = [R for _, R in of_seeds]
+        try:
+            for row in _measure(parts, of_seeds[0][0], wanted, crossed):
+                measure, colon, name = row["metric"].partition(":")
+                numbers = {column: row[column] for column in (*ENDS, "spread")}
+                means[_place(agent, measure + suffix + colon + name, row["domain"], row["step"])] = numbers
+        except UserError:
+            notes.append(f"the seeds of {agent} were tested on other images or groups: intervals are over seeds alone")
+    return means, list(dict.fromkeys(notes))
+
+
+def _place(agent: str, metric: str, domain: str, step: Any) -> Place:
+    """Returns the place of a mean over seeds in the metric table; 0 stands for no step."""
+    return agent, metric, domain, 0 if pd.isna(step) else int(step)
+
+
+def _over_seeds(table: pd.DataFrame, means: Mapping[Place, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yields the means over the seeds of each agent that has several; those not in `means` with a t interval."""
+    keys = ["agent", "metric", "domain", "step"]
     for key, part in table[table["seed"].notna()].groupby(keys, sort=False, dropna=False):
         if len(part) > 1:
-            mean = dict(zip(("value", "low", "high"), t_interval(part["value"].to_numpy(float)), strict=True))
+            over_seeds = dict(zip(ENDS, t_interval(part["value"].to_numpy(float)), strict=True)) | {"spread": SEEDS}
             shared = [n for n in ("threshold", "threshold_from", "split") if part[n].nunique(dropna=False) == 1]
             common = {name: part[name].iloc[0] for name in shared}
+            mean = means.get(_place(*key), over_seeds)
             yield {"run": "", **dict(zip(keys, key, strict=True)), **mean, "n": len(part), **common}
 
 

@@ -47,6 +47,9 @@ class Scores:
     notes: tuple[str, ...] = ()
 
 
+Source = str | Path | RunFolder | Scores  # what scores can be read from, and scores that were read before
+
+
 def matches(names: Sequence[str]) -> dict[str, str]:
     """The runs and tables that are named, or that patterns stand for, which not every shell expands; these sorted.
 
@@ -101,22 +104,28 @@ def run_options(folder: RunFolder) -> dict[str, Any]:
     return options
 
 
-def read_scores(sources: Sequence[str | Path | RunFolder], stream: Sequence[str] | None = None) -> list[Scores]:
+def read_scores(sources: Sequence[Source], stream: Sequence[str] | None = None) -> list[Scores]:
     """Reads the scores of runs and files; a file may hold those of several agents and seeds.
 
-    Sources are runs, their folders or their names in runs/, and files; a repeated one counts once. The stream is that
-    of the files, its domains in order; a run knows its own. A UserError says that there is no such run or file, that a
-    run is not finished, or in which row and column a file is malformed.
+    Sources are runs, their folders or their names in runs/, files, and scores that were read before, which stay as they
+    are; a repeated one counts once. The stream is that of the files, its domains in order; a run knows its own. A
+    UserError says that there is no such run or file, that a run is not finished, or in which row and column a file is
+    malformed.
     """
     if not sources:
         raise UserError("no run and no file is named; needed: at least one")
     scores: dict[Path, list[Scores]] = {}
     for source in sources:
+        if isinstance(source, Scores):
+            scores[Path(source.run)] = [source]
+            continue
         path = source.path if isinstance(source, RunFolder) else named_path(source)
         if path.absolute() in scores:
             continue
         if os.path.isdir(path):
-            scores[path.absolute()] = [_run_scores(RunFolder(path))]
+            folder = RunFolder(path)
+            run_options(folder)
+            scores[path.absolute()] = [scores_of(path.name, folder.manifest, folder.scores())]
         elif os.path.isfile(path) and path.suffix.lower() in tables.SUFFIXES:
             scores[path.absolute()] = _file_scores(path, str(source), stream)
         else:
@@ -155,12 +164,12 @@ def names_with_options(sources: Sequence[Scores]) -> list[str]:
     return names
 
 
-def _run_scores(folder: RunFolder) -> Scores:
-    options = run_options(folder)
+def scores_of(run: str, manifest: Mapping[str, Any], table: pd.DataFrame) -> Scores:
+    """The scores of a run, of which a manifest with its options tells."""
+    options = manifest["options"]
     settings = {name: value for name, value in options.items() if name not in ("agent", "seed")}
-    manifest = folder.manifest
     stream = tuple(options["stream"]) if len(set(options["stream"])) == len(options["stream"]) else None
-    return Scores(folder.path.name, options["agent"], options["seed"], folder.scores(), stream, settings, manifest)
+    return Scores(run, options["agent"], options["seed"], table, stream, settings, manifest)
 
 
 def _file_scores(path: Path, name: str, stream: Sequence[str] | None) -> list[Scores]:

@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,22 @@ def planned(several: Sequence[Options]) -> list[RunFolder]:
     return [RunFolder(folder / f"{options.agent}-{key}") for options, key in zip(several, keys, strict=True)]
 
 
-def made_before(several: Sequence[Options]) -> list[RunFolder | None]:
-    """The finished, whole run of each, if there is one; data that are still to be built are not built for that."""
+def made_before(
+    several: Sequence[Options], kept: Collection[str] = (), *, build: bool = False
+) -> list[RunFolder | None]:
+    """The folder of each run that is finished and whole, or whose name is among those that are kept elsewhere.
+
+    Data that are still to be built are built for that where it is asked for and some are kept; else their runs count as
+    not made.
+    """
     agents = {path.name.rpartition("-")[0] for path in (project_root() / "runs").glob("*-*")}
-    readable = {data for data in {options.data for options in several} if is_there(data)}
+    agents |= {name.rpartition("-")[0] for name in kept}
+    readable = {data for data in {options.data for options in several} if (kept and build) or is_there(data)}
     possible = [options.agent in agents and options.data in readable for options in several]
     folders = iter(planned(list(itertools.compress(several, possible))))
     runs = [next(folders) if some else None for some in possible]
-    return [run if run and run.finished and not run.damaged() else None for run in runs]
+    done = (run and (run.path.name in kept or (run.finished and not run.damaged())) for run in runs)
+    return [run if is_done else None for run, is_done in zip(runs, done, strict=True)]
 
 
 def cache_folder() -> Path:

@@ -24,7 +24,7 @@ LIBRARIES = ("torch", "numpy", "pillow")
 # Options count by their values, and layouts by the tables that they give, which are in the fingerprints. The others
 # keep or describe what was computed, and compute nothing.
 _NOT_COUNTED = (
-    *("options", "reading", "data.console", "data.files", "data.layouts"),
+    *("options", "original_options", "reading", "data.console", "data.files", "data.layouts"),
     *("runs.folder", "runs.holder", "runs.notes", "runs.plan", "runs.provenance"),
 )
 

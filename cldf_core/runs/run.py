@@ -120,13 +120,13 @@ def load_spectra(options: Options) -> dict[str, Spectra]:
     return domains
 
 
-def domain_samples(domain: Spectra, table: pd.DataFrame) -> Samples:
-    """The images of a domain that are in a part of its table, for example those of one split."""
-    return Samples.from_array(domain.array, table["label"].to_numpy(), rows=table["row"].to_numpy())
+def domain_samples(domain: Spectra, table: pd.DataFrame, place: int = -1) -> Samples:
+    """The images of a domain that are in a part of its table, such as one split; `place` in the stream, -1 outside."""
+    return Samples.from_array(domain.array, table["label"].to_numpy(), place, rows=table["row"].to_numpy())
 
 
 def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tuple[str, Samples | list[Samples]]]:
-    """Name and training images of each domain of the stream; `limit` takes the first images of a seeded order.
+    """Name and training images of each domain of the stream; a limit takes the first images of a seeded order.
 
     With a `corruption` there is a list of versions of the images, one for each of `severities`, as far as there are
     chunks, or one for each chunk whose images are corrupted together. Chunk c sees version c, and after the last
@@ -137,11 +137,11 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
     for place, name in enumerate(options.stream):
         table = domains[name].table
         table = table[table["split"] == "train"]
-        if options.limit is not None:
+        if (limit := options.limit_of(place)) is not None:
             # The same draw for both classes: where reals and fakes are pairs, pairs stay together.
             parts = [part for _, part in table.groupby("label")]
             draws = [generator(options.seed, "limit", place).permutation(len(part)) for part in parts]
-            table = pd.concat([p.iloc[np.sort(draw[: options.limit])] for p, draw in zip(parts, draws, strict=True)])
+            table = pd.concat([p.iloc[np.sort(draw[:limit])] for p, draw in zip(parts, draws, strict=True)])
         labels, rows = table["label"].to_numpy(), table["row"].to_numpy()
         severities = options.severities[: options.chunks] if options.corruption != "none" else [0.0]
         if getattr(options, options.corruption, "") == "chunk" and options.agent != "joint":
@@ -192,7 +192,10 @@ def _execute(
         if split in options.splits and name not in options.untested
         if len(table := domain.table[domain.table["split"] == split])
     }
-    tests = {f"{name}/{split}": domain_samples(domains[name], table) for (name, split), table in tables.items()}
+    places = {name: options.stream.index(name) if name in options.stream else -1 for name in domains}
+    tests = {
+        f"{name}/{split}": domain_samples(domains[name], table, places[name]) for (name, split), table in tables.items()
+    }
     agent = build_agent(options)
     notes = data_notes(options, domains, tables) + one_class_notes(options, domains)
     notes += dropped_notes(options, steps) + machine_notes(options)
@@ -239,9 +242,19 @@ def _execute(
 
 def _steps(options: Options, domains: dict[str, Spectra]) -> list[Step]:
     try:
-        return make_steps(training_samples(options, domains), options)
+        return make_steps(training_samples(options, domains), options, _omitted(options, domains))
     except ValueError as error:  # more chunks than images
         raise DataError(str(error)) from None
+
+
+def _omitted(options: Options, domains: Mapping[str, Spectra]) -> list[int]:
+    """How many more images of each domain a run without `limits` and `limit_new` has, where steps make up for them."""
+    counts = []
+    for place, name in enumerate(options.stream):
+        labels = domains[name].table.query("split == 'train'")["label"].value_counts()
+        most = labels.clip(upper=options.limit)
+        counts.append(int((most - most.clip(upper=options.limit_of(place))).sum()))
+    return counts if options.limited == "equal-updates" else []
 
 
 @contextlib.contextmanager
@@ -293,7 +306,7 @@ def _keep(result: StepResult, agent: Agent, folder: RunFolder, manifest: dict[st
             "images": result.images,
             "seconds": round(result.seconds, 3),
             "losses": [None if np.isnan(loss) else round(float(loss), 6) for loss in result.losses],
-            "memory_bytes": agent.memory.nbytes if agent.memory else 0,
+            "memory_bytes": agent.memory_bytes,
         }
     )
     manifest["seconds"] = round(sum(s["seconds"] for s in manifest["steps"]), 3)

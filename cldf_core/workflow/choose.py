@@ -1,87 +1,125 @@
-"""`cldf choose`: learning rate and epochs of the quick profile, chosen on validation photographs.
+"""`cldf choose`: for every agent, values of its options are chosen on validation photographs, with as many trials each.
 
-Sequential fine-tuning is trained with every combination and scored on the validation photographs alone. The default,
-for all agents alike, is the cheapest combination whose average accuracy after the last domain is within one standard
-error of the best (the one-standard-error rule: Breiman et al. 1984, section 3.4.3). The error is pooled over all
-combinations, since the few seeds of one may agree by accident. What the seeds cannot tell from the best is a tie, and
-the table and the command say so.
+A trial trains on the first two domains of a stream, and is judged by its average accuracy on their validation
+photographs: whoever learns the stream can do that, and no domain that comes later, or never, is looked at. So streams
+that begin alike share a choice. For LwF there is also the choice of one who saw the whole stream, called hindsight.
+What is tried stands in params/choose/spaces.yaml, the rule in `evaluation.choice`; runs are kept as a sweep's are.
 """
 
-import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
-from scipy import stats
+import yaml
 
-from cldf_core.data.files import save_table
+from cldf_core.data.files import save_table, whole_file
 from cldf_core.data.runtime import project_root
-from cldf_core.evaluation.metrics import continual, matrix
-from cldf_core.evaluation.seeds import t_interval
-from cldf_core.options import Options, checked
+from cldf_core.evaluation.choice import finalists, judged, verdict
+from cldf_core.options import Options, UserError, options_of
+from cldf_core.results.grid import read_grid
 from cldf_core.results.inventory import keep_runs
-from cldf_core.runs.holder import uses
-from cldf_core.runs.run import make_run
+from cldf_core.results.kept_runs import keep, names_in, published
+from cldf_core.results.score_tables import Scores
+from cldf_core.results.trials import MORE, SEEDS, read_spaces, summary_of, trials_of
 from cldf_core.workflow.cluster import HERE, Place
-from cldf_core.workflow.engine import make_all
+from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters
+from cldf_core.workflow.parameters import FIRST, read_choices
+from cldf_core.workflow.sweep import make_and_keep
 
-LRS, EPOCHS, SEEDS = (1e-3, 2e-3, 4e-3), (6, 10), (100, 101, 102, 103, 104)
-ROUNDING = 1e-9  # a standard error that is smaller is none
-
-
-def choose(place: Place = HERE) -> pd.DataFrame:
-    """Measures all combinations, the best first, and writes figures/tables/choice_of_training.csv."""
-    settings = itertools.product(LRS, EPOCHS, SEEDS)
-    make_all(
-        {f"lr {lr:g}, epochs {epochs}, seed {seed}": _options(lr, epochs, seed) for lr, epochs, seed in settings}, place
-    )
-    with uses(project_root() / "runs") as runs:
-        table = with_choice(pd.DataFrame([_measured(lr, epochs) for lr, epochs in itertools.product(LRS, EPOCHS)]))
-    save_table(table, project_root() / "figures", "choice_of_training")
-    keep_runs("choice_of_training", runs)
-    return table
+TABLE, HINDSIGHT = "choices", "lwf"  # the agent whose best on the whole stream is shown, too
+HEADER = """# Written by cldf choose: by data set, and by the domains that were looked at, the values of each agent's
+# options that notebooks and grids take. All trials are in figures/tables/choices.csv.
+"""
 
 
-def with_choice(table: pd.DataFrame) -> pd.DataFrame:
-    """The table sorted by average, with the columns chosen and tied.
+class Contest(NamedTuple):
+    """The trials of one agent on the domains that are looked at, which are named together."""
 
-    Chosen is the row that the one-standard-error rule takes, tied are those that the seeds cannot tell from the best at
-    95 %, the best itself included; all of them where no combination varies with the seed, so that there is no error.
-    It needs the columns epochs, average and error (the standard error of the average).
+    domains: str
+    agent: str
+    trials: list[dict[str, Any]]
+    hindsight: bool = False
+
+    def options(self, base: Mapping[str, Any], trial: int, seed: int) -> Options:
+        """Those of a run of a trial, counted from 1; the base holds the values of other options."""
+        own = {"agent": self.agent, "stream": self.domains.split(", "), "unseen": [], "splits": ["validation"]}
+        return options_of({**base, **self.trials[trial - 1], **own, "seed": seed}, where="params/choose/spaces.yaml")
+
+    def table(self, runs: Mapping[tuple[str, str, int], list[Scores]]) -> pd.DataFrame:
+        """A row for each trial, whose runs are found by domains, agent and trial."""
+        own, trials = {"domains": self.domains, "agent": self.agent}, enumerate(self.trials, start=1)
+        return pd.DataFrame([own | summary_of(k, v, runs[self.domains, self.agent, k]) for k, v in trials])
+
+
+def choose(agents: Sequence[str] = (), place: Place = HERE) -> tuple[pd.DataFrame, list[str]]:
+    """Makes the trials of some agents, by default of all, chooses, and writes table and choice.
+
+    figures/tables/choices.csv gets a row for each trial, params/quick/chosen.yaml the values that are chosen; what
+    stands there of other agents stays. Returns the table of these agents, and a sentence on each choice. A UserError
+    tells of an agent without a space, or with a faulty one, of data that are missing, or of a run that failed.
     """
-    table = table.sort_values("average", ascending=False)
-    error = float(table["error"].pow(2).mean() ** 0.5)
-    behind = table["average"].max() - table["average"]
-    cheapest = table[behind <= error].sort_values(["epochs", "average"], ascending=[True, False]).index[0]
-    margin = stats.t.ppf(0.975, len(table) * (len(SEEDS) - 1)) * 2**0.5 * error
-    return table.assign(chosen=table.index == cheapest, tied=(behind <= margin) | (error < ROUNDING))
+    base = notebook_parameters(LAST, "quick").values
+    contests = _contests(base, agents)
+    for options in {contest.domains: contest.options(base, 1, 0) for contest in contests}.values():
+        check_domains(options)
+    runs = _made(base, [(c, k) for c in contests for k in range(1, len(c.trials) + 1)], SEEDS, place)
+    finals = [(c, k) for c in contests if not c.hindsight for k in finalists(c.table(runs))]
+    for key, more in _made(base, finals, MORE, place).items():
+        runs[key] += more
+    tables = [judged(contest.table(runs), best=contest.hindsight) for contest in contests]
+    _write(options_of(base).data, contests, tables)
+    path, ours = published(TABLE), {run.run for several in runs.values() for run in several}
+    tried = {contest.agent for contest in contests}
+    others = {name for name in names_in(path) if name.rpartition("-")[0] in tried} - ours
+    keep(path, (), forget=others)  # which are of other code, or of other spaces
+    keep_runs(TABLE, names_in(path))
+    sentences = [f"{c.agent} on {c.domains}: {verdict(table)}" for c, table in zip(contests, tables, strict=True)]
+    return pd.concat(tables, ignore_index=True), sentences
 
 
-def verdict(table: pd.DataFrame) -> str:
-    """What a table with a choice says, in a sentence: which combination is taken, and whether there is a tie."""
-    row, tied = table[table["chosen"]].iloc[0], table[table["tied"]]
-    taken = f"taken is lr {row['lr']:g} with {row['epochs']:.0f} epochs"
-    if len(tied) == 1:
-        return f"The best average can be told from all others; {taken}."
-    if table["error"].max() < ROUNDING:
-        return f"A tie: nothing varies with the seed, so the seeds cannot tell the averages apart; {taken}."
-    span = f"averages from {tied['average'].min():.3f} to {tied['average'].max():.3f}"
-    why = "the cheapest within one standard error of the best"
-    return f"A tie: {len(SEEDS)} seeds cannot tell {len(tied)} of {len(table)} apart ({span}); {taken}, {why}."
+def _contests(base: Mapping[str, Any], agents: Sequence[str]) -> list[Contest]:
+    """Those of some agents on the first domains of the profile's stream, and of those in the grid `unseen`."""
+    spaces, stream = read_spaces(), options_of(base).stream
+    if unknown := [agent for agent in agents if agent not in spaces]:
+        raise UserError(f"--agents has {unknown[0]!r}; allowed: {', '.join(spaces)}")
+    trials = {agent: trials_of(agent, space, base) for agent, space in spaces.items() if agent in (agents or spaces)}
+    streams = [stream, *(point.options.stream for point in read_grid("unseen").points(base))]
+    looked_at = dict.fromkeys(", ".join(names[:FIRST]) for names in streams)
+    contests = [Contest(domains, *own) for domains in looked_at for own in trials.items()]
+    seen = [own for own in trials.items() if own[0] == HINDSIGHT and len(stream) > FIRST]
+    return contests + [Contest(", ".join(stream), *own, True) for own in seen]
 
 
-def _options(lr: float, epochs: int, seed: int) -> Options:
-    return checked({"agent": "sequential", "lr": lr, "epochs": epochs, "seed": seed, "splits": ["validation"]})
+def _made(
+    base: Mapping[str, Any], trials: Sequence[tuple[Contest, int]], seeds: Sequence[int], place: Place
+) -> dict[tuple[str, str, int], list[Scores]]:
+    """The runs of trials with each seed, which are kept, by domains, agent and trial."""
+    wanted = [(contest, k, seed) for contest, k in trials for seed in seeds]
+    words = (f"{c.agent} on {c.domains}, trial {k}, seed {seed}" for c, k, seed in wanted)
+    labels = [f"{number} of {len(wanted)}: {text}" for number, text in enumerate(words, start=1)]
+    options = {label: c.options(base, k, seed) for label, (c, k, seed) in zip(labels, wanted, strict=True)}
+    scores, failed = make_and_keep(options, published(TABLE), place)
+    if failed:
+        raise UserError(f"{failed[0]}; what is made is kept, and the same command goes on from there")
+    runs: dict[tuple[str, str, int], list[Scores]] = {}
+    for label, (contest, k, _) in zip(labels, wanted, strict=True):
+        runs.setdefault((contest.domains, contest.agent, k), []).append(scores[label])
+    return runs
 
 
-def _measured(lr: float, epochs: int) -> dict[str, float]:
-    """Means over seeds of the metrics on validation photographs, with the t interval of the average."""
-    metrics = []
-    for seed in SEEDS:
-        options = _options(lr, epochs, seed)
-        R = matrix(make_run(options).scores(), split="validation")[options.stream].to_numpy()
-        metrics.append({name: float(value) for name, value in continual(R).items()})
-    table = pd.DataFrame(metrics)
-    average, low, high = t_interval(table["average"].to_numpy())
-    setting = {"lr": lr, "epochs": epochs, "seeds": len(SEEDS)}
-    error = table["average"].std() / len(SEEDS) ** 0.5
-    others = table[["learning", "forgetting (max-last)"]].mean().to_dict()
-    return {**setting, "average": average, "low": low, "high": high, "error": error, **others}
+def _write(data: str, contests: Sequence[Contest], tables: Sequence[pd.DataFrame]) -> None:
+    """Writes the rows of trials, and the values that are chosen, among those of other agents that are there."""
+    root, keys, table = project_root(), ["domains", "agent"], pd.concat(tables)
+    if (path := root / "figures" / "tables" / f"{TABLE}.csv").is_file():
+        before = pd.read_csv(path, dtype={"code": "str"})
+        table = pd.concat([table, before[~before.set_index(keys).index.isin(table.set_index(keys).index)]])
+    save_table(table.sort_values(keys, kind="stable"), root / "figures", TABLE)
+    path = root / "params" / "quick" / "chosen.yaml"
+    choices = dict(read_choices(path, path.stat().st_mtime_ns)) if path.is_file() else {}
+    for contest, own in zip(contests, tables, strict=True):
+        choices[data, contest.domains, contest.agent] = contest.trials[own.loc[own["chosen"], "trial"].item() - 1]
+    written: dict[str, dict[str, dict[str, Any]]] = {}
+    for (data, domains, agent), values in choices.items():
+        written.setdefault(data, {}).setdefault(domains, {})[agent] = dict(values)
+    with whole_file(path) as partial:
+        partial.write_text(HEADER + yaml.safe_dump(written, sort_keys=False, width=110), encoding="utf-8")

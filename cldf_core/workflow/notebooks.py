@@ -19,10 +19,10 @@ from cldf_core.data.layouts.read import data_folder, read_domains
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.mini.crops import DOMAINS
 from cldf_core.data.runtime import project_file, project_root
+from cldf_core.data.settings import read_settings
 from cldf_core.data.source_trees import imported_modules, tree_hash
 from cldf_core.options import Options, UserError
 from cldf_core.reading import from_written
-from cldf_core.results.grid import read_settings
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import Hold, holding, uses
 from cldf_core.runs.provenance import LIBRARIES, weights_content
@@ -171,8 +171,9 @@ def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:
 def inputs_hash(parameters: Parameters) -> str:
     """Hash of everything that a notebook's results depend on.
 
-    These are its cells, its parameters, its data, the versions of libraries, the syntax trees of all modules that it
-    imports, directly or not (with them, those that its runs depend on), and the tables of sweeps that it reads.
+    These are its cells, its parameters, and what was chosen besides, its data, the versions of libraries, the syntax
+    trees of all modules that it imports, directly or not (with them, those that its runs depend on), and what sweeps
+    have left where it reads that.
     """
     source = project_file(f"notebooks/{parameters.notebook}.ipynb")
     try:
@@ -186,8 +187,8 @@ def inputs_hash(parameters: Parameters) -> str:
             modules.update(imported_modules("\n".join(x for x in text.splitlines() if not x.startswith(("%", "!")))))
     options = parameters.options()
     parts: list[Any] = [cells, dict(parameters.values), tree_hash(modules), [version(name) for name in LIBRARIES]]
-    parts += [_data_identity(options.data), weights_content(options.weights)]
-    parts += _contents(sweep_tables(parameters)) if parameters.notebook == LAST else []
+    parts += [parameters.choices_in_words(), _data_identity(options.data), weights_content(options.weights)]
+    parts += _contents(sweep_tables(parameters))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -202,9 +203,12 @@ def data_files(folder: Path) -> list[str]:
 
 
 def sweep_tables(parameters: Parameters) -> list[Path]:
-    """The tables that sweeps have left for notebook 08: with its parameters, and published."""
-    root, key = project_root(), parameters.folder.key
-    return [*root.glob(f"runs/sweep_*-{key}/figures/tables/*.csv"), *root.glob("figures/tables/sweep_*.csv")]
+    """What sweeps have left for a notebook that reads them, tables and scores: with its parameters, and published."""
+    source = project_file(f"notebooks/{parameters.notebook}.ipynb").read_text(encoding="utf-8")
+    own, tables = f"runs/sweep_*-{parameters.folder.key}", "figures/tables"
+    patterns = (f"{own}/{tables}/*.csv", f"{own}/*.parquet", f"{tables}/sweep_*.csv", f"{tables}/scores/*.parquet")
+    reads = "workflow import sweep" in source or "workflow.sweep" in source
+    return [path for pattern in patterns if reads for path in project_root().glob(pattern)]
 
 
 def _data_identity(data: str) -> list[Any]:

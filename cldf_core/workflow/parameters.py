@@ -1,16 +1,23 @@
-"""The parameters of notebooks: the options that each has, and the values that somebody has set; imports no torch."""
+"""The parameters of notebooks: the options that each has, and the values that somebody has set; imports no torch.
+
+Options that nobody has set to anything but a cell's default have the values that `cldf choose` has chosen, if any.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cldf_core.data.runtime import project_root
-from cldf_core.options import AGENTS, FIELDS, OptionError, Options, UserError, checked
-from cldf_core.reading import from_text
+from cldf_core.data.runtime import project_files, project_root
+from cldf_core.data.settings import read_settings
+from cldf_core.options import AGENTS, FIELDS, OptionError, Options, UserError, check_values, checked
+from cldf_core.original_options import ORIGINAL
+from cldf_core.reading import from_text, from_written
 from cldf_core.workflow.machine import check_machine
 
 if TYPE_CHECKING:
@@ -22,12 +29,15 @@ _COMMAND = (
     *("corruption", "severities", "blur", "occlusion"),
 )
 # Every run has these, but they are too special for a cell.
-_UNLISTED = ("drop_last", "order", "crop", "channels", "lr_decay", "dampening")
+_UNLISTED = ("limits", "limit_new", "limited", "drop_last", "order", "crop", "channels", "lr_decay", "dampening")
 _RUN = tuple(name for name in Options.model_fields if name not in (*_COMMAND, *_UNLISTED))
 _GDUMB = ("memory", "memory_epochs", "memory_lr", "memory_lr_min", "memory_batch", "clip")
 _LWF = ("distillation", "temperature")
 _MIR = ("memory", "replay", "candidates")
-_ANY = (*_GDUMB, *_LWF, *_MIR[1:])
+_DERPP = ("derpp_alpha", "derpp_beta")
+_EWC = ("ewc_lambda", "ewc_gamma")
+_ORIGINAL = (*_GDUMB, *_LWF, *_MIR[1:])
+_ANY = (*_ORIGINAL, *_DERPP, *_EWC)
 _IMAGES = ("data", "stream", "unseen", "limit", "size", "seed")
 _TRAINING = ("network", "width", "lr", "epochs", "batch", "seed", "threads")
 _SPECTRA = (*_IMAGES, "band", "precision", "threads")
@@ -40,16 +50,28 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "03_without_continual_learning": _RUN,
     "04_icarl": (*_RUN, "memory"),
     "05_gdumb": (*_RUN, *_GDUMB),
-    "06_lwf": (*_RUN, *_LWF),
-    "07_er_and_mir": (*_RUN, *_MIR),
+    "06_lwf": (*_RUN, *_LWF, *_EWC),
+    "07_er_and_mir": (*_RUN, *_MIR, *_DERPP),
     "08_cross_data_set_evaluation": (*_RUN, *_ANY),
     "09_robustness": (*_RUN, *_ANY),
-    "10_bands_and_explanations": (*_RUN, *_ANY),
+    "10_bands_and_explanations": (*_RUN, *_ORIGINAL),
     # It goes through the differences itself, so it takes neither them nor the variant.
-    "11_original_versus_papers": tuple(name for name in (*_RUN, *_ANY) if name != "variant"),
+    "11_original_versus_papers": tuple(name for name in (*_RUN, *_ORIGINAL) if name != "variant"),
     "12_your_own_data_your_own_agent": (*_IMAGES[:-1], *_TRAINING, "memory", "replay"),
     "13_detector": (*_RUN, *_MIR),
 }
+# The agents that a notebook is about, its own one first; notebooks that are not here are about all agents.
+_ABOUT = {"04_icarl": ["icarl"], "05_gdumb": ["gdumb"], "06_lwf": ["lwf", "ewc"]}
+_ABOUT["07_er_and_mir"] = ["er", "mir", "derpp"]
+# Rows of their own in tables and figures: an agent with other options, and the notebooks that make or read its run.
+_ROWS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    "lwf, told": ("lwf", {"lwf_heads": "told"}, ("06_lwf", "08_cross_data_set_evaluation"))
+}
+# What a notebook's cell holds otherwise than as the default: the values of params/quick, with which its text is shown.
+_SMALL = ("splits", "limit", "chunks", "size", "width", "epochs", "batch", "memory", "replay")
+SMALLER = {"11_original_versus_papers": _SMALL}
+_UNTUNED = ("11_original_versus_papers",)  # it has settings of its own, for which nothing was chosen
+FIRST = 2  # domains of a stream, whose validation photographs its values are chosen on
 READING = ("08_cross_data_set_evaluation", "09_robustness")  # these train nothing, so they need no GPU
 _CHECKED = "_cldf_parameters_of"  # a name in a notebook's namespace: its parameters were checked before
 
@@ -64,7 +86,31 @@ class Parameters:
     def options(self, agent: str | None = None, **changes: Any) -> Options:
         """The checked options of an agent, by default of the first one that the notebook is about."""
         agent = agent or agents_of(self.notebook)[0]
-        return checked({**self.values, "agent": agent, **changes}, where=f"{self.notebook}, agent {agent}")
+        values = {**self.values, "agent": agent, **changes}
+        return checked({**self.chosen(values), **values}, where=f"{self.notebook}, agent {agent}")
+
+    def chosen(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `chosen_values` gives for a run of the notebook with such values."""
+        return chosen_values(values, "none" if self.notebook in _UNTUNED else "")
+
+    def choices_in_words(self) -> str:
+        """The values that were chosen for the agents, and that no cell shows; "" where there are none."""
+        chosen = {agent: self.chosen({**self.values, "agent": agent}) for agent in agents_of(self.notebook)}
+        parts = [f"{a} {n} {v}" for a, o in chosen.items() for n, v in o.items() if n not in self.values]
+        return f"chosen on validation photographs (cldf choose): {', '.join(parts)}" if parts else ""
+
+    @property
+    def runs(self) -> dict[str, Options]:
+        """The options of the runs that the notebook is about: one an agent, by its name, and the rows of their own.
+
+        With the variant "original" they are those that the original code has.
+        """
+        variant = self.values.get("variant", "paper")
+        runs = {agent: self.options(agent) for agent in agents_of(self.notebook, variant)}
+        for name, (agent, changes, notebooks) in _ROWS.items():
+            if self.notebook in notebooks and variant == "paper":
+                runs[name] = self.options(agent, **changes)
+        return runs
 
     def changed(self, **changes: Any) -> Parameters:
         """The same parameters with some changed."""
@@ -81,11 +127,12 @@ class Parameters:
     def for_papermill(self) -> dict[str, Any]:
         """The values that papermill assigns in the notebook, as `from_notebook` reads them.
 
-        With the variant "original", one that equals the paper's default is written as JSON text: the cell holds that
-        default in any case, so the plain value would count as not set.
+        A default is written where the cell holds another value. With the variant "original", one that equals the
+        paper's default is written as JSON text: the cell holds that default in any case, so the plain value would count
+        as not set.
         """
         if self.values.get("variant", "paper") == "paper":
-            return dict(self.values)
+            return {**{name: FIELDS[name].default for name in SMALLER.get(self.notebook, ())}, **self.values}
         listed = NOTEBOOKS[self.notebook]
         return {n: json.dumps(v) if n in listed and _is_default(n, v) else v for n, v in self.values.items()}
 
@@ -98,11 +145,41 @@ def checked_parameters(notebook: str, values: Mapping[str, Any], where: str = ""
     """
     where = where or notebook
     checked(values, allowed_names(notebook), where)
-    every = [checked({**values, "agent": agent}, where=f"{where}, agent {agent}") for agent in agents_of(notebook)]
+    agents = agents_of(notebook, values.get("variant", "paper"))
+    every = [checked({**values, "agent": agent}, where=f"{where}, agent {agent}") for agent in agents]
     # As the options hold them: equal values have one form, and one folder.
     values = {n: next(getattr(options, n) for options in every if hasattr(options, n)) for n in values}
     listed = NOTEBOOKS[notebook] if values.get("variant", "paper") == "paper" else ()
     return Parameters(notebook, {n: v for n, v in values.items() if n not in listed or not _is_default(n, v)})
+
+
+def chosen_values(values: Mapping[str, Any], which: str = "") -> Mapping[str, Any]:
+    """What `cldf choose` has chosen for a run with such values, on the first domains of its stream and these data.
+
+    `which` is "hindsight" for the choice that saw the whole stream, and "none" for no choice; the variant "original"
+    has none either.
+    """
+    agent, data, variant, stream = (values.get(n, FIELDS[n].default) for n in ("agent", "data", "variant", "stream"))
+    names = ", ".join(stream if which == "hindsight" else stream[:FIRST])
+    paths = [path for path in project_files("params/quick", ".yaml") if path.name == "chosen.yaml"]
+    if not paths or variant != "paper" or which == "none":
+        return {}
+    return read_choices(paths[0], paths[0].stat().st_mtime_ns).get((data, names, agent), {})
+
+
+@functools.lru_cache(maxsize=4)
+def read_choices(path: Path, _time: int) -> Mapping[Any, Mapping[str, Any]]:
+    """The values in a file that `cldf choose` has written at a time, by data set, names of domains, and agent."""
+    levels: dict[tuple[str, ...], Any] = {(): read_settings(path)}
+    try:
+        for _ in ("data set", "domains", "agent"):
+            levels = {(*names, name): part for names, parts in levels.items() for name, part in parts.items()}
+        choices = {names: {k: from_written(k, v) for k, v in values.items()} for names, values in levels.items()}
+    except AttributeError:
+        raise UserError(f"{path} is not as cldf choose writes it; needed: data set: domains: agent: values") from None
+    for names, values in choices.items():
+        check_values({**values, "agent": names[-1]}, where=str(path))
+    return choices
 
 
 def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
@@ -132,12 +209,15 @@ def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
             del namespace[name]
         raise
     namespace[_CHECKED] = notebook
+    if chosen := parameters.choices_in_words():
+        print(chosen)
     return parameters
 
 
-def agents_of(notebook: str) -> list[str]:
-    """The agents that a notebook is named after; those of any other notebook are all agents."""
-    return [agent for agent in AGENTS if agent in notebook.split("_")] or ["sequential", *AGENTS]
+def agents_of(notebook: str, variant: str = "paper") -> list[str]:
+    """The agents that a notebook is about; with the variant "original", those of them that the original code has."""
+    agents = _ABOUT.get(notebook) or dict.fromkeys(["sequential", *AGENTS])
+    return [agent for agent in agents if variant == "paper" or agent in ORIGINAL]
 
 
 def allowed_names(notebook: str) -> list[str]:

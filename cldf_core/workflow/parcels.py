@@ -20,8 +20,8 @@ from cldf_core.results.score_tables import finished_runs
 from cldf_core.runs.folder import MANIFEST, RunFolder
 from cldf_core.runs.holder import holding
 from cldf_core.workflow.job import Job
-from cldf_core.workflow.notebooks import LAST, data_files, sweep_tables
-from cldf_core.workflow.parameters import Parameters, agents_of
+from cldf_core.workflow.notebooks import data_files, sweep_tables
+from cldf_core.workflow.parameters import Parameters
 
 MOST = 64_000_000  # bytes that are sent; what is larger goes through a store
 Files = dict[str, Path | bytes]  # by their names in a zip file
@@ -88,19 +88,17 @@ def data_set(data: str) -> Files:
 
 
 def inputs_of(job: Job) -> Files:
-    """The finished runs that a notebook may read, of any agent with its options, and the tables of sweeps."""
+    """The finished runs that a notebook may read, which are those that it is about, and what it reads of sweeps."""
     if "notebook" not in job:
         return {}
     parameters = Parameters(job["notebook"], job["values"])
-    wanted = [parameters.options(agent).model_dump() for agent in agents_of(job["notebook"])]
+    wanted = [options.model_dump() for options in parameters.runs.values()]
     files: Files = {}
     for run, options in finished_runs():
         if options in wanted and not run.damaged():
             names = (MANIFEST, *run.files)
             files |= {f"runs/{run.path.name}/{name}": run.path / name for name in names}
-    if job["notebook"] == LAST:
-        files |= {path.relative_to(project_root()).as_posix(): path for path in sweep_tables(parameters)}
-    return files
+    return files | {path.relative_to(project_root()).as_posix(): path for path in sweep_tables(parameters)}
 
 
 def unpacked(content: bytes, *, replace: str) -> None:

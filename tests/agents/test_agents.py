@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cldf_core.agents import AGENTS, build_agent, replay
+from cldf_core.agents import AGENTS, build_agent
 from cldf_core.agents.gdumb import GDumb, set_memory_lr
 from cldf_core.agents.icarl import icarl_loss
 from cldf_core.agents.lwf import distillation_loss
 from cldf_core.options import Options
+from cldf_core.original_options import ORIGINAL
 from cldf_core.protocol import score_samples
+from cldf_core.randomness import torch_generator
 from cldf_core.stream import Batch, Samples, Step, make_steps
 from samples import begun, check_resuming, random_samples, same, slow_herding, state_of, tiny_options, train
 
@@ -39,23 +41,22 @@ def steps_of(opts: Options, *counts: int) -> list[Step]:
 # --- what holds for every agent ---
 
 
-@pytest.mark.parametrize("agent", ALL)
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"chunks": 3},
-        {"schedule": "constant", "optimiser": "sgd", "lr": 0.01},
-        {"schedule": "constant", "optimiser": "adam", "chunks": 2},
-        {"mixed_precision": True, "size": 64},
-        {"feature": "image", "epochs": 1, "batch": 32},  # more than there are images
-        {"drop_last": True, "order": "fixed", "channels": "BGR"},
-        {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},
-        {"schedule": "constant", "lr_decay": 0.1},
-        {"variant": "original", "network": "slim", "plane": "half", "chunks": 2},
-    ],
-    ids=str,
-)
+MODES: list[dict[str, Any]] = [
+    {},
+    {"chunks": 3},
+    {"schedule": "constant", "optimiser": "sgd", "lr": 0.01},
+    {"schedule": "constant", "optimiser": "adam", "chunks": 2},
+    {"mixed_precision": True, "size": 64},
+    {"feature": "image", "epochs": 1, "batch": 32},  # more than there are images
+    {"drop_last": True, "order": "fixed", "channels": "BGR"},
+    {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},
+    {"schedule": "constant", "lr_decay": 0.1},
+]
+ORIGINALS = {"variant": "original", "network": "slim", "plane": "half", "chunks": 2}
+EACH = [(agent, mode) for agent in ALL for mode in MODES] + [(agent, ORIGINALS) for agent in ALL if agent in ORIGINAL]
+
+
+@pytest.mark.parametrize(("agent", "changes"), EACH, ids=str)
 def test_every_agent_trains_and_scores_in_every_mode(agent, changes):
     opts = options(agent, **changes)
     learner = build_agent(opts)
@@ -71,6 +72,25 @@ def test_every_agent_trains_and_scores_in_every_mode(agent, changes):
     assert scores.dtype == np.float64
     assert np.isfinite(scores).all()
     assert len(set(scores)) > 1
+
+
+# A part of a method is another one, or none.
+TOLD = {"lwf_heads": "told"}
+PARTS: list[tuple[str, dict[str, Any]]] = [
+    ("lwf", TOLD),
+    ("lwf", {**TOLD, "chunks": 2, "schedule": "constant", "optimiser": "sgd", "lr": 0.01}),
+    ("lwf", {**TOLD, **ORIGINALS}),
+    ("icarl", {"exemplars": "random", "chunks": 2}),
+    ("icarl", {"rehearsal": "none"}),
+    ("gdumb", {"gdumb_groups": "none"}),
+]
+
+
+@pytest.mark.parametrize(("agent", "changes"), PARTS, ids=str)
+def test_an_agent_with_another_part_trains_scores_and_goes_on_bit_for_bit(agent, changes):
+    test_every_agent_trains_and_scores_in_every_mode(agent, changes)
+    opts = options(agent, **{"epochs": 1, **changes})
+    check_resuming(opts, steps_of(opts, 9, 8, 7), random_samples(6, 1, seed=3).read())
 
 
 @pytest.mark.parametrize("agent", ALL)
@@ -318,6 +338,46 @@ def test_icarl_chooses_exemplars_by_herding_and_the_nearest_mean_gives_the_verdi
     assert len(set(logits >= 0)) == 2
 
 
+def test_icarl_without_rehearsal_trains_on_new_images_alone_and_keeps_exemplars_for_the_means():
+    opts = options("icarl", rehearsal="none", memory=12, epochs=1, batch=100)
+    learner = build_agent(opts)
+    first, second = steps_of(opts, 9, 8)
+    train(learner, [first])
+    assert sorted(learner.memory.samples().domains) == [0] * 9
+    teacher = copy.deepcopy(learner.network).eval()
+    step = begun(learner, second)
+    assert sorted(step.samples.numbers) == [*range(9, 17)]
+    (batch,) = step.batches(0)
+    twin = copy.deepcopy(learner.network).train()
+    with torch.no_grad():
+        want = slow_icarl_loss(twin(batch.spectra), (2 + batch.labels).tolist(), teacher(batch.spectra))
+    assert learner.observe(batch) == pytest.approx(want, abs=1e-4)
+    learner.end_step(second)
+    kept = learner.memory.samples()
+    assert {c: len(at) for c, at in kept.by_class().items()} == {0: 3, 1: 3, 2: 3, 3: 3}
+    for c, at in kept.by_class().items():
+        mean = slow_features(learner.network, kept[at].read()).mean(0)
+        np.testing.assert_allclose(learner.network.means[c].numpy(), mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_icarls_random_exemplars_are_a_draw_of_their_own_purpose():
+    numbers = []
+    for exemplars, seed in (("random", 0), ("random", 1), ("herding", 0)):
+        opts = options("icarl", exemplars=exemplars, seed=seed, memory=6, epochs=1)
+        learner = build_agent(opts)
+        step = steps_of(options("icarl"), 20)[0]  # the same images in the same order
+        train(learner, [step])
+        kept = learner.memory.samples()
+        numbers.append(sorted(kept.numbers))
+        if exemplars == "random":
+            draws = torch_generator(seed, "memory")
+            of_class = [step.samples.numbers[step.samples.labels == c] for c in (0, 1)]
+            want = [n[torch.randperm(10, generator=draws)[:3].numpy()] for n in of_class]
+            assert kept.numbers.tolist() == np.concatenate(want).tolist()
+    assert numbers[0] != numbers[1]
+    assert numbers[2] not in numbers[:2]
+
+
 # --- LwF ---
 
 
@@ -350,6 +410,47 @@ def test_lwf_adds_the_distillation_loss_with_its_weight(weight, temperature):
         assert learner.observe(batch) == pytest.approx(want.item(), abs=1e-4)
 
 
+@pytest.mark.parametrize("changes", [{}, {"distillation": 0.3, "temperature": 4.0}], ids=str)
+def test_lwf_with_a_head_a_domain_trains_the_newest_pair_and_distils_each_older_one(changes):
+    opts = options("lwf", lwf_heads="told", epochs=1, **changes)
+    learner, T = build_agent(opts), opts.temperature
+    for place, step in enumerate(steps_of(opts, 9, 8, 10)):
+        teacher = copy.deepcopy(learner.network).eval()
+        learner.begin_step(step)
+        assert learner.network.head.out_features == 2 * (place + 1)
+        if place:
+            assert same(learner.network.head.weight[:-2], teacher.head.weight)
+        for batch in step.batches(0):
+            twin = copy.deepcopy(learner.network).train()
+            with torch.no_grad():
+                logits, old = twin(batch.spectra).double(), teacher(batch.spectra).double()
+            total = 0.0
+            for z, q, label in zip(logits, old, batch.labels, strict=True):
+                total -= z[2 * place :].log_softmax(0)[label].item()
+                for d in range(place):
+                    soft, log = (q[2 * d : 2 * d + 2] / T).softmax(0), (z[2 * d : 2 * d + 2] / T).log_softmax(0)
+                    total -= opts.distillation * T**2 * (soft * log).sum().item()
+            assert learner.observe(batch) == pytest.approx(total / len(batch.labels), abs=1e-4)
+        learner.end_step(step)
+
+
+def test_lwf_with_a_head_a_domain_answers_by_the_told_domains_pair_or_the_newest():
+    learner = build_agent(options("lwf", lwf_heads="told", epochs=1))
+    spectra = random_samples(7, 1).read()
+    for place, step in enumerate(steps_of(learner.options, 9, 8, 10)):
+        train(learner, [step])
+        with torch.no_grad():
+            outputs = copy.deepcopy(learner.network).eval()(spectra).double()
+        for domain in (0, 1, 2, -1):
+            pair = outputs[:, 2 * (domain if 0 <= domain <= place else place) :][:, :2]
+            np.testing.assert_allclose(learner.scorer(domain)(spectra), pair[:, 1] - pair[:, 0], atol=1e-5)
+        best = outputs[:, 1::2].max(1).values - outputs[:, ::2].max(1).values
+        np.testing.assert_allclose(learner.score(spectra), best, atol=1e-5)
+    assert len({learner.scorer(domain)(spectra)[0] for domain in range(3)}) == 3
+    shared = build_agent(options("lwf"))
+    np.testing.assert_array_equal(shared.scorer(0)(spectra), shared.score(spectra))
+
+
 def test_the_teacher_does_not_move_during_a_step():
     learner = build_agent(options("lwf", chunks=2, epochs=3))
     steps = steps_of(learner.options, 9, 8, 9)
@@ -369,7 +470,7 @@ def test_the_teacher_does_not_move_during_a_step():
             assert same(state_of(learner.network), state_of(learner.teacher))
 
 
-@pytest.mark.parametrize("agent", ["lwf", "mir"])
+@pytest.mark.parametrize("agent", ["lwf", "mir", "ewc"])
 def test_the_first_domain_is_plain_training(agent):
     losses = [train(build_agent(options(a)), steps_of(options(a), 12)) for a in (agent, "sequential")]
     assert losses[0] == losses[1]
@@ -430,7 +531,7 @@ def test_each_image_is_offered_once_and_the_current_domain_is_replayed_or_not(ag
     offered, replayed = [], []
     offer, take = learner.memory.offer, learner.memory.take
 
-    def noted_offer(batch: Batch, generator: torch.Generator) -> set[int]:
+    def noted_offer(batch: Batch, generator: torch.Generator) -> dict[int, int]:
         offered.extend(batch.numbers.tolist())
         return offer(batch, generator)
 
@@ -447,63 +548,6 @@ def test_each_image_is_offered_once_and_the_current_domain_is_replayed_or_not(ag
     assert learner.memory.n_seen == 33
     same_domain = {(now, now) for now in range(3)} if current_too else set()
     assert set(replayed) == {(1, 0), (2, 0), (2, 1)} | same_domain
-
-
-@pytest.mark.parametrize(("passes", "moved"), [("joined", 1), ("averaged", 2)])
-@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
-def test_mir_uses_the_optimisers_rate_of_the_moment_and_moves_no_statistics(schedule, passes, moved, monkeypatch):
-    opts = options("mir", schedule=schedule, candidates=8, replay=2, memory=10, epochs=2, replay_passes=passes)
-    learner = build_agent(opts)
-    first, second = steps_of(opts, 12, 9)
-    train(learner, [first])
-    learner.begin_step(second)
-    used: list[float] = []
-    ranking = replay.mir_ranking
-    monkeypatch.setattr(replay, "mir_ranking", lambda *a, **k: used.append(a[5]) or ranking(*a, **k))
-    expected = []
-    for batch in second.batches(0):
-        expected.append(learner.optimiser.param_groups[0]["lr"])
-        before = state_of(learner.network)
-        learner.network.train()
-        slots = learner.retrieve(batch)
-        assert len(slots) == 2
-        assert same(before, state_of(learner.network))
-        used.pop()
-        learner.observe(batch)
-        # Only the passes of the update move the statistics, not those of the retrieval.
-        tracked = "body.bn1.num_batches_tracked"
-        assert state_of(learner.network)[tracked] == before[tracked] + moved
-    assert used == expected
-    assert len(set(used)) == (1 if schedule == "constant" else len(used))
-
-
-@pytest.mark.parametrize("passes", ["joined", "averaged", "separate"])
-def test_mir_replays_the_most_interfered_candidates(passes):
-    sgd: dict[str, Any] = {"schedule": "constant", "optimiser": "sgd", "lr": 0.01, "seed": 1}
-    opts = options("mir", candidates=100, replay=2, memory=10, replay_passes=passes, **sgd)
-    learner = build_agent(opts)
-    first, second = steps_of(opts, 12, 9)
-    train(learner, [first])
-    learner.begin_step(second)
-    batch = second.samples.batch()
-    network = learner.network.train()
-    if passes != "joined":  # the incoming pass leaves its gradients behind, and moves the statistics a little
-        network.zero_grad()
-        learner.cross_entropy(batch).backward()
-    stepped = copy.deepcopy(network)
-    stepped.zero_grad()
-    F.cross_entropy(stepped(batch.spectra), batch.labels).backward()
-    with torch.no_grad():
-        for p in stepped.parameters():
-            p -= 0.01 * p.grad
-        for (_, b), (_, original) in zip(stepped.named_buffers(), network.named_buffers(), strict=True):
-            b.copy_(original)
-        every = learner.memory.take(torch.arange(10))
-        networks = (stepped.eval(), copy.deepcopy(network).eval())
-        rise = [F.cross_entropy(net(every.spectra), every.labels, reduction="none") for net in networks]
-    by_rise = torch.sort(rise[0] - rise[1], descending=True)
-    assert by_rise.values[1] - by_rise.values[2] > 1e-4  # no tie at the border
-    assert sorted(learner.retrieve(batch).tolist()) == sorted(by_rise.indices[:2].tolist())
 
 
 # --- GDumb ---
@@ -566,13 +610,48 @@ def test_gdumb_trains_a_fresh_network_on_the_memory_alone(monkeypatch):
     assert len(fits) == 2
 
 
-@pytest.mark.parametrize("agent", ["icarl", "gdumb", "er", "mir"])
-def test_memory_bytes_are_those_of_half_precision_planes(agent):
+def test_gdumb_without_balance_keeps_a_reservoir_of_images_that_are_each_offered_once():
+    opts = options("gdumb", gdumb_groups="none", memory=7, memory_epochs=1, chunks=2, epochs=3)
+    learner, draws, slots, seen = build_agent(opts), torch_generator(opts.seed, "memory"), [], 0
+    for step in steps_of(opts, 16, 12):
+        train(learner, [step])
+        for batch in replace(step, epochs=1).batches(opts.seed):
+            for number in batch.numbers.tolist():  # Vitter's algorithm R
+                seen += 1
+                if len(slots) < 7:
+                    slots.append(number)
+                elif (slot := int(torch.randint(seen, (), generator=draws))) < 7:
+                    slots[slot] = number
+        assert learner.memory.numbers.tolist() == slots
+    assert (learner.memory.n_seen, learner.images) == (28, 2 * 7)  # trained on after each domain
+
+
+@pytest.mark.parametrize("agent", ["icarl", "gdumb", "er", "mir", "derpp"])
+def test_memory_bytes_are_those_of_half_precision_planes_and_stored_logits(agent):
     opts = options(agent, memory=10, memory_epochs=1)
     learner = build_agent(opts)
     assert learner.memory.nbytes == 0
     train(learner, steps_of(opts, 40))
-    assert learner.memory.nbytes == 10 * 3 * 32 * 17 * 2
+    assert learner.memory.nbytes == learner.memory_bytes == 10 * (3 * 32 * 17 * 2 + 2 * 4 * (agent == "derpp"))
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_memory_bytes_of_joint_training_are_those_of_all_images_so_far(chunks):
+    learner = build_agent(options("joint", epochs=1, chunks=chunks))
+    for last, images in zip((chunks, 2 * chunks), (20, 34), strict=True):
+        train(learner, steps_of(learner.options, 20, 14)[last - chunks : last])
+        assert learner.memory_bytes == images * 3 * 32 * 17 * 2
+
+
+@pytest.mark.parametrize(("agent", "planes", "networks"), [("sequential", 0, 0), ("lwf", 0, 1), ("icarl", 10, 1)])
+def test_memory_bytes_count_a_teacher_too(agent, planes, networks):
+    learner = build_agent(options(agent, memory=10, epochs=1))
+    assert learner.memory_bytes == 0
+    train(learner, steps_of(learner.options, 20, 20))
+    network = build_agent(options(agent)).network  # of two outputs, as that of the first domain
+    values = [v for m in network.modules() for v in (*m._parameters.values(), *m._buffers.values()) if v is not None]
+    one = sum(8 if v.dtype == torch.int64 else 4 * v.numel() for v in values)
+    assert learner.memory_bytes == planes // 4 * 4 * 3 * 32 * 17 * 2 + networks * one
 
 
 @pytest.mark.parametrize(
@@ -583,8 +662,10 @@ def test_memory_bytes_are_those_of_half_precision_planes(agent):
         ("icarl", [2 * 16, 2 * (12 + 10)]),  # new images and all exemplars
         ("gdumb", [4 * 10, 4 * 10]),  # 4 epochs on the memory
         ("lwf", [2 * 16, 2 * 12]),  # the teacher's passes are no training
+        ("ewc", [2 * 16, 2 * 12]),  # nor are those of the Fisher information
         ("er", [2 * 16 + 5 * 3, 2 * (12 + 2 * 3)]),  # 3 replayed in each batch but the first
         ("mir", [2 * 16, 2 * (12 + 2 * 3)]),  # in each batch of the second domain
+        ("derpp", [2 * 16 + 5 * 6, 2 * (12 + 2 * 6)]),  # 3 in each of two draws
     ],
 )
 def test_the_images_that_an_agent_is_trained_on_are_counted(agent, images):

@@ -1,5 +1,6 @@
-"""Fused optimisers against the formulas of Adam and SGD, weight for weight, after every update."""
+"""Fused optimisers, and virtual steps, against the formulas of Adam and SGD, weight for weight, at every update."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from torch import Tensor, optim
 
 from cldf_core.agents import build_agent
+from cldf_core.agents.optimisers import virtual_weights
 from cldf_core.stream import make_steps
-from samples import random_samples, tiny_options, train
+from samples import begun, random_samples, same, state_of, tiny_options, train
 
 
 def slow_adam(weight: Tensor, gradient: Tensor, seen: dict[str, Any], o: dict[str, Any]) -> Tensor:
@@ -59,3 +61,56 @@ def test_an_update_is_that_of_the_formula_and_fused(agent, changes, monkeypatch)
     train(build_agent(opts), make_steps([(f"d{d}", random_samples(8, d, first_number=8 * d)) for d in range(2)], opts))
     assert len(updates) > 4
     assert all(updates), "torch's loop over the weights is up to a third of a step"
+
+
+def slow_preconditioned(weight: Tensor, gradient: Tensor, seen: dict[str, Any], o: dict[str, Any]) -> Tensor:
+    """Adam's next step, but of this gradient alone: it stands where the first moment would."""
+    beta = o["betas"][1]
+    square = beta * seen.get("v", torch.zeros_like(gradient)) + (1 - beta) * gradient**2
+    return weight - o["lr"] * gradient / ((square / (1 - beta ** (seen.get("t", 0) + 1))).sqrt() + o["eps"])
+
+
+@pytest.mark.parametrize(
+    ("virtual", "changes"),
+    [
+        *(("sgd", {"optimiser": name}) for name in ("adam", "sgd")),
+        *(("preconditioned", {"optimiser": "adam", "schedule": name}) for name in ("constant", "one-cycle")),
+        ("optimiser", {"optimiser": "adam", "schedule": "constant"}),
+        ("optimiser", {"optimiser": "adam"}),
+        ("optimiser", {"optimiser": "sgd", "momentum": 0.9, "dampening": 0.5}),
+        ("optimiser", {"optimiser": "sgd", "momentum": 0.0, "schedule": "constant"}),
+    ],
+    ids=str,
+)
+def test_a_virtual_step_is_that_of_the_formula_and_changes_nothing(virtual, changes):
+    """Before every update, the first one of an optimiser included; the updates themselves have other gradients."""
+    opts = tiny_options("sequential", "unused", lr=0.01, weight_decay=0.05, **changes)
+    learner, rng = build_agent(opts), torch.Generator().manual_seed(0)
+    moved: list[float] = []
+    past_of: dict[Any, dict[str, dict[str, Any]]] = {}
+    slow = slow_adam if opts.optimiser == "adam" else slow_sgd
+    for step in make_steps([(f"d{d}", random_samples(12, d, first_number=12 * d)) for d in range(2)], opts):
+        network = learner.network
+        begun(learner, step)
+        for batch in step.batches(0):
+            (o,), named = learner.optimiser.param_groups, dict(network.named_parameters())
+            seen = past_of.setdefault(learner.optimiser, {})  # with another schedule than constant, one for each step
+            gradients = [1e-2 * torch.randn(p.shape, generator=rng) for p in named.values()]
+            untouched = copy.deepcopy([state_of(network), learner.optimiser.state_dict(), gradients])
+            got = virtual_weights(network, learner.optimiser, gradients, virtual, 0.03)
+            assert same(untouched, [state_of(network), learner.optimiser.state_dict(), gradients])
+            assert list(got) == list(named)
+            weights = {name: p.detach().double() for name, p in named.items()}
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+                g, past = gradient.double(), copy.deepcopy(seen.setdefault(name, {}))
+                want = weight - 0.03 * g
+                if virtual == "preconditioned":
+                    want = slow_preconditioned(weight, g, past, {**o, "lr": 0.03})
+                elif virtual == "optimiser":
+                    want = slow(weight, g + 0.05 * weight, past, o)
+                torch.testing.assert_close(got[name].detach().double(), want, rtol=1e-5, atol=1e-6)
+                moved.append(float((want - weight).abs().mean()))
+            learner.observe(batch)
+            for name, p in named.items():  # the gradients of the update are still there
+                slow(weights[name], p.grad.double() + 0.05 * weights[name], seen[name], o)
+    assert max(moved) > 1e-4

@@ -35,6 +35,9 @@ def test_a_table_is_printed_and_a_second_one_with_the_comparison(seeded, capsys)
     assert len(first) == 1 + (4 + 2) * (2 * 4 + 2)
     assert any(line.startswith(seeded) and "AUC: average" in line and "[" in line for line in first)
     assert second[0].split()[:5] == ["metric", "step", "domain", "first", "second"]
+    assert second[0].split()[-6:] == ["interval]", "p", "p_holm", "p_seeds", "n", "spread"]
+    assert all(line.endswith("seeds × groups") for line in second[1:])
+    assert [sum(word in line for line in first) for word in ("seeds × groups", "  groups")] == [2 * 10, 4 * 10]
     assert len(second) == 1 + 4 + 2
     assert "nan" not in "".join(first + second).lower()
 
@@ -93,7 +96,7 @@ def test_two_files_are_compared_on_their_images(tmp_path, capsys):
         (tmp_path / f"{name}.csv").write_text(HEAD + "".join(f"{r[0]},x,{r[1]},{r[column]}\n" for r in rows))
     assert main(["metrics", str(tmp_path / "[ab].csv"), "--compare", "--metric", "accuracy", *FEW]) == 0
     lines = capsys.readouterr().out.split("\n\n")[1].splitlines()
-    assert " ".join(lines[0].split()) == "metric step domain first second difference [95 % interval] n"
+    assert " ".join(lines[0].split()) == "metric step domain first second difference [95 % interval] n spread"
     assert lines[1].split()[:6] == ["accuracy", "1", "x", "a", "b", f"{1 - 6 / 12:.4f}"]
 
 

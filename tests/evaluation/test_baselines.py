@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
-from cldf_core.evaluation.baselines import balanced_accuracy, boosted_trees, random_forest
+from cldf_core.evaluation.baselines import (
+    balanced_accuracy,
+    boosted_trees,
+    file_trees,
+    learned_scores,
+    logistic_regression,
+    random_forest,
+)
 
 
 def data(count: int = 240, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -72,3 +80,33 @@ def test_intervals_are_those_of_drawing_groups():
     value, low, high = random_forest(facts, labels, groups < 0, groups >= 0, groups)
     assert value == pytest.approx(right.mean())
     np.testing.assert_allclose([low, high], np.quantile([right[d].mean() for d in draws], [0.025, 0.975]), atol=0.015)
+
+
+def test_the_logistic_regression_minimises_the_penalised_loss():
+    rng = np.random.default_rng(0)
+    facts, labels = rng.normal([3, -1], [2, 5], (60, 2)), (rng.random(60) < 0.3).astype(int)
+    facts[labels == 1, 0] += 2
+    train = np.arange(60) < 40
+    mean, spread = facts[train].mean(0), facts[train].std(0)
+    scaled, signs = (facts - mean) / spread, 2 * labels - 1
+    weights = 40 / (2 * np.bincount(labels[train]))[labels]  # the classes weigh alike
+
+    def loss(w: np.ndarray) -> float:
+        margins = signs * (w[0] + scaled @ w[1:])
+        return float((weights * np.log1p(np.exp(-margins)))[train].sum() + (w[1:] ** 2).sum() / 2)
+
+    w = minimize(loss, np.zeros(3), options={"gtol": 1e-8}).x
+    got = learned_scores(logistic_regression(), facts, labels, train)
+    np.testing.assert_allclose(got, 1 / (1 + np.exp(-w[0] - scaled @ w[1:])), atol=1e-3)
+    with pytest.raises(ValueError, match=r"have the labels \[1\]; needed: 0 and 1"):
+        learned_scores(logistic_regression(), facts, np.ones(60, int), train)
+
+
+def test_the_trees_of_the_ladder_are_those_of_the_audit():
+    facts, labels, splits, groups = data()
+    facts[:, 1] += labels
+    scores = learned_scores(file_trees(CATEGORICAL), facts, labels, splits == "train")
+    test = splits == "test"
+    result = balanced_accuracy((scores > 0.5)[test].astype(int), labels[test], groups[test])
+    audited = boosted_trees(facts, labels, splits, groups, categorical=CATEGORICAL)
+    assert result["balanced accuracy"] == audited["balanced accuracy"] > 0.55

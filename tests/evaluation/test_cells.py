@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cldf_core.evaluation.bootstrap import matrices
-from cldf_core.evaluation.cells import as_text, cell_changes, cell_values, loss_table, rank_table
-from cldf_core.evaluation.metrics import matrix
+from cldf_core.evaluation.cells import as_text, cell_changes, cell_values, loss_table, metric_name, rank_table
+from cldf_core.evaluation.metrics import CONTINUAL, matrix
 from samples import random_scores
 
 FIRST, SECOND = random_scores(1), random_scores(2)
@@ -17,7 +17,7 @@ FIRST, SECOND = random_scores(1), random_scores(2)
 
 def test_cell_values_are_the_matrix_of_each_agent_with_its_intervals():
     cells = cell_values(pd.concat([FIRST.assign(agent="mir"), SECOND.assign(agent="er")]), "AUC")
-    assert list(cells) == ["agent", "step", "domain", "value", "low", "high"]
+    assert list(cells) == ["agent", "step", "domain", "value", "low", "high", "verdicts"]
     assert list(dict.fromkeys(cells["agent"])) == ["mir", "er"]
     R = matrices(SECOND, ["AUC"])
     low, high = R.metrics["AUC"].interval()
@@ -25,6 +25,19 @@ def test_cell_values_are_the_matrix_of_each_agent_with_its_intervals():
     for cell in cells[cells["agent"] == "er"].itertuples():
         at = R.steps.index(cell.step), R.domains.index(cell.domain)
         assert (cell.value, cell.low, cell.high) == (table.loc[cell.step, cell.domain], low[at], high[at])
+
+
+@pytest.mark.parametrize(
+    ("fakes", "verdicts"), [(0, "all real"), (2, "all real"), (3, "mixed"), (97, "mixed"), (98, "all fake")]
+)
+def test_cells_in_which_one_verdict_is_that_of_nearly_all_images_say_so(fakes, verdicts):
+    images = {"step": 1, "domain": "a", "split": "test", "group": [f"group{k // 4}" for k in range(100)]}
+    scores = pd.DataFrame({**images, "label": [0, 1] * 50, "score": [0.5] * fakes + [0.49] * (100 - fakes)})
+    other = scores.assign(domain="b", label=1 - scores["label"], score=0.9)
+    validation = scores.assign(split="validation", score=0.1)  # of another split
+    cells = cell_values(pd.concat([other, scores, validation], ignore_index=True).assign(agent="er"))
+    at = cells.set_index("domain")["verdicts"]
+    assert (at["a"], at["b"]) == (verdicts, "all fake")
 
 
 def test_cell_changes_are_differences_of_the_matrices_with_paired_intervals():
@@ -35,6 +48,28 @@ def test_cell_changes_are_differences_of_the_matrices_with_paired_intervals():
     nothing = cell_changes(FIRST, FIRST)
     assert (nothing["value"] == 0).all()
     assert nothing[["low", "high"]].isna().all(axis=None)
+
+
+def test_metrics_have_names_for_readers():
+    names = {
+        "accuracy: average": "average accuracy",
+        "accuracy: learning": "learning accuracy",
+        "AUC: anytime average": "anytime average AUC",
+        "accuracy: forgetting (max-last)": "forgetting of accuracy (max-last)",
+        "accuracy: forgetting (max-last) from 3": "forgetting of accuracy (max-last), domains 3 on",
+        "accuracy: average from 3": "average accuracy, domains 3 on",
+        "AUC: backward transfer": "backward transfer of AUC",
+        "accuracy: lowest R": "lowest accuracy",
+        "accuracy: unseen": "accuracy on unseen domains",
+        "accuracy: unseen: mini-NeuralTextures": "accuracy on mini-NeuralTextures, unseen",
+        "average": "average",
+        "unseen: VFHQ": "unseen: VFHQ",
+        "processor seconds": "processor seconds",
+    }
+    assert {metric: metric_name(metric) for metric in names} == names
+    # No two metrics of the metric table share a name.
+    keys = [f"{measure}: {name}" for measure in ("accuracy", "AUC") for name in (*CONTINUAL, "unseen")]
+    assert len({metric_name(key) for key in keys}) == len(keys)
 
 
 def test_losses_are_counted_on_through_the_chunks_of_a_step():

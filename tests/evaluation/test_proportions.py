@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cldf_core.evaluation.proportions import Proportion, class_weights, effective_images, intervals
+from cldf_core.evaluation.proportions import Proportion, class_weights, effective_images, intervals, share_table
 
 
 def made(right: np.ndarray, groups: np.ndarray, metric: str = "accuracy") -> Proportion:
@@ -62,6 +63,25 @@ def test_a_class_that_is_missing_or_rare_is_worth_what_it_has():
     assert high[0] == 1
     nothing = Proportion.from_images(right, groups, class_weights("accuracy on real", np.ones(100)))
     assert np.isnan(intervals([nothing])).all()
+
+
+def test_a_table_has_the_share_of_each_part_in_the_order_of_its_images():
+    counts = np.array([True, False, True, True, True, False, True, True])
+    images = pd.DataFrame({"kind": list("bbaabaab"), "counts": counts, "group": list("stuvwxyz")})
+    table = share_table(images, ["kind"])
+    assert list(table.columns) == ["kind", "value", "low", "high", "n"]
+    assert list(table["kind"]) == ["b", "a"]
+    for row in table.itertuples():  # every image is a group of its own, so they are independent
+        own = images[images["kind"] == row.kind]
+        want = stats.binomtest(int(own["counts"].sum()), len(own)).proportion_ci()
+        assert (row.value, row.n) == (own["counts"].mean(), len(own))
+        assert (row.low, row.high) == pytest.approx(tuple(want), abs=1e-9)
+    several = pd.concat([images.assign(part=part) for part in (1, 2, 3)])
+    copies = share_table(several, ["kind"])  # copies of an image, in its group, tell nothing more
+    np.testing.assert_allclose(copies[["low", "high"]], table[["low", "high"]], atol=1e-9)
+    parts = share_table(several, ["part", "kind"])
+    assert parts[["part", "kind"]].to_numpy().tolist() == [[part, kind] for part in (1, 2, 3) for kind in "ba"]
+    assert share_table(images[:0], ["kind"]).empty
 
 
 def cases(rng: np.random.Generator, truth: float, groups: int, alike: float | str) -> tuple[np.ndarray, np.ndarray]:

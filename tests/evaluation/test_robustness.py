@@ -7,7 +7,15 @@ from scipy import stats
 
 from cldf_core.data.corruptions import SEVERITIES
 from cldf_core.evaluation.metrics import detection
-from cldf_core.evaluation.robustness import COLUMNS, METRICS, curves, halved, survival, trace_curves
+from cldf_core.evaluation.robustness import (
+    COLUMNS,
+    METRICS,
+    common_step_changes,
+    curves,
+    halved,
+    survival,
+    trace_curves,
+)
 
 
 def versions_of(right: dict[tuple[str, float], list[list[int]]]) -> pd.DataFrame:
@@ -65,6 +73,29 @@ def test_domains_that_share_groups_are_drawn_together():
     pd.testing.assert_frame_equal(average[["value", "low", "high"]], of_domain[["value", "low", "high"]])
     assert (average["n"] == 2 * of_domain["n"]).all()
     assert (average["high"] > average["low"]).all()
+
+
+def test_the_common_step_is_compared_on_the_same_photographs():
+    rng = np.random.default_rng(0)
+    right = {version: rng.integers(0, 2, (8, 6)).tolist() for version in (("stored", 0.0), ("none", 0.0))}
+    right["JPEG", 50.0] = [[0] * 6] * 8  # another version does not count
+    scores = pd.concat([versions_of(right).assign(domain=d) for d in ("a", "b", "new")], ignore_index=True)
+    scores.loc[scores["domain"] == "b", "score"] = rng.random((scores["domain"] == "b").sum())
+    table = common_step_changes(scores, ["a", "b"]).set_index("domain")
+    assert list(table.index) == ["a", "b", "new", "average"]
+    verdicts = scores.assign(right=(scores["score"] >= 0.5) == (scores["label"] == 1))
+    of_class = verdicts.groupby(["domain", "corruption", "label"])["right"].mean().unstack().mean(axis=1).unstack()
+    want = of_class["none"] - of_class["stored"]
+    assert table["value"].drop("average").to_dict() == pytest.approx(want.to_dict())
+    assert table.loc["average", "value"] == pytest.approx(want[["a", "b"]].mean())
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    # Where nothing changes, the difference is 0 in every resample, however uncertain each of the two is.
+    same = common_step_changes(
+        pd.concat([versions_of({v: [[1, 0]] * 8}) for v in (("stored", 0.0), ("none", 0.0))]), ["a"]
+    )
+    assert (same["value"] == 0).all()
+    assert same["low"].isna().all()
 
 
 def test_half_of_the_gain_is_found_by_hand():

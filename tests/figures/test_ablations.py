@@ -19,6 +19,8 @@ def test_the_forest_has_a_row_for_each_switch_and_a_band_for_the_noise_of_a_seed
     assert [dots[place].get_markerfacecolor() == "white" for place in (1, 2, 4, 5)] == [False, True, False, True]
     bands = [c.get_paths()[0].get_extents() for c in ax.collections]
     assert [(b.x0, b.x1) for b in bands] == [(-0.05, 0.05), (-0.02, 0.02)]
+    wide = figures.forest(table, ["average"], seed_noise=["seed 1"], margins=10 * margins, label="change").axes[0]
+    assert wide.get_xlim()[0] < -0.5 < 0.5 < wide.get_xlim()[1]  # the whole band is seen
 
 
 def test_the_matrices_mark_the_cells_whose_interval_leaves_0_out():

@@ -22,7 +22,7 @@ def table(**columns) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns)).assign(value=0.8, low=0.7, high=0.9)
 
 
-CELLS = table(agent=AGENTS, step=[1, 2, 3, 4], domain=DOMAINS)
+CELLS = table(agent=AGENTS, step=[1, 2, 3, 4], domain=DOMAINS).assign(verdicts="all fake")
 BEFORE_AND_AFTER = table(agent=AGENTS, step=[1, 4], domain=["mean of seen", *DOMAINS], when=["before", "after"])
 ORDERS = ["\n".join(order) for order in (STREAM, STREAM[::-1], STREAM[1:] + STREAM[:1])]
 DRAWN = {
@@ -56,7 +56,9 @@ DRAWN = {
     "bands": lambda: figures.band_losses(
         table(agent=AGENTS[:2], step=[1, 2, 3, 4], domain=DOMAINS, band=["low", "high"]), STREAM
     ),
-    "mean spectra": lambda: figures.mean_spectra(dict.fromkeys(("real", "fake", "fake − real"), PLANES), DOMAINS),
+    "mean spectra": lambda: figures.mean_spectra(*[dict.fromkeys(("real", "fake"), PLANES)] * 2, DOMAINS),
+    "ladder": lambda: figures.ladder(table(rung=["sharpness", "spectra, 5 seeds"], domain=DOMAINS), label="AUC"),
+    "samples": lambda: figures.sample_pairs(dict.fromkeys(DOMAINS, [(np.zeros((3, 8, 8), np.uint8),) * 2] * 2)),
     "profiles": lambda: figures.radial_profiles(
         *(table(domain=DOMAINS, r=[0.1, 0.9], **kind) for kind in ({"class": ["real", "fake"]}, {}))
     ),

@@ -33,8 +33,11 @@ CURVES = pd.DataFrame(
         lambda: figures.trade_offs(TABLE, [("average", "average")]),
         lambda: figures.by_setting(TABLE, "memory", ["average"]),
         lambda: figures.forest(TABLE, ["average"], seed_noise=[], margins=MARGINS, label="change"),
+        lambda: figures.forest(
+            TABLE.assign(value=np.nan), ["average"], seed_noise=[], margins=np.nan * MARGINS, label="change"
+        ),
         lambda: figures.common_step(CURVES[CURVES["domain"] == "a"], ["a"]),
-        lambda: figures.against_severity(CURVES),
+        lambda: figures.against_severity(CURVES, highlight=["er"]),
     ],
 )
 def test_what_has_no_interval_is_drawn_without_one(draw):

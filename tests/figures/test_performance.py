@@ -21,11 +21,17 @@ def test_trade_offs_show_values_intervals_and_seeds():
     assert [[0.8], [-0.4]] in lines
     assert [[0.9, 0.91], [-0.1, pytest.approx(-0.09)]] in lines
     across = [line for line in lines if len(set(line[1])) == 1 and len(line[0]) == 2]
-    assert across == [[[0.8, 1.1], [-0.1, -0.1]], [pytest.approx([0.7, 1.0]), [-0.4, -0.4]]]
+    assert across == [[[0.8, 1.0], [-0.1, -0.1]], [pytest.approx([0.7, 1.0]), [-0.4, -0.4]]]  # no accuracy is above 1
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ER (random)", "LwF"]
-    assert figure.axes[0].get_xlabel() == PAIR[0]
+    assert figure.axes[0].get_xlabel() == "learning accuracy"
     table = table[(table["agent"] == "er") | (table["metric"] == PAIR[0])]  # an agent lacks a value
     assert len(figures.trade_offs(table, [PAIR]).axes[0].lines) == 3  # two intervals and the dot of er
+
+
+def test_an_interval_of_a_cost_may_reach_above_1():
+    table = pd.DataFrame([("er", "seconds", 2.0, 1.5, 3.0)], columns=["agent", "metric", "value", "low", "high"])
+    across = figures.trade_offs(table, [("seconds", "seconds")]).axes[0].lines[0]
+    assert list(across.get_xdata()) == [1.5, 3.0]
 
 
 def settings_of(option: str, **values: dict) -> pd.DataFrame:
@@ -44,6 +50,11 @@ def test_numbers_are_joined_in_their_order_text_is_not_and_what_was_not_run_is_m
     assert [label.get_text() for label in axis.get_xticklabels()] == ["50", "100", "800"]
     ends = [segment for part in axis.collections for segment in part.get_segments()]
     assert sorted(np.ptp(np.asarray(ends)[:, :, 1], axis=1)) == pytest.approx([0.1] * 5)
+    assert axis.get_title() == "average"
+    table = settings_of("memory", er={50: 0.98}).assign(metric="accuracy: forgetting (max-last)")
+    axis = figures.by_setting(table, "memory", ["accuracy: forgetting (max-last)"]).axes[0]
+    assert axis.get_title() == "forgetting of accuracy\n(max-last)"
+    assert axis.collections[0].get_segments()[0][:, 1] == pytest.approx([0.93, 1.0])  # no metric is above 1
     table = settings_of("order", er={"A\nB": 0.9, "B\nA": 0.6}, lwf={"B\nA": 0.5})
     axis = figures.by_setting(table, "order", ["average"]).axes[0]
     assert {line.get_linestyle() for line in axis.lines} == {"None"}

@@ -8,6 +8,7 @@ import pytest
 
 from cldf_core import figures
 from cldf_core.data.corruptions import SEVERITIES, VERSIONS
+from cldf_core.figures.robustness import GREY
 
 STREAM = ["first", "second"]
 RNG = np.random.default_rng(0)
@@ -28,9 +29,9 @@ TRACES = table_of(domain=DOMAINS, trace=["grid 2", "low", "mid", "high"], **{"cl
 
 
 def test_curves_run_from_the_stored_image_to_the_most_severe_corruption():
-    axes = figures.against_severity(TABLE).axes
+    axes = figures.against_severity(TABLE, highlight=["er"]).axes
     ticks = [[t.get_text() for t in ax.get_xticklabels()] for ax in axes[4:8]]
-    assert ticks[0] == ["stored", "none", "95", "90", "80", "70", "50", "30"]
+    assert ticks[0] == ["stored", "once", "95", "90", "80", "70", "50", "30"]
     assert ticks[1:] == [
         ["0.5", "0.75", "1", "1.25", "1.5"],
         ["0", "0.5", "0.75", "1", "1.5", "2"],
@@ -42,13 +43,36 @@ def test_curves_run_from_the_stored_image_to_the_most_severe_corruption():
     want = [values["stored", 0.0], values["none", 0.0], *(values["JPEG", q] for q in (95, 90, 80, 70, 50, 30))]
     (line,) = [line for line in axes[0].lines if line.get_label() == "ER (random)"]
     np.testing.assert_array_equal(line.get_ydata(), want)
+    # Only what is highlighted has its colour and a band, and is named where its line ends.
+    (other,) = [line for line in axes[0].lines if line.get_label() == "other agents"]
+    assert (line.get_color(), other.get_color()) == (figures.style.agent_colour("er"), GREY)
+    assert len(axes[0].collections) == 1
+    (last,) = [line for line in axes[3].lines if line.get_label() == "ER (random)"]
+    named = {text.get_text(): text.xy[1] for text in axes[3].texts}
+    assert set(named) == {"ER (random)", "other agents"}
+    assert named["ER (random)"] == last.get_ydata()[-1]
+    assert not axes[0].texts
+
+
+@pytest.mark.parametrize("heights", [[0.5] * 4, [0.99, 1.0, 0.98, 0.4], [0.0, 0.01], [0.2, np.nan, 0.8]])
+def test_names_beside_lines_keep_apart_and_on_the_axis(heights):
+    _, ((ax,),) = figures.style.panels(1, 1, 2.0)
+    ax.set_ylim(0, 1)
+    figures.style.label_ends(ax, {f"line {k}": (height, "black") for k, height in enumerate(heights)}, gap=0.1)
+    known = sorted(height for height in heights if not np.isnan(height))
+    assert [text.xy[1] for text in ax.texts] == known  # the leader begins where the line ends
+    places = np.array([text.xyann[1] for text in ax.texts])
+    assert (np.diff(places) > 0.1 - 1e-9).all()
+    assert -1e-9 <= places.min() <= places.max() <= 1 + 1e-9
+    if min(np.diff(known)) > 0.1:
+        np.testing.assert_allclose(places, known)
 
 
 @pytest.mark.parametrize("corruption", SEVERITIES)
 def test_verdicts_and_traces_have_a_column_for_each_domain(corruption):
-    figure = figures.verdicts_and_traces(TABLE, TRACES, corruption, STREAM)
+    figure = figures.verdicts_and_traces(TABLE, TRACES, corruption, STREAM, highlight=["er"])
     assert [ax.get_title() for ax in figure.axes[:3]] == ["first", "second", "unseen\n(never trained on)"]
-    assert [text.get_text() for text in figure.legends[0].texts] == ["sequential fine-tuning", "ER (random)"]
+    assert {text.get_text() for text in figure.axes[2].texts} == {"other agents", "ER (random)"}
     middle, below = figure.axes[3], figure.axes[6]
     assert [line.get_label() for line in middle.lines[:2] + below.lines[:3]] == ["real", "fake", "low", "mid", "high"]
     real = TRACES.query("domain == 'first' and trace == 'grid 2' and `class` == 'real' and corruption == 'none'")

@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cldf_core.results.grid import distinct, read_grid
+from cldf_core.results.grid import distinct_runs, read_grid
 from cldf_core.runs.run import make_run
 from cldf_core.workflow.notebooks import LAST, notebook_parameters
 
@@ -33,8 +33,8 @@ WAYS = {"processes by hand": "plain", "`cldf sweep --jobs`": "jobs", "`cldf swee
 
 def make_part(profile: str, first: int, step: int) -> None:
     """Makes every step-th run of the grid, as a process that was started by hand."""
-    points = distinct(read_grid("scaling").combinations(notebook_parameters(LAST, profile).values))
-    for options in list(points)[first::step]:
+    runs = distinct_runs(read_grid("scaling").points(notebook_parameters(LAST, profile).values))
+    for options in list(runs.values())[first::step]:
         make_run(options)
 
 

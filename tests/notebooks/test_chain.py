@@ -15,6 +15,7 @@ from cldf_core.original.differences import DIFFERENCES
 from cldf_core.runs.folder import RunFolder
 from cldf_core.workflow.notebooks import notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS
+from perturbed import SAYING, check_sentences
 from samples import PROJECT, statuses
 
 pytestmark = pytest.mark.slow
@@ -88,7 +89,18 @@ def test_notebook_11_ranks_every_difference(reproduced):
     root, _ = reproduced
     (folder,) = (root / "runs").glob("11_original_versus_papers-*")
     table = pd.read_csv(folder / "figures" / "tables" / "11_differences.csv")
-    assert list(table.columns) == ["agent", "switch", "paper", "original", "metric", "value", "low", "high"]
+    assert list(table.columns) == [
+        "agent",
+        "switch",
+        "paper",
+        "original",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "label",
+        "significant",
+    ]
     average = table[table["metric"] == "average"]
     assert set(zip(average["agent"], average["switch"], strict=True)) == {(d.agent, d.name) for d in DIFFERENCES}
     assert len(average) == len(DIFFERENCES)
@@ -106,6 +118,14 @@ def test_notebook_11_ranks_every_difference(reproduced):
         accuracies.append(right.groupby(last["domain"]).mean().mean())
     value = average.set_index("switch").loc["teacher_mode", "value"]
     assert value == pytest.approx(accuracies[1] - accuracies[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SAYING)
+def test_no_sentence_contradicts_the_tables_of_tiny_runs(reproduced, name, tmp_path, monkeypatch):
+    (folder,) = (reproduced[0] / "runs").glob(f"{name}-*")
+    shutil.copytree(folder / "figures" / "tables", tmp_path / "tables")
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
+    check_sentences(name, tmp_path, monkeypatch, **notebook_parameters(name, "smoke").values)
 
 
 def test_playing_does_not_change_the_committed_figures(reproduced):

@@ -12,7 +12,7 @@ from papermill import inspect_notebook
 
 from cldf_core.options import FIELDS
 from cldf_core.workflow.notebooks import NEEDS, PROFILES
-from cldf_core.workflow.parameters import NOTEBOOKS, allowed_names, checked_parameters
+from cldf_core.workflow.parameters import NOTEBOOKS, SMALLER, allowed_names, checked_parameters
 from samples import PROJECT
 
 FOLDER = PROJECT / "notebooks"
@@ -33,6 +33,10 @@ def code_cells(name: str) -> list[nbformat.NotebookNode]:
 
 def tags(cell: nbformat.NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
+
+
+def profile_values(profile: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load((PROJECT / "params" / profile / f"{name}.yaml").read_text(encoding="utf-8")) or {}
 
 
 # --- the pair ---
@@ -117,8 +121,10 @@ def test_the_parameters_cell_is_the_options_with_their_defaults(name):
     assert all(isinstance(node, ast.AnnAssign) and "#" in line for node, line in zip(body, lines, strict=True))
     values = {node.target.id: ast.literal_eval(node.value) for node in body}
     assert tuple(values) == NOTEBOOKS[name]
+    quick = profile_values("quick", name)
     for node, (key, value) in zip(body, values.items(), strict=True):
         default, kind = FIELDS[key].default, type(value).__name__.replace("NoneType", "Optional")
+        default = quick[key] if key in SMALLER.get(name, ()) else default  # what is shown is what the text is about
         assert value == default, key
         assert type(value) is type(default), key
         assert kind in ast.unparse(node.annotation), key
@@ -141,23 +147,26 @@ def test_the_cell_after_the_parameters_checks_them(name):
     assert {getattr(n, "module", None) for n in imports} <= {"cldf_core.options", "cldf_core.workflow.parameters"}
 
 
-def profile_values(profile: str, name: str) -> dict[str, Any]:
-    return yaml.safe_load((PROJECT / "params" / profile / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-
-
 @pytest.mark.parametrize("name", NOTEBOOKS)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_holds_only_what_differs_and_is_allowed(profile, name):
     values = profile_values(profile, name)
     checked_parameters(name, values, where=profile)
     for key, value in values.items():
-        assert value != FIELDS[key].default, f"{key} is the default anyway"
+        assert value != FIELDS[key].default or key in SMALLER.get(name, ()), f"{key} is the default anyway"
+    assert set(SMALLER.get(name, ())) <= set(values), "what the cell holds would stand, with plain papermill"
     assert ("threads" in values) == (values.get("device") == "cuda"), "one thread, but for a GPU, which is fed by four"
 
 
 def test_profiles_have_no_other_files():
     for profile in PROFILES:
-        assert {p.name for p in (PROJECT / "params" / profile).iterdir()} == {f"{name}.yaml" for name in NOTEBOOKS}
+        names = {p.name for p in (PROJECT / "params" / profile).iterdir()}
+        assert names - ({"chosen.yaml"} if profile == "quick" else set()) == {f"{name}.yaml" for name in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_a_notebook_that_reads_a_sweep_says_of_which_code_it_is(name):
+    assert "code_in_words(" in source(name) or "sweep.results(" not in source(name)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

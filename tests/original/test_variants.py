@@ -20,7 +20,8 @@ from torch.autograd import grad
 
 from cldf_core.agents import build_agent
 from cldf_core.agents.base import Agent
-from cldf_core.options import AGENTS, ORIGINAL, Options, checked
+from cldf_core.options import AGENTS, Options, checked
+from cldf_core.original_options import ORIGINAL
 from cldf_core.randomness import Generators, generator
 from cldf_core.resnet import Network, build_network
 from cldf_core.spectrum import mirror
@@ -364,6 +365,7 @@ UNSHOWN = {"size", "plane", "precision", "crop", "splits", "schedule", "optimise
 UNSHOWN |= {"blur", "occlusion", *SIZES, "epochs", "chunks", "memory_lr", "verdict"}.union(*SIZES_OF.values())
 # What both runs need beside the option, when it is turned away from the original, and towards it.
 AWAY: dict[str, dict[str, Any]] = {"distil": {"icarl_heads": "grown"}, "rehearsal": {"exemplars": "herding"}}
+AWAY["virtual_step"] = {"optimiser": "adam", "lr": 0.001}  # with SGD both are the same
 RESERVOIR: dict[str, Any] = {"rehearsal": "batch", "exemplars": "reservoir"}
 TOWARDS: dict[str, dict[str, Any]] = {"icarl_heads": {"distil": False}, "exemplars": {"rehearsal": "batch"}}
 TOWARDS |= {"dampening": {"optimiser": "sgd", "lr": 0.01}}

@@ -1,11 +1,12 @@
-"""Agents compared over seeds by SciPy's t tests, and on the same images by the paired bootstrap."""
+"""Agents compared over seeds and groups, over seeds by SciPy's t tests, and on the same images by the bootstrap."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from cldf_core.evaluation.bootstrap import paired_difference
+from cldf_core.evaluation.bootstrap import paired_difference, paired_matrices
+from cldf_core.evaluation.crossed import crossed_difference, differences_over_seeds
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION
 from cldf_core.options import UserError
 from cldf_core.results.compare import COMPARISON, compare, compare_on_images, compare_over_seeds
@@ -31,8 +32,7 @@ def made(path, cells, seed=0):
 def test_agents_are_compared_over_their_seeds(trained):
     runs = list(trained.values())
     table = metric_table(runs, **FEW)
-    tests = compare(table, runs, **FEW)
-    pd.testing.assert_frame_equal(tests, compare_over_seeds(table))
+    tests = compare_over_seeds(table)
     assert tuple(tests) == COMPARISON
     continual = {f"{m}: {name}" for m in ("accuracy", "AUC") for name in (*CONTINUAL, "unseen")}
     assert set(tests["metric"]) == {*continual, *DETECTION}
@@ -44,9 +44,41 @@ def test_agents_are_compared_over_their_seeds(trained):
     row = tests[tests["metric"] == "AUC: learning"].iloc[0]
     assert row["difference"] == pytest.approx((values["er"] - values["sequential"]).mean())
     assert row["p"] == pytest.approx(stats.ttest_rel(values["er"], values["sequential"]).pvalue)
-    assert (row["p_holm"], row["n"]) == (row["p"], 2)  # a single pair
+    assert (row["p_holm"], row["p_seeds"], row["n"]) == (row["p"], row["p"], 2)  # a single pair
     with pytest.raises(UserError, match="--compare needs two agents with a seed; there: 'er'"):
         compare_over_seeds(table[table["agent"] == "er"])
+
+
+def test_agents_are_compared_over_seeds_and_groups_where_their_scores_are_there(trained, copied):
+    runs, metrics = list(trained.values()), ["accuracy", "ECE", "AUC: average", "accuracy: unseen"]
+    table = metric_table(runs, metrics=metrics, **FEW)
+    tests, alone = compare(table, runs, metrics=metrics, **FEW), compare_over_seeds(table)
+    same = ["metric", "step", "domain", "first", "second", "difference", "p_seeds", "n"]
+    pd.testing.assert_frame_equal(tests[same], alone[same])
+    assert set(tests["spread"]) == {"seeds × groups"}
+    parts = [folder.scores().assign(agent=agent, seed=seed) for (agent, seed), folder in trained.items()]
+    R = paired_matrices(parts, ["accuracy", "ECE"], **FEW)
+    for metric in ("accuracy", "ECE"):
+        want = crossed_difference([part.metrics[metric] for part in R])
+        low, high = want.interval()
+        for row in tests[tests["metric"] == metric].itertuples():
+            place = R[0].steps.index(2), R[0].domains.index(row.domain)
+            ends = [want.value[place], low[place], high[place], want.p()[place]]
+            assert [row.difference, row.low, row.high, row.p] == pytest.approx(ends, nan_ok=True)
+    summed = differences_over_seeds(pd.concat(parts), STREAM, **FEW).set_index("metric")
+    for metric, name in (("AUC: average", "AUC: average"), ("accuracy: unseen", "accuracy: unseen: unseen")):
+        columns = ["difference", "low", "high", "p", "p_holm", "p_seeds"]
+        got = tests.loc[tests["metric"] == metric, columns].to_numpy(float)[0]
+        assert got == pytest.approx(summed.loc[name, columns].to_numpy(float), nan_ok=True)
+    # Seeds of other images leave what can be said of these photographs.
+    fewer = copied(lambda s: s[s["image"] != s["image"].iloc[-1]], options=trained["er", 1].manifest["options"])
+    runs = [trained["er", 0], fewer, trained["sequential", 0], trained["sequential", 1]]
+    table = metric_table(runs, metrics=metrics, **FEW)
+    tests = compare(table, runs, metrics=metrics, **FEW)
+    assert set(tests["spread"]) == {"seeds"}
+    pd.testing.assert_frame_equal(tests, compare_over_seeds(table))
+    (note,) = tests.attrs["notes"]
+    assert note == "er and sequential: tested on other images or groups, so intervals are over seeds alone"
 
 
 def test_a_file_is_compared_with_runs(trained, tmp_path):

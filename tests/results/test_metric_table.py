@@ -10,7 +10,8 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from cldf_core.evaluation.bootstrap import matrices, summary
-from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, best_threshold, detection, matrix
+from cldf_core.evaluation.crossed import cells_over_seeds, summary_over_seeds
+from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, RANGES, best_threshold, detection, matrix
 from cldf_core.options import UserError
 from cldf_core.results.metric_table import COLUMNS, COST, MEASURES, balanced_accuracies, metric_table
 from samples import damaged_runs
@@ -262,8 +263,39 @@ def test_groups_can_be_taken_for_videos(trained):
     assert "AUC of videos: average" in table.index
 
 
-def test_means_over_seeds_have_a_t_interval(trained):
-    table = metric_table(list(trained.values()), **FEW).astype({"step": "float"}).fillna({"step": 0})
+def test_means_over_seeds_have_an_interval_over_seeds_and_groups(trained):
+    table = metric_table(list(trained.values()), **FEW)
+    means, single = table[table["run"] == ""], table[table["run"] != ""]
+    assert set(single.loc[~single["metric"].isin(COST), "spread"]) == {"groups"}
+    assert set(single.loc[single["metric"].isin(COST), "spread"]) == {""}
+    alone = means["metric"].isin([*COST, "ECE"])
+    assert set(means.loc[alone, "spread"]) == {"seeds"}
+    known = means["value"].notna()  # in a short stream, nothing can be forgotten from the third domain on
+    assert set(means.loc[~alone & known, "spread"]) == {"seeds × groups"}
+    for agent in ("er", "sequential"):
+        scores = pd.concat([trained[agent, seed].scores().assign(agent=agent, seed=seed) for seed in (0, 1)])
+        own, cells = means[means["agent"] == agent], cells_over_seeds(scores, "AP", **FEW)
+        for row in cells.itertuples():
+            here = (own["metric"] == "AP") & (own["step"] == row.step) & (own["domain"] == row.domain)
+            numbers = own.loc[here, ["value", "low", "high"]].to_numpy()[0]
+            assert numbers == pytest.approx([row.value, row.low, row.high], nan_ok=True)
+        whole = summary_over_seeds(scores, STREAM, **FEW).set_index("metric")
+        for row in own[own["metric"].str.contains(": ")].itertuples():
+            want = whole.loc[f"{row.metric}: {row.domain}" if row.domain else row.metric]
+            assert [row.value, row.low, row.high] == pytest.approx(want[["value", "low", "high"]].tolist(), nan_ok=True)
+            assert (row.spread, row.n) == (want["spread"], 2)
+
+
+def test_seeds_of_other_images_have_an_interval_over_seeds_alone(trained, copied):
+    fewer = copied(lambda s: s[s["image"] != s["image"].iloc[-1]], options=trained["er", 1].manifest["options"])
+    table = metric_table([trained["er", 0], fewer], metrics=["AUC"], **FEW)
+    assert set(table.loc[table["run"] == "", "spread"]) == {"seeds"}
+    note = "the seeds of er were tested on other images or groups: intervals are over seeds alone"
+    assert note in table.attrs["notes"]
+
+
+def test_with_a_single_resample_means_over_seeds_have_a_t_interval(trained):
+    table = metric_table(list(trained.values()), resamples=1).astype({"step": "float"}).fillna({"step": 0})
     means, single = table[table["run"] == ""], table[table["run"] != ""]
     assert means["seed"].isna().all()
     assert (means["n"] == 2).all()
@@ -272,8 +304,14 @@ def test_means_over_seeds_have_a_t_interval(trained):
     assert 2 * len(means) == len(single)
     for *key, value, low, high in means[[*keys, "value", "low", "high"]].itertuples(index=False):
         both = np.array(values[tuple(key)])
-        half = stats.t.ppf(0.975, 1) * stats.sem(both) or np.nan  # two seeds that tie tell no interval
-        assert (value, low, high) == pytest.approx((both.mean(), both.mean() - half, both.mean() + half), nan_ok=True)
+        half = stats.t.ppf(0.975, 1) * stats.sem(both)
+        half = half if half > 1e-9 else np.nan  # two seeds that tie tell no interval
+        ends = both.mean() + np.array([-half, half])
+        if key[1] not in COST:
+            kind = key[1].partition(": ")[2]
+            ends = np.clip(ends, *RANGES.get(kind, (0, 1)))
+        assert (value, low, high) == pytest.approx((both.mean(), *ends), nan_ok=True)
+    assert set(means["spread"]) == {"seeds"}
     accuracy = means[means["metric"] == "accuracy"]
     assert set(zip(accuracy["threshold"], accuracy["threshold_from"], strict=True)) == {(0.5, "declared")}
     assert (metric_table([trained["er", 0], trained["sequential", 1]], **FEW)["run"] != "").all()

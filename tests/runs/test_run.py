@@ -131,11 +131,12 @@ def observed(monkeypatch):
 # Of the original's variant: 4 chunks of 4 images, one batch of 3 in each epoch, the fourth image is dropped.
 ORIGINAL: dict[str, Any] = {"variant": "original", "network": "slim", "chunks": 4, "batch": 3}
 SETTINGS = [*((agent, {}) for agent in ALL), ("lwf", ORIGINAL), ("er", ORIGINAL), ("gdumb", ORIGINAL)]
+SETTINGS += [("lwf", {"lwf_heads": "told"}), ("icarl", {"exemplars": "random", "rehearsal": "none"})]
 
 
 @forks
 @pytest.mark.parametrize("within", [False, True], ids=["between", "within"])
-@pytest.mark.parametrize(("agent", "changes"), SETTINGS, ids=[f"{a}-{c.get('variant', 'paper')}" for a, c in SETTINGS])
+@pytest.mark.parametrize(("agent", "changes"), SETTINGS, ids=[f"{a}-{[*c.values(), 'paper'][0]}" for a, c in SETTINGS])
 def test_a_killed_run_goes_on_to_the_same_bytes_as_one_left_alone(
     agent, changes, within, tmp_path, monkeypatch, small_data, in_children, observed
 ):
@@ -215,6 +216,22 @@ def test_the_stored_network_gives_the_stored_scores(finished):
     want = folder.scores().query("step == 3 and domain == 'second'")
     assert want["image"].tolist() == rows["image"].tolist()
     np.testing.assert_allclose(logits[:, 1] - logits[:, 0], want["logit"], atol=1e-4)
+
+
+def test_a_told_domain_is_that_of_the_stream_and_unseen_ones_get_the_newest_outputs(root, small_data):
+    opts = tiny_options("lwf", small_data, lwf_heads="told", stream=["third", "first", "second"])
+    folder, spectra = make_run(opts), load_spectra(opts)
+    scores = folder.scores()
+    for step in (1, 2, 3):
+        network, _ = load_network(folder.model(step))
+        for name, heads in {"third": (0, 0, 0), "first": (0, 1, 1), "second": (0, 1, 2), "unseen": (0, 1, 2)}.items():
+            rows = spectra[name].table.query("split == 'test'")["row"]
+            images = torch.from_numpy(spectra[name].array[rows].astype(np.float32))
+            stored = scores.query("step == @step and domain == @name")["logit"]
+            np.testing.assert_allclose(network.score(images, domain=heads[step - 1]), stored, atol=1e-4)
+    assert not np.allclose(network.score(images), stored, atol=1e-3)  # untold, the best of all answers
+    bytes_of_teachers = [step["memory_bytes"] for step in folder.manifest["steps"]]
+    assert np.diff(bytes_of_teachers).tolist() == [2 * 4 * (8 * 8 + 1)] * 2  # two more outputs, from 64 features
 
 
 def test_the_manifest_tells_what_was_done(finished):
@@ -434,6 +451,37 @@ def test_limit_takes_as_many_of_each_class(root, small_data):
     other = tiny_options("sequential", small_data, limit=3, seed=1)
     rows = [s.where[:, 1].tolist() for _, s in stream]
     assert rows != [s.where[:, 1].tolist() for _, s in training_samples(other, load_spectra(other))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        ({"limit_new": 3}, [None, 3, 3]),
+        ({"limit_new": 3, "limits": {"third": 5}}, [None, 3, 5]),
+        ({"limits": {"first": 2}}, [2, None, None]),
+        ({"limit_new": 3, "limit": 2}, [2, 2, 2]),
+        ({"limit_new": 1000}, [None, None, None]),
+    ],
+)
+def test_new_domains_can_have_fewer_images_and_as_many_updates(root, small_data, changes, most):
+    whole = load_spectra(tiny_options("sequential", small_data))
+    of_each = [domain.table.query("split == 'train'")["label"].value_counts().min() for domain in whole.values()]
+    wanted = [min(count, limit or count) for count, limit in zip(of_each, most, strict=False)]
+    steps = {}
+    for limited in ("equal-updates", "equal-epochs"):
+        opts = tiny_options("sequential", small_data, **changes, limited=limited)
+        stream = training_samples(opts, load_spectra(opts))
+        assert [np.bincount(samples.labels).tolist() for _, samples in stream] == [[n, n] for n in wanted]
+        steps[limited] = [entry["images"] for entry in make_run(opts).manifest["steps"]]
+    epochs, batch = 2, 6
+    assert steps["equal-epochs"] == [epochs * 2 * n for n in wanted]
+    before = [min(count, changes.get("limit", count)) for count in of_each]
+    for images, n, count in zip(steps["equal-updates"], wanted, before, strict=False):
+        passes = -(-epochs * -(-2 * count // batch) // -(-2 * n // batch))
+        assert images == passes * 2 * n
+    first, other = (tiny_options("sequential", small_data, **changes, seed=seed) for seed in (0, 1))
+    drawn = [training_samples(opts, whole)[1][1].where[:, 1].tolist() for opts in (first, other)]
+    assert (drawn[0] != drawn[1]) == (wanted[1] < of_each[1])  # each seed draws its own
 
 
 def test_training_images_are_never_tested(root, small_data):

@@ -1,4 +1,4 @@
-"""`cldf mini check` on made-up scores, and the rule of `cldf choose`."""
+"""`cldf mini check` on made-up scores."""
 
 import itertools
 import shutil
@@ -13,7 +13,6 @@ from scipy import stats
 from cldf_core.cli import main
 from cldf_core.options import Options, checked
 from cldf_core.workflow import benchmark_checks
-from cldf_core.workflow.choose import SEEDS, verdict, with_choice
 
 NAMES = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake", "mini-NeuralTextures"]
 
@@ -74,43 +73,6 @@ def test_facts_of_files_may_not_tell_the_classes_apart(root, mini_smoke, monkeyp
     bright = pd.DataFrame(benchmark_checks._shortcuts("test"))
     assert bright["holds"].tolist() == [False, True, True, True, True]
     assert bright["low"].iloc[0] > 0.75
-
-
-# --- the choice ---
-
-
-@pytest.mark.parametrize(
-    ("averages", "errors", "chosen"),
-    [
-        ([0.80, 0.78, 0.79], [0.0, 0.0, 0.0], 0),  # nothing else is within its error
-        ([0.80, 0.78, 0.79], [0.02, 0.0, 0.0], 2),  # of two that are as cheap, the better one
-        ([0.80, 0.78, 0.75], [0.0, 0.03, 0.04], 1),  # the error of all: the best one's is 0 by accident
-    ],
-)
-def test_the_cheapest_within_one_standard_error_of_the_best_is_chosen(averages, errors, chosen):
-    table = pd.DataFrame({"epochs": [10, 6, 6], "average": averages, "error": errors})
-    choice = with_choice(table)
-    assert choice["average"].is_monotonic_decreasing
-    assert choice.index[choice["chosen"]].tolist() == [chosen]
-
-
-@pytest.mark.parametrize(
-    ("averages", "errors", "tied", "words"),
-    [
-        ([0.80, 0.79, 0.60], [0.01, 0.01, 0.01], [0, 1], "A tie: 5 seeds cannot tell 2 of 3 apart"),
-        ([0.79, 0.79, 0.60], [8e-17, 0.0, 0.0], [0, 1, 2], "A tie: nothing varies with the seed"),
-        ([0.80, 0.79, 0.60], [0.0, 0.01, 0.01], [0, 1], "A tie: 5 seeds"),  # the best's error is 0 by accident
-        ([0.80, 0.60, 0.50], [0.01, 0.01, 0.01], [0], "can be told from all others; taken is lr 0.001 with 10 epochs"),
-        ([0.80, 0.7725, 0.77], [0.01, 0.01, 0.01], [0, 1, 2], "A tie"),  # t with 12 degrees, 2.18 * 2**0.5 * 0.01
-        ([0.80, 0.7690, 0.769], [0.01, 0.01, 0.01], [0], "can be told"),
-    ],
-)
-def test_what_the_seeds_cannot_tell_apart_is_called_a_tie(averages, errors, tied, words):
-    settings = {"lr": [0.001, 0.002, 0.004], "epochs": [10, 6, 6]}
-    choice = with_choice(pd.DataFrame({**settings, "average": averages, "error": errors}))
-    assert sorted(choice.index[choice["tied"]]) == tied
-    assert words in verdict(choice)
-    assert len(SEEDS) == len(set(SEEDS)) >= 5
 
 
 def test_generators_that_are_not_there_are_told_before_anything_is_trained(tmp_path, monkeypatch, capsys):

@@ -1,15 +1,27 @@
 """Parameters of the notebooks: what somebody has set, read from a kernel's names, and through papermill and back."""
 
 import json
+import os
+import time
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cldf_core.options import AGENTS, FIELDS, OptionError, checked
-from cldf_core.workflow.parameters import NOTEBOOKS, Parameters, allowed_names, checked_parameters, from_notebook
+from cldf_core.options import AGENTS, FIELDS, OptionError, UserError, checked
+from cldf_core.original_options import ORIGINAL
+from cldf_core.workflow import notebooks
+from cldf_core.workflow.parameters import (
+    NOTEBOOKS,
+    Parameters,
+    allowed_names,
+    checked_parameters,
+    chosen_values,
+    from_notebook,
+)
 
 PLAIN = (3, 0.5, True, None, "x", [1], (1,), {"a": 1})
 
@@ -26,6 +38,14 @@ def annotated(namespace: dict[str, Any], **names: Any) -> dict[str, Any]:
     return namespace | names | {"__annotations__": namespace["__annotations__"] | dict.fromkeys(names, "Any")}
 
 
+def test_a_default_reaches_a_notebook_whose_cell_holds_another_value():
+    name = "11_original_versus_papers"
+    for values in ({}, {"chunks": 4}, {"chunks": 4, "width": 16, "limit": 100}):
+        written = checked_parameters(name, values).for_papermill()
+        assert from_notebook(name, kernel(name, chunks=7, width=99, limit=3) | written).values == values
+    assert checked_parameters("04_icarl", {"chunks": 4}).for_papermill() == {"chunks": 4}
+
+
 # --- which options a notebook has ---
 
 
@@ -39,7 +59,8 @@ def test_a_notebook_lists_options_once_and_takes_those_of_its_agents(notebook):
 
 
 @pytest.mark.parametrize(
-    ("notebook", "agents"), [("04_icarl", ["icarl"]), ("07_er_and_mir", ["er", "mir"]), ("09_robustness", list(AGENTS))]
+    ("notebook", "agents"),
+    [("04_icarl", ["icarl"]), ("07_er_and_mir", ["er", "mir", "derpp"]), ("09_robustness", list(AGENTS))],
 )
 def test_what_the_cell_does_not_list_may_be_given_where_the_variant_is_read(notebook, agents):
     fields = {name for agent in agents for name in AGENTS[agent].model_fields}
@@ -94,8 +115,8 @@ def test_parameters_are_checked_for_every_agent_of_the_notebook():
     parameters = checked_parameters("07_er_and_mir", {"memory": 7})
     with pytest.raises(OptionError, match="07_er_and_mir, agent icarl: memory is 7"):
         parameters.options("icarl")
-    with pytest.raises(OptionError, match="agent is 'ewc'; allowed: separate"):
-        parameters.options("ewc")
+    with pytest.raises(OptionError, match="agent is 'agem'; allowed: separate"):
+        parameters.options("agem")
 
 
 @pytest.mark.parametrize(
@@ -163,13 +184,39 @@ def test_everything_can_be_run_twice_in_one_kernel():
     assert from_notebook("10_bands_and_explanations", namespace | cell) == first
 
 
+# --- which runs a notebook is about ---
+
+
+@pytest.mark.parametrize(
+    ("notebook", "names"),
+    [
+        ("04_icarl", ["icarl"]),
+        ("05_gdumb", ["gdumb"]),
+        ("06_lwf", ["lwf", "ewc", "lwf, told"]),
+        ("07_er_and_mir", ["er", "mir", "derpp"]),
+        ("08_cross_data_set_evaluation", ["sequential", "separate", *list(AGENTS)[2:], "lwf, told"]),
+        ("09_robustness", ["sequential", "separate", *list(AGENTS)[2:]]),
+    ],
+)
+def test_a_notebook_is_about_a_run_of_each_of_its_agents_and_of_some_with_other_options(notebook, names):
+    runs = checked_parameters(notebook, {"seed": 3}).runs
+    assert list(runs) == names
+    for name, options in runs.items():
+        told = {"agent": "lwf", "lwf_heads": "told"} if name == "lwf, told" else {"agent": name}
+        assert options == checked({"seed": 3, **told})
+    originals = checked_parameters(notebook, {"variant": "original"}).runs
+    assert list(originals) == [name for name in names if name in ORIGINAL]
+    for name, options in originals.items():
+        assert options == checked({"variant": "original", "agent": name})
+
+
 # --- the original's variant ---
 
 
 def test_the_originals_defaults_stand_where_the_cell_still_holds_the_papers():
     parameters = from_notebook("07_er_and_mir", kernel("07_er_and_mir", variant="original", epochs=3))
     assert parameters.values == {"variant": "original", "epochs": 3}
-    for agent in AGENTS:
+    for agent in ORIGINAL:
         assert parameters.options(agent) == checked({"variant": "original", "agent": agent, "epochs": 3})
     assert (parameters.options().lr, parameters.options().replay_passes) == (0.01, "separate")
     assert (parameters.options("mir").virtual_lr, parameters.options("separate").chunks) == (0.1, 1)
@@ -198,6 +245,116 @@ def test_what_goes_through_papermill_comes_back_the_same(variant, names):
     assert back == parameters
     assert back.folder == parameters.folder
     assert back.options() == checked({"variant": variant, "agent": "lwf", **{name: SOME[name] for name in names}})
+
+
+# --- what cldf choose has chosen ---
+
+CHOSEN = {
+    "mini": {
+        "mini-GAN-S, mini-VFHQ": {"lwf": {"lr": 0.004, "temperature": 4.0}, "er": {"lr": 0.001, "replay": 8}},
+        "mini-VFHQ, mini-GAN-S": {"lwf": {"lr": 0.0003}, "mir": {"lr": 0.003, "virtual_step": None}},
+        "mini-GAN-S, mini-VFHQ, mini-ForenSynths, mini-DeepFake": {"lwf": {"lr": 0.007}},
+    }
+}
+SWAPPED = ["mini-VFHQ", "mini-GAN-S", "mini-DeepFake"]
+
+
+@pytest.fixture
+def choose(root):
+    """Writes a choice into the root."""
+
+    def write(chosen: Any = CHOSEN) -> None:
+        path = root / "params" / "quick" / "chosen.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(chosen if isinstance(chosen, str) else yaml.safe_dump(chosen, sort_keys=False))
+        os.utime(path, ns=(time.time_ns(), time.time_ns()))
+
+    return write
+
+
+def test_a_chosen_value_holds_where_nobody_has_set_another(choose):
+    choose()
+    lwf = checked_parameters("06_lwf", {}).options()
+    assert (lwf.lr, lwf.temperature, lwf.distillation) == (0.004, 4.0, 1.0)
+    # The cell's default counts as not set, whether it comes from the cell, a file, or the command line.
+    assert checked_parameters("06_lwf", {"lr": 0.001, "temperature": 3.0}).options().lr == 0.004
+    assert from_notebook("06_lwf", kernel("06_lwf")).options() == lwf
+    assert from_notebook("06_lwf", kernel("06_lwf", lr=0.002)).options().lr == 0.002
+    assert checked_parameters("06_lwf", {"temperature": 3.0}).options().temperature == 3.0
+    # An option that the cell does not show is set where it is given, whatever it is.
+    assert checked_parameters("07_er_and_mir", {"offers": "first-epoch"}).values == {"offers": "first-epoch"}
+    # What a notebook changes by itself stands before the choice.
+    assert checked_parameters("06_lwf", {}).options(lr=0.001).lr == 0.001
+
+
+def test_a_choice_belongs_to_agent_data_and_the_first_domains_of_the_stream(choose):
+    choose()
+    parameters = checked_parameters("08_cross_data_set_evaluation", {})
+    assert [parameters.options(agent).lr for agent in ("lwf", "er", "mir", "sequential")] == [0.004, *[0.001] * 3]
+    assert (parameters.options("er").replay, parameters.options("mir").replay) == (8, 32)
+    swapped = parameters.changed(stream=SWAPPED, unseen=[])
+    assert (swapped.options("lwf").lr, swapped.options("mir").lr, swapped.options("er").replay) == (0.0003, 0.003, 32)
+    others: list[dict[str, Any]] = [
+        {"data": "mini-smoke"},
+        {"variant": "original"},
+        {"stream": ["mini-VFHQ"], "unseen": []},
+    ]
+    for values in others:
+        parameters = checked_parameters("06_lwf", values)
+        assert parameters.options() == checked({**values, "agent": "lwf"})
+    # Notebook 11 has settings of its own.
+    assert checked_parameters("11_original_versus_papers", {}).options("lwf") == checked({"agent": "lwf"})
+
+
+def test_hindsight_is_asked_for(choose):
+    choose()
+    assert chosen_values({"agent": "lwf"}) == {"lr": 0.004, "temperature": 4.0}
+    assert chosen_values({"agent": "lwf"}, "hindsight") == {"lr": 0.007}
+    assert chosen_values({"agent": "lwf"}, "none") == {}
+    assert chosen_values({"agent": "er"}, "hindsight") == {}
+    assert chosen_values({"agent": "mir", "stream": SWAPPED}) == {"lr": 0.003, "virtual_step": None}
+
+
+def test_a_notebook_says_what_was_chosen_for_its_agents_and_its_cell_does_not_show(choose, capsys):
+    from_notebook("06_lwf", kernel("06_lwf"))
+    assert capsys.readouterr().out == ""
+    choose()
+    from_notebook("06_lwf", kernel("06_lwf", temperature=3.0))
+    assert capsys.readouterr().out == "chosen on validation photographs (cldf choose): lwf lr 0.004\n"
+    assert (
+        checked_parameters("07_er_and_mir", {"stream": SWAPPED, "unseen": []})
+        .choices_in_words()
+        .endswith(": mir lr 0.003, mir virtual_step None")
+    )
+
+
+def test_another_choice_is_read_and_a_faulty_one_told(choose):
+    choose()
+    parameters = checked_parameters("06_lwf", {})
+    assert parameters.options().lr == 0.004
+    choose({"mini": {"mini-GAN-S, mini-VFHQ": {"lwf": {"lr": 0.005}}}})
+    assert parameters.options().lr == 0.005
+    for content, sentence in (
+        ("mini: [1]", "chosen.yaml is not as cldf choose writes it; needed: data set: domains: agent: values"),
+        ("mini: {a: {lwf: 3}}", "chosen.yaml is not as cldf choose writes it"),
+        ("mini: {a: {lwf: {lr: 11}}}", "chosen.yaml: lr is 11.0; allowed: a number above 0 to 10"),
+        ("mini: {a: {lwf: {sed: 11}}}", "chosen.yaml: there is no option 'sed'"),
+        ("mini: {a: {magic: {lr: 1}}}", "chosen.yaml: agent is 'magic'; allowed: "),
+        ("[", "chosen.yaml is not readable YAML"),
+    ):
+        choose(content)
+        with pytest.raises(UserError, match=sentence):
+            parameters.options()
+
+
+def test_a_notebook_is_executed_anew_where_another_choice_was_made(choose, root, monkeypatch):
+    monkeypatch.setattr(notebooks, "_data_identity", lambda data: [])
+    keys = []
+    for chosen in ({}, CHOSEN, {"mini": {"mini-GAN-S, mini-VFHQ": {"lwf": {"lr": 0.005}}}}):
+        choose(chosen)
+        keys.append([notebooks.inputs_hash(checked_parameters(name, {})) for name in ("06_lwf", "04_icarl")])
+    assert len({key for key, _ in keys}) == 3
+    assert len({key for _, key in keys}) == 1
 
 
 def test_a_folder_is_named_after_the_values(root):

@@ -41,7 +41,7 @@ def runs(root):
         table.write_text(f"run,value\ner-{name},1\n")
     (root / "figures" / "tables" / "sweep_b_runs.csv").write_bytes(b"\xff,")
     write(root / "runs" / "sweep_a-1")
-    keep_runs("choice_of_training", ["er-chosen"])
+    keep_runs("choices", ["er-chosen"])
     (root / "runs" / "notes").mkdir()
     os.symlink("er-spare", root / "runs" / "link")
     return root / "runs"

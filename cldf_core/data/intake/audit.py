@@ -108,16 +108,21 @@ def card(joined: pd.DataFrame, description: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _facts_only(images: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
+def facts_of_files(images: pd.DataFrame) -> tuple[np.ndarray, list[bool]]:
+    """Returns what the files of a survey's rows say, FACTS as numbers, (N, F), and which of them code categories."""
     facts = images[FACTS[:-1]].fillna({"quality": 0})
     facts = facts.assign(**{fact: pd.factorize(facts[fact])[0] for fact in NAMED})
     facts["bytes per pixel"] = images["bytes"] / (images["width"] * images["height"])
+    return facts.to_numpy(float), [name in NAMED for name in FACTS]
+
+
+def _facts_only(images: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
+    facts, categorical = facts_of_files(images)
     classes = images["label"].to_numpy(int), images["split"].to_numpy(), images["group"].to_numpy()
-    results = {}
-    for key, names in (("all facts", FACTS), ("without file size", FACTS[:-1])):
-        values, categorical = facts[names].to_numpy(float), [name in NAMED for name in names]
-        results[key] = boosted_trees(values, *classes, categorical=categorical, seed=seed)
-    return results
+    return {
+        key: boosted_trees(facts[:, :count], *classes, categorical=categorical[:count], seed=seed)
+        for key, count in (("all facts", len(FACTS)), ("without file size", len(FACTS) - 1))
+    }
 
 
 def _imbalance(part: pd.DataFrame) -> Iterator[str]:

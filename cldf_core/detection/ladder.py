@@ -1,0 +1,102 @@
+"""The lower rungs of the ladder of baselines: scores of classifiers that see much less than a network does.
+
+Each learns from the training images of one domain, the same that a network would learn from, and scores the images of
+that domain: boosted trees what the files say (`audit.FACTS`), logistic regressions one number, the sharpness, or the
+radial profile of the log-magnitude spectrum, the mean of the three colours. What a network adds is how far it is above
+them.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cldf_core.data.cache import Spectra
+from cldf_core.data.images import open_crop
+from cldf_core.data.intake.audit import facts_of_files
+from cldf_core.data.intake.scan import survey
+from cldf_core.evaluation.baselines import file_trees, learned_scores, logistic_regression
+from cldf_core.evaluation.cells import cell_changes
+from cldf_core.evaluation.traces import radial_profile, sharpness
+from cldf_core.options import Options
+from cldf_core.runs.run import training_samples
+from cldf_core.spectrum import InputSpec, log_magnitude
+
+BLOCK = 64  # images that are decoded at once
+# From the bottom up; `simple_scores` makes the first three.
+RUNGS = ("file facts", "sharpness", "radial profile", "pixels, network", "spectra, network")
+FACTS, SHARPNESS, PROFILE, PIXELS, SPECTRA = RUNGS
+COLUMNS = ["agent", "step", "domain", "split", "image", "group", "label", "score"]
+
+
+def simple_scores(options: Options, domains: Mapping[str, Spectra], *, split: str = "test") -> pd.DataFrame:
+    """Scores the images of a split by the three classifiers that are no networks, each domain by its own.
+
+    A domain is left out where its images of that split, or those to learn from, lack a class. The images are cropped
+    as the options say, and of the training images those count that a network with these options would learn from.
+
+    Returns:
+        COLUMNS, as of runs: the agent is one of RUNGS, the step 1, and the score P(fake).
+    """
+    learnable = {name: domain for name, domain in domains.items() if _both(domain.table, "train")}
+    alone = options.model_copy(update={"stream": list(learnable), "unseen": []})
+    spec, parts = InputSpec.from_options(options), {}
+    for name, learned in training_samples(alone, learnable):
+        rows = (learned[0] if isinstance(learned, list) else learned).where[:, 1]
+        table = learnable[name].table
+        images = table[((table["split"] == "train") & table["row"].isin(rows)) | (table["split"] == split)]
+        if _both(images, split):
+            parts[name] = images
+    if not parts:
+        return pd.DataFrame(columns=COLUMNS)
+    (root,) = {learnable[name].root for name in parts}
+    facts = survey(root, list(pd.concat(parts.values())["image"]))
+    tables = [
+        _scores(name, images.merge(facts, on="image"), root, spec, options.seed) for name, images in parts.items()
+    ]
+    scores = pd.concat(tables, ignore_index=True)
+    return scores.loc[scores["split"] == split, COLUMNS].reset_index(drop=True)
+
+
+def own_domain(scores: pd.DataFrame, stream: Sequence[str], rung: str) -> pd.DataFrame:
+    """Takes from the scores of separate models each domain's by its own model, as another rung of `simple_scores`."""
+    own = scores[scores["domain"] == scores["step"].map(dict(enumerate(stream, start=1)))]
+    return own.assign(agent=rung, step=1)
+
+
+def gains(scores: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
+    """Computes the AUC of the network on spectra minus that of every other rung, on the domains that both have.
+
+    Returns the columns rung, domain, value, low and high; the 95 % intervals are paired (`cell_changes`).
+    """
+    rungs = {str(rung): table for rung, table in scores.groupby("agent", sort=False)}
+    top = rungs.pop(SPECTRA)
+    tables = []
+    for rung, table in rungs.items():
+        above, below = (one[one["domain"].isin(other["domain"])] for one, other in ((top, table), (table, top)))
+        if len(above):
+            tables.append(cell_changes(above, below, "AUC", split=split).assign(rung=rung))
+    columns = ["rung", "domain", "value", "low", "high"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _both(table: pd.DataFrame, split: str) -> bool:
+    return table.loc[table["split"] == split, "label"].nunique() == 2
+
+
+def _scores(name: str, images: pd.DataFrame, root: Path, spec: InputSpec, seed: int) -> pd.DataFrame:
+    """The scores of all images of a domain, given with what their files say, by classifiers of its training images."""
+    paths, labels = [root / image for image in images["image"]], images["label"].to_numpy()
+    train = (images["split"] == "train").to_numpy()
+    blocks = (np.stack([open_crop(path, spec) for path in paths[k : k + BLOCK]]) for k in range(0, len(paths), BLOCK))
+    planes = np.concatenate([log_magnitude(block).mean(1) for block in blocks])
+    facts, categorical = facts_of_files(images)
+    rungs = {
+        FACTS: (file_trees(categorical, seed), facts),
+        SHARPNESS: (logistic_regression(), sharpness(planes)[:, None]),
+        PROFILE: (logistic_regression(), radial_profile(planes)[1]),
+    }
+    scored = {rung: learned_scores(*how, labels, train) for rung, how in rungs.items()}
+    base = images.assign(step=1, domain=name)
+    return pd.concat(base.assign(agent=rung, score=score) for rung, score in scored.items())

@@ -1,0 +1,72 @@
+"""Trials of agents' options: what is tried, and what it is judged by.
+
+Every agent has the same number of trials. The first is its defaults; the others are drawn, once and for all, from the
+combinations of the values in its space, in params/choose/spaces.yaml. All are made with a few seeds, and the best of
+them with more. `evaluation.choice` chooses.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cldf_core.data.runtime import project_file
+from cldf_core.data.settings import read_settings
+from cldf_core.evaluation.metrics import continual, matrix
+from cldf_core.options import UserError, check_values, options_of, shown
+from cldf_core.randomness import generator
+from cldf_core.reading import from_written
+from cldf_core.results.score_tables import Scores
+
+TRIALS = 10
+SEEDS, MORE = (100, 101), (102, 103, 104)  # of all trials, and besides of the best: none that anything is judged by
+Values = Mapping[str, Any]
+
+
+def read_spaces() -> dict[str, dict[str, list[Any]]]:
+    """The space of each agent: options, and the values that are tried; a UserError says what is wrong with the file."""
+    path = project_file("params/choose/spaces.yaml")
+    spaces: dict[str, dict[str, list[Any]]] = {}
+    for agent, written in read_settings(path).items():
+        check_values({"agent": agent}, where=str(path))
+        if not isinstance(written, dict) or not all(isinstance(values, list) for values in written.values()):
+            raise UserError(f"{path}: {agent} is {shown(written)}; needed: options with lists, such as lr: [0.1, 0.2]")
+        spaces[agent] = {name: [from_written(name, v) for v in values] for name, values in written.items()}
+        for name in spaces[agent]:
+            for value in spaces[agent][name]:
+                check_values({name: value}, where=str(path))
+    return spaces
+
+
+def trials_of(agent: str, space: Mapping[str, Sequence[Any]], base: Values) -> list[dict[str, Any]]:
+    """The values of an agent's trials, the defaults first; the base holds the values of other options.
+
+    A UserError says that the agent has no such option, or that the space has too few combinations.
+    """
+    defaults = options_of({**base, "agent": agent}, where=f"the defaults of {agent}")
+    if foreign := [name for name in space if not hasattr(defaults, name)]:
+        raise UserError(f"params/choose/spaces.yaml: {agent} has no option {foreign[0]!r}; allowed: those of its runs")
+    first = {name: getattr(defaults, name) for name in space}
+    others = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    others = [trial for trial in others if trial != first]
+    if len(others) < TRIALS - 1:
+        found = f"combinations of {agent} besides the defaults: {len(others)}"
+        raise UserError(f"params/choose/spaces.yaml, {found}; needed: at least {TRIALS - 1}")
+    drawn = generator(0, "trials", agent).permutation(len(others))[: TRIALS - 1]
+    return [first, *(others[k] for k in sorted(drawn))]
+
+
+def summary_of(trial: int, values: Values, runs: Sequence[Scores]) -> dict[str, Any]:
+    """A row of the table of trials, of its runs with several seeds.
+
+    Average is the mean of what a run is judged by, its average accuracy on the validation images of its stream; spread
+    is the standard deviation; images is the mean number of image passes.
+    """
+    matrices = [matrix(run.table, split="validation")[list(run.stream or ())].to_numpy() for run in runs]
+    averages = [float(continual(R)["average"]) for R in matrices]
+    numbers = {"average": np.mean(averages), "spread": np.std(averages, ddof=1)}
+    numbers |= {"images": np.mean([run.manifest["images"] for run in runs])}
+    words = ", ".join(f"{name} {'null' if value is None else value}" for name, value in values.items())
+    code = ", ".join(dict.fromkeys(run.manifest["code"] for run in runs))
+    return {"trial": trial, "values": words, "seeds": len(runs), **numbers, "code": code}
