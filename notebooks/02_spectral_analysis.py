@@ -173,13 +173,17 @@ assert np.allclose(restored, scaled)
 #
 # Nearly every generator makes a small image inside and enlarges it, in steps of 2. This **up-sampling** is where the
 # grid comes from, and it can be seen with one photograph. We shrink it to half its size, then enlarge it in three
-# ways. The simplest one puts a zero between any two pixels. That is to multiply with a grid of ones and zeros, which is
-# a wave at Nyquist's frequency, and so every wave of frequency f comes again as one of frequency 1 − f: **the spectrum
-# of the large image is that of the small one, four times.** The next cell asserts it, value for value. The other two
-# ways are the same with a filter behind: writing each pixel twice (*nearest neighbour*) is a mean over 2 pixels,
-# *bicubic* a smoother mean over more.
+# ways. The simplest one puts a zero between any two pixels. That is to multiply with a grid of ones and zeros, a
+# constant and waves at Nyquist's frequency, and so every wave of frequency f comes again as one of frequency 1 − f:
+# **the spectrum of the large image is that of the small one, four times.** The next cell asserts it, value for value.
+# The other two ways are the same with a filter behind: writing each pixel twice (*nearest neighbour*) is a mean over 2
+# pixels, *bicubic* a smoother mean over more.
 #
-# Before you look: which copies does a filter have to remove so that nobody can tell that the image was enlarged?
+# How much fine detail an image has we say with one number, its **sharpness**: the mean ln |F| of high frequencies
+# minus that of low ones. Low means r < 0.53, where r is the larger one of the horizontal and the vertical frequency.
+#
+# Before you look: which copies does a filter have to remove so that nobody can tell that the image was enlarged, and
+# what becomes of the sharpness in each of the three ways?
 
 # %%
 photograph = max(tables[options.stream[0]].query("label == 0")["image"], key=lambda i: (folder / i).stat().st_size)
@@ -209,9 +213,7 @@ sentences.show(sentences.values(saved_table(out.figures, "02_up_sampling"), "Sha
 # well. A generator has a *learned* filter in this place. (A *transposed convolution* is zeros between and a
 # learned filter, a *pixel shuffle* four of them in turn.) It has to do both, remove the copies and invent the
 # high frequencies. So there are two kinds of traces to look for: peaks that are left, and too much or too
-# little at high frequencies. For the latter we shall use one number, the **sharpness**: the mean ln |F| of high
-# frequencies minus that of low ones, where low means r < 0.53 and r is the larger one of the horizontal and the
-# vertical frequency.
+# little at high frequencies, which sharpness measures.
 #
 # ## Where do real and fake differ?
 #
@@ -259,9 +261,9 @@ save_figure(figures.radial_profiles(profiles, differences), out.figures, "02_rad
 # %% [markdown]
 # Above: the profiles of real (solid) and fake (dashed), with a band that holds the mean with 95 % confidence.
 # The width of the bands comes from how much photographs differ from each other. Below: the difference of each
-# fake from the real image *of its own photograph*, again with its band. It is narrower at most frequencies,
-# because what is special to a photograph drops out. Where the band stays away from zero, fakes differ from
-# reals. See at which frequencies each domain leaves zero, and in which direction.
+# fake from the real image *of its own photograph*, again with its band. What is special to a photograph drops out of
+# such a difference, so its band can be narrow where those above are wide. Where it stays away from zero, fakes differ
+# from reals. See at which frequencies each domain leaves zero, and in which direction.
 #
 # ## Do the fakes have a grid?
 #
@@ -355,7 +357,7 @@ sentences.show(
 )
 
 # %% [markdown]
-# What is above 0.5 here is no trick: a blur *is* a trace of these generators. But it is one that a good generator would
-# not leave, and that a blur of the real images would feign (notebook 09).
+# Where sharpness alone is above 0.5, that is no trick: a generator that blurs has left a trace. But it is one that a
+# better generator need not leave, and that a blur of real images feigns (notebook 09).
 #
 # **Next:** notebook 03 puts networks on top of this ladder, and counts what they forget.

@@ -92,10 +92,14 @@ def minus_real(table: pd.DataFrame) -> pd.DataFrame:
 def means_over_groups(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame:
     """Computes the mean over groups of every column, with its 95 % t interval, for each entry of the index's `by`.
 
-    Returns the columns `by`, then `name` (the column's name in the table), value, low and high.
+    Returns the columns `by`, then `name` (the column's name in the table), value, low and high, which are NaN where the
+    column has no number.
     """
-    long = table.rename_axis(columns=name).stack().dropna().groupby([*by, name], sort=False)
-    rows = [(*key, *t_interval(values.to_numpy())) for key, values in long]
+    rows = []
+    for key, part in table.groupby(level=list(by), sort=False):
+        for column in part:
+            values = part[column].dropna().to_numpy()
+            rows.append((*key, column, *(t_interval(values) if len(values) else [float("nan")] * 3)))
     return pd.DataFrame(rows, columns=[*by, name, "value", "low", "high"])
 
 

@@ -124,3 +124,6 @@ def test_differences_from_the_real_images_of_the_same_photograph_and_their_mean(
     np.testing.assert_allclose(means.loc[:1, "low"], [0.5 - half, 1 - 2 * half])
     np.testing.assert_allclose(means.loc[:1, "high"], [0.5 + half, 1 + 2 * half])
     assert means.loc[2:, ["low", "high"]].isna().all(axis=None)  # a single photograph
+    unknown = means_over_groups(changes.assign(**{"2": np.nan}), ["domain"], "r").query("r == '2'")
+    assert unknown["domain"].tolist() == ["a", "b"]
+    assert unknown[["value", "low", "high"]].isna().all(axis=None)
