@@ -60,10 +60,12 @@ def matrices(
             value, spread = table.iloc[t, i], half.iloc[t, i]
             colour = "black" if value > 0.75 else "white"
             x = i + 0.05 * (domains[i] not in stream)  # the gap covers a part of the column
-            ax.text(x, t + 0.05, _short_number(value), ha="center", va="bottom", color=colour, fontsize=small + 2)
+            mark = marks.iloc[t, i]
+            middle = t + 0.05 - 0.18 * bool(mark)  # two lines are centred, or three
+            ax.text(x, middle, _short_number(value), ha="center", va="bottom", color=colour, fontsize=small + 2)
             around = "" if np.isnan(spread) else "±" + _short_number(spread)
-            around = f"{around}\n{marks.iloc[t, i]}".rstrip()
-            ax.text(x, t + 0.1, around, ha="center", va="top", color=colour, fontsize=small, linespacing=1.0)
+            around = f"{around}\n{mark}".rstrip()
+            ax.text(x, middle + 0.05, around, ha="center", va="top", color=colour, fontsize=small, linespacing=1.0)
         for t, name in enumerate(stream):
             corner = (domains.index(name) - 0.5, t - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, color="black", lw=1.3, zorder=3))
