@@ -211,7 +211,7 @@ above = saved_table(out.figures, "03_ladder_differences")
 sentences.show(
     sentences.compared(rungs[rungs["rung"] == ladder.SHARPNESS], "AUC of sharpness alone", by="domain", line=0.5),
     [
-        sentences.compared(part, f"AUC, network on spectra minus {rung}", by="domain")
+        sentences.compared(part, f"AUC, network on spectra minus {rung}", by="domain", digits=3)
         for rung, part in above.groupby("rung", sort=False)
     ],
 )

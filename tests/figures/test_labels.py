@@ -57,7 +57,9 @@ DRAWN = {
         table(agent=AGENTS[:2], step=[1, 2, 3, 4], domain=DOMAINS, band=["low", "high"]), STREAM
     ),
     "mean spectra": lambda: figures.mean_spectra(*[dict.fromkeys(("real", "fake"), PLANES)] * 2, DOMAINS),
-    "ladder": lambda: figures.ladder(table(rung=["sharpness", "spectra, 5 seeds"], domain=DOMAINS), label="AUC"),
+    "ladder": lambda: figures.ladder(
+        table(rung=["sharpness", "spectra, network, 5 seeds"], domain=DOMAINS), label="AUC"
+    ),
     "samples": lambda: figures.sample_pairs(dict.fromkeys(DOMAINS, [(np.zeros((3, 8, 8), np.uint8),) * 2] * 2)),
     "profiles": lambda: figures.radial_profiles(
         *(table(domain=DOMAINS, r=[0.1, 0.9], **kind) for kind in ({"class": ["real", "fake"]}, {}))
