@@ -115,11 +115,6 @@ class Options(BaseModel):
         if self.mixed_precision and self.size < 64:
             yield f"mixed_precision is True; allowed for size {self.size}: False, it needs a size of at least 64"
 
-    def limit_of(self, place: int) -> int | None:
-        """Training images per class of the stream's domain at a place, from 0; None for all."""
-        limits = (self.limit, self.limits.get(self.stream[place], self.limit_new if place else None))
-        return min((limit for limit in limits if limit is not None), default=None)
-
 
 def _room_for_each_class(agent: str, memory: int, stream: list[str]) -> Iterator[str]:
     if memory < (least := 2 * len(stream)):
@@ -169,7 +164,7 @@ class GDumbOptions(Options):
     memory_lr_min: float = Field(0.0005, gt=0, le=10, description="GDumb: lowest learning rate on the memory")
     memory_batch: int = Field(16, ge=1, le=100_000, description="GDumb: images per update on the memory")
     memory_momentum: float = Field(0.9, ge=0, lt=1, description="GDumb: of SGD on the memory")
-    memory_weight_decay: float = Field(1e-4, ge=0, le=1, description="GDumb: of SGD on the memory")
+    memory_weight_decay: float = Field(1e-6, ge=0, le=1, description="GDumb: of SGD on the memory")
     clip: float = Field(10.0, gt=0, le=1e6, description="GDumb: largest norm of a gradient")
 
     def problems(self) -> Iterator[str]:

@@ -203,6 +203,12 @@ def make_steps(
     return steps
 
 
+def limit_of(options: Options, index: int) -> int | None:
+    """Training images per class of the stream's domain at a place, from 0; None for all."""
+    limits = (options.limit, options.limits.get(options.stream[index], options.limit_new if index else None))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def in_chunks(options: Options, index: int, count: int) -> list[np.ndarray]:
     """The places of a domain's images in the order of the stream, chunk by chunk; `index` is the domain's place."""
     order = generator(options.seed, "shuffle", index).permutation(count)

@@ -16,11 +16,11 @@ def finalists(trials: pd.DataFrame) -> list[int]:
 def judged(trials: pd.DataFrame, *, best: bool = False) -> pd.DataFrame:
     """The table of an agent's trials, the best average first, with the columns chosen and tied.
 
-    Those with the most seeds are judged. The best average is chosen; but where the defaults, trial 1, are within one
-    standard error of it, they are; and where others are, the one with the fewest image passes (the one-standard-error
-    rule: Breiman et al. 1984, section 3.4.3). The error is pooled over the judged trials, since the few seeds of one
-    may agree by accident. With `best` the best average is chosen in any case. Tied are the trials, of all, that the
-    seeds cannot tell from the best at 95 %, the best itself included.
+    Those with the most seeds are judged. Of all that are within one standard error of the best average the one with the
+    fewest image passes is chosen, and of those with as many the best (the one-standard-error rule: Breiman et al. 1984,
+    section 3.4.3). The error is pooled over the judged trials, since the few seeds of one may agree by accident. The
+    defaults, trial 1, have no advantage. With `best` the best average is chosen in any case. Tied are the trials, of
+    all, that the seeds cannot tell from the best at 95 %, the best itself included.
     """
     trials = trials.sort_values(["average", "trial"], ascending=[False, True], ignore_index=True)
     final = trials[trials["seeds"] == (n := trials["seeds"].max())]
@@ -28,7 +28,7 @@ def judged(trials: pd.DataFrame, *, best: bool = False) -> pd.DataFrame:
     behind = final["average"].max() - trials["average"]
     near = final[behind[final.index] <= spread / n**0.5 + ROUNDING]
     cheap = near.sort_values(["images", "average"], ascending=[True, False])
-    order = [*final.index[:best], *near.index[near["trial"] == 1], *cheap.index]
+    order = [*final.index[:best], *cheap.index]
     margin = stats.t.ppf(0.975, len(final) * (n - 1)) * spread * (1 / n + 1 / trials["seeds"]) ** 0.5
     return trials.assign(chosen=trials.index == order[0], tied=(behind <= margin) | (spread < ROUNDING))
 

@@ -26,7 +26,7 @@ from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 from cldf_core.results.score_tables import Scores, scores_of
 
-FACTS = ("options", "code", "seconds", "images", "memory_rise_bytes")
+FACTS = ("options", "data", "code", "versions", "seconds", "images", "memory_rise_bytes")
 STEP_FACTS = ("step", "domain", "images", "seconds", "memory_bytes")
 CODED = ("run", "facts", "domain", "split", "image", "group")  # texts that come again and again
 NUMBERS = {"step": "int16", "label": "int8", "logit": "float32"}

@@ -1,8 +1,10 @@
 """Trials of agents' options: what is tried, and what it is judged by.
 
 Every agent has the same number of trials. The first is its defaults; the others are drawn, once and for all, from the
-combinations of the values in its space, in params/choose/spaces.yaml. All are made with a few seeds, and the best of
-them with more. `evaluation.choice` chooses.
+combinations of the values in its space, in params/choose/spaces.yaml: each value as often as the others of its option,
+give or take one, and of many such draws the one in which options are the least correlated (a Latin hypercube, McKay,
+Beckman & Conover, Technometrics 1979). All are made with a few seeds, and the best of them with more.
+`evaluation.choice` chooses.
 """
 
 import itertools
@@ -20,6 +22,7 @@ from cldf_core.reading import from_written
 from cldf_core.results.score_tables import Scores
 
 TRIALS = 10
+DRAWS = 1000  # of which the best is taken
 SEEDS, MORE = (100, 101), (102, 103, 104)  # of all trials, and besides of the best: none that anything is judged by
 Values = Mapping[str, Any]
 
@@ -48,13 +51,41 @@ def trials_of(agent: str, space: Mapping[str, Sequence[Any]], base: Values) -> l
     if foreign := [name for name in space if not hasattr(defaults, name)]:
         raise UserError(f"params/choose/spaces.yaml: {agent} has no option {foreign[0]!r}; allowed: those of its runs")
     first = {name: getattr(defaults, name) for name in space}
-    others = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
-    others = [trial for trial in others if trial != first]
-    if len(others) < TRIALS - 1:
+    others = [values for values in itertools.product(*space.values()) if values != tuple(first.values())]
+    drawn = _balanced([len(values) for values in space.values()], _places(space, first), generator(0, "trials", agent))
+    if not drawn:
         found = f"combinations of {agent} besides the defaults: {len(others)}"
         raise UserError(f"params/choose/spaces.yaml, {found}; needed: at least {TRIALS - 1}")
-    drawn = generator(0, "trials", agent).permutation(len(others))[: TRIALS - 1]
-    return [first, *(others[k] for k in sorted(drawn))]
+    return [first, *({name: space[name][k] for name, k in zip(space, row, strict=True)} for row in sorted(drawn))]
+
+
+def _places(space: Mapping[str, Sequence[Any]], values: Values) -> list[int | None]:
+    """Where the values stand in the space; None for one that is not there, such as a profile's own."""
+    return [list(space[name]).index(value) if value in space[name] else None for name, value in values.items()]
+
+
+def _balanced(counts: Sequence[int], first: Sequence[int | None], rng: np.random.Generator) -> list[tuple[int, ...]]:
+    """The places in the space of all trials but the first: distinct, balanced, and as good as uncorrelated."""
+    best, drawn = np.inf, list[tuple[int, ...]]()
+    for _ in range(DRAWS):
+        columns = [_levels(count, place, rng) for count, place in zip(counts, first, strict=True)]
+        rows = list(zip(*columns, strict=True))
+        if len({*rows, tuple(first)}) < TRIALS:
+            continue
+        whole = np.array([row for row in (tuple(first), *rows) if None not in row], float)
+        with np.errstate(invalid="ignore", divide="ignore"):  # an option of one value has no correlation
+            worst = np.abs(np.nan_to_num(np.atleast_2d(np.corrcoef(whole.T)) - np.eye(len(counts)))).max()
+        if worst < best - 1e-9:
+            best, drawn = worst, rows
+    return drawn
+
+
+def _levels(count: int, first: int | None, rng: np.random.Generator) -> list[int]:
+    """A shuffled column of places from 0 to count - 1; with the first trial's, each is there as often as the others."""
+    full, rest = divmod(TRIALS, count)
+    more = rng.permutation([place for place in range(count) if place != first])[:rest]
+    times = [max(0, full + (place in more) - (place == first)) for place in range(count)]
+    return [int(place) for place in rng.permutation(np.repeat(np.arange(count), times))][: TRIALS - 1]
 
 
 def summary_of(trial: int, values: Values, runs: Sequence[Scores]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cldf_core.data.files import file_hash
 from cldf_core.data.source_trees import meaning, tree_hash
 from cldf_core.options import Options
 
-LIBRARIES = ("torch", "numpy", "pillow")
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow")
 # Options count by their values, and layouts by the tables that they give, which are in the fingerprints. The others
 # keep or describe what was computed, and compute nothing.
 _NOT_COUNTED = (
@@ -73,8 +73,9 @@ def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], no
         "notes": list(notes),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in (*LIBRARIES, "torchvision")},
+            **{name: version(name) for name in LIBRARIES},
             "machine": platform.machine(),
+            "processor": processor(),
             "system": platform.system(),
         },
         "threads": options.threads,
@@ -86,6 +87,16 @@ def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], no
         "steps": [],
         "files": {},
     }
+
+
+@functools.cache
+def processor() -> str:
+    """The name of this machine's processor, which its seconds are of; its architecture where the system tells none."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 @functools.cache

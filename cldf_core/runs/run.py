@@ -24,7 +24,7 @@ from cldf_core.runs.holder import Hold, holding, used
 from cldf_core.runs.notes import data_notes, dropped_notes, machine_notes, one_class_notes
 from cldf_core.runs.plan import cache_folder, names_of, planned, with_options
 from cldf_core.runs.provenance import count_memory_anew, new_manifest, peak_memory, run_key
-from cldf_core.stream import Samples, Step, in_chunks, make_steps
+from cldf_core.stream import Samples, Step, in_chunks, limit_of, make_steps
 
 
 class Watcher(Protocol):
@@ -137,7 +137,7 @@ def training_samples(options: Options, domains: dict[str, Spectra]) -> list[tupl
     for place, name in enumerate(options.stream):
         table = domains[name].table
         table = table[table["split"] == "train"]
-        if (limit := options.limit_of(place)) is not None:
+        if (limit := limit_of(options, place)) is not None:
             # The same draw for both classes: where reals and fakes are pairs, pairs stay together.
             parts = [part for _, part in table.groupby("label")]
             draws = [generator(options.seed, "limit", place).permutation(len(part)) for part in parts]
@@ -253,7 +253,7 @@ def _omitted(options: Options, domains: Mapping[str, Spectra]) -> list[int]:
     for place, name in enumerate(options.stream):
         labels = domains[name].table.query("split == 'train'")["label"].value_counts()
         most = labels.clip(upper=options.limit)
-        counts.append(int((most - most.clip(upper=options.limit_of(place))).sum()))
+        counts.append(int((most - most.clip(upper=limit_of(options, place))).sum()))
     return counts if options.limited == "equal-updates" else []
 
 

@@ -63,7 +63,7 @@ def choose(agents: Sequence[str] = (), place: Place = HERE) -> tuple[pd.DataFram
     for options in {contest.domains: contest.options(base, 1, 0) for contest in contests}.values():
         check_domains(options)
     runs = _made(base, [(c, k) for c in contests for k in range(1, len(c.trials) + 1)], SEEDS, place)
-    finals = [(c, k) for c in contests if not c.hindsight for k in finalists(c.table(runs))]
+    finals = [(c, k) for c in contests for k in finalists(c.table(runs))]
     for key, more in _made(base, finals, MORE, place).items():
         runs[key] += more
     tables = [judged(contest.table(runs), best=contest.hindsight) for contest in contests]
@@ -78,14 +78,15 @@ def choose(agents: Sequence[str] = (), place: Place = HERE) -> tuple[pd.DataFram
 
 
 def _contests(base: Mapping[str, Any], agents: Sequence[str]) -> list[Contest]:
-    """Those of some agents on the first domains of the profile's stream, and of those in the grid `unseen`."""
+    """Those of some agents on the first domains of the profile's stream, and of the runs in the grid `unseen`."""
     spaces, stream = read_spaces(), options_of(base).stream
     if unknown := [agent for agent in agents if agent not in spaces]:
         raise UserError(f"--agents has {unknown[0]!r}; allowed: {', '.join(spaces)}")
     trials = {agent: trials_of(agent, space, base) for agent, space in spaces.items() if agent in (agents or spaces)}
-    streams = [stream, *(point.options.stream for point in read_grid("unseen").points(base))]
-    looked_at = dict.fromkeys(", ".join(names[:FIRST]) for names in streams)
-    contests = [Contest(domains, *own) for domains in looked_at for own in trials.items()]
+    others = [(point.options.stream, point.options.agent) for point in read_grid("unseen").points(base)]
+    wanted = [*((stream, agent) for agent in trials), *others]
+    looked_at = dict.fromkeys((", ".join(names[:FIRST]), agent) for names, agent in wanted if agent in trials)
+    contests = [Contest(domains, agent, trials[agent]) for domains, agent in looked_at]
     seen = [own for own in trials.items() if own[0] == HINDSIGHT and len(stream) > FIRST]
     return contests + [Contest(", ".join(stream), *own, True) for own in seen]
 

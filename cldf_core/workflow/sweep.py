@@ -2,18 +2,19 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from cldf_core.data.console import printable
+from cldf_core.data.console import note, printable
 from cldf_core.data.runtime import project_root
-from cldf_core.options import Options, UserError
+from cldf_core.options import FIELDS, Options, UserError
 from cldf_core.results.grid import distinct_runs, read_grid, read_sweep
 from cldf_core.results.kept_runs import keep, kept_names, names_in, published, read_kept
 from cldf_core.results.score_tables import Scores, read_scores
 from cldf_core.results.sweep_tables import common_split, made_tables
+from cldf_core.results.trials import Values, read_spaces
 from cldf_core.runs.folder import RunFolder, damage
 from cldf_core.runs.holder import used
 from cldf_core.runs.plan import made_before
@@ -21,7 +22,7 @@ from cldf_core.workflow.chain import publish
 from cldf_core.workflow.cluster import HERE, Place
 from cldf_core.workflow.engine import made
 from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters
-from cldf_core.workflow.parameters import Parameters, chosen_values
+from cldf_core.workflow.parameters import FIRST, Parameters, chosen_values
 
 MOST, SECONDS = 20, 600.0  # finished runs that wait to be kept, and for how long; they lie in runs/ all the same
 
@@ -38,13 +39,16 @@ def command(name: str, profile: str, *, dry: bool, wait: bool = True, place: Pla
     """
     base = notebook_parameters(LAST, profile)
     grid = read_grid(name)
-    points = grid.points(base.values, chosen_values)
+    told = list[str]()
+    points = grid.points(base.values, _choices(told))
     for options in {(o.data, frozenset(o.stream + o.unseen)): o for o, _ in points}.values():
         try:
             check_domains(options)
         except UserError as error:
             raise UserError(f"{grid.path}, profile {profile}: {error}") from None
     common_split(points)
+    for sentence in told if profile == "quick" else ():
+        note(sentence)
     folder = sweep_folder(name, base)
     path = published(name) if profile == "quick" else folder.path / "kept.parquet"
     runs = distinct_runs(points)
@@ -68,6 +72,22 @@ def command(name: str, profile: str, *, dry: bool, wait: bool = True, place: Pla
     for sentence in failed:
         print(f"failed: {printable(sentence)}", file=sys.stderr)
     return int(bool(failed))
+
+
+def _choices(told: list[str]) -> Callable[[Values, str], Values]:
+    """`chosen_values`, which says where nothing is chosen for an agent that `cldf choose` knows: the defaults hold."""
+    spaces = read_spaces()
+
+    def chosen(values: Values, which: str) -> Values:
+        own, agent = chosen_values(values, which), values.get("agent", FIELDS["agent"].default)
+        stream = values.get("stream", FIELDS["stream"].default)
+        if not own and which != "none" and agent in spaces and values.get("variant", "paper") == "paper":
+            names = ", ".join(stream if which else stream[:FIRST])
+            sentence = f"nothing is chosen for {agent} on {names}: its defaults are taken (cldf choose)"
+            told.extend({sentence} - {*told})
+        return own
+
+    return chosen
 
 
 def make_and_keep(

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 
@@ -47,6 +48,17 @@ def test_as_many_trials_are_drawn_for_each_and_always_the_same(agent):
         assert all(trial[name] in values for name, values in SPACES[agent].items())
     assert trials == trials_of(agent, SPACES[agent], {})
     assert trials_of(agent, SPACES[agent], {"lr": 0.0009})[0].get("lr", 0.0009) == 0.0009  # the profile's default
+
+
+@pytest.mark.parametrize("agent", SPACES)
+def test_each_value_is_tried_as_often_as_others_and_options_do_not_go_together(agent):
+    """A value that is only tried with another option's would be judged by that one."""
+    space = SPACES[agent]
+    places = np.array([[space[name].index(trial[name]) for name in space] for trial in trials_of(agent, space, {})])
+    for column, values in zip(places.T, space.values(), strict=True):
+        times = np.bincount(column, minlength=len(values))
+        assert times.max() - times.min() <= (TRIALS % len(values) > 0), (agent, times)
+    assert np.abs(np.corrcoef(places.T) - np.eye(len(space))).max() < 0.25
 
 
 def test_no_space_lets_an_agent_replay_more_than_new_images_or_more_epochs():

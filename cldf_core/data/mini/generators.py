@@ -1,6 +1,7 @@
 """The small generators of cldf-mini, and how each domain makes fakes of crops with them.
 
-Images are uint8 arrays (N, 128, 128, 3) outside, float tensors (N, 3, H, W) in [-1, 1] inside.
+Images are uint8 arrays (N, 128, 128, 3) outside, float tensors (N, 3, H, W) in [-1, 1] inside. Fakes are made in
+float64: processors round sums differently, which in float32 reached the grey levels and gave each pixels of its own.
 """
 
 import itertools
@@ -132,7 +133,7 @@ def load_generators(folder: Path | None = None) -> dict[str, nn.Module]:
         if not path.is_file():
             raise ValueError(f"no weights of generator {name}: {path} is not a file")
         try:
-            generator.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+            generator.double().load_state_dict({k: v.double() for k, v in load_file(path).items()})
         except Exception as error:
             raise ValueError(f"{path} does not hold the weights of generator {name}: {error}") from error
         generator.eval().requires_grad_(False)
@@ -170,7 +171,7 @@ def region_of(crop: Crop) -> Region:
 
 def masks(regions: list[Region]) -> Tensor:
     """Soft elliptic masks in [0, 1], shape (N, 1, 128, 128)."""
-    line = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1
+    line = (torch.arange(SIDE, dtype=torch.float64) + 0.5) * 2 / SIDE - 1
     y, x = torch.meshgrid(line, line, indexing="ij")
     layers = []
     for r in regions:
@@ -187,7 +188,7 @@ def _warps(regions: list[Region]) -> tuple[Tensor, Tensor]:
         cos, sin = np.cos(r.angle) * r.scale, np.sin(r.angle) * r.scale
         matrices.append([[cos, -sin, r.centre[0]], [sin, cos, r.centre[1]], [0.0, 0.0, 1.0]])
     forward = torch.tensor(matrices, dtype=torch.float64)
-    return forward[:, :2].float(), torch.linalg.inv(forward)[:, :2].float()
+    return forward[:, :2], torch.linalg.inv(forward)[:, :2]
 
 
 def _sample(images: Tensor, warp: Tensor) -> Tensor:
@@ -274,7 +275,7 @@ def make_fakes(
             f"(N, {SIDE}, {SIDE}, 3) with N crops, 1 to {BATCH}"
         )
     padded = np.concatenate([images, np.repeat(images[-1:], BATCH - count, 0)])
-    pixels = torch.from_numpy(padded).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = torch.from_numpy(padded).permute(0, 3, 1, 2).double() / 127.5 - 1
     crops = crops + crops[-1:] * (BATCH - count)
     generator = generators[generator_name(domain, variant)]
     if domain in BLENDED:

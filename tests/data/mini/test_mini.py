@@ -1,6 +1,9 @@
 """cldf-mini: the splits, the crops, the generators and the build."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -146,9 +149,30 @@ def test_a_fake_does_not_depend_on_its_company(domain, generators):
     assert 0.5 < np.abs(together.astype(int) - images).mean() < 15  # a fake resembles its photograph, and is not it
 
 
+FAKES = """
+import hashlib, numpy as np
+from cldf_core.data.mini.crops import DOMAINS, crops_of, cut
+from cldf_core.data.mini.generators import load_generators, make_fakes
+digest, generators = hashlib.sha256(), load_generators()
+for domain in DOMAINS:
+    crops = crops_of("validation", domain)[:2]
+    digest.update(make_fakes(domain, generators, np.stack([cut(crop) for crop in crops]), crops).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_fakes_do_not_depend_on_the_instructions_of_the_processor():
+    plain = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
+    said = [
+        subprocess.run([sys.executable, "-c", FAKES], env=os.environ | own, capture_output=True, text=True, check=True)
+        for own in ({}, plain)
+    ]
+    assert said[0].stdout == said[1].stdout != ""
+
+
 def test_blending_leaves_the_surroundings_alone(generators):
     crop = crops_of("validation", "mini-DeepFake")[0]
-    image = torch.from_numpy(cut(crop).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    image = torch.from_numpy(cut(crop).copy()).permute(2, 0, 1)[None].double() / 127.5 - 1
     region = region_of(crop)
     alpha = masks([region])
     assert alpha.shape == (1, 1, SIDE, SIDE)
@@ -198,7 +222,7 @@ def test_a_crop_is_turned_and_its_fake_is_turned_back(generators):
     crop = next(c for c in crops_of("validation", "mini-VFHQ") if turn_of(c) == 5)
     with torch.inference_mode():
         pixels = torch.from_numpy(cut(crop)[::-1].transpose(1, 0, 2).copy()).permute(2, 0, 1)[None]
-        fake = generators["vfhq"](pixels.float() / 127.5 - 1)[0].permute(2, 1, 0).numpy()[::-1]
+        fake = generators["vfhq"](pixels.double() / 127.5 - 1)[0].permute(2, 1, 0).numpy()[::-1]
     expected = np.clip(np.rint((fake + 1) * 127.5), 0, 255)
     got = make_fakes("mini-VFHQ", generators, cut(crop)[None], [crop])[0]
     assert np.abs(got - expected).max() <= 1
@@ -255,8 +279,8 @@ def test_training_brings_a_generator_nearer_to_the_photographs(tmp_path, monkeyp
     def distance(steps: int) -> float:
         monkeypatch.setattr(train, "STEPS", steps)
         train_generators(tmp_path, only=("gan-s",))
-        generator = new_generators()["gan-s"]
-        generator.load_state_dict({k: v.float() for k, v in load_file(tmp_path / "gan-s.safetensors").items()})
+        generator = new_generators()["gan-s"].double()
+        generator.load_state_dict({k: v.double() for k, v in load_file(tmp_path / "gan-s.safetensors").items()})
         fakes = make_fakes("mini-GAN-S", {"gan-s": generator}, images, crops)
         return float(np.abs(fakes.astype(int) - images).mean())
 
