@@ -24,6 +24,8 @@ from samples import hashes, make_data, tiny_values
 if sys.platform == "win32":
     pytest.skip("Windows has neither fork nor mount", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("workers_here")  # their writes count, too, and nothing loads torch anew
+
 for module in ("data.intake.reports", "detection.score", "figures", "original.commands", "workflow.sweep"):
     importlib.import_module(f"cldf_core.{module}")  # before each child would do so
 
