@@ -96,7 +96,8 @@ def _crossed_differences(
     at = [thresholds(source, source.table, split, threshold) for _, source in named]
     last = [table[table["step"] == max(steps)] for table, steps in zip(tested, at, strict=True)]
     how: dict[str, Any] = {"threshold": at, "split": split, "resamples": resamples}
-    ends, whole = _matrices(last, detection, **how), _matrices(tested, continual, **how)
+    whole = _matrices(tested, continual, **how)
+    ends = _matrices(last, detection, **how) if detection else whole
     for first, second in itertools.combinations(dict.fromkeys(name for name, _ in named), 2):
         ours, theirs = ({s.seed: k for k, (name, s) in enumerate(named) if name == agent} for agent in (first, second))
         common = [seed for seed in ours if seed in theirs]

@@ -18,15 +18,21 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from cldf_core.data.runtime import project_files
 from cldf_core.data.settings import read_settings
+from cldf_core.evaluation.bootstrap import ENDS
 from cldf_core.options import FIELDS, Options, UserError, check_values, options_of, shown
 from cldf_core.original_options import ORIGINAL
 from cldf_core.reading import from_written
+from cldf_core.results.compare import COMPARISON
+
+Kind = Literal["means", "runs", "tests"]  # of a sweep's tables
+ENDINGS: Mapping[Kind, str] = {"means": "", "runs": "_runs", "tests": "_tests"}  # of their names
+TEXTS = ("run", "agent", "row", "metric", "domain", "first", "second", "spread")  # columns in which "" is no gap
 
 TOGETHER, ROW, CHOSEN = "together", "row", "chosen"
 CHOICES = ("", "none", "hindsight")  # of values that `cldf choose` has chosen; "" are those of the stream's beginning
@@ -73,10 +79,13 @@ class Grid:
         """Those of them that vary besides the learner: learners are compared in each setting."""
         return [name for name in self.keys if name not in ("agent", self.learner)]
 
-    @property
-    def run_columns(self) -> list[str]:
-        """The columns of the table of single runs."""
-        return ["run", *self.keys, "seed", "metric", "domain", "value", "code"]
+    def columns(self, kind: Kind) -> list[str]:
+        """The columns of one of a sweep's tables, as `read_sweep` gives it."""
+        return {
+            "means": ["agent", *self.settings, *("step", "domain", "metric"), *ENDS, *("n", "spread", "code")],
+            "runs": ["run", *self.keys, "seed", "metric", "domain", "value", "code"],
+            "tests": [*self.settings, *COMPARISON, "code"],
+        }[kind]
 
     def points(self, base: Values, chosen: Callable[[Values, str], Values] | None = None) -> list[Point]:
         """Returns every combination once, with checked options; the last name changes fastest.
@@ -184,21 +193,25 @@ def as_cell(value: Any) -> Any:
     return value if is_kept else json.dumps(value)  # true and null, as in the grid
 
 
-def read_sweep(grid: Grid, folder: Path) -> pd.DataFrame:
-    """Reads the values that the runs of a grid's sweep have left in a folder with figures and tables.
+def read_sweep(grid: Grid, folder: Path, kind: Kind = "runs") -> pd.DataFrame:
+    """Reads a table that a grid's sweep has left in a folder with figures and tables.
 
-    The table has `Grid.run_columns`: continual metrics, those on unseen domains, and cost. Missing are options that an
+    It has `Grid.columns`. The runs have continual metrics, those on unseen domains, and cost; the means, over n seeds,
+    also detection metrics after the last step, and as agent the row's name where rows are what is compared; tests are
+    between every two of these agents, by continual metrics (see `compare_over_seeds`). Missing are options that an
     agent does not read, and the code in a table that does not tell it. Without a table there are no rows.
     """
-    path = folder / "tables" / f"sweep_{grid.name}_runs.csv"
+    path, columns = folder / "tables" / f"sweep_{grid.name}{ENDINGS[kind]}.csv", grid.columns(kind)
     if not path.is_file():
-        return pd.DataFrame(columns=grid.run_columns)
-    missing = {name: [""] for name in ("value", "code", *grid.settings)}
+        return pd.DataFrame(columns=columns)
+    missing = {name: [""] for name in columns if name not in TEXTS}
     try:
         table = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"code": "str"})
-        for name, value in (("code", float("nan")), (grid.learner, table["agent"])):
-            table[name] = table.get(name, value)  # tables of earlier versions have neither
-        return with_whole_numbers(table[grid.run_columns])
+        for name, value in (("code", float("nan")), ("spread", ""), ("p_seeds", float("nan"))):
+            table[name] = table.get(name, value)  # tables of earlier versions lack them
+        if kind != "tests":  # and they have no rows
+            table["agent" if kind == "means" else grid.learner] = table.get(grid.learner, table["agent"])
+        return with_whole_numbers(table[columns])
     except (KeyError, ValueError):
         raise UserError(
             f"{path} is no table of this sweep, or a damaged one; cldf sweep {grid.name} makes it"
@@ -206,6 +219,7 @@ def read_sweep(grid: Grid, folder: Path) -> pd.DataFrame:
 
 
 def with_whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Gives the columns of integer options the type of whole numbers, also where some are missing."""
+    """Gives integer options, steps and numbers of seeds the type of whole numbers, also where some are missing."""
     whole = [name for name in table if name in FIELDS and FIELDS[name].annotation is int]
+    whole += [name for name in ("step", "n") if name in table]
     return table.astype({name: "Int64" if table[name].isna().any() else "int64" for name in whole})

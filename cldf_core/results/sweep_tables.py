@@ -8,6 +8,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,21 @@ import pandas as pd
 from cldf_core.data.console import note
 from cldf_core.data.files import save_figure, save_table
 from cldf_core.data.source_trees import tree_hash
+from cldf_core.evaluation.bootstrap import ENDS
 from cldf_core.evaluation.cells import with_interval
-from cldf_core.evaluation.seeds import means_over_seeds
+from cldf_core.evaluation.metrics import DETECTION
 from cldf_core.options import UserError
 from cldf_core.results.compare import COMPARISON, compare_over_seeds
 from cldf_core.results.grid import Grid, Point, with_whole_numbers
 from cldf_core.results.kept_runs import facts_of
-from cldf_core.results.metric_table import COST, metric_table
+from cldf_core.results.metric_table import COST, NAMES, metric_table
 from cldf_core.results.score_tables import Scores
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import holding
 from cldf_core.runs.provenance import code_hash
 
 FORGETTING = "forgetting (max-last)"
+OF_STREAM = [name for name in NAMES if ": " in name]  # continual metrics, also on unseen domains
 LIBRARIES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn")  # of tables and figure
 PRINTED = ("accuracy: average", "accuracy: learning", f"accuracy: {FORGETTING}", "accuracy: unseen", "AUC: average")
 Finished = Sequence[tuple[Point, Scores]]  # several points may share a run
@@ -38,9 +41,10 @@ Finished = Sequence[tuple[Point, Scores]]  # several points may share a run
 def made_tables(grid: Grid, points: Sequence[Point], finished: Finished, folder: RunFolder) -> str:
     """The table to be read; all tables and the figure are written, unless they are there and of the same runs.
 
-    The folder's figures/tables/ get sweep_<grid>.csv with means over n seeds and t intervals, sweep_<grid>_runs.csv
-    with single runs, and sweep_<grid>_tests.csv with comparisons over n seeds, where there are some. Each has a column
-    code, the hash of the method of its runs. `finished` are those of the grid's points that have a run.
+    The folder's figures/tables/ get sweep_<grid>.csv with means over n seeds, sweep_<grid>_runs.csv with single runs,
+    and sweep_<grid>_tests.csv with differences of learners over n seeds, where there are some. Intervals of scores are
+    over seeds and photographs, crossed; `spread` says where not. Each has a column code, the hash of the method of its
+    runs. `finished` are those of the grid's points that have a run.
     """
     runs = [(point.cells, scores.run, facts_of(scores.manifest)) for point, scores in finished]
     rest = [point.cells for point in points]
@@ -83,14 +87,14 @@ def _write(grid: Grid, points: Sequence[Point], finished: Finished, out: Path) -
 
     All that they depend on is in the hash that `made_tables` makes.
     """
-    table, notes = _measured(grid, finished)
-    means = means_over_seeds(table, [*grid.keys, "step", "domain", "metric"])
-    runs = table[table["metric"].str.contains(": ") | table["metric"].isin(COST)][grid.run_columns]
+    split = common_split([point for point, _ in finished])
+    means, runs, notes = _measured(grid, finished, split)
     values = [dict.fromkeys(p.cells[name] for p in points if name in p.cells) or [None] for name in grid.settings]
     settings = list(itertools.product(*values))
-    tests = _tests(grid, table, settings)
+    tests, more = _tests(grid, runs, finished, settings, split)
+    runs = runs[runs["metric"].isin([*OF_STREAM, *COST])][grid.columns("runs")]
     shutil.rmtree(out, ignore_errors=True)  # an earlier sweep may have left files that this one does not write
-    code = ", ".join(dict.fromkeys(table["code"]))
+    code = ", ".join(dict.fromkeys(runs["code"]))
     save_table(means.assign(code=code), out, f"sweep_{grid.name}")
     save_table(runs, out, f"sweep_{grid.name}_runs")
     if len(tests):
@@ -99,38 +103,58 @@ def _write(grid: Grid, points: Sequence[Point], finished: Finished, out: Path) -
     seeds = [set(seeds) for _, seeds in ranked.groupby(grid.learner)["seed"]]
     if len(settings) == 1 and len(seeds) > 1 and set.intersection(*seeds):
         _draw_ranks(ranked.assign(agent=ranked[grid.learner]), out, f"sweep_{grid.name}_ranks")
-    return _table(grid, means), notes
+    return _table(grid, means), list(dict.fromkeys(notes + more))
 
 
-def _measured(grid: Grid, finished: Finished) -> tuple[pd.DataFrame, list[str]]:
-    """The metric table's rows of the last step and of the whole stream, with the cells of each point; notes."""
-    runs = {scores.run: scores for _, scores in finished}
-    # One resample, since the spread here is that over seeds.
-    table = metric_table(list(runs.values()), split=common_split([point for point, _ in finished]), resamples=1)
-    notes = table.attrs["notes"]
-    last = table["step"].isna() | (table["step"] == table.groupby("run")["step"].transform("max"))
-    table = table[(table["run"] != "") & last].drop(columns=["agent", "seed"])
+def _measured(grid: Grid, finished: Finished, split: str) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Means over seeds, and the values of single runs: after the last step and of the whole stream; and notes.
+
+    The spread of a mean is as in `metric_table`; a single seed has the interval of its run.
+    """
+    named = [replace(scores, run=point.label, agent=_without_seed(point).label) for point, scores in finished]
+    last = [replace(s, table=s.table[s.table["step"] == s.table["step"].max()]) for s in named]
+    parts = [(last, DETECTION), (named, [*OF_STREAM, *COST])]
+    tables = [metric_table(runs, metrics=metrics, split=split) for runs, metrics in parts]
+    table = pd.concat(tables).rename(columns={"run": "point", "agent": "setting"}).drop(columns="seed")
+    single, several = table[table["point"] != ""], table[table["point"] == ""]
+    alone = single[~single["setting"].isin(several["setting"])].assign(n=1)
     cells = pd.DataFrame(
-        {"run": scores.run, **point.cells, "seed": point.options.seed, "code": scores.manifest["code"]}
-        for point, scores in finished
-    )
-    cells = cells.reindex(columns=["run", *grid.keys, "seed", "code"])
-    return with_whole_numbers(cells.merge(table, on="run", how="left")), notes
+        {"point": s.run, "setting": s.agent, **point.cells, "run": scores.run, "code": scores.manifest["code"]}
+        | {"seed": point.options.seed}
+        for s, (point, scores) in zip(named, finished, strict=True)
+    ).reindex(columns=["point", "setting", "run", *grid.keys, "seed", "code"])
+    places = cells[["setting", *grid.keys]].drop_duplicates("setting")
+    means = places.merge(pd.concat([several, alone]), on="setting")
+    columns = [*grid.keys, *("step", "domain", "metric"), *ENDS, *("n", "spread")]
+    notes = [sentence for part in tables for sentence in part.attrs["notes"]]
+    return with_whole_numbers(means[columns]), with_whole_numbers(cells.merge(single, on=["point", "setting"])), notes
 
 
-def _tests(grid: Grid, table: pd.DataFrame, settings: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
-    """Comparisons of learners by continual metrics in each setting; one that does not read its option takes part."""
-    columns = [*grid.settings, *COMPARISON]
-    tables = []
+def _without_seed(point: Point) -> Point:
+    return point._replace(cells={name: cell for name, cell in point.cells.items() if name != "seed"})
+
+
+def _tests(
+    grid: Grid, runs: pd.DataFrame, finished: Finished, settings: Sequence[tuple[Any, ...]], split: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Comparisons of learners by continual metrics in each setting, as `compare_over_seeds` has them; and notes.
+
+    A learner that does not read a setting's option takes part in each.
+    """
+    columns, tables, notes = [*grid.settings, *COMPARISON], list[pd.DataFrame](), list[str]()
+    continual = runs[runs["metric"].isin(OF_STREAM)].assign(run=runs["point"], agent=runs[grid.learner])
     for setting in settings:
-        rows = table[table["metric"].str.contains(": ")]
-        values = dict(zip(grid.settings, setting, strict=True))
+        rows, values = continual, dict(zip(grid.settings, setting, strict=True))
         for name, value in values.items():
             rows = rows[rows[name].isna() | (rows[name] == value)]
-        rows = rows.assign(agent=rows[grid.learner])
-        if rows["agent"].nunique() > 1 and len(comparisons := compare_over_seeds(rows).query("n > 1")):
-            tables.append(comparisons.assign(**values)[columns])
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+        learners = dict(zip(rows["point"], rows["agent"], strict=True))
+        named = [replace(s, run=p.label, agent=learners[p.label]) for p, s in finished if p.label in learners]
+        if rows["agent"].nunique() > 1:
+            comparisons = compare_over_seeds(rows, named, metrics=OF_STREAM, split=split)
+            notes += comparisons.attrs["notes"]
+            tables.append(comparisons.query("n > 1").assign(**values)[columns])
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns), notes
 
 
 def _draw_ranks(runs: pd.DataFrame, out: Path, name: str) -> None:
@@ -155,7 +179,6 @@ def _table(grid: Grid, means: pd.DataFrame) -> str:
     for _, part in means[means["metric"].isin(PRINTED)].groupby(keys, sort=False, dropna=False):
         row = {**{name: part[name].iloc[0] for name in keys}, "seeds": part["n"].max()}
         for r in part.itertuples():
-            value = with_interval(r, ".3f") if r.n > 1 else f"{r.value:.3f}"
-            row[r.metric + (f" {r.domain}" if r.domain else "")] = value
+            row[r.metric + (f" {r.domain}" if r.domain else "")] = with_interval(r, ".3f")
         rows.append(row)
     return pd.DataFrame(rows).astype(object).fillna("").to_string(index=False)

@@ -10,7 +10,7 @@ import pandas as pd
 from cldf_core.data.console import note, printable
 from cldf_core.data.runtime import project_root
 from cldf_core.options import FIELDS, Options, UserError
-from cldf_core.results.grid import distinct_runs, read_grid, read_sweep
+from cldf_core.results.grid import Kind, distinct_runs, read_grid, read_sweep
 from cldf_core.results.kept_runs import keep, kept_names, names_in, published, read_kept
 from cldf_core.results.score_tables import Scores, read_scores
 from cldf_core.results.sweep_tables import common_split, made_tables
@@ -138,21 +138,37 @@ def sweep_folder(name: str, parameters: Parameters) -> RunFolder:
 
 
 def results(name: str, parameters: Parameters) -> pd.DataFrame:
-    """Reads what the runs of a grid have given with a notebook's parameters (see `read_sweep`); runs nothing.
+    """Reads what the single runs of a grid have given with a notebook's parameters (see `read_sweep`); runs nothing.
 
     The table is that in runs/ or, if there is none and the parameters are the quick profile's, the committed one.
     """
-    grid, folder = read_grid(name), sweep_folder(name, parameters)
-    if (damaged := folder.damaged()) and damaged.exists():
-        raise damage(damaged)
-    table = read_sweep(grid, folder.figures)
-    return read_sweep(grid, project_root() / "figures") if table.empty and _is_quick(parameters) else table
+    return _read(name, parameters, "runs")
+
+
+def means(name: str, parameters: Parameters) -> pd.DataFrame:
+    """Reads the means over seeds of the runs whose `results` those are, with intervals, as `results` does."""
+    return _read(name, parameters, "means")
+
+
+def tests(name: str, parameters: Parameters) -> pd.DataFrame:
+    """Reads the differences of learners, over seeds, of the runs whose `results` those are, as `results` does."""
+    return _read(name, parameters, "tests")
 
 
 def kept(name: str, parameters: Parameters) -> list[Scores]:
     """The scores of the runs whose `results` those are, as far as they are kept."""
     path = published(name) if _is_quick(parameters) else sweep_folder(name, parameters).path / "kept.parquet"
     return read_kept(path, set(results(name, parameters)["run"]))
+
+
+def _read(name: str, parameters: Parameters, kind: Kind) -> pd.DataFrame:
+    grid, folder = read_grid(name), sweep_folder(name, parameters)
+    if (damaged := folder.damaged()) and damaged.exists():
+        raise damage(damaged)
+    # All three tables are of one place, also where one of them was not written, as tests of a single seed.
+    made = not read_sweep(grid, folder.figures).empty
+    place = folder.figures if made or not _is_quick(parameters) else project_root() / "figures"
+    return read_sweep(grid, place, kind)
 
 
 def _is_quick(parameters: Parameters) -> bool:

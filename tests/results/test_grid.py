@@ -117,12 +117,12 @@ def test_chosen_values_stand_behind_those_of_the_grid_and_each_row_says_which_ch
 
 def test_a_sweeps_table_is_read_with_whole_numbers_and_missing_options(tmp_path):
     grid = Grid("tiny", tmp_path, {"agent": ["er", "lwf"], "memory": [8, 9], "limit": [None, 4], "seed": [0]})
-    assert list(read_sweep(grid, tmp_path)) == grid.run_columns
+    assert list(read_sweep(grid, tmp_path)) == grid.columns("runs")
     (tmp_path / "tables").mkdir()
-    lines = (",".join(grid.run_columns), "er-1,er,8,null,0,AUC: average,,0.5,ab1", "lwf-1,lwf,,4,0,seconds,,,ab1")
+    lines = (",".join(grid.columns("runs")), "er-1,er,8,null,0,AUC: average,,0.5,ab1", "lwf-1,lwf,,4,0,seconds,,,ab1")
     (tmp_path / "tables" / "sweep_tiny_runs.csv").write_text("\n".join(lines))
     got = read_sweep(grid, tmp_path)
-    assert list(got) == grid.run_columns
+    assert list(got) == grid.columns("runs")
     assert got["memory"].tolist() == [8, pd.NA]
     assert (got["memory"].dtype, got["seed"].dtype) == ("Int64", "int64")
     assert got["limit"].tolist() == [as_cell(None), "4"]
@@ -138,5 +138,28 @@ def test_a_table_of_an_earlier_version_tells_neither_code_nor_row(tmp_path):
         "run,agent,seed,metric,domain,value\ner-1,er,0,AUC: average,,0.5"
     )
     got = read_sweep(grid, tmp_path)
-    assert list(got) == grid.run_columns
+    assert list(got) == grid.columns("runs")
     assert (got["row"].item(), got["code"].isna().item()) == ("er", True)
+    (tmp_path / "tables" / "sweep_old.csv").write_text(
+        "agent,step,domain,metric,value,low,high,n\ner,,,AUC: average,0.5,0.4,0.6,5"
+    )
+    got = read_sweep(grid, tmp_path, "means")
+    assert list(got) == grid.columns("means")
+    assert (got["agent"].item(), got["spread"].item(), got["code"].isna().item()) == ("er", "", True)
+    assert list(read_sweep(grid, tmp_path, "tests")) == grid.columns("tests")
+
+
+def test_the_means_of_rows_with_agents_have_the_rows_names_as_agents(tmp_path):
+    grid = Grid("rows", tmp_path, {"together": LEARNERS, "limit_new": [5, 10], "seed": [0, 1]})
+    (tmp_path / "tables").mkdir()
+    head = "agent,row,limit_new,step,domain,metric,value,low,high,n,spread,code\n"
+    rows = (
+        'er,"er, small",5,,,AUC: average,0.5,,,2,seeds,007',
+        "lwf,lwf,10,3,new,AUC: unseen,0.5,0.4,0.6,2,groups,007",
+    )
+    (tmp_path / "tables" / "sweep_rows.csv").write_text(head + "\n".join(rows))
+    got = read_sweep(grid, tmp_path, "means")
+    assert list(got) == ["agent", "limit_new", *head.strip().split(",")[3:]]
+    assert got["agent"].tolist() == ["er, small", "lwf"]
+    assert (got["step"].tolist(), got["domain"].tolist()) == ([pd.NA, 3], ["", "new"])
+    assert (got["low"].isna().tolist(), got["code"].tolist()) == ([True, False], ["007"] * 2)

@@ -3,11 +3,14 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from cldf_core.cli import main
+from cldf_core.evaluation.bootstrap import ENDS
+from cldf_core.evaluation.crossed import differences_over_seeds, summary_over_seeds
 from cldf_core.results import sweep_tables
 from cldf_core.results.kept_runs import keep, kept_names, names_in, read_kept
 from cldf_core.results.sweep_tables import code_in_words
@@ -202,7 +205,11 @@ def test_rows_with_agents_are_compared_and_ranked_and_may_share_their_runs(proje
     assert tests["difference"].tolist() == pytest.approx(
         [(wide[first] - wide[second]).mean() for first, second in pairs], abs=1e-5
     )
-    assert set(pd.read_csv(tables / "sweep_rows.csv")["n"]) == {2}
+    means = sweep.means("rows", notebook_parameters(LAST, "quick"))
+    assert (list(dict.fromkeys(means["agent"])), set(means["n"])) == (["er", "er, small", "er, the same"], {2})
+    ends = [means.loc[means["agent"] == name, ENDS].to_numpy() for name in ("er", "er, the same", "er, small")]
+    np.testing.assert_array_equal(*ends[:2])
+    assert not np.array_equal(ends[0], ends[2], equal_nan=True)
     assert (project / "figures" / "sweep_rows_ranks.png").is_file()
 
 
@@ -215,6 +222,24 @@ def test_agents_are_compared_in_each_row_without_agents(project):
     tests = pd.read_csv(project / "figures" / "tables" / "sweep_streams_tests.csv")
     assert set(tests["row"]) == {"without third", "without first"}
     assert set(tests["first"]) == {"sequential"}
+    parameters = notebook_parameters(LAST, "quick")
+    means, tests = sweep.means("streams", parameters), sweep.tests("streams", parameters)
+    named = {own.run: own for own in kept("streams", parameters)}
+    for row, stream in (("without third", ["first", "second"]), ("without first", ["second", "third"])):
+        runs = frame[frame["row"] == row].drop_duplicates("run")
+        scores = pd.concat(named[r.run].table.assign(agent=r.agent, seed=r.seed) for r in runs.itertuples())
+        whole = summary_over_seeds(scores, stream).set_index(["agent", "metric"])
+        unseen = "third" if row == "without third" else "first"
+        for metric, name in (("AUC: average", "AUC: average"), ("accuracy: unseen", f"accuracy: unseen: {unseen}")):
+            own = means[(means["row"] == row) & (means["metric"] == metric)].set_index("agent")
+            assert set(own["domain"]) == ({unseen} if "unseen" in metric else {""})
+            for agent in ("sequential", "er"):
+                want = whole.loc[(agent, name), ENDS].tolist()
+                assert own.loc[agent, ENDS].tolist() == pytest.approx(want, rel=1e-5, nan_ok=True)
+            pair = tests[(tests["row"] == row) & (tests["metric"] == metric)].iloc[0]
+            want = differences_over_seeds(scores, stream).set_index("metric").loc[name]
+            for column in ("difference", "low", "high", "p_seeds"):
+                assert pair[column] == pytest.approx(want[column], rel=1e-4, nan_ok=True)
     assert not (project / "figures" / "sweep_streams_ranks.png").exists()
 
 

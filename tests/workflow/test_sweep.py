@@ -13,12 +13,16 @@ import yaml
 from scipy import stats
 
 from cldf_core.cli import main
+from cldf_core.evaluation.bootstrap import ENDS, summary
+from cldf_core.evaluation.crossed import cells_over_seeds, differences_over_seeds, summary_over_seeds
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, continual, detection, matrix
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.options import AGENTS, UserError
 from cldf_core.original_options import ORIGINAL
 from cldf_core.results import sweep_tables
+from cldf_core.results.compare import COMPARISON
 from cldf_core.results.grid import read_grid
+from cldf_core.results.metric_table import COST
 from cldf_core.runs import run as run_module
 from cldf_core.runs.folder import RunFolder
 from cldf_core.workflow import cluster, display, notebooks, sweep
@@ -28,6 +32,7 @@ from cldf_core.workflow.sweep import results, sweep_folder
 from samples import tiny_values
 
 MEMORY = {"agent": ["sequential", "er", "gdumb"], "memory": [8, 12], "seed": [0, 1]}
+NUMBERS = ["difference", "low", "high", "p", "p_holm", "p_seeds"]
 PAIR = {"agent": ["sequential", "er"], "seed": [0, 1]}  # with the base's memory, 12: made by the grid above
 CHUNKS = {"agent": ["sequential"], "chunks": [100, 1], "seed": [0, 1]}  # 100 are more than there are images
 
@@ -206,21 +211,31 @@ def test_the_values_are_those_of_the_metric_functions(swept):
         assert own.loc["processor seconds", "value"] == pytest.approx(manifest["seconds"], rel=1e-5)
 
 
-def test_means_over_seeds_with_their_t_interval(swept):
-    means = pd.read_csv(
-        tables() / "sweep_tiny.csv",
-        keep_default_na=False,
-        na_values={name: [""] for name in ("memory", "step", "value")},
-    )
-    assert list(means.columns) == ["agent", "memory", "step", "domain", "metric", "value", "low", "high", "n", "code"]
-    frame = results("tiny", smoke())
-    own = frame.query("agent == 'er' and memory == 8 and metric == 'AUC: average'")["value"]
-    row = means.query("agent == 'er' and memory == 8 and metric == 'AUC: average'").iloc[0]
-    interval = stats.t.interval(0.95, 1, own.mean(), stats.sem(own))
-    assert (row["value"], row["n"]) == (pytest.approx(own.mean(), rel=1e-5), 2)
-    assert (float(row["low"]), float(row["high"])) == pytest.approx(interval, abs=1e-5)
+def test_means_have_an_interval_over_seeds_and_photographs(swept):
+    means = sweep.means("tiny", smoke())
+    columns = ["agent", "memory", "step", "domain", "metric", "value", "low", "high", "n", "spread", "code"]
+    assert list(means) == columns
+    for (agent, memory), own in means.groupby(["agent", "memory"], dropna=False, sort=False):
+        frame = results("tiny", smoke()).query("agent == @agent")
+        runs = frame.loc[frame["memory"].isna() if pd.isna(memory) else frame["memory"] == memory]
+        named = [scores_of(run).assign(agent=agent, seed=seed) for seed, run in enumerate(runs["run"].unique())]
+        whole = summary_over_seeds(pd.concat(named), ["first", "second", "third"]).set_index("metric")
+        for row in own[own["metric"].str.contains(": ")].itertuples():
+            want = whole.loc[f"{row.metric}: {row.domain}" if row.domain else row.metric]
+            assert [row.value, row.low, row.high] == pytest.approx(want[ENDS].tolist(), rel=1e-5, nan_ok=True)
+            assert (row.n, row.spread) == (2, want["spread"])
+        cells = cells_over_seeds(pd.concat(named), "AUC").query("step == 3").set_index("domain")
+        for row in own[own["metric"] == "AUC"].itertuples():
+            want = cells.loc[row.domain, ENDS].tolist()
+            assert [row.value, row.low, row.high] == pytest.approx(want, rel=1e-5, nan_ok=True)
+        # Of what a run costs, photographs tell nothing.
+        seconds = runs.loc[runs["metric"] == "processor seconds", "value"]
+        row = own[own["metric"] == "processor seconds"].iloc[0]
+        interval = stats.t.interval(0.95, 1, seconds.mean(), stats.sem(seconds))
+        assert row[ENDS].tolist() == pytest.approx([seconds.mean(), *interval], rel=1e-4)
+        assert row["spread"] == "seeds"
     # Detection metrics: after the last step, for every domain.
-    images = means[means["metric"].isin(DETECTION)]
+    frame, images = results("tiny", smoke()), means[means["metric"].isin(DETECTION)]
     assert set(images["step"]) == {3}
     assert set(images["domain"]) == {"first", "second", "third", "unseen"}
     runs = frame.query("agent == 'sequential'")["run"].unique()
@@ -232,7 +247,8 @@ def test_means_over_seeds_with_their_t_interval(swept):
 
 
 def test_agents_are_compared_in_each_setting(swept):
-    tests = pd.read_csv(tables() / "sweep_tiny_tests.csv")
+    tests = sweep.tests("tiny", smoke())
+    assert list(tests) == ["memory", *COMPARISON, "code"]
     frame = results("tiny", smoke())
     for memory in (8, 12):
         own = tests[(tests["memory"] == memory) & (tests["metric"] == "AUC: average")]
@@ -246,6 +262,17 @@ def test_agents_are_compared_in_each_setting(swept):
         assert row["difference"] == pytest.approx((wide["er"] - wide["gdumb"]).mean(), abs=1e-5)
         known = own["p"].notna().sum()
         assert own["p_holm"].min() == pytest.approx(min(known * own["p"].min(), 1), rel=1e-4)
+        runs = frame[frame["memory"].isna() | (frame["memory"] == memory)].drop_duplicates("run")
+        named = [scores_of(r.run).assign(agent=r.agent, seed=r.seed) for r in runs.itertuples()]
+        want = differences_over_seeds(pd.concat(named), ["first", "second", "third"], ["AUC"]).set_index(
+            ["metric", "first", "second"]
+        )
+        for row in tests[(tests["memory"] == memory) & tests["metric"].str.startswith("AUC")].itertuples():
+            name = f"{row.metric}: {row.domain}" if row.domain else row.metric
+            numbers = [getattr(row, column) for column in NUMBERS]
+            expected = want.loc[(name, row.first, row.second), NUMBERS].tolist()
+            assert numbers == pytest.approx(expected, rel=1e-4, abs=1e-9, nan_ok=True)
+            assert row.spread == want.loc[(name, row.first, row.second), "spread"]
     assert not (tables().parent / "sweep_tiny_ranks.png").exists()  # there are two settings
 
 
@@ -330,11 +357,19 @@ def test_one_setting_gives_ranks_and_the_quick_profile_is_published(swept, capsy
     parameters = notebook_parameters(LAST, "quick")
     frame = results("pair", parameters)
     assert frame["run"].nunique() == 4
+    kinds = (sweep.means, sweep.tests)
+    others = [read("pair", parameters) for read in kinds]
+    assert [len(table) > 0 for table in others] == [True, True]
     (tables("pair") / "sweep_pair_runs.csv").unlink()
     pd.testing.assert_frame_equal(results("pair", parameters), frame)
+    for read, table in zip(kinds, others, strict=True):
+        pd.testing.assert_frame_equal(read("pair", parameters), table)
     other = results("pair", notebook_parameters(LAST, "quick", {"epochs": 1}))
     assert list(other.columns) == list(frame.columns) == ["run", "agent", "seed", "metric", "domain", "value", "code"]
     assert other.empty
+    for read, table in zip(kinds, others, strict=True):
+        none = read("pair", notebook_parameters(LAST, "quick", {"epochs": 1}))
+        assert (list(none), len(none)) == (list(table), 0)
     assert list(means_over_seeds(other, ["agent", "metric"])) == ["agent", "metric", "value", "low", "high", "n"]
 
 
@@ -382,7 +417,7 @@ def test_faults_of_machine_and_program_are_told(project, capsys, monkeypatch, er
 
 
 def test_what_is_left_out_and_other_kinds_of_values(swept, capsys):
-    """One seed has no interval and no test; options that are lists, or nothing, are texts."""
+    """One seed has the interval of its run and no test; options that are lists, or nothing, are texts."""
     write_grid(swept, "limit: [null, 4]\nunseen: [[unseen], []]\nagent: [sequential, er]\n", "kinds")
     assert main(["sweep", "kinds", "--profile", "smoke"]) == 0
     told = capsys.readouterr()
@@ -390,11 +425,15 @@ def test_what_is_left_out_and_other_kinds_of_values(swept, capsys):
     assert {p.name for p in tables("kinds").iterdir()} == {"sweep_kinds.csv", "sweep_kinds_runs.csv"}
     frame = results("kinds", smoke())
     assert set(frame["limit"]) == {"null", "4"}
-    means = means_over_seeds(frame[frame["domain"] == ""], ["agent", "limit", "unseen", "metric"])
+    means = sweep.means("kinds", smoke())
     assert set(means["n"]) == {1}
-    assert means[["low", "high"]].isna().all().all()
+    assert set(means.loc[~means["metric"].isin(COST), "spread"]) == {"groups"}
+    own = means.query("agent == 'er' and limit == '4' and unseen == 'unseen' and metric == 'AUC: average'")
+    scores = scores_of(frame.query("agent == 'er' and limit == '4' and unseen == 'unseen'")["run"].iloc[0])
+    want = summary(scores, ["first", "second", "third"], "AUC").set_index("metric").loc["average", ENDS]
+    assert own[ENDS].to_numpy()[0] == pytest.approx(want.to_numpy(float), rel=1e-5, nan_ok=True)
+    assert sweep.tests("kinds", smoke()).empty
     assert len(told.out.splitlines()) == 1 + 8 + 3
-    assert "[" not in told.out
 
 
 # --- who reads it ---
