@@ -74,20 +74,21 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional as F
 
 from cldf_core import buffers, figures
 from cldf_core.agents import DERPP, ER, MIR, build_agent
 from cldf_core.agents.optimisers import virtual_weights
-from cldf_core.data.files import save_figure, save_table
-from cldf_core.evaluation import bootstrap
-from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
-from cldf_core.evaluation.proportions import clopper_pearson
-from cldf_core.randomness import generator, torch_generator
+from cldf_core.data.files import save_figure, save_table, saved_table
+from cldf_core.evaluation import bootstrap, proportions, seeds
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table, metric_name, with_interval
+from cldf_core.figures import sentences
+from cldf_core.randomness import torch_generator
 from cldf_core.resnet import evaluating
+from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Batch, make_steps
+from cldf_core.workflow import sweep
 
 figures.theme()
 out = parameters.folder
@@ -126,8 +127,8 @@ print(inspect.getsource(ER.loss))
 print(inspect.getsource(buffers.Reservoir.offer))
 
 # %% [markdown]
-# **Try it.** Sixty images come one after another, the memory has room for twelve. We do this 500 times, with
-# the reservoir and with another rule that seems just as natural: a new image *always* gets in, in a random
+# **Try it.** Sixty images come one after another, the memory has room for twelve. We do this many times (`trials`),
+# with the reservoir and with another rule that seems just as natural: a new image *always* gets in, in a random
 # slot. How often is each image in the memory at the end?
 
 # %%
@@ -146,7 +147,7 @@ for _ in range(trials):
         slots[int(torch.randint(room, (), generator=random))] = number
     kept[1, slots] += 1
 kept /= trials
-low, high = clopper_pearson(kept, np.full(kept.shape, trials))
+low, high = proportions.clopper_pearson(kept, np.full(kept.shape, trials))
 rows = [
     (rule, i + 1, kept[r, i], low[r, i], high[r, i])
     for r, rule in enumerate(("reservoir", "a new image always gets in"))
@@ -156,9 +157,9 @@ table = pd.DataFrame(rows, columns=["rule", "place", "value", "low", "high"])
 save_figure(figures.inclusion(table, expected=room / n), out.figures, "07_reservoir")
 
 # %% [markdown]
-# Left: the points scatter about the dotted line, wherever an image stood in the stream; at most about 5 in 100 of
-# the bars, which are 95 % intervals, will miss it. Right: the memory is full of the newest images, and the first
-# ones are all but gone. That rule would forget just as the network does.
+# The bars are 95 % intervals. Where all images have the same chance, the points scatter about the dotted line, wherever
+# an image stood in the stream, and few of the bars miss it. Where they rise to the right, the memory is full of the
+# newest images, and the first ones are all but gone: such a rule forgets just as the network does.
 #
 # One detail decides whether this holds: each image must be *offered once*. An agent that goes through its
 # images in several epochs and offers them in each fills the memory with copies and counts wrongly. So the code
@@ -173,8 +174,8 @@ print(inspect.getsource(ER.observe))
 # ER draws from the whole memory at random: images of earlier domains, and those of the current one that are
 # already kept. **Maximally interfered retrieval** (MIR; Aljundi et al., *Online continual learning with maximally
 # interfered retrieval*, NeurIPS 2019) looks first which images need it, and only among those of *earlier* domains.
-# (The option `replay_from` says for either agent which of the two it is.) It draws $C$ candidates at random, five times
-# as many as it replays (option `candidates`), and imagines a step on the new batch alone, with the learning rate
+# (The option `replay_from` says for either agent which of the two it is.) It draws $C$ candidates at random, many for
+# each one that it replays (option `candidates`), and imagines a step on the new batch alone, with the learning rate
 # $\alpha$ of the optimiser:
 #
 # $$
@@ -192,8 +193,8 @@ print(inspect.getsource(ER.observe))
 # * `sgd`: the paper's step, $\theta - \alpha\, g$ with $g = \nabla_\theta L(B; \theta)$;
 # * `preconditioned`, the default with Adam: $\theta - \alpha\, g / (\sqrt{\hat v} + \epsilon)$, in the scale of the
 #   optimiser, where still the new batch alone moves the network;
-# * `optimiser`: the whole step that the optimiser would take next. Adam follows a mean of its last gradients, of which
-#   the new one is a tenth: the step belongs to the batches before as well.
+# * `optimiser`: the whole step that the optimiser would take next. Adam follows a running mean of its gradients, in
+#   which the new one has a small weight, $1 - \beta_1$: the step belongs to the batches before as well.
 #
 # The virtual step needs the gradient of the new batch *alone*. ER's update cannot give it: new and old images go
 # through the network together, and BatchNorm normalises each with the statistics of all. So MIR's update goes in
@@ -248,8 +249,11 @@ save_figure(figures.losses(losses), out.figures, "07_losses")
 # losses of random candidates from the memory, by each of the three virtual steps?
 
 # %%
-learner, last = build_agent(options), len(options.stream) - 1
-steps = [replace(s, drop_last=False) for s in make_steps(training_samples(options, load_spectra(options)), options)]
+learner, last, spectra = build_agent(options), len(options.stream) - 1, load_spectra(options)
+training = training_samples(options, spectra)
+tables = [(spectra[name].table.set_index("row"), samples.where[:, 1]) for name, samples in training]
+photographs = np.concatenate([table.loc[rows, "group"] for table, rows in tables])  # by an image's number in the stream
+steps = [replace(step, drop_last=False) for step in make_steps(training, options)]
 before_last, _ = load_network(runs["mir"].path / f"model-step{max(1, last)}.safetensors")
 learner.network.load_state_dict(before_last.state_dict())
 for step in [s for s in steps if s.index < last] or steps:
@@ -258,7 +262,7 @@ for step in [s for s in steps if s.index < last] or steps:
 
 # %%
 ways = ["sgd", "preconditioned", "optimiser"] if options.optimiser == "adam" else ["sgd", "optimiser"]
-random, looks = torch_generator(options.seed, "illustration", "07 candidates"), []
+random, parts = torch_generator(options.seed, "illustration", "07 candidates"), []
 for step in [s for s in steps if s.index == last]:
     learner.begin_step(step)
     every = max(1, step.updates // 10)
@@ -269,55 +273,79 @@ for step in [s for s in steps if s.index == last]:
             old = learner.memory.take(slots if len(slots) else torch.arange(len(learner.memory)))
             with torch.no_grad(), evaluating(learner.network):
                 outputs = learner.logits(old.spectra).cpu()
-            look = {"update": update, "place": old.domains, "label": old.labels}
-            look |= {"before": F.cross_entropy(outputs, old.labels, reduction="none")}
+            look = {"chunk": step.chunk, "update": update, "place": old.domains, "group": photographs[old.numbers]}
+            look |= {
+                "label": old.labels,
+                "before": torch.nn.functional.cross_entropy(outputs, old.labels, reduction="none"),
+            }
             for way in ways:
                 rise = learner.rises(gradients, old, way).cpu()
                 chosen = rise.argsort(descending=True, stable=True).argsort() < options.replay
-                looks.append(pd.DataFrame({**look, "virtual step": way, "rise": rise, "chosen": chosen}))
+                parts.append(pd.DataFrame({**look, "virtual step": way, "rise": rise, "chosen": chosen}))
         learner.observe(incoming)
+looks = pd.concat(parts, ignore_index=True)
+looks["domain"] = [options.stream[place] for place in looks["place"]]
+looks["moment"] = looks.groupby(["chunk", "update"], sort=False).ngroup()
 
 # %% [markdown]
 # First a single moment, half-way, and MIR's own virtual step. In the picture a mark is a candidate; the higher
 # it lies, the more the step on the new batch would harm it. Both axes are logarithmic (the vertical one on both
 # sides of a small linear part about 0). The filled marks are those with the largest rises, by construction.
 # What have they in common? Are they images of one domain? Were they uncertain already (far to the right), or
-# are they images that the network knows well? And how many marks lie below 0, images that this step would even
-# help? How much more do MIR's images suffer than random ones?
+# are they images that the network knows well? How many of all marks lie at 0, so that it does not matter whether they
+# are chosen, and how many below it, images that this step would even help?
 
 # %%
-moments = [look.sort_values("place") for look in looks if look["virtual step"].iloc[0] == learner.virtual_step]
-moment = moments[len(moments) // 2]
-moment["domain"] = [options.stream[place] for place in moment["place"]]
-save_figure(figures.interference(moment), out.figures, "07_interference")
-
-rng, chosen, rise = generator(options.seed, "illustration", "07 draws"), moment["chosen"], moment["rise"]
-draws = [rise.to_numpy()[rng.permutation(len(rise))[: chosen.sum()]].mean() for _ in range(1000)]
-low, high = np.quantile(draws, [0.025, 0.975])
-print(f"mean rise of the loss, MIR's {chosen.sum()} images: {rise[chosen].mean():+.3g}")
-print(f"as many random ones: {np.mean(draws):+.3g} (95 % of 1000 draws: {low:+.3g} to {high:+.3g})")
-if chosen.all():
+moment = looks[(looks["virtual step"] == learner.virtual_step) & (looks["moment"] == looks["moment"].max() // 2)]
+save_figure(figures.interference(moment.sort_values("place", kind="stable")), out.figures, "07_interference")
+if moment["chosen"].all():
     print("There are no more candidates than images to replay, so MIR has no choice and is the same as ER.")
 
 # %% [markdown]
-# Now all moments together, and the virtual steps side by side. Of how many candidates does a step raise the
-# loss at all, by more than 0.001 (*least* and *most* are of single moments)? And how do the chosen differ from
-# all candidates, of which random ones would be a sample?
+# Now all moments together, and the virtual steps side by side, with two questions.
+#
+# * Of how many candidates does a step raise the loss at all, say by more than 0.001 nats? The intervals are over
+#   photographs, since images of one photograph are alike. (The saved table has the least and the most of single
+#   moments, too.) <!-- setting -->
+# * How do the chosen images differ from random ones? The candidates are a random sample, so their mean is what random
+#   ones would have. In each moment we take the mean of the chosen minus that of all candidates; the intervals are $t$
+#   intervals over the moments, as if these were independent of each other.
 
 # %%
-rows = []
-for way, table in pd.concat(looks).groupby("virtual step", sort=False):
-    shares = (table["rise"] > 1e-3).groupby(table["update"]).mean()
-    row = {"virtual step": way, "share that rises": shares.mean(), "least": shares.min(), "most": shares.max()}
-    for name, column in {"rise": "rise", "loss before": "before", "share of fakes": "label"}.items():
-        row |= {f"{name}, chosen": table.loc[table["chosen"], column].mean(), f"{name}, all": table[column].mean()}
-    rows.append(row)
-virtual_steps = pd.DataFrame(rows)
-save_table(virtual_steps, out.figures, "07_virtual_steps")
-virtual_steps.set_index("virtual step").T.map("{:.2g}".format)
+rises = looks["rise"] > 1e-3
+by_moment = rises.groupby([looks["virtual step"], looks["moment"]]).mean().groupby("virtual step")
+raised = proportions.share_table(looks.assign(counts=rises), ["virtual step"]).assign(over=1e-3)
+raised = raised.join(by_moment.agg(least="min", most="max"), on="virtual step")
+save_table(raised, out.figures, "07_virtual_steps")
+
+what = {"rise": "rise of the loss (nats)", "before": "loss before the step (nats)", "label": "share of fakes"}
+measured = looks[list(what)].rename(columns=what).join(pd.get_dummies(looks["domain"]).add_prefix("share from "))
+keys = [looks["virtual step"], looks["moment"].rename("seed")]  # moments stand where seeds do
+of_chosen, of_all = (measured[at].groupby(keys, sort=False).mean() for at in (looks["chosen"], looks["rise"].notna()))
+apart = (of_chosen - of_all).reset_index().melt(["virtual step", "seed"], var_name="what")
+differing = seeds.means_over_seeds(apart, by=["virtual step", "what"])
+save_table(differing, out.figures, "07_chosen")
+
+share = "share of candidates whose loss rises"
+text = pd.concat([raised.assign(what=share), differing.assign(what="chosen minus random, " + differing["what"])])
+text["text"] = [with_interval(row, ".2g") for row in text.itertuples()]
+text.pivot(index="what", columns="virtual step", values="text").loc[text["what"].unique(), ways]
+
+# %% tags=["sentences"]
+raised, differing = saved_table(out.figures, "07_virtual_steps"), saved_table(out.figures, "07_chosen")
+subject = "Share of candidates whose loss grows by over {:g} nats"
+sentences.show(
+    [sentences.values(own, subject.format(size), by="virtual step") for size, own in raised.groupby("over")],
+    [
+        sentences.compared(own, f"Virtual step {way}, chosen images minus random ones", by="what", digits=3)
+        for way, own in differing.groupby("virtual step", sort=False)
+    ],
+)
 
 # %% [markdown]
-# The advantage has a price: with each batch, MIR does two more forward passes over the candidates.
+# That the chosen have the larger rises is no result: they are chosen by it. Where a step raises next to no loss, the
+# order of the rises is that of rounding errors, and whoever chooses by it chooses nearly at random. And the choice has
+# a price: with each batch, MIR does two forward passes over the candidates besides.
 #
 # ## What do they know, after every step?
 #
@@ -330,9 +358,9 @@ save_figure(figures.matrices(cells, options.stream), out.figures, "07_matrices")
 save_table(cells, out.figures, "07_cells")
 
 # %% [markdown]
-# Go down each column from its frame: the less it darkens, the better the replay works. Then compare the two
-# matrices cell by cell, with an eye on the ±: differences smaller than that are no differences. Right of the
-# gap stands the domain that is never trained on.
+# Go down each column from its frame: the less it darkens, the better the replay works. Then compare the
+# matrices cell by cell, with an eye on the ±: a difference smaller than that is not shown. Right of the gap stands the
+# domain that is never trained on.
 
 # %%
 summary = pd.concat(
@@ -351,22 +379,80 @@ as_text(summary, names).T
 # but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. *unseen*: the
 # accuracy at the end on a domain that is never trained on.
 #
-# Does the clever choice pay? Both were tested on the same photographs, so the difference can be taken
-# photograph by photograph, which makes its interval narrower than those of the two numbers:
+# Does the clever choice pay, and do remembered answers? All were tested on the same photographs, so a difference can be
+# taken photograph by photograph, which makes its interval narrower than those of the two numbers. In words, for these
+# runs (their seed and training images held still):
 
 # %%
-er, mir = (scores[scores["agent"] == agent] for agent in ("er", "mir"))
-difference = bootstrap.paired_difference(mir, er, options.stream, split=split)
-save_table(difference, out.figures, "07_difference")
-for row in difference.itertuples():
-    if row.metric in ("average", "forgetting (max-last)") or row.metric.startswith("unseen"):
-        verdict = "the interval leaves 0 out" if row.low > 0 or row.high < 0 else "no difference can be shown"
-        print(f"MIR minus ER, {row.metric}: {with_interval(row, '+.2f')}, {verdict}")
+of = {agent: scores[scores["agent"] == agent] for agent in runs}
+apart = [
+    bootstrap.paired_difference(of[agent], of["er"], options.stream, split=split).assign(agent=agent)
+    for agent in runs
+    if agent != "er"
+]
+save_table(pd.concat(apart, ignore_index=True), out.figures, "07_differences")
+
+# %% tags=["sentences"]
+summary, apart = saved_table(out.figures, "07_summary"), saved_table(out.figures, "07_differences")
+at_end = apart[apart["metric"].isin(["average", "forgetting (max-last)"]) | apart["metric"].str.startswith("unseen")]
+unseen_at_end = summary[summary["metric"].str.startswith("unseen")]
+sentences.show(
+    sentences.compared(summary[summary["metric"] == "forgetting (max-last)"], "Is it forgetting?", line=0),
+    [sentences.compared(own, f"{m}, minus that of ER") for m, own in at_end.groupby("metric", sort=False)],
+    sentences.compared(unseen_at_end, "Accuracy against guessing", by=["agent", "metric"], line=0.5),
+)
 
 # %% [markdown]
-# For *forgetting*, a negative difference speaks for MIR. These are two runs with one seed: another seed draws
-# other memories. And they differ in three things: how images are chosen, of which domains, and in how many passes
-# they are trained on. `cldf sweep passes` trains both agents in one pass and in two, with three seeds. Whether both
-# are better than doing nothing is the question of notebook 08.
+# For *forgetting*, a negative difference speaks against ER. These are three runs with one seed: another seed draws
+# other memories.
 #
-# **Things to try.** Reduce `memory` to 40. Then set `candidates` equal to `replay`: what must happen to MIR?
+# ## Which part does it?
+#
+# ER and MIR differ in three things: how images are chosen, of which domains, and in how many passes they are trained
+# on. `cldf sweep passes` trains both in one pass and in two, with several seeds, so that each difference can be seen
+# with the number of passes held still. And how large must the memory be? `cldf sweep memory` gives ER several sizes.
+# Predict: does a small memory cost more accuracy on what is new, or on what is old?
+
+# %%
+names = ["accuracy: average", "accuracy: learning", "accuracy: forgetting (max-last)"]
+passes = sweep.results("passes", parameters).query("metric in @names")
+passes["replay_passes"] = passes["replay_passes"].map({"joined": "one pass", "averaged": "two passes"})
+save_table(
+    seeds.minus_others(passes, "one pass", column="replay_passes", by=["agent", "metric"]), out.figures, "07_passes"
+)
+save_table(seeds.minus_others(passes, "mir", by=["replay_passes", "metric"]), out.figures, "07_choice")
+
+sizes = sweep.results("memory", parameters).query("agent == 'er' and metric in @names")
+gained = seeds.minus_others(sizes, sizes["memory"].max(), column="memory", by=["metric"])
+gained = gained.assign(largest=sizes["memory"].max(), other=[f"{size} images" for size in gained["memory"]])
+save_table(gained, out.figures, "07_sizes")
+if len(sizes):
+    means = seeds.means_over_seeds(sizes, by=["agent", "memory", "metric"])
+    label = f"images in the memory; mean over {sizes['seed'].nunique()} seeds"
+    save_figure(figures.by_setting(means, "memory", names, label=label), out.figures, "07_sizes")
+for name, table in (("passes", passes), ("memory", sizes)):
+    print(f"cldf sweep {name}:", code_in_words(table) or "made with today's code" if len(table) else "not run")
+
+# %% tags=["sentences"]
+passes, choice = saved_table(out.figures, "07_passes"), saved_table(out.figures, "07_choice")
+gained = saved_table(out.figures, "07_sizes")
+sentences.show(
+    sentences.compared(own, f"{metric_name(metric)}, one pass minus two, {n} seeds")
+    for (metric, n), own in passes.groupby(["metric", "n"], sort=False)
+)
+sentences.show(
+    sentences.compared(own, f"{metric_name(metric)}, MIR minus ER, {n} seeds", by="replay_passes")
+    for (metric, n), own in choice.groupby(["metric", "n"], sort=False)
+)
+sentences.show(
+    sentences.compared(own, f"{metric_name(metric)}, {size} images in the memory minus others, {n} seeds", by="other")
+    for (metric, size, n), own in gained.groupby(["metric", "largest", "n"], sort=False)
+)
+
+# %% [markdown]
+# (The intervals are over seeds, paired; these photographs are held still.) What is not shown may still be there: few
+# seeds find large differences only. Whether replay is better than doing nothing is the question of notebook 08.
+#
+# **Things to try.** Set `splits` to `["validation"]` first: then the matrices are of validation photographs, and the
+# test photographs stay unseen until you have decided. Set `memory = 40`. Then set `candidates` equal to `replay`: what
+# must happen to MIR?

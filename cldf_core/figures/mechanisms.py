@@ -141,14 +141,19 @@ def soft_targets(table: pd.DataFrame) -> Figure:
 
 
 def interference(table: pd.DataFrame) -> Figure:
-    """Draws how the loss of each candidate for replay would change; columns domain, before, rise, chosen (bool)."""
-    figure, ((ax,),) = panels(1, 1, 2.8, width=5.6)
-    for place, (domain, candidates) in enumerate(table.groupby("domain", sort=False)):
-        for chosen, part in candidates.groupby("chosen"):
-            face = agent_colour("mir") if chosen else "none"
-            style: dict[str, Any] = {"marker": MARKERS[place % len(MARKERS)], "edgecolor": agent_colour("mir"), "s": 26}
+    """Draws how the loss of each candidate for replay would change, in a colour for each domain.
+
+    The table has the columns domain, before, rise and chosen (bool).
+    """
+    figure, ((ax,),) = panels(1, 1, 2.8, width=6.2)
+    domains = list(dict.fromkeys(table["domain"]))
+    colours = sns.color_palette("viridis", len(domains) + 1)  # without the lightest, which white would swallow
+    for marker, colour, domain in zip(MARKERS * len(domains), colours, domains, strict=False):
+        for chosen, part in table[table["domain"] == domain].groupby("chosen"):
+            look: dict[str, Any] = {"marker": marker, "edgecolor": [colour], "s": 26, "lw": 0.8, "zorder": 2 + chosen}
+            look |= {"facecolor": [colour]} if chosen else {"facecolor": "none"}
             name = f"{domain}, {'replayed by MIR' if chosen else 'left out'}"
-            ax.scatter(part["before"].clip(lower=1e-6), part["rise"], facecolor=face, label=name, **style)
+            ax.scatter(part["before"].clip(lower=1e-6), part["rise"], label=name, **look)
     ax.axhline(0, color="0.4", lw=0.8, ls=":")
     ax.set(xlabel="loss before the virtual step (nats)", ylabel="rise of the loss (nats)", xscale="log")
     ax.set_yscale("symlog", linthresh=1e-3, linscale=0.5)  # losses of known images are tiny, others large
