@@ -19,8 +19,8 @@ def left_to_gain(runs: pd.DataFrame, *, share: float = SHARE) -> pd.DataFrame:
         seeds, these photographs) and n, with the images in their order; without rows of the most images.
     """
     most = runs["images"].max()
-    all_of_them = runs[runs["images"] == most].set_index(["agent", "seed"])["value"]
-    fewer = runs[runs["images"] < most].join(all_of_them.rename("all"), on=["agent", "seed"], how="inner")
+    of_all = runs.loc[runs["images"] == most, ["agent", "seed", "value"]].rename(columns={"value": "all"})
+    fewer = runs[runs["images"] < most].merge(of_all, on=["agent", "seed"])
     apart = fewer.assign(value=fewer["value"] - share * fewer["all"]).sort_values("images", kind="stable")
     return means_over_seeds(apart, ["agent", "images"])
 

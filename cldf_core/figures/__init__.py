@@ -25,7 +25,17 @@ from cldf_core.figures.mechanisms import (
     memory_content,
     soft_targets,
 )
-from cldf_core.figures.performance import by_setting, costs, estimates, losses, matrices, over_time, ranks, trade_offs
+from cldf_core.figures.performance import (
+    against_images,
+    by_setting,
+    costs,
+    estimates,
+    losses,
+    matrices,
+    over_time,
+    ranks,
+    trade_offs,
+)
 from cldf_core.figures.robustness import (
     against_severity,
     common_step,

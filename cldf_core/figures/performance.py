@@ -1,7 +1,7 @@
 """Figures of the performance of agents (notebooks 03 to 08): estimates with intervals, losses, ranks and costs."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from cldf_core.figures.style import (
     two_lines,
     wrapped,
 )
+
+_TWO: tuple[dict[str, Any], ...] = ({"ls": "-"}, {"ls": (0, (3, 1.5)), "mfc": "white"})  # looks of two lines
 
 
 def matrices(
@@ -250,6 +252,48 @@ def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label:
     figure.supxlabel(label or option, fontsize="medium")
     sentence = f"By {label or option} ({', '.join(map(str, settings))}): {_of_each(table, 'metric', names)}."
     return described(figure, sentence)
+
+
+def against_images(
+    table: pd.DataFrame, lines: Mapping[str, str], beside: Mapping[str, str], *, grey: str, everything: int
+) -> Figure:
+    """Draws a panel for each agent: metrics, with bands, against the number of new images on a logarithmic axis.
+
+    Args:
+        table: columns agent, images, metric, value, low and high.
+        lines: two metrics, of which the second one's lines are dashed, with their names in the legend.
+        beside: the agents with a panel, and for each the one whose lines are drawn in grey; its own have no others.
+        grey: the name of grey lines in the legend.
+        everything: how many images there are; if the largest number is not below it, its label says "all".
+    """
+    sizes, columns = sorted(table["images"].unique()), min(len(beside), 3)
+    ticks = [str(size) if size < max(sizes[-1], everything) else f"all\n({everything})" for size in sizes]
+    rows = -(-len(beside) // columns)
+    figure, axes = style.panels(rows, columns, 1.35 * rows + 1.1, width=2.4 * columns, sharex=True, sharey=True)
+    for ax in axes.flat[len(beside) :]:
+        ax.set_visible(False)
+    for place, (ax, (agent, other)) in enumerate(zip(axes.flat, beside.items(), strict=False)):
+        for name, (metric, look) in itertools.product(dict.fromkeys((other, agent)), zip(lines, _TWO, strict=True)):
+            own = table[(table["agent"] == name) & (table["metric"] == metric)].sort_values("images")
+            if name == agent:
+                colour, marker = agent_colour(agent), agent_marker(agent)
+                ax.plot(own["images"], own["value"], color=colour, marker=marker, ms=3.5, lw=1.2, **look)
+                ax.fill_between(own["images"], own["low"], own["high"], color=colour, alpha=0.2, lw=0)
+            else:
+                ax.plot(own["images"], own["value"], color="0.65", lw=1, **look)
+        ax.axhline(0, color="0.4", lw=0.8, ls=":", zorder=0)
+        ax.set_title(wrapped(agent_name(agent), 26), fontsize="medium")
+        ax.set_xscale("log")
+        ax.set_xticks(sizes, ticks, fontsize="small")
+        ax.minorticks_off()
+        ax.tick_params(labelbottom=place + columns >= len(beside))  # there is no panel below
+    looks = [{"color": "0.2", "label": label, **look} for label, look in zip(lines.values(), _TWO, strict=True)]
+    handles = [Line2D([], [], **look) for look in (*looks, {"color": "0.65", "label": grey})]
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+    figure.supxlabel("new images a class (logarithmic)", fontsize="medium")
+    figure.supylabel("accuracy gained or lost", fontsize="medium")
+    fewest = _of_each(table[(table["images"] == sizes[0]) & table["agent"].isin([*beside])], "metric", lines)
+    return described(figure, f"Metrics against the number of new images; with {sizes[0]} of them: {fewest}.")
 
 
 def ranks(table: pd.DataFrame, *, label: str = "rank among the agents") -> Figure:

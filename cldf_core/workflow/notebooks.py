@@ -43,6 +43,7 @@ SHARES = {
     "11_original_versus_papers": _TRAINED,
     "12_your_own_data_your_own_agent": ("03_without_continual_learning", "07_er_and_mir"),
     "13_detector": ("07_er_and_mir",),
+    "14_limited_new_data": ("03_without_continual_learning", "07_er_and_mir"),
 }
 
 

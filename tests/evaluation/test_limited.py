@@ -36,6 +36,12 @@ def test_what_is_left_is_taken_seed_by_seed(seed, share):
         assert row.n == 3
 
 
+def test_without_runs_nothing_is_needed():
+    left = left_to_gain(runs({}))
+    assert (len(left), list(left)) == (0, ["agent", "images", "value", "low", "high", "n"])
+    assert list(images_needed(left)) == ["agent", "reached", "shown"]
+
+
 def test_the_fewest_images_are_those_from_which_on_it_holds():
     table = runs({"a": [[0.1, 0.2], [0.95, 1.0], [0.92, 0.94], [1.0, 1.0]], "b": [[0.99], [0.5], [0.6], [1.0]]})
     needed = images_needed(left_to_gain(table)).set_index("agent")

@@ -32,6 +32,9 @@ CURVES = pd.DataFrame(
         lambda: figures.estimates(TABLE, ["average"], line=0),
         lambda: figures.trade_offs(TABLE, [("average", "average")]),
         lambda: figures.by_setting(TABLE, "memory", ["average"]),
+        lambda: figures.against_images(
+            TABLE.assign(images=5), {"average": "a", "gain": "b"}, {"er": "mir"}, grey="c", everything=5
+        ),
         lambda: figures.forest(TABLE, ["average"], seed_noise=[], margins=MARGINS, label="change"),
         lambda: figures.forest(
             TABLE.assign(value=np.nan), ["average"], seed_noise=[], margins=np.nan * MARGINS, label="change"

@@ -61,6 +61,27 @@ def test_numbers_are_joined_in_their_order_text_is_not_and_what_was_not_run_is_m
     assert [label.get_text() for label in axis.get_xticklabels()] == ["A\nB", "B\nA"]
 
 
+def test_each_agents_curves_stand_beside_those_of_another_one():
+    values = {"sequential": {5: 0.1, 50: 0.3, 250: 0.4}, "er": {250: 0.5, 5: 0.2}, "er, equal epochs": {5: 0.15}}
+    table = settings_of("images", **values)
+    table = pd.concat([table, table.assign(metric="forgetting", value=-table["value"])])
+    names, beside = {"average": "gained", "forgetting": "lost"}, {"sequential": "sequential", "er": "sequential"}
+    figure = figures.against_images(table, names, beside, grey="sequential", everything=250)
+    own, er = figure.axes[:2]
+    curves = [[line.get_xydata().tolist() for line in ax.lines if len(line.get_xdata()) == 3] for ax in (own, er)]
+    up = [[5, 0.1], [50, 0.3], [250, 0.4]]
+    assert curves == [[up, [[x, -y] for x, y in up]]] * 2  # coloured on the left, grey on the right
+    assert [line.get_color() for line in er.lines[:4]] == ["0.65"] * 2 + [agent_colour("er")] * 2
+    assert er.lines[2].get_xydata().tolist() == [[5, 0.2], [250, 0.5]]  # what was not run is missing
+    assert [line.is_dashed() for line in er.lines[:4]] == [False, True] * 2
+    assert (len(own.collections), len(er.collections), own.get_xscale()) == (2, 2, "log")
+    assert [label.get_text() for label in er.get_xticklabels()] == ["5", "50", "all\n(250)"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["gained", "lost", "sequential"]
+    figure = figures.against_images(table, names, {"er, equal epochs": "er"}, grey="er", everything=900)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["5", "50", "250"]
+    assert figure.axes[0].get_title() == "ER (random), equal epochs"
+
+
 def test_ranks_show_single_seeds_and_their_mean():
     rows = [
         *[("average", "er", 0, 1.5, 1.75), ("average", "er", 1, 2.0, 1.75)],

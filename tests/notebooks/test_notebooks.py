@@ -11,7 +11,7 @@ import yaml
 from papermill import inspect_notebook
 
 from cldf_core.options import FIELDS
-from cldf_core.workflow.notebooks import NEEDS, PROFILES
+from cldf_core.workflow.notebooks import LAST, NEEDS, PROFILES, SHARES, notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS, SMALLER, allowed_names, checked_parameters
 from samples import PROJECT
 
@@ -174,3 +174,11 @@ def test_a_notebook_that_reads_a_sweep_says_of_which_code_it_is(name):
 def test_notebooks_find_the_runs_of_the_others(reader, profile):
     for name in NEEDS[reader]:
         assert profile_values(profile, name).items() <= profile_values(profile, reader).items()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_notebook_14_trains_with_few_images_only_what_others_do_not_train(profile):
+    own, made = notebook_parameters("14_limited_new_data", profile), SHARES["14_limited_new_data"]
+    for name, agent in zip(made, ("sequential", "er"), strict=True):
+        assert own.options(agent, limit_new=None) == notebook_parameters(name, profile).options(agent)
+    assert own.values == notebook_parameters(LAST, profile).values, "those of the sweep that it reads"
