@@ -77,7 +77,6 @@ from cldf_core.data.runtime import computes_in_bfloat16
 from cldf_core.detection import ladder
 from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
-from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.figures import sentences
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, load_spectra, make_run
@@ -182,7 +181,7 @@ sentences.show(
 # once from spectra, each trained on one domain and tested on the same. The measure is the AUC, which needs no
 # threshold. The lower rungs learn from the same images: *file facts* see no picture, *sharpness* is one number, and the
 # *radial profile* a few dozen, with a logistic regression on top. The intervals are over photographs. Where `cldf sweep
-# ladder` was run, further rungs are the means over its seeds, with t intervals (over seeds, these photographs).
+# ladder` was run, further rungs are the means over its seeds, with intervals over seeds and photographs.
 #
 # Before you look: where does the first rung stand that is far from guessing, and how much do you expect those above to
 # add? Two marks beside each other say little about that, since all rungs are judged on the same photographs. So the
@@ -194,15 +193,16 @@ alone = {rung: make_run(parameters.options("separate", feature=feature)) for run
 tables = [ladder.own_domain(run.scores(), options.stream, rung) for rung, run in alone.items()]
 ladder_scores = pd.concat([ladder.simple_scores(options, load_spectra(options), split=split), *tables])
 rungs = cell_values(ladder_scores, "AUC", split=split).rename(columns={"agent": "rung"})
-save_table(ladder.gains(ladder_scores, split=split), out.figures, "03_ladder_differences")
-seeds = sweep.results("ladder", replace(parameters, notebook=LAST)).query("metric == 'AUC: average'")
+code = alone[ladder.SPECTRA].manifest["code"]
+save_table(ladder.gains(ladder_scores, split=split).assign(code=code), out.figures, "03_ladder_differences")
+rungs = rungs.assign(code=code)
+seeds = sweep.means("ladder", replace(parameters, notebook=LAST)).query("metric == 'AUC: average'")
 if len(seeds):
     rung_of = {feature: rung for rung, feature in networks.items()}
-    means = means_over_seeds(seeds, by=["feature", "stream"])
-    means["rung"] = [f"{rung_of[row.feature]}, {row.n} seeds" for row in means.itertuples()]
-    rungs = pd.concat([rungs, means.rename(columns={"stream": "domain"})], ignore_index=True)
+    seeds["rung"] = [f"{rung_of[row.feature]}, {row.n} seeds" for row in seeds.itertuples()]
+    rungs = pd.concat([rungs, seeds.drop(columns="domain").rename(columns={"stream": "domain"})], ignore_index=True)
 print("cldf sweep ladder:", code_in_words(seeds) or "made with today's code" if len(seeds) else "not run")
-save_table(rungs[["rung", "domain", "value", "low", "high"]], out.figures, "03_ladder")
+save_table(rungs[["rung", "domain", "value", "low", "high", "code"]], out.figures, "03_ladder")
 save_figure(figures.ladder(rungs, label="AUC (dotted: guessing)"), out.figures, "03_ladder")
 
 # %% tags=["sentences"]

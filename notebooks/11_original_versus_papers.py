@@ -342,7 +342,7 @@ save_figure(figure, out.figures, "11_all_at_once")
 keys = together[["metric", "agent"]].itertuples(index=False, name=None)
 together["exceeds seed noise"] = together["value"].abs() > [margins.loc[key] for key in keys]
 columns = ["agent", "metric", "value", "low", "high", "exceeds seed noise"]
-save_table(together[columns], out.figures, "11_all_at_once")
+save_table(together[columns].assign(code=made.manifest["code"]), out.figures, "11_all_at_once")
 single = effect[effect["metric"] == "average"].groupby("agent")["value"].agg(["sum", "count"])
 sums = []
 for row in together[(together["metric"] == "average") & (together["agent"] != "mir")].itertuples():
@@ -387,7 +387,7 @@ in_order = effect.assign(rank=[ranks[key] for key in keys]).sort_values("rank", 
 columns = ["agent", "switch", "paper", "original", "metric", "value", "low", "high"]
 in_order["significant"] = in_order.index.isin(ablations.significant(in_order, margins).index)
 save_table(in_order[[*columns, "label", "significant"]], out.figures, "11_differences")
-save_table(ranked, out.figures, "11_ranked")
+save_table(ranked.assign(code=made.manifest["code"]), out.figures, "11_ranked")
 
 # %%
 table = ranked[["agent", "label", "switch", "paper", "original", "source"]]

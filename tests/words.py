@@ -3,9 +3,10 @@
 A block of Markdown is a paragraph, an item of a list, or a table. It may hold numbers of these kinds: references (a
 notebook, a section, an equation, a year), 0, 1 and 0.5 (ends of a scale, and guessing), 95 % and "1000 resamples" (of
 every interval), whole numbers with a unit of settings, and what stands in code or in a formula, if that is no decimal
-number. Anything else is a result, unless the comment `<!-- setting -->` in the block says that it was set, or
-`<!-- example -->` that it was invented. A sentence that names an agent may hold no word that compares or judges, unless
-it is a question, says where to look, or its block has the comment `<!-- by definition -->`.
+number. Anything else is a result, unless the comment `<!-- setting -->` in the block says that it was set,
+`<!-- example -->` that it was invented, or `<!-- measured -->` that a command, which stands in the block, measures
+time, memory or coverage. A sentence that names an agent may hold no word that compares or judges, unless it is a
+question, says where to look, or its block has the comment `<!-- by definition -->`.
 """
 
 import re
@@ -37,6 +38,7 @@ _KINDS = re.compile(
     "|".join(
         [
             r"^#.*|^\d+\. |\b(?:1[89]|20)\d\d\b|(?<=\| )[01]\d(?= \|)",  # headings, items, years, notebooks in tables
+            r"\b0\d(?: (?:to|and) \d\d)?\b|\b(?:Python|YAML) \d\.\d+|ResNet-\d+|\b\d+-bit\b",  # notebooks, and names
             rf"\b(?:notebook|section|equation|algorithm|chapter|statement|step|part|seed)s? \(?{_NUMBERS}\)?",
             r"\b95 ?%|\b1000 resamples|\b95 of 100 cases",
             r"(?<![\d.])0\.5(?!\d)|(?<![\d.,])[01](?!\d|[.,]\d)",
@@ -46,7 +48,7 @@ _KINDS = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _NUMBER = re.compile(r"(?<![\w.])(?:[−+-]?\d[\d,]*(?:\.\d+)?|\.\d+)(?:\ ?%)?(?!\w)")
-_FLAG = re.compile(r"<!-- (setting|example|by definition) -->")
+_FLAG = re.compile(r"<!-- (setting|example|measured|by definition) -->")
 
 
 def blocks(markdown: str) -> Iterator[str]:
@@ -63,7 +65,8 @@ def results_in(markdown: str) -> list[str]:
     for block in blocks(markdown):
         flags = set(_FLAG.findall(block))
         text = re.sub(r"<!--.*?-->|\]\([^)]*\)|<[^>]+>", " ", block)
-        if not flags & {"setting", "example"}:
+        measured = "measured" in flags and ("`" in text or text.lstrip().startswith("|"))
+        if not measured and not flags & {"setting", "example"}:
             found += [_around(text, match) for match in _NUMBER.finditer(_without_kinds(text))]
         found += [_around(text, match) for match in PHRASES.finditer(text)]
         if "by definition" not in flags and not text.startswith("|"):

@@ -318,6 +318,6 @@ def saved_table(folder: Path, name: str) -> pd.DataFrame:
     path = folder / "tables" / f"{name}.csv"
     if not path.is_file():
         raise UserError(f"{path} is not there; needed: a table that an earlier cell of the notebook saves")
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"code": "str"})
     table.attrs["name"] = name
     return table

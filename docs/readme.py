@@ -1,0 +1,210 @@
+"""Writes the parts of README.md that hang on the committed tables: what was reproduced, and the code of the tables.
+
+    python docs/readme.py
+
+Run it after a change of the method, and after `cldf sweep` or `cldf reproduce --all`; a test says so. What the tables
+do not carry is not said: a claim whose tables are not there, or are of other code than today's, was not run.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from cldf_core.data.files import saved_table
+from cldf_core.evaluation.cells import agent_name, metric_name
+from cldf_core.evaluation.limited import SHARE, images_needed, left_to_gain
+from cldf_core.figures.sentences import Sentence, compared, counted, reached, values
+from cldf_core.results.sweep_tables import code_in_words
+
+PROJECT = Path(__file__).parents[1]
+END = "<!-- end -->\n"
+# What is compared with sequential fine-tuning: the agents of the original, and two that say what could be had.
+AGENTS = ("icarl", "gdumb", "lwf", "er", "mir", "joint", "sequential, same passes")
+FEW = 10  # new images a class
+CORRECTED = ("significant", "it fails the correction")
+Tables = dict[str, pd.DataFrame]
+
+
+class Claim(NamedTuple):
+    """What the paper claims, in words, and what answers it here: tables, what makes them, what is said of them."""
+
+    words: str
+    tables: tuple[str, ...]
+    command: str
+    say: Callable[[Tables], Iterator[Sentence]]
+    original: str = "not run"
+
+
+def ladder(tables: Tables) -> Iterator[Sentence]:
+    """AUC of each rung on each domain, and by how much the network on spectra is above the others."""
+    rungs, apart = tables["03_ladder"], tables["03_ladder_differences"]
+    for rung, own in rungs.groupby("rung", sort=False):
+        if not any(other.startswith(f"{rung}, ") for other in rungs["rung"]):  # there is one of several seeds
+            yield compared(own, f"AUC, {rung}", by="domain", line=0.5)
+    for rung, part in apart.groupby("rung", sort=False):
+        yield compared(part, f"AUC, network on spectra minus {rung}, one seed", by="domain", digits=3)
+
+
+def memory(tables: Tables) -> Iterator[Sentence]:
+    """What is known at the end, and by how much the agents differ from sequential fine-tuning."""
+    means, tests = tables["sweep_seeds"], tables["sweep_seeds_tests"]
+    average = means[(means["metric"] == "accuracy: average") & means["row"].isin(["sequential", *AGENTS])]
+    for n, own in average.assign(agent=average["row"]).groupby("n", sort=False):
+        yield values(own, f"Average accuracy at the end, {n} seeds")
+    for metric in ("accuracy: average", "accuracy: average from 3", "accuracy: forgetting (max-last)", "AUC: average"):
+        for n, own in _minus_sequential(tests[tests["metric"] == metric]).groupby("n"):
+            name = metric_name(metric)
+            words = f"{name[0].upper()}{name[1:]}, minus that of {agent_name('sequential')}, {n} seeds"
+            yield compared(own, words, also=CORRECTED)
+
+
+def unseen(tables: Tables) -> Iterator[Sentence]:
+    """On which of the domains left out each agent is above guessing, and by how much above sequential fine-tuning."""
+    means, tests = tables["sweep_unseen"], tables["sweep_unseen_tests"]
+    means, tests = (table[table["metric"] == "accuracy: unseen"] for table in (means, tests))
+    for (agent, n), own in means.assign(above=means["low"] > 0.5).groupby(["agent", "n"], sort=False):
+        words = f"Left-out domains on which accuracy is shown to exceed 0.5, {agent_name(agent)}, {n} seeds"
+        yield counted(own, words, "above", True, by="domain")
+    for (agent, n), own in _minus_sequential(tests).groupby(["agent", "n"], sort=False):
+        words = f"Accuracy on a left-out domain, {agent_name(agent)} minus {agent_name('sequential')}, {n} seeds"
+        yield compared(own, words, by="domain", also=CORRECTED)
+
+
+def limited(tables: Tables) -> Iterator[Sentence]:
+    """What is gained with FEW new images against all of them, and with how many of them a share of it is reached."""
+    means, runs = tables["sweep_limited"], tables["sweep_limited_runs"]
+    gains = runs[runs["metric"] == "accuracy: gain"].assign(agent=runs["row"], images=runs["limit_new"])
+    gains, most = gains[~gains["agent"].str.contains(",")], gains["images"].max()
+    few = left_to_gain(gains, share=1).query("images == @FEW").reset_index(drop=True)
+    for n, own in _kept(few, "few", tables).groupby("n", sort=False):
+        words = f"Gain on new domains, {FEW} new images a class minus {most}, {n} seeds (these photographs)"
+        yield compared(own, words, digits=3)
+    gained = means[(means["metric"] == "accuracy: gain") & (means["limit_new"] == most) & (means["low"] > 0)]
+    needed = images_needed(left_to_gain(gains)).astype({"reached": float, "shown": float})
+    needed = _kept(needed, "needed", tables)
+    for column, how in (("reached", "by the mean over seeds"), ("shown", "by the whole interval over seeds")):
+        words = f"New images a class from which on {SHARE:g} of the gain is had, {how}"
+        yield reached(needed[needed["agent"].isin(gained["row"])], words, column, by="agent")
+
+
+def namesakes(tables: Tables) -> Iterator[Sentence]:
+    """Which differences between the original code and the papers change the result."""
+    ranked, together = tables["11_ranked"], tables["11_all_at_once"]
+    noise, by = "another seed may do it as well", ["agent", "label"]
+    matter = ranked[ranked["verdict"] == "matters"]
+    yield counted(ranked, "Differences that are in this code only", "source", "only this code", listed=False)
+    yield counted(ranked, "Differences that matter", "verdict", "matters", listed=False)
+    words = "Of these, average accuracy, switched run minus base, one seed"
+    yield compared(matter, words, by=by, also=("exceeds seed noise (all)", noise))
+    yield counted(ranked, "Differences that may matter", "verdict", "may matter", by=by)
+    yield counted(ranked, "Differences that are not shown to matter", "verdict", "not shown", listed=False)
+    average = together[together["metric"] == "average"]
+    words = "Average accuracy, all differences of an agent at once minus base, one seed"
+    yield compared(average, words, also=("exceeds seed noise", noise))
+
+
+SPECTRA_TELL = "frequency spectra tell real from fake (a classifier for each domain, from file facts up to spectra)"
+STILL_KNOWS = "one model, updated again and again, still knows the earlier fakes"
+GENERALISES = "it generalises to fakes never trained on"
+LIMITED = "limited new data is enough"
+LIMITED_SETS = "`cldf train` with its `-LD` sets, or with `--limit`; not run"
+NAMED_AFTER = "its code computes what its methods are named after"
+CLAIMS = (
+    Claim(SPECTRA_TELL, ("03_ladder", "03_ladder_differences"), "cldf reproduce", ladder),
+    Claim(STILL_KNOWS, ("sweep_seeds", "sweep_seeds_tests"), "cldf sweep seeds", memory),
+    Claim(GENERALISES, ("sweep_unseen", "sweep_unseen_tests"), "cldf sweep unseen", unseen),
+    Claim(LIMITED, ("sweep_limited", "sweep_limited_runs"), "cldf sweep limited", limited, LIMITED_SETS),
+    Claim(NAMED_AFTER, ("11_ranked", "11_all_at_once"), "cldf reproduce --all", namesakes),
+)
+
+
+def answer(claim: Claim, folder: Path) -> tuple[str, list[Sentence], Tables]:
+    """Why nothing is said of a claim, or ""; and what is said, with the tables that it is about.
+
+    The folder holds the folder tables/. Tests of sweeps have a column `significant` besides.
+    """
+    paths = [folder / "tables" / f"{name}.csv" for name in claim.tables]
+    tables = {path.stem: saved_table(folder, path.stem) for path in paths if path.is_file()}
+    if len(tables) < len(paths) or not all(map(len, tables.values())):
+        return f"not run (`{claim.command}`)", [], {}
+    if any(code_in_words(table) for table in tables.values()):
+        return f"not run with today's code (`{claim.command}`)", [], {}
+    for name, table in tables.items():
+        if "p_holm" in table:
+            tables[name] = table.assign(significant=table["p_holm"] < 0.05)
+    said = [sentence for sentence in claim.say(tables) if sentence.text]
+    return ("" if said else "nothing is shown"), said, tables
+
+
+def reproduced(folder: Path) -> str:
+    """The table of claims, from the tables in a folder's tables/."""
+    head = "| the paper claims, in words | run here, on the embedded benchmark | on the original data |"
+    lines = ["", head, "|---|---|---|"]
+    for claim in CLAIMS:
+        why, said, _ = answer(claim, folder)
+        names = " · ".join(f"[{name}](figures/tables/{name}.csv)" for name in claim.tables)
+        here = why or "<br>".join([*(sentence.text for sentence in said), names])
+        lines.append(f"| {claim.words} | {here} | {claim.original} |")
+    own = "accuracy of each agent on each data set (its tables)"
+    lines.append(f"| {own} | – | `cldf train --all`, `cldf test --runtestall True`; not run |")
+    return "\n".join(lines) + "\n\n"
+
+
+def tables_with_code(folder: Path) -> list[Path]:
+    """The tables in a folder's tables/ that tell of their code: those of sweeps, of choices, and of claims."""
+    named = {name for claim in CLAIMS for name in claim.tables}
+    paths = sorted((folder / "tables").glob("*.csv"))
+    return [path for path in paths if path.stem.startswith("sweep_") or path.stem in {*named, "choices"}]
+
+
+def their_code(folder: Path) -> str:
+    """A list of those of the tables that are of other code than today's."""
+    names: dict[str, list[str]] = {}
+    for path in tables_with_code(folder):
+        names.setdefault(code_in_words(saved_table(folder, path.stem)), []).append(f"`{path.name}`")
+    lines = [f"- {words}: {', '.join(own)}\n" for words, own in names.items() if words]
+    return "".join(
+        ["Not of today's code:\n\n", *lines, "\n"] if lines else ["All committed tables are of today's code.\n"]
+    )
+
+
+PARTS: dict[str, Callable[[Path], str]] = {"their code": their_code, "what was reproduced": reproduced}
+
+
+def begin(part: str) -> str:
+    """The line after which a part stands in README.md; END is the line after it."""
+    return f"<!-- written by docs/readme.py: {part} -->\n"
+
+
+def written(readme: str, folder: Path = PROJECT / "figures") -> str:
+    """The text of README.md with its parts as the tables in a folder's tables/ have them."""
+    for part, make in PARTS.items():
+        before, rest = readme.split(begin(part))
+        readme = before + begin(part) + make(folder) + END + rest.split(END, 1)[1]
+    return readme
+
+
+def _minus_sequential(tests: pd.DataFrame) -> pd.DataFrame:
+    """The rows in which sequential fine-tuning, the first learner of a grid, is compared with one of AGENTS."""
+    own = tests[(tests["first"] == "sequential") & tests["second"].isin(AGENTS)]
+    turned = own.assign(agent=own["second"], value=-own["difference"], low=-own["high"], high=-own["low"])
+    return turned.sort_values("agent", key=lambda agent: agent.map(AGENTS.index), kind="stable")
+
+
+def _kept(table: pd.DataFrame, name: str, tables: Tables) -> pd.DataFrame:
+    """A table that was computed from the others, under a name by which sentences refer to it."""
+    table.attrs["name"] = name
+    tables[name] = table
+    return table
+
+
+def main() -> None:
+    """Replaces the parts in README.md."""
+    path = PROJECT / "README.md"
+    path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

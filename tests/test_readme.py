@@ -1,0 +1,204 @@
+"""README's parts that are made from tables: they are what the command makes, and no sentence contradicts its table."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cldf_core.data.files import save_table, saved_table
+from cldf_core.detection.ladder import RUNGS
+from cldf_core.figures.sentences import Sentence
+from cldf_core.results.sweep_tables import code_in_words
+from cldf_core.runs.provenance import code_hash
+from perturbed import check_perturbed
+from samples import PROJECT
+from words import results_in
+
+SPEC = importlib.util.spec_from_file_location("readme", PROJECT / "docs" / "readme.py")
+SCRIPT = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(SCRIPT)
+COMMITTED = PROJECT / "figures"
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+CLAIMS = pytest.mark.parametrize("claim", SCRIPT.CLAIMS, ids=lambda claim: claim.words[:30])
+DOMAINS = ("mini-A", "mini-B", "mini-C")
+LEARNERS = ("sequential", "er", "icarl", "joint", "sequential, same passes")
+OF_STREAM = ("accuracy: average", "accuracy: average from 3", "accuracy: forgetting (max-last)", "AUC: average")
+AGENT = {"agent": "er", "label": "loss [memory]", "source": "only this code", "verdict": "matters"}
+
+
+def estimates(rows: list[dict], seed: int, *, middle: float = 0.0) -> pd.DataFrame:
+    """Rows with a value that is near the middle, more or less, and its interval; with the code of today."""
+    rng = np.random.default_rng(seed)
+    value, reach = middle + rng.normal(0, 0.1, len(rows)), rng.uniform(0.01, 0.15, len(rows))
+    numbers = {"value": value, "low": value - reach, "high": value + reach, "code": code_hash("er")}
+    return pd.DataFrame(rows).assign(**numbers)
+
+
+def differences_of(rows: list[dict], seed: int) -> pd.DataFrame:
+    """Differences of every two learners with corrected p, for each of the rows."""
+    pairs = [{"first": a, "second": b} for a, b in itertools.combinations(LEARNERS, 2)]
+    table = estimates([row | pair for row in rows for pair in pairs], seed)
+    p = np.random.default_rng(seed).choice([0.01, 0.4], len(table))
+    return table.rename(columns={"value": "difference"}).assign(p_holm=p, n=3)
+
+
+def write_tables(folder: Path) -> None:
+    """Writes all tables that README's claims need, with invented numbers."""
+    rungs = [*RUNGS, f"{RUNGS[-1]}, 5 seeds"]
+    on = [{"rung": rung, "domain": domain} for rung in rungs for domain in DOMAINS]
+    apart = [row for row in on if row["rung"] in RUNGS[:-1]]
+    seeds = [
+        {"agent": a.split(",")[0], "row": a, "metric": m, "n": 3} for a in ("separate", *LEARNERS) for m in OF_STREAM
+    ]
+    left_out = [{"row": f"without {d}", "domain": d, "metric": "accuracy: unseen"} for d in DOMAINS]
+    sizes = [
+        {"agent": a, "row": a, "limit_new": n, "metric": "accuracy: gain"} for a in ("er", "mir") for n in (5, 10, 250)
+    ]
+    verdicts = ("matters", "matters", "may matter", "not shown", "not shown")
+    noise = {"exceeds seed noise": True, "exceeds seed noise (all)": True}
+    differences = [AGENT | noise | {"verdict": v, "switch": f"s{k}"} for k, v in enumerate(verdicts)]
+    together = [{"agent": a, "metric": "average", "exceeds seed noise": a == "er"} for a in ("er", "mir", "icarl")]
+    tables = {
+        "03_ladder": estimates(on, 1, middle=0.55),
+        "03_ladder_differences": estimates(apart, 2),
+        "sweep_seeds": estimates(seeds, 3, middle=0.6),
+        "sweep_seeds_tests": differences_of([{"metric": m} for m in OF_STREAM], 4),
+        "sweep_unseen": estimates(
+            [row | {"agent": a, "n": 3} for row in left_out for a in LEARNERS[:-1]], 5, middle=0.6
+        ),
+        "sweep_unseen_tests": differences_of(left_out, 6),
+        "sweep_limited": estimates([row | {"n": 3} for row in sizes], 7, middle=0.3),
+        "sweep_limited_runs": estimates([row | {"seed": s} for row in sizes for s in range(3)], 8, middle=0.3),
+        "11_ranked": estimates(differences, 9, middle=-0.2),
+        "11_all_at_once": estimates(together, 10),
+    }
+    tables["sweep_limited_runs"] = tables["sweep_limited_runs"].drop(columns=["low", "high"])
+    for name, table in tables.items():
+        save_table(table, folder, name)
+
+
+@pytest.fixture
+def made(root) -> Path:
+    """A folder with all tables."""
+    write_tables(root)
+    return root
+
+
+def texts(claim, folder: Path) -> dict[str, str]:
+    """What is said of a claim: the sentences, by their subjects."""
+    return {sentence.what: sentence.text for sentence in SCRIPT.answer(claim, folder)[1]}
+
+
+def test_the_readme_is_what_the_command_writes():
+    assert SCRIPT.written(README) == README, "run: python docs/readme.py"
+
+
+def test_the_committed_tables_are_said_to_be_of_other_code_where_they_are():
+    today, told = code_hash("sequential"), README.split(SCRIPT.begin("their code"))[1].split(SCRIPT.END)[0]
+    names = {path.name for path in SCRIPT.tables_with_code(COMMITTED)}
+    sweeps = {path.name for path in (COMMITTED / "tables").glob("sweep_*.csv")}
+    assert names >= sweeps
+    for path in SCRIPT.tables_with_code(COMMITTED):
+        table = pd.read_csv(path, dtype={"code": "str"})
+        lines = [line for line in told.splitlines() if f"`{path.name}`" in line]
+        if "code" in table and set(table["code"]) == {today}:
+            assert lines == []
+        else:
+            made = ", ".join(sorted({*table["code"]})) if "code" in table else "that it does not name"
+            sentence = f"made with code {made}; today's is {today}"
+            assert [line.startswith(f"- {sentence}: ") for line in lines] == [True]
+            assert sentence == code_in_words(table)
+
+
+def test_without_tables_nothing_is_said(tmp_path):
+    part = SCRIPT.reproduced(tmp_path)
+    assert part.count("| not run (`cldf ") == len(SCRIPT.CLAIMS)
+    assert results_in(part) == []
+    assert "**" not in part
+    assert SCRIPT.their_code(tmp_path) == "All committed tables are of today's code.\n"
+
+
+@CLAIMS
+def test_a_claim_is_withdrawn_without_one_of_its_tables_and_with_one_of_other_code(made, claim):
+    whole = SCRIPT.reproduced(made)
+    line = next(line for line in whole.splitlines() if line.startswith(f"| {claim.words} |"))
+    assert line.count("|") == 4
+    assert line.count("<br>") == len(texts(claim, made))
+    for name in claim.tables:
+        assert f"[{name}](figures/tables/{name}.csv)" in line
+        table = saved_table(made, name)
+        save_table(table.assign(code=["0123456789ab", *table["code"][1:]]), made, name)
+        assert SCRIPT.answer(claim, made)[:2] == (f"not run with today's code (`{claim.command}`)", [])
+        assert f"`{name}.csv`" in SCRIPT.their_code(made)
+        save_table(table[:0], made, name)
+        assert SCRIPT.answer(claim, made)[:2] == (f"not run (`{claim.command}`)", [])
+        (made / "tables" / f"{name}.csv").unlink()
+        assert SCRIPT.answer(claim, made)[:2] == (f"not run (`{claim.command}`)", [])
+        save_table(table, made, name)
+    assert SCRIPT.reproduced(made) == whole
+    assert whole.count("not run (") == whole.count("not run with") == 0
+
+
+@pytest.mark.parametrize("which", ["invented", "committed"])
+@CLAIMS
+def test_no_sentence_contradicts_its_table(root, claim, which):
+    if which == "invented":
+        write_tables(root)
+    elif why := SCRIPT.answer(claim, COMMITTED)[0]:
+        pytest.skip(f"{claim.words}: {why}")
+    else:
+        for name in claim.tables:
+            save_table(saved_table(COMMITTED, name), root, name)
+
+    def said() -> tuple[list[Sentence], dict[str, pd.DataFrame]]:
+        why, sentences, tables = SCRIPT.answer(claim, root)
+        assert why in ("", "nothing is shown")
+        return sentences, tables
+
+    assert said()[0]
+    check_perturbed(root, claim.tables, said)
+
+
+def test_a_rung_of_several_seeds_stands_for_that_of_one(made):
+    said = texts(SCRIPT.CLAIMS[0], made)
+    rungs = [what.removeprefix("AUC, ") for what in said if "minus" not in what]
+    assert rungs == [*RUNGS[:-1], f"{RUNGS[-1]}, 5 seeds"]
+
+
+def test_an_agent_is_compared_with_sequential_training_and_only_a_corrected_difference_is_one(made):
+    tests = saved_table(made, "sweep_seeds_tests").query("metric == 'AUC: average' and first == 'sequential'")
+    text = texts(SCRIPT.CLAIMS[1], made)["Average AUC, minus that of sequential fine-tuning, 3 seeds"]
+    heads = {"higher": text.partition("higher: ")[2], "lower": text.partition("lower: ")[2]}
+    names = {"er": "ER (random)", "icarl": "iCaRL", "joint": "joint training"}
+    assert (tests["p_holm"] < 0.05).nunique() == 2
+    for row in tests[tests["second"].isin(list(names))].itertuples():
+        numbers = f"{names[row.second]} {-row.difference:+.2f} ".replace("-", "−").replace("+0.00", "0.00")
+        shown = row.p_holm < 0.05 and row.low * row.high > 0
+        side = "lower" if row.difference > 0 else "higher"
+        if shown:
+            assert names[row.second] in heads[side].partition(";")[0]
+        else:
+            assert names[row.second] in text.partition("no difference is shown")[2]
+            assert numbers[:-1] in text
+
+
+def test_a_domain_counts_where_the_whole_interval_exceeds_guessing(made):
+    means = saved_table(made, "sweep_unseen")
+    said = texts(SCRIPT.CLAIMS[2], made)
+    for agent, own in means.groupby("agent"):
+        (text,) = [t for what, t in said.items() if "exceed" in what and f", {SCRIPT.agent_name(agent)}, " in what]
+        assert f": {(own['low'] > 0.5).sum()} of {len(DOMAINS)}" in text
+        assert [domain for domain in DOMAINS if domain in text] == own.loc[own["low"] > 0.5, "domain"].tolist()
+
+
+def test_few_images_are_compared_with_all_seed_by_seed(made):
+    runs = saved_table(made, "sweep_limited_runs").pivot(index=["agent", "seed"], columns="limit_new", values="value")
+    apart = (runs[10] - runs[250]).groupby("agent").mean()
+    (text,) = [
+        text for what, text in texts(SCRIPT.CLAIMS[3], made).items() if "10 new images a class minus 250" in what
+    ]
+    for agent, name in (("er", "ER (random)"), ("mir", "MIR")):
+        assert f"{name} {apart[agent]:+.3f} [".replace("-", "−") in text
