@@ -46,8 +46,7 @@ def contradictions(sentence: Sentence, tables: Mapping[str, pd.DataFrame]) -> li
 
 def _wrong(head: str, said: str, row: pd.Series, best: pd.Series | None) -> list[str]:
     names = [str(cell) for cell in row if isinstance(cell, str)]
-    parts = [name.partition(",") for name in names]  # an agent, or a row of its own, such as "lwf, told"
-    names += [AGENT_NAMES[agent] + comma + words for agent, comma, words in parts if agent in AGENT_NAMES]
+    names += [_in_words(name) for name in names]
     named = max((name for name in names if said.startswith(name)), key=len, default="")
     problems = [] if named else [f"none of {names} is named"]
     if head in ("at", NEVER):
@@ -73,11 +72,17 @@ def _wrong(head: str, said: str, row: pd.Series, best: pd.Series | None) -> list
     return problems + ([] if _holds(head, row, value, low, high, found, best) else [f"not {head!r}"])
 
 
+def _in_words(name: str) -> str:
+    """An agent's name, or that of a row of its own, such as "lwf, told"."""
+    agent, comma, words = name.partition(",")
+    return AGENT_NAMES.get(agent, agent) + comma + words
+
+
 def _row_numbers(row: pd.Series, named: str) -> tuple[float, float, float]:
     """Value, low and high of a row; of a pair, those of the one that is named minus the other."""
     if "difference" not in row:
         return row["value"], row.get("low", np.nan), row.get("high", np.nan)
-    if AGENT_NAMES.get(row["first"], row["first"]) == named or row["first"] == named:
+    if named in (row["first"], _in_words(row["first"])):
         return row["difference"], row["low"], row["high"]
     return -row["difference"], -row["high"], -row["low"]
 
@@ -102,7 +107,8 @@ def _holds(head, row, value, low, high, found, best) -> bool:
         return taken or low - NEAR <= line <= high + NEAR
     if found := re.match(r"(not shown to be )?(lower|higher) \((.*)\)", head):
         if "difference" in row:
-            apart = high < -NEAR if found[2] == "lower" else low > NEAR
+            taken = ", or " in found[3] and any(cell is False or cell is np.False_ for cell in row)
+            apart = not taken and (high < -NEAR if found[2] == "lower" else low > NEAR)
         else:
             apart = high < best["low"] if found[2] == "lower" else low > best["high"]
         return apart != bool(found[1])

@@ -33,7 +33,7 @@ ROOMS = {
     "figures": 1900,
     "data": 4850,  # 50 more, since the files in params/ are read here, too
     "runs": 1150,
-    "results": 1650,  # 600 more: kept runs, tables of sweeps, trials; means over seeds read per-image scores
+    "results": 1750,  # 700 more: kept runs, tables of sweeps, trials, means over seeds, and agents side by side
     "detection": 1100,
     "workflow": 2700,  # 200 more for the choice of every agent and for kept runs
     "original": 1200,

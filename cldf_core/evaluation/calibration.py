@@ -12,12 +12,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from cldf_core.evaluation.bootstrap import matrices, side_by_side
-from cldf_core.evaluation.metrics import bins_of, of_split
+from cldf_core.evaluation.metrics import detection, of_split
 from cldf_core.evaluation.proportions import Proportion, intervals
 from cldf_core.options import UserError
 
 COLDEST, HOTTEST = 0.01, 100.0  # bounds of the temperature
 METRICS = ("ECE", "NLL", "accuracy")
+POINTS = 5  # of a reliability diagram
 SEEN = "mean of seen"  # stands in the column domain for the mean over the domains trained on
 
 
@@ -72,13 +73,13 @@ def calibrated(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
 def reliability(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray | None = None) -> pd.DataFrame:
     """Computes the points of a reliability diagram: how often images with a similar P(fake) are fakes.
 
-    The bins are those of the ECE, which is the mean of |probability - share|, weighted by n. Labels (0 or 1), P(fake)
-    and each image's group have shape (N,). Without groups each image is its own.
+    The POINTS bins hold about as many images each, so that no point hangs on a few; images with the same P(fake) are in
+    one bin. Labels (0 or 1), P(fake) and each image's group have shape (N,). Without groups each image is its own.
 
     Returns:
         A row for each bin with images: probability (their mean), share of fakes, low and high (see `proportions`), n.
 
-    Source: Guo et al., ICML 2017, section 2.
+    Source: Guo et al., ICML 2017, section 2; Nixon et al., CVPR workshops 2019 (bins of equal mass).
     """
     labels, probability = np.asarray(labels), np.asarray(probability, float)
     if labels.shape != probability.shape or labels.ndim != 1:
@@ -86,7 +87,8 @@ def reliability(labels: np.ndarray, probability: np.ndarray, groups: np.ndarray 
     if wrong := int((~((probability >= 0) & (probability <= 1))).sum()):
         raise ValueError(f"{wrong} of {len(labels)} values of probability are not between 0 and 1")
     number = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    bins = bins_of(probability)
+    edges = np.quantile(probability, np.arange(1, POINTS) / POINTS) if len(probability) else probability
+    bins = np.searchsorted(edges, probability)
     parts = [bins == k for k in np.unique(bins)]
     fakes = [Proportion.from_images(labels[at] == 1, number[at], np.full(at.sum(), 1 / at.sum())) for at in parts]
     ends = zip(*intervals(fakes), strict=True)
@@ -105,7 +107,7 @@ def reliability_table(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFra
     tables = {}
     for (agent, step, domain, when), cell in cells:
         points = reliability(*(cell[name].to_numpy() for name in ("label", "score", "group")))
-        ece = (points["n"] * (points["probability"] - points["share"]).abs()).sum() / points["n"].sum()
+        ece = detection(cell["label"].to_numpy(), cell["score"].to_numpy(), names=["ECE"])["ECE"]
         tables[agent, step, domain, domain in trained_on(agent, stream, step), when] = points.assign(ECE=ece)
     keys = ["agent", "step", "domain", "seen", "when"]
     return pd.concat(tables, names=keys).reset_index(keys).reset_index(drop=True)

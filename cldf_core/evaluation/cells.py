@@ -41,7 +41,7 @@ def metric_name(metric: str) -> str:
         return f"{measure} on {domain}, unseen" if domain else f"{measure} on unseen domains"
     what, bracket, kind = what.removesuffix(_FROM_3).partition(" (")
     words = f"{what} of {measure}" if what in _CHANGES else f"{what.removesuffix(' R')} {measure}"
-    return words + bracket + kind + (", domains 3 on" if name.endswith(_FROM_3) else "")
+    return words + bracket + kind + (", domains\xa03\xa0on" if name.endswith(_FROM_3) else "")
 
 
 ONE_SIDED = 0.98  # share of a cell's images from which on one verdict counts as that of all

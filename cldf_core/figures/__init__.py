@@ -30,6 +30,7 @@ from cldf_core.figures.performance import (
     by_setting,
     costs,
     estimates,
+    last_rows,
     losses,
     matrices,
     over_time,

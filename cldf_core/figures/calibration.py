@@ -1,7 +1,6 @@
 """Figures of calibration (notebook 08), before and after the temperature."""
 
 import itertools
-from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,39 +15,37 @@ from cldf_core.figures.style import MARKERS, agent_colour, described, extremes, 
 WHEN = {"before": "#A28A1A", "after": "#332288"}
 
 
-def reliability_diagrams(table: pd.DataFrame, *, steps: Sequence[int] = ()) -> Figure:
-    """Draws a row for each step and a column for each domain: how often images with a similar P(fake) are fakes.
+def reliability_diagrams(table: pd.DataFrame) -> Figure:
+    """Draws a row for each agent and a column for each domain: how often images with a similar P(fake) are fakes.
 
-    The table is from `calibration.reliability_table`, of one agent; all its steps are drawn by default. Panels of
-    domains that the step's network was not trained on are grey. A point's area grows with its images.
+    The table is from `calibration.reliability_table`, of one step. Panels of domains that the network was not trained
+    on are grey.
     """
-    steps, domains = steps or sorted(table["step"].unique()), list(dict.fromkeys(table["domain"]))
-    figure, axes = panels(len(steps), len(domains), 1.45 * len(steps) + 0.8, sharex=True, sharey=True)
-    for row, step in zip(axes, steps, strict=True):
+    agents, domains = (list(dict.fromkeys(table[name])) for name in ("agent", "domain"))
+    figure, axes = panels(len(agents), len(domains), 1.6 * len(agents) + 0.8, sharex=True, sharey=True)
+    for row, agent in zip(axes, agents, strict=True):
         for ax, domain, marker in zip(row, domains, itertools.cycle(MARKERS), strict=False):
-            panel = table[(table["step"] == step) & (table["domain"] == domain)]
+            panel = table[(table["agent"] == agent) & (table["domain"] == domain)]
             ax.plot([0, 1], [0, 1], color="0.4", lw=0.8, ls=":", zorder=1)
             for when, part in panel.groupby("when", sort=False):
-                p, share, n, colour = part["probability"], part["share"], part["n"], WHEN[str(when)]
-                ax.vlines(p, part["low"], part["high"], color=colour, lw=0.8, alpha=0.45)
-                # A ring stays visible around an unmoved point.
-                face, area = (colour, 4) if when == "after" else ("white", 11)
-                ax.scatter(p, share, area + 50 * n / n.sum(), face, marker=marker, lw=0.8, edgecolor=colour, zorder=3)
-            name = f"{domain}\n" if step == steps[0] else ""
+                colour, look = WHEN[str(when)], {"marker": marker, "mfc": _face(str(when)), "zorder": 3}
+                ax.vlines(part["probability"], part["low"], part["high"], color=colour, lw=0.9, alpha=0.6)
+                ax.plot(part["probability"], part["share"], color=colour, lw=0.7, ms=4, **look)
             error = panel.groupby("when")["ECE"].first()
-            ax.set_title(f"{name}ECE {error['before']:.2f} → {error['after']:.2f}", fontsize="small")
+            above = f"{domain}\n" if agent == agents[0] else ""
+            ax.set_title(f"{above}ECE {error['before']:.2f} → {error['after']:.2f}", fontsize="small")
             ax.set_facecolor("white" if panel["seen"].all() else "0.94")
             ax.set_box_aspect(1)
-        row[0].set_ylabel(f"step {step}", fontsize="medium")
+        row[0].set_ylabel(agent_name(agent).replace(" ", "\n"), fontsize="small")
     ticks = [0, 0.5, 1]
     axes.flat[0].set(xlim=(-0.07, 1.07), ylim=(-0.07, 1.07), xticks=ticks, yticks=ticks)
     axes.flat[0].xaxis.set_major_formatter("{x:g}")
     axes.flat[0].yaxis.set_major_formatter("{x:g}")
     handles = [_handle(when, colour) for when, colour in WHEN.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
-    figure.supxlabel("mean P(fake) of a bin (grey: not trained on so far)", fontsize="medium")
+    figure.supxlabel("mean P(fake) of a bin (grey: never trained on)", fontsize="medium")
     figure.supylabel("share of fakes", fontsize="medium")
-    error = ", ".join(f"{span(part['ECE'])} {when}" for when, part in table[table["step"].isin(steps)].groupby("when"))
+    error = ", ".join(f"{span(part['ECE'])} {when}" for when, part in table.groupby("when"))
     sentence = (
         f"Share of fakes against P(fake) on {len(domains)} domains; ECE after and before the temperature: {error}."
     )
@@ -87,5 +84,11 @@ def calibration_errors(table: pd.DataFrame) -> Figure:
 
 def _handle(when: str, colour: str) -> Line2D:
     """Makes the legend's mark: an open one for before, a filled one for after."""
-    fill = colour if when == "after" else "white"
-    return Line2D([], [], color=colour, marker="o", mfc=fill, lw=1.2, ms=5, label=f"{when} the temperature")
+    return Line2D(
+        [], [], color=colour, marker="o", mfc=_face(when, colour), lw=1.2, ms=5, label=f"{when} the temperature"
+    )
+
+
+def _face(when: str, colour: str = "") -> str:
+    """The colour of a mark's face: white before the temperature."""
+    return (colour or WHEN[when]) if when == "after" else "white"

@@ -1,7 +1,7 @@
 """Figures of the performance of agents (notebooks 03 to 08): estimates with intervals, losses, ranks and costs."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from matplotlib.ticker import MaxNLocator
 from cldf_core.evaluation.cells import agent_name, metric_name
 from cldf_core.figures import style
 from cldf_core.figures.style import (
-    MARKERS,
+    GREY,
+    OTHERS,
     agent_colour,
     agent_line,
     agent_marker,
     described,
     extremes,
+    label_ends,
     span,
     two_lines,
     wrapped,
@@ -59,15 +61,8 @@ def matrices(
         table, half, marks = (part.pivot(index="step", columns="domain", values=v)[domains] for v in shown)
         image = ax.imshow(table, vmin=0.4, vmax=1, aspect="auto")
         for t, i in itertools.product(range(len(table)), range(len(domains))):
-            value, spread = table.iloc[t, i], half.iloc[t, i]
-            colour = "black" if value > 0.75 else "white"
             x = i + 0.05 * (domains[i] not in stream)  # the gap covers a part of the column
-            mark = marks.iloc[t, i]
-            middle = t + 0.05 - 0.18 * bool(mark)  # two lines are centred, or three
-            ax.text(x, middle, _short_number(value), ha="center", va="bottom", color=colour, fontsize=small + 2)
-            around = "" if np.isnan(spread) else "±" + _short_number(spread)
-            around = f"{around}\n{mark}".rstrip()
-            ax.text(x, middle + 0.05, around, ha="center", va="top", color=colour, fontsize=small, linespacing=1.0)
+            _write_cell(ax, (x, t), table.iloc[t, i], half.iloc[t, i], small, mark=marks.iloc[t, i])
         for t, name in enumerate(stream):
             corner = (domains.index(name) - 0.5, t - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, color="black", lw=1.3, zorder=3))
@@ -92,20 +87,58 @@ def matrices(
     return described(figure, sentence)
 
 
-def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accuracy") -> Figure:
+def last_rows(cells: pd.DataFrame, stream: Sequence[str]) -> Figure:
+    """Draws a row for each agent: its values after the last step on every domain, with halves of their intervals.
+
+    The cells are as for `matrices`, of whose panels these are the last rows.
+    """
+    last = cells[cells["step"] == cells["step"].max()]
+    agents, domains = (list(dict.fromkeys(last[name])) for name in ("agent", "domain"))
+    last = last.assign(half=(last["high"] - last["low"]) / 2)
+    table, half = (
+        last.pivot(index="agent", columns="domain", values=v).loc[agents, domains] for v in ("value", "half")
+    )
+    figure, ((ax,),) = style.panels(1, 1, 0.37 * len(agents) + 1.4, width=0.85 * len(domains) + 2.6)
+    image = ax.imshow(table, vmin=0.4, vmax=1, aspect="auto")
+    for (row, i), value in np.ndenumerate(table.to_numpy()):
+        x = i + 0.05 * (domains[i] not in stream)
+        _write_cell(ax, (x, row), value, half.iloc[row, i], 7)
+    ax.axvspan(len(stream) - 0.5, len(stream) - 0.4, color="white")
+    ax.set_xticks(range(len(domains)), domains, rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(agents)), map(agent_name, agents))
+    ax.tick_params(length=0)
+    ax.set_xlabel("tested on (right of the gap: never trained on)")
+    sns.despine(ax=ax, left=True, bottom=True)
+    figure.colorbar(image, ax=ax, pad=0.02, extend="min", label="accuracy").outline.set_visible(False)
+    means = table[[name for name in domains if name in stream]].mean(axis=1).rename(agent_name)
+    return described(figure, f"Accuracy after the last step; the mean over domains trained on: {extremes(means)}.")
+
+
+def over_time(
+    cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accuracy", highlight: Collection[str] = ()
+) -> Figure:
     """Draws a panel for each domain: the metric after every step, a line with its 95 % band for each agent.
 
     The cells have the columns agent, step, domain, value, low and high. A grey bar marks the step of the stream that
-    trains on the panel's domain.
+    trains on the panel's domain. Where there are agents to highlight, these have their colours and bands, and names in
+    the last panel, and the others are grey; else all have colours.
     """
     domains = list(dict.fromkeys(cells["domain"]))
-    height = -(-(len(domains) + 1) // 3)
+    height = -(-(len(domains) + (not highlight)) // 3)  # with room for a legend
     figure, axes = style.panels(height, 3, 1.9 * height + 0.3, sharex=True, sharey=True)
-    for place, (ax, domain) in enumerate(zip(axes.flat, domains, strict=False)):
+    ends: dict[str, tuple[float, str]] = {}
+    for ax, domain in zip(axes.flat, domains, strict=False):
+        ends = {}
         for agent, line in cells[cells["domain"] == domain].groupby("agent", sort=False):
-            look = {"color": agent_colour(agent), "ls": agent_line(agent), "marker": MARKERS[place % len(MARKERS)]}
+            name, end = str(agent), line["value"].iloc[-1]
+            if highlight and name not in highlight:
+                ax.plot(line["step"], line["value"], color=GREY, lw=1, zorder=1)
+                ends[OTHERS] = end, "0.45"
+                continue
+            look = {"color": agent_colour(name), "ls": agent_line(name), "marker": agent_marker(name)}
             ax.fill_between(line["step"], line["low"], line["high"], color=look["color"], alpha=0.13, lw=0)
-            ax.plot(line["step"], line["value"], ms=4, lw=1.2, label=agent_name(agent), **look)
+            ax.plot(line["step"], line["value"], ms=4, lw=1.2, label=agent_name(name), **look)
+            ends[agent_name(name)] = end, agent_colour(name)
         if domain in stream:
             ax.axvspan(stream.index(domain) + 0.8, stream.index(domain) + 1.2, color="0.9", zorder=0)
         ax.axhline(0.5, color="0.4", lw=0.8, ls=":")
@@ -113,13 +146,18 @@ def over_time(cells: pd.DataFrame, stream: Sequence[str], *, metric: str = "accu
         ax.set_xticks(range(1, len(stream) + 1))
     for ax in axes.flat[len(domains) :]:
         ax.set_axis_off()
-    axes.flat[len(domains)].legend(*axes.flat[0].get_legend_handles_labels(), loc="center", frameon=False)
+    if highlight:
+        label_ends(last := axes.flat[len(domains) - 1], ends)  # of the last panel, now that the axes have their limits
+        for text in last.texts:
+            text.set_in_layout(len(domains) % 3 == 0)  # else there is room beside it
+    else:
+        axes.flat[len(domains)].legend(*axes.flat[0].get_legend_handles_labels(), loc="center", frameon=False)
     for ax in axes.flat[max(0, len(domains) - 3) : len(domains)]:
         ax.tick_params(labelbottom=True)
-    figure.supxlabel("after step (grey: the step that trains on this domain)", fontsize="medium")
+    figure.supxlabel("after step (grey bar: the step that trains on this domain)", fontsize="medium")
     figure.supylabel(metric, fontsize="medium")
-    last = cells[cells["step"] == cells["step"].max()].groupby("agent", sort=False)["value"]
-    at_end = ", ".join(f"{agent_name(str(name))} {span(values)}" for name, values in last)
+    last_step = cells[cells["step"] == cells["step"].max()].groupby("agent", sort=False)["value"]
+    at_end = ", ".join(f"{agent_name(str(name))} {span(values)}" for name, values in last_step)
     return described(figure, f"{metric} on each of {len(domains)} domains after every step; at the end: {at_end}.")
 
 
@@ -177,13 +215,19 @@ def estimates(table: pd.DataFrame, names: Sequence[str], *, line: float | None =
 
 
 def costs(table: pd.DataFrame) -> Figure:
-    """Draws a panel for each cost, a bar for each agent; columns agent, cost (its name with the unit), value."""
+    """Draws a panel for each cost, a bar for each agent, with its interval where there is one.
+
+    The columns are agent, cost (its name with the unit), value, low and high.
+    """
     names, agents = list(dict.fromkeys(table["cost"])), list(dict.fromkeys(table["agent"]))
     figure, axes = style.panels(1, len(names), 0.24 * len(agents) + 0.9, sharey=True)
     for ax, name in zip(axes.flat, names, strict=True):
-        values = table[table["cost"] == name].set_index("agent")["value"]
-        ax.barh([agent_name(a) for a in agents], values[agents], color=[agent_colour(a) for a in agents], height=0.7)
-        ax.set_xlabel(wrapped(name, 12))
+        own = table[table["cost"] == name].set_index("agent").loc[agents]
+        places = range(len(agents))
+        ax.barh(places, own["value"], color=[agent_colour(a) for a in agents], height=0.7, alpha=0.75)
+        ax.hlines(places, own["low"], own["high"], color="black", lw=1.3)
+        ax.set_yticks(places, map(agent_name, agents))
+        ax.set_xlabel(wrapped(name, 20))
         ax.xaxis.set_major_locator(MaxNLocator(3))
     axes.flat[0].invert_yaxis()
     return described(figure, f"Costs of {len(agents)} agents: {_of_each(table, 'cost', names, '.3g')}.")
@@ -335,6 +379,15 @@ def _of_each(table: pd.DataFrame, column: str, names: Iterable[str], form: str =
         f"{metric_name(name)} {extremes(values.loc[values[column] == name, 'value'], form)}"
         for name in dict.fromkeys(names)
     )
+
+
+def _write_cell(ax: Any, at: tuple[float, int], value: float, half: float, size: float, *, mark: str = "") -> None:
+    """Writes a value into a cell, and below it half of its interval and a mark, in this size."""
+    colour, around = "black" if value > 0.75 else "white", "" if np.isnan(half) else "±" + _short_number(half)
+    middle = at[1] + 0.05 - 0.18 * bool(mark)  # two lines are centred, or three
+    how = {"ha": "center", "color": colour}
+    ax.text(at[0], middle, _short_number(value), va="bottom", fontsize=size + 2, **how)
+    ax.text(at[0], middle + 0.05, f"{around}\n{mark}".rstrip(), va="top", fontsize=size, linespacing=1.0, **how)
 
 
 def _short_number(value: float) -> str:

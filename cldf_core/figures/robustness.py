@@ -15,7 +15,9 @@ from cldf_core.evaluation.robustness import AVERAGE, DIFFERENCE, NONE, STORED
 from cldf_core.figures.exploration import FREQUENCY, PLANE, picture, shifted
 from cldf_core.figures.style import (
     CLASS_COLOURS,
+    GREY,
     MARKERS,
+    OTHERS,
     agent_colour,
     agent_line,
     agent_marker,
@@ -33,7 +35,6 @@ AXES = {
     "blur": "blur σ (pixels)",
     "noise": "noise (factor)",
 }
-GREY, OTHERS = "0.78", "other agents"
 BAND_LINES = {"low": ("0.55", ":"), "mid": ("0.4", "--"), "high": ("0.0", "-")}  # grey and line style
 
 

@@ -115,6 +115,7 @@ def highest(
     *,
     by: str = "agent",
     pairs: pd.DataFrame | None = None,
+    also: tuple[str, str] | None = None,
     end: Literal["highest", "lowest"] = "highest",
     digits: int = 2,
 ) -> Sentence:
@@ -126,6 +127,7 @@ def highest(
         by: the column that names a row.
         pairs: differences of first minus second with their intervals, columns first, second (values of `by`),
             difference, low, high. They decide what is told apart; without them intervals that overlap do not.
+        also: a column of truth values that a pair needs besides, and why it is not told apart otherwise.
         end: which end of the order the sentence begins with.
         digits: after the point.
     """
@@ -134,7 +136,9 @@ def highest(
         return Sentence(what, ())
     best, *others = rows
     beyond, sign = ("lower", -1) if end == "highest" else ("higher", 1)
-    how = ("their intervals do not overlap", "they overlap") if pairs is None else ("difference to it",) * 2
+    why = f"; the interval holds 0, or {also[1]}" if also else ""
+    how = ("their intervals do not overlap", "they overlap")
+    how = how if pairs is None else ("difference to it", f"difference to it{why}")
     told, untold = f"{beyond} ({how[0]})", f"not shown to be {beyond} ({how[1]})"
     parts: dict[str, list[Claim]] = {head: [] for head in (end, told, untold, UNKNOWN)}
     parts[end].append(_claim(table, best, f"{_name(table, best, by)} {_numbers(best, digits=digits)}"))
@@ -146,6 +150,8 @@ def highest(
         if row is None:
             continue
         side = _side(row, 0.0) if pairs is not None else _apart(row, best)
+        if side and pairs is not None and also and not pairs.loc[row.Index, also[0]]:
+            side = 0
         line = 0.0 if side == sign and pairs is not None else None
         text = f"{_name(table, other, by)} {_numbers(row, line=line, signed=pairs is not None, digits=digits)}"
         head = UNKNOWN if side is None else told if side == sign else untold

@@ -36,6 +36,7 @@ _DASHES: tuple[Any, ...] = ((6, 2), (1, 1), (3, 1), (), (6, 2, 1, 2), (3, 1, 1, 
 _DASHES += ((4, 1, 1, 1, 1, 1), (2, 2))
 AGENT_LINES = {agent: (0, dashes) if dashes else "-" for agent, dashes in zip(AGENT_COLOURS, _DASHES, strict=True)}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # by a domain's place in the stream; the unseen domains come last
+GREY, OTHERS = "0.78", "other agents"  # of lines that others are highlighted among, and what these are called
 CLASS_COLOURS = {"real": "#0072B2", "fake": "#D55E00"}
 WIDTH = 7.2  # inches, the text's width on a printed page
 

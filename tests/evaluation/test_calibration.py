@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from cldf_core.evaluation import calibration
-from cldf_core.evaluation.calibration import SEEN, calibrated, errors, fit_temperature, reliability
-from cldf_core.evaluation.metrics import BINS, Scored, detection, matrix
+from cldf_core.evaluation.calibration import POINTS, SEEN, calibrated, errors, fit_temperature, reliability
+from cldf_core.evaluation.metrics import Scored, detection, matrix
 from cldf_core.options import UserError
 
 STREAM = ["a", "b"]
@@ -126,21 +126,30 @@ def test_a_temperature_keeps_ranks_auc_and_verdicts(pairs, temperature):
 
 @settings(deadline=None, max_examples=60)
 @given(pairs=predicted)
-def test_points_are_those_of_a_loop_over_bins_and_sum_up_to_the_ece(pairs):
+def test_points_are_those_of_a_loop_over_bins_of_equal_mass(pairs):
     labels, logits = apart(pairs)
     p = expit(logits)
     got = reliability(labels, p)
-    want = []
-    for k in range(BINS):
-        at = [i for i in range(len(p)) if k == min(int(p[i] * BINS), BINS - 1)]
+    ordered, want, start = sorted(p), [], -1.0
+    for k in range(1, POINTS + 1):
+        place = k / POINTS * (len(p) - 1)  # where the bin ends, between two images
+        low, high = ordered[int(place)], ordered[min(int(place) + 1, len(p) - 1)]
+        end = low + (high - low) * (place - int(place))
+        at = [i for i in range(len(p)) if start < p[i] <= end or (k == POINTS and p[i] > start)]
         if at:
             fakes = int(labels[at].sum())
             want.append((p[at].mean(), fakes / len(at), *binomtest(fakes, len(at)).proportion_ci(), len(at)))
+        start = end
     assert list(got) == ["probability", "share", "low", "high", "n"]
     np.testing.assert_allclose(got, want, atol=1e-9)
     assert got[["low", "high"]].stack().between(0, 1).all()
-    error = (got["n"] * (got["probability"] - got["share"]).abs()).sum() / got["n"].sum()
-    assert error == pytest.approx(detection(labels, p, names=["ECE"])["ECE"], abs=1e-12)
+
+
+def test_bins_hold_as_many_images_each_and_equal_ones_stay_together():
+    p = np.linspace(0.01, 0.99, 100)
+    assert reliability(np.arange(100) % 2, p)["n"].tolist() == [20] * POINTS
+    tied = reliability(np.arange(100) % 2, np.where(p < 0.5, 0.0, p))
+    assert tied["n"].tolist() == [50, 10, 20, 20]
 
 
 def test_groups_reach_the_interval():
@@ -199,13 +208,11 @@ def test_errors_are_those_of_the_calibrated_scores(scores, measured):
     assert points["value"].between(points["low"], points["high"]).all()
 
 
-def test_the_points_of_every_cell_sum_up_to_its_ece(scores, measured):
+def test_the_points_of_every_cell_hold_its_images_and_have_its_ece(scores, measured):
     points, keys = calibration.reliability_table(scores, STREAM), ["agent", "step", "domain", "seen", "when"]
     assert list(points) == [*keys, "probability", "share", "low", "high", "n", "ECE"]
-    gaps = points["n"] * (points["probability"] - points["share"]).abs()
-    cells = points.assign(gap=gaps).groupby(keys).agg({"gap": "sum", "n": "sum", "ECE": "first"})
+    cells = points.groupby(keys).agg({"n": "sum", "ECE": "first"})
     assert (cells["n"] == IMAGES).all()
     ece = measured[(measured["metric"] == "ECE") & (measured["domain"] != SEEN)].set_index(keys)["value"]
     assert len(cells) == len(ece) == 24
-    assert cells["ECE"].to_numpy() == pytest.approx((cells["gap"] / cells["n"]).to_numpy())
     assert cells["ECE"].to_numpy() == pytest.approx(ece[cells.index].to_numpy())

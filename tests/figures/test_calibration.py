@@ -7,24 +7,24 @@ from cldf_core import figures
 from cldf_core.evaluation.calibration import SEEN
 
 
-def test_diagrams_have_a_panel_for_each_step_and_domain():
+def test_diagrams_have_a_panel_for_each_agent_and_domain():
     rows = [
-        (step, domain, domain == "a" or (domain, step) == ("b", 2), when, p, p**2, 0, 1, 10 * step, 0.25)
-        for step in (1, 2)
+        (agent, 2, domain, domain != "new", when, p, p ** (2 + (agent == "er")), 0, 1, 10, 0.25)
+        for agent in ("er", "mir")
         for domain in ("a", "b", "new")
         for when in ("before", "after")
         for p in (0.2, 0.5, 0.9)
     ]
-    columns = ["step", "domain", "seen", "when", "probability", "share", "low", "high", "n", "ECE"]
+    columns = ["agent", "step", "domain", "seen", "when", "probability", "share", "low", "high", "n", "ECE"]
     points = pd.DataFrame(rows, columns=columns)
     axes = figures.reliability_diagrams(points).axes
     assert len(axes) == 6
     assert [ax.get_title() for ax in axes[2:4]] == ["new\nECE 0.25 → 0.25", "ECE 0.25 → 0.25"]
     grey = [ax.get_facecolor() != (1, 1, 1, 1) for ax in axes]
-    assert grey == [False, True, True, False, False, True]
-    part = points.query("step == 2 and domain == 'b' and when == 'after'")
-    np.testing.assert_allclose(axes[4].collections[-1].get_offsets(), part[["probability", "share"]])
-    assert len(figures.reliability_diagrams(points, steps=[2]).axes) == 3
+    assert grey == [False, False, True] * 2
+    assert [axes[k].get_ylabel() for k in (0, 3)] == ["ER\n(random)", "MIR"]
+    part = points.query("agent == 'mir' and domain == 'b' and when == 'after'")
+    np.testing.assert_allclose(axes[4].lines[-1].get_xydata(), part[["probability", "share"]])
 
 
 def test_errors_are_drawn_before_and_after_for_seen_and_never_seen_domains():

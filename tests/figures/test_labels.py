@@ -27,6 +27,8 @@ BEFORE_AND_AFTER = table(agent=AGENTS, step=[1, 4], domain=["mean of seen", *DOM
 ORDERS = ["\n".join(order) for order in (STREAM, STREAM[::-1], STREAM[1:] + STREAM[:1])]
 DRAWN = {
     "matrices": lambda: figures.matrices(CELLS, STREAM, panels=AGENTS * 2),
+    "last rows": lambda: figures.last_rows(CELLS, STREAM),
+    "over time, highlighted": lambda: figures.over_time(CELLS, STREAM, highlight=["joint", "er"]),
     "two matrices": lambda: figures.matrices(CELLS, STREAM, panels=AGENTS[:2]),
     "matrix changes": lambda: figures.matrix_changes(CELLS.assign(switch="passes"), STREAM),
     "over time": lambda: figures.over_time(CELLS, STREAM),

@@ -28,6 +28,8 @@ CURVES = pd.DataFrame(
     [
         lambda: figures.matrices(CELLS, ["a", "b"]),
         lambda: figures.over_time(CELLS, ["a", "b"]),
+        lambda: figures.over_time(CELLS, ["a", "b"], highlight=["er"]),
+        lambda: figures.last_rows(CELLS, ["a", "b"]),
         lambda: figures.matrix_changes(CELLS, ["a", "b"]),
         lambda: figures.estimates(TABLE, ["average"], line=0),
         lambda: figures.trade_offs(TABLE, [("average", "average")]),

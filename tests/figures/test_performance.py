@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cldf_core import figures
-from cldf_core.figures.style import agent_colour
+from cldf_core.figures.style import GREY, agent_colour
 
 PAIR = ("accuracy: learning", "accuracy: backward transfer")
 
@@ -32,6 +32,50 @@ def test_an_interval_of_a_cost_may_reach_above_1():
     table = pd.DataFrame([("er", "seconds", 2.0, 1.5, 3.0)], columns=["agent", "metric", "value", "low", "high"])
     across = figures.trade_offs(table, [("seconds", "seconds")]).axes[0].lines[0]
     assert list(across.get_xdata()) == [1.5, 3.0]
+
+
+CELLS = pd.DataFrame(
+    [
+        (agent, step, domain, 0.1 * step + 0.01 * place + k / 10)
+        for k, agent in enumerate(("er", "mir", "joint"))
+        for step in (1, 2, 3)
+        for place, domain in enumerate(("a", "b", "c", "new"))
+    ],
+    columns=["agent", "step", "domain", "value"],
+).assign(low=lambda cells: cells["value"] - 0.04, high=lambda cells: cells["value"] + 0.06)
+
+
+def test_last_rows_have_the_values_after_the_last_step_and_half_of_their_intervals():
+    figure = figures.last_rows(CELLS, ["a", "b", "c"])
+    ax = figure.axes[0]
+    last = CELLS[CELLS["step"] == 3]
+    want = [f"{value:.2f}".removeprefix("0") for value in last["value"]]
+    assert [text.get_text() for text in ax.texts] == [text for value in want for text in (value, "±.05")]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["ER (random)", "MIR", "joint training"]
+    np.testing.assert_allclose(ax.images[0].get_array(), last["value"].to_numpy().reshape(3, 4))
+    gap = ax.patches[0].get_bbox()
+    assert (gap.x0, gap.x1) == pytest.approx((2.5, 2.6))  # between those trained on and the other
+
+
+def test_agents_to_highlight_have_colours_bands_and_names_and_the_others_are_grey():
+    figure = figures.over_time(CELLS, ["a", "b", "c"], highlight=["mir"])
+    first = figure.axes[0]
+    lines = {line.get_label(): line for line in first.lines}
+    np.testing.assert_allclose(lines["MIR"].get_ydata(), CELLS.query("agent == 'mir' and domain == 'a'")["value"])
+    assert [line.get_color() for line in first.lines[:3]] == [GREY, agent_colour("mir"), GREY]
+    assert len(first.collections) == 1  # a band
+    named = [{text.get_text() for text in ax.texts} for ax in figure.axes]
+    assert named == [set()] * 3 + [{"MIR", "other agents"}] + [set()] * 2  # in the last panel
+    assert not figures.over_time(CELLS, ["a", "b", "c"]).axes[3].texts
+
+
+def test_costs_have_bars_from_0_and_intervals_where_there_are_some():
+    rows = [("er", "seconds", 30.0, 25.0, 35.0), ("mir", "seconds", 50.0, np.nan, np.nan)]
+    (ax,) = figures.costs(pd.DataFrame(rows, columns=["agent", "cost", "value", "low", "high"])).axes
+    assert [bar.get_width() for bar in ax.patches] == [30, 50]
+    ends = ax.collections[0].get_segments()
+    assert list(ends[0][:, 0]) == [25, 35]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["ER (random)", "MIR"]
 
 
 def settings_of(option: str, **values: dict) -> pd.DataFrame:

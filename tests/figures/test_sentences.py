@@ -75,9 +75,13 @@ def test_pairs_decide_what_is_told_from_the_highest(table, data, end):
     rows = [pair if data.draw(st.booleans()) else pair[::-1] for pair in rows]
     pairs = pd.DataFrame(rows, columns=["first", "second"])
     pairs[["difference", "low", "high"]] = [data.draw(estimates()) for _ in rows] or np.empty((0, 3))
+    pairs["corrected"] = data.draw(st.lists(st.booleans(), min_size=len(pairs), max_size=len(pairs)))
     pairs.attrs["name"] = "pairs"
-    sentence = sentences.highest(table, "Something", pairs=pairs, end=end)
-    assert contradictions(sentence, {"made": table, "pairs": pairs}) == []
+    for also in (None, ("corrected", "Holm's correction takes it")):
+        sentence = sentences.highest(table, "Something", pairs=pairs, also=also, end=end)
+        assert contradictions(sentence, {"made": table, "pairs": pairs}) == []
+        told = [claim.row for head, claims in sentence.parts if head.endswith("(difference to it)") for claim in claims]
+        assert also is None or pairs.loc[told, "corrected"].all()
 
 
 @given(tables)

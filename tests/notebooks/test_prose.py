@@ -15,13 +15,11 @@ def markdown_of(path) -> str:
     return "\n\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown")
 
 
-# Whose text is still to be made from tables; each is taken out of here when it is, and a test fails if it is not.
-OPEN = ("08",)
+# To be taken away when README's results are made from tables.
 still_open = pytest.mark.xfail(reason="results stand there as fixed text; sentences.show says them", strict=True)
-EACH = [pytest.param(path, marks=[still_open] * (path.stem[:2] in OPEN), id=path.stem) for path in NOTEBOOKS]
 
 
-@pytest.mark.parametrize("path", EACH)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_fixed_text_of_a_notebook_holds_no_result(path):
     assert results_in(markdown_of(path)) == []
 
