@@ -197,9 +197,10 @@ print(inspect.getsource(ER.observe))
 #   which the new one has a small weight, $1 - \beta_1$: the step belongs to the batches before as well.
 #
 # The virtual step needs the gradient of the new batch *alone*. ER's update cannot give it: new and old images go
-# through the network together, and BatchNorm normalises each with the statistics of all. So MIR's update goes in
-# two passes, first the new images, then the chosen ones. The loss is the same mean, and the gradient of the first
-# pass serves twice. (The option `replay_passes` turns this on or off for either agent.)
+# through the network together, and **BatchNorm**, a layer that subtracts from its input a mean and divides it by a
+# deviation, takes both over all of them. So MIR's update goes in two passes, first the new images, then the chosen
+# ones. The loss is the same mean, and the gradient of the first pass serves twice. (The option `replay_passes` turns
+# this on or off for either agent.)
 
 # %%
 for part in (MIR.retrieve, MIR.rises, virtual_weights, buffers.loss_rises, ER._two_passes):
@@ -238,9 +239,10 @@ losses = pd.concat([loss_table(agent, run.manifest["steps"]) for agent, run in r
 save_figure(figures.losses(losses), out.figures, "07_losses")
 
 # %% [markdown]
-# In the first step there is no earlier domain, so MIR replays nothing, and its loss is that of the new images alone.
-# ER replays images of this domain then. Later, the loss is a mean over new *and* replayed images. MIR replays the
-# hard ones: see whether its line lies higher. If so, that does not mean that it learns less.
+# Losses are in nats, the unit of natural logarithms. In the first step there is no earlier domain, so MIR replays
+# nothing, and its loss is that of the new images alone. ER replays images of this domain then. Later, the loss is a
+# mean over new *and* replayed images. MIR replays the hard ones: see whether its line lies higher. If so, that does not
+# mean that it learns less. The line of DER++ is a sum of three terms, so its height tells nothing beside the others.
 #
 # ## MIR at work
 #

@@ -265,9 +265,9 @@ as_text(at_end[at_end["domain"].isin(["", *options.unseen[:1]])])
 # ## Can P(fake) be taken at its word?
 #
 # A detector also says how sure it is. It is **calibrated** if, of the images to which it gives P(fake) = 0.8, eight in
-# ten are fakes. The simplest remedy where it is not is a **temperature** $T$ (Guo et al., ICML 2017): every logit is
-# divided by it before it becomes a probability. $T > 1$ makes all answers less sure, $T < 1$ surer. No verdict at 0.5
-# changes, nor does the order of the images. $T$ is one number for each agent and step, fitted to the validation
+# ten are fakes. The simplest remedy where it is not is a **temperature** $\tau$ (Guo et al., ICML 2017): every logit is
+# divided by it before it becomes a probability. $\tau > 1$ makes all answers less sure, $\tau < 1$ surer. No verdict at
+# 0.5 changes, nor does the order of the images. $\tau$ is one number for each agent and step, fitted to the validation
 # photographs of the domains *seen so far*, as one would have to do in practice, and applied to all domains, the unseen
 # one too. <!-- example -->
 #
@@ -282,8 +282,8 @@ as_text(at_end[at_end["domain"].isin(["", *options.unseen[:1]])])
 # The second figure has the ECE of all agents: left the mean over the domains trained on, right the fakes never seen.
 # Open: before the temperature; filled: after it. Smaller is better. A dot may lie at the upper end of its interval: the
 # ECE of few images is too high, because chance alone keeps the points off the line, and the interval allows for that.
-# The last table adds the **NLL** (negative log-likelihood, in nats): how surprising are the true labels? Confident
-# mistakes cost most.
+# The last table adds the **NLL** (negative log-likelihood, in nats, the unit of natural logarithms): how surprising are
+# the true labels? Confident mistakes cost most.
 
 # %%
 step = len(options.stream)
@@ -583,8 +583,8 @@ sentences.show(
 # * **One seed** in all that says so. Those intervals tell what other test photographs would change; what another seed
 #   would change stands in the sections on sweeps.
 # * **The training photographs** are the same in every run. No interval tells what others would change.
-# * **Many comparisons.** With many agents and several measures, one interval in twenty leaves 0 out by accident; only
-#   the differences over seeds are corrected for this, and only within a measure.
+# * **Many comparisons.** With many agents and several measures, one interval in twenty misses the truth by accident;
+#   only the differences over seeds are corrected for this, and only within a measure.
 # * **Small data.** The embedded images are 128 pixels wide, and their fakes were made by small generators of this
 #   package. The numbers show what the methods do; they do not compare with published ones, which were obtained on large
 #   data sets with large networks.

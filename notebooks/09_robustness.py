@@ -92,9 +92,7 @@ from cldf_core.runs.run import find_run, load_spectra
 from cldf_core.spectrum import log_magnitude
 
 figures.theme()
-agents = ("separate", "sequential", "joint", "icarl", "gdumb", "lwf", "er", "mir")  # those of notebooks 03 to 07
 highlight = ("sequential", "joint", "mir")  # in colour: the two that all are compared with, and notebook 13's detector
-all_options = {agent: parameters.options(agent) for agent in agents}
 out = parameters.folder
 split = "test" if "test" in options.splits else "validation"
 
@@ -132,7 +130,7 @@ split = "test" if "test" in options.splits else "validation"
 # The runs are found by their options. If one is missing, the next cell says which.
 
 # %%
-runs = {agent: find_run(own) for agent, own in all_options.items()}
+runs = {agent: find_run(own) for agent, own in parameters.runs.items()}  # of notebooks 03 to 07
 domains = load_spectra(options)
 pd.DataFrame({figures.agent_name(a): {"run": r.path.name, "started": r.manifest["started"]} for a, r in runs.items()}).T
 
@@ -376,7 +374,7 @@ for metric in ("balanced accuracy", "AUC"):
     reached = lost["tried"].notna()
     text[reached] = [f"{r.severity:g} ({r.tried:.0f})" for r in lost[reached].itertuples()]
     wide = lost.assign(text=text).pivot(index=["agent", "gain"], columns="corruption", values="text")
-    wide = wide.reindex(columns=list(SEVERITIES)).reindex(list(agents), level="agent").reset_index("gain").round(2)
+    wide = wide.reindex(columns=list(SEVERITIES)).reindex(list(runs), level="agent").reset_index("gain").round(2)
     display(wide.rename(index=figures.agent_name).rename_axis(index=f"{metric} halved by", columns=None))
 
 # %% tags=["sentences"]

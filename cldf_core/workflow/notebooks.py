@@ -204,10 +204,11 @@ def data_files(folder: Path) -> list[str]:
 
 
 def sweep_tables(parameters: Parameters) -> list[Path]:
-    """What sweeps have left for a notebook that reads them, tables and scores: with its parameters, and published."""
+    """What sweeps, and trials, have left for a notebook that reads them: with its parameters, and published."""
     source = project_file(f"notebooks/{parameters.notebook}.ipynb").read_text(encoding="utf-8")
     own, tables = f"runs/sweep_*-{parameters.folder.key}", "figures/tables"
-    patterns = (f"{own}/{tables}/*.csv", f"{own}/*.parquet", f"{tables}/sweep_*.csv", f"{tables}/scores/*.parquet")
+    patterns = [f"{own}/{tables}/*.csv", f"{own}/*.parquet"]
+    patterns += [f"{tables}/{name}" for name in ("sweep_*.csv", "choices.csv", "scores/*.parquet")]
     reads = "workflow import sweep" in source or "workflow.sweep" in source
     return [path for pattern in patterns if reads for path in project_root().glob(pattern)]
 

@@ -457,7 +457,8 @@ def test_notebook_08_is_executed_anew_when_a_sweep_has_changed(project, monkeypa
     assert [status(name) for name in names * 2] == ["done", "done", "already done", "already done"]
     in_runs = sweep_folder("seeds", own[LAST]).figures / "tables" / "sweep_seeds_runs.csv"
     published = project / "figures" / "tables"
-    for path in (in_runs, published / "scores" / "seeds.parquet", published / "sweep_seeds_runs.csv"):
+    of_sweeps = [published / "scores" / "seeds.parquet", published / "choices.csv", published / "sweep_seeds_runs.csv"]
+    for path in (in_runs, *of_sweeps):
         for text in ("one", "two"):
             write(path, text)
             assert [status(name) for name in names * 2] == ["done", "already done", "already done", "already done"]
