@@ -30,10 +30,10 @@ METHOD = "the method"
 ROOMS = {
     METHOD: 2700,  # 200 more for DER++, EWC, MIR's virtual steps and limited new data
     "evaluation": 1900,  # 400 more: seeds and groups crossed, the ladder of baselines, the rule of choices
-    "figures": 1900,
+    "figures": 2000,
     "data": 4850,  # 50 more, since the files in params/ are read here, too
     "runs": 1150,
-    "results": 1750,  # 700 more: kept runs, tables of sweeps, trials, means over seeds, and agents side by side
+    "results": 1800,  # 750 more: kept runs, tables of sweeps, trials, means over seeds, and agents side by side
     "detection": 1100,
     "workflow": 2700,  # 200 more for the choice of every agent and for kept runs
     "original": 1200,

@@ -4,6 +4,7 @@ from cldf_core.evaluation.cells import agent_name
 from cldf_core.figures.ablations import forest, matrix_changes
 from cldf_core.figures.attribution import band_losses, evidence, explained
 from cldf_core.figures.calibration import calibration_errors, reliability_diagrams
+from cldf_core.figures.comparison import against_images, by_setting, costs, estimates, ranks, trade_offs
 from cldf_core.figures.exploration import (
     after_each_step,
     by_band,
@@ -25,18 +26,7 @@ from cldf_core.figures.mechanisms import (
     memory_content,
     soft_targets,
 )
-from cldf_core.figures.performance import (
-    against_images,
-    by_setting,
-    costs,
-    estimates,
-    last_rows,
-    losses,
-    matrices,
-    over_time,
-    ranks,
-    trade_offs,
-)
+from cldf_core.figures.performance import last_rows, losses, matrices, over_time
 from cldf_core.figures.robustness import (
     against_severity,
     common_step,

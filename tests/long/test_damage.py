@@ -79,14 +79,12 @@ def readers(tmp_path_factory):
             ]
             lines += [
                 f"metrics {run}",
-                "metrics runs/sequential-*",  # a sweep reads what it has kept of its runs, not their folders
-                "metrics runs/er-*",
                 f"score --model {run} {images}/first/0_real",
                 f"score --model {network} {images}/first",
             ]
-            calls = {
-                line: lambda line=line: main(line.split()) for line in [*lines, TRAIN, "sweep tiny --profile smoke"]
-            }
+            # A sweep reads what it has kept of its runs, not their folders, so these have their metrics made as well.
+            lines += [TRAIN, "sweep tiny --profile smoke", "metrics runs/er-*", "metrics runs/sequential-*"]
+            calls = {line: lambda line=line: main(line.split()) for line in lines}
             calls["results"] = swept
             calls["notebook"] = lambda: main(["run", NOTEBOOK, "--profile", "smoke"])
             calls["robustness"] = lambda: robustness(root, data)
