@@ -4,7 +4,6 @@ from cldf_core.evaluation.cells import agent_name
 from cldf_core.figures.ablations import forest, matrix_changes
 from cldf_core.figures.attribution import band_losses, evidence, explained
 from cldf_core.figures.calibration import calibration_errors, reliability_diagrams
-from cldf_core.figures.comparison import against_images, by_setting, costs, estimates, ranks, trade_offs
 from cldf_core.figures.exploration import (
     after_each_step,
     by_band,
@@ -34,4 +33,5 @@ from cldf_core.figures.robustness import (
     differences_left,
     verdicts_and_traces,
 )
+from cldf_core.figures.side_by_side import against_images, by_setting, costs, estimates, ranks, trade_offs
 from cldf_core.figures.style import CLASS_COLOURS, MARKERS, WIDTH, theme
