@@ -92,13 +92,14 @@ def helping(forgets: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
         gains: of each agent's average over that of sequential fine-tuning; columns agent, value and shown (bool).
 
     Returns:
-        Columns agent, forgets, gain, and first, second and both (bool): whether a condition is met. Rows
-        of sequential and of joint training are left out.
+        Columns agent, forgets, gain, and first, second and both (bool): whether a condition is met. Rows of sequential
+        and of joint training are left out.
     """
     lost, gain = (table.set_index("agent") for table in (forgets, gains))
     agents = [name for name in gain.index if name.partition(",")[0] not in ("sequential", "joint", "separate")]
     table = pd.DataFrame({"agent": agents, "forgets": lost["value"].reindex(agents).to_numpy()})
     table["gain"] = gain.loc[agents, "value"].to_numpy()
-    table["first"] = table["forgets"] < LESS * lost["value"].get("sequential", float("nan"))
+    forgotten = lost["value"].get("sequential", float("nan"))
+    table["first"] = (table["forgets"] < LESS * forgotten) & (forgotten > 0)  # where nothing is forgotten, nobody helps
     table["second"] = (table["gain"] >= GAIN) & gain.loc[agents, "shown"].to_numpy(bool)
     return table.assign(both=table["first"] & table["second"])

@@ -68,3 +68,4 @@ def test_who_helps_loses_less_than_half_and_ends_well_above():
     assert table["both"].to_dict() == {"a": True, "b": False, "c": False, "d": False}
     unknown = ledger.helping(forgets[forgets["agent"] != "sequential"], gains.assign(shown=True))
     assert not unknown["first"].any()
+    assert not ledger.helping(forgets.assign(value=-forgets["value"]), gains.assign(shown=True))["first"].any()
