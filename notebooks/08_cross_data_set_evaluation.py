@@ -341,9 +341,9 @@ sentences.show(
 # and other test photographs would give (Owen, Annals of Applied Statistics 2007; `cldf_core/evaluation/crossed.py`).
 # The training photographs are the same in all runs, and by how much others would change the results no interval tells.
 #
-# Rows of their own: *same passes*, trained for so many more epochs that about as many images pass as where a batch is
-# replayed with each batch; *told*, as above; *hindsight*, LwF with the values that looked best on the whole stream,
-# which nobody knows who learns it. <!-- setting -->
+# Rows of their own: *same passes*, trained for so many more epochs that about as many images pass as in ER, which
+# replays a batch with each batch, or *passes of DER++*, which replays two; *told*, as above; *hindsight*, LwF with the
+# values that looked best on the whole stream, which nobody knows who learns it. <!-- setting -->
 #
 # Two agents with the same seed start from the same weights, and all are tested on the same photographs, so that
 # differences are paired by both. There are many pairs; Holm's correction raises their p values accordingly. A
@@ -356,8 +356,9 @@ means, tests = (ledger.with_domain(read("seeds", parameters)) for read in (sweep
 means, pairs = means[means["agent"] != "separate"], tests[~(tests[["first", "second"]] == "separate").any(axis=1)]
 print("cldf sweep seeds:", code_in_words(means) or "made with today's code" if len(means) else "not run")
 pairs = pairs[pairs["metric"].isin(shown)].assign(significant=lambda table: table["p_holm"] < ledger.SIGNIFICANT)
-others = ledger.minus(pairs[pairs["metric"].isin(shown[:1])], "sequential, same passes")
-against = pd.concat([ledger.minus(pairs, "sequential"), others])
+averages = pairs[pairs["metric"] == shown[0]]
+others = [ledger.minus(averages, f"sequential, {words}") for words in ("same passes", "passes of DER++")]
+against = pd.concat([ledger.minus(pairs, "sequential"), *others])
 own = ["metric", "value", "low", "high", "n", "spread"]
 save_table(means.loc[means["metric"].isin(shown), ["agent", *own]], out.figures, "08_seeds")
 save_table(pairs.drop(columns=["step", "domain"]), out.figures, "08_seeds_tests")
@@ -415,7 +416,8 @@ save_figure(figures.trade_offs(shown, pairs, points=single), out.figures, "08_tr
 #
 # One domain that was left out is one example. `cldf sweep unseen` leaves out *each* of the domains once: as many
 # streams, each without one, which is then tested. (Values of options were chosen on the first two domains of a stream,
-# so nobody has looked at the one that is left out.) The figure has a place for each domain left out.
+# not on the one left out; what is the same for all agents, such as the epochs, was chosen before, on the default
+# stream.) The figure has a place for each domain left out.
 #
 # The last sentences are means over the domains, with $t$ intervals over them: what a further domain would give, *if*
 # these were a random sample of all kinds of fakes, which they are not.
@@ -463,7 +465,7 @@ sentences.show(
 # domains in other orders, with the default values, since those that are chosen on an order's first domains would
 # differ, too.
 # `cldf sweep passes` trains ER and MIR on new and old images in one pass or in two, and `cldf sweep parts` takes parts
-# of iCaRL and GDumb away; notebooks 04, 05 and 07 ask what each of them does. The intervals are over seeds and
+# of iCaRL, GDumb and MIR away; notebooks 04, 05 and 07 ask what each of them does. The intervals are over seeds and
 # photographs; few seeds find large differences only.
 
 # %%
@@ -479,7 +481,7 @@ for name, (option, label) in grids.items():
         table["agent"] = table["agent"].str.replace(",.*", "", regex=True)
     tables.append(table.assign(grid=name, setting=setting.astype(str)))
     if len(table):
-        setting = setting if name == "memory" else setting.str.replace(", ", "\n")
+        setting = setting.str.replace(", ", "\n") if name == "orders" else setting
         label = f"{label}; mean over {table['n'].max()} seeds"
         figure = figures.by_setting(table.assign(setting=setting), "setting", chosen, label=label)
         save_figure(figure, out.figures, f"08_{name}")
