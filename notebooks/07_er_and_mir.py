@@ -311,27 +311,31 @@ if moment["chosen"].all():
 #   moments, too.) <!-- setting -->
 # * How do the chosen images differ from random ones? The candidates are a random sample, so their mean is what random
 #   ones would have. In each moment we take the mean of the chosen minus that of all candidates; the intervals are $t$
-#   intervals over the moments, as if these were independent of each other.
+#   intervals over the moments, as if these were independent of each other. (Rises differ so much from moment to moment
+#   that only their means are given.)
 
 # %%
-rises = looks["rise"] > 1e-3
+rises, both = looks["rise"] > 1e-3, {"chosen": looks["chosen"], "random": looks["rise"].notna()}
 by_moment = rises.groupby([looks["virtual step"], looks["moment"]]).mean().groupby("virtual step")
 raised = proportions.share_table(looks.assign(counts=rises), ["virtual step"]).assign(over=1e-3)
 raised = raised.join(by_moment.agg(least="min", most="max"), on="virtual step")
+mean_rise = {f"mean rise, {n} (nats)": looks[at].groupby("virtual step")["rise"].mean() for n, at in both.items()}
+raised = raised.join(pd.DataFrame(mean_rise), on="virtual step")
 save_table(raised, out.figures, "07_virtual_steps")
 
-what = {"rise": "rise of the loss (nats)", "before": "loss before the step (nats)", "label": "share of fakes"}
+what = {"before": "loss before the step (nats)", "label": "share of fakes"}
 measured = looks[list(what)].rename(columns=what).join(pd.get_dummies(looks["domain"]).add_prefix("share from "))
 keys = [looks["virtual step"], looks["moment"].rename("seed")]  # moments stand where seeds do
-of_chosen, of_all = (measured[at].groupby(keys, sort=False).mean() for at in (looks["chosen"], looks["rise"].notna()))
-apart = (of_chosen - of_all).reset_index().melt(["virtual step", "seed"], var_name="what")
+of_chosen, of_random = (measured[at].groupby(keys, sort=False).mean() for at in both.values())
+apart = (of_chosen - of_random).reset_index().melt(["virtual step", "seed"], var_name="what")
 differing = seeds.means_over_seeds(apart, by=["virtual step", "what"])
 save_table(differing, out.figures, "07_chosen")
 
 share = "share of candidates whose loss rises"
 text = pd.concat([raised.assign(what=share), differing.assign(what="chosen minus random, " + differing["what"])])
 text["text"] = [with_interval(row, ".2g") for row in text.itertuples()]
-text.pivot(index="what", columns="virtual step", values="text").loc[text["what"].unique(), ways]
+text = text.pivot(index="what", columns="virtual step", values="text").loc[text["what"].unique(), ways]
+pd.concat([text, raised.set_index("virtual step")[list(mean_rise)].map("{:.2g}".format).T])
 
 # %% tags=["sentences"]
 raised, differing = saved_table(out.figures, "07_virtual_steps"), saved_table(out.figures, "07_chosen")

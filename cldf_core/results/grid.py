@@ -25,7 +25,7 @@ import pandas as pd
 from cldf_core.data.runtime import project_files
 from cldf_core.data.settings import read_settings
 from cldf_core.evaluation.bootstrap import ENDS
-from cldf_core.options import FIELDS, Options, UserError, check_values, options_of, shown
+from cldf_core.options import FIELDS, RENAMED, Options, UserError, check_values, options_of, shown
 from cldf_core.original_options import ORIGINAL
 from cldf_core.reading import from_written
 from cldf_core.results.compare import COMPARISON
@@ -206,7 +206,9 @@ def read_sweep(grid: Grid, folder: Path, kind: Kind = "runs") -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     missing = {name: [""] for name in columns if name not in TEXTS}
     try:
-        table = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"code": "str"})
+        table = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype={"code": "str"}).rename(
+            columns=RENAMED
+        )
         for name, value in (("code", float("nan")), ("spread", ""), ("p_seeds", float("nan"))):
             table[name] = table.get(name, value)  # tables of earlier versions lack them
         if kind != "tests":  # and they have no rows

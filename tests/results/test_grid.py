@@ -147,6 +147,11 @@ def test_a_table_of_an_earlier_version_tells_neither_code_nor_row(tmp_path):
     assert list(got) == grid.columns("means")
     assert (got["agent"].item(), got["spread"].item(), got["code"].isna().item()) == ("er", "", True)
     assert list(read_sweep(grid, tmp_path, "tests")) == grid.columns("tests")
+    grid = Grid("passes", tmp_path, {"agent": ["er"], "replay_passes": ["joined", "averaged"], "seed": [0]})
+    (tmp_path / "tables" / "sweep_passes_runs.csv").write_text(
+        "run,agent,passes,seed,metric,domain,value\ner-1,er,joined,0,AUC: average,,0.5"
+    )
+    assert read_sweep(grid, tmp_path)["replay_passes"].tolist() == ["joined"]
 
 
 def test_the_means_of_rows_with_agents_have_the_rows_names_as_agents(tmp_path):
