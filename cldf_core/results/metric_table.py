@@ -117,7 +117,7 @@ def metric_table(
 def balanced_accuracies(data: str) -> pd.DataFrame:
     """Returns balanced accuracies on test images after the last step: domains by finished runs on a data set."""
     columns = {}
-    for run, options in finished_runs():
+    for run, options in finished_runs(told=True):
         if options["data"] == data:
             try:
                 scores = run.scores()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from cldf_core.data.console import note
 from cldf_core.data.domains import SPLIT_NAMES
 from cldf_core.data.layouts import tables
 from cldf_core.data.listing import split_pattern
@@ -80,13 +81,20 @@ def problem(path: Path) -> str:
     return ""
 
 
-def finished_runs(pattern: str = "*") -> list[tuple[RunFolder, dict[str, Any]]]:
+def finished_runs(pattern: str = "*", *, told: bool = False) -> list[tuple[RunFolder, dict[str, Any]]]:
     """The finished runs in runs/ whose names fit a pattern, sorted, with their options.
 
-    What is none, or has a damaged manifest, disturbs nobody who has not asked for it, so it is left out.
+    What is none, or has a damaged manifest, disturbs nobody who has not asked for it, so it is left out; where `told`,
+    a note says which is damaged.
     """
     runs = []
     for folder in map(RunFolder, sorted((project_root() / "runs").glob(pattern))):
+        try:
+            folder.manifest  # noqa: B018
+        except (UserError, OSError) as error:
+            if told:
+                note(f"left out: {error}")
+            continue
         with contextlib.suppress(UserError, OSError):
             runs.append((folder, run_options(folder)))
     return runs
