@@ -84,6 +84,7 @@ from cldf_core.evaluation.cells import as_text, cell_values, loss_table, metric_
 from cldf_core.figures import sentences
 from cldf_core.randomness import torch_generator
 from cldf_core.resnet import evaluating
+from cldf_core.results import ledger
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
@@ -427,9 +428,9 @@ passes["replay_passes"] = passes["replay_passes"].map({"joined": "one pass", "av
 save_table(
     seeds.minus_others(passes, "one pass", column="replay_passes", by=["agent", "metric"]), out.figures, "07_passes"
 )
-parts = sweep.results("parts", parameters).query("agent == 'mir' and metric in @names")
-parts = parts.assign(agent=parts["row"])  # "mir", and "mir, random choice"
-save_table(seeds.minus_others(parts, "mir", by=["metric"]), out.figures, "07_choice")
+parts = sweep.tests("parts", parameters).query("metric in @names")
+choice = ledger.changed(parts, "mir")
+save_table(choice[["metric", "part", "value", "low", "high", "n", "significant"]], out.figures, "07_choice")
 
 sizes = sweep.results("memory", parameters).query("agent == 'er' and metric in @names")
 gained = seeds.minus_others(sizes, sizes["memory"].max(), column="memory", by=["metric"])
@@ -444,13 +445,15 @@ for name, table in (("parts", parts), ("passes", passes), ("memory", sizes)):
 
 # %% tags=["sentences"]
 passes, choice = saved_table(out.figures, "07_passes"), saved_table(out.figures, "07_choice")
-gained = saved_table(out.figures, "07_sizes")
+gained, why = saved_table(out.figures, "07_sizes"), "it is not significant"
 sentences.show(
     sentences.compared(own, f"{metric_name(metric)}, one pass minus two, {n} seeds")
     for (metric, n), own in passes.groupby(["metric", "n"], sort=False)
 )
 sentences.show(
-    sentences.compared(own, f"{metric_name(metric)}, MIR as it is minus MIR changed, {n} seeds")
+    sentences.compared(
+        own, f"{metric_name(metric)}, changed minus MIR as it is, {n} seeds", by="part", also=("significant", why)
+    )
     for (metric, n), own in choice.groupby(["metric", "n"], sort=False)
 )
 sentences.show(
@@ -459,8 +462,9 @@ sentences.show(
 )
 
 # %% [markdown]
-# (The intervals are over seeds, paired; these photographs are held still.) What is not shown may still be there: few
-# seeds find large differences only. Whether replay is better than doing nothing is the question of notebook 08.
+# (The intervals of MIR's choice are over seeds and photographs, crossed, and *significant* is as in notebook 08; the
+# others are over seeds alone, paired, with the photographs held still.) What is not shown may still be there: few seeds
+# find large differences only. Whether replay is better than doing nothing is the question of notebook 08.
 #
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrices are of validation photographs, and the
 # test photographs stay unseen until you have decided. Set `memory = 40`. Then set `candidates` equal to `replay`: what

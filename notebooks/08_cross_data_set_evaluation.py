@@ -152,8 +152,7 @@ print(*metrics.attrs["notes"], sep="\n")
 metrics.iloc[[0, 4, 8, -20, -1]].drop(columns="run").style.format(precision=3, na_rep="").hide(axis="index")
 
 # %%
-all_images = ledger.bytes_of_all(runs["joint"].manifest)
-cost = ledger.costs(metrics, all_images)
+cost = ledger.costs(metrics)
 information = ledger.facts(runs if options.variant == "paper" else []).reindex(list(runs))
 information = information.join(cost.pivot(index="agent", columns="cost", values="value"))
 save_table(information.rename_axis("agent").reset_index(), out.figures, "08_information")
@@ -540,7 +539,7 @@ pd.DataFrame(rows, columns=columns).style.hide(axis="index")
 
 # %%
 means = ledger.with_domain(sweep.means("seeds", parameters)).query("agent != 'separate'")
-priced = ledger.costs(means if len(means) else metrics, all_images)
+priced = ledger.costs(means if len(means) else metrics)
 save_table(priced, out.figures, "08_cost")
 save_figure(figures.costs(priced), out.figures, "08_cost")
 at_end = (means if len(means) else summary).query("metric == 'accuracy: average'")

@@ -79,6 +79,7 @@ from cldf_core.evaluation.cells import agent_name, as_text, cell_values, metric_
 from cldf_core.evaluation.limited import SHARE, images_needed, left_to_gain
 from cldf_core.figures import sentences
 from cldf_core.original.flags import add_flags, completed, options_of
+from cldf_core.results import ledger
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import load_spectra, make_run, training_samples
 from cldf_core.stream import Samples, make_steps
@@ -235,14 +236,14 @@ cost = [left_to_gain(part, share=1).assign(metric=metric) for metric, part in si
 cost = pd.concat([pd.DataFrame(columns=kept), *cost], ignore_index=True)
 save_table(cost[(cost["images"] == near) & ~cost["agent"].str.contains(",")], out.figures, "14_cost")
 
-columns = ["metric", "images", "first", "agent", "value", "low", "high", "n", "significant"]
-tests = tests.assign(significant=tests["p_holm"] < 0.05).rename(columns={"second": "agent", "difference": "value"})
-others = tests[(tests["first"] == "sequential") & (tests["images"] == near) & ~tests["agent"].str.contains(",")]
-save_table(others[columns], out.figures, "14_sequential_minus_others")
+columns = ["metric", "images", "reference", "agent", "value", "low", "high", "n", "significant"]
+others = ledger.minus(tests, "sequential").query("images == @near")
+others = others[~others["agent"].str.contains(",")]
+save_table(others[columns], out.figures, "14_others_minus_sequential")
 
 # %% tags=["sentences"]
 curves, cost = saved_table(out.figures, "14_curves"), saved_table(out.figures, "14_cost")
-others = saved_table(out.figures, "14_sequential_minus_others")
+others = saved_table(out.figures, "14_others_minus_sequential")
 fewest = curves[(curves["images"] == curves["images"].min()) & ~curves["agent"].str.contains(",")]
 corrected = ("significant", "it fails the correction")
 sentences.show(
@@ -255,9 +256,9 @@ sentences.show(
 )
 sentences.show(
     sentences.compared(
-        rows, f"{metric_name(metric)}, {agent_name(first)} minus others, {images} new images", also=corrected
+        rows, f"{metric_name(metric)}, minus {agent_name(base)}, {images} new images, {n} seeds", also=corrected
     )
-    for (metric, first, images), rows in others.groupby(["metric", "first", "images"], sort=False)
+    for (metric, base, images, n), rows in others.groupby(["metric", "reference", "images", "n"], sort=False)
 )
 
 # %% [markdown]
@@ -275,18 +276,18 @@ if shorter:
     beside = {agent: agent.partition(",")[0] for agent in shorter}
     figure = figures.against_images(curves, kinds, beside, grey="the same, equal updates", everything=everything)
     save_figure(figure, out.figures, "14_equal_epochs")
-pairs = tests[tests["agent"] == tests["first"] + ", equal epochs"]
-pairs = pairs[pairs["images"] < pairs["images"].max()]  # with all images the two are one
+fewer = tests[tests["images"] < everything]  # with all images the two are one
+pairs = pd.concat(ledger.changed(fewer, agent) for agent in ("sequential", "er"))
 pairs = pairs.assign(size=[f"{images} images" for images in pairs["images"]])
-save_table(pairs[[*columns, "size"]], out.figures, "14_updates_minus_epochs")
+save_table(pairs[[*columns, "size"]], out.figures, "14_epochs_minus_updates")
 
 # %% tags=["sentences"]
-pairs = saved_table(out.figures, "14_updates_minus_epochs")
+pairs = saved_table(out.figures, "14_epochs_minus_updates")
 sentences.show(
     sentences.compared(
-        rows, f"{metric_name(metric)}, {agent_name(first)}, equal updates minus equal epochs", by="size", also=corrected
+        rows, f"{metric_name(metric)}, {agent_name(base)}, equal epochs minus equal updates", by="size", also=corrected
     )
-    for (first, metric), rows in pairs.groupby(["first", "metric"], sort=False)
+    for (base, metric), rows in pairs.groupby(["reference", "metric"], sort=False)
 )
 
 # %% [markdown]

@@ -1,9 +1,11 @@
 """Agents side by side: what each keeps, is told and costs, by how much it differs from one of them, and if it helps."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import pandas as pd
+
+from cldf_core.evaluation.bootstrap import ENDS
+from cldf_core.evaluation.seeds import holm
 
 SIGNIFICANT = 0.05  # a difference whose corrected p is below this is significant
 LESS, GAIN = 0.5, 0.03  # an agent that helps forgets less than this share, and gains at least so much
@@ -41,34 +43,18 @@ def facts(agents: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(FACTS, orient="index", columns=list(COLUMNS)).reindex(list(agents))
 
 
-def bytes_of_all(manifest: Mapping[str, Any]) -> float:
-    """The bytes of all images of a joint run's stream, packed as a memory keeps them; from the run's manifest."""
-    o, last = manifest["options"], len(manifest["options"]["stream"])
-    images = sum(step["images"] for step in manifest["steps"] if step["step"] == last) / o["epochs"]
-    image = o["size"] * (o["size"] if o["feature"] == "image" else o["size"] + 2)  # 8 bits, or 16 of a half plane
-    return float(images * 3 * image)
-
-
-def costs(table: pd.DataFrame, all_images: float) -> pd.DataFrame:
+def costs(table: pd.DataFrame) -> pd.DataFrame:
     """The costs in a table, with units that can be read.
 
-    Args:
-        table: columns agent, metric, value, low, high; the rows of UNITS are taken.
-        all_images: the bytes that joint training keeps; it has no memory of its own, since it reads all images again.
-
-    Returns:
-        Columns agent, cost, value, low, high.
+    The table has the columns agent, metric, value, low and high, of which the rows of UNITS are taken; the result has
+    cost in place of metric.
     """
     parts = []
     for metric, (unit, words) in UNITS.items():
-        part = table.loc[table["metric"] == metric, ["agent", "value", "low", "high"]].assign(cost=words)
-        if metric.startswith("memory"):
-            joint = part["agent"].str.partition(",")[0] == "joint"
-            part.loc[joint, "value"] = all_images
-        numbers = ["value", "low", "high"]
-        part[numbers] = part[numbers].astype(float) / unit
+        part = table.loc[table["metric"] == metric, ["agent", *ENDS]].assign(cost=words)
+        part[ENDS] = part[ENDS].astype(float) / unit
         parts.append(part)
-    return pd.concat(parts, ignore_index=True)[["agent", "cost", "value", "low", "high"]]
+    return pd.concat(parts, ignore_index=True)[["agent", "cost", *ENDS]]
 
 
 def minus(pairs: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -82,6 +68,19 @@ def minus(pairs: pd.DataFrame, reference: str) -> pd.DataFrame:
     both = pd.concat([ahead.assign(agent=ahead["first"]), behind.assign(agent=behind["second"], **turned)])
     both = both.assign(reference=reference, significant=both["p_holm"] < SIGNIFICANT)
     return both.drop(columns=["first", "second"]).rename(columns={"difference": "value"})
+
+
+def changed(pairs: pd.DataFrame, whole: str) -> pd.DataFrame:
+    """A method with one part changed minus the whole of it, as `minus` has them; the column part says what is changed.
+
+    Learners "er, PART" are compared with "er", and "er, memory 50, PART" with "er, memory 50". Pairs have p and metric
+    besides; Holm's correction is of these differences alone, within a metric, since no others are looked at.
+    """
+    apart = minus(pairs, whole)
+    part = apart["agent"].where(apart["agent"].str.startswith(f"{whole}, ")).str.slice(len(whole) + 2)
+    apart = apart.assign(part=part)[part.notna() & ~part.str.contains(",", na=True)]
+    corrected = apart.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy(float)))
+    return apart.assign(p_holm=corrected, significant=corrected < SIGNIFICANT)
 
 
 def helping(forgets: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:

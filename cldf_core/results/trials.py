@@ -51,11 +51,12 @@ def trials_of(agent: str, space: Mapping[str, Sequence[Any]], base: Values) -> l
     if foreign := [name for name in space if not hasattr(defaults, name)]:
         raise UserError(f"params/choose/spaces.yaml: {agent} has no option {foreign[0]!r}; allowed: those of its runs")
     first = {name: getattr(defaults, name) for name in space}
-    others = [values for values in itertools.product(*space.values()) if values != tuple(first.values())]
     drawn = _balanced([len(values) for values in space.values()], _places(space, first), generator(0, "trials", agent))
     if not drawn:
-        found = f"combinations of {agent} besides the defaults: {len(others)}"
-        raise UserError(f"params/choose/spaces.yaml, {found}; needed: at least {TRIALS - 1}")
+        others = len({*itertools.product(*space.values())} - {tuple(first.values())})
+        found = f"combinations of {agent} besides the defaults: {others}"
+        needed = f"at least {TRIALS - 1}, in which each value comes as often as others"
+        raise UserError(f"params/choose/spaces.yaml, {found}; needed: {needed}")
     return [first, *({name: space[name][k] for name, k in zip(space, row, strict=True)} for row in sorted(drawn))]
 
 

@@ -3,10 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from cldf_core.buffers import Packed
-from cldf_core.options import AGENTS, options_of
+from cldf_core.options import AGENTS
 from cldf_core.results import ledger
 from cldf_core.workflow.parameters import agents_of, checked_parameters
 
@@ -20,27 +18,15 @@ def test_every_agent_that_notebooks_compare_has_its_facts():
     assert table.loc["own"].isna().all()
 
 
-@pytest.mark.parametrize("feature", ["spectrum", "image"])
-def test_joint_training_keeps_all_images_as_a_memory_packs_them(feature):
-    options = options_of({"agent": "joint", "stream": ["a", "b"], "feature": feature, "size": 16, "epochs": 3})
-    steps = [{"step": 1, "images": 3 * 10}, {"step": 2, "images": 3 * 18}, {"step": 2, "images": 3 * 7}]  # two chunks
-    planes = torch.zeros(25, 3, 16, 16 if feature == "image" else 9)
-    want = Packed.pack(planes, "image" if feature == "image" else "half").nbytes
-    assert ledger.bytes_of_all({"options": options.model_dump(), "steps": steps}) == want
-
-
-def test_costs_have_units_and_joint_training_its_images():
-    rows = [
-        (a, m, k, np.nan, np.nan) for a in ("er", "joint, same passes") for k, m in enumerate([*ledger.UNITS, "AUC"])
-    ]
-    table = ledger.costs(pd.DataFrame(rows, columns=["agent", "metric", "value", "low", "high"]), 3e6)
+def test_costs_have_units():
+    rows = [(a, m, k, np.nan, np.nan) for a in ("er",) for k, m in enumerate([*ledger.UNITS, "AUC"])]
+    table = ledger.costs(pd.DataFrame(rows, columns=["agent", "metric", "value", "low", "high"]))
     wide = table.pivot(index="agent", columns="cost", values="value")
     assert wide.loc["er"].to_dict() == {
         "images passed (thousand)": 0,
         "processor seconds": 1,
         "kept (MB)": pytest.approx(2e-6),
     }
-    assert wide.loc["joint, same passes", "kept (MB)"] == 3
 
 
 def test_a_difference_is_taken_from_pairs_in_either_order():
@@ -57,6 +43,24 @@ def test_a_difference_is_taken_from_pairs_in_either_order():
         ["value", "low", "high", "p_holm", "agent", "reference", "significant"],
         0,
     )
+
+
+def test_one_part_is_changed_at_a_time():
+    rows = [
+        ("er", "er, small", 0.2, 0.1, 0.3, 0.02),
+        ("er, many", "er", 0.1, 0.0, 0.2, 0.03),
+        ("er", "er, small, many", 0.5, 0.4, 0.6, 0.001),  # two parts
+        ("er, small", "er, small, many", 0.3, 0.2, 0.4, 0.001),
+        ("er", "era, small", 0.5, 0.4, 0.6, 0.001),
+    ]
+    pairs = pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high", "p"])
+    pairs = pairs.assign(metric="AUC", p_holm=1.0)
+    table = ledger.changed(pairs, "er").set_index("part")
+    assert table["value"].to_dict() == {"many": 0.1, "small": -0.2}
+    assert table["p_holm"].to_dict() == {"many": 0.04, "small": 0.04}  # Holm's of two, not of five
+    assert table["significant"].all()
+    assert ledger.changed(pairs, "er, small").set_index("part")["value"].to_dict() == {"many": -0.3}
+    assert not len(ledger.changed(pairs[:0], "er"))
 
 
 def test_who_helps_loses_less_than_half_and_ends_well_above():
