@@ -65,7 +65,6 @@ options = parameters.options()
 
 # %%
 import inspect
-from dataclasses import replace
 
 import pandas as pd
 from IPython.display import display
@@ -81,7 +80,6 @@ from cldf_core.figures import sentences
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, load_spectra, make_run
 from cldf_core.workflow import sweep
-from cldf_core.workflow.notebooks import LAST
 
 figures.theme()
 out = parameters.folder
@@ -196,7 +194,7 @@ rungs = cell_values(ladder_scores, "AUC", split=split).rename(columns={"agent": 
 code = alone[ladder.SPECTRA].manifest["code"]
 save_table(ladder.gains(ladder_scores, split=split).assign(code=code), out.figures, "03_ladder_differences")
 rungs = rungs.assign(code=code)
-seeds = sweep.means("ladder", replace(parameters, notebook=LAST)).query("metric == 'AUC: average'")
+seeds = sweep.means("ladder", parameters).query("metric == 'AUC: average'")
 if len(seeds):
     rung_of = {feature: rung for rung, feature in networks.items()}
     seeds["rung"] = [f"{rung_of[row.feature]}, {row.n} seeds" for row in seeds.itertuples()]

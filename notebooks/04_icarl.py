@@ -81,8 +81,7 @@ from cldf_core.evaluation.seeds import minus_others
 from cldf_core.figures import sentences
 from cldf_core.randomness import generator
 from cldf_core.resnet import Network
-from cldf_core.results import ledger
-from cldf_core.results.sweep_tables import code_in_words
+from cldf_core.results import ledger, sweep_tables
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, domain_samples, load_spectra, make_run
 from cldf_core.workflow import sweep
@@ -337,18 +336,18 @@ most, fewest = sizes["memory"].max(), sizes["memory"].min()
 gained = minus_others(sizes[sizes["memory"].isin([most, fewest])], most, column="memory", by=["agent"])
 save_table(gained.assign(largest=most), out.figures, "04_memory")
 for name, table in (("parts", parts), ("memory", sizes)):
-    print(f"cldf sweep {name}:", code_in_words(table) or "made with today's code" if len(table) else "not run")
+    made = sweep_tables.code_in_words(table) or "made with today's code"
+    print(f"cldf sweep {name}:", made if len(table) else "not run")
 
 # %% tags=["sentences"]
 lost, gained = saved_table(out.figures, "04_parts"), saved_table(out.figures, "04_memory")
-why = "it is not significant"
 by_size = "average accuracy, {} images in the memory minus {}, {} seeds"
 sentences.show(
     sentences.compared(
         own,
         f"{metric_name(metric)}, one part changed minus {agent_name(whole)} as it is, {n} seeds",
         by="part",
-        also=("significant", why),
+        also=ledger.TESTED,
     )
     for (whole, metric, n), own in lost.groupby(["reference", "metric", "n"], sort=False)
 )

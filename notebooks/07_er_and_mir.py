@@ -84,8 +84,7 @@ from cldf_core.evaluation.cells import as_text, cell_values, loss_table, metric_
 from cldf_core.figures import sentences
 from cldf_core.randomness import torch_generator
 from cldf_core.resnet import evaluating
-from cldf_core.results import ledger
-from cldf_core.results.sweep_tables import code_in_words
+from cldf_core.results import ledger, sweep_tables
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, load_spectra, make_run, training_samples
 from cldf_core.stream import Batch, make_steps
@@ -441,18 +440,19 @@ if len(sizes):
     label = f"images in the memory; mean over {sizes['seed'].nunique()} seeds"
     save_figure(figures.by_setting(means, "memory", names, label=label), out.figures, "07_sizes")
 for name, table in (("parts", parts), ("passes", passes), ("memory", sizes)):
-    print(f"cldf sweep {name}:", code_in_words(table) or "made with today's code" if len(table) else "not run")
+    made = sweep_tables.code_in_words(table) or "made with today's code"
+    print(f"cldf sweep {name}:", made if len(table) else "not run")
 
 # %% tags=["sentences"]
 passes, choice = saved_table(out.figures, "07_passes"), saved_table(out.figures, "07_choice")
-gained, why = saved_table(out.figures, "07_sizes"), "it is not significant"
+gained = saved_table(out.figures, "07_sizes")
 sentences.show(
     sentences.compared(own, f"{metric_name(metric)}, one pass minus two, {n} seeds")
     for (metric, n), own in passes.groupby(["metric", "n"], sort=False)
 )
 sentences.show(
     sentences.compared(
-        own, f"{metric_name(metric)}, changed minus MIR as it is, {n} seeds", by="part", also=("significant", why)
+        own, f"{metric_name(metric)}, changed minus MIR as it is, {n} seeds", by="part", also=ledger.TESTED
     )
     for (metric, n), own in choice.groupby(["metric", "n"], sort=False)
 )

@@ -370,18 +370,14 @@ as_text(means, [name for name in shown if name in set(means["metric"])])
 
 # %% tags=["sentences"]
 means, pairs = saved_table(out.figures, "08_seeds"), saved_table(out.figures, "08_seeds_tests")
-against, why = saved_table(out.figures, "08_seeds_against"), "it is not significant"
+against = saved_table(out.figures, "08_seeds_against")
 sentences.show(
     [
-        sentences.compared(
-            own, f"{metric_name(m)}, minus {figures.agent_name(base)}, {n} seeds", also=("significant", why)
-        )
+        sentences.compared(own, f"{metric_name(m)}, minus {figures.agent_name(base)}, {n} seeds", also=ledger.TESTED)
         for (base, m, n), own in against.groupby(["reference", "metric", "n"], sort=False)
     ],
     [
-        sentences.highest(
-            own, f"{metric_name(m)}, {n} seeds", pairs=pairs[pairs["metric"] == m], also=("significant", why)
-        )
+        sentences.highest(own, f"{metric_name(m)}, {n} seeds", pairs=pairs[pairs["metric"] == m], also=ledger.TESTED)
         for (m, n), own in means.groupby(["metric", "n"], sort=False)
         if m == "accuracy: average" or m.startswith("accuracy: unseen")
     ],
@@ -441,7 +437,6 @@ save_table(pd.concat(tables), out.figures, "08_unseen_domains")
 
 # %% tags=["sentences"]
 domains, apart = saved_table(out.figures, "08_unseen_domains"), saved_table(out.figures, "08_unseen_against")
-also = "significant", "it is not significant"
 sentences.show(
     [
         sentences.compared(own, f"Mean accuracy over {n} domains, each never trained on, against guessing", line=0.5)
@@ -452,7 +447,9 @@ sentences.show(
         for n, own in domains[domains["what"] == "difference"].groupby("n")
     ],
     [
-        sentences.compared(own, f"{domain}, never trained on, minus sequential fine-tuning, {n} seeds", also=also)
+        sentences.compared(
+            own, f"{domain}, never trained on, minus sequential fine-tuning, {n} seeds", also=ledger.TESTED
+        )
         for (domain, n), own in apart.groupby(["domain", "n"], sort=False)
     ],
 )
@@ -492,14 +489,16 @@ save_table(orders, out.figures, "08_orders_against")
 
 # %% tags=["sentences"]
 settings, orders = saved_table(out.figures, "08_settings"), saved_table(out.figures, "08_orders_against")
-averages, also = settings[settings["metric"] == "accuracy: average"], ("significant", "it is not significant")
+averages = settings[settings["metric"] == "accuracy: average"]
 sentences.show(
     [
         sentences.values(own, f"Average accuracy, grid {grid}, {n} seeds", by=["agent", "setting"])
         for (grid, n), own in averages.groupby(["grid", "n"], sort=False)
     ],
     [
-        sentences.compared(own, f"Average accuracy minus sequential fine-tuning, order {order}, {n} seeds", also=also)
+        sentences.compared(
+            own, f"Average accuracy minus sequential fine-tuning, order {order}, {n} seeds", also=ledger.TESTED
+        )
         for (order, n), own in orders.groupby(["stream", "n"], sort=False)
     ],
 )

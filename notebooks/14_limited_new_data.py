@@ -245,7 +245,6 @@ save_table(others[columns], out.figures, "14_others_minus_sequential")
 curves, cost = saved_table(out.figures, "14_curves"), saved_table(out.figures, "14_cost")
 others = saved_table(out.figures, "14_others_minus_sequential")
 fewest = curves[(curves["images"] == curves["images"].min()) & ~curves["agent"].str.contains(",")]
-corrected = ("significant", "it fails the correction")
 sentences.show(
     sentences.compared(rows, f"{metric_name(metric)}, {images} new images, {n} seeds", line=0)
     for (metric, images, n), rows in fewest.groupby(["metric", "images", "n"], sort=False)
@@ -256,7 +255,7 @@ sentences.show(
 )
 sentences.show(
     sentences.compared(
-        rows, f"{metric_name(metric)}, minus {agent_name(base)}, {images} new images, {n} seeds", also=corrected
+        rows, f"{metric_name(metric)}, minus {agent_name(base)}, {images} new images, {n} seeds", also=ledger.TESTED
     )
     for (metric, base, images, n), rows in others.groupby(["metric", "reference", "images", "n"], sort=False)
 )
@@ -285,7 +284,10 @@ save_table(pairs[[*columns, "size"]], out.figures, "14_epochs_minus_updates")
 pairs = saved_table(out.figures, "14_epochs_minus_updates")
 sentences.show(
     sentences.compared(
-        rows, f"{metric_name(metric)}, {agent_name(base)}, equal epochs minus equal updates", by="size", also=corrected
+        rows,
+        f"{metric_name(metric)}, {agent_name(base)}, equal epochs minus equal updates",
+        by="size",
+        also=ledger.TESTED,
     )
     for (base, metric), rows in pairs.groupby(["reference", "metric"], sort=False)
 )

@@ -203,10 +203,17 @@ def data_files(folder: Path) -> list[str]:
     return [path for path in paths if os.path.isfile(path)]  # no link to nothing
 
 
+def sweep_parameters(parameters: Parameters) -> Parameters:
+    """The parameters of the sweeps that a notebook reads: notebook 08's of the profile that it has, else its own."""
+    own = parameters.notebook
+    profile = next((name for name in PROFILES if notebook_parameters(own, name) == parameters), None)
+    return notebook_parameters(LAST, profile) if profile else parameters
+
+
 def sweep_tables(parameters: Parameters) -> list[Path]:
     """What sweeps, and trials, have left for a notebook that reads them: with its parameters, and published."""
     source = project_file(f"notebooks/{parameters.notebook}.ipynb").read_text(encoding="utf-8")
-    own, tables = f"runs/sweep_*-{parameters.folder.key}", "figures/tables"
+    own, tables = f"runs/sweep_*-{sweep_parameters(parameters).folder.key}", "figures/tables"
     patterns = [f"{own}/{tables}/*.csv", f"{own}/*.parquet"]
     patterns += [f"{tables}/{name}" for name in ("sweep_*.csv", "choices.csv", "scores/*.parquet")]
     reads = "workflow import sweep" in source or "workflow.sweep" in source

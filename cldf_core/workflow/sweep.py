@@ -21,7 +21,7 @@ from cldf_core.runs.plan import made_before
 from cldf_core.workflow.chain import publish
 from cldf_core.workflow.cluster import HERE, Place
 from cldf_core.workflow.engine import made
-from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters
+from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters, sweep_parameters
 from cldf_core.workflow.parameters import FIRST, Parameters, chosen_values
 
 MOST, SECONDS = 20, 600.0  # finished runs that wait to be kept, and for how long; they lie in runs/ all the same
@@ -133,8 +133,8 @@ def _finished(*names: str) -> list[Scores]:
 
 
 def sweep_folder(name: str, parameters: Parameters) -> RunFolder:
-    """Where the sweep of a grid keeps its tables, by the key of the parameters, which are those of notebook 08."""
-    return RunFolder(project_root() / "runs" / f"sweep_{name}-{parameters.folder.key}")
+    """Where the sweep of a grid that a notebook with such parameters reads keeps its tables."""
+    return RunFolder(project_root() / "runs" / f"sweep_{name}-{sweep_parameters(parameters).folder.key}")
 
 
 def results(name: str, parameters: Parameters) -> pd.DataFrame:

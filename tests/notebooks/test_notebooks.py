@@ -14,6 +14,7 @@ from papermill import inspect_notebook
 from cldf_core.options import FIELDS
 from cldf_core.workflow.notebooks import LAST, NEEDS, PROFILES, SHARES, notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS, SMALLER, allowed_names, checked_parameters
+from cldf_core.workflow.sweep import sweep_folder
 from samples import PROJECT
 
 FOLDER = PROJECT / "notebooks"
@@ -182,4 +183,12 @@ def test_notebook_14_trains_with_few_images_only_what_others_do_not_train(profil
     own, made = notebook_parameters("14_limited_new_data", profile), SHARES["14_limited_new_data"]
     for name, agent in zip(made, ("sequential", "er"), strict=True):
         assert own.options(agent, limit_new=None) == notebook_parameters(name, profile).options(agent)
-    assert own.values == notebook_parameters(LAST, profile).values, "those of the sweep that it reads"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", STEMS)
+def test_notebooks_read_the_sweeps_of_their_profile(name, profile):
+    made = sweep_folder("parts", notebook_parameters(LAST, profile))
+    assert sweep_folder("parts", notebook_parameters(name, profile)).path == made.path
+    own = notebook_parameters(name, profile, {"seed": 99})
+    assert sweep_folder("parts", own).path.name == f"sweep_parts-{own.folder.key}", "nobody's but its own"
