@@ -102,6 +102,17 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
     return replace(detector, threshold=declared, band=edges, notes=(*detector.notes, note))
 
 
+def validation_scores(model: str, *, step: int | None = None) -> pd.DataFrame:
+    """The columns label, logit and group of the validation images of the domains that a detector had seen.
+
+    Arguments as for `load_detector`. A UserError says that there is no such model, or that it comes without them.
+    """
+    path = _file_of(model, step)
+    if (scores := _validation(path, detector := _detector(path))) is None:
+        raise UserError(f"{detector.name} comes without validation scores of both classes; needed: a run that has them")
+    return scores
+
+
 def share_of_fakes(detector: Detector, validation: pd.DataFrame, probability: float) -> str:
     """How often images with a P(fake) within NEAR of this one were fakes, in words; "" where they are fewer than LEAST.
 
@@ -189,7 +200,7 @@ def on_device(network: Network, options: Options) -> Network:
 
 
 def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
-    """Label and logit of the validation images of the domains seen so far, from the run in whose folder the file lies.
+    """Label, logit and group of validation images of the domains seen so far, from the run in whose folder the file is.
 
     None if the file comes from another run, or if a class is missing.
     """
@@ -202,7 +213,7 @@ def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
         return None
     scores = run.scores()
     chosen = (scores["step"] == _step_of(path)) & (scores["split"] == "validation")
-    scores = scores.loc[chosen & scores["domain"].isin(detector.trained_on), ["label", "logit"]]
+    scores = scores.loc[chosen & scores["domain"].isin(detector.trained_on), ["label", "logit", "group"]]
     return scores if scores["label"].nunique() == 2 else None
 
 

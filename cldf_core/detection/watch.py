@@ -1,0 +1,101 @@
+"""Scores from a detector's use, compared with known ones: are its images still like those that it was made with?
+
+A table of scores is CSV or parquet with a column score (P(fake)) or logit, as `cldf score` and other programs write it;
+a column group or video says which images belong together, and label, in a table to compare with, which are fakes.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cldf_core.data.console import counted
+from cldf_core.data.files import irregular
+from cldf_core.data.layouts import tables
+from cldf_core.evaluation.drift import drift
+from cldf_core.options import UserError, shown
+
+COLUMNS = ("scores", "images", "groups", "share of fakes", "distance", "p", "drift")
+_NUMBERS = {"score": (0, 1, "a number from 0 to 1"), "logit": (-float("inf"), float("inf"), "a number")}
+
+
+def watch(
+    names: Sequence[str], known: pd.DataFrame, *, alpha: float = 0.01, resamples: int = 999
+) -> tuple[pd.DataFrame, list[str]]:
+    """Compares tables of scores, one by one, with known scores.
+
+    Args:
+        names: of tables, or of folders of tables, which are taken in the order of their names.
+        known: columns logit or score, or both, group, and label as `drift` has it.
+        alpha: the p below which there is a drift; of so many tables without one, it is a false alarm.
+        resamples: of the bootstrap.
+
+    Returns:
+        A row for each table with COLUMNS (drift is a truth value), and sentences on rows that were left out.
+
+    Raises:
+        UserError: a table is missing or malformed, or has nothing in common with the known scores.
+    """
+    rows, notes = [], list[str]()
+    for path in (file for name in names for file in _files(name)):
+        new, left_out = read_use(path)
+        kind = next((name for name in ("logit", "score") if name in new and name in known), "")
+        if not kind:
+            needed = "logit" if "logit" in known else "score"
+            raise UserError(f"{path} has no column {needed}; needed: one, as what it is compared with has")
+        if left_out:
+            notes.append(f"{path}: {counted(left_out, 'row')} without a score left out")
+        known_scores, new_scores = (table.rename(columns={kind: "value"}) for table in (known, new))
+        found = drift(known_scores, new_scores, resamples=resamples)
+        numbers = (found.images, found.groups, found.share, found.distance, found.p)
+        rows.append((str(path), *numbers, found.p < alpha))
+    return pd.DataFrame(rows, columns=list(COLUMNS)), notes
+
+
+def read_use(path: Path) -> tuple[pd.DataFrame, int]:
+    """Reads a table of scores, and counts the rows without one, which it leaves out.
+
+    The result has score and logit, as far as they are there, group (else each row is a group), and label (-1 where
+    there are none).
+    """
+    text = tables.read_text(path).apply(lambda column: column.str.strip())
+    kinds = [name for name in _NUMBERS if name in text and (text[name] != "").any()]
+    if not kinds:
+        there = ", ".join(text.columns[:20])
+        raise UserError(f"{path} has no scores, only the columns {there}; needed: score (P(fake)), or logit")
+    empty = (text[kinds] == "").any(axis=1)
+    text = text[~empty]
+    table = pd.DataFrame(index=text.index)
+    for name in kinds:
+        low, high, words = _NUMBERS[name]
+        table[name] = pd.to_numeric(text[name], errors="coerce").astype(float)
+        _refuse(path, text[name], ~table[name].between(low, high, inclusive="both"), words)
+    rows = pd.Series([f"row {row}" for row in text.index], text.index)
+    group = text.get("group", text.get("video", rows))
+    table["group"] = group.where(group != "", rows)
+    labels = text.get("label", pd.Series("", text.index))
+    table["label"] = labels.map(tables.label_of).fillna(-1).astype(int)
+    if (labels != "").any():
+        _refuse(path, labels, table["label"] < 0, f"{tables.LABELS_IN_WORDS}, in every row or in none")
+    return table, int(empty.sum())
+
+
+def _files(name: str) -> list[Path]:
+    path = Path(os.path.expanduser(name))
+    if name and path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in tables.SUFFIXES)
+        if not files:
+            raise UserError(f"{path} holds no table; needed: files that end with {' or '.join(tables.SUFFIXES)}")
+        return files
+    if not name or (what := irregular(path)):
+        raise UserError(
+            f"{shown(name)} is {what if name else 'no name'}; needed: a table of scores, or a folder of such"
+        )
+    return [path]
+
+
+def _refuse(path: Path, column: pd.Series, bad: pd.Series, allowed: str) -> None:
+    if bad.any():
+        row = bad.index[bad][0]
+        raise UserError(f"{path}, row {row} has {column.name} {shown(column.loc[row])}; allowed: {allowed}")

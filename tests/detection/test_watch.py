@@ -1,0 +1,95 @@
+"""Tables of scores from use: what is read, what is refused, and what `cldf watch` says of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cldf_core.cli import main
+from cldf_core.detection.watch import COLUMNS, read_use, watch
+from cldf_core.options import UserError
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def table(path, **columns):
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def labelled(rng, path, *, fakes_at=3.0, images=60):
+    label = np.arange(images) % 2
+    logit = rng.normal(np.where(label, fakes_at, -3), 1)
+    return table(path, image=[f"{path.stem}{k}.png" for k in range(images)], label=label, logit=logit)
+
+
+def test_scores_are_read_as_programs_write_them(tmp_path):
+    path = table(tmp_path / "a.csv", image=["a", "b", "c"], Score=["0.5", "", "1"], video=["v", "v", ""])
+    read, left_out = read_use(path)
+    assert left_out == 1
+    assert read.to_dict("list") == {"score": [0.5, 1.0], "group": ["v", "row 4"], "label": [-1, -1]}
+    both, _ = read_use(table(tmp_path / "b.csv", score=[0.5], logit=[-7], group=["g"], video=["v"], label=["fake"]))
+    assert both.to_dict("list") == {"score": [0.5], "logit": [-7.0], "group": ["g"], "label": [1]}
+    pd.DataFrame({"logit": [1.5, None], "label": [0, 1]}).to_parquet(tmp_path / "c.parquet")
+    assert read_use(tmp_path / "c.parquet")[0]["logit"].tolist() == [1.5]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"image": ["a"]}, "has no scores, only the columns image; needed: score"),
+        ({"score": ["", ""]}, "has no scores"),
+        ({"score": [0.5, 1.5]}, "row 3 has score '1.5'; allowed: a number from 0 to 1"),
+        ({"score": [0.5, "much"]}, "row 3 has score 'much'; allowed"),
+        ({"logit": [0.5, "nan"]}, "row 3 has logit 'nan'; allowed: a number"),
+        ({"logit": [0.5, 1], "label": [1, ""]}, "row 3 has label ''; allowed: 0 or real, 1 or fake, in every row"),
+    ],
+)
+def test_what_is_no_table_of_scores_is_told_in_a_sentence(tmp_path, columns, said):
+    with pytest.raises(UserError, match=said):
+        read_use(table(tmp_path / "a.csv", **columns))
+
+
+def test_tables_are_compared_one_by_one_in_the_order_of_their_names(tmp_path, rng):
+    known, _ = read_use(labelled(rng, tmp_path / "known.csv"))
+    weeks = tmp_path / "weeks"
+    weeks.mkdir()
+    labelled(rng, weeks / "2.csv", fakes_at=0.0)
+    labelled(rng, weeks / "1.csv")
+    (weeks / "notes.txt").write_text("no table")
+    found, notes = watch([str(weeks)], known)
+    assert list(found) == list(COLUMNS)
+    assert found["scores"].tolist() == [str(weeks / "1.csv"), str(weeks / "2.csv")]
+    assert found["drift"].tolist() == [False, True]
+    assert (found["p"] < 0.01).tolist() == [False, True]
+    assert notes == []
+    with pytest.raises(UserError, match="has no column logit; needed: one"):
+        watch([str(table(tmp_path / "s.csv", score=[0.5]))], known)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no table"):
+        watch([str(tmp_path / "empty")], known)
+
+
+def test_the_command_says_what_it_compares_and_exits_with_3_at_a_drift(tmp_path, rng, capsys):
+    known, same = labelled(rng, tmp_path / "known.csv"), labelled(rng, tmp_path / "same.csv")
+    other = labelled(rng, tmp_path / "other.csv", fakes_at=0.0)
+    against = ["--against", str(known)]
+    assert main(["watch", str(same), *against]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"compared with {known}: 30 real, 30 fake, 60 groups\n")
+    assert "none shown" in out
+    assert main(["watch", str(same), str(other), *against, "--out", str(tmp_path / "out.csv")]) == 3
+    assert pd.read_csv(tmp_path / "out.csv")["drift"].tolist() == [False, True]
+    capsys.readouterr()
+    for wrong, said in (
+        ([str(tmp_path / "none.csv"), *against], "is no such file; needed: a table of scores, or a folder"),
+        (["", *against], "'' is no name"),
+        ([str(same), *against, "--step", "1"], "--step is given with --against"),
+        ([str(same), *against, "--resamples", "99"], "--resamples is 99 with --alpha 0.01; needed: more than 99"),
+        ([str(same), *against, "--model", "x"], "is not allowed together with"),
+        ([str(same), *against, "--out", str(known.with_suffix(".txt")), "--format", "csv"], "ends with .csv"),
+    ):
+        assert main(["watch", *wrong]) == 2
+        assert said in capsys.readouterr().err
