@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from cldf_core.agents import Agent, build_agent
+from cldf_core.agents import build_agent
 from cldf_core.data.cache import Spectra
 from cldf_core.data.console import note
 from cldf_core.data.domains import SPLITS
@@ -118,9 +118,7 @@ def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
         agent.network, _ = load_network(start.model(step))
         agent.network.to(agent.device)
         save_network(agent.network, options, folder.model(step))
-        folder.write_table(
-            f"{STATE}/{folder.step_scores(step - 1).name}", _scores(agent, domains, step, start.scores())
-        )
+        folder.write_table(f"{STATE}/{folder.step_scores(step - 1).name}", _scores(options, domains, start, step))
         files += [folder.step_scores(step - 1), folder.model(step)]
     before = {name: start.manifest[name] for name in ("code", "versions")}
     equal = all(before[name] == known[name] for name in before)
@@ -160,21 +158,30 @@ def _common_steps(options: Options, start: RunFolder, data: Mapping[str, str]) -
     return count
 
 
-def _scores(agent: Agent, domains: Mapping[str, Spectra], step: int, before: pd.DataFrame) -> pd.DataFrame:
-    """A table of the scores of a step: those that were made before, and of what was not tested then the network's."""
-    o, before = agent.options, before[before["step"] == step]
-    done = {
-        key: dict(zip(part["image"], part["logit"], strict=True)) for key, part in before.groupby(["domain", "split"])
-    }
+def scores_after(run: RunFolder, options: Options) -> pd.DataFrame:
+    """What the network after a run's last step says of all that the options test, with that step's number.
+
+    Scores that the run has are taken, and others are computed. Columns as those of `RunFolder.scores`.
+    """
+    return _scores(options, load_spectra(options), run, len(run.manifest["options"]["stream"]))
+
+
+def _scores(options: Options, domains: Mapping[str, Spectra], run: RunFolder, step: int) -> pd.DataFrame:
+    """A table of the scores of a step: those that the run has, and of what was not tested then the network's."""
+    network, own = load_network(run.model(step))
+    agent, scores = build_agent(own), run.scores()
+    agent.network = network.to(agent.device)
+    parts = scores[scores["step"] == step].groupby(["domain", "split"])
+    done = {key: dict(zip(part["image"], part["logit"], strict=True)) for key, part in parts}
     logits, tables = dict[str, Any](), dict[tuple[str, str], pd.DataFrame]()
     for name, domain in domains.items():
-        for split in (split for split in SPLITS if split in o.splits and name not in o.untested):
+        for split in (split for split in SPLITS if split in options.splits and name not in options.untested):
             if len(table := domain.table[domain.table["split"] == split]):
                 tables[name, split], known = table, done.get((name, split), {})
                 if {*table["image"]} <= {*known}:
                     logits[f"{name}/{split}"] = table["image"].map(known).to_numpy(float)
                 else:
-                    place = o.stream.index(name) if name in o.stream else -1
+                    place = options.stream.index(name) if name in options.stream else -1
                     samples = domain_samples(domain, table, place)
                     logits[f"{name}/{split}"] = score_samples(agent.scorer(place), samples)
     return score_table(StepResult(cast(Step, SimpleNamespace(index=step - 1)), logits, [], 0, 0), tables)
