@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cldf_core.cli import main
+from cldf_core.cli.score import default_run
 from cldf_core.detection import update as update_module
 from cldf_core.detection.in_use import RECORD, history, in_use, lineage, named, use
 from cldf_core.detection.update import METRICS, compared, update
@@ -178,3 +179,7 @@ def test_what_can_not_be_in_use_is_refused(detector, tmp_path, monkeypatch):
         named(None)
     with pytest.raises(UserError, match="damaged|lies outside"):
         use(detector, "")
+
+
+def test_scores_are_those_of_the_detector_in_use(detector):
+    assert default_run() == detector.path
