@@ -38,7 +38,6 @@ def _list(parsed: argparse.Namespace) -> None:
 
 def _show(parsed: argparse.Namespace) -> None:
     from cldf_core.detection.in_use import lineage, named
-    from cldf_core.runs.continuation import KeptStates
 
     for run, record in lineage(named(parsed.run)):
         manifest = run.manifest
@@ -46,7 +45,7 @@ def _show(parsed: argparse.Namespace) -> None:
         print(printable(f"{run.path.name}: {options['agent']}, begun {manifest['started']}, code {manifest['code']}"))
         for step in steps[record.get("steps", 0) :]:
             print(printable(f"  {step['domain']}: {step['images']} images trained on, {step['seconds']:.0f} s"))
-        size = KeptStates(run).nbytes
+        size = run.kept_bytes
         print(f"  state to go on from: {f'{size / 1e6:.1f} MB' if size else 'none was kept'}")
         if record:
             same = "with the same method and versions" if record["equal"] else "made with another method or versions"

@@ -15,8 +15,7 @@ from cldf_core.data.files import locked, read_record, write_record
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 from cldf_core.results.score_tables import run_options
-from cldf_core.runs.continuation import LINEAGE
-from cldf_core.runs.folder import RunFolder, named_path
+from cldf_core.runs.folder import LINEAGE, RunFolder, named_path
 
 RECORD = "detector.json"
 

@@ -3,9 +3,6 @@
 Its scores and networks are those of a run that was trained from the beginning, byte for byte, as long as the method and
 the libraries are the same. What is there is not trained again: the networks of earlier steps are taken over, and score
 the domains that they were not tested on.
-
-    runs/<agent>-<key>/kept/          the last state of a finished run, from which others go on
-    runs/<agent>-<key>/lineage.json   which run it went on from, and what that was made with
 """
 
 import os
@@ -25,7 +22,7 @@ from cldf_core.data.files import write_record
 from cldf_core.options import Options, UserError, shown
 from cldf_core.protocol import StepResult, score_samples
 from cldf_core.runs.checkpoints import States, load_network, save_network, stored_options
-from cldf_core.runs.folder import STATE, RunFolder
+from cldf_core.runs.folder import KEPT, LINEAGE, STATE, RunFolder
 from cldf_core.runs.holder import holding
 from cldf_core.runs.plan import planned
 from cldf_core.runs.provenance import new_manifest
@@ -33,7 +30,6 @@ from cldf_core.runs.run import _score_table as score_table
 from cldf_core.runs.run import domain_samples, load_spectra, make_run
 from cldf_core.stream import Step, limit_of
 
-KEPT, LINEAGE = "kept", "lineage.json"
 # A longer run has more domains, and may have other tests.
 _FREE = ("stream", "unseen", "untested", "splits", "limits")
 _FACTS = ("steps", "seconds", "images", "memory_rise_bytes")
@@ -58,11 +54,6 @@ class KeptStates(States):
                     _link(file, part / file.name)
             shutil.rmtree(self.folder, ignore_errors=True)
             part.rename(self.folder)
-
-    @property
-    def nbytes(self) -> int:
-        """The room on the disk that it takes."""
-        return sum(path.stat().st_size for path in self.folder.glob("*.pt"))
 
 
 class Keeping:

@@ -14,8 +14,8 @@ from cldf_core.detection import update as update_module
 from cldf_core.detection.in_use import RECORD, history, in_use, lineage, named, use
 from cldf_core.detection.update import METRICS, compared, update
 from cldf_core.options import UserError
-from cldf_core.runs.continuation import LINEAGE, Keeping
-from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.continuation import Keeping
+from cldf_core.runs.folder import LINEAGE, RunFolder
 from cldf_core.runs.run import make_run
 from samples import hashes, make_data, tiny_options
 

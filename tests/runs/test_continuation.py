@@ -11,8 +11,8 @@ import torch
 from cldf_core.agents import AGENTS
 from cldf_core.options import Options, UserError
 from cldf_core.runs import continuation
-from cldf_core.runs.continuation import KEPT, LINEAGE, Keeping, KeptStates, continued
-from cldf_core.runs.folder import STATE, RunFolder
+from cldf_core.runs.continuation import Keeping, KeptStates, continued
+from cldf_core.runs.folder import KEPT, LINEAGE, STATE, RunFolder
 from cldf_core.runs.run import make_run
 from samples import hashes, tiny_options
 
@@ -119,7 +119,7 @@ def test_a_run_that_was_killed_before_its_end_keeps_its_state(small_data, tmp_pa
     (state, place, _facts) = next(KeptStates(run).newest())
     assert place.steps == len(options.stream)
     assert state["images"] == run.manifest["images"]
-    assert 0 < KeptStates(run).nbytes < 10_000_000
+    assert 0 < run.kept_bytes < 10_000_000
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import pytest
 from cldf_core.data.files import write_record
 from cldf_core.detection.in_use import RECORD
 from cldf_core.results.inventory import keep_runs
-from cldf_core.runs.continuation import LINEAGE
-from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.folder import LINEAGE, RunFolder
 from cldf_core.runs.holder import holding
 from cldf_core.runs.provenance import code_hash
 from cldf_core.workflow.notebooks import notebook_parameters
