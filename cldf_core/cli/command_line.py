@@ -11,12 +11,27 @@ from collections.abc import Collection, Sequence
 from typing import Any, NoReturn, TextIO, cast
 
 from cldf_core import __version__
-from cldf_core.cli import choose, data, metrics, mini, reproduce, run, runs, score, sweep, test, train, watch
+from cldf_core.cli import (
+    choose,
+    data,
+    detector,
+    metrics,
+    mini,
+    reproduce,
+    run,
+    runs,
+    score,
+    sweep,
+    test,
+    train,
+    update,
+    watch,
+)
 from cldf_core.cli.numbers import GIGABYTES
 from cldf_core.data.console import Console, OutputError, printable
 from cldf_core.data.runtime import project_root
 
-COMMANDS = (reproduce, run, sweep, train, test, score, watch, metrics, runs, data, mini, choose)
+COMMANDS = (reproduce, run, sweep, train, test, score, watch, update, detector, metrics, runs, data, mini, choose)
 RENAMED = {"--again": "--force", "--forgers": "--generators"}  # earlier versions' names of flags
 # Argparse's messages about a value, and how they are said here.
 _SENTENCES = {

@@ -68,12 +68,15 @@ def call(parsed: argparse.Namespace) -> int:
 
 
 def default_run() -> Path:
-    """The folder of the newest MIR run that notebook 07 makes in the quick profile; computes nothing."""
+    """The folder of the detector in use, else of the newest MIR run of notebook 07 in the quick profile."""
+    from cldf_core.detection.in_use import in_use
     from cldf_core.options import UserError
     from cldf_core.results.score_tables import finished_runs, problem
     from cldf_core.runs.folder import SCORES
     from cldf_core.workflow.notebooks import notebook_parameters
 
+    if (run := in_use()) is not None:
+        return run.path
     try:
         wanted = notebook_parameters("07_er_and_mir", "quick").options("mir").model_dump()
     except UserError as error:  # outside the project's folder

@@ -67,7 +67,7 @@ class Estimate:
         numbers = dict(zip(ENDS, (self.value, *self.interval()), strict=True))
         return {**numbers, "spread": np.full(self.value.shape, GROUPS)}
 
-    def interval(self) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self, tail: float = 0.025) -> tuple[np.ndarray, np.ndarray]:
         """Computes 95 % intervals: percentiles of the resamples, corrected for bias, skewness (BCa) and few groups.
 
         Proportions such as the accuracy of a cell have Clopper and Pearson's instead (see `proportions`), in which all
@@ -85,17 +85,18 @@ class Estimate:
 
         The lower and the upper ends have value's shape. They are NaN where the value is NaN, and where the bootstrap
         knows nothing: there are too few groups, or no resample differs from the value, such as the AUC of classes that
-        are separated. Resamples without a value do not count.
+        are separated. Resamples without a value do not count. With another `tail` the truth is to lie so seldom below
+        the lower end, and so seldom above the upper one.
 
         Source: Efron, JASA 1987 (BCa); Hesterberg, The American Statistician 2015 (the raised level); Davison & Hinkley
         1997, sections 3.8 (groups) and 5.2 (the reflected interval).
         """
         if self.images is not None:
-            return clopper_pearson(self.value, self.images)
+            return clopper_pearson(self.value, self.images, tail)
         groups = np.broadcast_to(self.groups, self.value.shape)
         count = (~np.isnan(self.draws)).sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            reach = stdtrit(groups - 1, 0.975) * np.sqrt(groups / (groups - 1))
+            reach = stdtrit(groups - 1, 1 - tail) * np.sqrt(groups / (groups - 1))
             ends = np.stack([-reach, reach])
             if not self.reflected:
                 # A draw that equals the value counts as half below it.

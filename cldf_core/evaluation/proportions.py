@@ -94,8 +94,10 @@ def share_table(images: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(keys, columns=list(by)).assign(**numbers)
 
 
-def clopper_pearson(share: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Computes the ends of 95 % intervals of shares of so many images, which need not be whole; NaN stays NaN.
+def clopper_pearson(share: np.ndarray, images: np.ndarray, tail: float = 0.025) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the ends of intervals of shares of so many images, which need not be whole; NaN stays NaN.
+
+    By default they are of 95 %; `tail` is how often the truth lies below the lower end, or above the upper one.
 
     Source: Clopper & Pearson, Biometrika 1934.
     """
@@ -103,8 +105,8 @@ def clopper_pearson(share: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, 
     yes = np.clip(share, 0, 1) * images
     no = images - yes
     with np.errstate(invalid="ignore"):
-        low = np.where(yes > 0, betaincinv(yes, no + 1, 0.025), 0.0 * yes)
-        high = np.where(no > 0, betaincinv(yes + 1, no, 0.975), 1 + 0.0 * yes)
+        low = np.where(yes > 0, betaincinv(yes, no + 1, tail), 0.0 * yes)
+        high = np.where(no > 0, betaincinv(yes + 1, no, 1 - tail), 1 + 0.0 * yes)
     return low, high
 
 

@@ -5,6 +5,8 @@ runs/<name>-<key>/manifest.json              options, data, versions, notes, sec
                   scores.parquet             a row for each step, domain, split and image; metrics come from these
                   model-step<k>.safetensors  the network after the k-th domain
                   state/                     what an unfinished run continues from (see `checkpoints.States`)
+                  kept/                      the last state of a finished run, from which others go on
+                  lineage.json               which run it went on from, and what that was made with
                   figures/                   a notebook's figures and tables
 """
 
@@ -21,6 +23,7 @@ from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 
 MANIFEST, SCORES, STATE = "manifest.json", "scores.parquet", "state"
+KEPT, LINEAGE = "kept", "lineage.json"
 COLUMNS = ("step", "domain", "split", "image", "group", "label", "logit", "score")  # of SCORES
 
 
@@ -124,6 +127,11 @@ class RunFolder:
     def step_scores(self, step: int) -> Path:
         """The file of one step's scores, which is kept until the run is finished."""
         return self.path / STATE / f"scores-step{step}.parquet"
+
+    @property
+    def kept_bytes(self) -> int:
+        """The room that the last state of a finished run takes; 0 where none was kept."""
+        return sum(path.stat().st_size for path in (self.path / KEPT).glob("*.pt"))
 
     def forget_state(self) -> None:
         """Removes what an unfinished run continues from, or what one that was killed at its very end has left."""

@@ -1,11 +1,14 @@
 """Sentences about a run's data, and its machine, that one would not expect, for the console and the manifest."""
 
 from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
 
 from cldf_core.data.cache import Spectra
 from cldf_core.data.console import counted
+from cldf_core.data.files import content_hashes, contents_index
 from cldf_core.data.runtime import computes_in_bfloat16
 from cldf_core.options import Options
+from cldf_core.runs.plan import cache_folder
 from cldf_core.stream import Step
 
 
@@ -27,7 +30,30 @@ def data_notes(options: Options, domains: Mapping[str, Spectra], scored: Contain
         for name, table in ((name, domain.rejected) for name, domain in domains.items())
         if len(table)
     ]
-    return from_layouts + empty_splits + rejected
+    return from_layouts + empty_splits + rejected + _leaks(options, domains)
+
+
+def _leaks(options: Options, domains: Mapping[str, Spectra]) -> list[str]:
+    """A note on images of different data sets with the same content, of which one is trained on and one tested.
+
+    Within a data set the audit looks for them.
+    """
+    if len({domain.root for domain in domains.values()}) < 2:
+        return []
+    trained, tested = dict[str, tuple[str, Path, str]](), list[tuple[str, str, Path, str]]()
+    for name, domain in domains.items():
+        hashes = content_hashes(domain.root, list(domain.table["image"]), contents_index(cache_folder(), domain.root))
+        for content, image, split in zip(hashes, domain.table["image"], domain.table["split"], strict=True):
+            if split == "train" and name in options.stream:
+                trained.setdefault(content, (name, domain.root, image))
+            elif split != "train":
+                tested.append((content, name, domain.root, image))
+    both = [(trained[t[0]], t) for t in tested if t[0] in trained and trained[t[0]][1] != t[2]]
+    if not both:
+        return []
+    (training, _, one), (_, test, _, other) = both[0]
+    more = f", and {len(both) - 1} more" if len(both) > 1 else ""
+    return [f"{training} trains on {one}, which is the same image as {other} of {test}, on which it is tested{more}"]
 
 
 def one_class_notes(options: Options, domains: Mapping[str, Spectra]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cldf_core.data.domains import Domain, with_validation
 from cldf_core.data.files import content_hashes, contents_index
-from cldf_core.data.layouts.read import data_folder, is_there, read_named
+from cldf_core.data.layouts.read import data_folder, is_there, other_sets, read_named
 from cldf_core.data.runtime import project_root
 from cldf_core.options import Options
 from cldf_core.runs.folder import RunFolder
@@ -27,9 +27,13 @@ def planned(several: Sequence[Options]) -> list[RunFolder]:
     @functools.cache
     def read(data: str, names: tuple[str, ...], files: str) -> dict[str, tuple[Domain, list[str]]]:
         domains = read_named(data_folder(data), names, files)
-        root, images = domains[0].root, [image for domain in domains for image in domain.table["image"]]
-        hashes = iter(content_hashes(root, images, contents_index(cache_folder(), root)))
-        return {domain.name: (domain, list(itertools.islice(hashes, len(domain.table)))) for domain in domains}
+        found = dict[str, tuple[Domain, list[str]]]()
+        for root, parts in itertools.groupby(domains, key=lambda domain: domain.root):  # an index is read once
+            of_root = list(parts)
+            images = [image for domain in of_root for image in domain.table["image"]]
+            hashes = iter(content_hashes(root, images, contents_index(cache_folder(), root)))
+            found |= {domain.name: (domain, list(itertools.islice(hashes, len(domain.table)))) for domain in of_root}
+        return found
 
     known, runs = dict[tuple[Any, ...], str](), []
     for options in several:
@@ -56,8 +60,9 @@ def made_before(
     """
     agents = {path.name.rpartition("-")[0] for path in (project_root() / "runs").glob("*-*")}
     agents |= {name.rpartition("-")[0] for name in kept}
-    readable = {data for data in {options.data for options in several} if (kept and build) or is_there(data)}
-    possible = [options.agent in agents and options.data in readable for options in several]
+    sets = [{options.data, *other_sets(names_of(options))} for options in several]
+    readable = {data for data in set().union(*sets) if (kept and build) or is_there(data)}
+    possible = [options.agent in agents and own <= readable for options, own in zip(several, sets, strict=True)]
     folders = iter(planned(list(itertools.compress(several, possible))))
     runs = [next(folders) if some else None for some in possible]
     done = (run and (run.path.name in kept or (run.finished and not run.damaged())) for run in runs)

@@ -15,7 +15,7 @@ from cldf_core.data.domains import CLASSES, DataError
 from cldf_core.data.files import file_hash
 from cldf_core.data.layouts.description import described_files, is_described
 from cldf_core.data.layouts.original import SPLITS_FILE
-from cldf_core.data.layouts.read import data_folder, read_domains
+from cldf_core.data.layouts.read import data_folder, named_domains, of_other_set, other_sets
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.mini.crops import DOMAINS
 from cldf_core.data.runtime import project_file, project_root
@@ -140,9 +140,13 @@ def check_domains(options: Options) -> None:
     """Refuses domains that the data set lacks, with a DataError; an embedded data set is not built for that."""
     names = [*options.stream, *options.unseen]
     if options.data not in EMBEDDED:
-        read_domains(data_folder(options.data), names)
-    elif missing := [name for name in names if name not in DOMAINS]:
+        named_domains(data_folder(options.data), names)
+    elif missing := [name for name in names if name not in DOMAINS and ":" not in name]:
         raise DataError(f"there is no domain {missing[0]!r} in {options.data}; allowed: {', '.join(DOMAINS)}")
+    else:
+        for name in names:
+            if ":" in name:
+                of_other_set(name)
 
 
 def check(parameters: Parameters, *, here: bool = True) -> None:
@@ -188,7 +192,7 @@ def inputs_hash(parameters: Parameters) -> str:
             modules.update(imported_modules("\n".join(x for x in text.splitlines() if not x.startswith(("%", "!")))))
     options = parameters.options()
     parts: list[Any] = [cells, dict(parameters.values), tree_hash(modules), [version(name) for name in LIBRARIES]]
-    parts += [parameters.choices_in_words(), _data_identity(options.data), weights_content(options.weights)]
+    parts += [parameters.choices_in_words(), _data_identity(options), weights_content(options.weights)]
     parts += _contents(sweep_tables(parameters))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -220,13 +224,16 @@ def sweep_tables(parameters: Parameters) -> list[Path]:
     return [path for pattern in patterns if reads for path in project_root().glob(pattern)]
 
 
-def _data_identity(data: str) -> list[Any]:
-    """Names, sizes and times of the files of a data set."""
-    folder = data_folder(data)
-    files = data_files(folder)
-    parents = {parent: os.path.relpath(parent, folder) for parent in set(map(os.path.dirname, files))}
-    states = ((*os.path.split(path), os.stat(path)) for path in files)
-    return sorted([parents[parent], name, state.st_size, state.st_mtime_ns] for parent, name, state in states)
+def _data_identity(options: Options) -> list[Any]:
+    """Names, sizes and times of the files of the data sets that a run reads."""
+    identity = list[Any]()
+    for data in (options.data, *other_sets([*options.stream, *options.unseen])):
+        folder = data_folder(data)
+        files = data_files(folder)
+        parents = {parent: os.path.relpath(parent, folder) for parent in set(map(os.path.dirname, files))}
+        states = ((*os.path.split(path), os.stat(path)) for path in files)
+        identity += sorted([parents[parent], name, state.st_size, state.st_mtime_ns] for parent, name, state in states)
+    return identity
 
 
 def _contents(files: Iterable[Path]) -> list[list[str]]:

@@ -12,7 +12,7 @@ import yaml
 import cldf_core
 from cldf_core.data.files import file_hash, whole_file
 from cldf_core.data.layouts.description import DESCRIPTION, images_root, read_description
-from cldf_core.data.layouts.read import SENT, data_folder, registered
+from cldf_core.data.layouts.read import SENT, data_folder, other_sets, registered
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
@@ -56,14 +56,14 @@ def sources() -> Files:
     return {name: path for name, path in files.items() if "__pycache__" not in name}
 
 
-def data_of(job: Job) -> str:
-    """The data set that a job reads, or "" if it is one that can be made everywhere."""
+def data_of(job: Job) -> list[str]:
+    """The data sets that a job reads, without those that can be made everywhere."""
     values = job.get("options") or job["values"]
     for name in ("weights", "start"):
         if (path := values.get(name)) and path != "imagenet":
             raise UserError(f"{name} is {path!r}, which workers without the project's folder lack; allowed: none")
-    data = str(values.get("data", "mini"))
-    return "" if data in EMBEDDED else data
+    names = [*values.get("stream", ()), *values.get("unseen", ())]
+    return [data for data in (str(values.get("data", "mini")), *other_sets(names)) if data not in EMBEDDED]
 
 
 def data_set(data: str) -> Files:

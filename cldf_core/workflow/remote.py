@@ -61,7 +61,7 @@ class Remote(Cluster):
             inputs = parcels.inputs_of(job)
             home["known"] = sorted({path.split("/")[1] for path in inputs if path.startswith("runs/")})
             needed = [self._sources]
-            if data := parcels.data_of(job):
+            for data in parcels.data_of(job):
                 if data not in self._data_sets:
                     self._data_sets[data] = self._parcel(parcels.data_set(data), "root")
                 needed.append(self._data_sets[data])

@@ -9,7 +9,9 @@ import pandas as pd
 
 from cldf_core.agents import AGENTS
 from cldf_core.data.runtime import project_root
+from cldf_core.detection.in_use import history, lineage
 from cldf_core.results.inventory import Entry, entries
+from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import last_used
 from cldf_core.runs.provenance import code_hash
 from cldf_core.workflow.notebooks import PROFILES, notebook_parameters
@@ -26,7 +28,7 @@ class Unneeded(NamedTuple):
 
 
 def unneeded() -> tuple[list[Unneeded], list[str]]:
-    """The folders that no published table needs, and sentences on what is kept for want of knowledge.
+    """The folders that no published table and no detector needs, and sentences on what is kept for want of knowledge.
 
     Published are the notebooks with the parameters of a profile, the tables of sweeps, and those of `cldf choose` and
     `cldf mini check`. A folder in which somebody writes is needed, and what is no folder of a run is left alone, as are
@@ -36,6 +38,8 @@ def unneeded() -> tuple[list[Unneeded], list[str]]:
     profiles = {notebook_parameters(name, profile).folder.path.name for profile in PROFILES for name in NOTEBOOKS}
     published = [entry for entry in everything if entry.kind == "table" or entry.name in profiles]
     needed = {name for entry in published for name in (entry.name, *(entry.runs or ()))} | _runs_in_tables()
+    runs = project_root() / "runs"
+    needed |= {run.path.name for used in history() for run, _ in lineage(RunFolder(runs / used.run))}
     silent = [entry.name for entry in published if entry.runs is None and entry.status == "finished"]
     silent = [name for name in silent if not name.startswith("sweep_")]  # whose table names them
     notes = [f"{name} does not say which runs it was made from, so all finished runs are kept" for name in silent]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cldf_core.data.files import write_record
+from cldf_core.detection.in_use import RECORD
 from cldf_core.results.inventory import keep_runs
-from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.folder import LINEAGE, RunFolder
 from cldf_core.runs.holder import holding
 from cldf_core.runs.provenance import code_hash
 from cldf_core.workflow.notebooks import notebook_parameters
@@ -58,6 +60,13 @@ def test_what_nothing_published_was_made_from_is_named_with_a_reason(runs):
         "x-stranger": "made by other code, and no published table needs it",
     }
     assert notes == []
+
+
+def test_detectors_that_were_in_use_and_what_they_went_on_from_are_needed(runs):
+    before = {found.entry.name for found in unneeded()[0]}
+    write_record(runs / "er-spare" / LINEAGE, {"from": "er-old", "steps": 1})
+    write_record(runs.parent / RECORD, {"uses": [{"run": "er-spare", "since": "2026-01-01T00:00:00", "why": "test"}]})
+    assert before - {found.entry.name for found in unneeded()[0]} == {"er-spare", "er-old"}
 
 
 def test_where_a_notebook_does_not_say_what_it_used_finished_runs_are_kept(runs):

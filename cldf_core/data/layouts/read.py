@@ -6,7 +6,7 @@ Images in another layout are registered first (`cldf_core.data.intake.add`).
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +33,12 @@ SENT = "data/sent"  # in a root: folders of another machine, at the paths that t
 def registered() -> list[str]:
     """The names of the registered data sets, sorted."""
     return sorted(f.name for f in (project_root() / "data").glob("*") if is_described(f))
+
+
+def _sets() -> list[str]:
+    from cldf_core.data.mini.build import EMBEDDED
+
+    return [*EMBEDDED, *registered()]
 
 
 def data_folder(data: str) -> Path:
@@ -62,7 +68,7 @@ def data_folder(data: str) -> Path:
             return _in_known_layout(folder, data).resolve()
     if path.is_file():
         raise DataError(f"data is {data!r}, a file; register it first: cldf data add {data}")
-    allowed = f"{', '.join([*EMBEDDED, *registered()])}, or a folder with real/<domain>/ and fake/<domain>/ in it"
+    allowed = f"{', '.join(_sets())}, or a folder with real/<domain>/ and fake/<domain>/ in it"
     raise DataError(f"data is {data!r}: there is no such folder; allowed: {allowed}")
 
 
@@ -127,17 +133,44 @@ def read_named(folder: Path, names: Sequence[str], files: str) -> list[Domain]:
     return domains
 
 
+def other_sets(names: Iterable[str]) -> list[str]:
+    """The data sets, besides the run's own, that names of domains may be of: ffpp:Deepfakes is of ffpp."""
+    sets = (name.partition(":")[0] for name in names if ":" in name)
+    return [name for name in dict.fromkeys(sets) if name in _sets()]
+
+
 def named_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
-    """The domains of these names; GAN-S+VFHQ, where no domain is called so, is the union of two as one domain."""
-    known = domain_names(folder) if any("+" in name for name in names) else []
-    parts = {name: [name] if name in known else name.split("+") for name in names}
+    """The domains of these names, as the options `stream` and `unseen` have them.
+
+    Where no domain of the folder is called so, GAN-S+VFHQ is the union of two as one domain, and ffpp:Deepfakes the
+    domain Deepfakes of the registered data set ffpp. Its groups are told apart from those of the folder.
+
+    Raises:
+        DataError: as `read_domains`; or there is no data set of that name.
+    """
+    known = domain_names(folder) if any("+" in name or ":" in name for name in names) else []
+    foreign = [name for name in names if ":" in name and name not in known]
+    parts = {name: [name] if name in known else name.split("+") for name in names if name not in foreign}
     single = list(dict.fromkeys(itertools.chain(*parts.values())))
-    read = {domain.name: domain for domain in read_domains(folder, single)}
+    read = {domain.name: domain for domain in (read_domains(folder, single) if single else [])}
+    read |= {name: of_other_set(name) for name in foreign}
+    parts |= {name: [name] for name in foreign}
     domains = []
-    for name, (first, *others) in parts.items():
+    for name in names:
+        first, *others = parts[name]
         union = read[first]
         for other in others:
             table = pd.concat([union.table, read[other].table], ignore_index=True)
             union = replace(union, name=name, table=table, notes=union.notes + read[other].notes)
         domains.append(union)
     return domains
+
+
+def of_other_set(name: str) -> Domain:
+    """The domain of another data set than the run's, by its name there and that of the set."""
+    data, _, own = name.partition(":")
+    if data not in (sets := _sets()):
+        raise DataError(f"domain {name!r}: there is no data set {data!r}; allowed: {', '.join(sets)} (cldf data list)")
+    (domain,) = named_domains(data_folder(data), [own])
+    groups = data + ":" + domain.table["group"].astype(str)
+    return replace(domain, name=name, table=domain.table.assign(group=groups))

@@ -1,0 +1,93 @@
+"""Which detector is in use, which ones were before it, and where each comes from.
+
+detector.json in the project's folder holds a list: the run that was taken into use, when, and why. The last one is in
+use. A run's lineage.json says which run it went on from.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cldf_core.data.files import locked, read_record, write_record
+from cldf_core.data.runtime import project_root
+from cldf_core.options import UserError
+from cldf_core.results.score_tables import run_options
+from cldf_core.runs.folder import LINEAGE, RunFolder, named_path
+
+RECORD = "detector.json"
+
+
+@dataclass(frozen=True)
+class Use:
+    """That a run was taken into use: its name in runs/, since when (local time), and why, in a sentence."""
+
+    run: str
+    since: str
+    why: str
+
+
+def history() -> list[Use]:
+    """All detectors that were in use, the present one last; a UserError says that the file is damaged."""
+    path = project_root() / RECORD
+    if not path.exists():
+        return []
+    try:
+        return [Use(**use) for use in read_record(path)["uses"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        ways = "delete it, and take a run into use again with cldf detector use"
+        raise UserError(f"{path} is damaged, or not what cldf wrote; {ways}") from None
+
+
+def in_use() -> RunFolder | None:
+    """The run of the detector that is in use; None where none was ever taken."""
+    uses = history()
+    return RunFolder(project_root() / "runs" / uses[-1].run) if uses else None
+
+
+def use(run: RunFolder, why: str) -> None:
+    """Takes a finished run into use; the record changes whole or not at all.
+
+    A UserError says that it is none, that it is damaged, or that it lies elsewhere than in runs/.
+    """
+    run_options(run)
+    if damaged := run.damaged():
+        raise UserError(f"{damaged} is damaged, changed or missing; needed: a run as it was made")
+    if run.path.resolve().parent != (project_root() / "runs").resolve():
+        raise UserError(f"{run.path} lies outside of {project_root() / 'runs'}; needed: a run in it")
+    uses = [*history(), Use(run.path.name, time.strftime("%Y-%m-%dT%H:%M:%S"), why)]
+    write_record(project_root() / RECORD, {"uses": [asdict(each) for each in uses]}, indent=1)
+
+
+@contextmanager
+def changing() -> Iterator[None]:
+    """Lets in one process at a time that may change which detector is in use; another waits."""
+    runs = project_root() / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    with locked(runs / ".detector.lock"):
+        yield
+
+
+def lineage(run: RunFolder) -> list[tuple[RunFolder, dict[str, Any]]]:
+    """The run and those that it went on from, the newest first, each with what its lineage.json says ({} if none)."""
+    chain, known = list[tuple[RunFolder, dict[str, Any]]](), set[Path]()
+    while run.path not in known and run.path.is_dir():
+        known.add(run.path)
+        try:
+            record = read_record(run.path / LINEAGE)
+        except (OSError, ValueError):
+            record = {}
+        chain.append((run, record))
+        run = RunFolder(run.path.with_name(str(record.get("from", run.path.name))))
+    return chain
+
+
+def named(name: str | None) -> RunFolder:
+    """The run of a detector: by the name of its run, its folder, or None for the one in use."""
+    run = in_use() if name is None else RunFolder(Path(named_path(name)))
+    if run is None:
+        raise UserError("no detector is in use; needed: the name of a run, or cldf detector use RUN before")
+    run_options(run)
+    return run

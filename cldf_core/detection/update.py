@@ -1,0 +1,140 @@
+"""Teaches a detector a new kind of fake, and decides whether what comes out may take its place."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.special import expit
+
+from cldf_core.data.console import note
+from cldf_core.detection.detector import load_detector
+from cldf_core.detection.in_use import changing, in_use, lineage, use
+from cldf_core.evaluation.gate import MAX_LOSS, Gate, changes, gate
+from cldf_core.options import Options, UserError, checked
+from cldf_core.results.score_tables import run_options
+from cldf_core.runs.checkpoints import stored_options
+from cldf_core.runs.continuation import Keeping, KeptStates, continued, scores_after
+from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.run import make_run
+
+KINDS = ("new", "old", "unseen")
+METRICS = ("accuracy", "AUC", "ECE")
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update has come to.
+
+    Attributes:
+        before, after: the run of the detector in use, and that of the updated one.
+        gate: the decision, by validation photographs.
+        table: by test photographs: kind (KINDS), domain, metric, before, after, value (after minus before), low, high;
+            the ECE is that of P(fake) as each detector gives it.
+        facts: fact, before and after: temperature, and the threshold that is best on validation photographs.
+    """
+
+    before: RunFolder
+    after: RunFolder
+    gate: Gate
+    table: pd.DataFrame
+    facts: pd.DataFrame
+
+
+def update(
+    detector: RunFolder,
+    domain: str,
+    *,
+    limit: int | None = None,
+    agent: str | None = None,
+    max_loss: float = MAX_LOSS,
+    progress: bool | None = None,
+) -> Update:
+    """Learns a domain, compares the detector before and after, and takes the new one into use if the gate lets it.
+
+    A domain that was learned last is learned anew, from the state before it: so more images of it replace those of
+    before, and the stream names each domain once.
+
+    Args:
+        detector: the run of the detector that is in use, or is to be compared with.
+        domain: of the run's data set, or `set:domain` of another one.
+        limit: images of each class that are learned; None takes all.
+        agent: another one than the run's, which is then trained from the beginning.
+        max_loss: the bound of `gate`.
+
+    Raises:
+        UserError: the domain is not there, was learned before others, or cannot be learned; or as `gate`.
+    """
+    with changing():
+        old = stored_options(run_options(detector))
+        start, options = _to_learn(detector, old, domain, limit, agent)
+        learned = options.stream[:-1]
+        if start is not None and next(KeptStates(start).newest(), None) is not None:
+            after = continued(options, start, progress=progress)
+        else:
+            note("the detector has kept no state to go on from, so this one is trained from the beginning")
+            after = make_run(options, progress=progress, watcher=Keeping())
+        scores = _both(detector, after)
+        decision = gate(scores.assign(score=expit(scores["logit"])), learned, max_loss=max_loss)
+        found = Update(detector, after, decision, *_report(detector, after, scores, new=options.stream[-1]))
+        if decision.accepted:
+            current = in_use()
+            if current is None or current.path != after.path:
+                use(after, f"update with {domain}, {decision.in_words()}")
+    return found
+
+
+def _to_learn(
+    detector: RunFolder, old: Options, domain: str, limit: int | None, agent: str | None
+) -> tuple[RunFolder | None, Options]:
+    """The run to go on from, None where there is none, and the options of the updated detector's."""
+    name = domain.removeprefix(f"{old.data}:")
+    stream, start = list(old.stream), detector if agent in (None, old.agent) else None
+    if name in stream[:-1]:
+        raise UserError(
+            f"{name} was learned before {stream[-1]}; allowed: a new domain, or more images of the last one"
+        )
+    if name == stream[-1]:
+        if len(stream) == 1:
+            raise UserError(f"{name} is all that the detector knows; needed: another domain")
+        stream = stream[:-1]
+        if start is not None:
+            start = next((run for run, _ in lineage(detector) if run_options(run)["stream"] == stream), None)
+    values = old.model_dump() if agent in (None, old.agent) else {n: getattr(old, n) for n in Options.model_fields}
+    values |= {"agent": agent or old.agent, "stream": [*stream, name]}
+    values["unseen"] = [other for other in old.unseen if other != name]
+    values["limits"] = {place: n for place, n in old.limits.items() if place != name} | ({name: limit} if limit else {})
+    return start, checked(values, where=f"update with {domain}")
+
+
+def compared(first: RunFolder, second: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The `table` and the `facts` of `Update` for any two detectors, on the images that the second one's run tests."""
+    return _report(first, second, _both(first, second))
+
+
+def _both(before: RunFolder, after: RunFolder) -> pd.DataFrame:
+    """Scores of the same images by both detectors: step 1 is before, step 2 after."""
+    scores = after.scores()
+    last = scores[scores["step"] == scores["step"].max()]
+    first = scores_after(before, stored_options(run_options(after)))
+    return pd.concat([first.assign(step=1), last.assign(step=2)], ignore_index=True)
+
+
+def _report(
+    before: RunFolder, after: RunFolder, scores: pd.DataFrame, new: str | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of `Update`, by test photographs; temperatures and thresholds are those of each detector."""
+    detectors = [load_detector(str(run.path), threshold="validation") for run in (before, after)]
+    heat = scores["step"].map({step: d.temperature or 1.0 for step, d in enumerate(detectors, start=1)})
+    split = "test" if (scores["split"] == "test").any() else "validation"
+    table = changes(scores.assign(score=expit(scores["logit"] / heat)), metrics=METRICS, split=split)
+    known, learned = (run_options(run)["stream"] for run in (before, after))
+    kinds = dict.fromkeys(learned, "new") | dict.fromkeys(known, "old") | ({new: "new"} if new else {})
+    table.insert(0, "kind", [kinds.get(name, "unseen") for name in table["domain"]])
+    order = {name: place for place, name in enumerate(dict.fromkeys(table["domain"]))}
+    table = table.assign(place=table["kind"].map(KINDS.index), at=table["domain"].map(order))
+    table = table.sort_values(["place", "at"], kind="stable", ignore_index=True).drop(columns=["place", "at"])
+    facts = {
+        "temperature": [d.temperature for d in detectors],
+        "threshold, best on validation photographs": [d.threshold for d in detectors],
+    }
+    columns = ["before", "after"]
+    return table, pd.DataFrame.from_dict(facts, "index", columns=columns).rename_axis("fact").reset_index()

@@ -1,0 +1,94 @@
+"""May an updated detector take the place of the one before it? What it has lost on domains that it knew decides.
+
+The decision is made on validation photographs. What the test photographs say of it is a report, and no part of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cldf_core.evaluation.bootstrap import ENDS, ROUNDING, matrices
+from cldf_core.options import UserError
+
+MAX_LOSS = 0.05  # of the mean accuracy over old domains
+SINGLE = 2  # times as much is the most that a single old domain may lose, by its estimate
+TAIL = 0.05  # of the mean loss, above its upper end
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The decision, and what it was made by.
+
+    Attributes:
+        accepted: whether the mean loss is below `max_loss` by its upper end, and no domain has lost more than twice
+            that.
+        loss: mean over the old domains of the accuracy before minus that after.
+        upper: the end of its one-sided 95 % interval, over groups of validation images.
+        losses: of each old domain.
+        max_loss: the bound.
+    """
+
+    accepted: bool
+    loss: float
+    upper: float
+    losses: dict[str, float]
+    max_loss: float
+
+    def in_words(self) -> str:
+        """A sentence that says what was decided, and by which numbers."""
+        mean = f"the mean loss on old domains is {self.loss:+.3f}, by its upper end {self.upper:+.3f}"
+        worst = max(self.losses, key=lambda name: self.losses[name])
+        single = f"the largest, on {worst}, is {self.losses[worst]:+.3f}"
+        allowed = f"below {self.max_loss:g}, and for a single domain at most {SINGLE * self.max_loss:g}"
+        return f"{'accepted' if self.accepted else 'refused'}: {mean}, {single}; allowed: {allowed}"
+
+
+def gate(scores: pd.DataFrame, old: Sequence[str], *, max_loss: float = MAX_LOSS, resamples: int = 1000) -> Gate:
+    """Decides by the scores of two steps, before and after an update, on the validation images of old domains.
+
+    The accuracy is that of verdicts at P(fake) = 0.5. Losses are paired: each resample draws the same photographs for
+    both steps and for all domains. Where no resample differs from the loss, as where no verdict has changed, its upper
+    end is the loss itself.
+
+    Args:
+        scores: columns step (two of them), domain, split, image, group, label and score.
+        old: the domains that were learned before the update.
+
+    Raises:
+        UserError: there is no old domain, or one has no validation scores after both steps.
+    """
+    chosen = scores[(scores["split"] == "validation") & scores["domain"].isin(old)]
+    steps = sorted(scores["step"].unique())
+    for name in old:
+        if len(steps) != 2 or chosen.loc[chosen["domain"] == name, "step"].nunique() != 2:
+            raise UserError(f"{name} has no validation scores before and after; needed: splits with validation in them")
+    if not old:
+        raise UserError("there is no domain that could be forgotten; needed: at least one that was learned before")
+    measured = matrices(chosen, ["accuracy"], split="validation", resamples=resamples, domains=old)
+    mean = measured.statistic("accuracy", lambda R, *_: (R[:, 0] - R[:, 1]).mean(1), (-1.0, 1.0))
+    loss, upper = float(mean.value), float(mean.interval(TAIL)[1])
+    upper = loss if np.isnan(upper) else upper
+    before, after = measured.metrics["accuracy"].value
+    each = dict(zip(measured.domains, map(float, before - after), strict=True))
+    accepted = upper < max_loss - ROUNDING and max(each.values()) <= SINGLE * max_loss + ROUNDING
+    return Gate(accepted, loss, upper, each, max_loss)
+
+
+def changes(scores: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "AUC"), split: str = "test") -> pd.DataFrame:
+    """Computes by how much an update has changed each metric on each domain: the same images, the same resamples.
+
+    The scores are as for `gate`. The result has domain, metric, before, after, value (after minus before), low and high
+    (95 %; NaN where there is no interval).
+    """
+    measured = matrices(scores, list(metrics), split=split)
+    if len(measured.steps) != 2:
+        raise UserError(f"there are scores of {len(measured.steps)} steps; needed: two, before and after")
+    tables = []
+    for metric in metrics:
+        apart = measured.statistic(metric, lambda R, *_: R[:, 1] - R[:, 0], (-1.0, 1.0))
+        before, after = measured.metrics[metric].value
+        columns = {"domain": measured.domains, "metric": metric, "before": before, "after": after}
+        tables.append(pd.DataFrame(columns | dict(zip(ENDS, (apart.value, *apart.interval()), strict=True))))
+    return pd.concat(tables, ignore_index=True)

@@ -1,0 +1,186 @@
+"""Going on: a run whose stream begins as a finished one's did starts from the state in which that one ended.
+
+Its scores and networks are those of a run that was trained from the beginning, byte for byte, as long as the method and
+the libraries are the same. What is there is not trained again: the networks of earlier steps are taken over, and score
+the domains that they were not tested on.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pandas as pd
+
+from cldf_core.agents import build_agent
+from cldf_core.data.cache import Spectra
+from cldf_core.data.console import note
+from cldf_core.data.domains import SPLITS
+from cldf_core.data.files import write_record
+from cldf_core.options import Options, UserError, shown
+from cldf_core.protocol import StepResult, score_samples
+from cldf_core.runs.checkpoints import States, load_network, save_network, stored_options
+from cldf_core.runs.folder import KEPT, LINEAGE, STATE, RunFolder
+from cldf_core.runs.holder import holding
+from cldf_core.runs.plan import planned
+from cldf_core.runs.provenance import new_manifest
+from cldf_core.runs.run import _score_table as score_table
+from cldf_core.runs.run import domain_samples, load_spectra, make_run
+from cldf_core.stream import Step, limit_of
+
+# A longer run has more domains, and may have other tests.
+_FREE = ("stream", "unseen", "untested", "splits", "limits")
+_FACTS = ("steps", "seconds", "images", "memory_rise_bytes")
+
+
+class KeptStates(States):
+    """The last state of a run, which stays when the run is finished."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(folder)
+        self.folder = folder.path / KEPT
+
+    def take(self) -> None:
+        """Takes the newest state of the unfinished run, in place of the one before."""
+        running = States(RunFolder(self.folder.parent))
+        for (*_, changes), path in running._places()[:1]:
+            part = self.folder.with_name(f".{KEPT}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            for file in (path, running._memory(changes)):
+                if file.is_file():
+                    _link(file, part / file.name)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            part.rename(self.folder)
+
+
+class Keeping:
+    """Watches a run, and keeps the state after its last domain."""
+
+    def begin(self, folder: RunFolder) -> None:
+        """Keeps what a run has reached that was killed between its last step and its end."""
+        self.folder = folder
+        if not folder.finished:
+            KeptStates(folder).take()
+
+    def epoch(self, loss: float) -> None:
+        """Within a domain nothing is kept."""
+
+    def tested(self, scores: pd.DataFrame) -> None:
+        """Keeps the state after a domain."""
+        KeptStates(self.folder).take()
+
+
+def continued(options: Options, start: RunFolder, *, wait: bool = True, progress: bool | None = None) -> RunFolder:
+    """The run of these options, made from the last state of a finished run; its own state is kept, too.
+
+    One that is there already is read, and one that was killed goes on from its own state.
+
+    Raises:
+        UserError: the options do not go on with that run's, its images have changed, it has kept no state, or the state
+            cannot be read; or as `make_run`.
+    """
+    (folder,) = planned([options])
+    with holding(folder.path, wait=wait):
+        if not folder.finished and not (folder.path / STATE).is_dir():
+            _begin(options, start, folder)
+    return make_run(options, wait=wait, progress=progress, watcher=Keeping())
+
+
+def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
+    """Puts into a run's folder what it would hold if it had been killed right after the last step of the other run."""
+    domains = load_spectra(options)
+    known = new_manifest(options, folder.key, {name: domain.fingerprint for name, domain in domains.items()}, [])
+    steps = _common_steps(options, start, known["data"])
+    found = next(KeptStates(start).newest(), None)
+    if found is None:
+        raise UserError(f"{start.path} has kept no state to go on from; needed: a run that was made to go on")
+    state, place, facts = found
+    agent, files = build_agent(options), list[Path]()
+    try:
+        agent.load_state_dict(state)
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError):  # of another version of the method
+        raise UserError(
+            f"the state of {start.path} cannot be read by this version; needed: a run of this one"
+        ) from None
+    for step in range(1, steps + 1):
+        agent.network, _ = load_network(start.model(step))
+        agent.network.to(agent.device)
+        save_network(agent.network, options, folder.model(step))
+        folder.write_table(f"{STATE}/{folder.step_scores(step - 1).name}", _scores(options, domains, start, step))
+        files += [folder.step_scores(step - 1), folder.model(step)]
+    before = {name: start.manifest[name] for name in ("code", "versions")}
+    equal = all(before[name] == known[name] for name in before)
+    if not equal:
+        note(
+            f"{start.path.name} was made with another method or other versions, so what goes on from it may differ "
+            "from what would be trained from the beginning"
+        )
+    write_record(folder.path / LINEAGE, {"from": start.path.name, "steps": steps, **before, "equal": equal})
+    kept = {name: facts[name] for name in _FACTS} | {"files": folder.hashes(*files)}
+    States(folder).save(state, place, kept)
+
+
+def _common_steps(options: Options, start: RunFolder, data: Mapping[str, str]) -> int:
+    """How many domains a finished run has learned that is the beginning of one with these options, else a UserError."""
+    manifest = start.manifest
+    if not start.finished:
+        raise UserError(f"{start.path} is not finished; needed: a finished run to go on from")
+    old = stored_options(manifest["options"])
+    count = len(old.stream)
+    if options.stream[:count] != old.stream or len(options.stream) == count:
+        raise UserError(
+            f"stream is {options.stream!r}; needed, to go on from {start.path.name}: {old.stream!r} and more domains"
+        )
+    values, others = options.model_dump(), old.model_dump()
+    for name in sorted({*values, *others} - {*_FREE}):
+        if values.get(name) != others.get(name):
+            needed = f"needed, to go on from {start.path.name}: {shown(others.get(name))}"
+            raise UserError(f"{name} is {shown(values.get(name))}; {needed}")
+    for place, name in enumerate(old.stream):
+        if limit_of(options, place) != limit_of(old, place):
+            raise UserError(f"limits of {name!r} differ from those of {start.path.name}; needed: the same")
+        if manifest["data"].get(name) != data[name]:
+            raise UserError(
+                f"images of {name!r} have changed since {start.path.name} was made; needed: the same images"
+            )
+    return count
+
+
+def scores_after(run: RunFolder, options: Options) -> pd.DataFrame:
+    """What the network after a run's last step says of all that the options test, with that step's number.
+
+    Scores that the run has are taken, and others are computed. Columns as those of `RunFolder.scores`.
+    """
+    return _scores(options, load_spectra(options), run, len(run.manifest["options"]["stream"]))
+
+
+def _scores(options: Options, domains: Mapping[str, Spectra], run: RunFolder, step: int) -> pd.DataFrame:
+    """A table of the scores of a step: those that the run has, and of what was not tested then the network's."""
+    network, own = load_network(run.model(step))
+    agent, scores = build_agent(own), run.scores()
+    agent.network = network.to(agent.device)
+    parts = scores[scores["step"] == step].groupby(["domain", "split"])
+    done = {key: dict(zip(part["image"], part["logit"], strict=True)) for key, part in parts}
+    logits, tables = dict[str, Any](), dict[tuple[str, str], pd.DataFrame]()
+    for name, domain in domains.items():
+        for split in (split for split in SPLITS if split in options.splits and name not in options.untested):
+            if len(table := domain.table[domain.table["split"] == split]):
+                tables[name, split], known = table, done.get((name, split), {})
+                if {*table["image"]} <= {*known}:
+                    logits[f"{name}/{split}"] = table["image"].map(known).to_numpy(float)
+                else:
+                    place = options.stream.index(name) if name in options.stream else -1
+                    samples = domain_samples(domain, table, place)
+                    logits[f"{name}/{split}"] = score_samples(agent.scorer(place), samples)
+    return score_table(StepResult(cast(Step, SimpleNamespace(index=step - 1)), logits, [], 0, 0), tables)
+
+
+def _link(path: Path, target: Path) -> None:
+    """A second name of a file that is only ever replaced as a whole; a copy where the file system knows none."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copy2(path, target)

@@ -1,0 +1,185 @@
+"""Updates of a detector: what is learned, what is decided, what is in use after; and that a refusal changes nothing."""
+
+import json
+import re
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cldf_core.cli import main
+from cldf_core.cli.score import default_run
+from cldf_core.detection import update as update_module
+from cldf_core.detection.in_use import RECORD, history, in_use, lineage, named, use
+from cldf_core.detection.update import METRICS, compared, update
+from cldf_core.options import UserError
+from cldf_core.runs.continuation import Keeping
+from cldf_core.runs.folder import LINEAGE, RunFolder
+from cldf_core.runs.run import make_run
+from samples import hashes, make_data, tiny_options
+
+DOMAINS = ("first", "second", "third", "unseen")
+VALUES = {"stream": ["first", "second"], "unseen": ["third", "unseen"], "splits": ["validation", "test"], "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data"), DOMAINS, train=8, validation=8, test=8)
+
+
+@pytest.fixture
+def detector(data, tmp_path, monkeypatch) -> RunFolder:
+    """A run of ER on two domains, which is in use."""
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
+    run = make_run(tiny_options("er", data, **VALUES), watcher=Keeping())
+    use(run, "for a test")
+    return run
+
+
+def test_an_update_learns_from_the_state_and_an_accepted_one_is_in_use(detector, data, tmp_path, monkeypatch):
+    found = update(detector, "third", max_loss=0.9)
+    assert found.gate.accepted
+    assert in_use() == found.after
+    assert [each.run for each in history()] == [detector.path.name, found.after.path.name]
+    assert "update with third, accepted: the mean loss" in history()[-1].why
+    assert [run.path.name for run, _ in lineage(found.after)] == [found.after.path.name, detector.path.name]
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "whole"))
+    values = {**VALUES, "stream": ["first", "second", "third"], "unseen": ["unseen"]}
+    whole = make_run(tiny_options("er", data, **values))
+    assert whole.path.name == found.after.path.name
+    for name in ("model-step3.safetensors", "scores.parquet"):
+        assert (whole.path / name).read_bytes() == (found.after.path / name).read_bytes()
+
+
+def test_the_table_holds_every_domain_before_and_after(detector):
+    found = update(detector, "third", max_loss=0.9)
+    kinds = found.table.drop_duplicates("domain").set_index("domain")["kind"].to_dict()
+    assert kinds == {"third": "new", "first": "old", "second": "old", "unseen": "unseen"}
+    assert found.table["kind"].tolist() == [k for k in ("new", "old", "old", "unseen") for _ in METRICS]
+    of = {run.path.name: run.scores() for run in (detector, found.after)}
+    for row in found.table[found.table["metric"] == "accuracy"].itertuples():
+        for name, value in ((detector.path.name, row.before), (found.after.path.name, row.after)):
+            part = of[name].query("split == 'test' and domain == @row.domain")
+            part = part[part["step"] == part["step"].max()]
+            assert value == pytest.approx(((part["logit"] >= 0) == part["label"]).mean())
+    again, facts = compared(detector, found.after)
+    pd.testing.assert_frame_equal(again, found.table)
+    assert facts["fact"].tolist() == found.facts["fact"].tolist()
+
+
+def test_a_refused_update_leaves_the_detector_as_it_was(detector, tmp_path, capsys, monkeypatch):
+    before = {name: digest for name, digest in hashes(tmp_path).items() if detector.path.name in name or RECORD in name}
+    decide = update_module.gate
+    monkeypatch.setattr(update_module, "gate", lambda *a, **k: decide(*a, **{**k, "max_loss": -0.99}))
+    assert main(["update", "--with", "third"]) == 3
+    out = capsys.readouterr().out
+    assert re.search(r"^refused: the mean loss on old domains is [+-]0.\d+, by its upper end", out, re.MULTILINE)
+    assert out.endswith(f"in use: {detector.path.name}\n")
+    after = {name: digest for name, digest in hashes(tmp_path).items() if detector.path.name in name or RECORD in name}
+    assert after == before
+    assert in_use() == detector
+
+
+def test_more_images_of_the_last_domain_replace_those_of_before(detector):
+    few = update(detector, "third", limit=2, max_loss=0.9).after
+    more = update(few, "third", limit=6, max_loss=0.9).after
+    for run, limit in ((few, 2), (more, 6)):
+        options = run.manifest["options"]
+        assert options["stream"] == ["first", "second", "third"]
+        assert options["limits"] == {"third": limit}
+        assert json.loads((run.path / LINEAGE).read_text())["from"] == detector.path.name
+    assert in_use() == more
+
+
+def test_without_a_state_or_with_another_agent_it_is_trained_from_the_beginning(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
+    run = make_run(tiny_options("er", data, **VALUES))
+    found = update(run, "third", max_loss=0.9)
+    assert "is trained from the beginning" in capsys.readouterr().err
+    assert found.after.manifest["options"]["stream"] == ["first", "second", "third"]
+    other = update(run, "third", agent="sequential", max_loss=0.9)
+    assert other.after.manifest["options"]["agent"] == "sequential"
+    assert other.before == run
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--with", "first"], "first was learned before second; allowed: a new domain"),
+        (["--with", "nowhere"], "nowhere"),
+        (["--with", "third", "--agent", "nobody"], "agent is 'nobody'; allowed"),
+        (["--with", "third", "--limit", "0"], "--limit is '0'; allowed: a whole number from 1"),
+        (["--with", "third", "--max-loss", "1"], "--max-loss is '1'; allowed: a number above 0 and below 1"),
+        (["no-run", "--with", "third"], "no-run"),
+        ([], "required: --with"),
+    ],
+)
+def test_a_wrong_call_is_told_in_a_sentence_and_changes_nothing(detector, words, said, tmp_path, capsys):
+    before = {name for name in hashes(tmp_path) if "manifest" in name or RECORD in name}
+    assert main(["update", *words]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert {name for name in hashes(tmp_path) if "manifest" in name or RECORD in name} == before
+
+
+def test_of_two_updates_at_once_one_waits(detector, monkeypatch):
+    inside, most = [0], [0]
+    learn = update_module.continued
+
+    def counted(*words, **settings):
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        try:
+            return learn(*words, **settings)
+        finally:
+            inside[0] -= 1
+
+    monkeypatch.setattr(update_module, "continued", counted)
+    threads = [threading.Thread(target=update, args=(detector, "third"), kwargs={"max_loss": 0.9}) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert len(history()) == 2, "the second one has found what the first one made"
+
+
+def test_the_commands_list_show_compare_and_go_back(detector, tmp_path, capsys):
+    after = update(detector, "third", limit=4, max_loss=0.9).after
+    capsys.readouterr()
+    assert main(["detector", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[0] for line in lines] == [" ", "*"]
+    assert after.path.name in lines[1]
+    assert main(["detector", "show"]) == 0
+    out = capsys.readouterr().out
+    assert f"went on from {detector.path.name}, with the same method and versions" in out
+    assert re.search(r"third: \d+ images trained on", out)
+    assert re.search(r"state to go on from: [\d.]+ MB", out)
+    assert main(["detector", "compare", detector.path.name]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert main(["detector", "use", detector.path.name]) == 0
+    assert in_use() == detector
+    assert len(history()) == 3
+    (tmp_path / RECORD).write_text("{}")
+    assert main(["detector", "list"]) == 2
+    assert "detector.json is damaged, or not what cldf wrote" in capsys.readouterr().err
+
+
+def test_what_can_not_be_in_use_is_refused(detector, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="no folder of a finished run"):
+        use(RunFolder(tmp_path), "")
+    (detector.path / "model-step2.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="model-step2.safetensors is damaged"):
+        use(detector, "")
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "elsewhere"))
+    with pytest.raises(UserError, match="no detector is in use; needed: the name of a run"):
+        named(None)
+    with pytest.raises(UserError, match="damaged|lies outside"):
+        use(detector, "")
+
+
+def test_scores_are_those_of_the_detector_in_use(detector):
+    assert default_run() == detector.path

@@ -1,0 +1,113 @@
+"""The gate's arithmetic, on tables made by hand, and the table of changes against slow formulas."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cldf_core.evaluation.bootstrap import Estimate
+from cldf_core.evaluation.gate import changes, gate
+from cldf_core.evaluation.proportions import clopper_pearson
+from cldf_core.options import UserError
+
+OLD = ["a", "b"]
+
+
+def table(right: dict[str, tuple[float, float]], *, groups: int = 20, images: int = 10, split: str = "validation"):
+    """Scores of which such a share is right before and after, in each group alike; half of the images are fakes."""
+    rows = []
+    for domain, shares in right.items():
+        for step, share in enumerate(shares, start=3):
+            for group in range(groups):
+                for k in range(images):
+                    label, is_right = k % 2, k < round(share * images)
+                    score = 0.9 if label == is_right else 0.1
+                    rows.append((step, domain, split, f"{group}-{k}", f"g{group}", label, score))
+    return pd.DataFrame(rows, columns=["step", "domain", "split", "image", "group", "label", "score"])
+
+
+def test_a_loss_that_is_the_same_in_each_group_is_its_own_upper_end():
+    found = gate(table({"a": (1.0, 0.9), "b": (0.8, 0.8), "new": (0.5, 1.0)}), OLD)
+    assert found.losses == {"a": pytest.approx(0.1), "b": pytest.approx(0)}
+    assert found.loss == pytest.approx(0.05)
+    assert found.upper == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("right", "max_loss", "accepted"),
+    [
+        ({"a": (1.0, 0.9), "b": (0.8, 0.8)}, 0.06, True),
+        ({"a": (1.0, 0.9), "b": (0.8, 0.8)}, 0.05, False),  # not below
+        ({"a": (1.0, 0.8), "b": (0.7, 0.9)}, 0.09, False),  # no mean loss, but one domain has lost more than .18
+        ({"a": (1.0, 0.8), "b": (0.7, 0.9)}, 0.1, True),  # twice the bound, and not more
+        ({"a": (0.5, 0.9), "b": (0.5, 0.6)}, 0.01, True),
+    ],
+)
+def test_the_mean_and_the_worst_domain_decide(right, max_loss, accepted):
+    found = gate(table(right), OLD, max_loss=max_loss)
+    assert found.accepted is accepted
+    assert found.in_words().startswith("accepted: " if accepted else "refused: ")
+    assert f"allowed: below {max_loss:g}" in found.in_words()
+
+
+def test_the_upper_end_grows_with_the_spread_over_groups_and_holds_nine_of_ten_truths():
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(60):
+        lost = rng.beta(2, 18, 25)  # of each group the share of verdicts that become wrong; a tenth in the mean
+        parts = []
+        for k, share in enumerate(lost):
+            part = table({"a": (1.0, 1 - share), "b": (1.0, 1 - share)}, groups=1, images=60)
+            parts.append(part.assign(group=f"g{k}", image=f"{k}-" + part["image"]))
+        found = gate(pd.concat(parts), OLD, resamples=300)
+        assert found.upper > found.loss
+        held += found.upper >= 0.1
+    assert held >= 51  # of 60 at 95 %: 51 and fewer are there in 1 of 500 cases
+
+
+def test_validation_decides_and_never_the_test():
+    both = [table({"a": (1.0, 1.0), "b": (1.0, 1.0)}), table({"a": (1.0, 0.0), "b": (1.0, 0.0)}, split="test")]
+    assert gate(pd.concat(both), OLD).accepted
+    assert changes(pd.concat(both), metrics=["accuracy"])["value"].tolist() == [-1, -1]
+
+
+def test_what_cannot_be_decided_is_told():
+    scores = table({"a": (1.0, 1.0), "b": (1.0, 1.0)})
+    with pytest.raises(UserError, match="c has no validation scores before and after"):
+        gate(scores, [*OLD, "c"])
+    with pytest.raises(UserError, match="b has no validation scores"):
+        gate(scores[(scores["domain"] == "a") | (scores["step"] == 3)], OLD)
+    with pytest.raises(UserError, match="no domain that could be forgotten"):
+        gate(scores, [])
+    with pytest.raises(UserError, match="scores of 1 steps"):
+        changes(scores[scores["step"] == 3].assign(split="test"))
+
+
+def test_changes_are_those_of_scikit_learn_and_their_intervals_paired():
+    rng = np.random.default_rng(1)
+    scores = table({"a": (0.9, 0.7), "new": (0.5, 0.8)}, split="test")
+    scores["score"] = np.clip(scores["score"] + rng.normal(0, 0.3, len(scores)), 0, 1)
+    found = changes(scores).set_index(["domain", "metric"])
+    for (domain, step), part in scores.groupby(["domain", "step"]):
+        name = "before" if step == 3 else "after"
+        assert found.loc[(domain, "AUC"), name] == pytest.approx(roc_auc_score(part["label"], part["score"]))
+        right = ((part["score"] >= 0.5) == part["label"]).mean()
+        assert found.loc[(domain, "accuracy"), name] == pytest.approx(right)
+    np.testing.assert_allclose(found["value"], found["after"] - found["before"])
+    assert (found["low"] <= found["value"]).all()
+    assert (found["value"] <= found["high"]).all()
+    same = changes(pd.concat([scores[scores["step"] == 3], scores[scores["step"] == 3].assign(step=4)]))
+    assert same[["low", "high"]].isna().all(axis=None), "no resample differs"
+    assert (same["value"] == 0).all()
+
+
+def test_other_tails_are_those_of_the_distribution():
+    rng = np.random.default_rng(2)
+    draws = rng.normal(0, 1, 200_000)
+    estimate = Estimate(np.array(0.0), draws, np.array([-1.0, 1.0]), 10_000, span=(-9.0, 9.0))
+    for tail, at in ((0.025, 1.96), (0.05, 1.645), (0.1, 1.2816)):
+        assert estimate.interval(tail) == (pytest.approx(-at, abs=0.02), pytest.approx(at, abs=0.02))
+    assert clopper_pearson(np.array(0.5), np.array(10.0), 0.05) == (
+        pytest.approx(0.2224, abs=1e-4),
+        pytest.approx(0.7776, abs=1e-4),
+    )
