@@ -329,7 +329,7 @@ sentences.show(
 # Before you look: would you expect the average accuracy to fall?
 
 # %%
-if options.size >= 64 and (options.device == "cuda" or computes_in_bfloat16()):
+if options.size >= 80 and (options.device == "cuda" or computes_in_bfloat16()):
     pair = {mixed: make_run(parameters.options("sequential", mixed_precision=mixed)) for mixed in (False, True)}
     full, mixed = (run.scores() for run in pair.values())
     before, after = (run.manifest["seconds"] for run in pair.values())
@@ -341,7 +341,7 @@ if options.size >= 64 and (options.device == "cuda" or computes_in_bfloat16()):
     save_table(changes[changes["metric"].isin(names)], out.figures, "03_mixed_precision")
 else:
     save_table(pd.DataFrame(columns=["metric", "value", "low", "high"]), out.figures, "03_mixed_precision")
-    print("Not tried: it needs images of 64 pixels or more, and a processor with instructions for bfloat16.")
+    print("Not tried: it needs images of 80 pixels or more, and a processor with instructions for bfloat16.")
 
 # %% tags=["sentences"]
 changes = saved_table(out.figures, "03_mixed_precision")

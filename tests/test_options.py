@@ -286,7 +286,7 @@ def test_three_defaults_differ_between_agents():
             {"virtual_step": "preconditioned"},
         ),
         ({"untested": ["x"]}, "untested is .*; allowed: domains of the stream, which 'x'", {"untested": ["mini-VFHQ"]}),
-        ({"mixed_precision": True, "size": 62}, "allowed for size 62: False, it needs .* at least 64", {"size": 64}),
+        ({"mixed_precision": True, "size": 78}, "allowed for size 78: False, it needs .* at least 80", {"size": 80}),
     ],
 )
 def test_a_rule_about_several_options_names_the_one_to_change(wrong, sentence, right):

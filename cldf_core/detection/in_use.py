@@ -1,7 +1,7 @@
 """Which detector is in use, which ones were before it, and where each comes from.
 
-detector.json in the project's folder holds a list: the run that was taken into use, when, and why. The last one is in
-use. A run's lineage.json says which run it went on from.
+detector.json in the project's folder, or another file as its record, holds a list: the run that was taken into use,
+when, and why. The last one is in use. A run's lineage.json says which run it went on from.
 """
 
 import time
@@ -29,9 +29,9 @@ class Use:
     why: str
 
 
-def history() -> list[Use]:
-    """All detectors that were in use, the present one last; a UserError says that the file is damaged."""
-    path = project_root() / RECORD
+def history(record: Path | None = None) -> list[Use]:
+    """All detectors that were in use, the present one last; a UserError says that the record is damaged."""
+    path = record or project_root() / RECORD
     if not path.exists():
         return []
     try:
@@ -41,13 +41,13 @@ def history() -> list[Use]:
         raise UserError(f"{path} is damaged, or not what cldf wrote; {ways}") from None
 
 
-def in_use() -> RunFolder | None:
+def in_use(record: Path | None = None) -> RunFolder | None:
     """The run of the detector that is in use; None where none was ever taken."""
-    uses = history()
+    uses = history(record)
     return RunFolder(project_root() / "runs" / uses[-1].run) if uses else None
 
 
-def use(run: RunFolder, why: str) -> None:
+def use(run: RunFolder, why: str, record: Path | None = None) -> None:
     """Takes a finished run into use; the record changes whole or not at all.
 
     A UserError says that it is none, that it is damaged, or that it lies elsewhere than in runs/.
@@ -57,8 +57,8 @@ def use(run: RunFolder, why: str) -> None:
         raise UserError(f"{damaged} is damaged, changed or missing; needed: a run as it was made")
     if run.path.resolve().parent != (project_root() / "runs").resolve():
         raise UserError(f"{run.path} lies outside of {project_root() / 'runs'}; needed: a run in it")
-    uses = [*history(), Use(run.path.name, time.strftime("%Y-%m-%dT%H:%M:%S"), why)]
-    write_record(project_root() / RECORD, {"uses": [asdict(each) for each in uses]}, indent=1)
+    uses = [*history(record), Use(run.path.name, time.strftime("%Y-%m-%dT%H:%M:%S"), why)]
+    write_record(record or project_root() / RECORD, {"uses": [asdict(each) for each in uses]}, indent=1)
 
 
 @contextmanager

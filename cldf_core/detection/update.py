@@ -1,6 +1,7 @@
 """Teaches a detector a new kind of fake, and decides whether what comes out may take its place."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from scipy.special import expit
@@ -46,6 +47,7 @@ def update(
     limit: int | None = None,
     agent: str | None = None,
     max_loss: float = MAX_LOSS,
+    record: Path | None = None,
     progress: bool | None = None,
 ) -> Update:
     """Learns a domain, compares the detector before and after, and takes the new one into use if the gate lets it.
@@ -59,6 +61,7 @@ def update(
         limit: images of each class that are learned; None takes all.
         agent: another one than the run's, which is then trained from the beginning.
         max_loss: the bound of `gate`.
+        record: of what is in use, as in `in_use`.
 
     Raises:
         UserError: the domain is not there, was learned before others, or cannot be learned; or as `gate`.
@@ -76,9 +79,9 @@ def update(
         decision = gate(scores.assign(score=expit(scores["logit"])), learned, max_loss=max_loss)
         found = Update(detector, after, decision, *_report(detector, after, scores, new=options.stream[-1]))
         if decision.accepted:
-            current = in_use()
+            current = in_use(record)
             if current is None or current.path != after.path:
-                use(after, f"update with {domain}, {decision.in_words()}")
+                use(after, f"update with {domain}, {decision.in_words()}", record)
     return found
 
 

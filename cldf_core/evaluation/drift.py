@@ -6,13 +6,16 @@ mixture fits, the detector was not made for: other fakes, or other photographs. 
 altogether look like these here, too, and are not seen.
 """
 
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from cldf_core.evaluation.bootstrap import FEWEST, ROUNDING
+from cldf_core.evaluation.bootstrap import ENDS, FEWEST, ROUNDING
+from cldf_core.evaluation.proportions import clopper_pearson
 from cldf_core.options import UserError
 from cldf_core.randomness import generator
 
@@ -88,6 +91,38 @@ def drift(known: pd.DataFrame, new: pd.DataFrame, *, resamples: int = 999, seed:
         done += count
     of_fakes = float(share[0]) if len(kinds) == 2 else float("nan")
     return Drift(float(distance[0]), of_fakes, (1 + far) / (1 + resamples), len(new), len(sizes))
+
+
+def share_noticed(
+    known: pd.DataFrame,
+    domains: Mapping[str, pd.DataFrame],
+    counts: Sequence[int],
+    *,
+    draws: int = 50,
+    alpha: float = 0.01,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Computes how often so many images of a domain, drawn at random, are noticed: their p is below alpha.
+
+    Args:
+        known: as for `drift`.
+        domains: for each domain its scores, as the new ones of `drift`.
+        counts: numbers of images; a domain that has fewer is left out.
+
+    Returns:
+        Columns domain, images, value, low, high (95 %, of the share of draws) and n, the number of draws.
+    """
+    rows = []
+    for (name, scores), count in itertools.product(domains.items(), counts):
+        if len(scores) < count:
+            continue
+        rng, seen = generator(seed, "bootstrap", "noticed", name, count), 0
+        for draw in range(draws):
+            part = scores.iloc[rng.permutation(len(scores))[:count]]
+            seen += drift(known, part, resamples=round(2 / alpha) - 1, seed=draw).p < alpha
+        low, high = (float(end) for end in clopper_pearson(np.array(seen / draws), np.array(float(draws))))
+        rows.append((name, count, seen / draws, low, high, draws))
+    return pd.DataFrame(rows, columns=["domain", "images", *ENDS, "n"])
 
 
 def nearest_mixture(new: np.ndarray, real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,13 +3,15 @@
 The decision is made on validation photographs. What the test photographs say of it is a report, and no part of it.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from cldf_core.evaluation.bootstrap import ENDS, ROUNDING, matrices
+from cldf_core.evaluation.proportions import clopper_pearson
 from cldf_core.options import UserError
 
 MAX_LOSS = 0.05  # of the mean accuracy over old domains
@@ -92,3 +94,27 @@ def changes(scores: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "AUC"
         columns = {"domain": measured.domains, "metric": metric, "before": before, "after": after}
         tables.append(pd.DataFrame(columns | dict(zip(ENDS, (apart.value, *apart.interval()), strict=True))))
     return pd.concat(tables, ignore_index=True)
+
+
+def accepted(decisions: pd.DataFrame, bounds: Iterable[float]) -> pd.DataFrame:
+    """Computes how often agents' updates are accepted with other bounds, and how often wrongly.
+
+    Args:
+        decisions: columns agent, loss and upper as in `Gate`, worst (the largest loss of a domain), and lost: what was
+            truly lost, on photographs that the gate has not seen. A row for each update.
+        bounds: values of `max_loss`.
+
+    Returns:
+        Columns agent, bound, metric ("accepted"; "accepted wrongly", where more was lost than the bound), value, low,
+        high (95 %, of the share of updates) and n.
+
+    Source: Clopper & Pearson, Biometrika 1934.
+    """
+    rows = []
+    for (agent, own), bound in itertools.product(decisions.groupby("agent", sort=False), bounds):
+        passed = (own["upper"] < bound - ROUNDING) & (own["worst"] <= SINGLE * bound + ROUNDING)
+        for metric, counts in (("accepted", passed), ("accepted wrongly", passed & (own["lost"] > bound))):
+            share, n = counts.mean(), len(own)
+            low, high = (float(end) for end in clopper_pearson(np.array(share), np.array(float(n))))
+            rows.append((agent, float(bound), metric, float(share), low, high, n))
+    return pd.DataFrame(rows, columns=["agent", "bound", "metric", *ENDS, "n"])

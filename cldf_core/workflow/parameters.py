@@ -60,6 +60,7 @@ NOTEBOOKS: dict[str, tuple[str, ...]] = {
     "12_your_own_data_your_own_agent": (*_IMAGES[:-1], *_TRAINING, "memory", "replay"),
     "13_detector": (*_RUN, *_MIR),
     "14_limited_new_data": (*_RUN, "memory", "replay"),
+    "15_a_new_fake_appears": (*_RUN, "memory", "replay"),
 }
 # The agents that a notebook is about, its own one first; notebooks that are not here are about all agents.
 _ABOUT = {"04_icarl": ["icarl"], "05_gdumb": ["gdumb"], "06_lwf": ["lwf", "ewc"]}

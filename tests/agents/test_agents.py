@@ -46,7 +46,7 @@ MODES: list[dict[str, Any]] = [
     {"chunks": 3},
     {"schedule": "constant", "optimiser": "sgd", "lr": 0.01},
     {"schedule": "constant", "optimiser": "adam", "chunks": 2},
-    {"mixed_precision": True, "size": 64},
+    {"mixed_precision": True, "size": 80},
     {"feature": "image", "epochs": 1, "batch": 32},  # more than there are images
     {"drop_last": True, "order": "fixed", "channels": "BGR"},
     {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},

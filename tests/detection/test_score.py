@@ -55,14 +55,14 @@ def enlarged(data: Path, folder: Path, side: int) -> Path:
         ("icarl", {"verdict": "linear"}),
         ("separate", {"channels": "BGR", "band": "high"}),
         ("joint", {"feature": "image"}),
-        ("sequential", {"mixed_precision": True, "size": 64}),
+        ("sequential", {"mixed_precision": True, "size": 80}),
     ],
 )
 @pytest.mark.parametrize("step", [1, 2])
 def test_scores_are_those_of_the_run(agent, changes, step, trained, tmp_path):
     _, data, _ = trained
-    if changes.get("size") == 64:
-        data = enlarged(data, tmp_path / "large", 64)
+    if changes.get("size") == 80:
+        data = enlarged(data, tmp_path / "large", 80)
     folder = make_run(tiny_options(agent, data, **SHORT, **changes))
     want = folder.scores().query("step == @step and split == 'test'")
     detector = load_detector(str(folder.path), step=step, band=0)
@@ -81,10 +81,10 @@ def test_scores_are_those_of_the_run(agent, changes, step, trained, tmp_path):
 
 @pytest.mark.parametrize(
     ("agent", "changes"),
-    [("er", {}), ("icarl", {"precision": "float32"}), ("sequential", {"mixed_precision": True, "size": 64})],
+    [("er", {}), ("icarl", {"precision": "float32"}), ("sequential", {"mixed_precision": True, "size": 80})],
 )
 def test_logits_of_stored_spectra_are_those_of_the_run(agent, changes, trained, tmp_path):
-    data = enlarged(trained[1], tmp_path / "large", 64)
+    data = enlarged(trained[1], tmp_path / "large", 80)
     options = tiny_options(agent, data, **SHORT, **changes)
     folder, spectra = make_run(options), load_spectra(options)
     network, own = load_network(folder.path / "model-step2.safetensors")
@@ -137,7 +137,7 @@ def test_a_large_image_is_cut_and_turned_as_in_training(trained, tmp_path):
     exif[0x0112] = 3  # lies upside down
     Image.fromarray(large[::-1, ::-1]).save(tmp_path / "turned.png", exif=exif)
     got = score([tmp_path / f"{name}.png" for name in ("large", "cut", "turned")], detector)
-    assert got["logit"].nunique() == 1
+    assert np.ptp(got["logit"]) < 1e-6  # the last digits depend on the place in a batch
 
 
 # --- calibration, threshold and band ---
