@@ -157,8 +157,8 @@ for result in results:
 
 # %% [markdown]
 # The loss (*cross-entropy*) says how wrong the answers on the training images are: for each image, minus the natural
-# logarithm of the probability that the network gave to the right answer. Guessing has a loss of ln 2, about 0.69, so a
-# much smaller last number means that the network has learned something about these images.
+# logarithm of the probability that the network gave to the right answer. Guessing has a loss of $\ln 2$, about 0.69, so
+# a much smaller last number means that the network has learned something about these images. <!-- setting -->
 #
 # ## From pixels to a verdict
 #
@@ -181,9 +181,9 @@ save_figure(fig, out.figures, "00_pixels_to_verdict")
 #
 # ## Does it know the other domains?
 #
-# *Accuracy* is the share of right verdicts. Half of the images are fake, so guessing gives 0.5. Each value
-# has a 95 % interval: the range in which it mostly falls when other photographs are drawn from the same
-# source. Images made from one photograph count as one as far as their verdicts agree.
+# *Accuracy* is the share of right verdicts. Half of the images are fake, so guessing gives 0.5. Each value has a 95 %
+# interval: the range in which it mostly falls when other test photographs are drawn from the same source, while those
+# of training stay. Images made from one photograph count as one as far as their verdicts agree.
 
 # %%
 scores = pd.concat(
