@@ -237,8 +237,8 @@ sentences.show(
 # | 03 without continual learning | How bad is forgetting without a precaution? How good could one be? |
 # | 04 iCaRL | Keep a few well-chosen old images, and copy what the old network said |
 # | 05 GDumb | Keep a balanced memory, and train on nothing else |
-# | 06 LwF | Keep no image, only the old network as a teacher |
-# | 07 ER and MIR | Mix old images into every batch: random ones, or those that are about to be forgotten |
+# | 06 LwF and EWC | Keep no image, only the old network as a teacher, or its weights held as by springs |
+# | 07 ER, MIR and DER++ | Mix old images into every batch: random ones, those nearly forgotten, or with old answers |
 # | 08 cross-data-set evaluation | All agents side by side, with the unseen domain |
 #
 # Read 01 and 02 next, then 03; 04 to 07 can be read in any order. Notebook 08 reads the results of 03 to 07.

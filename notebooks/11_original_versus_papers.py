@@ -221,7 +221,7 @@ for key, run in wanted.items():
     scores[key] = made.scores()
     rows.append((figures.agent_name(run.agent), made.manifest["seconds"]))
 cost = pd.DataFrame(rows, columns=["agent", "seconds"]).groupby("agent", sort=False)["seconds"].agg(["count", "sum"])
-cost.rename(columns={"count": "runs", "sum": "processor seconds of training and testing"}).round(0)
+cost.rename(columns={"count": "runs", "sum": "processor seconds (training, testing, saving)"}).round(0)
 
 # %% [markdown]
 # Do the bases learn anything? If not, no switch could spoil it. Each value has its 95 % interval over test
