@@ -20,7 +20,7 @@ from cldf_core.results.sweep_tables import code_in_words
 
 PROJECT = Path(__file__).parents[1]
 END = "<!-- end -->\n"
-# What is compared with sequential fine-tuning: the agents of the original, and two that say what could be had.
+# What is compared with sequential fine-tuning: the agents of the original, and two that have more images or passes.
 AGENTS = ("icarl", "gdumb", "lwf", "er", "mir", "joint", "sequential, same passes")
 FEW = 10  # new images a class
 CORRECTED = ("significant", "it fails the correction")

@@ -157,8 +157,8 @@ for result in results:
 
 # %% [markdown]
 # The loss (*cross-entropy*) says how wrong the answers on the training images are: for each image, minus the natural
-# logarithm of the probability that the network gave to the right answer. Guessing has a loss of ln 2, about 0.69, so a
-# much smaller last number means that the network has learned something about these images.
+# logarithm of the probability that the network gave to the right answer. Guessing has a loss of $\ln 2$, about 0.69, so
+# a much smaller last number means that the network has learned something about these images. <!-- setting -->
 #
 # ## From pixels to a verdict
 #
@@ -181,9 +181,9 @@ save_figure(fig, out.figures, "00_pixels_to_verdict")
 #
 # ## Does it know the other domains?
 #
-# *Accuracy* is the share of right verdicts. Half of the images are fake, so guessing gives 0.5. Each value
-# has a 95 % interval: the range in which it mostly falls when other photographs are drawn from the same
-# source. Images made from one photograph count as one as far as their verdicts agree.
+# *Accuracy* is the share of right verdicts. Half of the images are fake, so guessing gives 0.5. Each value has a 95 %
+# interval: the range in which it mostly falls when other test photographs are drawn from the same source, while those
+# of training stay. Images made from one photograph count as one as far as their verdicts agree.
 
 # %%
 scores = pd.concat(
@@ -237,8 +237,8 @@ sentences.show(
 # | 03 without continual learning | How bad is forgetting without a precaution? How good could one be? |
 # | 04 iCaRL | Keep a few well-chosen old images, and copy what the old network said |
 # | 05 GDumb | Keep a balanced memory, and train on nothing else |
-# | 06 LwF | Keep no image, only the old network as a teacher |
-# | 07 ER and MIR | Mix old images into every batch: random ones, or those that are about to be forgotten |
+# | 06 LwF and EWC | Keep no image, only the old network as a teacher, or its weights held as by springs |
+# | 07 ER, MIR and DER++ | Mix old images into every batch: random ones, those nearly forgotten, or with old answers |
 # | 08 cross-data-set evaluation | All agents side by side, with the unseen domain |
 #
 # Read 01 and 02 next, then 03; 04 to 07 can be read in any order. Notebook 08 reads the results of 03 to 07.

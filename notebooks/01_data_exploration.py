@@ -101,7 +101,7 @@ display(wide, *([aside.head()] if len(aside) else []))
 # | domain | its fakes | stands for |
 # |---|---|---|
 # | mini-GAN-S | the whole crop goes through a network that shrinks it and enlarges it again | GAN synthesis |
-# | mini-VFHQ | shrunk by 2, then enlarged by a super-resolution network | enhanced video frames |
+# | mini-VFHQ | shrunk to half its size, then enlarged by a super-resolution network | enhanced video frames |
 # | mini-ForenSynths | one of three networks, chosen by photograph | many generators in one set |
 # | mini-DeepFake | an ellipse, as large as the crop, is re-made and blended in with a soft edge | swapped faces |
 # | mini-NeuralTextures | the same ellipse, re-made by another network and blended in | re-rendered faces |
@@ -148,7 +148,7 @@ save_figure(figures.sample_pairs(crops), out.figures, "01_samples")
 # not made from its reals, the difference has no meaning.)
 #
 # Two pairs are an anecdote. How large a part of a crop does a generator change, on average over the training
-# photographs? We count the pixels in which some colour differs by more than 4 of 255 levels.
+# photographs? We count the pixels in which some colour differs by more than 4 of 255 levels. <!-- setting -->
 
 # %%
 rows = []
@@ -266,14 +266,14 @@ fig = figures.single_numbers(cheats)
 save_figure(fig, out.figures, "01_single_numbers")
 
 # %% [markdown]
-# The mark is the AUC, the bar its interval, the dotted line is 0.5; each panel has a range of its own, so first see
-# how wide it is. The colour marks should lie near the line: a fake has the colours of the photograph that it was made
-# from. A generator may shift a colour by a hair, and all fakes of a domain by the same hair; then an interval can leave
-# 0.5 out by so little that it is of no use. The file size is another matter. In the first three domains of cldf-mini
-# the files are lossless PNG, so a picture that has lost fine detail makes a smaller file, and one that has gained a
-# pattern a larger one: there the file size is itself a trace of the generator, and no shortcut can be taken away
-# without taking away the trace. In the two JPEG domains both classes are compressed in the same way. (Below 0.5 means
-# that the fakes have the smaller numbers.)
+# The mark is the AUC, the bar its interval, the dotted line is 0.5; each panel has a range of its own, so first see how
+# wide it is. The colour marks should lie near the line: a fake has the colours of the photograph that it was made from.
+# A generator may shift a colour by a hair, and all fakes of a domain by the same hair; then an interval can lie beside
+# 0.5, but so near that it is of no use. The file size is another matter. In the first three domains of cldf-mini the
+# files are lossless PNG, so a picture that has lost fine detail makes a smaller file, and one that has gained a pattern
+# a larger one: there the file size is itself a trace of the generator, and no shortcut can be taken away without taking
+# away the trace. In the two JPEG domains both classes are compressed in the same way. (Below 0.5 means that the fakes
+# have the smaller numbers.)
 
 # %% tags=["sentences"]
 cheats = saved_table(out.figures, "01_single_numbers")

@@ -71,7 +71,7 @@ out = parameters.folder
 # narrow, fast ones. The **frequency** of a wave says how many stripes fit into a length. The narrowest
 # stripes that pixels can show are one pixel light and one pixel dark, a period of 2 pixels. Their frequency
 # is called the **Nyquist frequency**, and we use it as the unit: 0 is no change at all, 1 is a period of 2
-# pixels, 1/2 a period of 4, and 1/4 a period of 8.
+# pixels, 1/2 a period of 4, and 1/4 a period of 8. <!-- setting -->
 #
 # The strength of a wave is its **magnitude**, written |F|. A spectrum is a picture of all magnitudes, with a
 # place for each horizontal and vertical frequency.
@@ -144,12 +144,12 @@ save_figure(fig, out.figures, "02_steps")
 # 3. The magnitudes, of which only the corner with the slowest waves is shown. One of them, frequency zero in the top
 #    left place (the image's mean brightness), is so large that beside it all others look like zero: read the numbers.
 # 4. Their **logarithm** shows large and small values together: adding 1 to ln |F| means 2.7 times the
-#    magnitude. Frequency zero is still in the corner, and the fastest waves are in the middle.
+#    magnitude. <!-- setting --> Frequency zero is still in the corner, and the fastest waves are in the middle.
 # 5. For drawing, the quarters are swapped (*shifted*), so that frequency zero is in the middle and the
 #    fastest waves are at the rim. The network does not need this. Now look for bright dots or lines away from the
 #    middle, at regular places: this is the **grid**.
 # 6. The values are scaled so that dark and bright images become alike. The 5th **percentile** (5 % of the
-#    values are below it) becomes −1, the 95th becomes 1, and what lies outside is cut off.
+#    values are below it) becomes −1, the 95th becomes 1, and what lies outside is cut off. <!-- setting -->
 # 7. Half of the columns. This is what the network reads of this channel.
 #
 # Does the package compute the same? And why is half enough? Pixels are real numbers. A wave that runs to the right and
@@ -171,16 +171,17 @@ assert np.allclose(restored, scaled)
 #
 # ## Why does a generator leave a grid?
 #
-# Nearly every generator makes a small image inside and enlarges it, in steps of 2. This **up-sampling** is where the
-# grid comes from, and it can be seen with one photograph. We shrink it to half its size, then enlarge it in three
-# ways. The simplest one puts a zero between any two pixels. That is to multiply with a grid of ones and zeros, a
-# constant and waves at Nyquist's frequency, and so every wave of frequency f comes again as one of frequency 1 − f:
-# **the spectrum of the large image is that of the small one, four times.** The next cell asserts it, value for value.
-# The other two ways are the same with a filter behind: writing each pixel twice (*nearest neighbour*) is a mean over 2
-# pixels, *bicubic* a smoother mean over more.
+# Nearly every generator makes a small image inside and enlarges it, to twice its size in each step. This
+# **up-sampling** is where the grid comes from, and it can be seen with one photograph. We shrink it to half its size,
+# then enlarge it in three ways. The simplest one puts a zero between any two pixels. That is to multiply with a grid of
+# ones and zeros, a constant and waves at Nyquist's frequency, and so every wave of frequency f comes again as one of
+# frequency 1 − f: **the spectrum of the large image is that of the small one, four times.** The next cell asserts it,
+# value for value. The other two ways are the same with a filter behind: writing each pixel twice (*nearest neighbour*)
+# is a mean over 2 pixels, *bicubic* a smoother mean over more.
 #
 # How much fine detail an image has we say with one number, its **sharpness**: the mean ln |F| of high frequencies
 # minus that of low ones. Low means r < 0.53, where r is the larger one of the horizontal and the vertical frequency.
+# <!-- setting -->
 #
 # Before you look: which copies does a filter have to remove so that nobody can tell that the image was enlarged, and
 # what becomes of the sharpness in each of the three ways?
@@ -206,14 +207,14 @@ sentences.show(sentences.values(saved_table(out.figures, "02_up_sampling"), "Sha
 
 # %% [markdown]
 # Above is a corner of each image, enlarged so that single pixels show; below is the spectrum of the whole image. Third
-# column: each corner of the plane holds a quarter of a copy, and each side a half of one. The brightest place
+# column: in each corner of the plane is the fourth part of a copy, and at each side a half of one. The brightest place
 # of a copy is its middle, which is the frequency zero of the small image: at the rim it becomes a **spectral peak**, a
-# pattern that repeats every 2 pixels. A generator that enlarges twice leaves copies half way to the rim, too (period
-# 4). Nearest neighbour and bicubic leave less of the copies, and less of the photograph's own high frequencies as
-# well. A generator has a *learned* filter in this place. (A *transposed convolution* is zeros between and a
-# learned filter, a *pixel shuffle* four of them in turn.) It has to do both, remove the copies and invent the
-# high frequencies. So there are two kinds of traces to look for: peaks that are left, and too much or too
-# little at high frequencies, which sharpness measures.
+# pattern that repeats every 2 pixels. A generator that enlarges twice leaves copies half way to the rim, too (a period
+# of 4 pixels). Nearest neighbour and bicubic leave less of the copies, and less of the photograph's own high
+# frequencies as well. A generator has a *learned* filter in this place. (A *transposed convolution* is zeros between
+# and a learned filter, a *pixel shuffle* four of them in turn.) It has to do both, remove the copies and invent the
+# high frequencies. So there are two kinds of traces to look for: peaks that are left, and too much or too little at
+# high frequencies, which sharpness measures.
 #
 # ## Where do real and fake differ?
 #
@@ -241,7 +242,7 @@ save_figure(figures.mean_spectra(means, peaks, list(domains)), out.figures, "02_
 # can meet in one place: where a smooth fake has a grid, what is missing and what the grid adds may cancel, and the
 # grid is white. So the *third row* shows the **peaks** alone: by how much each frequency stands out from the 24 around
 # it. It is enlarged: of the upper right quarter of the plane the corner, with the rim (period 2) at the top and on the
-# right. Red dots and lines there, or half way (period 4, at 0.5), are a grid.
+# right. Red dots and lines there, or half way (period 4, at 0.5), are a grid. <!-- setting -->
 #
 # ## How certain is that?
 #
@@ -269,7 +270,7 @@ save_figure(figures.radial_profiles(profiles, differences), out.figures, "02_rad
 #
 # If a generator leaves a pattern that repeats every 2 pixels, the lines of the spectrum at period 2 (its rim)
 # stand out from the lines beside them. The same holds for periods 4 and 8. We divide the magnitude on these
-# lines by that beside them: a ratio of 1 means no grid.
+# lines by that beside them: a ratio of 1 means no grid. <!-- setting -->
 
 # %%
 ratios = pd.DataFrame({period: traces.line_ratio(planes, period) for period in periods}, index)
@@ -279,11 +280,11 @@ save_table(grid, out.figures, "02_grid_peaks")
 save_figure(figures.grid_peaks(grid), out.figures, "02_grid_peaks")
 
 # %% [markdown]
-# The blue marks are the real images. They should stand at 1 for all three periods: a photograph knows no
-# grid. (A JPEG file may show one at period 8, the size of its blocks; then both classes have it.) Orange
-# marks to the right of 1 are fakes with a grid. Compare the domains: which have a grid, and at which period?
-# An interval that contains 1 means that this measure does not show a grid, not that there is no trace; and of so many
-# intervals some leave 1 out by accident. The next cell puts the last two figures into words.
+# The blue marks are the real images. They should stand at 1 for all three periods: a photograph knows no grid. (A JPEG
+# file may show one at period 8, the size of its blocks; then both classes have it.) Orange marks to the right of 1 are
+# fakes with a grid. Compare the domains: which have a grid, and at which period? An interval that contains 1 means that
+# this measure does not show a grid, not that there is no trace; and of so many intervals some do not contain it by
+# accident. The next cell puts the last two figures into words. <!-- setting -->
 
 # %% tags=["sentences"]
 differences = saved_table(out.figures, "02_radial_differences")
@@ -301,7 +302,7 @@ sentences.show(
 # ## Low, middle or high?
 #
 # Later notebooks can keep only a part of the spectrum (the option `band`). With the same r as above, *low* is
-# r < 0.53, *mid* reaches to 0.81 and *high* from there to the rim. In which band do the fakes differ?
+# r < 0.53, *mid* reaches to 0.81 and *high* from there to the rim. In which band do the fakes differ? <!-- setting -->
 
 # %%
 bands = {band: planes[:, band_mask(options.size, options.size, band)].mean(1) for band in ("low", "mid", "high")}
@@ -311,12 +312,12 @@ fig = figures.by_band(levels, label="fake − real, difference of mean ln |F|")
 save_figure(fig, out.figures, "02_bands")
 
 # %% [markdown]
-# A mark to the left of the dotted line: the fakes of this domain have lost magnitude in this band; to the
-# right: they have more than the reals. A value of −0.1 means about 10 % less. A fake shows the same things as
-# its real image, so the very slowest waves must agree; how far towards them a generator's work reaches differs
-# from domain to domain. See in which band each domain is furthest from zero, and on which side. Two domains
-# that change the same band in the same direction may look alike to a detector, and what it learns from one may
-# help with the other. Where they differ, it has to learn again, and may unlearn what it knew.
+# A mark to the left of the dotted line: the fakes of this domain have lost magnitude in this band; to the right: they
+# have more than the reals. A value of −0.1 means about 10 % less. <!-- example --> A fake shows the same things as its
+# real image, so the very slowest waves must agree; how far towards them a generator's work reaches differs from domain
+# to domain. See in which band each domain is furthest from zero, and on which side. Two domains that change the same
+# band in the same direction may look alike to a detector, and what it learns from one may help with the other. Where
+# they differ, it has to learn again, and may unlearn what it knew.
 
 # %% tags=["sentences"]
 sentences.show(

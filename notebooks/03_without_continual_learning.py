@@ -352,5 +352,6 @@ sentences.show(sentences.compared(changes, "Accuracy, mixed precision minus full
 # compared with each other should compute in one way. On a processor without instructions for bfloat16 it takes longer,
 # and a note says so.
 #
-# **Limits.** One seed, except where several are named, one order of the domains, one small data set. The embedded
-# images are made by small generators of this package; the numbers do not compare with published ones.
+# **Limits.** One seed, except where several are named, one order of the domains, one small data set. What other
+# training photographs would change, no interval here tells: they are the same in all runs. The embedded images are made
+# by small generators of this package; the numbers do not compare with published ones.

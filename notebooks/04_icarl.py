@@ -217,7 +217,8 @@ print(inspect.getsource(Network.fake_logits))
 #
 # The next cell trains the agent over the whole stream, or reads the run if it was made before with the same
 # options. Did it learn? The figure shows the training loss of each step, in nats: the unit of a logarithm to the
-# base $e$, as a bit is that of one to the base two.
+# base $e$, as a bit is that of one to the base two. *Images trained on* leaves out those that only herding or the old
+# network looks at; their time is in the seconds, which hold training, testing and the saving of states.
 
 # %%
 run = make_run(options)
@@ -239,7 +240,8 @@ save_figure(figure, out.figures, "04_losses")
 # ## What does it know, after every step?
 #
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
-# % interval, over test photographs.
+# % interval, over test photographs. Where it says “all real” or “all fake”, (nearly) every image gets this one verdict,
+# and the accuracy is the share of that class.
 
 # %%
 cells = cell_values(scores, split=split)

@@ -220,7 +220,8 @@ pd.DataFrame(settings, index=["other agents with these parameters", "GDumb"]).T
 # %% [markdown]
 # This training is GDumb's own, as its paper has it, and part of the method. So a comparison of agents with the same
 # network, images and epochs is a comparison with *other settings of training* where GDumb is concerned: what it
-# gains or loses may come from these. (Other agents may have rates and epochs that were chosen for each of them.)
+# gains or loses may come from these. (Each of the other agents may have a learning rate that was chosen for it; their
+# epochs and batches are the same.)
 #
 # One part of the paper is left out: CutMix, which pastes a patch of one image into another. Spectra do not mix
 # in this way: with a foreign patch in it, a plane is no spectrum of any image.
@@ -243,7 +244,8 @@ print(f"kept at the end: {manifest['steps'][-1]['memory_bytes'] / 1e6:.1f} MB of
 # ## What does it know, after every step?
 #
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
-# % interval, over test photographs.
+# % interval, over test photographs. Where it says “all real” or “all fake”, (nearly) every image gets this one verdict,
+# and the accuracy is the share of that class.
 
 # %%
 cells = cell_values(scores, split=split)

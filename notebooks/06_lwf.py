@@ -135,11 +135,12 @@ for tau in (1.0, 2.0, 4.0, 8.0):
 pd.DataFrame(rows, columns=["τ", "gradient with τ²", "gradient without"]).round(4)
 
 # %% [markdown]
-# **One head, or one for each domain?** The paper has outputs for each task, and whoever tests says which task an
-# image belongs to. Here *real* and *fake* are the same two outputs in all domains, because nobody says where
-# a suspicious image comes from (van de Ven & Tolias 2019 call this domain-incremental learning). To see what that
-# changes, LwF is trained twice: with shared outputs, and with a pair of outputs for each domain, where **the test tells
-# the domain**. The second knows more than any other agent in these notebooks.
+# **One head, or one for each domain?** The paper has outputs for each task, and whoever tests says which task an image
+# belongs to. Here *real* and *fake* are the same two outputs in all domains, because nobody says where a suspicious
+# image comes from (van de Ven & Tolias 2019 call this domain-incremental learning). To see what that changes, LwF is
+# trained twice: with shared outputs, and with a pair of outputs for each domain, where **the test tells the domain**.
+# The second knows more than any other agent in these notebooks. Where `cldf choose` has chosen values, it takes those
+# that were chosen for shared outputs.
 #
 # ## Or hold the weights: EWC
 #
@@ -147,7 +148,8 @@ pd.DataFrame(rows, columns=["τ", "gradient with τ²", "gradient without"]).rou
 # compress*, ICML 2018) asks another question: which *weights* did the old answers depend on? Those are held where they
 # were, as by springs; the others may move. How stiff is each spring? As stiff as its **Fisher information** $F_k$ is
 # large: the mean, over the old domain's images $x$, of the squared slope of the log-probability of an answer $y$ along
-# the weight $\theta_k$, where the answer is drawn from the network itself:
+# the weight $\theta_k$, where the answer is drawn from the network itself ($F$ is no spectrum here; the `F` of the
+# printed code is torch's module of functions):
 #
 # $$ F_k \;=\; \operatorname{mean}_x \; \operatorname{E}_{y \sim p_\theta(y|x)}
 # \Big( \frac{\partial \log p_\theta(y|x)}{\partial \theta_k} \Big)^2 $$
@@ -191,7 +193,9 @@ pd.DataFrame(rows, columns=["x", "P(fake)", "Fisher information", "x² p (1 − 
 #
 # The next cell trains LwF, EWC and LwF that is told the domain over the whole stream, or reads the runs if they were
 # made before with the same options. The losses are in nats, the unit of a logarithm to the base $e$ (as a bit is that
-# of one to the base two), each with all its terms.
+# of one to the base two), each with all its terms. *Images trained on* leaves out those that are looked at for a
+# teacher's answers or for Fisher information; their time is in the seconds, which hold training, testing and the saving
+# of states.
 
 # %%
 runs = {name: make_run(own) for name, own in parameters.runs.items()}
@@ -267,7 +271,8 @@ sentences.show(
 # ## What do they know, after every step?
 #
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
-# % interval, over test photographs.
+# % interval, over test photographs. Where it says “all real” or “all fake”, (nearly) every image gets this one verdict,
+# and the accuracy is the share of that class.
 
 # %%
 cells = pd.concat([cell_values(own, split=split) for own in scores.values()])

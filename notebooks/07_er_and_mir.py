@@ -224,7 +224,8 @@ for part in (MIR.retrieve, MIR.rises, virtual_weights, buffers.loss_rises, ER._t
 # ## Training
 #
 # The next cell shows DER++'s update, and trains the three agents over the whole stream, or reads the runs if they were
-# made before with the same options. Did they learn?
+# made before with the same options. Did they learn? *Images trained on* leaves out those of which only a forward pass
+# is made, MIR's candidates; their time is in the seconds, which hold training, testing and the saving of states.
 
 # %%
 print(inspect.getsource(DERPP.observe))
@@ -356,7 +357,8 @@ sentences.show(
 # ## What do they know, after every step?
 #
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column). Below each number stands half of its 95
-# % interval, over test photographs.
+# % interval, over test photographs. Where it says “all real” or “all fake”, (nearly) every image gets this one verdict,
+# and the accuracy is the share of that class.
 
 # %%
 cells = cell_values(scores, split=split)

@@ -133,11 +133,12 @@ never_seen = [f"accuracy: unseen: {name}" for name in options.unseen]
 #
 # An agent is only as good as what it needs. So the second table says for each what it **keeps** of the past, what it is
 # **told** besides images and labels, and what it **cost**. *Images passed* counts those trained on, replayed ones and
-# repeats too. Passes without training, such as a teacher's answers, are in the *seconds*, which are those of one
-# processor for training and testing. *Kept* are bytes of images, logits, weights or a teacher; joint training keeps all
-# images, counted here as a memory would pack them. And *every* agent is told when a step begins and how many updates it
-# will have, since the learning rate goes through a cycle in each (option `schedule`), and goes through a step's images
-# several times (`epochs`).
+# repeats too. It leaves out images that are looked at without being trained on, mainly in a forward pass alone: MIR's
+# candidates, those that a teacher answers, those that herding chooses from, and those of EWC's Fisher information. The
+# *seconds* hold these as well: they are those of one processor for training, testing and the saving of states. *Kept*
+# are bytes of images, logits, weights or a teacher; joint training keeps all images, counted here as a memory would
+# pack them. And *every* agent is told when a step begins and how many updates it will have, since the learning rate
+# goes through a cycle in each (option `schedule`), and goes through a step's images several times (`epochs`).
 
 # %%
 wanted = {name: own for name, own in parameters.runs.items() if name != "separate"}
@@ -164,10 +165,10 @@ information.fillna(dict.fromkeys(ledger.COLUMNS, "")).rename(index=figures.agent
 #
 # First the accuracy after the last step, on every domain: below each number stands half of its 95 % interval, and right
 # of the gap stand the fakes that nobody was trained on. These are the last rows of matrices that notebooks 03 to 07
-# show whole. Then the accuracy after every step as lines, and the AUC. A panel is a domain, the grey bar is the step
-# that trains on it, the bands are 95 % intervals, the dotted line is guessing. (The AUC is the chance that a fake gets
-# a higher score than a real image; no threshold is needed for it.) Some agents are in colour, the others grey: which,
-# was decided before any result was seen.
+# show whole (and in which they say if, in a cell, all images get one verdict). Then the accuracy after every step as
+# lines, and the AUC. A panel is a domain, the grey bar is the step that trains on it, the bands are 95 % intervals, the
+# dotted line is guessing. (The AUC is the chance that a fake gets a higher score than a real image; no threshold is
+# needed for it.) Some agents are in colour, the others grey: which, was decided before any result was seen.
 
 # %%
 own = metrics[metrics["metric"] == "accuracy"]
@@ -341,8 +342,10 @@ sentences.show(
 # The training photographs are the same in all runs, and by how much others would change the results no interval tells.
 #
 # Rows of their own: *same passes*, trained for so many more epochs that about as many images pass as in ER, which
-# replays a batch with each batch, or *passes of DER++*, which replays two; *told*, as above; *hindsight*, LwF with the
-# values that looked best on the whole stream, which nobody knows who learns it. <!-- setting -->
+# replays a batch with each batch, or *passes of DER++*, which replays two (*joint, same passes* counts each of its
+# networks by itself, since joint training begins anew in each step); *told*, as above, with the values that were chosen
+# for LwF with shared outputs; *hindsight*, LwF with the values that looked best on the whole stream, which nobody knows
+# who learns it. <!-- setting -->
 #
 # Two agents with the same seed start from the same weights, and all are tested on the same photographs, so that
 # differences are paired by both. There are many pairs; Holm's correction raises their p values accordingly. A
@@ -412,7 +415,7 @@ save_figure(figures.trade_offs(shown, pairs, points=single), out.figures, "08_tr
 # One domain that was left out is one example. `cldf sweep unseen` leaves out *each* of the domains once: as many
 # streams, each without one, which is then tested. (Values of options were chosen on the first two domains of a stream,
 # not on the one left out; what is the same for all agents, such as the epochs, was chosen before, on the default
-# stream.) The figure has a place for each domain left out.
+# stream, so it may suit the left-out domains that are in that stream.) The figure has a place for each domain left out.
 #
 # The last sentences are means over the domains, with $t$ intervals over them: what a further domain would give, *if*
 # these were a random sample of all kinds of fakes, which they are not.
@@ -506,11 +509,14 @@ sentences.show(
 # %% [markdown]
 # ## How were the values chosen?
 #
-# Network, batch and epochs are the same for all. The learning rate and an agent's own options are chosen for each with
-# the same number of trials: `cldf choose` trains on the first two domains of the stream alone, with several seeds, and
-# judges by the average accuracy on *validation* photographs. *Spread* is the standard deviation over seeds. Trials that
-# the seeds do not tell from the best are **tied**: that one of them was taken says little. *Hindsight* is the best for
-# one who saw the whole stream. Where nothing was chosen, the defaults hold. <!-- setting -->
+# The network is the same for all. So are epochs, batch size and the default learning rate, which were chosen before all
+# else, on the validation photographs of the default stream; for the training on GDumb's memory epochs, batches and
+# rates are its own (notebook 05). Then learning rate and own options are chosen for each agent, with the same number of
+# trials: `cldf choose` trains on the first two domains of the stream alone, with several seeds, and judges by the
+# average accuracy on *validation* photographs. *Spread* is the standard deviation over seeds. Trials that the seeds do
+# not tell from the best are **tied**: that one of them was taken says little. *Hindsight* is the best for one who saw
+# the whole stream. With limited new data (notebook 14) an agent keeps the values that were chosen with all images.
+# Where nothing was chosen, the defaults hold. <!-- setting -->
 
 # %%
 path, stream_names = project_root() / "figures" / "tables" / "choices.csv", ", ".join(options.stream)

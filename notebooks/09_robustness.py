@@ -83,6 +83,7 @@ from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.data.corruptions import SEVERITIES, VERSIONS
+from cldf_core.data.domains import SPLITS
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.detection import robustness
 from cldf_core.evaluation import robustness as tables
@@ -139,15 +140,16 @@ pd.DataFrame({figures.agent_name(a): {"run": r.path.name, "started": r.manifest[
 #
 # One fake of the first domain, with much detail: as it is stored, saved once in the common way, and in the harshest
 # version of each corruption. Below each picture is the mean spectrum of some fakes in this version (`sampled` in the
-# cell), drawn as in notebook 02, with frequency zero in the middle. What becomes of the spectrum, and would you notice
-# it in the picture?
+# cell), drawn as in notebook 02, with frequency zero in the middle. These are training images, as there: test images
+# are measured and not looked at. What becomes of the spectrum, and would you notice it in the picture?
 
 # %%
 shown = [("stored", 0.0), ("none", 0.0), ("JPEG", 30), ("resize", 0.5), ("resize", 1.5), ("blur", 2.0), ("noise", 1.0)]
 titles = [{"none": "saved once"}.get(name, f"{name} {severity:g}" if severity else name) for name, severity in shown]
 planes, sampled = {}, 40
 for name, spectra in domains.items():
-    table = spectra.table[spectra.table["split"] == split]
+    looked_at = next(part for part in SPLITS if part in set(spectra.table["split"]))  # train, where there is one
+    table = spectra.table[spectra.table["split"] == looked_at]
     for label in (0, 1):
         chosen = robustness.sample(table[table["label"] == label], sampled)["image"]
         cut = [robustness.crops_of(spectra.root, image, options, shown) for image in chosen]
@@ -162,10 +164,10 @@ save_figure(figure, out.figures, "09_examples")
 # more. Compare each with the first one, most of all at the rim, where the fast waves are. Where it is darker now,
 # waves were lost; where it is brighter, waves were put in. Enlarging draws everything towards the middle.
 #
-# What a detector needs is not the spectrum of the fakes but how it *differs* from that of the reals. Notebook 02
-# showed this difference for each domain, in the last row of its mean spectra. Here it is again, for the same
-# versions. A row is a domain; all panels share one scale. Red: the fakes have more of a frequency. Blue: they have
-# less. White: no difference.
+# What a detector needs is not the spectrum of the fakes but how it *differs* from that of the reals. Notebook 02 showed
+# this difference for each domain, in the second row of its mean spectra. Here it is again, for the same versions. A row
+# is a domain; all panels share one scale. Red: the fakes have more of a frequency. Blue: they have less. White: no
+# difference.
 
 # %%
 apart = {name: planes[name, 1] - planes[name, 0] for name in domains}
@@ -290,10 +292,10 @@ def draw(corruption: str) -> None:
 draw("JPEG")
 
 # %% [markdown]
-# A column is a domain. *Above*: accuracy, as before. *Middle*: the grid of real (solid) and fake (dashed); where
-# the dashed line comes down to the dotted one, the grid is gone. *Below*: fake minus real in three bands; where a
-# line reaches zero, reals and fakes have the same strength there. The bands are 95 % intervals over photographs.
-# Compare the second mark with the first: that is the common step.
+# A column is a domain. *Above*: accuracy, as before. *Middle*: the grid of real (solid) and fake (dashed); where the
+# dashed line comes down to the dotted one, no grid is seen any more. *Below*: fake minus real in three bands; where a
+# line reaches zero, no difference in strength is seen there. The bands are 95 % intervals over photographs. Compare the
+# second mark with the first: that is the common step.
 #
 # **Resize.** A factor below 1 removes all waves that are faster than the factor times Nyquist. A factor above 1
 # *moves* all traces to lower frequencies. A grid of period 2, for example, becomes one of period 2.5 or 3, and the
@@ -401,7 +403,8 @@ sentences.show(
 #
 # * **Nobody was trained for this.** Detectors for use are trained on corrupted images, too (*augmentation*), and
 #   then bear much more. What you see is what happens without.
-# * **One seed.** The intervals say what other photographs would change, not what another training would.
+# * **One seed.** The intervals say what other test photographs would change, not what another training would, with
+#   another seed or with other training photographs.
 # * **Many comparisons.** Of so many 95 % intervals some are off by accident, also in the table of traces.
 # * **One at a time.** Real images go through several corruptions, one after another.
 # * **Averages hide domains.** An agent may keep its accuracy on one domain and lose it on another; the figures by

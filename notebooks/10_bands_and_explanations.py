@@ -142,7 +142,7 @@ save_table(pd.concat(parts), out.figures, "10_bands_alone_changes")
 # %% [markdown]
 # The dotted line is guessing. Where a panel's mark is near that of *full*, the band alone may hold what there is to
 # know about these fakes; how much is lost with it, the difference on the same photographs tells. Where two bands both
-# lose little, the trace is written twice, and a detector may lean on either of them.
+# lose little, the trace seems to be written twice, and a detector may lean on either of them.
 
 # %% tags=["sentences"]
 one_band = saved_table(out.figures, "10_bands_alone_changes")
@@ -185,8 +185,8 @@ sentences.show(
 
 # %% [markdown]
 # The intervals are over test photographs, of one seed. How much another seed alone changes what sequential fine-tuning
-# forgets, the grey dots of notebook 11 and the seeds of notebook 08 show: compare before you make anything of a
-# difference here.
+# forgets with these settings, the small marks of notebook 08 show, one for each seed, where `cldf sweep seeds` was run
+# (notebook 11 shows it with smaller settings): compare before you make anything of a difference here.
 #
 # ## Which frequencies are forgotten?
 #
@@ -254,21 +254,25 @@ sentences.show(
 # has one cell for eight by eight frequencies, and so a picture of blocks is drawn, over the half of the plane that the
 # network reads. It can show a region; the lines of a grid are finer than its cells.
 #
-# The picture of a single image is noisy. So we take the mean over all fakes of a domain, minus the mean over its
-# real images: what does the network find in fakes that it does not find in reals? We ask joint training, which knows
-# all domains, and look at validation images if there are any.
+# The picture of a single image is noisy. So we take the mean over all fakes of a domain, minus the mean over its real
+# images: what does the network find in fakes that it does not find in reals? We ask joint training, which knows all
+# domains, and look at validation images; where a data set has none, at training images.
 #
 # **A check first.** A method that gives a pretty picture for any network explains nothing (Adebayo et al., *Sanity
 # checks for saliency maps*, NeurIPS 2018). So the lower row asks a network of the same shape with random weights. Both
 # rows share one scale, so that what looks strong is strong.
 
+
 # %%
-looked_at = "validation" if "validation" in options.splits else split
+def looked_at(name: str) -> pd.DataFrame:
+    """A domain's validation images or, where it has none, its training images."""
+    table = spectra[name].table
+    return table[table["split"] == next(s for s in ("validation", "train", split) if s in set(table["split"]))]
 
 
 def mean_evidence(network, name: str, half: int | None = None) -> np.ndarray:
     """Evidence in fakes minus evidence in reals; half = 0 or 1 takes every other group."""
-    table = spectra[name].table[spectra[name].table["split"] == looked_at]
+    table = looked_at(name)
     places = table["group"].rank(method="dense").to_numpy(int)
     means = []
     for label in (0, 1):
@@ -313,15 +317,15 @@ check.round(2).set_index("domain")
 #
 # ## One image
 #
-# Last, one fake of the last domain, with its spectrum and the evidence in it. Notebook 13 does this for an image of
-# your own. **The picture is not the verdict.** It shows one inner layer, and adds up how that speaks; what the later
-# layers make of it, and the constants that they add, are not in it. So a network may say *fake* for certain while the
-# picture is mostly blue: the line below the figure says which it is here. What holds for many images, above, is worth
-# more than the picture of one.
+# Last, one of these fakes, of the last domain, with its spectrum and the evidence in it. Notebook 13 does this for an
+# image of your own. **The picture is not the verdict.** It shows one inner layer, and adds up how that speaks; what the
+# later layers make of it, and the constants that they add, are not in it. So a network may say *fake* for certain while
+# the picture is mostly blue: the line below the figure says which it is here. What holds for many images, above, is
+# worth more than the picture of one.
 
 # %%
 name = options.stream[-1]
-row = tables[name][tables[name]["label"] == 1].iloc[0]
+row = looked_at(name).query("label == 1").iloc[0]
 read = torch.from_numpy(spectra[name].array[[row["row"]]]).float()
 probability = float(1 / (1 + np.exp(-logits_of(joint, options, read.numpy())[0])))
 evidence = attribution.grad_cam(joint, read)[0].numpy()
@@ -336,4 +340,5 @@ print(f"P(fake) = {probability:.3f}; {attribution.share_for_fake(evidence):.0%} 
 # * **A hole in the spectrum is no natural image.** Networks that have never seen one may fail for that reason alone.
 #   Training on a band and taking it away answer different questions; believe what both say.
 # * **Grad-CAM is coarse.** Each cell has seen a wide neighbourhood besides. It says *where*, roughly, and not *what*.
-# * **One seed**, and small networks on small images.
+# * **One seed, these training photographs**, and small networks on small images. No interval tells what others would
+#   change.

@@ -166,7 +166,9 @@ print(differences.code_lines("gdumb"))
 # ## LwF: the old network teaches the new one
 #
 # LwF keeps no image. Its loss is the cross-entropy with the labels plus a second term, in which the network as
-# it was before, the *teacher*, gives the targets (notebook 06).
+# it was before, the *teacher*, gives the targets (notebook 06). **BatchNorm**, in the tables from here on, is a layer
+# that subtracts from its input a mean and divides it by a deviation: in training those of the batch at hand, in the
+# test running means of them, its *statistics*.
 
 # %%
 display(differences.as_table("lwf"))
@@ -219,7 +221,7 @@ for key, run in wanted.items():
     scores[key] = made.scores()
     rows.append((figures.agent_name(run.agent), made.manifest["seconds"]))
 cost = pd.DataFrame(rows, columns=["agent", "seconds"]).groupby("agent", sort=False)["seconds"].agg(["count", "sum"])
-cost.rename(columns={"count": "runs", "sum": "processor seconds of training and testing"}).round(0)
+cost.rename(columns={"count": "runs", "sum": "processor seconds (training, testing, saving)"}).round(0)
 
 # %% [markdown]
 # Do the bases learn anything? If not, no switch could spoil it. Each value has its 95 % interval over test
@@ -438,18 +440,19 @@ sentences.show(
 # %% [markdown]
 # ## Limits
 #
-# * **One seed.** Each comparison is one pair of runs. The intervals say what other test photographs would change,
-#   not what another seed would. Seed noise is measured with a few more runs, for the five agents as if it were the
-#   same. Another seed also chooses other training images, while the two runs of a pair share theirs, so the bands
-#   are rather too wide. *Not shown* does not mean *no effect*: more seeds might show a small one.
+# * **One seed.** Each comparison is one pair of runs. The intervals say what other test photographs would change, not
+#   what another seed or other training photographs would. Seed noise is measured with a few more runs, for the five
+#   agents as if it were the same. Another seed also chooses other training images, while the two runs of a pair share
+#   theirs, so the bands are rather too wide. *Not shown* does not mean *no effect*: more seeds might show a small one.
 # * **Many comparisons.** Only the ranked table is corrected for them. The other measures and the cells of the
 #   matrices are not: of so many 95 % intervals some exclude 0 by accident.
-# * **Small data, small network** (the table of settings at the top), and no pre-trained weights. A switch that
-#   changes nothing here may matter elsewhere: channels with weights from ImageNet, dropped batches where a chunk is
-#   smaller than a batch, the count of chunks in LwF's loss after many of them.
-# * **Harm is not everything.** A difference that does no harm here is still one from what a paper says, and a
+# * **Small data, small network** (the table of settings at the top), and no pre-trained weights. A switch that is not
+#   shown to change anything here may matter elsewhere: channels with weights from ImageNet, dropped batches where a
+#   chunk is smaller than a batch, the count of chunks in LwF's loss after many of them.
+# * **Harm is not everything.** A difference that is not shown to do harm is still one from what a paper says, and a
 #   comparison of methods that leaves it out compares something else. And one that does harm is no charge against
 #   the original where the method's authors publish it themselves.
 #
-# **Things to try.** Set `chunks` to 1: which differences vanish? Change `seed`: does the table keep its order at the
-# top, and at the bottom?
+# **Things to try.** Set `splits` to `["validation"]` first: then all of this is of validation photographs, and the test
+# photographs stay unseen until you have decided. Set `chunks` to 1: which differences vanish? Change `seed`: does the
+# table keep its order at the top, and at the bottom?

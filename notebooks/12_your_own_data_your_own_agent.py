@@ -155,8 +155,9 @@ cells = cell_values(scores)
 save_figure(figures.matrices(cells, options.stream), out.figures, "12_matrices")
 
 # %% [markdown]
-# A row is a moment, a column a domain, a number an accuracy with half of its 95 % interval. Compare the last rows:
-# what has sequential fine-tuning lost that replay has kept?
+# A row is a moment, a column a domain, a number an accuracy with half of its 95 % interval. Where it says “all real” or
+# “all fake”, (nearly) every image gets this one verdict, and the accuracy is the share of that class. Compare the last
+# rows: what has sequential fine-tuning lost that replay has kept?
 #
 # ## Part two: your own agent
 #
@@ -271,9 +272,10 @@ sentences.show(
 )
 
 # %% [markdown]
-# Before you conclude that one of them is better: this is one seed, and another one changes what an agent keeps
-# (notebook 11 shows by how much). And the learning rate was not chosen for A-GEM. To choose it, score `validation`
-# images and not `test` ones.
+# Before you conclude that one of them is better: the intervals are over test photographs, of one seed and these
+# training photographs. Another seed changes what an agent keeps: how far single seeds of other agents lie apart,
+# notebook 08 shows where `cldf sweep seeds` was run. And the learning rate was not chosen for A-GEM. To choose it,
+# score `validation` images and not `test` ones.
 #
 # ### To keep it
 #

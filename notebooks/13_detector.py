@@ -106,7 +106,7 @@ Markdown(
 )
 
 # %% [markdown]
-# Take the sentences above seriously. A detector knows the kinds of fakes that it has learnt, and photographs like
+# Take the sentences above seriously. A detector knows the kinds of fakes that it has learned, and photographs like
 # those that it has seen. For any other image it still gives a number, and the number may be wrong with great
 # confidence.
 
@@ -213,18 +213,20 @@ display(widgets.VBox([widgets.HBox(choice), result]))
 # make of that, and the constants that they add, are not in it. So a picture that is mostly blue can stand above a
 # fake that the detector is sure of. The line above each figure says how much of it is red.
 #
-# Here are a real image and the fake that was made from it, from the images that no network was trained on.
+# Here are a real image and the fake that was made from it. They are validation images, which no network was trained on
+# (where a data set has none, training images): who looks at test images begins to tune by them.
 
 # %%
 domain = load_spectra(options)[options.stream[0]]
-table = domain.table[domain.table["split"] == ("test" if "test" in options.splits else "validation")]
+looked_at = "validation" if "validation" in set(domain.table["split"]) else "train"
+table = domain.table[domain.table["split"] == looked_at]
 for label, name in enumerate(("13_real", "13_fake")):
     row = table[table["label"] == label].iloc[0]
     if figure := examine(domain.root / row["image"]):
         save_figure(figure, out.figures, name)
 
 # %% [markdown]
-# Compare the two pictures on the right: where does the fake have evidence that the real image, from which it was made,
-# has not? And compare the two numbers with the truth, which you know here. For your own image you do not, and that is
-# why the sentence about the validation images stands beside the verdict. What the network looks at in many images is in
-# notebook 10; a single picture can mislead.
+# Compare the two pictures on the right, each of which has a scale of its own beside it: where does the fake have
+# evidence that the real image, from which it was made, has not? And compare the two numbers with the truth, which you
+# know here. For your own image you do not, and that is why the sentence about the validation images stands beside the
+# verdict. What the network looks at in many images is in notebook 10; a single picture can mislead.

@@ -156,9 +156,10 @@ for agent in ("sequential", "er"):
     save_figure(figures.matrices(cells, options.stream), out.figures, f"14_matrix_{agent}")
 
 # %% [markdown]
-# $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column), with half of its 95 % interval. The first row
-# is the same in both panels of an agent, since the first domain is always trained with all its images. What the number
-# of images does is the *difference*, few minus all, on the same test photographs:
+# $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column), with half of its 95 % interval. Where it says
+# “all real” or “all fake”, (nearly) every image gets this one verdict, and the accuracy is the share of that class. The
+# first row is the same in both panels of an agent, since the first domain is always trained with all its images. What
+# the number of images does is the *difference*, few minus all, on the same test photographs:
 
 # %%
 chosen = ["gain", "forgetting (max-last)", "average"]
@@ -181,8 +182,9 @@ sentences.show(
 )
 
 # %% [markdown]
-# (*average*: the mean accuracy over the trained domains at the end. The intervals are over test photographs.) One seed
-# is one draw of the few images: with others the numbers would move, and no interval of a single run tells how far.
+# (*average*: the mean accuracy over the trained domains at the end. The intervals are over test photographs, with seed
+# and training photographs as they are.) One seed is one draw of the few images: with others the numbers would move, and
+# no interval of a single run tells how far.
 #
 # ## From a handful to all
 #
@@ -373,14 +375,16 @@ pd.DataFrame(rows, columns=["images a class", "images", "images in a chunk", "up
 # * **Few seeds.** The table's column n says how many the sweep had. They find large differences; what is not shown may
 #   still be there.
 # * **These training photographs.** The few are drawn anew for each seed, so the spread over seeds holds the luck of
-#   that draw; but always from the same photographs, which themselves were never varied.
+#   that draw; but always from the same photographs, which themselves were never varied: all intervals hold for these
+#   training photographs.
 # * **Every new domain is limited alike**, and the first one never is. A detector in use would have many images of some
 #   kinds and few of others (the option `limits` sets a number for each domain).
-# * **What was chosen was chosen with all images.** Learning rate and the like are those of the full stream; with few
-#   images others may be better.
+# * **What was chosen was chosen with all images.** An agent's values are those that `cldf choose` took with all images
+#   of the first two domains; with few, others may be better. Epochs, batch size and default learning rate, the same
+#   for all agents, were chosen before that, on the validation photographs of the default stream. <!-- setting -->
 # * **Crops of few photographs.** Ten fakes of the embedded benchmark may be crops of the same photograph; ten images
 #   from ten sources would hold more. <!-- setting -->
-# * **Many comparisons.** Of many 95 % intervals some leave out the truth. Only the differences between agents are
+# * **Many comparisons.** Of many 95 % intervals some do not hold the truth. Only the differences between agents are
 #   corrected for that.
 #
 # ## Exercise

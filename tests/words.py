@@ -29,7 +29,8 @@ LOOKING = re.compile(
 # An absence of evidence that is read as evidence, and what no result can carry.
 PHRASES = re.compile(
     r"no more than (another|the|luck|chance|a)\b|more than luck|upper bound|\bnot told from\b|\bcan not\b|"
-    r"\balways leans\b|\b(a|one|two|three) (third|quarter|fifth|tenth)s?\b|\btwice (as|the)\b|"
+    r"\bleaves? [01](?:\.\d+)? out\b|\balways leans\b|"
+    r"\b(a|one|two|three) (third|quarter|fifth|tenth)s?\b|\btwice (as|the)\b|"
     r"\btimes (as|more|less)\b",
     re.IGNORECASE,
 )

@@ -33,7 +33,7 @@ def boosted_trees(
     """
     codes, names = pd.factorize(groups)
     if all(len(np.unique(labels[splits == split])) == 2 for split in ("train", "test")):
-        count, how = 1, "learnt on train, judged on test"
+        count, how = 1, "learned on train, judged on test"
         folds = np.select([splits == "test", splits == "train"], [0, 1], -1)
     else:
         count, how = min(FOLDS, len(names)), "cross-validation over groups"
@@ -57,7 +57,7 @@ def file_trees(categorical: Sequence[bool], seed: int = 0) -> Any:
 
 
 def logistic_regression() -> Any:
-    """Makes a logistic regression of numbers, each scaled to mean 0 and standard deviation 1 over those learnt from.
+    """Makes a logistic regression of numbers, each scaled to mean 0 and standard deviation 1 over those learned from.
 
     The classes have equal weights; the penalty is half of the squared weights against the summed loss.
     """
@@ -71,7 +71,7 @@ def logistic_regression() -> Any:
 def learned_scores(classifier: Any, facts: np.ndarray, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Returns P(fake) of all images, (N,), by a classifier that learns from the images `train`, bool of shape (N,).
 
-    Facts are numbers, shape (N, F), and labels 0 (real) or 1 (fake), shape (N,). A class that is not learnt from is a
+    Facts are numbers, shape (N, F), and labels 0 (real) or 1 (fake), shape (N,). A class that is not learned from is a
     ValueError.
     """
     if len(known := np.unique(labels[train])) < 2:

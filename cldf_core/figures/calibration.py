@@ -55,7 +55,7 @@ def reliability_diagrams(table: pd.DataFrame) -> Figure:
 def calibration_errors(table: pd.DataFrame) -> Figure:
     """Draws each agent's ECE after the last step: the mean over the domains trained on, and each unseen domain.
 
-    The table is from `calibration.errors`. A dot may lie outside of its interval, which allows for the bias of the ECE.
+    The table is from `calibration.errors`. A dot may lie at the end of its interval, which allows for the ECE's bias.
     """
     agents = list(dict.fromkeys(table["agent"]))
     known = table.groupby("domain", sort=False)["seen"].any()

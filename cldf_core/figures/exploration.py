@@ -51,7 +51,7 @@ def pixels_to_verdict(images: np.ndarray, spectra: np.ndarray, scores: Sequence[
 def after_each_step(table: pd.DataFrame) -> Figure:
     """Draws a panel for each step: the accuracy on every domain, filled if the network was trained on it by then.
 
-    The table has the columns after (the domains learnt so far, in words), domain, value, low, high and trained.
+    The table has the columns after (the domains learned so far, in words), domain, value, low, high and trained.
     """
     figure = _domain_panels(table.assign(after="after " + table["after"]), "after", "accuracy", height=1.1, line=0.5)
     for axis in figure.axes:

@@ -30,7 +30,7 @@ def test_facts_that_tell_nothing_leave_trees_at_chance():
     assert sum(result["low"] <= 0.5 <= result["high"] for result in results) >= 7  # of 95 % intervals
     for result in results:
         assert 0.05 < result["high"] - result["low"] < 0.4
-        assert (result["images"], result["how"]) == (80, "learnt on train, judged on test")
+        assert (result["images"], result["how"]) == (80, "learned on train, judged on test")
     assert boosted_trees(*data(), categorical=CATEGORICAL) == results[0]
 
 
@@ -47,7 +47,7 @@ def test_a_fact_that_tells_the_class_is_found(column):
 def test_without_test_images_trees_are_cross_validated_over_groups():
     facts, _, splits, groups = data()
     labels = groups % 2
-    # Each group has a number of its own: learnt by heart, it would tell the label.
+    # Each group has a number of its own: learned by heart, it would tell the label.
     facts[:, 1] = groups * 7919 % 1009
     result = boosted_trees(facts, labels, np.full_like(splits, "train"), groups, categorical=CATEGORICAL)
     assert result["balanced accuracy"] < 0.65

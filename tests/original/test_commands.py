@@ -165,7 +165,7 @@ def test_all_trains_the_four_agents_one_after_another(here, call):
     assert {f.manifest["options"]["agent"] for f in ran} == {"icarl", "gdumb", "lwf", "mir"}
     assert re.findall(r"^(\w+): cldf train", out, re.M) == ["iCaRL", "GDumb", "LwF", "MIR"]
     for folder in ran:
-        # One batch of 10 of the 12 images: of these a network has learnt, so no score is as it was.
+        # One batch of 10 of the 12 images: of these a network has learned, so no score is as it was.
         assert folder.manifest["steps"][0]["images"] == 10
         assert folder.manifest["options"]["stream"] == STREAM
         scores = folder.scores()
