@@ -34,7 +34,7 @@ ROOMS = {
     "data": 4850,  # 50 more, since the files in params/ are read here, too
     "runs": 1150,
     "results": 1800,  # 750 more: kept runs, tables of sweeps, trials, means over seeds, and agents side by side
-    "detection": 1100,
+    "detection": 1350,  # 250 more: detectors of other people, from a Python file or from timm
     "workflow": 2700,  # 200 more for the choice of every agent and for kept runs
     "original": 1200,
     "cli": 1400,
