@@ -34,10 +34,10 @@ ROOMS = {
     "data": 4900,  # 100 more: the files in params/ are read here, too, and domains of several data sets
     "runs": 1400,  # 250 more: going on from the state of a finished run, and copies across data sets
     "results": 1800,  # 750 more: kept runs, tables of sweeps, trials, means over seeds, and agents side by side
-    "detection": 1350,  # 250 more: which detector is in use, its updates, and its scores in use
+    "detection": 1700,  # 600 more: which detector is in use, its updates, its scores in use; other people's detectors
     "workflow": 2700,  # 200 more for the choice of every agent and for kept runs
     "original": 1200,
-    "cli": 1550,  # 150 more: update, detector and watch
+    "cli": 1600,  # 200 more: update, detector, watch, and the detectors of others
 }
 
 

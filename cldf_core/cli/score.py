@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,20 @@ if TYPE_CHECKING:  # `cldf score --help` does not wait for these
     import pandas as pd
 
     from cldf_core.detection.detector import Detector
+    from cldf_core.detection.foreign import Foreign
 
 BAND = real("a number from 0 and below 0.5", lambda value: 0 <= value < 0.5)
 FORMATS = ("table", "csv", "json")
 EXITS = "Exit status: 0 if all images were scored, 3 if some could not be, 1 if none could, 2 for a wrong call."
+MODEL = "a run's folder or name, a .safetensors or .pth file (default: what cldf reproduce made). Or a detector of "
+MODEL += (
+    "somebody else: FILE.py with a function predict(path), which gives P(fake) of an image, or predict_batch(paths), "
+)
+MODEL += (
+    "which gives those of up to 64; its code is trusted, and runs with all your rights. Or timm:NAME with --weights: "
+)
+MODEL += "of two outputs the second is taken for fake, a single one for the logit of fake"
+NOT_SHOWN = ("network", "options", "call", "at_once", "function", "code")  # of a detector, in JSON
 
 
 def add_command(subparsers: Any) -> None:
@@ -31,40 +42,62 @@ def add_command(subparsers: Any) -> None:
     add = parser.add_argument
     named = "images, folders of images, patterns, or a data set of cldf data"
     add("files", nargs="+", metavar="FILE|FOLDER|GLOB", help=named)
-    add("--model", help="a run's folder or name, a .safetensors or .pth file (default: what cldf reproduce made)")
+    add("--model", help=MODEL)
+    add("--weights", type=Path, metavar="FILE", help="a state dict for timm:NAME, .safetensors or .pth")
     add("--step", type=whole(1, 10_000), help="of the run, from 1 (default: the last)")
     add("--threshold", default="0.5", help="P(fake) from which it is fake, or: validation (default: 0.5)")
     add("--band", type=BAND, default=0.1, help="closer to the threshold than this: cannot say (default: 0.1)")
     add_flags(parser, FORMATS, "; cldf metrics reads the .csv, where labels are known or filled in")
-    add("--workers", type=WORKERS, help="threads that read images (default: one for each processor)")
+    add("--workers", type=WORKERS, help="threads that read images for a network of cldf (default: one a processor)")
     parser.set_defaults(call=call)
 
 
 def call(parsed: argparse.Namespace) -> int:
     """Scores the images that the command line names, and prints the result; returns 0, 3 or 1, as EXITS says."""
     form = chosen_format(parsed, FORMATS, parsed.files)
-    from cldf_core.detection.detector import load_detector
+    from cldf_core.detection.foreign import is_foreign
     from cldf_core.detection.labels import with_labels
-    from cldf_core.detection.score import files_of, score
+    from cldf_core.detection.score import files_of
 
     console = sys.stdout if form == "table" else sys.stderr
     left_out: list[str] = []
     files = files_of(parsed.files, note=left_out.append)
-    model = parsed.model or str(default_run())
-    detector = load_detector(model, step=parsed.step, threshold=parsed.threshold, band=parsed.band)
+    detector, score = _loaded(parsed)
     with opened(parsed.out, form) as write:
         print(heading := _heading(detector), file=console, flush=True)
-        scores = score(files, detector, workers=parsed.workers)
+        scores = score(files)
         if form == "table":
             write(heading * bool(parsed.out) + _lines(scores))
         else:
             table = with_labels(scores, files, parsed.files)
+            if is_foreign(parsed.model or ""):  # a table of ours is called as its file is
+                table = table.assign(agent=detector.agent)
             if count := int(table["label"].isna().sum()):
                 left_out.append(f"{count} of {len(table)} labels are not known; cldf metrics needs them all")
             write(_csv(table, detector) if form == "csv" else _json(table, detector))
     print(_summary(scores), *map(printable, left_out), sep="\n", file=console)
     without = scores["verdict"] == ""
     return 0 if not without.any() else 1 if without.all() else 3
+
+
+def _loaded(parsed: argparse.Namespace) -> tuple[Detector | Foreign, Callable[[Sequence[Path]], pd.DataFrame]]:
+    """The detector that --model names, and what scores files with it."""
+    from cldf_core.detection.detector import load_detector
+    from cldf_core.detection.foreign import TIMM, is_foreign, load_foreign, score_foreign
+    from cldf_core.detection.score import score
+    from cldf_core.options import UserError
+
+    model, judging = parsed.model or "", {"threshold": parsed.threshold, "band": parsed.band}
+    if parsed.weights and not model.startswith(TIMM):
+        raise UserError(f"--weights is {parsed.weights}, but --model is no timm:NAME; allowed: no --weights")
+    if not is_foreign(model):
+        own = load_detector(model or str(default_run()), step=parsed.step, **judging)
+        return own, lambda files: score(files, own, workers=parsed.workers)
+    for flag in ("step", "workers"):
+        if (value := getattr(parsed, flag)) is not None:
+            raise UserError(f"--{flag} is {value}, but --model {model} is no network of cldf; allowed: no --{flag}")
+    theirs = load_foreign(model, weights=parsed.weights, **judging)
+    return theirs, lambda files: score_foreign(files, theirs)
 
 
 def default_run() -> Path:
@@ -89,14 +122,13 @@ def default_run() -> Path:
     return max(finished, key=lambda path: (path / SCORES).stat().st_mtime)
 
 
-def _heading(detector: Detector) -> str:
+def _heading(detector: Detector | Foreign) -> str:
     """What a reader of the scores has to know about the detector."""
     low, high = detector.band or (0, 0)
-    calibrated = f"calibrated on validation images (temperature {detector.temperature or 1:.3g})"
     rows = [
-        ("model", f"{detector.options.agent}, {detector.name}"),
+        ("model", f"{detector.agent}, {detector.name}"),
         ("trained on", ", ".join(detector.trained_on) or "not known"),
-        ("P(fake)", calibrated if detector.temperature else "not calibrated"),
+        ("P(fake)", detector.calibration),
         ("threshold", f"{detector.threshold:.4g} ({detector.threshold_from})"),
         ("cannot say", f"P(fake) between {max(low, 0):.4g} and {min(high, 1):.4g}" if detector.band else "never"),
         *(("note", note) for note in detector.notes),
@@ -112,15 +144,15 @@ def _lines(scores: pd.DataFrame) -> str:
     return "\n".join(["", "P(fake)  verdict     file", *lines, "", ""])
 
 
-def _csv(table: pd.DataFrame, detector: Detector) -> str:
+def _csv(table: pd.DataFrame, detector: Detector | Foreign) -> str:
     calibrated = detector.temperature is not None
     table = table.assign(threshold=detector.threshold, calibrated=calibrated)
     return table.to_csv(index=False, lineterminator="\n")
 
 
-def _json(table: pd.DataFrame, detector: Detector) -> str:
-    facts = {f.name: getattr(detector, f.name) for f in fields(detector) if f.name not in ("network", "options")}
-    facts |= {"agent": detector.options.agent, "calibrated": detector.temperature is not None}
+def _json(table: pd.DataFrame, detector: Detector | Foreign) -> str:
+    facts = {f.name: getattr(detector, f.name) for f in fields(detector) if f.name not in NOT_SHOWN}
+    facts |= {"agent": detector.agent, "calibrated": detector.temperature is not None}
     images = table.astype(object).where(table.notna(), None).to_dict("records")
     return json.dumps({"detector": facts, "images": images}, indent=1) + "\n"
 

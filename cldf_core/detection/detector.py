@@ -29,23 +29,21 @@ from cldf_core.stream import Samples
 NEAR, LEAST = 0.05, 20  # the largest distance of a P(fake) "like this one", and how many images have to be so near
 
 
-@dataclass(frozen=True)
-class Detector:
-    """A network that was trained before, and what turns its outputs into verdicts."""
+@dataclass(frozen=True, kw_only=True)
+class Verdicts:
+    """What turns P(fake) into verdicts, and what to know of them."""
 
-    network: Network  # in evaluation mode, on the device that it runs on
-    options: Options  # of the run that it comes from; they say how images are prepared
-    name: str  # where it came from
-    trained_on: tuple[str, ...]  # the domains that it has seen; empty where these are not known
     threshold: float = 0.5  # the P(fake) from which the verdict is "fake"
     threshold_from: str = "declared"  # the origin of the threshold, in words
     temperature: float | None = None  # divides logits, so that P(fake) is calibrated; None where it is not
     band: tuple[float, float] | None = None  # between these P(fake), both excluded, the verdict is "cannot say"
-    notes: tuple[str, ...] = ()  # sentences about its limits
+    notes: tuple[str, ...] = ()  # sentences about the detector's limits
 
-    def probability(self, logits: np.ndarray) -> np.ndarray:
-        """P(fake) = sigmoid(logit / temperature), shape as given."""
-        return expit(logits / (self.temperature or 1.0))
+    @property
+    def calibration(self) -> str:
+        """Whether P(fake) is calibrated, in words."""
+        how = f"calibrated on validation images (temperature {self.temperature or 1:.3g})"
+        return how if self.temperature else "not calibrated"
 
     def verdict(self, probability: float) -> str:
         """One of "fake", "real" and "cannot say", which is also that of NaN."""
@@ -54,6 +52,25 @@ class Detector:
         if self.band and self.band[0] < probability < self.band[1]:
             return "cannot say"
         return "fake" if probability >= self.threshold else "real"
+
+
+@dataclass(frozen=True)
+class Detector(Verdicts):
+    """A network that was trained before, and what turns its outputs into verdicts."""
+
+    network: Network  # in evaluation mode, on the device that it runs on
+    options: Options  # of the run that it comes from; they say how images are prepared
+    name: str  # where it came from
+    trained_on: tuple[str, ...]  # the domains that it has seen; empty where these are not known
+
+    @property
+    def agent(self) -> str:
+        """The agent that trained the network."""
+        return self.options.agent
+
+    def probability(self, logits: np.ndarray) -> np.ndarray:
+        """P(fake) = sigmoid(logit / temperature), shape as given."""
+        return expit(logits / (self.temperature or 1.0))
 
 
 def load_detector(model: str, *, step: int | None = None, threshold: str | float = 0.5, band: float = 0.1) -> Detector:
@@ -70,8 +87,7 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
         UserError: no such model or step, a value that is not allowed, or a model that cannot be used as it is.
     """
     declared = declared_threshold(threshold)
-    if not 0 <= band < 0.5:
-        raise UserError(f"--band is {band}; allowed: a number from 0 and below 0.5")
+    check_band(band)
     path = _file_of(model, step)
     detector = _detector(path)
     if getattr(detector.options, "verdict", "") == "nearest-mean" and detector.network.means is None:
@@ -98,8 +114,18 @@ def load_detector(model: str, *, step: int | None = None, threshold: str | float
             declared, accuracy = best_threshold(detector.probability(logits), labels)
             words = f"best on {len(labels)} validation images of these domains, balanced accuracy {accuracy:.3f}"
             detector = replace(detector, threshold_from=words)
-    edges = (declared - band, declared + band) if band else None
-    return replace(detector, threshold=declared, band=edges, notes=(*detector.notes, note))
+    return replace(detector, threshold=declared, band=edges(declared, band), notes=(*detector.notes, note))
+
+
+def check_band(band: float) -> None:
+    """Raises a UserError for a band that is none."""
+    if not 0 <= band < 0.5:
+        raise UserError(f"--band is {band}; allowed: a number from 0 and below 0.5")
+
+
+def edges(threshold: float, band: float) -> tuple[float, float] | None:
+    """The P(fake) between which a detector cannot say; None where the band is 0."""
+    return (threshold - band, threshold + band) if band else None
 
 
 def validation_scores(model: str, *, step: int | None = None) -> pd.DataFrame:

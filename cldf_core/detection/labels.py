@@ -10,7 +10,7 @@ from cldf_core.data.domains import SPLIT_NAMES, DataError
 from cldf_core.data.layouts.description import is_described
 from cldf_core.data.layouts.original import split_of
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
-from cldf_core.data.layouts.recognition import CLASS_OF, detect
+from cldf_core.data.layouts.recognition import CLASS_OF, ORIGINAL, detect
 from cldf_core.data.mini.build import EMBEDDED
 
 COLUMNS = ("domain", "label", "split", "group")
@@ -22,9 +22,10 @@ def text_of(path: str | Path) -> str:
 
 
 def data_set(name: str) -> pd.DataFrame | None:
-    """The images of a data set, by its name or its folder: path and COLUMNS; None where there is no such data set.
+    """The images of a data set, by its name or its folder: path, name, COLUMNS; None where there is no such data set.
 
-    A file or folder of that name comes first. A data set that cannot be read is a DataError.
+    The second is what a run calls the image. A file or folder of the data set's name comes first. A data set that
+    cannot be read is a DataError.
     """
     path = Path(os.path.expanduser(name))
     is_there = os.path.lexists(path)
@@ -38,35 +39,44 @@ def data_set(name: str) -> pd.DataFrame | None:
 def with_labels(scores: pd.DataFrame, files: Sequence[Path], names: Sequence[str]) -> pd.DataFrame:
     """Makes the table that `results.score_tables` reads of the scores of files, in their order, found by these names.
 
-    Its columns are image, COLUMNS, score (P(fake)), and logit, verdict and reason as `score` gives them. An image in
-    several domains, as the real ones of FaceForensics++ are, has a row in each. What neither a data set nor the layout
-    of a folder knows is read off the folders' names; what these do not tell is missing.
+    Its columns are image, COLUMNS, score (P(fake)), logit, verdict and reason as `score` gives them, and file, its path
+    as it was found. The image of a data set has the name that a run on these data gives it, so that both can be paired;
+    any other has its path. An image in several domains, as the real ones of FaceForensics++ are, has a row in each.
+    What neither a data set nor the layout of a folder knows is read off the folders' names; what these do not tell is
+    missing.
     """
     known = [table for name in dict.fromkeys(names) if (table := _known(name)) is not None]
-    table = pd.concat(known).drop_duplicates(["path", "domain"]) if known else pd.DataFrame(columns=["path", *COLUMNS])
+    table = (
+        pd.concat(known).drop_duplicates(["path", "domain"])
+        if known
+        else pd.DataFrame(columns=["path", "name", *COLUMNS])
+    )
     paths = [text_of(os.path.abspath(file)) for file in files]
     by_name = pd.DataFrame([_by_folders(file) for file in files], columns=["its_domain", "its_label", "its_split"])
     rows = pd.concat([scores.assign(path=paths), by_name], axis=1).merge(table, how="left", on="path")
     rows["domain"], rows["split"] = (rows[name].fillna(rows[f"its_{name}"]) for name in ("domain", "split"))
     rows["label"] = rows["label"].astype("Int64").fillna(rows["its_label"].astype("Int64"))
-    rows = rows.rename(columns={"file": "image", "probability": "score"})
-    return rows[["image", *COLUMNS, "score", "logit", "verdict", "reason"]]
+    rows["image"] = rows["name"].where(rows["name"].fillna("") != "", rows["file"])
+    return rows.rename(columns={"probability": "score"})[
+        ["image", *COLUMNS, "score", "logit", "verdict", "reason", "file"]
+    ]
 
 
 def _known(name: str) -> pd.DataFrame | None:
-    """The images of a data set, or of a folder whose layout is recognised."""
+    """The images of a data set, or of a folder whose layout is recognised: in a name only where a run can read it."""
     if (table := data_set(name)) is not None or not os.path.isdir(os.path.expanduser(name)):
         return table
     try:
         found = detect(Path(name))
     except DataError:
         return None
-    return _rows(found.table, found.root)
+    table = _rows(found.table, found.root)
+    return table if found.layout == ORIGINAL else table.assign(name="")
 
 
 def _rows(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     paths = [os.path.abspath(root / image) for image in table["image"]]
-    return table[list(COLUMNS)].assign(path=paths)
+    return table[list(COLUMNS)].assign(path=paths, name=table["image"])
 
 
 def _by_folders(file: Path) -> tuple[str, int | None, str | None]:

@@ -1,4 +1,4 @@
-"""Networks read from .pth files, as torchvision and the original code write them.
+"""Networks and weights read from files of other programs, as torchvision, timm and the original code write them.
 
 The original's file is {"state_dict": …} of a ResNet-34 with two outputs, 0 = fake and 1 = real, that reads spectra of
 BGR images. A network of this project has 0 = real and 1 = fake, and reads RGB: the rows of the last layer and the
@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from cldf_core.options import Options, UserError, checked
+from cldf_core.options import Options, UserError, checked, shown
 from cldf_core.resnet import Network, build_network, from_original
 from cldf_core.runs.checkpoints import checksums_hold, renamed
 
@@ -45,13 +47,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         files = ", ".join(p.name for p in checkpoints_in(path.parent)) or "no .pth file"
         raise UserError(f"there is no checkpoint {path}; in its folder: {files}")
     content = _content(path)
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-    ):
-        raise UserError(f"{path} holds no state_dict of tensors, which a checkpoint needs")
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    _refuse_odd_numbers(state, path)
+    state = _state_of(content, path)
     name, width = _architecture(state, path)
     written = _written_options(content)
     values = {"variant": "original"} if written is None else renamed(written)
@@ -63,6 +59,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
         why = str(error).splitlines()[-1].strip().replace("body.", "").replace("head.", "fc.")
         raise UserError(f"{path} does not fit a {name}: {why}") from None
     return Checkpoint(network.eval(), options, written is not None)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The weights that a .pth or .safetensors file of any network holds, by their names, on the CPU.
+
+    Raises:
+        UserError: there is no such file, or it holds more or other than finite weights.
+    """
+    if not path.is_file() or path.suffix not in (".pth", ".safetensors"):
+        raise UserError(f"--weights is {shown(str(path))}; allowed: a .safetensors or .pth file with a state dict")
+    if path.suffix == ".pth":
+        return _state_of(_content(path), path)
+    try:
+        return _state_of(load_file(path), path)
+    except SafetensorError as error:
+        raise UserError(f"{path} is no .safetensors file, or a damaged one: {error}") from None
+
+
+def _state_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in what a file holds, without what DataParallel writes before its names."""
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
+        raise UserError(f"{path} holds no state_dict of tensors, which a checkpoint needs")
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    _refuse_odd_numbers(state, path)
+    return state
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

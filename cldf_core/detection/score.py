@@ -1,4 +1,4 @@
-"""P(fake) and a verdict for images that belong to no data set, by a network that was trained before."""
+"""P(fake) and a verdict for any images, by a network that was trained before."""
 
 import fnmatch
 import glob
@@ -122,9 +122,16 @@ def _input(path: Path, spec: InputSpec) -> np.ndarray | str:
             return np.zeros(spec.shape, spec.precision)
         return spec.network_input(pixels[None])[0]
     except ImageProblem as problem:
-        if os.path.isdir(path):  # Path.is_dir would fail with a name that is too long
-            return f"is {UNREADABLE}" if not os.access(path, os.R_OK | os.X_OK) else "is a folder, not an image"
-        return str(problem) if irregular(path) or os.access(path, os.R_OK) else "no permission to read it"
+        return no_file(path) or str(problem)
+
+
+def no_file(path: Path) -> str:
+    """Why nobody who looks for an image can open a path; "" where it can be opened."""
+    if what := irregular(path):
+        return what
+    if os.path.isdir(path):  # Path.is_dir would fail with a name that is too long
+        return f"is {UNREADABLE}" if not os.access(path, os.R_OK | os.X_OK) else "is a folder, not an image"
+    return "" if os.access(path, os.R_OK) else "no permission to read it"
 
 
 def _files_of(name: str) -> tuple[list[Path], list[str], Callable[[Path], str]]:

@@ -58,7 +58,7 @@ def test_formats_hold_every_row_and_can_be_read_back(how, to_file, bad_images, c
     if to_file:
         assert printed.out == (told if how == "table" else "")
     text = out.read_text(encoding="utf-8") if to_file else printed.out
-    columns = ["image", "domain", "label", "split", "group", "score", "logit", "verdict", "reason"]
+    columns = ["image", "domain", "label", "split", "group", "score", "logit", "verdict", "reason", "file"]
     renamed = want.rename(columns={"file": "image", "probability": "score"})
     if how == "csv":
         read = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values={"logit": "", "score": ""})
@@ -167,8 +167,9 @@ def test_a_data_set_is_scored_by_its_name_with_its_labels_and_splits(trained, ro
     out, model = root / "scores.csv", ["--model", trained[0].path]
     for name in ("faces", root / "data" / "faces", trained[1]):
         assert called(name, *model, "--out", out) == 0
-        got = pd.read_csv(out).assign(image=lambda table: [Path(i).relative_to(found.root) for i in table["image"]])
-        want = found.table.assign(image=found.table["image"].map(Path)).sort_values("image", ignore_index=True)
+        got = pd.read_csv(out)
+        assert [Path(file) for file in got["file"]] == [found.root / image for image in got["image"]]
+        want = found.table.sort_values("image", ignore_index=True)
         columns = ["image", "label", "domain", "split", "group"]
         pd.testing.assert_frame_equal(got.sort_values("image", ignore_index=True)[columns], want[columns])
     assert measured(out)["n"].sum() == 2 * (found.table["split"] == "test").sum()
