@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import binomtest, ks_2samp
 
-from cldf_core.evaluation.drift import _draw, drift, nearest_mixture
+from cldf_core.evaluation.drift import _draw, drift, nearest_mixture, share_noticed
 from cldf_core.options import UserError
 
 
@@ -97,3 +97,15 @@ def test_too_little_is_refused(rng):
         drift(known[(known["label"] == 0) | (known["group"] < 4)], known)
     with pytest.raises(UserError, match="of a class have 0 groups"):
         drift(known[:0], known)
+
+
+def test_how_often_so_many_images_are_noticed_is_counted(rng):
+    known = domain(rng, 40, 3)
+    domains = {"same": domain(rng, 10, 3, first=50), "between": domain(rng, 30, 3, fakes_at=0, first=50)}
+    found = share_noticed(known, domains, [20, 100], draws=12).set_index(["domain", "images"])
+    assert list(found.index) == [("same", 20), ("between", 20), ("between", 100)], "the other one has fewer images"
+    assert found.loc[("between", 100), "value"] >= 0.9
+    assert found.loc[("same", 20), "value"] <= 0.1
+    row = found.loc[("between", 20)]
+    exact = binomtest(round(row["value"] * 12), 12).proportion_ci(0.95, method="exact")
+    assert (row["low"], row["high"], row["n"]) == (pytest.approx(exact.low), pytest.approx(exact.high), 12)

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from cldf_core.evaluation.bootstrap import Estimate
-from cldf_core.evaluation.gate import changes, gate
+from cldf_core.evaluation.gate import accepted, changes, gate
 from cldf_core.evaluation.proportions import clopper_pearson
 from cldf_core.options import UserError
 
@@ -111,3 +112,17 @@ def test_other_tails_are_those_of_the_distribution():
         pytest.approx(0.2224, abs=1e-4),
         pytest.approx(0.7776, abs=1e-4),
     )
+
+
+def test_what_is_accepted_and_what_wrongly_with_other_bounds_is_counted():
+    rows = [("er", 0.01, 0.03, 0.02, 0.05), ("er", 0.02, 0.05, 0.02, 0.0), ("er", 0.0, 0.01, 0.2, 0.0)]
+    decisions = pd.DataFrame([*rows, ("icarl", 0, 0, 0, 0)], columns=["agent", "loss", "upper", "worst", "lost"])
+    found = accepted(decisions, [0.04, 0.06, 0.1]).set_index(["agent", "metric", "bound"])
+    of_er = found.loc["er"]["value"]
+    assert of_er["accepted"].to_dict() == {0.04: pytest.approx(1 / 3), 0.06: pytest.approx(2 / 3), 0.1: 1.0}
+    # The first is accepted with each bound, and has lost .05; the third has lost too much on a single domain.
+    assert of_er["accepted wrongly"].to_dict() == {0.04: pytest.approx(1 / 3), 0.06: 0.0, 0.1: 0.0}
+    row = found.loc[("er", "accepted", 0.04)]
+    exact = binomtest(1, 3).proportion_ci(0.95, method="exact")
+    assert (row["low"], row["high"], row["n"]) == (pytest.approx(exact.low), pytest.approx(exact.high), 3)
+    assert accepted(decisions[:0], [0.05]).empty

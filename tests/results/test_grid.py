@@ -16,7 +16,7 @@ from cldf_core.results.grid import Grid, as_cell, distinct_runs, read_grid, read
 from cldf_core.workflow.parameters import FIRST
 
 RUNS = {"seeds": 140, "unseen": 105, "limited": 330, "parts": 42, "memory": 36, "orders": 45, "passes": 12}
-RUNS["ladder"] = 50
+RUNS |= {"ladder": 50, "updates": 30}
 
 
 @pytest.mark.parametrize("name", RUNS)
