@@ -29,11 +29,11 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 METHOD = "the method"
 ROOMS = {
     METHOD: 2700,  # 200 more for DER++, EWC, MIR's virtual steps and limited new data
-    "evaluation": 1900,  # 400 more: seeds and groups crossed, the ladder of baselines, the rule of choices
+    "evaluation": 1950,  # 450 more: seeds and groups crossed, ladder of baselines, rule of choices, shared reals
     "figures": 2000,
     "data": 4850,  # 50 more, since the files in params/ are read here, too
     "runs": 1150,
-    "results": 1800,  # 750 more: kept runs, tables of sweeps, trials, means over seeds, and agents side by side
+    "results": 2000,  # 950 more: kept runs, tables of sweeps, trials, means over seeds, pairs of agents, shared reals
     "detection": 1100,
     "workflow": 2700,  # 200 more for the choice of every agent and for kept runs
     "original": 1200,
