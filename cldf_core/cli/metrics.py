@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # `cldf metrics --help` does not wait for it
 
 FORMATS = ("table", "csv", "json", "parquet")
 EXITS = "Exit status: 0 if all was measured, 3 if some was damaged or unfinished and left out, 2 for a wrong call."
-_TEXT_COLUMNS = ("run", "agent", "seed", "step", "domain", "metric", "first", "second", "spread")
+_TEXT_COLUMNS = ("run", "agent", "seed", "step", "domain", "metric", "first", "second", "spread", "reals")
 _WITH_INTERVAL = ("value", "difference")
 NONE = " (no interval)"
 
@@ -36,6 +36,14 @@ def add_command(subparsers: Any) -> None:
     add("--split", choices=("test", "validation"), default="test", help="whose scores (default: test)")
     add("--threshold", default="0.5", help="P(fake) from which it is fake, or: validation (default: 0.5)")
     add("--metric", nargs="+", action="extend", default=[], metavar="NAME", help='such as AUC or "TPR at 5 %% FPR"')
+    shared = (
+        "shared: domains of fakes only are measured against the pooled real images of domains of reals only (of all "
+    )
+    shared += (
+        "domains, if there is none of these), of the same agent, seed, step and split; resamples draw them once for "
+    )
+    shared += "all domains, with the fakes of their groups. Domains of both classes keep their own (default: own)"
+    add("--reals", choices=("own", "shared"), default="own", help=shared)
     add("--stream", help="the trained domains of score files, in their order: A,B,C")
     video = "the column that names videos (default: video, if it is there)"
     add("--video-from", choices=("group", "video"), help=video)
@@ -58,6 +66,7 @@ def call(parsed: argparse.Namespace) -> int:
     style = chosen_format(parsed, FORMATS, found)
     stream = None if parsed.stream is None else [name.strip() for name in parsed.stream.split(",")]
     settings: dict[str, Any] = {"split": parsed.split, "threshold": parsed.threshold, "metrics": parsed.metric}
+    settings |= {"reals": parsed.reals}
     settings |= {"stream": stream, "resamples": parsed.resamples}
     two = parsed.out and parsed.compare and style in ("csv", "parquet")
     second = parsed.out.with_stem(parsed.out.stem + "-compare") if two else None

@@ -129,6 +129,7 @@ class Matrices:
         steps, domains: what was tested; the steps are sorted, the domains in the order of their tests.
         images: the number of tested images, shape (steps, domains).
         groups: the number of groups in all domains together.
+        pooled: how many of the images are real ones of the pool, shape (steps, domains).
     """
 
     metrics: dict[str, Estimate]
@@ -136,6 +137,7 @@ class Matrices:
     domains: list[str]
     images: np.ndarray
     groups: int
+    pooled: np.ndarray
 
     def statistic(self, metric: str, statistic: Statistic, span: Span = (0.0, 1.0)) -> Estimate:
         """Applies a function to R of a metric, (B, steps, domains), its steps and domains; it returns (B, …).
@@ -161,7 +163,7 @@ def matrices(
 
     A real image and the fakes made from it share a group, which a resample draws in all domains at once. Two runs with
     the same seed over the same images and groups are paired (`paired_matrices`): their difference can be taken resample
-    by resample.
+    by resample. Where there is a column pool, domains of fakes only are tested with its images, too (`pool.with_pool`).
 
     Args:
         metrics: names in `metrics.WITH_NLL`.
@@ -183,12 +185,15 @@ def matrices(
     group, names = pd.factorize(chosen["group"].astype(str).to_numpy(), sort=True)
     labels, score = chosen["label"].to_numpy(), chosen["score"].to_numpy()
     steps, domains = sorted(int(step) for step in chosen["step"].unique()), list(chosen["domain"].unique())
-    images, groups, of_class, apart = np.zeros((4, len(steps), len(domains)), int)
+    images, groups, of_class, apart, pooled = np.zeros((5, len(steps), len(domains)), int)
     shares = {name: np.full(images.shape, np.nan) for name in metrics if name in WITH_THRESHOLD}
     proportions: dict[str, list[Proportion]] = {name: [] for name in shares}
     cells = {}
+    pools = {step: part.index for step, part in chosen[chosen["pool"]].groupby("step")} if "pool" in chosen else {}
     for (step, domain), cell in chosen.groupby(["step", "domain"], sort=False):
         at, place = cell.index, (steps.index(step), domains.index(domain))
+        at = at.append(pools[step]) if step in pools and cell["label"].all() else at
+        pooled[place] = len(at) - len(cell)
         used, number = np.unique(group[at], return_inverse=True)
         declared = threshold[int(step)] if isinstance(threshold, Mapping) else threshold
         cells[place] = used, Scored(labels[at], score[at], number, threshold=declared)
@@ -200,7 +205,7 @@ def matrices(
             apart[place] = ends[0][1] < ends[1][0] or ends[1][1] < ends[0][0]
         right = (score[at] >= declared) == fake
         for name, of_cell in proportions.items():
-            of_cell.append(Proportion.from_images(right, number, class_weights(name, labels[at])))
+            of_cell.append(Proportion.from_images(right, number, class_weights(name, labels[at]), len(cell)))
     parts = min(len(names), PARTS)
     values = {name: np.full((1 + parts + resamples, *images.shape), np.nan) for name in metrics}
     done = 0
@@ -222,7 +227,7 @@ def matrices(
         parts_of = v[0], v[1 + parts :], v[1 : 1 + parts]
         span = (0.0, np.inf if name == "NLL" else 1.0)
         estimates[name] = Estimate(*parts_of, known, name == "ECE", shares.get(name), tested, span)
-    return Matrices(estimates, steps, domains, images, len(names))
+    return Matrices(estimates, steps, domains, images, len(names), pooled)
 
 
 def paired_matrices(tables: Iterable[pd.DataFrame], metrics: Sequence[str], **settings: Any) -> list[Matrices]:

@@ -31,21 +31,28 @@ class Proportion:
     expected: float
 
     @classmethod
-    def from_images(cls, counts: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> "Proportion":
-        """Takes whether each image counts (bool), its group's number from 0, and its weight (sum 1), all (N,)."""
-        used = weights > 0
-        counts, groups, weights = counts[used], groups[used], weights[used]
+    def from_images(
+        cls, counts: np.ndarray, groups: np.ndarray, weights: np.ndarray, first: int | None = None
+    ) -> "Proportion":
+        """Takes whether each image counts (bool), its group's number from 0, and its weight (sum 1), all (N,).
+
+        How alike the images of groups are, the first images alone tell, if the others are of other proportions, too.
+        """
+        own, used = np.arange(len(weights)) < (len(weights) if first is None else first), weights > 0
+        own, counts, groups, weights = own[used], counts[used], groups[used], weights[used]
         if not len(weights):
             return cls(np.nan, np.nan, np.nan, 0, 0.0, 0.0)
-        size, of_group = np.bincount(groups), np.bincount(groups, weights)
-        number = int((size > 0).sum())
+        size, of_group = np.bincount(groups[own]), np.bincount(groups, weights)
         disagreement = expected = 0.0
-        if number > 1:  # a single group does not tell within from between
-            several, yes = size > 1, np.bincount(groups, counts, len(size))
+        if (size > 0).sum() > 1:  # a single group does not tell within from between
+            several, yes = size > 1, np.bincount(groups[own], counts[own], len(size))
             disagreement = float((yes * (size - yes) / np.maximum(size - 1, 1)).sum())
-            expected = float(counts.mean() * (1 - counts.mean()) * size[several].sum())
+            share = counts[own].mean()
+            expected = float(share * (1 - share) * size[several].sum())
         squares = (weights**2).sum(), (of_group**2).sum()
-        return cls(float(weights @ counts), 1 / squares[0], 1 / squares[1], number, disagreement, expected)
+        return cls(
+            float(weights @ counts), 1 / squares[0], 1 / squares[1], int((of_group > 0).sum()), disagreement, expected
+        )
 
 
 def class_weights(metric: str, labels: np.ndarray) -> np.ndarray:

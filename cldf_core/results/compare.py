@@ -2,18 +2,24 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from cldf_core.data.layouts.tables import in_few_words
 from cldf_core.evaluation.bootstrap import Matrices, matrices
 from cldf_core.evaluation.crossed import crossed_difference
 from cldf_core.evaluation.metrics import DETECTION, THRESHOLD
+from cldf_core.evaluation.pool import of_domains
 from cldf_core.evaluation.seeds import SEEDS, holm, paired_t_tests
 from cldf_core.options import UserError
+from cldf_core.results.caveats import few
 from cldf_core.results.metric_table import (
     COST,
+    REALS,
     continual_rows,
     detection_rows,
     measures_of,
@@ -21,12 +27,13 @@ from cldf_core.results.metric_table import (
     metric_table,
     thresholds,
 )
-from cldf_core.results.score_tables import Scores, Source, agent_names, names_with_options, read_scores
+from cldf_core.results.score_tables import Scores, Source, agent_names, names_with_options, read_scores, share_reals
 
 COMPARISON = (
     *("metric", "step", "domain", "first", "second", "difference", "low", "high"),
     *("p", "p_holm", "p_seeds", "n", "spread"),
 )
+KEPT = 32  # of so many sources the numbers stay in memory while pairs are compared
 
 
 def compare(table: pd.DataFrame, runs: Sequence[Source], **settings: Any) -> pd.DataFrame:
@@ -59,10 +66,11 @@ def compare_over_seeds(table: pd.DataFrame, runs: Sequence[Source] = (), **setti
         raise UserError(f"--compare needs two agents with a seed; there: {agents or 'none'}")
     last = seeded["step"].isna() | (seeded["step"] == seeded.groupby("run")["step"].transform("max"))
     tests = [
-        paired_t_tests(part[["agent", "seed", "value"]]).assign(metric=metric, step=step, domain=domain)
-        for (metric, step, domain), part in seeded[last].groupby(keys, sort=False, dropna=False)
+        paired_t_tests(part[["agent", "seed", "value"]]).assign(**dict(zip(keys, key, strict=True)), **_reals(part))
+        for key, part in seeded[last].groupby(keys, sort=False, dropna=False)
     ]
-    comparison = _typed(pd.concat(tests, ignore_index=True).assign(spread=SEEDS, p_seeds=lambda tests: tests["p"]))
+    every = pd.concat(tests, ignore_index=True).assign(spread=SEEDS, p_seeds=lambda tests: tests["p"])
+    comparison = _typed(every, [REALS] if REALS in table else [])
     rows, notes = _crossed_differences(runs, **settings) if runs else ([], [])
     pairs = [*keys, "first", "second"]
     crossed = comparison[pairs].merge(_typed(pd.DataFrame(rows)), how="left", on=pairs)
@@ -83,21 +91,26 @@ def _crossed_differences(
     metrics: Sequence[str] = (),
     stream: Sequence[str] | None = None,
     resamples: int = 1000,
+    reals: str = "own",
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Returns rows of differences of agents, paired by seed and group, after the last step and of streams; and notes.
 
     Agents have at least two seeds in common; those that were tested on other images are in the notes.
     """
-    every = read_scores(runs, stream)
+    every = share_reals(read_scores(runs, stream), reals, split)
     named = [(name, source) for name, source in zip(agent_names(every), every, strict=True) if source.seed is not None]
     wanted, rows, notes = metric_names(metrics), list[dict[str, Any]](), list[str]()
     detection, continual = [name for name in DETECTION if name in wanted], measures_of(wanted)
-    tested = [source.table[source.table["split"] == split] for _, source in named]
+    tested = _grouped([source.table[source.table["split"] == split] for _, source in named])
     at = [thresholds(source, source.table, split, threshold) for _, source in named]
     last = [table[table["step"] == max(steps)] for table, steps in zip(tested, at, strict=True)]
-    how: dict[str, Any] = {"threshold": at, "split": split, "resamples": resamples}
-    whole = _matrices(tested, continual, **how)
-    ends = _matrices(last, detection, **how) if detection else whole
+    whole, ends = (
+        [
+            matrices(table, names, threshold=steps, split=split, resamples=resamples)
+            for table, steps in zip(tables, at, strict=True)
+        ]
+        for tables, names in ((tested, continual), (last, detection))
+    )
     for first, second in itertools.combinations(dict.fromkeys(name for name, _ in named), 2):
         ours, theirs = ({s.seed: k for k, (name, s) in enumerate(named) if name == agent} for agent in (first, second))
         common = [seed for seed in ours if seed in theirs]
@@ -128,6 +141,7 @@ def compare_on_images(
     metrics: Sequence[str] = (),
     stream: Sequence[str] | None = None,
     resamples: int = 1000,
+    reals: str = "own",
 ) -> pd.DataFrame:
     """Compares every two runs or score files on the images that both were tested on, with arguments as `metric_table`.
 
@@ -136,49 +150,64 @@ def compare_on_images(
         resamples of the groups for both, without p. Detection metrics are compared after the last step (missing where
         the two have different ones), in every domain where both were tested on the same images; n counts images.
         Continual metrics are compared where both have the same stream and images; n counts groups. Names of agents with
-        several runs include the seed. attrs["notes"] holds sentences on what could not be compared.
+        several runs include the seed. With shared reals there is a column REALS, as in the metric table; domains that
+        are measured against the pool are compared where the pool is of the same images, too. attrs["notes"] holds
+        sentences on what could not be compared.
 
     Raises:
-        UserError: as `read_scores`; there is only one run; or two of them have no domain with the same images, or other
-            groups of these.
+        UserError: as `read_scores` and `share_reals`; there is only one run; or two of them have no domain with the
+            same images, or other groups of these.
 
     Source: Efron & Tibshirani 1993, chapter 8.
     """
-    sources = read_scores(runs, stream)
+    sources = share_reals(read_scores(runs, stream), reals, split)
     if len(sources) < 2:
         raise UserError(f"--compare needs two runs or files; there: {sources[0].run}")
     names, wanted = _distinct_names(sources), metric_names(metrics)
     detection, continual = [name for name in DETECTION if name in wanted], measures_of(wanted)
     at = [thresholds(source, source.table, split, threshold) for source in sources]
+    tested = _grouped([source.table[source.table["split"] == split] for source in sources])
+    last = [table[table["step"] == max(steps)] for table, steps in zip(tested, at, strict=True)]
     rows: list[dict[str, Any]] = []
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}
+
+    @lru_cache(KEPT)  # a source is part of many pairs, mostly with the same domains
+    def measured(k: int, domains: tuple[str, ...] = ()) -> Matrices:
+        table, chosen = (of_domains(last[k], domains), detection) if domains else (tested[k], continual)
+        return matrices(table, chosen, threshold=at[k], split=split, resamples=resamples)
+
     for i, k in itertools.combinations(range(len(sources)), 2):
         two, steps = f"{names[i]} and {names[k]}", [max(at[i]), max(at[k])]
-        tested = [source.table[source.table["split"] == split] for source in (sources[i], sources[k])]
-        last = [table[table["step"] == step] for table, step in zip(tested, steps, strict=True)]
-        ours, theirs = (_images(table, "domain") for table in last)
-        shared = [domain for domain, images in ours.items() if theirs.get(domain) == images]
+        shared = _shared(last[i], last[k])
         if not shared:
-            raise UserError(f"--compare: {two} have no domain with the same images and labels after their last steps")
-        if left := sorted({*ours, *theirs} - set(shared)):
-            notes.append(f"{two} are not compared on {', '.join(left)}: there they were not tested on the same images")
+            alike = "the same images and labels" + ", also of the shared real images," * (reals == "shared")
+            raise UserError(f"--compare: {two} have no domain with {alike} after their last steps")
+        if left := sorted({*last[i]["domain"], *last[k]["domain"]} - set(shared)):
+            where = f"are not compared on {in_few_words(left)}: there they were not tested on the same images"
+            notes.setdefault(where, []).append(two)
         if steps[0] != steps[1]:
-            notes.append(f"{two} are compared after steps {steps[0]} and {steps[1]}, their last ones")
+            when = f"are compared after steps {steps[0]} and {steps[1]}, their last ones"
+            notes.setdefault(when, []).append(two)
         pair = {"first": names[i], "second": names[k]}
-        how: dict[str, Any] = {"threshold": (at[i], at[k]), "split": split, "resamples": resamples}
-        parts = _matrices([table[table["domain"].isin(shared)] for table in last], detection, **how)
         step = {"step": steps[0] if steps[0] == steps[1] else None}
-        trained, cells = sources[i].stream, [_images(table, ["step", "domain"]) for table in tested]
+        trained = sources[i].stream if sources[i].stream == sources[k].stream else None
         try:
-            by_metric = sorted(detection_rows(parts, detection), key=lambda row: detection.index(row["metric"]))
-            rows += [pair | row | step for row in by_metric]
-            if trained is not None and sources[k].stream == trained and cells[0] == cells[1]:
-                parts = _matrices(tested, continual, **how)
+            if detection:
+                found = detection_rows([measured(one, tuple(shared)) for one in (i, k)], detection)
+                by_metric = sorted(found, key=lambda row: detection.index(row["metric"]))
+                rows += [pair | row | step for row in by_metric if row["domain"] in shared]
+            if (
+                continual
+                and trained is not None
+                and _images(tested[i], ["step", "domain"]) == _images(tested[k], ["step", "domain"])
+            ):
+                parts = [measured(one) for one in (i, k)]
                 rows += [pair | row for measure in continual for row in continual_rows(parts, trained, wanted, measure)]
         except UserError as error:
             raise UserError(f"--compare: {two}: {error}") from None
-    comparison = _typed(pd.DataFrame(rows).rename(columns={"value": "difference"}))
-    comparison.attrs["notes"] = notes
+    table = pd.DataFrame(rows).rename(columns={"value": "difference"})
+    comparison = _typed(table, [REALS] if reals == "shared" else [])
+    comparison.attrs["notes"] = [f"{few(pairs)} {sentence}" for sentence, pairs in notes.items()]
     return comparison
 
 
@@ -215,21 +244,30 @@ def _distinct_names(sources: Sequence[Scores]) -> list[str]:
     return names
 
 
-def _matrices(
-    tables: Sequence[pd.DataFrame], metrics: Sequence[str], *, threshold: Sequence[dict[int, float]], **how: Any
-) -> list[Matrices]:
-    """Computes the matrices of tables of the same images; one that has no groups takes those of another that has."""
+def _grouped(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Sorts tables of the same images; one that has no groups takes those of others that have some."""
     keys = ["domain", "image"]
     ordered = [table.sort_values(["step", *keys], ignore_index=True) for table in tables]
     grouped = [bool((table["group"] != table["image"]).any()) for table in ordered]
     if any(grouped) and not all(grouped):
-        group = ordered[grouped.index(True)].drop_duplicates(keys)[[*keys, "group"]]
-        for k, table in enumerate(ordered):
-            if not grouped[k]:
-                ordered[k] = table.drop(columns="group").merge(group, on=keys, how="left")
-                ordered[k]["group"] = ordered[k]["group"].fillna(table["image"])
-    pairs = zip(ordered, threshold, strict=True)
-    return [matrices(table, metrics, threshold=at, **how) for table, at in pairs]
+        known = pd.concat([table[[*keys, "group"]] for table in itertools.compress(ordered, grouped)])
+        for k in itertools.compress(range(len(ordered)), np.logical_not(grouped)):
+            table = ordered[k].drop(columns="group").merge(known.drop_duplicates(keys), on=keys, how="left")
+            ordered[k] = table.assign(group=table["group"].fillna(table["image"]))
+    return ordered
+
+
+def _reals(part: pd.DataFrame) -> dict[str, str]:
+    """What the column REALS says of rows of a metric table that has it: "shared" where it says so of one of them."""
+    return {REALS: max(part[REALS])} if REALS in part else {}
+
+
+def _shared(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
+    """Returns the domains in which two tables of one step have the same images, tested with the same real ones."""
+    ours, theirs = (_images(table, "domain") for table in (first, second))
+    pools = [_images(table[table["pool"]], "domain") if "pool" in table else {} for table in (first, second)]
+    same = [domain for domain, images in ours.items() if theirs.get(domain) == images]
+    return [d for d in same if pools[0] == pools[1] or any(label == 0 for _, label in ours[d])]
 
 
 def _images(table: pd.DataFrame, by: str | list[str]) -> dict[Any, frozenset[tuple[str, int]]]:
@@ -237,7 +275,7 @@ def _images(table: pd.DataFrame, by: str | list[str]) -> dict[Any, frozenset[tup
     return {key: frozenset(zip(part["image"], part["label"], strict=True)) for key, part in table.groupby(by)}
 
 
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Puts the columns of COMPARISON in order and gives them their types; whole numbers may be missing."""
+def _typed(table: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:
+    """Puts the columns of COMPARISON and more in order, with their types; whole numbers may be missing."""
     types = {"step": "Int64", "n": "Int64", "p": float, "p_holm": float, "p_seeds": float}
-    return table.reindex(columns=list(COMPARISON)).astype(types)
+    return table.reindex(columns=[*COMPARISON, *more]).astype(types)

@@ -17,18 +17,19 @@ from cldf_core.evaluation.metrics import (
     WITH_THRESHOLD,
     best_threshold,
     declared_threshold,
-    detection,
     video_scores,
 )
+from cldf_core.evaluation.pool import of_domains, with_pool
 from cldf_core.evaluation.seeds import SEEDS, t_interval
 from cldf_core.options import UserError
-from cldf_core.results.score_tables import Scores, Source, agent_names, finished_runs, read_scores
+from cldf_core.results.caveats import caveats
+from cldf_core.results.score_tables import Scores, Source, agent_names, finished_runs, read_scores, share_reals
 
 COLUMNS = (
     *("run", "agent", "seed", "step", "domain", "metric", "value", "low", "high", "n"),
     *("spread", "threshold", "threshold_from", "split"),
 )
-SUSPECT, ENOUGH = 0.4, 20  # an AUC below this, of so many images of each class, makes a note on scores of files
+REALS = "reals"  # the column that a table with shared real images has besides
 MEASURES = ("accuracy", "AUC")  # the continual metrics are computed of these
 COST = ("processor seconds", "memory above the start (bytes)", "memory buffer (bytes)", "images trained on")
 Place = tuple[str, str, str, int]
@@ -45,6 +46,7 @@ def metric_table(
     stream: Sequence[str] | None = None,
     video_from: str | None = None,
     resamples: int = 1000,
+    reals: str = "own",
 ) -> pd.DataFrame:
     """Computes the metrics of runs, their folders or names in runs/, and of files of scores (see `score_tables`).
 
@@ -52,7 +54,10 @@ def metric_table(
     With "validation" each run and step gets the threshold with the best balanced accuracy on its validation scores, of
     the domains trained on so far where these are known; it is not fitted again in the resamples. Metrics are names in
     NAMES, or what follows their colon, or by default all. The stream is that of the files, its trained domains in their
-    order. The column video_from, such as group, names videos; by default it is video where there is one.
+    order. The column video_from, such as group, names videos; by default it is video where there is one. With reals
+    "shared" each domain of fakes only is measured against the real images of the same agent, seed, step and split in
+    domains that hold reals only or, where there is none of these, in all other domains (`pool.with_pool`); a domain of
+    both classes keeps its own. Accuracy, AP and ECE then depend on how many are pooled.
 
     Returns:
         COLUMNS, a row for each number; an unknown number has no row, and an undefined one is NaN. The step is missing
@@ -71,18 +76,20 @@ def metric_table(
           where groups tell nothing. Names of agents whose runs differ in other options, too, include these options.
 
         threshold and threshold_from ("declared" or "validation") belong to the metrics that need a threshold; threshold
-        is missing where steps or seeds have different ones. attrs["notes"] holds sentences on what else to know.
+        is missing where steps or seeds have different ones. With shared reals there is a column REALS: "shared" where
+        pooled real images count, in a domain or in one of the stream's, else "own"; "" for cost; n counts them, too.
+        attrs["notes"] holds sentences on what else to know.
 
     Raises:
         UserError: as `read_scores`; a metric or split is unknown; there are no validation scores to fit a threshold
-            on; or two runs of an agent have the same seed and the same options.
+            on; two runs of an agent have the same seed and the same options; or there are no real images to share.
     """
     wanted = metric_names(metrics)
     if split not in ("test", "validation"):
         raise UserError(f"--split is {split!r}; allowed: test, validation")
     if declared_threshold(threshold) is None and split == "validation":
         raise UserError("--threshold is 'validation' and so is --split: what a threshold is fitted on cannot judge it")
-    sources = read_scores(runs, stream)
+    sources = share_reals(read_scores(runs, stream), reals, split)
     origin = {"threshold_from": "validation" if threshold == "validation" else "declared"}
     names, measured = agent_names(sources), [name for name in DETECTION if name in {*wanted, *measures_of(wanted)}]
     order = list(dict.fromkeys(domain for source in sources for domain in source.table["domain"].unique()))
@@ -91,7 +98,8 @@ def metric_table(
     for source, agent in zip(sources, names, strict=True):
         if split not in (splits := source.table["split"].unique()):
             raise UserError(f"{source.run} has no {split} scores; there are: {', '.join(splits)}")
-        run = {"run": source.run, "agent": agent, "seed": source.seed, "domain": "", "spread": "", "threshold_from": ""}
+        run: dict[str, Any] = {"run": source.run, "agent": agent, "seed": source.seed}
+        run |= dict.fromkeys(("domain", "spread", "threshold_from", REALS), "")
         for suffix, table in _images_and_videos(source, split, video_from) if measured else ():
             at = thresholds(source, table, split, threshold)
             R = matrices(table, measured, split=split, threshold=at, resamples=resamples, domains=order)
@@ -104,13 +112,14 @@ def metric_table(
                     row |= {"threshold": common if colon else at[row["step"]], **origin}
                 rows.append({**run, **row, "metric": measure + suffix + colon + name})
         rows += [{**run, "metric": name, "value": value} for name, value in _cost(source.manifest) if name in wanted]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(split=split)
+    columns = [*COLUMNS, REALS] if reals == "shared" else list(COLUMNS)
+    table = pd.DataFrame(rows, columns=columns).assign(split=split)
     means, notes = _crossed(several, wanted)
-    table = pd.DataFrame([*table.to_dict("records"), *_over_seeds(table, means)], columns=list(COLUMNS))
+    table = pd.DataFrame([*table.to_dict("records"), *_over_seeds(table, means)], columns=columns)
     whole, real = ("seed", "step", "n"), ("value", "low", "high", "threshold")
-    types = dict.fromkeys(COLUMNS, "str") | dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64")
+    types = dict.fromkeys(columns, "str") | dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64")
     table = table.astype(types)
-    table.attrs["notes"] = _notes(sources, split) + notes
+    table.attrs["notes"] = caveats(sources, split) + notes
     return table
 
 
@@ -166,6 +175,7 @@ def detection_rows(
     for t, i in np.argwhere(R.images > 0):
         for name, numbers in columns.items():
             cell = {"step": R.steps[t], "domain": R.domains[i], "n": R.images[t, i], "metric": name}
+            cell[REALS] = "shared" if R.pooled[t, i] else "own"
             yield cell | {column: values[t, i] for column, values in numbers.items()}
 
 
@@ -177,6 +187,8 @@ def continual_rows(
         kind, _, domain = row["metric"].partition(": ")
         if f"{measure}: {kind}" in wanted:
             place = {"metric": f"{measure}: {kind}", "domain": domain, "step": len(stream) if domain else None}
+            counted = [name in ([domain] if domain else stream) for name in parts[0].domains]
+            place[REALS] = "shared" if parts[0].pooled[:, counted].any() else "own"
             yield {str(name): value for name, value in row.items()} | place | {"n": parts[0].groups}
 
 
@@ -192,6 +204,7 @@ def _images_and_videos(source: Scores, split: str, video_from: str | None) -> It
         raise UserError(f"--video-from is {video_from!r}; allowed for {source.run}: {', '.join(source.table.columns)}")
     if video_from is not None or "video" in source.table:
         videos = video_scores(source.table, video_from or "video")
+        videos = with_pool(videos) if "pool" in source.table else videos
         if split in set(videos["split"]):
             yield " of videos", videos
 
@@ -200,7 +213,7 @@ def _fitted_threshold(source: Scores, table: pd.DataFrame, step: int) -> float:
     """Returns the best threshold for the validation scores of a step."""
     scores = table[(table["split"] == "validation") & (table["step"] == step)]
     if source.stream is not None:
-        scores = scores[scores["domain"].isin(trained_on(source.agent, source.stream, step))]
+        scores = of_domains(scores, trained_on(source.agent, source.stream, step))
     if scores["label"].nunique() < 2:
         raise UserError(
             f"--threshold is 'validation', but {source.run} has no validation scores of both classes in step {step}"
@@ -254,49 +267,7 @@ def _over_seeds(table: pd.DataFrame, means: Mapping[Place, Mapping[str, Any]]) -
     for key, part in table[table["seed"].notna()].groupby(keys, sort=False, dropna=False):
         if len(part) > 1:
             over_seeds = dict(zip(ENDS, t_interval(part["value"].to_numpy(float)), strict=True)) | {"spread": SEEDS}
-            shared = [n for n in ("threshold", "threshold_from", "split") if part[n].nunique(dropna=False) == 1]
-            common = {name: part[name].iloc[0] for name in shared}
+            may_be_common = [name for name in ("threshold", "threshold_from", "split", REALS) if name in part]
+            common = {name: part[name].iloc[0] for name in may_be_common if part[name].nunique(dropna=False) == 1}
             mean = means.get(_place(*key), over_seeds)
             yield {"run": "", **dict(zip(keys, key, strict=True)), **mean, "n": len(part), **common}
-
-
-def _notes(sources: Sequence[Scores], split: str) -> list[str]:
-    """Writes sentences on what the table itself does not show."""
-    notes = list(dict.fromkeys(text for source in sources for text in source.notes))
-    unknown = {source.run: "stream" in source.settings for source in sources if source.stream is None}
-    notes += [
-        f"{run}: a domain comes twice in its stream, so there are no continual metrics"
-        if twice
-        else f"{run}: its stream is not known, so there are no continual metrics; --stream tells it"
-        for run, twice in unknown.items()
-    ]
-    first, runs = sources[0], [source.run for source in sources]
-    if others := [s.run for s in sources if None not in (first.stream, s.stream) and s.stream != first.stream]:
-        notes.append(f"{first.run} and {others[0]} were trained on other streams: their averages tell other things")
-    names = [s.run if runs.count(s.run) == 1 else f"{s.agent} of {s.run}" for s in sources]
-    tested = [source.table[source.table["split"] == split] for source in sources]
-    for source, name, table in zip(sources, names, tested, strict=True):
-        if not source.manifest and (sentence := _reversed(table)):
-            notes.append(f"{name}: {sentence}")
-        classes = table.groupby("domain")["label"].agg(["nunique", "first"])
-        notes += [
-            f"{name}: {domain} has {('real', 'fake')[label]} images only, so AUC, AP, EER and others are NaN"
-            for domain, label in classes.loc[classes["nunique"] == 1, "first"].items()
-        ]
-    images = [{domain: frozenset(part) for domain, part in table.groupby("domain")["image"]} for table in tested]
-    for name, of_domain in zip(names[1:], images[1:], strict=True):
-        if odd := ", ".join(d for d in of_domain if d in images[0] and of_domain[d] != images[0][d]):
-            notes.append(f"{names[0]} and {name} were tested on other images of {odd}: differences may be theirs")
-            break
-    return notes
-
-
-def _reversed(table: pd.DataFrame) -> str:
-    """A sentence where the scores after the last step seem to be P(real), in all or in some domains; else ""."""
-    last, low = table[table["step"] == table["step"].max()], dict[str, str]()
-    for domain, part in (("", last), *last.groupby("domain")):
-        if part["label"].value_counts().reindex([0, 1], fill_value=0).min() >= ENOUGH:
-            auc = detection(part["label"].to_numpy(), part["score"].to_numpy(), names=["AUC"])["AUC"]
-            low |= {domain: f"{auc:.2f} on {domain}" if domain else f"{auc:.2f}"} if auc < SUSPECT else {}
-    where = low.get("") or ", ".join(low.values())
-    return f"AUC is {where}: P(real) may have been given, where P(fake) is needed" if low else ""

@@ -10,7 +10,7 @@ import contextlib
 import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cldf_core.data.domains import SPLIT_NAMES
 from cldf_core.data.layouts import tables
 from cldf_core.data.listing import split_pattern
 from cldf_core.data.runtime import project_root
+from cldf_core.evaluation.pool import with_pool
 from cldf_core.options import UserError, shown
 from cldf_core.runs.folder import MANIFEST, RunFolder, damage, named_path
 
@@ -145,6 +146,37 @@ def read_scores(sources: Sequence[Source], stream: Sequence[str] | None = None) 
     if stream is not None and all(part.manifest for part in found):
         raise UserError("--stream is given, but there are only runs, which know theirs; allowed with a file of scores")
     return found
+
+
+def share_reals(sources: Sequence[Scores], reals: str, split: str) -> list[Scores]:
+    """Gives the tables the column pool (`pool.with_pool`) where reals are "shared", none where they are "own".
+
+    A UserError says that in this split there are domains of fakes only, but nowhere a real image to share.
+    """
+    if reals not in ("own", "shared"):
+        raise UserError(f"--reals is {reals!r}; allowed: own, shared")
+    if reals == "own":
+        return list(sources)
+    pooled = [replace(source, table=with_pool(source.table)) for source in sources]
+    lacking = list[str]()
+    for source in pooled:
+        table = source.table[source.table["split"] == split]
+        alone = table[table.groupby(["step", "domain"])["label"].transform("min") == 1]
+        if alone["step"].isin(table.loc[table["pool"], "step"]).any():
+            return pooled
+        if len(alone):
+            others = source.table[source.table["label"] == 0].drop_duplicates(["split", "step"])
+            there = [f"step {step} of {name}" for name, step in zip(others["split"], others["step"], strict=True)]
+            step, domain = alone[["step", "domain"]].iloc[0]
+            found = (
+                f"{source.run} has no real image in step {step} of {split}, where {shown(domain, 80)} holds fakes only"
+            )
+            lacking.append(
+                f"{found}; there are some in {', '.join(there[:5])}" if there else f"{found}, and none elsewhere"
+            )
+    if lacking:
+        raise UserError(f"--reals is 'shared', but {lacking[0]}; allowed here: own")
+    return pooled
 
 
 def agent_names(sources: Sequence[Scores]) -> list[str]:

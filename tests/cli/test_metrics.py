@@ -100,6 +100,30 @@ def test_two_files_are_compared_on_their_images(tmp_path, capsys):
     assert lines[1].split()[:6] == ["accuracy", "1", "x", "a", "b", f"{1 - 6 / 12:.4f}"]
 
 
+def test_generators_are_measured_against_shared_reals_in_every_format(tmp_path, capsys):
+    rows = ["x.png,photos,REAL,,cannot be opened", *(f"{i}.png,photos,REAL,0.{i}," for i in range(9))]
+    rows += [f"{name}{i}.png,{name},Fake,0.{i + 1}," for name in ("a", "b" * 500) for i in range(6)]
+    path = tmp_path / "s.csv"
+    path.write_text("image,domain,label,score,reason\n" + "\n".join(rows))
+    words = ["metrics", str(path), "--metric", "AUC", "--reals", "shared", *FEW]
+    for name, read in (("o.csv", pd.read_csv), ("o.parquet", pd.read_parquet)):
+        assert main([*words, "--out", str(tmp_path / name)]) == 0
+        assert read(tmp_path / name)["reals"].tolist() == ["own", "shared", "shared"]
+    told = [line for line in capsys.readouterr().err.splitlines() if "stream is not known" not in line]
+    assert len(told) == 2 * 2
+    assert "rows without a score but with a reason are left out: 1 of 22" in told[0]
+    assert "2 domains of fakes only, measured against 9 pooled real images in 9 groups, those of photos" in told[1]
+    assert main([*words, "--format", "json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert [row["reals"] for row in whole["metrics"]] == ["own", "shared", "shared"]
+    assert whole["metrics"][1]["value"] == pytest.approx(
+        sum(1 for i in range(6) for k in range(9) if i + 1 > k) / 54 + 6 / 108
+    )
+    assert any("pooled" in note for note in whole["notes"])
+    assert main([*words, "--format", "table"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[-1] == "shared"
+
+
 def test_what_is_damaged_is_told_and_left_out_however_the_runs_are_named(
     trained, root, capsys, monkeypatch, tmp_path_factory
 ):
@@ -142,6 +166,11 @@ def test_what_is_damaged_is_told_and_left_out_however_the_runs_are_named(
         (["good.csv", "--stream", "a,b"], "--stream has 'b', of which good.csv has no scores; there: a"),
         (["good.csv", "--resamples", "0"], "--resamples is '0'; allowed: a whole number from 1"),
         (["good.csv", "--split", "validation"], "good.csv has no validation scores; there are: test"),
+        (["good.csv", "--reals", "all"], "--reals is 'all'; allowed: 'own', 'shared'"),
+        (
+            ["fakes.csv", "--reals", "shared"],
+            "--reals is 'shared', but fakes.csv has no real image in step 1 of test, wh",
+        ),
         (["good.csv", "--compare"], "--compare needs two runs or files; there: good.csv"),
         (["good.csv", "--format", "parquet"], "--format is 'parquet'; needed besides: --out with a file"),
         (
@@ -169,6 +198,7 @@ def test_mistakes_are_told_in_a_sentence(root, monkeypatch, capsys, words, sente
     (root / "odd1.csv").write_text(HEAD + "1.png,a,0,0.1\n")
     for name in ("good.csv", "good-compare.csv"):
         (root / name).write_text(HEAD + "1.png,a,0,0.1\n2.png,a,1,0.1\n")
+    (root / "fakes.csv").write_text(HEAD + "1.png,a,1,0.1\n")
     (root / "semicolons.csv").write_text("image;domain;label;score\n1.png;a;0;0,1\n")
     (root / "bad.csv").write_text(HEAD + "1.png,a,0,0.1\n2.png,a,x,0.1\n")
     assert main(["metrics", *words]) == 2

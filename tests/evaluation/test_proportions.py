@@ -46,6 +46,19 @@ def test_images_of_a_group_count_as_many_only_as_far_as_they_differ(wrong, sizes
     assert effective_images([of_groups(wrong, sizes)]) == pytest.approx([images])
 
 
+def test_images_of_another_proportion_count_but_do_not_tell_again_how_alike_groups_are():
+    rng = np.random.default_rng(0)
+    right, groups, weights = rng.random(90) < 0.8, rng.integers(0, 20, 90), np.full(90, 1 / 90)
+    first, whole = Proportion.from_images(right, groups, weights, 60), Proportion.from_images(right, groups, weights)
+    alone = Proportion.from_images(right[:60], groups[:60], np.full(60, 1 / 60))
+    assert (first.disagreement, first.expected) == pytest.approx((alone.disagreement, alone.expected))
+    assert first.disagreement < whole.disagreement
+    for name in ("share", "images", "alike", "groups"):
+        assert getattr(first, name) == getattr(whole, name)
+    none = Proportion.from_images(right, groups, weights, 0)
+    assert (none.disagreement, none.expected, none.groups) == (0, 0, whole.groups)
+
+
 def test_all_right_is_not_taken_for_less_certain_than_nearly_all_right():
     for wrong in range(1, 12):  # of 30 groups of 12 images, one in each of the first
         nearly = of_groups([1] * wrong + [0] * (30 - wrong), [12] * 30)

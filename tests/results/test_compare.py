@@ -1,13 +1,17 @@
 """Agents compared over seeds and groups, over seeds by SciPy's t tests, and on the same images by the bootstrap."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn import metrics as sk
 
-from cldf_core.evaluation.bootstrap import paired_difference, paired_matrices
+from cldf_core.evaluation.bootstrap import matrices, paired_difference, paired_matrices
 from cldf_core.evaluation.crossed import crossed_difference, differences_over_seeds
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION
+from cldf_core.evaluation.pool import with_pool
 from cldf_core.options import UserError
 from cldf_core.results.compare import COMPARISON, compare, compare_on_images, compare_over_seeds
 from cldf_core.results.metric_table import metric_table
@@ -178,3 +182,91 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     files = [made(tmp_path / folder / "scores.csv", {(1, "A"): 20}, seed) for seed, folder in enumerate(("one", "two"))]
     found = compare_on_images(files, metrics=["AUC"], **FEW)
     assert [*found["first"], *found["second"]] == [f"scores of {path}" for path in files]
+
+
+def pooled(path, agents=("one", "two"), seeds=("",), changed=lambda table: table):
+    """A file with scores of photographs and of the fakes of three generators, which are made from some of these."""
+    kinds = [("photos", 0, 30), ("gan", 1, 12), ("diffusion", 1, 12), ("flow", 1, 12), ("both", 0, 8), ("both", 1, 8)]
+    images = [(f"{name}/{label}-{k}", name, label, f"{k}") for name, label, count in kinds for k in range(count)]
+    parts = []
+    for number, (agent, seed) in enumerate(itertools.product(agents, seeds)):
+        table = pd.DataFrame(images, columns=["image", "domain", "label", "group"]).assign(agent=agent, seed=seed)
+        random = np.random.default_rng(number).random(len(table))
+        parts.append(table.assign(score=(0.3 * table["label"] + 0.7 * random).round(3)))
+    changed(pd.concat(parts)).to_csv(path, index=False)
+    return path
+
+
+def test_agents_are_compared_against_the_same_draws_of_the_pool(tmp_path):
+    path = pooled(tmp_path / "scores.csv", ("one", "two", "three"))
+    how = {"metrics": ["AUC"], "reals": "shared", **FEW}
+    found = compare(metric_table([path], **how), [path], **how)
+    assert tuple(found) == (*COMPARISON, "reals")
+    assert list(zip(found["first"], found["second"], strict=True))[::5] == [
+        ("one", "two"),
+        ("one", "three"),
+        ("two", "three"),
+    ]
+    tables = {agent: part.assign(split="test", step=1) for agent, part in pd.read_csv(path).groupby("agent")}
+    for (first, second), rows in found.groupby(["first", "second"], sort=False):
+        # Pooled by hand: each generator with the photographs, which are drawn with the fakes that are made from them.
+        for row in rows[rows["reals"] == "shared"].itertuples():
+            parts = [t[t["domain"].isin([row.domain, "photos"])] for t in (tables[first], tables[second])]
+            value = [sk.roc_auc_score(part["label"], part["score"]) for part in parts]
+            assert row.difference == pytest.approx(value[0] - value[1], abs=1e-9)
+            assert row.low < row.difference < row.high
+        assert dict(zip(rows["domain"], rows["reals"], strict=True)) == {
+            **dict.fromkeys(("gan", "diffusion", "flow"), "shared"),
+            **dict.fromkeys(("photos", "both"), "own"),
+        }
+    ends = matrices(with_pool(tables["one"]), ["AUC"], **FEW).metrics["AUC"]
+    others = matrices(with_pool(tables["two"]), ["AUC"], **FEW).metrics["AUC"]
+    order = list(dict.fromkeys(tables["one"]["domain"]))
+    low, high = (end[0] for end in (ends - others).interval())
+    for row in found[found["second"] == "two"].itertuples():
+        at = order.index(row.domain)
+        assert (row.low, row.high) == pytest.approx((low[at], high[at]), nan_ok=True)
+
+
+def test_agents_with_other_pools_are_compared_where_they_have_reals_of_their_own(tmp_path):
+    fewer = pooled(tmp_path / "s.csv", changed=lambda t: t[t["agent"].ne("two") | t["image"].ne("photos/0-3")])
+    how = {"metrics": ["AUC"], "reals": "shared", **FEW}
+    found = compare_on_images([fewer], **how)
+    assert list(found["domain"]) == ["both"]
+    (note,) = found.attrs["notes"]
+    assert note.startswith(
+        "one and two are not compared on diffusion, flow, gan, photos: there they were not tested on"
+    )
+    pooled(fewer, changed=lambda t: t[t["domain"].ne("both") & (t["agent"].ne("two") | t["image"].ne("photos/0-3"))])
+    with pytest.raises(UserError, match="no domain with the same images and labels, also of the shared real images,"):
+        compare_on_images([fewer], **how)
+    # Reals of a domain of both classes serve the others also where it is not compared itself.
+    mixed = pooled(
+        fewer, changed=lambda t: t[t["domain"].ne("photos") & (t["agent"].ne("two") | t["image"].ne("both/1-3"))]
+    )
+    found = compare_on_images([mixed], **how)
+    assert sorted(found["domain"]) == ["diffusion", "flow", "gan"]
+    assert found["difference"].notna().all()
+    assert set(found["reals"]) == {"shared"}
+
+
+def test_agents_are_compared_over_seeds_against_the_pool(tmp_path):
+    path = pooled(tmp_path / "seeds.csv", seeds=(0, 1, 2))
+    how = {"metrics": ["AUC", "accuracy"], "reals": "shared", **FEW}
+    table = metric_table([path], **how)
+    found = compare(table, [path], **how)
+    assert tuple(found) == (*COMPARISON, "reals")
+    gan = found[(found["metric"] == "AUC") & (found["domain"] == "gan")].iloc[0]
+    assert (gan["spread"], gan["reals"], gan["n"]) == ("seeds × groups", "shared", 3)
+    values = table[(table["metric"] == "AUC") & (table["domain"] == "gan") & (table["run"] != "")]
+    means = values.groupby("agent")["value"].mean()
+    assert gan["difference"] == pytest.approx(means["one"] - means["two"])
+    assert set(table.loc[(table["run"] == "") & (table["domain"] == "gan"), "reals"]) == {"shared"}
+    assert set(found.loc[found["domain"].isin(["photos", "both"]), "reals"]) == {"own"}
+
+
+def test_notes_on_many_pairs_are_one_line(tmp_path):
+    path = pooled(tmp_path / "s.csv", "abcdef", changed=lambda t: t[t["agent"].ne("f") | t["image"].ne("gan/1-3")])
+    notes = compare_on_images([path], metrics=["AUC"], reals="shared", **FEW).attrs["notes"]
+    said = "are not compared on gan: there they were not tested on the same images"
+    assert notes == [f"a and f, b and f, c and f and 2 more {said}"]

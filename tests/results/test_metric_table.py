@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 from cldf_core.evaluation.bootstrap import matrices, summary
 from cldf_core.evaluation.crossed import cells_over_seeds, summary_over_seeds
 from cldf_core.evaluation.metrics import CONTINUAL, DETECTION, RANGES, best_threshold, detection, matrix
+from cldf_core.evaluation.pool import with_pool
 from cldf_core.options import UserError
 from cldf_core.results.metric_table import COLUMNS, COST, MEASURES, balanced_accuracies, metric_table
 from samples import damaged_runs
@@ -324,3 +325,56 @@ def test_agents_with_other_options_are_not_taken_for_one(trained, copied):
     assert set(table.loc[table["run"] == "", "agent"]) == {"er (memory=12)"}
     with pytest.raises(UserError, match=r"er-.* and copy are both of agent 'er' with seed 0 and the same options"):
         metric_table([trained["er", 0], copied()])
+
+
+def test_shared_reals_count_in_every_metric_and_are_named_in_a_column(trained, as_file):
+    scores = trained["er", 0].scores()
+    pooled = scores.assign(domain=scores["domain"].where(scores["label"] == 1, "photos"))
+    pooled = pooled.drop_duplicates(["step", "split", "domain", "image"])
+    path = as_file(pooled, "pooled.csv")
+    table = metric_table([path], reals="shared", stream=STREAM, threshold="validation", **FEW)
+    own = metric_table([path], stream=STREAM, **FEW)
+    assert tuple(table) == (*COLUMNS, "reals")
+    assert tuple(own) == COLUMNS
+    R = matrices(with_pool(pooled), ["AUC"], domains=STREAM, **FEW).metrics["AUC"].value
+    for name, want in (("average", R[1, :2].mean()), ("learning", (R[0, 0] + R[1, 1]) / 2)):
+        row = table[table["metric"] == f"AUC: {name}"].iloc[0]
+        assert (row["value"], row["reals"]) == (pytest.approx(want), "shared")
+        assert np.isnan(own.loc[own["metric"] == f"AUC: {name}", "value"]).all()
+    reals = table[table["metric"] == "AUC"].groupby("domain")["reals"].agg(set).to_dict()
+    assert reals == {domain: {"own" if domain == "photos" else "shared"} for domain in reals}
+    reals = table[table["metric"] == "AUC: unseen"].set_index("domain")["reals"].to_dict()
+    assert reals == {"unseen": "shared", "photos": "own"}
+    # A threshold is fitted on the fakes of the domains trained on so far, and on the pool once.
+    for step in (1, 2):
+        known = pooled["domain"].isin(["photos", *STREAM[:step]])
+        fitted = pooled[known & (pooled["step"] == step) & (pooled["split"] == "validation")]
+        want, _ = best_threshold(fitted["score"].to_numpy(), fitted["label"].to_numpy())
+        assert set(table.loc[(table["metric"] == "accuracy") & (table["step"] == step), "threshold"]) == {want}
+
+
+def test_where_all_domains_have_reals_sharing_changes_no_number(trained):
+    runs = list(trained.values())
+    shared, own = (
+        metric_table(runs, reals=reals, metrics=["AUC", "accuracy", *COST], **FEW) for reals in ("shared", "own")
+    )
+    pd.testing.assert_frame_equal(shared[list(COLUMNS)], own)
+    assert set(shared.loc[shared["metric"].isin(COST), "reals"]) == {""}
+    assert set(shared.loc[~shared["metric"].isin(COST), "reals"]) == {"own"}
+    assert "no domain holds fakes only, so --reals shared changes nothing" in shared.attrs["notes"][-1]
+
+
+def test_videos_are_measured_against_pooled_videos(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"{domain}{v}-{k}", domain, label, rng.random(), f"{domain}{v}")
+        for domain, label, count in (("real", 0, 9), ("gan", 1, 7))
+        for v in range(count)
+        for k in range(2 + v % 3)
+    ]
+    frames = pd.DataFrame(rows, columns=["image", "domain", "label", "score", "video"])
+    frames.to_csv(tmp_path / "v.csv", index=False)
+    table = metric_table([tmp_path / "v.csv"], metrics=["AUC"], reals="shared", **FEW)
+    row = table[(table["metric"] == "AUC of videos") & (table["domain"] == "gan")].iloc[0]
+    means = frames.groupby("video").agg(label=("label", "first"), score=("score", "mean"))
+    assert (row["value"], row["n"]) == (pytest.approx(sk.roc_auc_score(means["label"], means["score"])), 16)
