@@ -92,7 +92,8 @@ class Scored:
             values["balanced accuracy"] = (values["accuracy on real"] + values["accuracy on fake"]) / 2
             if "ECE" in names:
                 values["ECE"] = np.abs(weights @ self._gaps).sum(1) / (n_real + n_fake)
-            values["NLL"] = weights @ self._surprise / (n_real + n_fake)
+            if "NLL" in names:
+                values["NLL"] = weights @ self._surprise / (n_real + n_fake)
             if {"AUC", "AP"} & set(names):
                 low, high, first = self._ranks
                 lower = reals[:, low].astype(float)

@@ -49,7 +49,7 @@ def _who(sources: Sequence[Scores], about: Collection[int]) -> str:
     """Names sources, given by their places: a file by its name alone if all agents in it are meant."""
     others = {source.run for k, source in enumerate(sources) if k not in about}
     named = [source for k, source in enumerate(sources) if k in about]
-    return few(f"{source.agent} of {source.run}" if source.run in others else source.run for source in named)
+    return few(f"{source.agent[:80]} of {source.run}" if source.run in others else source.run for source in named)
 
 
 def _reversed(sources: Sequence[Scores], tested: Sequence[pd.DataFrame]) -> Iterator[str]:
