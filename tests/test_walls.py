@@ -31,7 +31,7 @@ ROOMS = {
     METHOD: 2700,  # 200 more for DER++, EWC, MIR's virtual steps and limited new data
     "evaluation": 1900,  # 400 more: seeds and groups crossed, the ladder of baselines, the rule of choices
     "figures": 2000,
-    "data": 4850,  # 50 more, since the files in params/ are read here, too
+    "data": 5850,  # 1000 more: images inside parquet files and tar shards, and downloads
     "runs": 1150,
     "results": 1800,  # 750 more: kept runs, tables of sweeps, trials, means over seeds, and agents side by side
     "detection": 1100,
