@@ -31,7 +31,7 @@ ROOMS = {
     "cli": "one thin file a command",
 }
 IMAGE = (
-    ("data/intake/add.py", "add", "a folder, an archive or a table becomes a data set, once"),
+    ("data/intake/add.py", "add", "a folder, an archive, shards or an address become a data set, once"),
     ("data/layouts/read.py", "read_domains", "its images become checked domains: label, split, group"),
     ("data/images.py", "open_image", "a file becomes upright RGB pixels"),
     ("spectrum.py", "InputSpec", "a crop of it becomes a spectrum"),

@@ -23,12 +23,14 @@ def add_command(subparsers: Any) -> None:
     """Adds `cldf data` with its commands and their flags."""
     parser = subparsers.add_parser("data", help="your own images: add, list, check, audit, describe them")
     parts = parser.add_subparsers(title="commands", metavar="", required=True)
-    add = parts.add_parser("add", help="register a folder, an archive (zip, tar) or a table of images")
-    add.add_argument("source", type=_source, help="folder, archive, or .csv or .parquet file with path and label")
+    add = parts.add_parser("add", help="register a folder, an archive (zip, tar), a table, or files that hold images")
+    shards = "or .parquet files or .tar shards that hold images; or an address (https://, s3://, hf://datasets/…)"
+    add.add_argument("source", type=_source, help=f"folder, archive, .csv or .parquet with path and label, {shards}")
     add.add_argument("--name", help="of the data set (default: the folder's or the archive's)")
     add.add_argument("--sha256", help="what the archive's must be")
     add.add_argument("--replace", action="store_true", help="a data set of this name, if there is one")
     add.add_argument("--labels", default="", help="what a table's labels mean, such as 0=real,1=fake or 1=real")
+    add.add_argument("--domain-from", default="", metavar="COLUMN", help="of shards: what names a fake's generator")
     add.add_argument("--most-members", type=WORKERS, metavar="N", help="that an archive may have (default: 200000)")
     add.add_argument("--seed", type=SEED, default=0, help="of the splits, where the layout has none")
     add.add_argument("--every", type=SECONDS, default=1.0, metavar="SECONDS", help="of videos, a frame is taken")
@@ -51,24 +53,29 @@ def add_command(subparsers: Any) -> None:
         part.add_argument("--workers", type=WORKERS, help="processes (default: one for each processor)")
 
 
-def _source(text: str) -> Path:
+def _source(text: str) -> Path | str:
     if not text:  # which would be the working folder
         raise argparse.ArgumentTypeError("is ''; allowed: a folder, an archive or a table")
-    return Path(text)
+    return text if "://" in text else Path(text)
 
 
 def _add(parsed: argparse.Namespace) -> None:
     from cldf_core.data.files import whole_file
+    from cldf_core.data.intake import download
     from cldf_core.data.intake.add import add
     from cldf_core.data.layouts.description import DESCRIPTION, read_description
     from cldf_core.options import UserError
 
-    settings = {name: getattr(parsed, name) for name in ("sha256", "labels", "most_members", "seed")}
-    settings["every_seconds"] = parsed.every
-    call = json.dumps([str(parsed.source.absolute()), parsed.name, *settings.values()])
+    source, settings = parsed.source, {"sha256": parsed.sha256, "labels": parsed.labels, "seed": parsed.seed}
+    settings |= {"most_members": parsed.most_members, "domain_from": parsed.domain_from, "every_seconds": parsed.every}
+    place = download.identity(source) if isinstance(source, str) else str(source.absolute())
+    call = json.dumps([place, parsed.name, *settings.values()])
     # Where the same call was interrupted after it had registered the images, this one goes on.
-    again = any(path.read_text("utf-8") == call for path in (project_root() / "data").glob(f"*/{UNFINISHED}"))
-    folder, extracted = add(parsed.source, parsed.name, replace=parsed.replace or again, **settings)
+    marks = [path for path in (project_root() / "data").glob(f"*/{UNFINISHED}") if path.read_text("utf-8") == call]
+    if marks and isinstance(source, str):  # what was downloaded is unpacked, and gone
+        folder, extracted = marks[0].parent, None
+    else:
+        folder, extracted = add(source, parsed.name, replace=parsed.replace or bool(marks), **settings)
     try:
         with whole_file(folder / UNFINISHED) as mark:
             mark.write_text(call, "utf-8")
@@ -76,7 +83,8 @@ def _add(parsed: argparse.Namespace) -> None:
         (folder / DESCRIPTION).unlink()
         raise
     if extracted:
-        print(printable(f"{counted(extracted.files, 'file')} of {parsed.source.name} in {extracted.folder}."))
+        of = download.shown(source) if isinstance(source, str) else source.name
+        print(printable(f"{counted(extracted.files, 'file')} of {of} in {extracted.folder}."))
     if extracted and extracted.left_out:
         others = f"{counted(extracted.left_out, 'other')}, such as {', '.join(extracted.first_left_out)}"
         print(printable(f"Left out: {others}."))

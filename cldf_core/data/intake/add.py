@@ -1,9 +1,10 @@
-"""Adds data sets to the project: a folder, a table or an archive is recognised once, and its splits are drawn once.
+"""Adds data sets to the project: a folder, a table, an archive, shards, or what lies at an address, is recognised once,
+and its splits are drawn once.
 
 <project>/data/<name>/dataset.yaml      what was recognised, and where the images are
 <project>/data/<name>/images.csv        image, label, domain, split, group, video
 <project>/data/<name>/frames/…          frames, if the data set consists of videos
-<project>/data/<name>/files/…           files, if it was added as an archive
+<project>/data/<name>/files/…           files, if it was added as an archive or as shards
 
 The folder of images itself is only read.
 """
@@ -11,6 +12,7 @@ The folder of images itself is only read.
 import contextlib
 import os
 import shutil
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +22,8 @@ import pandas as pd
 from cldf_core.data.console import progress_bar
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import irregular, locked
-from cldf_core.data.intake.archives import Extracted, extract, is_archive
+from cldf_core.data.intake import containers, download
+from cldf_core.data.intake.archives import Extracted, checked_hash, extract, is_archive
 from cldf_core.data.intake.members import ENDING
 from cldf_core.data.intake.splits import with_splits, without_images
 from cldf_core.data.intake.videos import MOST, frames
@@ -33,42 +36,61 @@ from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 
 FRAMES, FILES = "frames", "files"  # the folders of the frames of videos, and of an archive's content
-_ADDED = "what can be added: a folder of images, an archive (zip, tar), a CSV or parquet table with path and label"
+_ADDED = (
+    "what can be added: a folder of images, an archive (zip, tar), a CSV or parquet table with path and label, parquet "
+    "files or tar shards that hold images and labels, or the address of an archive or of such files"
+)
 _TAKEN = (*EMBEDDED, "spectra")  # folders of data/ that belong to the project itself
 
 
 def add(
-    source: Path,
+    source: Path | str,
     name: str | None,
     *,
     sha256: str | None = None,
     replace: bool = False,
     most_members: int | None = None,
+    domain_from: str = "",
+    notes: Sequence[str] = (),
     **settings: Any,
 ) -> tuple[Path, Extracted | None]:
-    """Registers a folder, a table, or an archive, which is unpacked into the project.
+    """Registers a folder or a table, or an archive or shards, which are unpacked into the project.
 
-    `sha256` and `most_members` are those of `extract`, the other arguments those of `register`. A DataError that
-    refuses the source leaves nothing behind; what was interrupted, the same call begins or goes on with. Returns the
-    data set's folder, and the result of `extract` if it was an archive.
+    A source that is a str is an address, which is downloaded first. `sha256`, `most_members` and `domain_from` are
+    those of `extract` and `containers.unpack`, the other arguments those of `register`. A DataError that refuses the
+    source leaves nothing behind but a download; what was interrupted, the same call begins or goes on with. Returns the
+    data set's folder, and the result of `extract` or `unpack`, if it was called.
     """
+    given = {"replace": replace, "most_members": most_members, "domain_from": domain_from, **settings}
+    if isinstance(source, str):
+        if not (local := download.local_path(source)):
+            return _add_address(source, name, sha256, given)
+        source = local
     if what := irregular(source):
         missing = what == "no such file"
         raise DataError(f"there is no {source}; {_ADDED}" if missing else f"{source} is {what}; {_ADDED}")
-    if source.is_dir() or source.suffix.lower() in tables.SUFFIXES:
+    holds_images = bool(containers.shards(source))
+    if domain_from and not holds_images:
+        allowed = "allowed: --domain-from with parquet files or tar shards that hold images"
+        raise DataError(f"{source} holds no images with columns, but --domain-from is given; {allowed}")
+    if not holds_images and (source.is_dir() or source.suffix.lower() in tables.SUFFIXES):
         if sha256:
             raise DataError(f"{source} is not an archive, but --sha256 is given; allowed: --sha256 of an archive")
-        return register(source, name, replace=replace, **settings), None
-    if not is_archive(source):
+        return register(source, name, replace=replace, notes=notes, **settings), None
+    if not holds_images and not is_archive(source):
         raise DataError(f"{source} is no archive and no table; {_ADDED}")
-    name = name if name is not None else ENDING.sub("", source.name)
+    source = Path(os.path.abspath(source.expanduser()))
+    name = name if name is not None else source.name if source.is_dir() else _without_ending(source.name)
     folder = project_root() / "data" / name
     _check_names(source, name, folder)
     if not (folder / FILES).exists():
         _check_free(folder, replace=False)
     try:
-        extracted = extract(source, folder / FILES, sha256=sha256, most_members=most_members)
-        register(extracted.folder, name, replace=replace, **settings)
+        asked: dict[str, Any] = {"sha256": sha256, "most_members": most_members}
+        if holds_images:
+            asked |= {"name": name, "labels": settings.get("labels", ""), "domain_from": domain_from}
+        extracted = (containers.unpack if holds_images else extract)(source, folder / FILES, **asked)
+        register(extracted.folder, name, replace=replace, notes=[*notes, *extracted.notes], **settings)
     except (UserError, KeyboardInterrupt) as stop:
         # On a full disk the next call goes on with what is there.
         kept = isinstance(stop, UserError) and (folder / f".{FILES}.part").exists()
@@ -76,6 +98,31 @@ def add(
             shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder, extracted
+
+
+def _add_address(
+    address: str, name: str | None, sha256: str | None, given: dict[str, Any]
+) -> tuple[Path, Extracted | None]:
+    """Adds what lies at an address, once the name is known to be free."""
+    name = name if name is not None else _without_ending(download.file_name(address))
+    shown, folder = download.shown(address), project_root() / "data" / name
+    _check_names(folder / FILES, name, folder)
+    _check_free(folder, given["replace"])
+
+    def check(path: Path) -> None:
+        if sha256 and path.is_dir():
+            raise DataError(f"{path} is a folder, but --sha256 is given; allowed: --sha256 of a file")
+        if path.is_file():
+            checked_hash(path, sha256)
+        if not containers.shards(path) and not (path.is_file() and is_archive(path, by_name=False)):
+            raise DataError(f"{path} is no archive, and holds no images itself; {_ADDED}")
+
+    with download.fetched(address, check) as path:
+        try:
+            return add(path, name, notes=[f"Downloaded from {shown}."], **given)
+        except UserError as refusal:
+            kept = f"the download is kept in {path.parent}"
+            raise DataError(f"{str(refusal).replace(str(path), shown)}; {kept}") from None
 
 
 def register(
@@ -86,12 +133,13 @@ def register(
     labels: str = "",
     seed: int = 0,
     every_seconds: float = 1.0,
+    notes: Sequence[str] = (),
 ) -> Path:
     """Writes the description of a data set, so that options can name it, and returns its folder, <project>/data/<name>.
 
     The source is a folder in any layout that `detect` knows, or a table, whose `labels` it also takes; a name of None
     takes the folder's. Splits of domains that have none are drawn by `seed`, and frames of a video are `every_seconds`
-    apart.
+    apart. The notes are sentences on where the images come from.
 
     Raises:
         DataError: the name is not allowed or in use, or `detect`, `with_splits` or `frames` refuses the images.
@@ -105,7 +153,7 @@ def register(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f".{name}.lock")):
         _check_free(folder, replace)  # meanwhile another process may have taken the name
-        root, table, sentences = str(found.root), found.table, [found.sentence]
+        root, table, sentences = str(found.root), found.table, [found.sentence, *notes]
         if found.root.resolve().is_relative_to(folder.resolve()):  # relative, so that the folder can be moved
             root = found.root.resolve().relative_to(folder.resolve()).as_posix()
         if found.layout == VIDEOS:
@@ -146,6 +194,11 @@ def _name_of(source: Path) -> str:
     """What a data set is called after its folder, or after the folder of its table."""
     source = Path(os.path.abspath(source.expanduser()))
     return (source.parent if source.is_file() else source).name
+
+
+def _without_ending(name: str) -> str:
+    """What an archive or a parquet file is called without its suffixes."""
+    return ENDING.sub("", name.removesuffix(".parquet"))
 
 
 def _check_names(source: Path, name: str, folder: Path) -> None:

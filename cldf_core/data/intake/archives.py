@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,13 +24,14 @@ class Extracted(NamedTuple):
     files: int
     left_out: int
     first_left_out: tuple[str, ...]  # three names at most
+    notes: tuple[str, ...] = ()  # sentences that belong into the description of the data set
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file has the first bytes of an archive, or a name that ends like that of one."""
+def is_archive(path: Path, *, by_name: bool = True) -> bool:
+    """Whether a file has the first bytes of an archive, or, by its name, one that ends like that of one."""
     with path.open("rb") as file:
         head = file.read(262)
-    return head.startswith(SIGNATURES) or head[257:] == b"ustar" or ENDING.search(path.name) is not None
+    return head.startswith(SIGNATURES) or head[257:] == b"ustar" or (by_name and bool(ENDING.search(path.name)))
 
 
 def extract(archive: Path, folder: Path, *, sha256: str | None = None, most_members: int | None = None) -> Extracted:
@@ -51,24 +54,45 @@ def extract(archive: Path, folder: Path, *, sha256: str | None = None, most_memb
     if not archive.is_file():
         raise DataError(f"there is no file {archive}; needed: a zip or tar archive")
     with archive.open("rb") as file:
-        source = {"name": archive.name, "size": archive.stat().st_size, "sha256": file_hash(archive)}
-        if sha256 is not None and source["sha256"] != sha256.strip().lower():
-            raise DataError(f"{archive} has the sha256 {source['sha256']}; needed: {sha256}")
-        try:
+        source = {"name": archive.name, "size": archive.stat().st_size, "sha256": checked_hash(archive, sha256)}
+        with refusals_told(archive, folder):
             if not folder.exists():
                 _check_and_unpack(file, folder, source, most_members)
-        except Refusal as refusal:
-            raise DataError(f"{archive} {refusal}") from None
-        except (*DAMAGE, OSError) as problem:
-            if (code := getattr(problem, "errno", None)) in (errno.ENOSPC, errno.EDQUOT):
-                raise DataError(f"{folder} cannot be made: {problem}; needed: room, and a second call") from None
-            if code not in (None, errno.EINVAL):  # the disk failed; bad bytes give no code or EINVAL
-                raise
-            raise DataError(f"{archive} is damaged or cut short ({problem}); needed: a whole archive") from None
+    marker = made_from(folder, source)
+    return Extracted(folder, marker["files"], marker["left_out"], tuple(marker["first_left_out"]))
+
+
+def checked_hash(file: Path, sha256: str | None) -> str:
+    """The SHA-256 of a file; a DataError says that it is not the one that it must be."""
+    digest = file_hash(file)
+    if sha256 is not None and digest != sha256.strip().lower():
+        raise DataError(f"{file} has the sha256 {digest}; needed: {sha256}")
+    return digest
+
+
+@contextmanager
+def refusals_told(source: Path, folder: Path) -> Iterator[None]:
+    """Turns what is raised while a source is unpacked into a folder into DataErrors, but for failures of the disk."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Refusal as refusal:
+        raise DataError(f"{source} {refusal}") from None
+    except (*DAMAGE, OSError) as problem:
+        if (code := getattr(problem, "errno", None)) in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"{folder} cannot be made: {problem}; needed: room, and a second call") from None
+        if code not in (None, errno.EINVAL):  # the disk failed; bad bytes give no code or EINVAL
+            raise
+        raise DataError(f"{source} is damaged or cut short ({problem}); needed: a whole file") from None
+
+
+def made_from(folder: Path, source: dict[str, Any]) -> dict[str, Any]:
+    """The marker of a folder that was unpacked from a source; a DataError says that it was not."""
     marker = _marker(folder)
     if not source.items() <= marker.items():
         raise DataError(f"{folder} exists already, and was not made from this archive; needed: a new folder (--name)")
-    return Extracted(folder, marker["files"], marker["left_out"], tuple(marker["first_left_out"]))
+    return marker
 
 
 def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any], most: int | None) -> None:
@@ -93,25 +117,40 @@ def _marker(folder: Path) -> dict[str, Any]:
 
 
 def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any], most: int | None) -> None:
+    with filled(folder, marker) as part:
+        for path, member in checked_members(file, most):  # again: the file may have changed
+            if path and not _is_whole(part / path, member):
+                _write(part / path, member)
+
+
+@contextmanager
+def filled(folder: Path, marker: dict[str, Any]) -> Iterator[Path]:
+    """Yields `.<name>.part` beside a new folder, which it becomes at the end; what was begun of the same is in it.
+
+    The marker names the source, and the bytes that will be written.
+    """
     part = folder.with_name(f".{folder.name}.part")
     if part.exists() and _marker(part) != marker:
         shutil.rmtree(part)
     needed = marker["bytes"] - sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
-    free = shutil.disk_usage(part.parent).free - SPARE
-    if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed:,} bytes do not fit into {max(0, free):,}, with 1 GiB to spare")
+    check_room(part.parent, needed)
     part.mkdir(exist_ok=True)
     (part / MARKER).write_text(json.dumps(marker), encoding="utf-8")
     try:
-        for path, member in checked_members(file, most):  # again: the file may have changed
-            if path and not _is_whole(part / path, member):
-                _write(part / path, member)
+        yield part
     except (Refusal, *DAMAGE):
         shutil.rmtree(part)
         raise
     for made in (part, *part.rglob("*")):
         made.chmod(0o755 if made.is_dir() else 0o644)
     part.rename(folder)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raises an OSError, ENOSPC, where so many bytes do not fit on a folder's disk with 1 GiB to spare."""
+    free = shutil.disk_usage(folder).free - SPARE
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes do not fit into {max(0, free):,}, with 1 GiB to spare")
 
 
 def _is_whole(path: Path, member: Member) -> bool:

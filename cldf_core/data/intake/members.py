@@ -110,7 +110,7 @@ def _declared_members(file: BinaryIO) -> int:
     return int.from_bytes(tail[large + 32 : large + 40], "little") if count == 0xFFFF and large >= 0 else count
 
 
-def _parts(name: str) -> list[str]:
+def checked_parts(name: str) -> list[str]:
     """Splits a path, and refuses one that does not lead to the same place inside the folder on every system."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
@@ -145,7 +145,7 @@ def _zip_members(file: BinaryIO) -> Iterator[Member]:
         bounds = [*(info.header_offset for info in infos), opened.start_dir][1:]
         for info, bound in zip(infos, bounds, strict=True):
             name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
-            parts = _parts(name)
+            parts = checked_parts(name)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise refused(name, "is a link, a device or the like", "files and folders")
             if info.flag_bits & 0x2041:
@@ -216,7 +216,7 @@ def _tar_members(stream: _TarStream) -> Iterator[Member]:
         for block, content in zip(stream.headers[::2], stream.headers[1::2], strict=False):
             if block[156:157] in b"xXg":
                 _check_pax_records(content.rstrip(b"\0"))
-        parts = _parts(info.name)
+        parts = checked_parts(info.name)
         if info.issparse() or not (info.isfile() or info.isdir()):
             raise refused(info.name, "is a link, a device, a sparse file or the like", "files and folders")
         size = 0 if info.isdir() else info.size

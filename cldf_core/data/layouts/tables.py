@@ -1,18 +1,21 @@
 """Reads tables that list images: CSV or parquet, with the columns path (or image or file) and label.
 
-The columns split, domain, video and group are optional. Paths start from the table's folder.
+The columns split, domain, video and group are optional. Paths start from the table's folder. A parquet file may have
+structs with a path in place of paths, and numbered labels whose names its metadata hold, as the Hugging Face hub's do.
 """
 
 import contextlib
 import csv
 import difflib
+import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cldf_core.data.console import counted
@@ -23,14 +26,17 @@ from cldf_core.data.listing import list_images
 
 SUFFIXES = (".csv", ".parquet")
 MOST_COLUMNS = 10_000  # pandas takes a second for so many
-_PATHS = ("path", "image", "file")
+PATHS = ("path", "image", "file")
 _OPTIONAL = ("split", "domain", "video", "group")
+ORIGIN = "unpacked from"  # a column that says where else an image comes from, which is what sentences name then
 _LABELS = {"real": 0, "false": 0, "fake": 1, "true": 1}
 LABELS_IN_WORDS = "0 or real, 1 or fake"
 # What folders and columns call the classes.
 _WORDS = dict.fromkeys(("real", "reals", "nature", "original", "authentic", "genuine", "pristine", "bonafide"), 0)
 _WORDS |= dict.fromkeys(("fake", "fakes", "ai", "generated", "synthetic", "deepfake", "deepfakes", "manipulated"), 1)
 _WORDS |= dict.fromkeys(("forged", "spoof"), 1)
+_NOT = {"not", "no", "non", "un", "never"}
+_MOST_NAMES = 1000  # of classes
 
 
 def label_of(text: str) -> int | None:
@@ -42,14 +48,16 @@ def label_of(text: str) -> int | None:
     return _LABELS.get(text)
 
 
-def read_text(path: Path) -> pd.DataFrame:
+def read_text(path: Path, labels: str = "") -> pd.DataFrame:
     """Reads a table with all values as text; the index is the row's number, in a CSV file as a spreadsheet shows it.
+
+    Numbers of classes that a parquet file names become the names, see `class_names`, whose `labels` these are.
 
     Raises:
         DataError: the file cannot be read, or a row has too few or too many values.
     """
     try:
-        names, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+        names, rows = _read_parquet(path, labels) if path.suffix.lower() == ".parquet" else _read_csv(path)
     except Exception as error:  # damaged bytes make pyarrow raise errors of many kinds
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); needed: CSV in UTF-8, or parquet") from None
@@ -79,17 +87,40 @@ def _read_csv(path: Path) -> tuple[list[str], dict[int, list[str]]]:
     return (lines or [[]])[0], {number: line for number, line in enumerate(lines[1:], 2) if line}
 
 
-def _read_parquet(path: Path) -> tuple[list[str], dict[int, list[str]]]:
-    table = pd.read_parquet(path)
+def _read_parquet(path: Path, labels: str) -> tuple[list[str], dict[int, list[str]]]:
+    import pyarrow.parquet as pq
+
+    table, named = pd.read_parquet(path), class_names(pq.read_schema(path).metadata, labels)
     table = table if table.index.names == [None] else table.reset_index()
-    columns = [[_text(value) for value in table.iloc[:, k]] for k in range(table.shape[1])]
+    columns = [[text_of(value, named.get(str(name))) for value in column] for name, column in table.items()]
     return [str(name) for name in table.columns], dict(enumerate(map(list, zip(*columns, strict=True)), 1))
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any, names: list[str] | None = None) -> str:
+    """A cell as text: nothing for what is missing, the name of a numbered class, the path of a struct that has one."""
+    if isinstance(value, dict):
+        value = value.get("path")
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return ""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return names[value] if names and isinstance(value, int | np.integer) and 0 <= value < len(names) else str(value)
+
+
+def class_names(metadata: Mapping[bytes, bytes] | None, labels: str = "") -> dict[str, list[str]]:
+    """The names of numbered classes by column, from a parquet file's metadata as the Hugging Face hub writes them.
+
+    There are none where `labels`, those of `read`, tell what numbers mean.
+    """
+    keys = [part.rpartition("=")[0].strip() for part in labels.split(",") if part]
+    if keys and all(key.isdecimal() for key in keys):
+        return {}
+    try:
+        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"].items()
+        named = {str(column): feature["names"] for column, feature in features if "names" in feature}
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):  # no such metadata, or broken ones
+        return {}
+    return {column: [*map(str, names)] for column, names in named.items() if isinstance(names, list)}
 
 
 def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame, list[str]]:
@@ -104,16 +135,29 @@ def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame,
     """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path} is no table; allowed: {' or '.join(SUFFIXES)}, or a folder")
-    listed = read_text(path)
-    names = [column for column in _PATHS if column in listed]
+    listed, files = read_text(path, labels), ListedFiles(path.parent)
+    table, notes = checked(path, listed, files.find, name=name, labels=labels)
+    return table, [*notes, *files.notes()]
+
+
+def checked(
+    path: Path, listed: pd.DataFrame, find: Callable[[str, str], str], *, name: str = "", labels: str = ""
+) -> tuple[pd.DataFrame, list[str]]:
+    """The table and the sentences of `read`, from what the file `path` lists as text.
+
+    `find` turns what a cell says into the path of an image, as `ListedFiles.find` does. Where there is a column ORIGIN,
+    sentences name that and not the table's row.
+    """
+    names = [column for column in PATHS if column in listed]
     if len(names) != 1 or "label" not in listed:
-        needed = f"needed: one of {', '.join(_PATHS)}, and label; allowed besides: {', '.join(_OPTIONAL)}"
+        needed = f"needed: one of {', '.join(PATHS)}, and label; allowed besides: {', '.join(_OPTIONAL)}"
         raise DataError(f"{path} has the columns {in_few_words(listed.columns)}; {needed}")
-    meaning, files, rows = _meaning(labels), ListedFiles(path.parent), []
+    said = "" if labels else _said_by_words(listed["label"])
+    meaning, rows, places = _meaning(labels or said), [], dict[Any, str]()
     known, seen = dict[str, int](), set[tuple[str, str]]()
     for number, row in zip(listed.index, listed.to_dict("records"), strict=True):
-        where = f"{path}, row {number}"
-        image = files.find(where, row[names[0]])
+        places[number] = where = row.get(ORIGIN) or f"{path}, row {number}"
+        image = find(where, row[names[0]])
         is_word = row["label"].strip().lower() in CLASSES
         label = label_of(row["label"]) if is_word else meaning.get(_key(row["label"]))
         if label is None:
@@ -135,15 +179,25 @@ def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame,
         group = row.get("group", "").strip() or video or image.rpartition(".")[0]
         rows.append((image, label, domain, SPLIT_NAMES.get(split, ""), group, video))
     table = pd.DataFrame(rows, list(listed.index), ["image", "label", "domain", "split", "group", "video"])
-    ignored = [column for column in listed.columns if column not in (names[0], "label", *_OPTIONAL)]
+    ignored = [column for column in listed.columns if column not in (names[0], "label", ORIGIN, *_OPTIONAL)]
     notes = [f"Columns ignored: {in_few_words(ignored)}."] if ignored else []
     if labels:
         if {0, 1, *map(_key, listed["label"])}.isdisjoint(_key(part.rpartition("=")[0]) for part in labels.split(",")):
             raise DataError(f"--labels is {labels[:80]!r}, but no row of {path} has such a label")
-        notes.append(f"Labels are read as {labels}.")
     else:
-        _refuse_contradicted(path, table, listed[["label", *ignored]])
-    return table.reset_index(drop=True), [*notes, *files.notes()]
+        _refuse_contradicted(table, listed[["label", *ignored, *[ORIGIN] * (ORIGIN in listed)]], places)
+    notes += [f"Labels are read as {labels or said}."] if labels or said else []
+    return table.reset_index(drop=True), notes
+
+
+def _said_by_words(labels: pd.Series) -> str:
+    """What labels mean, as `labels` of `read` would say it, where each is a word for a class; else ""."""
+    keys = {_key(text) for text in labels.unique()}
+    classes = {text: class_in(text) for text in sorted(key for key in keys if isinstance(key, str))}
+    plain = not any(_NOT & {*re.split("[^a-z]+", text)} or set(text) & set(",=") for text in classes)
+    if len(classes) > _MOST_NAMES or not plain or {*classes.values(), *keys & {0, 1}} != {0, 1}:
+        return ""
+    return ",".join(f"{text}={CLASSES[label]}" for text, label in classes.items() if label is not None)
 
 
 def in_few_words(names: Iterable[str]) -> str:
@@ -172,12 +226,12 @@ def _key(text: str) -> str | int:
     return text.strip().lower() if (number := label_of(text)) is None else number
 
 
-def _refuse_contradicted(path: Path, table: pd.DataFrame, columns: pd.DataFrame) -> None:
+def _refuse_contradicted(table: pd.DataFrame, columns: pd.DataFrame, places: Mapping[Any, str]) -> None:
     """Raises a DataError if folders, or a column of words, tell another class of an image than its label."""
     folders = table["image"].map(lambda image: image.rpartition("/")[0])
     sources = {"path": folders, **{f"{name!r}": columns[name] for name in columns if name != "label"}}
     for source, texts in sources.items():
-        said = texts.map(_class_in).dropna().astype(int)
+        said = texts.map(class_in).dropna().astype(int)
         label = table["label"][said.index]
         wrong = said.index[said != label]
         # One folder "fakes" around images of both classes says nothing of each.
@@ -186,13 +240,13 @@ def _refuse_contradicted(path: Path, table: pd.DataFrame, columns: pd.DataFrame)
             written, kind = columns["label"][row], CLASSES[said[row]]
             turned = f"--labels {written}={kind} if the labels are the other way round, " * (written not in CLASSES)
             raise DataError(
-                f"{path}, row {row} has label {written!r}, so {CLASSES[label[row]]}, but its {source} "
+                f"{places[row]} has label {written!r}, so {CLASSES[label[row]]}, but its {source} "
                 f"{texts[row][:80]!r} says {kind}, and they differ in {count}; needed: {turned}--labels 0=real,1=fake "
                 "if they are right"
             )
 
 
-def _class_in(text: str) -> int | None:
+def class_in(text: str) -> int | None:
     """The class that the words of a path or a value name, if they name one."""
     classes = {_WORDS[word] for word in re.split("[^a-z]+", text.lower()) if word in _WORDS}
     return classes.pop() if len(classes) == 1 else None
