@@ -30,6 +30,7 @@ from cldf_core.randomness import generator
 TABLE = "unpacked.csv"
 _FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 _SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)  # at the beginning of a file's name
+_POINTER = b"version https://git-lfs"  # how a file begins that Git has not fetched
 _NO_GENERATOR = {"", "none", "null", "nan", "n/a", "na", "-"}  # what columns say of real images, besides words for real
 
 
@@ -90,7 +91,7 @@ def unpack(
     listed, notes = _listed(source, found, folder, most, labels, domain_from)
     if "generator" in listed:
         listed, said = _with_domains(source, listed, labels)
-        notes += said
+        notes += [f"Domains are what is called {domain_from or 'generator'}.", *said]
     tables.checked(source, listed, _as_it_is, name=name, labels=labels)
     identity = {"name": source.name, "sha256": _fingerprint(source, found, sha256)}
     if not folder.exists():
@@ -115,6 +116,9 @@ def unpack(
 
 def _shard(path: Path, name: str) -> Shard | None:
     """The shard that a file is, known by its first bytes and what is in it."""
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise DataError(f"{path} only says where its content lies; needed: git lfs pull, or a download of it")
     if ParquetShard.may_be(path):
         shard = ParquetShard(path, name)
         return shard if shard.holds_images() else None
@@ -141,7 +145,7 @@ def _listed(
 ) -> tuple[pd.DataFrame, list[str]]:
     """What is said of each image, as text, with the columns of `Facts` and its path without a suffix; and sentences."""
     rows, columns, from_names, empty = list[Facts](), dict[str, None](), set[str](), list[str]()
-    for place, shard in enumerate(found):
+    for place, shard in enumerate(_told(found)):
         split = _split_in_name(shard.name)
         with refusals_told(shard.path, folder):
             for number, facts in shard.records(most, labels, domain_from):
@@ -173,6 +177,14 @@ def _listed(
     if rest and not {"domain", "generator"} & {*table}:
         notes.append(f"All is one domain; --domain-from may be one of {tables.in_few_words(rest)}.")
     return table, notes
+
+
+def _told(found: Sequence[Shard]) -> Iterator[Shard]:
+    """Shards, with a bar that tells how many of them are read."""
+    with progress_bar(len(found), "what is said of the images", unit="file") as bar:
+        for shard in found:
+            yield shard
+            bar.update()
 
 
 def _split_in_name(name: str) -> str:

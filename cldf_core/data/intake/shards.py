@@ -30,8 +30,7 @@ Facts = dict[str, str]  # what is said of an image: label, split, video, group, 
 LABELS = ("label", "labels", "class", "cls")  # columns and fields, the first that there is
 LONGEST = 1000  # characters of a text
 LARGEST = 1 << 28  # bytes of an image
-_AT_ONCE = 64 << 20  # bytes of the texts that a batch may hold
-_MOST_ROWS = 1024  # of a batch
+_AT_ONCE = 1024  # rows of which it is read at once what is said of them
 _SIDECAR = 1 << 20  # bytes of a member that is no image
 _PEEK = 200  # members that tell what a tar is
 _UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
@@ -66,23 +65,20 @@ class ParquetShard:
         self.path, self.name, self.without = path, name, list[str]()
         try:
             with _readable(), pq.ParquetFile(path) as file:
-                self._about, self._schema = file.metadata, file.schema_arrow
+                about, self._schema = file.metadata, file.schema_arrow
+                # What single columns say of themselves is not asked: where that is damaged, pyarrow ends the process.
+                self._size = sum(about.row_group(k).total_byte_size for k in range(about.num_row_groups))
+                self._rows, self._metadata, names = about.num_rows, self._schema.metadata, self._schema.names
         except ValueError as problem:
             raise DataError(f"{path} cannot be read ({problem}); needed: a whole parquet file") from None
-        self.columns = [name.strip().lower() for name in self._schema.names]
+        self.columns = [name.strip().lower() for name in names]
         if len(self.columns) > tables.MOST_COLUMNS:
             raise DataError(f"{path} has {len(self.columns):,} columns; allowed: {tables.MOST_COLUMNS:,}")
         if twice := [name for name, count in Counter(self.columns).items() if count > 1]:
             raise DataError(f"{path} has the column {twice[0][:80]!r} twice; needed: each once")
         self._most = max(RATIO_FROM, MOST_RATIO * os.path.getsize(path))
-        # Bytes of each column when it is unpacked, all of them, and the most that one row group has.
-        self._sizes, self._largest = Counter[str](), Counter[str]()
-        for group in map(self._about.row_group, range(self._about.num_row_groups)):
-            for chunk in map(group.column, range(group.num_columns)):
-                self._sizes[chunk.path_in_schema] += chunk.total_uncompressed_size
-                self._largest |= {chunk.path_in_schema: chunk.total_uncompressed_size}
-        if min(self._sizes.values(), default=0) < 0 or (unpacked := sum(self._sizes.values())) > self._most:
-            raise DataError(f"{path} unpacks to {unpacked:,} bytes; allowed: {MOST_RATIO} times its size")
+        if not 0 <= self._size <= self._most:
+            raise DataError(f"{path} unpacks to {self._size:,} bytes; allowed: {MOST_RATIO} times its size")
         self._bytes, self._path = self._image_column()
 
     @staticmethod
@@ -99,7 +95,7 @@ class ParquetShard:
             if _holds_bytes(field.type):
                 found[field.name] = field.name, ""
             elif _holds_bytes(inner.get("bytes")):
-                found[field.name] = f"{field.name}.bytes", f"{field.name}.path" * ("path" in inner)
+                found[field.name] = f"{field.name}.bytes", f"{field.name}.path" * _is_text(inner.get("path"))
         if called := [places for name, places in found.items() if name.strip().lower() == "image"]:
             return called[0]
         if not found or set(self.columns) & set(tables.PATHS):  # other bytes beside the paths of images
@@ -115,26 +111,28 @@ class ParquetShard:
             return bool(self._bytes) and (any(self._cells(self._bytes)) or not any(self._cells(self._path)))
 
     def size(self) -> int:
-        """The bytes of the images, as the file has them."""
-        return self._sizes[self._bytes]
+        """The bytes of all columns, most of which are of images."""
+        return self._size
 
     def records(self, most: int, labels: str, domain_from: str) -> Iterator[tuple[int, Facts]]:
         """What the columns say of each row."""
-        if self._about.num_rows > most:
-            raise Refusal(f"has {self._about.num_rows:,} rows; allowed: {most:,}, or as many as --most-members says")
-        names = dict(zip(self._schema.names, self.columns, strict=True))
+        if self._rows > most:
+            raise Refusal(f"has {self._rows:,} rows; allowed: {most:,}, or as many as --most-members says")
         wanted = (*LABELS, "split", "video", "group", "domain", "generator", domain_from.strip().lower())
-        columns = [*(name for name in names if names[name] in wanted), *[self._path] * bool(self._path)]
-        classes = tables.class_names(self._schema.metadata, labels)
-        # A value may come in every row and be stored once, so that one is as large as all.
-        largest = max((self._largest[leaf] for leaf in self._largest if _is_below(leaf, columns)), default=0)
-        at_once, number = max(1, min(_MOST_ROWS, _AT_ONCE // max(1, largest))), 0
-        for batch in self._batches(at_once, columns):
-            for row in batch.to_pylist():
-                inner = row.pop(self._path.removesuffix(".path"), None) if self._path else None
-                origin = f"{self.name}, row {number + 1}"
-                origin += f" ({inner['path'][:200]})" if inner and inner["path"] else ""
-                fields = {names[name]: tables.text_of(value, classes.get(name)) for name, value in row.items()}
+        names = {n: c for n, c in zip(self._schema.names, self.columns, strict=True) if c in wanted}
+        kinds = {name: self._schema.field(name).type for name in names}
+        names = {name: column for name, column in names.items() if not _is_bulky(kinds[name])}
+        classes = tables.class_names(self._metadata, labels)
+        paths, number = self._cells(self._path), 0
+        # A text may be stored once and stand in all rows: it is read once, too.
+        for batch in self._batches(_AT_ONCE, [*names], [name for name in names if _is_text(kinds[name])]):
+            columns = {name: batch.column(name) for name in names}
+            for k in range(batch.num_rows):
+                with _readable():
+                    cells = {name: column[k].as_py() for name, column in columns.items()}
+                path = str(memoryview(next(paths, b""))[:200], errors="replace")
+                origin = f"{self.name}, row {number + 1}" + (f" ({path})" if path else "")
+                fields = {names[name]: tables.text_of(cell, classes.get(name)) for name, cell in cells.items()}
                 yield number, _facts(fields, origin, labels, domain_from)
                 number += 1
 
@@ -154,8 +152,10 @@ class ParquetShard:
             column = batch.column(0)
             yield (column.flatten()[0] if pa.types.is_struct(column.type) else column)[0].as_buffer() or b""
 
-    def _batches(self, rows: int, columns: list[str]) -> Iterator[Any]:
-        with _readable(), pq.ParquetFile(self.path, buffer_size=PIECE, pre_buffer=False) as file:
+    def _batches(self, rows: int, columns: list[str], once: list[str] | None = None) -> Iterator[Any]:
+        """Batches of so many rows, in which equal cells of columns of `once` are one."""
+        settings = {"buffer_size": PIECE, "pre_buffer": False, "read_dictionary": once}
+        with _readable(), pq.ParquetFile(self.path, **settings) as file:
             yield from file.iter_batches(rows, columns=columns, use_threads=False)
 
 
@@ -292,9 +292,14 @@ def _is_image(ending: str) -> bool:
     return "." + ending.rpartition(".")[2] in SUFFIXES
 
 
-def _is_below(leaf: str, columns: list[str]) -> bool:
-    """Whether a place in a parquet file's schema is that of one of the columns, or within it."""
-    return any(leaf == column or leaf.startswith(f"{column}.") for column in columns)
+def _is_text(kind: Any) -> bool:
+    types = pa.types
+    return kind is not None and (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _is_bulky(kind: Any) -> bool:
+    """Whether cells of a type may be large, apart from texts."""
+    return pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind) or _holds_bytes(kind)
 
 
 def _holds_bytes(kind: Any) -> bool:

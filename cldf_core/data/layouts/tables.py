@@ -266,17 +266,17 @@ class ListedFiles:
         A DataError says that there is no such image, or that it lies elsewhere.
         """
         if min(text, default=" ") < " ":
-            raise DataError(f"{where} has {text!r}; needed: a path without line ends and other control characters")
+            raise DataError(f"{where} has {text[:200]!r}; needed: a path without line ends and control characters")
         path = Path(os.path.normpath(self.root / text))
         if "\\" in text and not os.path.isfile(path):  # written on Windows
             path = Path(os.path.normpath(self.root / text.replace("\\", "/")))
         if not (bases := [folder for folder in (self.root, self._real) if path.is_relative_to(folder)]):
-            raise DataError(f"{where} has {text!r}, outside {self.root}; allowed: files in the table's folder")
+            raise DataError(f"{where} has {text[:200]!r}, outside {self.root}; allowed: files in the table's folder")
         if path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise DataError(f"{where} has {text!r}, which is no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
+            raise DataError(f"{where} has {text[:200]!r}, which is no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
         if what := irregular(path):
             if os.path.lexists(path):
-                raise DataError(f"{where} has {text!r}, which is {what}; needed: an image file")
+                raise DataError(f"{where} has {text[:200]!r}, which is {what}; needed: an image file")
             return self._otherwise(where, text, path.relative_to(bases[0]).as_posix())
         self._outside += not self._is_inside(path)
         return path.relative_to(bases[0]).as_posix()
@@ -307,4 +307,4 @@ class ListedFiles:
         beside = [name for name in self._files if name.rpartition("/")[0] == place]
         near = same or [self._files[name][0] for name in difflib.get_close_matches(folded(path), beside[:5000], n=1)]
         nearly = f"; there is {' and '.join(map(repr, near[:3]))}" if near else ""
-        raise DataError(f"{where} has {text!r}, but there is no such file in {self.root}{nearly}")
+        raise DataError(f"{where} has {text[:200]!r}, but there is no such file in {self.root}{nearly}")

@@ -239,6 +239,7 @@ def test_a_column_names_the_generators_and_real_images_are_dealt_out(root, tmp_p
         ("gan", 0): 12, ("gan", 1): 12, ("stabilityai-sd-2", 0): 6, ("stabilityai-sd-2", 1): 6
     }  # fmt: skip
     assert "18 real images of no generator went to the domains at random, as many as each has fakes." in found
+    assert "Domains are what is called Model." in found
     assert of(table, "domain")[1:6:2] == ["stabilityai-sd-2", "gan", "gan"]
     nameless = parquet(file.with_name("b.parquet"), rows(4, model=lambda k: "gan" if k == 1 else ""))
     sentence_of(lambda: add(nameless, "four", domain_from="model"), "b.parquet, row 4 (3.jpg) has domain ''")
@@ -320,7 +321,7 @@ HOSTILE: dict[str, tuple[Any, list[str]]] = {
     "null label": (rows(4, label=lambda k: "real" if k else None), ["row 1 (0.jpg) has label ''; allowed: 0 or real"]),
     "minus one": (rows(4, label=-1), ["has label '-1'"]),
     "twice": ([row | {"Label": "real"} for row in rows(4)], ["has the column 'label' twice"]),
-    "lists": (rows(4, label=lambda k: [0, 1]), ["has label '[0, 1]'"]),
+    "lists": (rows(4, label=lambda k: [0, 1]), ["has the columns image, label; needed: a column label"]),
 }
 
 
@@ -330,6 +331,14 @@ def test_a_hostile_parquet_file_gets_one_sentence(root, tmp_path_factory, what):
     sentence = sentence_of(lambda: add(parquet(tmp_path_factory.mktemp("x") / "a.parquet", values), "a"), *words)
     assert len(sentence) < 600
     assert nothing_left(root)
+
+
+def test_files_that_git_has_not_fetched_are_told(root, tmp_path_factory):
+    home = tmp_path_factory.mktemp("x") / "set"
+    parquet(home / "a.parquet", rows(4))
+    (home / "b.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    for source in (home, home / "b.parquet"):
+        sentence_of(lambda: add(source, "x"), "b.parquet only says where its content lies; needed: git lfs")  # noqa: B023
 
 
 def test_several_columns_of_bytes_are_told(root, tmp_path_factory):
