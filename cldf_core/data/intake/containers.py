@@ -9,6 +9,7 @@ They become plain files, with names that the project makes, and a table of what 
 import hashlib
 import itertools
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -25,7 +26,6 @@ from cldf_core.data.intake.shards import LABELS, Facts, ParquetShard, Shard, Tar
 from cldf_core.data.layouts import tables
 from cldf_core.data.layouts.recognition import detect
 from cldf_core.data.listing import ignored, list_images
-from cldf_core.randomness import generator
 
 TABLE = "unpacked.csv"
 _FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
@@ -213,7 +213,7 @@ def _with_domains(source: Path, listed: pd.DataFrame, labels: str) -> tuple[pd.D
         places = np.flatnonzero(dealt & (table["split"] == split).to_numpy())
         mine = fakes & (table["split"] == split).to_numpy()
         offered = sorted(domain[mine if mine.any() else fakes])
-        order = generator(0, "real images of domains", split).permutation(len(places))
+        order = np.random.default_rng(zlib.crc32(split.encode())).permutation(len(places))
         domain[places[order]] = [offered[k * len(offered) // len(places)] for k in range(len(places))]
     count = f"{counted(int(dealt.sum()), 'real image')} of no generator"
     return listed.assign(domain=domain), [f"{count} went to the domains at random, as many as each has fakes."]
