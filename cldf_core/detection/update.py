@@ -73,7 +73,8 @@ def update(
         if start is not None and next(KeptStates(start).newest(), None) is not None:
             after = continued(options, start, progress=progress)
         else:
-            note("the detector has kept no state to go on from, so this one is trained from the beginning")
+            why = "is another agent" if options.agent != old.agent else "has kept no state to go on from"
+            note(f"{detector.path.name} {why}, so the new detector is trained from the beginning")
             after = make_run(options, progress=progress, watcher=Keeping())
         scores = _both(detector, after)
         decision = gate(scores.assign(score=expit(scores["logit"])), learned, max_loss=max_loss)

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from cldf_core.evaluation.bootstrap import ENDS, FEWEST, ROUNDING
-from cldf_core.evaluation.proportions import clopper_pearson
+from cldf_core.evaluation.bootstrap import FEWEST, ROUNDING
+from cldf_core.evaluation.proportions import with_exact_ends
 from cldf_core.options import UserError
 from cldf_core.randomness import generator
 
@@ -110,7 +110,7 @@ def share_noticed(
         counts: numbers of images; a domain that has fewer is left out.
 
     Returns:
-        Columns domain, images, value, low, high (95 %, of the share of draws) and n, the number of draws.
+        Columns domain, images, value, n (draws), low and high (95 %, of the share of draws).
     """
     rows = []
     for (name, scores), count in itertools.product(domains.items(), counts):
@@ -120,9 +120,8 @@ def share_noticed(
         for draw in range(draws):
             part = scores.iloc[rng.permutation(len(scores))[:count]]
             seen += drift(known, part, resamples=round(2 / alpha) - 1, seed=draw).p < alpha
-        low, high = (float(end) for end in clopper_pearson(np.array(seen / draws), np.array(float(draws))))
-        rows.append((name, count, seen / draws, low, high, draws))
-    return pd.DataFrame(rows, columns=["domain", "images", *ENDS, "n"])
+        rows.append((name, count, seen / draws, draws))
+    return with_exact_ends(pd.DataFrame(rows, columns=["domain", "images", "value", "n"]))
 
 
 def nearest_mixture(new: np.ndarray, real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

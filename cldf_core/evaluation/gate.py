@@ -6,12 +6,13 @@ The decision is made on validation photographs. What the test photographs say of
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cldf_core.evaluation.bootstrap import ENDS, ROUNDING, matrices
-from cldf_core.evaluation.proportions import clopper_pearson
+from cldf_core.evaluation.proportions import with_exact_ends
 from cldf_core.options import UserError
 
 MAX_LOSS = 0.05  # of the mean accuracy over old domains
@@ -74,8 +75,7 @@ def gate(scores: pd.DataFrame, old: Sequence[str], *, max_loss: float = MAX_LOSS
     upper = loss if np.isnan(upper) else upper
     before, after = measured.metrics["accuracy"].value
     each = dict(zip(measured.domains, map(float, before - after), strict=True))
-    accepted = upper < max_loss - ROUNDING and max(each.values()) <= SINGLE * max_loss + ROUNDING
-    return Gate(accepted, loss, upper, each, max_loss)
+    return Gate(bool(_passes(upper, max(each.values()), max_loss)), loss, upper, each, max_loss)
 
 
 def changes(scores: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "AUC"), split: str = "test") -> pd.DataFrame:
@@ -105,16 +105,18 @@ def accepted(decisions: pd.DataFrame, bounds: Iterable[float]) -> pd.DataFrame:
         bounds: values of `max_loss`.
 
     Returns:
-        Columns agent, bound, metric ("accepted"; "accepted wrongly", where more was lost than the bound), value, low,
-        high (95 %, of the share of updates) and n.
+        Columns agent, bound, metric ("accepted"; "accepted wrongly", where more was lost than the bound), value, n, low
+        and high (95 %, of the share of updates).
 
     Source: Clopper & Pearson, Biometrika 1934.
     """
     rows = []
     for (agent, own), bound in itertools.product(decisions.groupby("agent", sort=False), bounds):
-        passed = (own["upper"] < bound - ROUNDING) & (own["worst"] <= SINGLE * bound + ROUNDING)
+        passed = _passes(own["upper"], own["worst"], bound)
         for metric, counts in (("accepted", passed), ("accepted wrongly", passed & (own["lost"] > bound))):
-            share, n = counts.mean(), len(own)
-            low, high = (float(end) for end in clopper_pearson(np.array(share), np.array(float(n))))
-            rows.append((agent, float(bound), metric, float(share), low, high, n))
-    return pd.DataFrame(rows, columns=["agent", "bound", "metric", *ENDS, "n"])
+            rows.append((agent, float(bound), metric, float(counts.mean()), len(own)))
+    return with_exact_ends(pd.DataFrame(rows, columns=["agent", "bound", "metric", "value", "n"]))
+
+
+def _passes(upper: Any, worst: Any, bound: float) -> Any:
+    return (upper < bound - ROUNDING) & (worst <= SINGLE * bound + ROUNDING)

@@ -117,6 +117,12 @@ def clopper_pearson(share: np.ndarray, images: np.ndarray, tail: float = 0.025) 
     return low, high
 
 
+def with_exact_ends(shares: pd.DataFrame) -> pd.DataFrame:
+    """Adds low and high, the ends of 95 % intervals, to a table with a share as value and a count of trials as n."""
+    low, high = clopper_pearson(shares["value"].to_numpy(float), shares["n"].to_numpy(float))
+    return shares.assign(low=low, high=high)
+
+
 def intervals(proportions: Sequence[Proportion]) -> tuple[np.ndarray, np.ndarray]:
     """Computes the lower and the upper ends, (K,), of the 95 % intervals of the proportions of one table."""
     return clopper_pearson(np.array([p.share for p in proportions]), effective_images(proportions))

@@ -14,13 +14,14 @@ from typing import Any, cast
 
 import pandas as pd
 
-from cldf_core.agents import build_agent
+from cldf_core.agents import Agent, build_agent
 from cldf_core.data.cache import Spectra
 from cldf_core.data.console import note
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.files import write_record
 from cldf_core.options import Options, UserError, shown
 from cldf_core.protocol import StepResult, score_samples
+from cldf_core.resnet import Network
 from cldf_core.runs.checkpoints import States, load_network, save_network, stored_options
 from cldf_core.runs.folder import KEPT, LINEAGE, STATE, RunFolder
 from cldf_core.runs.holder import holding
@@ -84,7 +85,7 @@ def continued(options: Options, start: RunFolder, *, wait: bool = True, progress
     """
     (folder,) = planned([options])
     with holding(folder.path, wait=wait):
-        if not folder.finished and not (folder.path / STATE).is_dir():
+        if not folder.finished and not any((folder.path / STATE).glob("*-*-*-*.pt")):
             _begin(options, start, folder)
     return make_run(options, wait=wait, progress=progress, watcher=Keeping())
 
@@ -98,18 +99,18 @@ def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
     if found is None:
         raise UserError(f"{start.path} has kept no state to go on from; needed: a run that was made to go on")
     state, place, facts = found
-    agent, files = build_agent(options), list[Path]()
     try:
-        agent.load_state_dict(state)
+        build_agent(options).load_state_dict(state)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError):  # of another version of the method
         raise UserError(
             f"the state of {start.path} cannot be read by this version; needed: a run of this one"
         ) from None
+    files, done = list[Path](), start.scores()
     for step in range(1, steps + 1):
-        agent.network, _ = load_network(start.model(step))
-        agent.network.to(agent.device)
-        save_network(agent.network, options, folder.model(step))
-        folder.write_table(f"{STATE}/{folder.step_scores(step - 1).name}", _scores(options, domains, start, step))
+        network, own = load_network(start.model(step))
+        save_network(network, options, folder.model(step))
+        scores = _scores(options, domains, step, build_agent(own), network, done)
+        folder.write_table(f"{STATE}/{folder.step_scores(step - 1).name}", scores)
         files += [folder.step_scores(step - 1), folder.model(step)]
     before = {name: start.manifest[name] for name in ("code", "versions")}
     equal = all(before[name] == known[name] for name in before)
@@ -154,13 +155,15 @@ def scores_after(run: RunFolder, options: Options) -> pd.DataFrame:
 
     Scores that the run has are taken, and others are computed. Columns as those of `RunFolder.scores`.
     """
-    return _scores(options, load_spectra(options), run, len(run.manifest["options"]["stream"]))
-
-
-def _scores(options: Options, domains: Mapping[str, Spectra], run: RunFolder, step: int) -> pd.DataFrame:
-    """A table of the scores of a step: those that the run has, and of what was not tested then the network's."""
+    step = len(run.manifest["options"]["stream"])
     network, own = load_network(run.model(step))
-    agent, scores = build_agent(own), run.scores()
+    return _scores(options, load_spectra(options), step, build_agent(own), network, run.scores())
+
+
+def _scores(
+    options: Options, domains: Mapping[str, Spectra], step: int, agent: Agent, network: Network, scores: pd.DataFrame
+) -> pd.DataFrame:
+    """A table of the scores of a step: those that a run has, and of what was not tested then its network's."""
     agent.network = network.to(agent.device)
     parts = scores[scores["step"] == step].groupby(["domain", "split"])
     done = {key: dict(zip(part["image"], part["logit"], strict=True)) for key, part in parts}

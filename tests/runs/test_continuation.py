@@ -103,6 +103,24 @@ def test_one_that_is_killed_goes_on_from_its_own_state(small_data, tmp_path, mon
     assert continued(after, start).manifest == found.manifest, "read, not made again"
 
 
+def test_one_that_is_killed_before_its_state_is_there_begins_from_the_other_run_again(
+    small_data, tmp_path, monkeypatch
+):
+    before, after = (tiny_options("er", small_data, **values) for values in (BEFORE, AFTER))
+    in_root(monkeypatch, tmp_path)
+    start = make_run(before, watcher=Keeping())
+    save = continuation.States.save
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(continuation.States, "save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        continued(after, start)
+    monkeypatch.setattr(continuation.States, "save", save)
+    assert continued(after, start).manifest["resumed"] == 1, "it has not trained from the beginning"
+
+
 def test_a_run_that_was_killed_before_its_end_keeps_its_state(small_data, tmp_path, monkeypatch):
     in_root(monkeypatch, tmp_path)
     options = tiny_options("er", small_data, **BEFORE)

@@ -44,7 +44,7 @@ def shards(source: Path) -> list[Shard]:
         return [shard] if (shard := _shard(source, source.name)) else []
     tree = list_images(source)
     names = [path for path in tree.others if path.suffix.lower() == ".parquet" or ENDING.search(path.name)]
-    if not names or (tree.images and _is_laid_out(source)):
+    if not names or ((tree.images or tree.videos) and _is_laid_out(source)):
         return []
     found = [shard for path in names if (shard := _shard(source / path, str(path)))]
     if len({type(shard) for shard in found}) > 1:

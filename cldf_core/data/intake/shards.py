@@ -244,6 +244,8 @@ def _facts(fields: Facts, origin: str, labels: str, domain_from: str) -> Facts:
     names |= {"label": next((name for name in LABELS if fields.get(name)), "label")}
     if domain_from:
         names |= {"domain": "", "generator": domain_from.strip().lower()}
+    elif "domain" in fields:
+        names.pop("generator")
     facts = {what: fields[name] for what, name in names.items() if fields.get(name)}
     for what, text in facts.items():
         if len(text) > LONGEST:

@@ -2,6 +2,7 @@
 not.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -152,9 +153,8 @@ def test_columns_of_splits_domains_videos_and_groups(root, tmp_path_factory):
         domain=lambda k: "ab"[k // 4],
         video=lambda k: f"v{k}",
     )
-    file = parquet(
-        tmp_path_factory.mktemp("x") / "train.parquet", [row | {"group": 7, "prompt": "p"} for row in values]
-    )
+    more = {"group": 7, "prompt": "p", "generator": "gan"}  # which says nothing beside a domain
+    file = parquet(tmp_path_factory.mktemp("x") / "train.parquet", [row | more for row in values])
     table, found = added(file)
     assert of(table, "split") == ["train", "validation", "test", "train"] * 2
     assert of(table, "domain") == [*"aaaabbbb"]
@@ -389,12 +389,19 @@ def test_files_that_are_no_parquet_inside(root, tmp_path_factory):
     for depth in (50, 90, 5000, 500_000):
         deep = with_footer(home / "deep.parquet", nested(depth))
         sentence_of(lambda: add(deep, "x"), "deep.parquet ")  # noqa: B023
-    for place in range(100, len(whole) - 900, 97):  # damaged images are left to the check, damaged pages are told
+    for place in range(100, len(whole) - 1500, 499):  # damaged images are left to the check, damaged pages are told
         (home / "bad.parquet").write_bytes(whole[:place] + bytes([whole[place] ^ 255]) * 40 + whole[place + 40 :])
         try:
             add(home / "bad.parquet", f"bad{place}")
         except DataError:
             assert not (root / "data" / f"bad{place}").exists()
+    for place in range(len(whole) - 8 - struct.unpack("<I", whole[-8:-4])[0], len(whole) - 8, 3):
+        (home / "bad.parquet").write_bytes(whole[:place] + bytes([whole[place] ^ 7]) + whole[place + 1 :])
+        with contextlib.suppress(DataError):  # and no other error, nor the end of this process
+            for shard in containers.shards(home / "bad.parquet"):
+                with archives.refusals_told(home, home):
+                    assert all(facts.get("label") != "" for _, facts in shard.records(1000, "", ""))
+                    assert len([*shard.images()]) <= 1000
     assert not list((root / "data").glob("x*"))
 
 
