@@ -35,20 +35,14 @@ data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
 limit: Optional[int] = None  # training images per class and domain; None takes all
-size: int = 128  # pixels a side after the centre crop
-seed: int = 0  # of everything random
-band: str = "full"  # the frequencies that are kept: full, low, mid or high
-precision: str = "float16"  # number format of stored spectra
-threads: int = 1  # CPU threads; the last digits of a result depend on it
-network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
-lr: float = 0.001  # highest learning rate of the cycle
 epochs: int = 10  # passes over each step's images
-batch: int = 32  # images per update
+seed: int = 0  # of everything random
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
+# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
 parameters = from_notebook("00_start_here", globals())
 options = parameters.options()
 

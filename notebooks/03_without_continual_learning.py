@@ -28,38 +28,20 @@
 # **Time**: about eight minutes on one core; less than one when the runs exist already.
 
 # %% tags=["parameters"]
-from typing import Optional  # so that papermill can read the types
-
 variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: Optional[int] = None  # training images per class and domain; None takes all
-chunks: int = 1  # parts that a domain is cut into, seen one after another
-splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
-size: int = 128  # pixels a side after the centre crop
-feature: str = "spectrum"  # what the network reads
-plane: str = "half"  # half of the spectrum holds all of it
-band: str = "full"  # the frequencies that are kept
-precision: str = "float16"  # number format of stored spectra
-network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
-weights: Optional[str] = None  # imagenet, or a file with a torchvision state dict
-optimiser: str = "adam"  # the optimiser
-lr: float = 0.001  # learning rate; the highest one of a cycle
-momentum: float = 0.9  # of SGD
-weight_decay: float = 0.0001  # pull of the weights towards zero
-schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
 epochs: int = 10  # passes over each step's images
-batch: int = 32  # images per update
 seed: int = 0  # of everything random
-threads: int = 1  # CPU threads; the last digits of a result depend on it
-device: str = "cpu"  # where the network is trained
-mixed_precision: bool = False  # forward passes in bfloat16
+feature: str = "spectrum"  # what the network reads
+batch: int = 32  # images per update
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
+# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
 parameters = from_notebook("03_without_continual_learning", globals())
 options = parameters.options()
 

@@ -27,42 +27,21 @@
 # **Time**: about five minutes on one core; seconds when the runs exist already.
 
 # %% tags=["parameters"]
-from typing import Optional  # so that papermill can read the types
-
 variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: Optional[int] = None  # training images per class and domain; None takes all
-chunks: int = 1  # parts that a domain is cut into, seen one after another
-splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
-size: int = 128  # pixels a side after the centre crop
-feature: str = "spectrum"  # what the network reads
-plane: str = "half"  # half of the spectrum holds all of it
-band: str = "full"  # the frequencies that are kept
-precision: str = "float16"  # number format of stored spectra
-network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
-weights: Optional[str] = None  # imagenet, or a file with a torchvision state dict
-optimiser: str = "adam"  # the optimiser
-lr: float = 0.001  # learning rate; the highest one of a cycle
-momentum: float = 0.9  # of SGD
-weight_decay: float = 0.0001  # pull of the weights towards zero
-schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
 epochs: int = 10  # passes over each step's images
-batch: int = 32  # images per update
 seed: int = 0  # of everything random
-threads: int = 1  # CPU threads; the last digits of a result depend on it
-device: str = "cpu"  # where the network is trained
-mixed_precision: bool = False  # forward passes in bfloat16
 distillation: float = 1.0  # LwF: weight of the distillation loss
 temperature: float = 2.0  # LwF: softening of the outputs
 ewc_lambda: float = 100.0  # EWC: weight of the penalty
-ewc_gamma: float = 0.9  # EWC: what is kept of earlier domains' Fisher information
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
+# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
 parameters = from_notebook("06_lwf", globals())
 options = parameters.options()
 
@@ -329,11 +308,11 @@ first, last = (f"model-step{step}.safetensors" for step in (1, len(options.strea
 images = spectra[options.stream[0]].table.query("split == @split")
 parts = []
 for weights_of, statistics_of in ((first, first), (first, last), (last, first), (last, last)) if "ewc" in runs else ():
-    network, other = (load_network(runs["ewc"].path / name)[0] for name in (weights_of, statistics_of))
+    mixed, other = (load_network(runs["ewc"].path / name)[0] for name in (weights_of, statistics_of))
     statistics = {name: value for name, value in other.state_dict().items() if "running_" in name}
-    network.load_state_dict({**network.state_dict(), **statistics})
+    mixed.load_state_dict({**mixed.state_dict(), **statistics})
     judged = domain_samples(spectra[options.stream[0]], images)
-    says_fake = torch.cat([torch.from_numpy(network.score(part)) for part in judged.parts()]).numpy() >= 0
+    says_fake = torch.cat([torch.from_numpy(mixed.score(part)) for part in judged.parts()]).numpy() >= 0
     words = [f"of step {1 if name == first else len(options.stream)}" for name in (weights_of, statistics_of)]
     frame = images[["group"]].assign(weights=words[0], statistics=words[1])
     parts.append(frame.assign(counts=says_fake == (images["label"] == 1)))

@@ -27,48 +27,21 @@
 # **Time**: at most fourteen minutes on one core; one when the runs exist already.
 
 # %% tags=["parameters"]
-from typing import Optional  # so that papermill can read the types
-
 variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: Optional[int] = None  # training images per class and domain; None takes all
-chunks: int = 1  # parts that a domain is cut into, seen one after another
-splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
-size: int = 128  # pixels a side after the centre crop
-feature: str = "spectrum"  # what the network reads
-plane: str = "half"  # half of the spectrum holds all of it
-band: str = "full"  # the frequencies that are kept
-precision: str = "float16"  # number format of stored spectra
-network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
-weights: Optional[str] = None  # imagenet, or a file with a torchvision state dict
-optimiser: str = "adam"  # the optimiser
-lr: float = 0.001  # learning rate; the highest one of a cycle
-momentum: float = 0.9  # of SGD
-weight_decay: float = 0.0001  # pull of the weights towards zero
-schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
 epochs: int = 10  # passes over each step's images
-batch: int = 32  # images per update
 seed: int = 0  # of everything random
-threads: int = 1  # CPU threads; the last digits of a result depend on it
-device: str = "cpu"  # where the network is trained
-mixed_precision: bool = False  # forward passes in bfloat16
 memory: int = 400  # images that may be remembered
 memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
-memory_lr: float = 0.05  # GDumb: highest learning rate on the memory
-memory_lr_min: float = 0.0005  # GDumb: lowest learning rate on the memory
-memory_batch: int = 16  # GDumb: images per update on the memory
-clip: float = 10.0  # GDumb: largest norm of a gradient
-distillation: float = 1.0  # LwF: weight of the distillation loss
-temperature: float = 2.0  # LwF: softening of the outputs
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
-candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
+# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
 parameters = from_notebook("10_bands_and_explanations", globals())
 options = parameters.options()
 agents = ("separate", "sequential", "joint", "mir")
@@ -122,8 +95,8 @@ banded |= {(agent, "full"): runs[agent] for agent in ("separate", "sequential")}
 # %%
 shown_bands = ("full", *BANDS)
 rows = []
-for band in shown_bands:
-    cells = cell_values(banded["separate", band].scores().assign(agent=band), split=split)
+for name in shown_bands:
+    cells = cell_values(banded["separate", name].scores().assign(agent=name), split=split)
     for step, domain in enumerate(options.stream, start=1):
         rows.append(cells[(cells["step"] == step) & (cells["domain"] == domain)])
 alone = pd.concat(rows).rename(columns={"agent": "band"})
@@ -133,10 +106,10 @@ save_figure(figure, out.figures, "10_bands_alone")
 
 # %%
 whole_plane, parts = banded["separate", "full"].scores(), []
-for band in BANDS:
-    change = cell_changes(banded["separate", band].scores(), whole_plane, split=split)
+for name in BANDS:
+    change = cell_changes(banded["separate", name].scores(), whole_plane, split=split)
     steps = change["domain"].map({domain: step for step, domain in enumerate(options.stream, start=1)})
-    parts.append(change[change["step"] == steps].assign(band=band))
+    parts.append(change[change["step"] == steps].assign(band=name))
 save_table(pd.concat(parts), out.figures, "10_bands_alone_changes")
 
 # %% [markdown]
@@ -199,13 +172,13 @@ spectra = load_spectra(options)
 tables = {name: s.table[s.table["split"] == split] for name, s in spectra.items()}
 
 
-def scored(network, step, band=None) -> pd.DataFrame:
+def scored(trained, step, band=None) -> pd.DataFrame:
     """Scores of every domain's images, with one band set to 0."""
     parts = []
     for name, table in tables.items():
         images = spectra[name].array[table["row"].to_numpy()]
         images = attribution.without_band(images, band, options.plane) if band else images
-        logits = logits_of(network, options, images)
+        logits = logits_of(trained, options, images)
         parts.append(table.assign(step=step, domain=name, logit=logits, score=1 / (1 + np.exp(-logits))))
     return pd.concat(parts, ignore_index=True)
 
@@ -214,14 +187,14 @@ def scored(network, step, band=None) -> pd.DataFrame:
 rows = []
 for agent in ("sequential", "mir"):
     for step in range(1, len(options.stream) + 1):
-        network = load_network(runs[agent].path / f"model-step{step}.safetensors")[0]
-        whole = bootstrap.matrices(scored(network, step), ["accuracy"], split=split)
-        for band in BANDS:
-            without = bootstrap.matrices(scored(network, step, band), ["accuracy"], split=split)
+        trained = load_network(runs[agent].path / f"model-step{step}.safetensors")[0]
+        whole = bootstrap.matrices(scored(trained, step), ["accuracy"], split=split)
+        for name in BANDS:
+            without = bootstrap.matrices(scored(trained, step, name), ["accuracy"], split=split)
             less = whole.metrics["accuracy"] - without.metrics["accuracy"]
             low, high = less.interval()
             for i, domain in enumerate(whole.domains):
-                rows.append((agent, step, domain, band, less.value[0, i], low[0, i], high[0, i]))
+                rows.append((agent, step, domain, name, less.value[0, i], low[0, i], high[0, i]))
 ablated = pd.DataFrame(rows, columns=["agent", "step", "domain", "band", "value", "low", "high"])
 save_table(ablated, out.figures, "10_band_ablation")
 save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_ablation")
@@ -270,7 +243,7 @@ def looked_at(name: str) -> pd.DataFrame:
     return table[table["split"] == next(s for s in ("validation", "train", split) if s in set(table["split"]))]
 
 
-def mean_evidence(network, name: str, half: int | None = None) -> np.ndarray:
+def mean_evidence(trained, name: str, half: int | None = None) -> np.ndarray:
     """Evidence in fakes minus evidence in reals; half = 0 or 1 takes every other group."""
     table = looked_at(name)
     places = table["group"].rank(method="dense").to_numpy(int)
@@ -278,7 +251,7 @@ def mean_evidence(network, name: str, half: int | None = None) -> np.ndarray:
     for label in (0, 1):
         chosen = (table["label"] == label).to_numpy() & ((places % 2 == half) if half is not None else True)
         images = torch.from_numpy(spectra[name].array[table["row"].to_numpy()[chosen]]).float()
-        maps = [attribution.grad_cam(network, part).sum(0) for part in images.split(attribution.BATCH)]
+        maps = [attribution.grad_cam(trained, part).sum(0) for part in images.split(attribution.BATCH)]
         means.append(sum(maps).numpy() / max(len(images), 1))
     return means[1] - means[0]
 

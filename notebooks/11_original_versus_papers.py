@@ -31,47 +31,21 @@
 # these.
 
 # %% tags=["parameters"]
-from typing import Optional  # so that papermill can read the types
-
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
-stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
-unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: Optional[int] = 100  # training images per class and domain; None takes all
-chunks: int = 4  # parts that a domain is cut into, seen one after another
 splits: list[str] = ["test"]  # the splits that are scored after every step
+limit: int = 100  # training images per class and domain; None takes all
+chunks: int = 4  # parts that a domain is cut into, seen one after another
 size: int = 112  # pixels a side after the centre crop
-feature: str = "spectrum"  # what the network reads
-plane: str = "half"  # half of the spectrum holds all of it
-band: str = "full"  # the frequencies that are kept
-precision: str = "float16"  # number format of stored spectra
-network: str = "slim"  # the residual network
 width: int = 16  # channels in the slim network's first stage
-weights: Optional[str] = None  # imagenet, or a file with a torchvision state dict
-optimiser: str = "adam"  # the optimiser
-lr: float = 0.001  # learning rate; the highest one of a cycle
-momentum: float = 0.9  # of SGD
-weight_decay: float = 0.0001  # pull of the weights towards zero
-schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
 epochs: int = 5  # passes over each step's images
 batch: int = 20  # images per update
-seed: int = 0  # of everything random
-threads: int = 1  # CPU threads; the last digits of a result depend on it
-device: str = "cpu"  # where the network is trained
-mixed_precision: bool = False  # forward passes in bfloat16
 memory: int = 100  # images that may be remembered
-memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
-memory_lr: float = 0.05  # GDumb: highest learning rate on the memory
-memory_lr_min: float = 0.0005  # GDumb: lowest learning rate on the memory
-memory_batch: int = 16  # GDumb: images per update on the memory
-clip: float = 10.0  # GDumb: largest norm of a gradient
-distillation: float = 1.0  # LwF: weight of the distillation loss
-temperature: float = 2.0  # LwF: softening of the outputs
 replay: int = 20  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
-candidates: Optional[int] = None  # MIR: images to choose from; None: 5 replay
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
+# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
 parameters = from_notebook("11_original_versus_papers", globals())
 options = parameters.options()
 

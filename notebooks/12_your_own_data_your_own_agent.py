@@ -28,26 +28,20 @@
 # **Time**: at most nine minutes on one core; seconds when the runs exist already.
 
 # %% tags=["parameters"]
-from typing import Optional  # so that papermill can read the types
-
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: Optional[int] = None  # training images per class and domain; None takes all
-size: int = 128  # pixels a side after the centre crop
-network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
-lr: float = 0.001  # learning rate; the highest one of a cycle
 epochs: int = 10  # passes over each step's images
 batch: int = 32  # images per update
 seed: int = 0  # of everything random
-threads: int = 1  # CPU threads; the last digits of a result depend on it
 memory: int = 400  # images that may be remembered
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
+# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
 parameters = from_notebook("12_your_own_data_your_own_agent", globals())
 options = parameters.options("er")
 

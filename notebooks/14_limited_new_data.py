@@ -28,40 +28,21 @@
 # **Time**: about seven minutes on one core; four where notebooks 03 and 07 were run; seconds when all runs exist.
 
 # %% tags=["parameters"]
-from typing import Optional  # so that papermill can read the types
-
 variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: Optional[int] = None  # training images per class and domain; None takes all
-chunks: int = 1  # parts that a domain is cut into, seen one after another
-splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
-size: int = 128  # pixels a side after the centre crop
-feature: str = "spectrum"  # what the network reads
-plane: str = "half"  # half of the spectrum holds all of it
-band: str = "full"  # the frequencies that are kept
-precision: str = "float16"  # number format of stored spectra
-network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
-weights: Optional[str] = None  # imagenet, or a file with a torchvision state dict
-optimiser: str = "adam"  # the optimiser
-lr: float = 0.001  # learning rate; the highest one of a cycle
-momentum: float = 0.9  # of SGD
-weight_decay: float = 0.0001  # pull of the weights towards zero
-schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
 epochs: int = 10  # passes over each step's images
-batch: int = 32  # images per update
 seed: int = 0  # of everything random
-threads: int = 1  # CPU threads; the last digits of a result depend on it
-device: str = "cpu"  # where the network is trained
-mixed_precision: bool = False  # forward passes in bfloat16
 memory: int = 400  # images that may be remembered
+memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
+# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
 parameters = from_notebook("14_limited_new_data", globals())
 options = parameters.options("sequential")
 
@@ -357,11 +338,11 @@ for name in ("agent", "stream", "epochs", "chunks", "batch", "drop_last"):
 
 # %%
 rows = []
-for size in (5, 10, 25, 45, 50, 100, 250, 500):
-    images = Samples.from_array(np.zeros((2 * size, 1, 1, 1), np.float32), np.repeat([0, 1], size))
+for count in (5, 10, 25, 45, 50, 100, 250, 500):
+    images = Samples.from_array(np.zeros((2 * count, 1, 1, 1), np.float32), np.repeat([0, 1], count))
     steps = make_steps([("a domain", images)], original)
     chunk, updates = max(len(step.samples) for step in steps), sum(step.updates for step in steps)
-    rows.append((size, 2 * size, chunk, updates))
+    rows.append((count, 2 * count, chunk, updates))
 pd.DataFrame(rows, columns=["images a class", "images", "images in a chunk", "updates"]).set_index("images a class")
 
 # %% [markdown]

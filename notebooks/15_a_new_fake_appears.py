@@ -29,43 +29,24 @@
 # **Time**: about five minutes on one core; seconds when all runs exist.
 
 # %% tags=["parameters"]
-from typing import Optional  # so that papermill can read the types
-
 variant: str = "paper"  # whose defaults: the papers' or the original's
 data: str = "mini"  # mini, mini-smoke, a data set of `cldf data`, or a folder
 stream: list[str] = ["mini-GAN-S", "mini-VFHQ", "mini-ForenSynths", "mini-DeepFake"]  # training domains, in order
 unseen: list[str] = ["mini-NeuralTextures"]  # domains that are only tested
-limit: Optional[int] = None  # training images per class and domain; None takes all
-chunks: int = 1  # parts that a domain is cut into, seen one after another
-splits: list[str] = ["validation", "test"]  # the splits that are scored after every step
-size: int = 128  # pixels a side after the centre crop
-feature: str = "spectrum"  # what the network reads
-plane: str = "half"  # half of the spectrum holds all of it
-band: str = "full"  # the frequencies that are kept
-precision: str = "float16"  # number format of stored spectra
-network: str = "slim"  # the residual network
 width: int = 24  # channels in the slim network's first stage
-weights: Optional[str] = None  # imagenet, or a file with a torchvision state dict
-optimiser: str = "adam"  # the optimiser
-lr: float = 0.001  # learning rate; the highest one of a cycle
-momentum: float = 0.9  # of SGD
-weight_decay: float = 0.0001  # pull of the weights towards zero
-schedule: str = "one-cycle"  # one-cycle: a new optimiser and cycle each step; constant: one for the whole stream
 epochs: int = 10  # passes over each step's images
-batch: int = 32  # images per update
 seed: int = 0  # of everything random
-threads: int = 1  # CPU threads; the last digits of a result depend on it
-device: str = "cpu"  # where the network is trained
-mixed_precision: bool = False  # forward passes in bfloat16
 memory: int = 400  # images that may be remembered
+memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
+# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
 parameters = from_notebook("15_a_new_fake_appears", globals())
-splits = list(dict.fromkeys(["validation", *parameters.options("er").splits]))  # validation photographs decide
-options = parameters.options("er", splits=splits)
+scored_splits = list(dict.fromkeys(["validation", *parameters.options("er").splits]))  # validation photographs decide
+options = parameters.options("er", splits=scored_splits)
 
 # %%
 import pandas as pd
@@ -86,7 +67,7 @@ from cldf_core.workflow import sweep
 
 figures.theme()
 out = parameters.folder
-split = "test" if "test" in splits else "validation"
+split = "test" if "test" in scored_splits else "validation"
 record = out.path / "detector.json"  # what is in use in this story, and nowhere else
 
 # %% [markdown]
@@ -103,7 +84,7 @@ can_learn = bool(known) and new not in known  # a stream of one domain has no ne
 
 def detector_of(agent: str):
     """A run that knows the first domains and keeps its state."""
-    before = checked(parameters.options(agent, splits=splits).model_dump() | {"stream": known or [new]})
+    before = checked(parameters.options(agent, splits=scored_splits).model_dump() | {"stream": known or [new]})
     return make_run(before, watcher=Keeping())
 
 

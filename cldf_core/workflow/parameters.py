@@ -28,39 +28,44 @@ _COMMAND = (
     *("agent", "untested", "validation_share", "files", "start", "test_jpeg", "test_resize"),
     *("corruption", "severities", "blur", "occlusion"),
 )
-# Every run has these, but they are too special for a cell.
-_UNLISTED = ("limits", "limit_new", "limited", "drop_last", "order", "crop", "channels", "lr_decay", "dampening")
-_RUN = tuple(name for name in Options.model_fields if name not in (*_COMMAND, *_UNLISTED))
-_GDUMB = ("memory", "memory_epochs", "memory_lr", "memory_lr_min", "memory_batch", "clip")
-_LWF = ("distillation", "temperature")
-_MIR = ("memory", "replay", "candidates")
-_DERPP = ("derpp_alpha", "derpp_beta")
-_EWC = ("ewc_lambda", "ewc_gamma")
-_ORIGINAL = (*_GDUMB, *_LWF, *_MIR[1:])
-_ANY = (*_ORIGINAL, *_DERPP, *_EWC)
+# What a cell shows: what the notebook is about.
 _IMAGES = ("data", "stream", "unseen", "limit", "size", "seed")
-_TRAINING = ("network", "width", "lr", "epochs", "batch", "seed", "threads")
-_SPECTRA = (*_IMAGES, "band", "precision", "threads")
+_RUN = ("variant", "data", "stream", "unseen", "width", "epochs", "seed")
+_ANY = (*_RUN, "memory", "memory_epochs", "replay")
+_ORIGINAL = ("data", "splits", "limit", "chunks", "size", "width", "epochs", "batch", "memory", "replay")
+_OWN_AGENT = ("data", "stream", "unseen", "width", "epochs", "batch", "seed", "memory", "replay")
 
-# The options of each notebook: exactly the assignments of its `parameters` cell, in this order.
+# The options in each notebook's `parameters` cell: exactly its assignments, in this order, and ten at most. All others
+# that the notebook takes can be set by name.
 NOTEBOOKS: dict[str, tuple[str, ...]] = {
-    "00_start_here": (*_SPECTRA, "network", "width", "lr", "epochs", "batch"),
+    "00_start_here": ("data", "stream", "unseen", "limit", "width", "epochs", "seed"),
     "01_data_exploration": _IMAGES,
     "02_spectral_analysis": _IMAGES,
-    "03_without_continual_learning": _RUN,
+    "03_without_continual_learning": (*_RUN, "feature", "batch"),
     "04_icarl": (*_RUN, "memory"),
-    "05_gdumb": (*_RUN, *_GDUMB),
-    "06_lwf": (*_RUN, *_LWF, *_EWC),
-    "07_er_and_mir": (*_RUN, *_MIR, *_DERPP),
-    "08_cross_data_set_evaluation": (*_RUN, *_ANY),
-    "09_robustness": (*_RUN, *_ANY),
-    "10_bands_and_explanations": (*_RUN, *_ORIGINAL),
-    # It goes through the differences itself, so it takes neither them nor the variant.
-    "11_original_versus_papers": tuple(name for name in (*_RUN, *_ORIGINAL) if name != "variant"),
-    "12_your_own_data_your_own_agent": (*_IMAGES[:-1], *_TRAINING, "memory", "replay"),
-    "13_detector": (*_RUN, *_MIR),
-    "14_limited_new_data": (*_RUN, "memory", "replay"),
-    "15_a_new_fake_appears": (*_RUN, "memory", "replay"),
+    "05_gdumb": (*_RUN, "memory", "memory_epochs", "memory_lr"),
+    "06_lwf": (*_RUN, "distillation", "temperature", "ewc_lambda"),
+    "07_er_and_mir": (*_RUN, "memory", "replay", "derpp_alpha"),
+    "08_cross_data_set_evaluation": _ANY,
+    "09_robustness": _ANY,
+    "10_bands_and_explanations": _ANY,
+    "11_original_versus_papers": _ORIGINAL,
+    "12_your_own_data_your_own_agent": _OWN_AGENT,
+    "13_detector": (*_RUN, "memory", "replay"),
+    "14_limited_new_data": _ANY,
+    "15_a_new_fake_appears": _ANY,
+}
+# What notebooks take by name that have no `variant`; those that have one take every option of their agents. 11 goes
+# through the differences itself, so it takes neither them nor the variant.
+_TRAINING = ("network", "lr", "threads")
+_TAKES: dict[str, tuple[str, ...]] = {
+    "00_start_here": ("size", "band", "precision", *_TRAINING, "batch"),
+    "11_original_versus_papers": (
+        *("stream", "unseen", "feature", "plane", "band", "precision", "weights", "optimiser", "momentum", "device"),
+        *("weight_decay", "schedule", "mixed_precision", "seed", *_TRAINING, "candidates", "distillation"),
+        *("temperature", "memory_epochs", "memory_lr", "memory_lr_min", "memory_batch", "clip"),
+    ),
+    "12_your_own_data_your_own_agent": ("limit", "size", *_TRAINING),
 }
 # The agents that a notebook is about, its own one first; notebooks that are not here are about all agents.
 _ABOUT = {"04_icarl": ["icarl"], "05_gdumb": ["gdumb"], "06_lwf": ["lwf", "ewc"]}
@@ -70,8 +75,7 @@ _ROWS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "lwf, told": ("lwf", {"lwf_heads": "told"}, ("06_lwf", "08_cross_data_set_evaluation"))
 }
 # What a notebook's cell holds otherwise than as the default: the values of params/quick, with which its text is shown.
-_SMALL = ("splits", "limit", "chunks", "size", "width", "epochs", "batch", "memory", "replay")
-SMALLER = {"11_original_versus_papers": _SMALL}
+SMALLER = {"11_original_versus_papers": _ORIGINAL[1:]}
 _UNTUNED = ("11_original_versus_papers",)  # it has settings of its own, for which nothing was chosen
 FIRST = 2  # domains of a stream, whose validation photographs its values are chosen on
 READING = ("08_cross_data_set_evaluation", "09_robustness")  # these train nothing, so they need no GPU
@@ -226,7 +230,7 @@ def allowed_names(notebook: str) -> list[str]:
     """The options that a notebook takes: those of its cell and, where it has a variant, all others of its agents."""
     listed = NOTEBOOKS[notebook]
     names = [name for agent in agents_of(notebook) for name in AGENTS[agent].model_fields if name not in _COMMAND]
-    return list(dict.fromkeys((*listed, *(names if "variant" in listed else ()))))
+    return list(dict.fromkeys((*listed, *(names if "variant" in listed else _TAKES.get(notebook, ())))))
 
 
 def _annotated(namespace: Mapping[str, Any]) -> Mapping[str, Any]:
