@@ -31,7 +31,7 @@ ROOMS = {
     METHOD: 2700,  # 200 more for DER++, EWC, MIR's virtual steps and limited new data
     "evaluation": 2350,  # 850 more: seeds and groups crossed, ladder, choices, shared reals, drift, the gate of updates
     "figures": 2000,
-    "data": 5950,  # 1100 more: params/ are read here, domains of several sets, images inside parquet and tar, downloads
+    "data": 6000,  # 1200 more: params/ are read, several sets, images inside parquet and tar, downloads, shared reals
     "runs": 1400,  # 250 more: going on from the state of a finished run, and copies across data sets
     "results": 2000,  # 950 more: kept runs, tables of sweeps, trials, means over seeds, pairs of agents, shared reals
     "detection": 1700,  # 600 more: which detector is in use, its updates, its scores in use; other people's detectors

@@ -30,7 +30,10 @@ def add_command(subparsers: Any) -> None:
     add.add_argument("--sha256", help="what the archive's must be")
     add.add_argument("--replace", action="store_true", help="a data set of this name, if there is one")
     add.add_argument("--labels", default="", help="what a table's labels mean, such as 0=real,1=fake or 1=real")
-    add.add_argument("--domain-from", default="", metavar="COLUMN", help="of shards: what names a fake's generator")
+    column = "what names a fake's generator: a table's or shards' column, or: folder (those in the class folders)"
+    add.add_argument("--domain-from", default="", metavar="COLUMN", help=column)
+    rule = "what domains of fakes only get of domains of real images only: a part each (default), all, or nothing"
+    add.add_argument("--reals", default="", choices=("dealt", "shared", "own"), help=rule)
     add.add_argument("--most-members", type=WORKERS, metavar="N", help="that an archive may have (default: 200000)")
     add.add_argument("--seed", type=SEED, default=0, help="of the splits, where the layout has none")
     add.add_argument("--every", type=SECONDS, default=1.0, metavar="SECONDS", help="of videos, a frame is taken")
@@ -68,6 +71,7 @@ def _add(parsed: argparse.Namespace) -> None:
 
     source, settings = parsed.source, {"sha256": parsed.sha256, "labels": parsed.labels, "seed": parsed.seed}
     settings |= {"most_members": parsed.most_members, "domain_from": parsed.domain_from, "every_seconds": parsed.every}
+    settings |= {"real_images": parsed.reals}
     place = download.identity(source) if isinstance(source, str) else str(source.absolute())
     call = json.dumps([place, parsed.name, *settings.values()])
     # Where the same call was interrupted after it had registered the images, this one goes on.

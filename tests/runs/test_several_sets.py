@@ -4,17 +4,22 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from cldf_core.cli import main
 from cldf_core.data.domains import DataError
-from cldf_core.data.intake.add import register
+from cldf_core.data.intake.add import add, register
 from cldf_core.data.layouts.read import data_folder, named_domains, other_sets
 from cldf_core.detection.update import update
+from cldf_core.evaluation.attribution import grad_cam
+from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.continuation import Keeping
 from cldf_core.runs.plan import made_before, planned
-from cldf_core.runs.run import find_run, make_run
+from cldf_core.runs.run import domain_samples, find_run, load_spectra, make_run
 from cldf_core.workflow.notebooks import check_domains
 from cldf_core.workflow.parcels import data_of
 from samples import make_data, tiny_options
@@ -42,6 +47,31 @@ def sets(tmp_path, monkeypatch) -> Path:
             rows.append((f"{kind}{k}.jpg", kind, "app", f"g{k}"))
     pd.DataFrame(rows, columns=["path", "label", "domain", "group"]).to_csv(tmp_path / "list.csv", index=False)
     register(tmp_path / "list.csv", "table")
+    return plain
+
+
+@pytest.fixture
+def collections(tmp_path, monkeypatch) -> Path:
+    """A folder in the original's layout, a table whose generators share their real images, and a folder of parquet."""
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "root"))
+    plain = make_data(tmp_path / "plain", ("first", "last"), validation=4)
+    made = make_data(tmp_path / "made", ("gan", "sd"), train=20, seed=1, side=48)
+    rows = []
+    for kind, names in (("real", ["gan"]), ("fake", ["gan", "sd"])):
+        for name in names:
+            for k, path in enumerate(sorted((made / kind / name / "trainA").iterdir())):
+                Image.open(path).save(tmp_path / f"{kind}-{name}{k}.jpg", quality=95)
+                rows.append((f"{kind}-{name}{k}.jpg", kind, name if kind == "fake" else "", f"{kind}-{name}{k}"))
+    pd.DataFrame(rows, columns=["path", "label", "generator", "group"]).to_csv(tmp_path / "list.csv", index=False)
+    add(tmp_path / "list.csv", "pooled", real_images="shared")
+    faces = make_data(tmp_path / "faces", ("app",), train=20, seed=2, side=40)
+    (tmp_path / "hub").mkdir()
+    for number, kind in enumerate(("real", "fake")):
+        files = sorted((faces / kind / "app" / "trainA").iterdir())
+        cells = [{"bytes": path.read_bytes(), "path": f"{kind}/{path.name}"} for path in files]
+        table = {"image": cells, "label": [number] * len(cells), "domain": ["app"] * len(cells)}
+        pq.write_table(pa.table(table), tmp_path / "hub" / f"part-{number}.parquet")
+    add(tmp_path / "hub", "hub")
     return plain
 
 
@@ -75,6 +105,27 @@ def test_three_sets_make_one_stream_that_is_planned_trained_read_and_measured(se
     capsys.readouterr()
     assert main(["metrics", run.path.name, "--metric", "accuracy"]) == 0
     assert "folders:web" in capsys.readouterr().out
+
+
+def test_sets_of_three_layouts_are_trained_on_tested_compared_and_explained(collections, tmp_path, capsys):
+    stream = ["first", "pooled:gan", "hub:app"]
+    runs = {a: make_run(options(collections, a, stream=stream, unseen=["last", "pooled:sd"])) for a in ("er", "lwf")}
+    scores = {agent: run.scores().query("split == 'test'") for agent, run in runs.items()}
+    kinds = scores["er"].groupby("domain")["label"].agg(set)
+    assert kinds.to_dict() == {name: {0, 1} for name in [*stream, "last", "pooled:sd"]}
+    reals = {name: part.query("label == 0") for name, part in scores["er"].query("step == 1").groupby("domain")}
+    assert set(reals["pooled:gan"]["image"]) == set(reals["pooled:sd"]["image"]), "the same real images"
+    for agent, table in scores.items():
+        table.to_csv(tmp_path / f"{agent}.csv", index=False)
+    assert main(["metrics", *(str(tmp_path / f"{a}.csv") for a in runs), "--compare", "--resamples", "20"]) == 0
+    assert "hub:app" in capsys.readouterr().out
+    trained, _ = load_network(runs["er"].path / "model-step3.safetensors")
+    spectra = load_spectra(options(collections, stream=stream, unseen=["last", "pooled:sd"]))
+    for name in ("pooled:sd", "hub:app"):
+        samples = domain_samples(spectra[name], spectra[name].table.query("split == 'test'"))
+        maps = grad_cam(trained, next(iter(samples.parts())))
+        assert torch.isfinite(maps).all()
+        assert maps.shape[0] == len(samples)
 
 
 def test_a_change_in_any_of_the_sets_gives_another_run(sets):

@@ -27,7 +27,7 @@ from cldf_core.data.intake.archives import Extracted, checked_hash, extract, is_
 from cldf_core.data.intake.members import ENDING
 from cldf_core.data.intake.splits import with_splits, without_images
 from cldf_core.data.intake.videos import MOST, frames
-from cldf_core.data.layouts import description, tables
+from cldf_core.data.layouts import description, reals, tables
 from cldf_core.data.layouts.description import IMAGES, Description
 from cldf_core.data.layouts.read import registered
 from cldf_core.data.layouts.recognition import VIDEOS, DetectedLayout, detect
@@ -40,6 +40,7 @@ _ADDED = (
     "what can be added: a folder of images, an archive (zip, tar), a CSV or parquet table with path and label, parquet "
     "files or tar shards that hold images and labels, or the address of an archive or of such files"
 )
+_REMEDY = "A network needs both to learn from a domain: put both into one (in folders, or a table's column domain)."
 _TAKEN = (*EMBEDDED, "spectra")  # folders of data/ that belong to the project itself
 
 
@@ -56,12 +57,13 @@ def add(
 ) -> tuple[Path, Extracted | None]:
     """Registers a folder or a table, or an archive or shards, which are unpacked into the project.
 
-    A source that is a str is an address, which is downloaded first. `sha256`, `most_members` and `domain_from` are
-    those of `extract` and `containers.unpack`, the other arguments those of `register`. A DataError that refuses the
-    source leaves nothing behind but a download; what was interrupted, the same call begins or goes on with. Returns the
-    data set's folder, and the result of `extract` or `unpack`, if it was called.
+    A source that is a str is an address, which is downloaded first. `sha256` and `most_members` are those of `extract`
+    and `containers.unpack`, the other arguments those of `register`. A DataError that refuses the source leaves nothing
+    behind but a download; what was interrupted, the same call begins or goes on with. Returns the data set's folder,
+    and the result of `extract` or `unpack`, if it was called.
     """
-    given = {"replace": replace, "most_members": most_members, "domain_from": domain_from, **settings}
+    settings["domain_from"] = domain_from
+    given = {"replace": replace, "most_members": most_members, **settings}
     if isinstance(source, str):
         if not (local := download.local_path(source)):
             return _add_address(source, name, sha256, given)
@@ -70,9 +72,6 @@ def add(
         missing = what == "no such file"
         raise DataError(f"there is no {source}; {_ADDED}" if missing else f"{source} is {what}; {_ADDED}")
     holds_images = bool(containers.shards(source))
-    if domain_from and not holds_images:
-        allowed = "allowed: --domain-from with parquet files or tar shards that hold images"
-        raise DataError(f"{source} holds no images with columns, but --domain-from is given; {allowed}")
     if not holds_images and (source.is_dir() or source.suffix.lower() in tables.SUFFIXES):
         if sha256:
             raise DataError(f"{source} is not an archive, but --sha256 is given; allowed: --sha256 of an archive")
@@ -88,7 +87,7 @@ def add(
     try:
         asked: dict[str, Any] = {"sha256": sha256, "most_members": most_members}
         if holds_images:
-            asked |= {"name": name, "labels": settings.get("labels", ""), "domain_from": domain_from}
+            asked |= {"name": name, "labels": settings.get("labels", ""), "domain_from": settings.pop("domain_from")}
         extracted = (containers.unpack if holds_images else extract)(source, folder / FILES, **asked)
         register(extracted.folder, name, replace=replace, notes=[*notes, *extracted.notes], **settings)
     except (UserError, KeyboardInterrupt) as stop:
@@ -131,15 +130,18 @@ def register(
     *,
     replace: bool = False,
     labels: str = "",
+    domain_from: str = "",
+    real_images: str = "",
     seed: int = 0,
     every_seconds: float = 1.0,
     notes: Sequence[str] = (),
 ) -> Path:
     """Writes the description of a data set, so that options can name it, and returns its folder, <project>/data/<name>.
 
-    The source is a folder in any layout that `detect` knows, or a table, whose `labels` it also takes; a name of None
-    takes the folder's. Splits of domains that have none are drawn by `seed`, and frames of a video are `every_seconds`
-    apart. The notes are sentences on where the images come from.
+    The source is a folder in any layout that `detect` knows, or a table, whose `labels` and `domain_from` it also
+    takes; a name of None takes the folder's. Splits of domains that have none are drawn by `seed`, and frames of a
+    video are `every_seconds` apart. `real_images` is the rule of `reals.with_reals`; "" deals the real images of
+    domains of these alone out to the domains of fakes only. The notes are sentences on where the images come from.
 
     Raises:
         DataError: the name is not allowed or in use, or `detect`, `with_splits` or `frames` refuses the images.
@@ -149,11 +151,20 @@ def register(
     folder = project_root() / "data" / name
     _check_names(source, name, folder)
     _check_free(folder, replace)
-    found = detect(source, name=name if source == folder / FILES else "", labels=labels)
+    found = detect(source, name=name if source == folder / FILES else "", labels=labels, domain_from=domain_from)
+    pools = reals.pools_of(found.table)
+    rule = real_images or (reals.DEALT if pools else reals.OWN)
+    if rule != reals.OWN and not pools:
+        needed = "needed: a domain of fakes only, and one of real images only"
+        raise DataError(f"--reals is {rule!r}, but {source} has no domains that could take any; {needed}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f".{name}.lock")):
         _check_free(folder, replace)  # meanwhile another process may have taken the name
         root, table, sentences = str(found.root), found.table, [found.sentence, *notes]
+        if rule != reals.OWN:
+            sentences.append(reals.in_words(table, rule, pools))
+        elif (table.groupby("domain")["label"].nunique() == 1).any():
+            sentences.append(_REMEDY)
         if found.root.resolve().is_relative_to(folder.resolve()):  # relative, so that the folder can be moved
             root = found.root.resolve().relative_to(folder.resolve()).as_posix()
         if found.layout == VIDEOS:
@@ -164,8 +175,10 @@ def register(
         table = with_splits(table, seed)
         if drawn:
             sentences.append(f"Splits are drawn by whole groups, seed {seed}.")
-        sentences += without_images(table, drawn)
-        about = Description(name, root, found.layout, " ".join(sentences), date.today(), seed if drawn else None)
+        taken = table if rule == reals.OWN else reals.with_reals(table, rule, pools, str(source))
+        sentences += without_images(taken, drawn)
+        seed_drawn, today = seed if drawn else None, date.today()
+        about = Description(name, root, found.layout, " ".join(sentences), today, seed_drawn, reals=rule)
         try:
             description.write_description(folder, about, table)
         except BaseException:

@@ -9,11 +9,9 @@ They become plain files, with names that the project makes, and a table of what 
 import hashlib
 import itertools
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
 
 from cldf_core.data.console import counted, progress_bar
@@ -31,7 +29,6 @@ TABLE = "unpacked.csv"
 _FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 _SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)  # at the beginning of a file's name
 _POINTER = b"version https://git-lfs"  # how a file begins that Git has not fetched
-_NO_GENERATOR = {"", "none", "null", "nan", "n/a", "na", "-"}  # what columns say of real images, besides words for real
 
 
 def shards(source: Path) -> list[Shard]:
@@ -89,9 +86,9 @@ def unpack(
     if sha256 and source.is_dir():
         raise DataError(f"{source} is a folder, but --sha256 is given; allowed: --sha256 of a file")
     listed, notes = _listed(source, found, folder, most, labels, domain_from)
-    if "generator" in listed:
-        listed, said = _with_domains(source, listed, labels)
-        notes += [f"Domains are what is called {domain_from or 'generator'}.", *said]
+    if tables.MAKER in listed:
+        listed = listed.drop(columns="domain", errors="ignore")
+        notes.append(f"Domains are what is called {domain_from or tables.MAKER}.")
     tables.checked(source, listed, _as_it_is, name=name, labels=labels)
     identity = {"name": source.name, "sha256": _fingerprint(source, found, sha256)}
     if not folder.exists():
@@ -193,30 +190,6 @@ def _split_in_name(name: str) -> str:
     if found := _SPLIT.match(file):
         return SPLIT_NAMES[found[1].lower()]
     return next((SPLIT_NAMES[part] for part in reversed(folders) if part in SPLIT_NAMES), "")
-
-
-def _with_domains(source: Path, listed: pd.DataFrame, labels: str) -> tuple[pd.DataFrame, list[str]]:
-    """Makes domains of generators; real images, which none made, are dealt out to them, as many as each has fakes.
-
-    Signs that no domain's name may have become hyphens.
-    """
-    names = listed["generator"].str.strip()
-    listed = listed.drop(columns=["generator", "domain"], errors="ignore")
-    words = names.str.lower().map(lambda name: name in _NO_GENERATOR or tables.class_in(name) == 0)
-    table, _ = tables.checked(source, listed, _as_it_is, labels=labels)
-    dealt = words.to_numpy() & (table["label"] == 0).to_numpy()
-    domain = names.str.replace(r'[/\\:*?"<>|]+', "-", regex=True).str.lstrip(".").to_numpy(object)
-    fakes = ~words.to_numpy() & (table["label"] == 1).to_numpy()
-    if not dealt.any() or not fakes.any():
-        return listed.assign(domain=domain), []
-    for split in sorted(set(table["split"])):
-        places = np.flatnonzero(dealt & (table["split"] == split).to_numpy())
-        mine = fakes & (table["split"] == split).to_numpy()
-        offered = sorted(domain[mine if mine.any() else fakes])
-        order = np.random.default_rng(zlib.crc32(split.encode())).permutation(len(places))
-        domain[places[order]] = [offered[k * len(offered) // len(places)] for k in range(len(places))]
-    count = f"{counted(int(dealt.sum()), 'real image')} of no generator"
-    return listed.assign(domain=domain), [f"{count} went to the domains at random, as many as each has fakes."]
 
 
 def _as_it_is(where: str, text: str) -> str:

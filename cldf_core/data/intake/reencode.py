@@ -15,6 +15,7 @@ from cldf_core.data.intake.add import FILES
 from cldf_core.data.intake.reports import CHECK, surveyed
 from cldf_core.data.intake.scan import CHUNK
 from cldf_core.data.layouts.description import images_root, read_description, read_images, write_description
+from cldf_core.data.layouts.reals import OWN
 from cldf_core.data.runtime import in_processes, project_root
 
 
@@ -50,7 +51,7 @@ def reencode_images(
     chunks = [list(places.items())[k : k + CHUNK] for k in range(0, len(places), CHUNK)]
     work = functools.partial(_write, images_root(source, description), partial, size, quality)
     sentence = f"Re-encoded from {name!r}: centre crop of {size} pixels, JPEG quality {quality}, stored as PNG."
-    description = replace(description, name=target.name, root=".", found=sentence)
+    description = replace(description, name=target.name, root=".", found=sentence, reals=OWN, pools={})
     try:
         spread = in_processes(work, chunks, workers=workers, parallel_from=4 * CHUNK, size=len, label="re-encoding")
         why = pd.DataFrame(itertools.chain.from_iterable(spread), columns=["image", "why"])

@@ -15,11 +15,11 @@ import pandas as pd
 from PIL import Image
 
 from cldf_core.data.domains import DataError
-from cldf_core.data.files import file_hash, keep_table, kept_table, save_table, whole_file, write_record
+from cldf_core.data.files import keep_table, kept_table, save_table, whole_file, write_record
 from cldf_core.data.images import as_image, open_image
 from cldf_core.data.intake import audit, scan
 from cldf_core.data.intake.duplicates import duplicates
-from cldf_core.data.layouts.description import AUDIT, IMAGES, images_root, read_description, read_images
+from cldf_core.data.layouts.description import AUDIT, images_hash, images_root, read_description, read_images
 from cldf_core.data.layouts.read import registered
 from cldf_core.data.runtime import project_root
 
@@ -70,7 +70,7 @@ def audit_images(name: str, *, workers: int | None = None) -> Audit:
     facts_only = pd.DataFrame(rows, columns=["domain", "facts of files only", "low", "high", "without file size"])
     for what, table in {**tables, "duplicates": pairs.pairs, FACTS_ONLY: facts_only}.items():
         save_table(table, folder / "audit", what)
-    content = {"images": file_hash(folder / IMAGES), "warnings": warnings}
+    content = {"images": images_hash(folder), "warnings": warnings}
     write_record(folder / AUDIT, content, indent=2)
     return Audit(tables["counts"], facts_only, warnings)
 

@@ -5,8 +5,8 @@ Both are plain text that a person may edit, so they are read strictly, and a mis
 
 import datetime
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 
 from cldf_core.data.domains import CLASSES, SPLITS, DataError, Domain
 from cldf_core.data.files import file_hash, read_record, whole_file
+from cldf_core.data.layouts import reals
 from cldf_core.data.layouts.tables import read_text
 from cldf_core.reading import read_yaml, whole_number
 
@@ -34,6 +35,8 @@ class Description:
     made: datetime.date
     seed: int | None  # with which the splits were drawn, or None if the layout had all of them
     images: str = IMAGES  # file name of the table, which lies beside dataset.yaml
+    reals: str = reals.OWN  # where domains of fakes only take real images from, see `reals.with_reals`
+    pools: Mapping[str, str] = field(default_factory=dict)  # its pools; empty takes those of `reals.pools_of`
 
 
 def is_described(folder: Path) -> bool:
@@ -45,7 +48,8 @@ def write_description(folder: Path, description: Description, table: pd.DataFram
     """Writes both files or none; dataset.yaml appears last: where it exists, so does the table."""
     with whole_file(folder / DESCRIPTION) as path, whole_file(folder / IMAGES) as table_path:
         table[[*COLUMNS, "video"]].to_csv(table_path, index=False)
-        path.write_text(yaml.safe_dump(asdict(description), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        values = {k: v for k, v in asdict(description).items() if k not in _OPTIONAL or v not in (reals.OWN, {})}
+        path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
         (folder / DESCRIPTION).unlink(missing_ok=True)
 
 
@@ -63,9 +67,14 @@ def read_description(folder: Path) -> Description:
     allowed = [f.name for f in fields(Description)]
     if not isinstance(values, dict):
         raise DataError(f"{path} holds a {type(values).__name__}; needed: lines of the form name: value")
-    if odd := [key for key in values if key not in allowed] or [key for key in allowed if key not in values]:
+    lacking = [key for key in allowed if key not in (*values, *_OPTIONAL)]
+    if odd := [key for key in values if key not in allowed] or lacking:
         what = "unknown" if odd[0] in values else "missing"
         raise DataError(f"{path}: the key {_shown(odd[0])!r} is {what}; needed: {', '.join(allowed)}")
+    pools = values.pop("pools", {})
+    if not isinstance(pools, dict) or not all(isinstance(name, str) for name in pools.values()):
+        needed = "lines of the form domain of fakes: domain of real images"
+        raise DataError(f"{path}: pools is {_shown(repr(pools))}; needed: {needed}")
     for key, text in values.items():
         read, words = _READERS.get(key, (str, "text"))
         try:
@@ -76,7 +85,9 @@ def read_description(folder: Path) -> Description:
             raise DataError(f"{path}: {key} is {_shown(repr(text))}; needed: {words}") from None
     if values["layout"] == "seed":  # its name in earlier versions
         values["layout"] = "original"
-    return Description(**values)
+    if pools and values.get("reals", reals.OWN) == reals.OWN:
+        raise DataError(f"{path} has pools without a rule; needed: reals: {reals.DEALT} or {reals.SHARED}")
+    return Description(**values, pools=pools)
 
 
 def read_described(folder: Path, names: Sequence[str]) -> list[Domain]:
@@ -92,7 +103,7 @@ def read_described(folder: Path, names: Sequence[str]) -> list[Domain]:
         raise DataError(f"there is no domain {missing[0]!r} in {folder}; allowed: {', '.join(tables)}")
     if not root.is_dir():
         raise DataError(f"{folder / DESCRIPTION}: root is {description.root!r}; needed: the folder of the images")
-    warnings = _audit_notes(folder, path)
+    warnings = _audit_notes(folder)
     return [_domain(name, path, root, tables[name], warnings) for name in names]
 
 
@@ -108,14 +119,21 @@ def described_files(folder: Path) -> list[Path]:
     return files + [root / image for image in read_images(folder)["image"].unique()]
 
 
-def _audit_notes(folder: Path, table: Path) -> list[str]:
-    """The warnings of the audit, and a note if there is no audit, or if the table has changed since."""
+def images_hash(folder: Path) -> str:
+    """The hash of what says which images a data set has, and in which domains."""
+    description = read_description(folder)
+    rule = f" {description.reals} {sorted(description.pools.items())}" * (description.reals != reals.OWN)
+    return file_hash(folder / description.images) + rule
+
+
+def _audit_notes(folder: Path) -> list[str]:
+    """The warnings of the audit, and a note if there is no audit, or if the images have changed since."""
     outdated = f"{folder.name}: not audited as it is now; cldf data audit {folder.name} looks for shortcuts"
     try:
         audit = read_record(folder / AUDIT)
     except (OSError, ValueError):
         return [outdated]
-    return [*map(str, audit.get("warnings", [])), *[outdated] * (audit.get("images") != file_hash(table))]
+    return [*map(str, audit.get("warnings", [])), *[outdated] * (audit.get("images") != images_hash(folder))]
 
 
 def _domain(name: str, path: Path, root: Path, table: pd.DataFrame, warnings: Sequence[str]) -> Domain:
@@ -133,10 +151,13 @@ def _domain(name: str, path: Path, root: Path, table: pd.DataFrame, warnings: Se
 def read_images(folder: Path) -> pd.DataFrame:
     """Reads the table of images: image, label (0 real, 1 fake), domain, split, group, video; the index is the row.
 
+    Domains of fakes only have the real images that the description gives them.
+
     Raises:
         DataError: the table is missing, or a column or a row is not as it must be.
     """
-    if not (path := folder / read_description(folder).images).is_file():
+    description = read_description(folder)
+    if not (path := folder / description.images).is_file():
         raise DataError(f"there is no {path}; needed: the table that {DESCRIPTION} beside it names")
     table = read_text(path)
     if lacking := [c for c in COLUMNS if c not in table] or [c for c in table.columns if c not in (*COLUMNS, "video")]:
@@ -152,7 +173,17 @@ def read_images(folder: Path) -> pd.DataFrame:
     _refuse(path, table, "image", pd.Series(outside, table.index), "needed: a path from the root, without ..")
     _refuse(path, table, "domain", table["domain"].str.contains(r"[/\\]"), "needed: a name without / and \\")
     _refuse(path, table, "image", table.duplicated(["domain", "image"]), "needed: each image once in a domain")
-    return table.assign(label=table["label"].astype(int), video=table.get("video", ""))
+    table = table.assign(label=table["label"].astype(int), video=table.get("video", ""))
+    if description.reals == reals.OWN:
+        return table
+    pools = description.pools or reals.pools_of(table)
+    return reals.with_reals(table, description.reals, pools, str(folder / DESCRIPTION))
+
+
+def _rule(text: str) -> str:
+    if text not in reals.RULES:
+        raise ValueError
+    return text
 
 
 def _seed(text: str) -> int | None:
@@ -162,7 +193,9 @@ def _seed(text: str) -> int | None:
 _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "made": (datetime.date.fromisoformat, "a date such as 2024-05-31"),
     "seed": (_seed, "a whole number or null"),
+    "reals": (_rule, " or ".join(reals.RULES)),
 }
+_OPTIONAL = ("reals", "pools")  # keys that may be left out
 
 
 def _shown(what: object) -> str:

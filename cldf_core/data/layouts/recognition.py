@@ -35,7 +35,7 @@ _IN_WORDS = {
     VIDEOS: "FaceForensics++, whole videos",
     "table": "a table of images and labels",
 }
-_REMEDY = "A network needs both to learn from a domain: put both into one (in folders, or a table's column domain)."
+FOLDER = "folder"  # what names the domain: the folder below that of a class
 _MANY_FOLDERS = 10  # fewer whole folders cannot be divided among three splits
 
 
@@ -65,18 +65,19 @@ def walk(folder: Path) -> Listing:
     return tree
 
 
-def detect(folder: Path, *, name: str = "", labels: str = "") -> DetectedLayout:
+def detect(folder: Path, *, name: str = "", labels: str = "", domain_from: str = "") -> DetectedLayout:
     """Recognises the layout of a folder of images, or of a CSV or parquet table that lists them; lists all images.
 
     The folder may also be one that holds that of the images and nothing else of the kind. The name is that of the
-    domain of images that lie in no folder of a domain; "" takes the folder's. The labels are those of `tables.read`.
+    domain of images that lie in no folder of a domain; "" takes the folder's. The labels are those of `tables.read`,
+    and so is `domain_from`; in folders of classes it may be FOLDER: each folder below a class's is a domain.
 
     Raises:
         DataError: no layout is recognised, or several are, or the recognised one is broken.
     """
     folder = Path(os.path.abspath(os.path.expanduser(folder)))
     if folder.is_file():
-        table, notes = tables.read(folder, name=name, labels=labels)
+        table, notes = tables.read(folder, name=name, labels=labels, domain_from=domain_from)
         return _detected("table", folder.parent, table, notes)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; needed: a folder of images, or a CSV or parquet table")
@@ -86,10 +87,15 @@ def detect(folder: Path, *, name: str = "", labels: str = "") -> DetectedLayout:
     layout = _layout(folder, tree)
     if labels and layout != "table":
         raise DataError(f"--labels is {labels!r}, but {folder} is no table; folders say what is real")
+    if domain_from and (layout not in ("table", *CLASS_FOLDERS) or (layout != "table" and domain_from != FOLDER)):
+        allowed = (
+            f"allowed: a table's column, or {FOLDER!r} for folders of real and of fake images with folders in them"
+        )
+        raise DataError(f"--domain-from is {domain_from[:80]!r}, but {folder} is in the layout {layout}; {allowed}")
     notes = list[str]()
     if layout == "table":
         (path,) = _tables(folder, tree)
-        table, notes = tables.read(path, name=name, labels=labels)
+        table, notes = tables.read(path, name=name, labels=labels, domain_from=domain_from)
     elif layout == ORIGINAL:
         table = _read_original(folder, tree)
     elif layout == "faceforensics":
@@ -97,7 +103,7 @@ def detect(folder: Path, *, name: str = "", labels: str = "") -> DetectedLayout:
         table, notes = faceforensics.read(folder, tree.videos if videos else tree.images, videos=videos)
         layout = VIDEOS if videos else layout
     else:
-        table, notes = _read_classes(folder, tree, layout, name)
+        table, notes = _read_classes(folder, tree, layout, name, by_folder=bool(domain_from))
     return _detected(layout, folder, table, [*notes, *_ignored(folder, tree, layout, table), *beside])
 
 
@@ -200,7 +206,9 @@ def _read_original(folder: Path, tree: Listing) -> pd.DataFrame:
     return pd.concat([d.table.assign(domain=d.name, video="") for d in domains], ignore_index=True)
 
 
-def _read_classes(folder: Path, tree: Listing, layout: str, name: str) -> tuple[pd.DataFrame, list[str]]:
+def _read_classes(
+    folder: Path, tree: Listing, layout: str, name: str, *, by_folder: bool
+) -> tuple[pd.DataFrame, list[str]]:
     label_of, rows, filled = _labels(layout), [], set()
     for image in tree.images:
         parts = image.parts[:-1]
@@ -221,6 +229,8 @@ def _read_classes(folder: Path, tree: Listing, layout: str, name: str) -> tuple[
         filled.add(PurePosixPath(*parts[: at + 1]))
         domain = _domain_above(parts, label_of, name)
         below = [p for p in parts[at + 1 :] if p.casefold() not in SPLIT_NAMES]
+        if by_folder:
+            domain, *below = below or [domain if label_of[names[at]] else tables.POOL]
         # A real and a fake image of the same name may be a pair, so the group's name does not contain the class.
         place = "/".join([*parts[:at], *parts[at + 1 :]])
         row = (str(image), label_of[names[at]], domain, "".join(splits), f"{place}/{image.stem}".lstrip("/"), "")
@@ -242,7 +252,7 @@ def _with_whole_folders(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         notes.append("Images of one folder below a class folder stay together, as frames of a video do.")
     if (inside & ~whole & (folders > 1)).any():
         few = f"Some class folders hold fewer than {_MANY_FOLDERS} folders, whose images count as single ones"
-        notes.append(f"{few}; if they are frames of a video, edit the column group.")
+        notes.append(f"{few}; frames of a video: edit the column group; generators: --domain-from {FOLDER}.")
     return table.assign(group=table["group"].mask(whole, table["below"])).drop(columns="below"), notes
 
 
@@ -291,5 +301,5 @@ def _detected(layout: str, root: Path, table: pd.DataFrame, notes: list[str]) ->
     if moved:
         sentences.append(f"No test images in {in_few_words(moved)}: the validation images serve as test images.")
     if single:
-        sentences += [f"One class alone in {in_few_words(single)}.", _REMEDY]
+        sentences.append(f"One class alone in {in_few_words(single)}.")
     return DetectedLayout(layout, " ".join(sentences + notes), table, root)

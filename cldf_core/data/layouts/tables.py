@@ -28,6 +28,8 @@ SUFFIXES = (".csv", ".parquet")
 MOST_COLUMNS = 10_000  # pandas takes a second for so many
 PATHS = ("path", "image", "file")
 _OPTIONAL = ("split", "domain", "video", "group")
+MAKER = "generator"  # a column that names the domain where there is no such column: who made a fake
+POOL = "real"  # the domain of real images that no generator made
 ORIGIN = "unpacked from"  # a column that says where else an image comes from, which is what sentences name then
 _LABELS = {"real": 0, "false": 0, "fake": 1, "true": 1}
 LABELS_IN_WORDS = "0 or real, 1 or fake"
@@ -36,6 +38,7 @@ _WORDS = dict.fromkeys(("real", "reals", "nature", "original", "authentic", "gen
 _WORDS |= dict.fromkeys(("fake", "fakes", "ai", "generated", "synthetic", "deepfake", "deepfakes", "manipulated"), 1)
 _WORDS |= dict.fromkeys(("forged", "spoof"), 1)
 _NOT = {"not", "no", "non", "un", "never"}
+_NO_GENERATOR = {"", "none", "null", "nan", "n/a", "na", "-"}  # what columns say of real images, besides words for real
 _MOST_NAMES = 1000  # of classes
 
 
@@ -123,11 +126,12 @@ def class_names(metadata: Mapping[bytes, bytes] | None, labels: str = "") -> dic
     return {column: [*map(str, names)] for column, names in named.items() if isinstance(names, list)}
 
 
-def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame, list[str]]:
+def read(path: Path, *, name: str = "", labels: str = "", domain_from: str = "") -> tuple[pd.DataFrame, list[str]]:
     """Reads a table of images: one row per image and domain, and sentences on what is unusual.
 
-    The name is that of the domain, if there is no such column; "" takes the name of the table's folder. `labels` says
-    which label means what, such as "0=real,1=fake"; "" takes 0 for real and 1 for fake.
+    The name is that of the domain, if no column tells it; "" takes the name of the table's folder. `labels` says which
+    label means what, such as "0=real,1=fake"; "" takes 0 for real and 1 for fake. `domain_from` is the column that
+    names the domain, such as the fakes' generator; "" takes the column domain, or else MAKER.
 
     Raises:
         DataError: a column is missing, or a value is not allowed, the message names the row; or labels are not said
@@ -136,6 +140,12 @@ def read(path: Path, *, name: str = "", labels: str = "") -> tuple[pd.DataFrame,
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path} is no table; allowed: {' or '.join(SUFFIXES)}, or a folder")
     listed, files = read_text(path, labels), ListedFiles(path.parent)
+    if column := domain_from.strip().lower():
+        if column not in listed or column in (*PATHS, "label"):
+            needed = f"needed: one of {in_few_words(c for c in listed.columns if c not in (*PATHS, 'label'))}"
+            raise DataError(f"--domain-from is {domain_from[:80]!r}, but {path} has no such column; {needed}")
+        listed = listed.drop(columns=[c for c in ("domain", MAKER) if c != column and c in listed])
+        listed = listed.rename(columns={column: MAKER})
     table, notes = checked(path, listed, files.find, name=name, labels=labels)
     return table, [*notes, *files.notes()]
 
@@ -146,7 +156,8 @@ def checked(
     """The table and the sentences of `read`, from what the file `path` lists as text.
 
     `find` turns what a cell says into the path of an image, as `ListedFiles.find` does. Where there is a column ORIGIN,
-    sentences name that and not the table's row.
+    sentences name that and not the table's row. Signs that no domain's name may have become hyphens in those that come
+    from the column MAKER; real images of which it names no generator are of the domain POOL.
     """
     names = [column for column in PATHS if column in listed]
     if len(names) != 1 or "label" not in listed:
@@ -154,6 +165,7 @@ def checked(
         raise DataError(f"{path} has the columns {in_few_words(listed.columns)}; {needed}")
     said = "" if labels else _said_by_words(listed["label"])
     meaning, rows, places = _meaning(labels or said), [], dict[Any, str]()
+    by_maker = MAKER in listed and "domain" not in listed
     known, seen = dict[str, int](), set[tuple[str, str]]()
     for number, row in zip(listed.index, listed.to_dict("records"), strict=True):
         places[number] = where = row.get(ORIGIN) or f"{path}, row {number}"
@@ -165,6 +177,7 @@ def checked(
             allowed += "" if labels else "; --labels tells what others mean"
             raise DataError(f"{where} has label {row['label'][:80]!r}; allowed: {allowed}")
         domain = row.get("domain", name or path.parent.name or "data").strip()
+        domain = _made_by(row[MAKER], label) if by_maker else domain
         if not domain or set(domain) & set('/\\:*?"<>|') or domain.startswith("."):
             raise DataError(f"{where} has domain {domain!r}; needed: a name without / and \\ and other signs of paths")
         split = row.get("split", "").strip().lower()
@@ -179,7 +192,8 @@ def checked(
         group = row.get("group", "").strip() or video or image.rpartition(".")[0]
         rows.append((image, label, domain, SPLIT_NAMES.get(split, ""), group, video))
     table = pd.DataFrame(rows, list(listed.index), ["image", "label", "domain", "split", "group", "video"])
-    ignored = [column for column in listed.columns if column not in (names[0], "label", ORIGIN, *_OPTIONAL)]
+    used = (names[0], "label", ORIGIN, *_OPTIONAL, *[MAKER] * by_maker)
+    ignored = [column for column in listed.columns if column not in used]
     notes = [f"Columns ignored: {in_few_words(ignored)}."] if ignored else []
     if labels:
         if {0, 1, *map(_key, listed["label"])}.isdisjoint(_key(part.rpartition("=")[0]) for part in labels.split(",")):
@@ -188,6 +202,14 @@ def checked(
         _refuse_contradicted(table, listed[["label", *ignored, *[ORIGIN] * (ORIGIN in listed)]], places)
     notes += [f"Labels are read as {labels or said}."] if labels or said else []
     return table.reset_index(drop=True), notes
+
+
+def _made_by(maker: str, label: int) -> str:
+    """The domain that a generator's name makes."""
+    maker = maker.strip()
+    if label == 0 and (maker.lower() in _NO_GENERATOR or class_in(maker) == 0):
+        return POOL
+    return re.sub(r'[/\\:*?"<>|]+', "-", maker).lstrip(".")
 
 
 def _said_by_words(labels: pd.Series) -> str:

@@ -119,7 +119,7 @@ def test_layouts_with_splits_of_their_own_have_no_seed(root, tmp_path_factory):
     assert written["seed"] is None
     assert "drawn" not in written["found"]
     source = pictures(tmp_path_factory.mktemp("home") / "one", ["train/x/real", "train/y/fake"])
-    folder = register(source)
+    folder = register(source, real_images="own")
     assert "No test images in x, y." in yaml.safe_load((folder / "dataset.yaml").read_text())["found"]
     assert read_domains(folder, ["x"])[0].notes[0] == "x has only real images"
 
