@@ -20,7 +20,8 @@
 # **What you will learn.** What a detector says of a single image, how sure it can be, what it has looked at, and
 # what its verdict cannot mean.
 #
-# **Reads** the run of MIR that notebook 07 writes with the same parameters; it is trained here if it is not there.
+# **Reads** the run of MIR that notebook 07 writes with the same parameters; it is trained here if it is not there. The
+# page reads the run of the detector that is in use, if there is one.
 # **Writes** two figures to `runs/13_detector-…/figures/`. An image that you upload is not kept.
 #
 # **Time**: half a minute; two minutes if the run must be made first. `make detector` serves this
@@ -58,6 +59,7 @@ from cldf_core import figures
 from cldf_core.data.files import save_figure
 from cldf_core.data.images import open_crop
 from cldf_core.detection.detector import load_detector, share_of_fakes
+from cldf_core.detection.in_use import in_use
 from cldf_core.detection.score import score
 from cldf_core.evaluation.attribution import grad_cam, share_for_fake
 from cldf_core.runs.run import load_spectra, make_run
@@ -72,9 +74,13 @@ out = parameters.folder
 # A detector is more than a network. It has a **threshold**: the probability from which it says *fake*. It is
 # **calibrated**, if there were validation images to do it with: of the images to which it gives 0.8, about eight in
 # ten should be fakes. And near the threshold it says that it **cannot say**. <!-- example -->
+#
+# This notebook takes the detector that the parameters above train. The page takes the one that is in use (`cldf
+# detector show`), if there is one.
 
 # %%
-run = make_run(options)
+on_page = any(name.startswith("VOILA_") for name in os.environ)  # served by `make detector`
+run = (in_use() if on_page else None) or make_run(options)
 detector = load_detector(str(run.path))
 validation = run.scores().query("split == 'validation' and step == step.max()")
 validation = validation[validation["domain"].isin(detector.trained_on)]
@@ -170,7 +176,7 @@ def named(change: dict) -> None:
 upload.observe(uploaded, names="value")
 upload.observe(refused, names="error")
 choice = [upload, widgets.Label(f"at most {LIMIT} MB")]
-if not any(name.startswith("VOILA_") for name in os.environ):  # a visitor could write into a field that is hidden, too
+if not on_page:  # a visitor could write into a field that is hidden, too
     field = widgets.Text(placeholder="or the path of one of any size, and Enter", continuous_update=False)
     field.layout.width = "24em"
     field.observe(named, names="value")
@@ -196,7 +202,7 @@ display(widgets.VBox([widgets.HBox(choice), result]))
 # (where a data set has none, training images): who looks at test images begins to tune by them.
 
 # %%
-domain = load_spectra(options)[options.stream[0]]
+domain = load_spectra(o)[o.stream[0]]
 looked_at = "validation" if "validation" in set(domain.table["split"]) else "train"
 table = domain.table[domain.table["split"] == looked_at]
 for label, name in enumerate(("13_real", "13_fake")):
