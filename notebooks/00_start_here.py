@@ -42,7 +42,7 @@ seed: int = 0  # of everything random
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
+# Other options can be assigned above by their names, too; `cldf run 00 --options` lists them.
 parameters = from_notebook("00_start_here", globals())
 options = parameters.options()
 

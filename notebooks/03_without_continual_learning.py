@@ -41,7 +41,7 @@ batch: int = 32  # images per update
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
+# Other options can be assigned above by their names, too; `cldf run 03 --options` lists them.
 parameters = from_notebook("03_without_continual_learning", globals())
 options = parameters.options()
 

@@ -39,7 +39,7 @@ memory: int = 400  # images that may be remembered
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
+# Other options can be assigned above by their names, too; `cldf run 04 --options` lists them.
 parameters = from_notebook("04_icarl", globals())
 options = parameters.options()
 

@@ -41,7 +41,7 @@ memory_lr: float = 0.05  # GDumb: highest learning rate on the memory
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
+# Other options can be assigned above by their names, too; `cldf run 05 --options` lists them.
 parameters = from_notebook("05_gdumb", globals())
 options = parameters.options()
 

@@ -41,7 +41,7 @@ ewc_lambda: float = 100.0  # EWC: weight of the penalty
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
+# Other options can be assigned above by their names, too; `cldf run 06 --options` lists them.
 parameters = from_notebook("06_lwf", globals())
 options = parameters.options()
 

@@ -41,7 +41,7 @@ derpp_alpha: float = 0.2  # DER++: weight of the distance to stored logits
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
+# Other options can be assigned above by their names, too; `cldf run 07 --options` lists them.
 parameters = from_notebook("07_er_and_mir", globals())
 options = parameters.options("mir")
 

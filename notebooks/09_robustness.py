@@ -41,7 +41,7 @@ replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
+# Other options can be assigned above by their names, too; `cldf run 09 --options` lists them.
 parameters = from_notebook("09_robustness", globals())
 options = parameters.options()
 

@@ -45,7 +45,7 @@ replay: int = 20  # ER, MIR, DER++: remembered images in each update (DER++: in 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
+# Other options can be assigned above by their names, too; `cldf run 11 --options` lists them.
 parameters = from_notebook("11_original_versus_papers", globals())
 options = parameters.options()
 

@@ -43,7 +43,7 @@ replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in 
 # %%
 from cldf_core.workflow.parameters import from_notebook
 
-# Any other option of the runs (cldf train --help) can be assigned above by its name, too.
+# Other options can be assigned above by their names, too; `cldf run 15 --options` lists them.
 parameters = from_notebook("15_a_new_fake_appears", globals())
 scored_splits = list(dict.fromkeys(["validation", *parameters.options("er").splits]))  # validation photographs decide
 options = parameters.options("er", splits=scored_splits)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from cldf_core.cli.numbers import GIGABYTES
@@ -14,6 +15,7 @@ def add_command(subparsers: Any) -> None:
     add("notebook", help="such as 04_icarl, or just 04")
     add("--profile", default="quick", help="quick, smoke or original")
     add("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
+    add("--options", action="store_true", help="list what can be set with -p or in the notebook, and run nothing")
     add("--force", action="store_true", help="even if it was done with the same inputs")
     add("--no-wait", action="store_true", help="refuse what another process makes, instead of waiting for it")
     add("--cache-gb", type=GIGABYTES, metavar="GB", help="that all spectra in data/spectra may take")
@@ -29,6 +31,9 @@ def call(parsed: argparse.Namespace) -> int:
     from cldf_core.workflow.parameters import allowed_names
 
     notebook, changes = notebooks.notebook_name(parsed.notebook), {}
+    if parsed.options:
+        _print_options(allowed_names(notebook))
+        return 0
     for pair in parsed.parameter:
         name, sign, text = pair.partition("=")
         if not sign and name in allowed_names(notebook):  # of another name there is more to say, see below
@@ -42,6 +47,16 @@ def call(parsed: argparse.Namespace) -> int:
     result = notebooks.execute(parameters, force=parsed.force, wait=not parsed.no_wait)
     print(summary([result]))
     return int(result.status == "failed")
+
+
+def _print_options(names: Sequence[str]) -> None:
+    """Prints names of options with their defaults, those of the papers' variant, and what each allows."""
+    from cldf_core.options import FIELDS, allowed
+
+    for name in names:
+        default, words = FIELDS[name].default, FIELDS[name].description or ""
+        text = "null" if default is None else ", ".join(default) if isinstance(default, list) else str(default)
+        print(f"{name} = {text}\n    {'; allowed: '.join(dict.fromkeys(filter(None, (words, allowed(name)))))}")
 
 
 def _from_here(text: str) -> str:

@@ -17,7 +17,7 @@ from cldf_core.options import UserError
 from cldf_core.workflow import chain, notebooks
 from cldf_core.workflow.engine import Outcome
 from cldf_core.workflow.notebooks import NotebookResult, notebook_name, notebook_parameters
-from cldf_core.workflow.parameters import NOTEBOOKS
+from cldf_core.workflow.parameters import NOTEBOOKS, allowed_names
 from samples import statuses
 
 
@@ -301,3 +301,13 @@ def test_a_path_is_meant_from_where_the_command_is_typed(root, small_data, tmp_p
     for name in ("mine", "./mine"):
         assert main(["run", "07", "-p", f"data={name}", "-p", "stream=first", "-p", "unseen="]) == 0
         assert execute.call_args.args[0].options("er").data == str(elsewhere / "mine")
+
+
+def test_all_options_of_a_notebook_are_listed_with_what_they_allow(capsys):
+    for notebook in ("07", "00", "12"):
+        assert main(["run", notebook, "--options"]) == 0
+        said = capsys.readouterr().out
+        names = [line.split(" = ")[0] for line in said.splitlines() if not line.startswith(" ")]
+        assert names == allowed_names(notebook_name(notebook))
+    assert "lr = 0.001\n    learning rate; the highest one of a cycle; allowed: a number above 0 to 10\n" in said
+    assert "limit = null\n    training images per class and domain; None takes all; allowed: a whole number" in said
