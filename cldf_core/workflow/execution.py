@@ -18,6 +18,7 @@ import cldf_core
 from cldf_core.data.console import note, progress_bar
 from cldf_core.data.files import whole_file
 from cldf_core.data.runtime import project_root
+from cldf_core.workflow.parameters import PROFILE
 
 STARTS = 3  # of a kernel that dies before its first cell
 # A kernel has a session of its own, so that nothing which ends its parent reaches it; see prctl(2), PR_SET_PDEATHSIG.
@@ -34,6 +35,7 @@ class _Watched(Engine):
         package = str(Path(cldf_core.__file__).parents[1])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         environment = {"CLDF_PROGRESS": "0", "CLDF_ROOT": str(project_root()), "PYTHONPATH": path}
+        environment[PROFILE] = ""  # the parameters are those that are given
         # The kernel is on this machine, so the warning that its TCP is not encrypted is left out, as is what it has to
         # say when an interruption closes its sockets; errors of cells come another way.
         arguments = ["--IPKernelApp.log_level=CRITICAL"]

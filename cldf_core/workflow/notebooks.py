@@ -19,17 +19,14 @@ from cldf_core.data.layouts.read import data_folder, named_domains, of_other_set
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.mini.crops import DOMAINS
 from cldf_core.data.runtime import project_file, project_root
-from cldf_core.data.settings import read_settings
 from cldf_core.data.source_trees import imported_modules, tree_hash
 from cldf_core.options import Options, UserError
-from cldf_core.reading import from_written
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import Hold, holding, uses
 from cldf_core.runs.provenance import LIBRARIES, weights_content
 from cldf_core.workflow.machine import check_machine
-from cldf_core.workflow.parameters import NOTEBOOKS, READING, Parameters, checked_parameters
+from cldf_core.workflow.parameters import NOTEBOOKS, PROFILES, READING, Parameters, checked_parameters, profile_values
 
-PROFILES = ("quick", "smoke", "original")
 LAST = "08_cross_data_set_evaluation"  # of the notebooks that are run by default
 # Notebooks that read the runs of others.
 _TRAINED = ("03_without_continual_learning", "04_icarl", "05_gdumb", "06_lwf", "07_er_and_mir")
@@ -68,7 +65,7 @@ def notebook_name(text: str) -> str:
 
 def notebook_parameters(notebook: str, profile: str, changes: Mapping[str, Any] | None = None) -> Parameters:
     """The checked parameters of a notebook in a profile, with some changed; UserError where they cannot be had."""
-    values = _profile_values(notebook, profile)
+    values = profile_values(notebook, profile)
     parameters = checked_parameters(notebook, values, where=f"params/{profile}/{notebook}.yaml")
     return checked_parameters(notebook, {**values, **changes}) if changes else parameters
 
@@ -155,16 +152,6 @@ def check(parameters: Parameters, *, here: bool = True) -> None:
     check_domains(options)
     if parameters.notebook not in READING:
         check_machine(options if here else options.model_copy(update={"device": "cpu"}))
-
-
-def _profile_values(notebook: str, profile: str) -> dict[str, Any]:
-    """What a profile's file sets for a notebook, unchecked."""
-    if profile == "seed":
-        raise UserError("the profile 'seed' is called 'original' now")
-    if profile not in PROFILES:
-        raise UserError(f"there is no profile {profile!r}; allowed: {', '.join(PROFILES)}")
-    path = project_file(f"params/{profile}/{notebook}.yaml")
-    return {name: from_written(name, value) for name, value in read_settings(path).items()}
 
 
 def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:

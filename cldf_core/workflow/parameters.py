@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cldf_core.data.runtime import project_files, project_root
+from cldf_core.data.runtime import project_file, project_files, project_root
 from cldf_core.data.settings import read_settings
 from cldf_core.options import AGENTS, FIELDS, OptionError, Options, UserError, check_values, checked
 from cldf_core.original_options import ORIGINAL
@@ -79,6 +80,8 @@ SMALLER = {"11_original_versus_papers": _ORIGINAL[1:]}
 _UNTUNED = ("11_original_versus_papers",)  # it has settings of its own, for which nothing was chosen
 FIRST = 2  # domains of a stream, whose validation photographs its values are chosen on
 READING = ("08_cross_data_set_evaluation", "09_robustness")  # these train nothing, so they need no GPU
+PROFILES = ("quick", "smoke", "original")
+PROFILE = "CLDF_PROFILE"  # names the profile whose values a kernel takes where nobody has set others
 _CHECKED = "_cldf_parameters_of"  # a name in a notebook's namespace: its parameters were checked before
 
 
@@ -159,6 +162,16 @@ def checked_parameters(notebook: str, values: Mapping[str, Any], where: str = ""
     return Parameters(notebook, {n: v for n, v in values.items() if n not in listed or not _is_default(n, v)})
 
 
+def profile_values(notebook: str, profile: str) -> dict[str, Any]:
+    """What a profile's file sets for a notebook, unchecked."""
+    if profile == "seed":
+        raise UserError("the profile 'seed' is called 'original' now")
+    if profile not in PROFILES:
+        raise UserError(f"there is no profile {profile!r}; allowed: {', '.join(PROFILES)}")
+    path = project_file(f"params/{profile}/{notebook}.yaml")
+    return {name: from_written(name, value) for name, value in read_settings(path).items()}
+
+
 def chosen_values(values: Mapping[str, Any], which: str = "") -> Mapping[str, Any]:
     """What `cldf choose` has chosen for a run with such values, on the first domains of its stream and these data.
 
@@ -193,7 +206,8 @@ def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
 
     Names that no option has are mistakes: in a fresh kernel all names with a plain value, since no other cell was
     executed yet; later those that were assigned with a type annotation, as in the cell. With the variant "original",
-    a value that is still the paper's default counts as not set.
+    a value that is still the paper's default counts as not set. What is not set is as in the profile that the variable
+    PROFILE of the environment names, if any.
 
     The namespace is the notebook's globals(). After a UserError its parameters are removed, so that the cell has to
     be executed again, and what a mended cell no longer assigns is forgotten.
@@ -207,7 +221,10 @@ def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
         names |= {n for n, v in namespace.items() if _is_plain(v) and not n.startswith("_") and n not in ("In", "Out")}
     set_names = sorted(n for n in names if n not in listed or not _is_default(n, namespace[n]))
     try:
-        parameters = checked_parameters(notebook, {name: _read(name, namespace[name]) for name in set_names})
+        values = {name: _read(name, namespace[name]) for name in set_names}
+        if profile := os.environ.get(PROFILE):
+            values = _in_profile(notebook, profile, values)
+        parameters = checked_parameters(notebook, values)
         if notebook not in READING:
             check_machine(parameters.options())
     except UserError:
@@ -218,6 +235,15 @@ def from_notebook(notebook: str, namespace: dict[str, Any]) -> Parameters:
     if chosen := parameters.choices_in_words():
         print(chosen)
     return parameters
+
+
+def _in_profile(notebook: str, profile: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a profile, and those that somebody has set; what the cell holds is none of these."""
+    cell = profile_values(notebook, "quick")
+    written = {n: v for n, v in values.items() if n not in SMALLER.get(notebook, ()) or v != cell[n]}
+    taken = {name: value for name, value in profile_values(notebook, profile).items() if name not in written}
+    print(f"{PROFILE} is {profile}: {', '.join(f'{name} {value}' for name, value in taken.items())}")
+    return {**taken, **written}
 
 
 def agents_of(notebook: str, variant: str = "paper") -> list[str]:

@@ -14,8 +14,8 @@ from cldf_core.results.inventory import Entry, entries
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import last_used
 from cldf_core.runs.provenance import code_hash
-from cldf_core.workflow.notebooks import PROFILES, notebook_parameters
-from cldf_core.workflow.parameters import NOTEBOOKS
+from cldf_core.workflow.notebooks import notebook_parameters
+from cldf_core.workflow.parameters import NOTEBOOKS, PROFILES
 
 DAY = 86400  # seconds for which an unfinished run may still be gone on with
 

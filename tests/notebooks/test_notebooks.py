@@ -12,8 +12,8 @@ import yaml
 from papermill import inspect_notebook
 
 from cldf_core.options import FIELDS
-from cldf_core.workflow.notebooks import LAST, NEEDS, PROFILES, SHARES, notebook_parameters
-from cldf_core.workflow.parameters import NOTEBOOKS, SMALLER, allowed_names, checked_parameters
+from cldf_core.workflow.notebooks import LAST, NEEDS, SHARES, notebook_parameters
+from cldf_core.workflow.parameters import NOTEBOOKS, PROFILES, SMALLER, allowed_names, checked_parameters
 from cldf_core.workflow.sweep import sweep_folder
 from samples import PROJECT
 

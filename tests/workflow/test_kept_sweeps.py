@@ -16,7 +16,8 @@ from cldf_core.results.kept_runs import keep, kept_names, names_in, read_kept
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.provenance import code_hash
 from cldf_core.workflow import cluster, sweep
-from cldf_core.workflow.notebooks import LAST, PROFILES, notebook_parameters
+from cldf_core.workflow.notebooks import LAST, notebook_parameters
+from cldf_core.workflow.parameters import PROFILES
 from cldf_core.workflow.sweep import kept, results
 from samples import cut, tiny_values
 

@@ -16,6 +16,8 @@ from cldf_core.original_options import ORIGINAL
 from cldf_core.workflow import notebooks
 from cldf_core.workflow.parameters import (
     NOTEBOOKS,
+    PROFILE,
+    SMALLER,
     Parameters,
     allowed_names,
     checked_parameters,
@@ -182,6 +184,24 @@ def test_everything_can_be_run_twice_in_one_kernel():
     # Later cells assign names of options: the cell assigns its own once more, and a function is no parameter.
     namespace |= {"memory": 7, "network": object(), "crop": kernel, "answer": 42}
     assert from_notebook("10_bands_and_explanations", namespace | cell) == first
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_a_kernel_takes_a_profile_where_nobody_has_set_another_value(notebook, monkeypatch, capsys):
+    cell = kernel(notebook)
+    quick = notebooks.profile_values(notebook, "quick")
+    cell |= {name: quick[name] for name in SMALLER.get(notebook, ())}  # as the notebook shows them
+    for profile in ("quick", "smoke"):
+        monkeypatch.setenv(PROFILE, profile)
+        want = notebooks.notebook_parameters(notebook, profile)
+        assert from_notebook(notebook, dict(cell)) == want
+        assert f"CLDF_PROFILE is {profile}: " in capsys.readouterr().out
+        assert from_notebook(notebook, {**cell, "width" if "width" in cell else "limit": 40}) == want.changed(
+            **{"width" if "width" in cell else "limit": 40}
+        )
+    monkeypatch.setenv(PROFILE, "small")
+    with pytest.raises(UserError, match="there is no profile 'small'; allowed: quick, smoke, original"):
+        from_notebook(notebook, dict(cell))
 
 
 # --- which runs a notebook is about ---
