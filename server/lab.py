@@ -1,5 +1,6 @@
 """Settings of JupyterLab: jupyter lab --config=server/lab.py (or: make lab)."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,10 @@ c = get_config()  # noqa: F821
 project = Path(__file__).resolve().parent.parent
 c.ServerApp.root_dir = str(project)  # jupytext finds its settings in pyproject.toml
 c.LabApp.default_url = "/lab/tree/notebooks/00_start_here.ipynb"
+# Files .py of notebooks open as notebooks, by the settings beside this file; the user's own stand before them.
+os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
+    filter(None, [str(project / "server"), os.environ.get("JUPYTER_CONFIG_PATH")])
+)
 # An upload is one message; notebook 13 says how large it may be.
 c.ServerApp.tornado_settings = {"websocket_max_message_size": 256 * 2**20}
 
