@@ -1,0 +1,41 @@
+"""What every widget with controls has to do: change its picture, and tell in a sentence what is in it."""
+
+import re
+
+from ipywidgets import widgets
+
+from cldf_core.interact.live import VIEW, Live
+
+
+def other_values(control: widgets.Widget) -> list:
+    """The least and the largest value that a control can have, but the one that it has."""
+    options = [option[1] if isinstance(option, tuple) else option for option in control.options]
+    ends = [options[0], options[-1]]
+    if isinstance(control, widgets.SelectionRangeSlider):
+        ends = [(options[0], options[len(options) // 2]), (options[len(options) // 2], options[-1])]
+    return [value for value in ends if value != control.value]
+
+
+def check_live(live: Live) -> None:
+    """Every control changes the picture; what is shown holds the widget, a PNG and a sentence that is its text."""
+    assert live.controls
+    for name, control in live.controls.items():
+        before, value = live.picture.value, control.value
+        for other in other_values(control):
+            control.value = other
+            assert live.picture.value != before, f"{name}: {other!r} changes nothing"
+            check_bundle(live)
+        control.value = value
+        assert live.picture.value == before, f"{name}: the way back is another"
+        assert control.description
+
+
+def check_bundle(live: Live) -> None:
+    data, metadata = live._repr_mimebundle_()
+    text = metadata["image/png"]["alt"]
+    assert {VIEW, "image/png", "text/html", "text/plain"} == set(data)
+    assert data[VIEW]["model_id"] == live.model_id
+    assert data["image/png"].startswith("iVBOR")  # "\x89PNG" in base64
+    assert data["image/png"] in live.picture.value  # both are the same picture
+    assert re.fullmatch(r"[A-Z].{30,}\.", text), text
+    assert data["text/plain"] == text
