@@ -12,6 +12,7 @@ from cldf_core.interact.waves import KERNELS, enlarged, log_plane, plane_wave, s
 from cldf_core.spectrum import frequency_radius
 
 FIRST, SECOND = "the first", "the second"
+TIMES = {1: "once", 2: "twice", 3: "three times"}
 _COLOUR = "#0072B2"
 _SIZE = 32  # pixels a side of a single wave, so that pixels can be counted
 
@@ -65,7 +66,12 @@ def sum_of_waves(photograph: np.ndarray) -> Live:
         text = f"A photograph and the sum of {how} of its waves, which is off by {off:.1f} grey levels"
         return described(figure, f"{text} (root mean square); the same for its middle row.")
 
-    return Live(draw, count=slider("strongest waves", [(f"{n}" if n < most else "all", n) for n in counts], 10))
+    return Live(
+        draw,
+        count=slider(
+            "strongest waves", [(f"{n}" if n < most else "all", n) for n in counts], 50 if most > 50 else most
+        ),
+    )
 
 
 def phases(first: np.ndarray, second: np.ndarray) -> Live:
@@ -124,10 +130,10 @@ def up_sampling(photograph: np.ndarray) -> Live:
             right.axvline(copy, color="0.4", linestyle=":", linewidth=0.8)
         right.set(xlabel="r / Nyquist (dotted: middles of copies)", ylabel="mean ln |F|", title="round the plane")
         right.legend(frameon=False, fontsize=7)
-        text = f"A photograph that was shrunk to 1/{step} and enlarged {times} times by {way}: a corner, its spectrum"
+        text = f"A photograph that was shrunk to 1/{step} and enlarged {TIMES[times]} by {way}: a corner, its spectrum"
         return described(figure, f"{text}, and the mean of it over frequency, beside that of the photograph.")
 
-    return Live(draw, way=choice("way", list(KERNELS)), times=slider("times enlarged", [1, 2, 3], 1))
+    return Live(draw, way=choice("way", list(KERNELS)), times=slider("times enlarged", list(TIMES), 1))
 
 
 def _grey(axis: Axes, image: np.ndarray, title: str, low: float = 0, high: float = 255) -> None:
