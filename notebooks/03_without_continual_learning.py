@@ -77,8 +77,8 @@ from cldf_core.detection import ladder
 from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
 from cldf_core.figures import sentences
+from cldf_core.interact.film import watch
 from cldf_core.interact.toy import learn_all
-from cldf_core.interact.watching import watch
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, load_spectra, make_run
 from cldf_core.workflow import sweep

@@ -370,3 +370,11 @@ sentences.show(
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrix is of validation photographs, and the
 # test photographs stay unseen until you have decided. Then halve `memory`, and double it. What happens to the
 # first column?
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# kept, and can be laid over the default. It looks at validation photographs only.
+
+# %%
+from cldf_core.interact.bench import Bench
+
+Bench(parameters, "icarl")

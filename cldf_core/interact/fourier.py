@@ -66,12 +66,8 @@ def sum_of_waves(photograph: np.ndarray) -> Live:
         text = f"A photograph and the sum of {how} of its waves, which is off by {off:.1f} grey levels"
         return described(figure, f"{text} (root mean square); the same for its middle row.")
 
-    return Live(
-        draw,
-        count=slider(
-            "strongest waves", [(f"{n}" if n < most else "all", n) for n in counts], 50 if most > 50 else most
-        ),
-    )
+    named = [(f"{count}" if count < most else "all", count) for count in counts]
+    return Live(draw, count=slider("strongest waves", named, min(50, most)))
 
 
 def phases(first: np.ndarray, second: np.ndarray) -> Live:

@@ -46,6 +46,7 @@ class _OnPoints(Agent):
     """What any agent has instead of a residual network."""
 
     def fresh_network(self, *, outputs: int = 2) -> Network:
+        """Two layers with new weights, drawn for the purpose "weights"."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_drawn(self.generator("weights")))
             return PointNetwork(outputs)

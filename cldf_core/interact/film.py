@@ -1,12 +1,14 @@
 """A stream that one can watch (notebook 03): the agents of `toy`, batch by batch."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from cldf_core.evaluation.cells import agent_name
 from cldf_core.figures.style import CLASS_COLOURS, MARKERS, described, panels
@@ -45,7 +47,7 @@ def watch(histories: Mapping[str, History], *, seed: int = 0, points: int = 60) 
     return Live(draw, moment=slider("batches", range(1, moments + 1), 2 * MOMENTS, film=True))
 
 
-def _plane(axis: Axes, history: History, at: int) -> object:
+def _plane(axis: Axes, history: History, at: int) -> AxesImage:
     """What an agent believes at a moment, with the line where it cannot decide, and what it keeps, in squares."""
     square = (-REACH, REACH, -REACH, REACH)
     image = axis.imshow(history.fake[at], cmap=_BELIEFS, vmin=0, vmax=1, extent=square, origin="lower", alpha=0.6)
@@ -71,7 +73,7 @@ def _curves(axis: Axes, history: History, moment: int) -> None:
     for domain, (name, colour) in enumerate(zip(DOMAINS, _COLOURS, strict=True)):
         own = history.accuracy[:moment, domain]
         axis.plot(steps[: domain * MOMENTS + 1], own[: domain * MOMENTS + 1], color=colour, linewidth=0.7, ls=":")
-        look = {"marker": MARKERS[domain], "markevery": MOMENTS // 2, "markersize": 3.5}
+        look: dict[str, Any] = {"marker": MARKERS[domain], "markevery": MOMENTS // 2, "markersize": 3.5}
         later = slice(domain * MOMENTS, None)
         axis.plot(steps[later], own[later], color=colour, linewidth=1.3, label=f"on {name}", **look)
     for end in range(1, len(DOMAINS)):

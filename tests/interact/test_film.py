@@ -5,8 +5,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from cldf_core.figures.style import CLASS_COLOURS
+from cldf_core.interact.film import watch
 from cldf_core.interact.toy import GRID, MOMENTS, History
-from cldf_core.interact.watching import watch
 from moving import check_live
 
 LAST = 3 * MOMENTS
