@@ -28,6 +28,7 @@ ROOMS = {
     "detection": "a trained network and images",
     "workflow": "what executes notebooks and sweeps",
     "original": "the original code's commands and differences",
+    "interact": "what notebooks let one move",
     "cli": "one thin file a command",
 }
 IMAGE = (

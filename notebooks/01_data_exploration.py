@@ -114,6 +114,16 @@ display(wide, *([aside.head()] if len(aside) else []))
 # We look at training images only. Test images stay out of sight until something is measured on them: who
 # tunes a method while looking at the test images fools himself. A *pair* is a real image and the fake that
 # was made from it.
+#
+# <details><summary>Predict: in which domains will you find the fake with the naked eye, and where in the
+# picture is the change?</summary>
+#
+# In the domains whose whole crop went through a network, every pixel may have changed a little, most at edges and in
+# fine patterns: what cannot be seen in a single pixel may be visible as a lack of sharpness. Where an ellipse was
+# blended in, all changes are inside it. The third picture of each pair settles it. That you see nothing is no proof
+# that there is nothing: the traces that networks use are often below one level of grey per pixel.
+#
+# </details>
 
 # %%
 images["stem"] = [PurePosixPath(image).stem for image in images["image"]]
@@ -243,6 +253,15 @@ kinds.set_index("domain")
 # a real image, drawn at random. At 0.5 the number says nothing; at 0 or at 1 it separates the classes
 # completely. The interval is a bootstrap: the photographs are drawn again a thousand times, and about 95 % of the
 # results lie inside (a few more, because the photographs are few).
+#
+# <details><summary>Predict: which of the four numbers could tell a fake, if the data set is made well? And can a data
+# set be made so well that none does?</summary>
+#
+# The mean colours should not: a fake shows what its photograph shows. The file size may, and no care can prevent it
+# where files are lossless: a file is small if its picture is easy to describe, and a generator that smooths makes it
+# so. Then the number is a trace of the generator, seen through a keyhole, and not a mistake of whoever made the data.
+#
+# </details>
 
 
 # %%

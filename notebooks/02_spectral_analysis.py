@@ -45,6 +45,7 @@ options = parameters.options()
 # %%
 import numpy as np
 import pandas as pd
+from IPython.display import display
 from PIL import Image
 
 from cldf_core import figures
@@ -56,6 +57,7 @@ from cldf_core.detection.ladder import PROFILE, SHARPNESS, simple_scores
 from cldf_core.evaluation import traces
 from cldf_core.evaluation.cells import cell_values
 from cldf_core.figures import sentences
+from cldf_core.interact import fourier
 from cldf_core.randomness import generator
 from cldf_core.runs.run import load_spectra
 from cldf_core.spectrum import band_mask, log_magnitude, log_spectrum, mirror
@@ -74,13 +76,21 @@ out = parameters.folder
 # pixels, 1/2 a period of 4, and 1/4 a period of 8. <!-- setting -->
 #
 # The strength of a wave is its **magnitude**, written |F|. A spectrum is a picture of all magnitudes, with a
-# place for each horizontal and vertical frequency.
+# place for each horizontal and vertical frequency. Where a wave begins is its **phase**.
 #
-# ## From pixels to the network's input
+# Before a photograph, take one wave alone. Predict for each slider what it does to the stripes, and what to the
+# spectrum: which of the three leaves the spectrum as it is? What becomes of the stripes beyond a frequency of 1?
 #
-# How does a spectrum arise from one image, step by step? We take a training image and do by hand what the
-# package does in one call. First, the spectra of all training images that this notebook looks at, and the fake among
-# them with the clearest grid (what that is, comes below).
+# <details><summary>Answers (move the sliders first)</summary>
+#
+# The phase moves the stripes and leaves all magnitudes alone. The direction turns stripes and spectrum together, and
+# the frequency moves the two places away from the middle: a wave and its mirror image are the same stripes, so there
+# are two. Beyond 1 a period has fewer than two pixels, and what pixels can still show of it is a *slower* wave, at the
+# frequency 2 − f, on the other side. <!-- setting -->
+#
+# </details>
+#
+# (Figures with sliders move where a kernel runs. Elsewhere you see each as it was when it was made.)
 
 # %%
 folder = data_folder(options.data)
@@ -100,6 +110,46 @@ for name, spectra in domains.items():
     counts = [min(len(part), options.limit or len(part)) for part in parts]
     rngs = [generator(options.seed, "illustration", "02", name) for _ in parts]  # the same draw: pairs stay together
     tables[name] = pd.concat(p.sample(n, random_state=rng) for p, n, rng in zip(parts, counts, rngs, strict=True))
+fourier.one_wave()
+
+# %% [markdown]
+# ## Waves make a photograph, and a photograph falls apart into waves
+#
+# Now two training photographs, those whose files are largest, and so have much detail; in grey. Three questions, each
+# with a figure below, in this order:
+#
+# 1. **How many waves does it take?** Add up the strongest waves of the first photograph. Each wave has two places, so
+#    there are about half as many waves as pixels. How many will you need until you recognise something? And which
+#    kind comes first, slow ones or fast ones?
+# 2. **What is in the strengths, what in the phases?** Give the waves of one photograph the phases of the other. Which
+#    of the two will you recognise?
+# 3. **What do low frequencies show, and what high ones?** Keep a band of frequencies, throw the rest away, and
+#    transform back. Where in the photograph is what is left?
+#
+# <details><summary>Answers (move the sliders first)</summary>
+#
+# 1. The slow waves of a photograph are nearly always its strongest, so coarse areas come first and edges late: an edge
+#    needs fast waves of many frequencies at once. One line alone takes as few waves as it has pixels, at most.
+# 2. That whose *phases* it has: the phases say where waves meet, which makes edges, and edges are what we recognise.
+#    The network reads the strengths alone. It sees what we hardly see, and is blind to what we recognise.
+# 3. Low frequencies show areas and their brightness, high ones edges and fine patterns, wherever they are: a frequency
+#    has no place in the image, and a place no frequency.
+#
+# </details>
+
+# %%
+reals = tables[options.stream[0]].query("label == 0")
+reals = reals.assign(size=[(folder / image).stat().st_size for image in reals["image"]])
+detailed = reals.sort_values("size", ascending=False).drop_duplicates("group")["image"]  # one of each photograph
+greys = [pixels([detailed.iloc[k]])[0].mean(0) for k in (0, min(1, len(detailed) - 1))]
+display(fourier.sum_of_waves(greys[0]), fourier.phases(*greys), fourier.band(greys[0]))
+
+# %% [markdown]
+# ## From pixels to the network's input
+#
+# How does a spectrum arise from one image, step by step? We take a training image and do by hand what the
+# package does in one call: the fake with the clearest grid (what that is, comes below) among all training images that
+# this notebook looks at.
 
 # %%
 rows, clearest = [], {}
@@ -184,11 +234,21 @@ assert np.allclose(restored, scaled)
 # <!-- setting -->
 #
 # Before you look: which copies does a filter have to remove so that nobody can tell that the image was enlarged, and
-# what becomes of the sharpness in each of the three ways?
+# what becomes of the sharpness in each of the three ways? In the second figure you enlarge twice and three times, and
+# by *transposed convolutions*, as a generator does: zeros between, and then a filter, here a plain mean over 3 × 3 or
+# 4 × 4 pixels. One of them leaves a chequered pattern in every plain area. Which, and where in the spectrum is it?
+#
+# <details><summary>Answers (look first)</summary>
+#
+# All copies but the one in the middle. A filter that does so, and no more, leaves what the small image knew: the high
+# frequencies stay empty, and the sharpness falls. After two times there are copies at 1/2 as well, since the second
+# enlargement copies the copies of the first. A filter over 3 pixels takes in one pixel of the small image or two, in
+# turn, so every second pixel is brighter: period 2, at the rim. One over 4 pixels always takes in two. <!-- setting -->
+#
+# </details>
 
 # %%
-photograph = max(tables[options.stream[0]].query("label == 0")["image"], key=lambda i: (folder / i).stat().st_size)
-grey = pixels([photograph])[0].mean(0)  # a large file has much detail
+grey = greys[0]
 small = grey.reshape(options.size // 2, 2, options.size // 2, 2).mean((1, 3))
 zeros = np.zeros_like(grey)
 zeros[::2, ::2] = small
@@ -201,20 +261,21 @@ parts = {name: values[: len(values) // 3, : len(values) // 3] for name, values i
 save_figure(figures.copies(parts, magnitudes), out.figures, "02_up_sampling")
 sharp = [(name, float(traces.sharpness(m[:, : len(m) // 2 + 1]))) for name, m in magnitudes.items() if len(m) % 2 == 0]
 save_table(pd.DataFrame(sharp, columns=["way", "value"]), out.figures, "02_up_sampling")
+fourier.up_sampling(grey)
 
 # %% tags=["sentences"]
 sentences.show(sentences.values(saved_table(out.figures, "02_up_sampling"), "Sharpness of this image", by="way"))
 
 # %% [markdown]
-# Above is a corner of each image, enlarged so that single pixels show; below is the spectrum of the whole image. Third
-# column: in each corner of the plane is the fourth part of a copy, and at each side a half of one. The brightest place
-# of a copy is its middle, which is the frequency zero of the small image: at the rim it becomes a **spectral peak**, a
-# pattern that repeats every 2 pixels. A generator that enlarges twice leaves copies half way to the rim, too (a period
-# of 4 pixels). Nearest neighbour and bicubic leave less of the copies, and less of the photograph's own high
-# frequencies as well. A generator has a *learned* filter in this place. (A *transposed convolution* is zeros between
-# and a learned filter, a *pixel shuffle* four of them in turn.) It has to do both, remove the copies and invent the
-# high frequencies. So there are two kinds of traces to look for: peaks that are left, and too much or too little at
-# high frequencies, which sharpness measures.
+# First figure: above is a corner of each image, enlarged so that single pixels show; below is the spectrum of the whole
+# image. Third column: in each corner of the plane is the fourth part of a copy, and at each side a half of one. The
+# brightest place of a copy is its middle, which is the frequency zero of the small image: at the rim it becomes a
+# **spectral peak**, a pattern that repeats every 2 pixels. A generator that enlarges twice leaves copies half way to
+# the rim, too (a period of 4 pixels). Nearest neighbour and bicubic leave less of the copies, and less of the
+# photograph's own high frequencies as well. A generator has a *learned* filter in this place. (A *transposed
+# convolution* is zeros between and a learned filter, a *pixel shuffle* four of them in turn.) It has to do both, remove
+# the copies and invent the high frequencies. So there are two kinds of traces to look for: peaks that are left, and too
+# much or too little at high frequencies, which sharpness measures.
 #
 # ## Where do real and fake differ?
 #
@@ -271,6 +332,12 @@ save_figure(figures.radial_profiles(profiles, differences), out.figures, "02_rad
 # If a generator leaves a pattern that repeats every 2 pixels, the lines of the spectrum at period 2 (its rim)
 # stand out from the lines beside them. The same holds for periods 4 and 8. We divide the magnitude on these
 # lines by that beside them: a ratio of 1 means no grid. <!-- setting -->
+#
+# In the figure blue marks are the real images. They should stand at 1 for all three periods: a photograph knows no
+# grid. (A JPEG file may show one at period 8, the size of its blocks; then both classes have it.) Orange marks to the
+# right of 1 are fakes with a grid. Compare the domains: which have a grid, and at which period? An interval that
+# contains 1 means that this measure does not show a grid, not that there is no trace; and of so many intervals some do
+# not contain it by accident. The cell after it puts the last two figures into words. <!-- setting -->
 
 # %%
 ratios = pd.DataFrame({period: traces.line_ratio(planes, period) for period in periods}, index)
@@ -278,13 +345,6 @@ grid = traces.means_over_groups(ratios, ["domain", "class"], "period")
 grid[["value", "low", "high"]] = np.exp(grid[["value", "low", "high"]])
 save_table(grid, out.figures, "02_grid_peaks")
 save_figure(figures.grid_peaks(grid), out.figures, "02_grid_peaks")
-
-# %% [markdown]
-# The blue marks are the real images. They should stand at 1 for all three periods: a photograph knows no grid. (A JPEG
-# file may show one at period 8, the size of its blocks; then both classes have it.) Orange marks to the right of 1 are
-# fakes with a grid. Compare the domains: which have a grid, and at which period? An interval that contains 1 means that
-# this measure does not show a grid, not that there is no trace; and of so many intervals some do not contain it by
-# accident. The next cell puts the last two figures into words. <!-- setting -->
 
 # %% tags=["sentences"]
 differences = saved_table(out.figures, "02_radial_differences")
@@ -303,6 +363,13 @@ sentences.show(
 #
 # Later notebooks can keep only a part of the spectrum (the option `band`). With the same r as above, *low* is
 # r < 0.53, *mid* reaches to 0.81 and *high* from there to the rim. In which band do the fakes differ? <!-- setting -->
+#
+# A mark to the left of the dotted line: the fakes of this domain have lost magnitude in this band; to the right: they
+# have more than the reals. A value of −0.1 means about 10 % less. <!-- example --> A fake shows the same things as its
+# real image, so the very slowest waves must agree; how far towards them a generator's work reaches differs from domain
+# to domain. See in which band each domain is furthest from zero, and on which side. Two domains that change the same
+# band in the same direction may look alike to a detector, and what it learns from one may help with the other. Where
+# they differ, it has to learn again, and may unlearn what it knew.
 
 # %%
 bands = {band: planes[:, band_mask(options.size, options.size, band)].mean(1) for band in ("low", "mid", "high")}
@@ -310,14 +377,6 @@ levels = traces.means_over_groups(traces.minus_real(pd.DataFrame(bands, index)),
 save_table(levels, out.figures, "02_bands")
 fig = figures.by_band(levels, label="fake − real, difference of mean ln |F|")
 save_figure(fig, out.figures, "02_bands")
-
-# %% [markdown]
-# A mark to the left of the dotted line: the fakes of this domain have lost magnitude in this band; to the right: they
-# have more than the reals. A value of −0.1 means about 10 % less. <!-- example --> A fake shows the same things as its
-# real image, so the very slowest waves must agree; how far towards them a generator's work reaches differs from domain
-# to domain. See in which band each domain is furthest from zero, and on which side. Two domains that change the same
-# band in the same direction may look alike to a detector, and what it learns from one may help with the other. Where
-# they differ, it has to learn again, and may unlearn what it knew.
 
 # %% tags=["sentences"]
 sentences.show(
@@ -337,7 +396,9 @@ sentences.show(
 # 3. *radial profile*: a logistic regression on the means of all rings.
 #
 # The measure is the AUC: the probability that a fake, drawn at random, gets a higher P(fake) than a real image, drawn
-# at random; 0.5 is guessing. The intervals are over the photographs of the test.
+# at random; 0.5 is guessing. The intervals are over the photographs of the test. A panel is a domain. How far up does
+# the first rung stand that tells its fakes? If it is a low one, a network on this domain shows that it can find what is
+# easy to find.
 
 # %%
 split = next(part for part in ("test", "validation") if any(part in set(d.table["split"]) for d in domains.values()))
@@ -345,10 +406,6 @@ scores = simple_scores(options, domains, split=split)
 ladder = cell_values(scores, "AUC", split=split).drop(columns="step").rename(columns={"agent": "rung"})
 save_table(ladder, out.figures, "02_ladder")
 save_figure(figures.ladder(ladder, label="AUC (dotted: guessing)"), out.figures, "02_ladder")
-
-# %% [markdown]
-# A panel is a domain. How far up does the first rung stand that tells its fakes? If it is a low one, a network on this
-# domain shows that it can find what is easy to find.
 
 # %% tags=["sentences"]
 ladder = saved_table(out.figures, "02_ladder")

@@ -59,6 +59,8 @@ from cldf_core.detection import ladder
 from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table
 from cldf_core.figures import sentences
+from cldf_core.interact.film import watch
+from cldf_core.interact.toy import learn_all
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, load_spectra, make_run
 from cldf_core.workflow import sweep
@@ -88,6 +90,43 @@ split = "test" if "test" in options.splits else "validation"
 # * **joint training**: at step $t$ a new network is trained on the images of the domains $1, \dots, t$
 #   together. It keeps everything for ever, so it is no solution, but a reference: what one network makes of all
 #   the images at once. It is not a bound; a method that trains in another way can end above it.
+#
+# ## A stream one can watch
+#
+# Spectra have thousands of numbers, and nobody can look into what a network makes of them. So first a world of two:
+# points in the plane, blue for real and orange for fake. There are three domains beside each other, *left*, *middle*
+# and *right*, and in the middle the fakes are below instead of above. A network of two layers learns them batch by
+# batch, in the hands of four agents: the last two of the list above, and two of later notebooks. **ER** keeps some old
+# points (in squares) and learns them again with each batch; **LwF** keeps none, and asks the old network instead what
+# it says of the new points. All four are the code that the following notebooks use for images.
+#
+# Above, the colours are what each agent believes of every place, and the black line is where it cannot decide. Below
+# is the accuracy on each domain, dotted until the domain comes. Predict, and then move the slider:
+#
+# 1. Sequential training learns *middle*, where nothing is said of *left*. What becomes of the line on the left?
+# 2. It then learns *right*, which is as *left* was. Will it know *left* again, without a single point of it?
+# 3. Joint training begins each step with a new network. What is its accuracy on *left* right after the step begins?
+# 4. Is a handful of points enough for ER to hold the line? And what does the old network teach LwF about *middle*?
+#
+# <details><summary>What to look for (move the slider first)</summary>
+#
+# 1. The line turns as a whole: a weight that helps in the middle is at work on the left, too. No new point contradicts
+#    that, so nothing in the loss says that it is wrong. This is all that forgetting is.
+# 2. Look whether the line comes back. If it does, that is no memory: *right* happens to ask for the same weights.
+# 3. It falls to what a new network guesses, and climbs again, since the old points are among its batches.
+# 4. Look at the squares: where they are, there is a loss that says no, and the line stays near them. LwF's teacher has
+#    never seen the middle; what it says there is the line of *left* drawn on, the opposite of the labels.
+#
+# </details>
+
+# %%
+watch(learn_all(seed=options.seed), seed=options.seed)
+
+# %% [markdown]
+# In such a plane one can see it. With images everything is the same but the number of dimensions: there only the
+# accuracies are left to look at, and the rest of this notebook does so.
+#
+# ## The code
 #
 # None of the three does anything against forgetting. Their code is correspondingly short: sequential training
 # adds nothing at all to the plain training loop. The next cell prints it, then trains the three, or reads the runs if
@@ -230,8 +269,23 @@ save_figure(figure, out.figures, "03_matrices")
 #
 # 0 means that nothing is lost, 0.3 that of 100 answers on an old domain 30 fewer are right. <!-- example -->
 #
-# The
-# field also uses the word for a second formula, which compares with the moment of learning instead of with the
+# <details><summary>Predict: which agent cannot forget, by this formula, and why is that no praise?</summary>
+#
+# Joint training has all images in every step, so what it loses is small change between two trainings. And an agent that
+# always says "fake" has nothing to lose: its best accuracy and its last one are the same. So forgetting is read
+# together with the accuracy when a domain was new.
+#
+# </details>
+#
+# In the table below the last column is what each domain has lost; its mean is the forgetting. The library computes it
+# for every agent, with its interval. For such a number there is no formula, so the test images are drawn again, with
+# repetition, 1000 times (a **bootstrap**), always whole photographs with their fakes. About 95 % of the 1000 results
+# lie in the interval. It is then corrected for two things (BCa, with a wider reach; Efron 1987, Hesterberg 2015):
+# results can lie further out on one side than on the other, and with few photographs they lie too close together. Where
+# all results are the same, as those of an agent that makes no mistake, they tell nothing about the spread: the number
+# then has no interval. <!-- setting -->
+#
+# The field also uses the word for a second formula, which compares with the moment of learning instead of with the
 # best one; here that one is called **backward transfer**, with the opposite sign: $\frac{1}{T-1}\sum_{i<T}
 # (R_{T,i} - R_{i,i})$.
 
@@ -247,14 +301,6 @@ summary = pd.concat(
 )
 save_table(summary, out.figures, "03_summary")
 by_domain.round(2)
-
-# %% [markdown]
-# The mean of the last column is the forgetting. The library computes it for every agent, with its interval. For such
-# a number there is no formula, so the test images are drawn again, with repetition, 1000 times (a **bootstrap**),
-# always whole photographs with their fakes. About 95 % of the 1000 results lie in the interval. It is then corrected
-# for two things (BCa, with a wider reach; Efron 1987, Hesterberg 2015): results can lie further out on one side than on
-# the other, and with few photographs they lie too close together. Where all results are the same, as those of an agent
-# that makes no mistake, they tell nothing about the spread: the number then has no interval. <!-- setting -->
 
 # %% tags=["sentences"]
 summary = saved_table(out.figures, "03_summary")

@@ -113,6 +113,15 @@ print(inspect.getsource(herding))
 # **Try it.** Features have hundreds of dimensions, which one cannot look at. So here are 60 points of a plane
 # instead, not scaled to length 1: 40 in one cloud and 20 in another. Which ones does herding choose, and is its
 # choice better than a random one? <!-- setting -->
+#
+# <details><summary>Predict: will the chosen points show the two clouds, and will the first one be a typical
+# point?</summary>
+#
+# Herding knows one thing only, the mean of all points. The first choice is the point nearest to it, and the mean of two
+# clouds lies between them, where hardly a point is. So the first may be typical of neither cloud; those after it
+# balance each other around the mean, some from either side.
+#
+# </details>
 
 # %%
 rng = generator(options.seed, "illustration", "04")
@@ -163,6 +172,14 @@ sentences.show(sentences.values(beaten, "Share of random choices that are farthe
 # **Try it.** Below the code stands one image, a fake of the second domain. The old network knows the outputs 0 and
 # 1 (real and fake of the first domain) and has said something about it. Which of three new networks is punished,
 # and for what?
+#
+# <details><summary>Predict: can a network reach the loss 0 here, by answering everything rightly?</summary>
+#
+# No. On old outputs the target is what the old network said, which is no 0 and no 1. The binary cross-entropy with such
+# a target is smallest where both agree, and is then the entropy of the old answer. So the best loss is what the old
+# network was unsure of, and both forgetting and overconfidence cost more.
+#
+# </details>
 
 # %%
 print(inspect.getsource(icarl_loss))
@@ -350,3 +367,11 @@ sentences.show(
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrix is of validation photographs, and the
 # test photographs stay unseen until you have decided. Then halve `memory`, and double it. What happens to the
 # first column?
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# kept, and can be laid over the default. It looks at validation photographs only.
+
+# %%
+from cldf_core.interact.bench import Bench
+
+Bench(parameters, "icarl")

@@ -103,9 +103,20 @@ print(inspect.getsource(Balanced.offer))
 # **Try it.** The next cell offers the images of the stream to such a memory, in the order in which the agent
 # sees them, and beside it to one without balance: a random sample of all images so far (a reservoir; notebook 07).
 # Only their labels matter here, so each image is replaced by a single number. What does the balanced memory hold,
-# while the images come?
+# while the images come? The first figure has the counts; in the second you can watch the slots, under either rule and
+# with fewer of them. Predict: what happens to the first domain at the moment when the second one begins?
+#
+# <details><summary>Answer (look first)</summary>
+#
+# Nothing at once: there are free slots, or every new group has the smallest count and gets in one by one. Each time it
+# does, a random image of the largest group goes. So the first domain shrinks smoothly, until all groups are alike; in
+# a random sample it shrinks as its share of all images shrinks. Which images are left is chance in both.
+#
+# </details>
 
 # %%
+from cldf_core.interact.filling import filling
+
 images = training_samples(options, load_spectra(options))
 tiny = [
     (name, Samples.from_array(np.zeros((len(samples), 1, 1, 1), np.float16), samples.labels, place))
@@ -127,6 +138,7 @@ for step in steps:
 counts = pd.DataFrame(rows, columns=["memory", "offered", "domain", "class", "count"])
 held = counts.query("memory == 'balanced'").groupby(["offered", "domain"], sort=False, as_index=False)["count"].sum()
 save_figure(figures.memory_content(held, capacity=options.memory), out.figures, "05_memory")
+filling(seen, options.stream, options.memory, rule="balanced (GDumb)", seed=options.seed)
 
 # %% [markdown]
 # Each colour is a domain. As long as there is one domain, it may fill the memory; when the next one comes, it
@@ -306,3 +318,11 @@ sentences.show(
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrix is of validation photographs, and the
 # test photographs stay unseen until you have decided. How large must `memory` be, until the last row is as bright as
 # the frames?
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# kept, and can be laid over the default. It looks at validation photographs only.
+
+# %%
+from cldf_core.interact.bench import Bench
+
+Bench(parameters, "gdumb")

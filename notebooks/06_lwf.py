@@ -50,6 +50,7 @@ import inspect
 
 import pandas as pd
 import torch
+from IPython.display import display
 from torch.nn.functional import logsigmoid, softmax
 
 from cldf_core import figures
@@ -60,6 +61,7 @@ from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table, with_interval
 from cldf_core.evaluation.proportions import share_table
 from cldf_core.figures import sentences
+from cldf_core.interact.distilling import distilling
 from cldf_core.randomness import generator
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.run import collect_scores, domain_samples, load_spectra, make_run, training_samples
@@ -103,6 +105,22 @@ print(inspect.getsource(LwF.end_step))
 # gives it back, so that $\lambda$ means the same for every temperature. See for yourself: here is the norm of the
 # gradient for one image, on which network and teacher disagree. With the factor, the column should be nearly
 # constant; without it, it falls by about four each time $\tau$ doubles.
+#
+# **What do $\lambda$ and $\tau$ ask of one image?** The figure below the table has one image, a fake, which the teacher
+# takes for real. The label pulls one way, the teacher the other, and training ends where their sum is smallest.
+# Predict: how large may $\lambda$ be, until the network gives up the label? And does a higher temperature make the
+# teacher more or less stubborn?
+#
+# <details><summary>Answers (move the sliders first)</summary>
+#
+# At $\tau = 1$ you can derive it: the derivative of the sum is zero where P(fake) is $(1 + \lambda \hat p)/(1 +
+# \lambda)$, with $\hat p$ as the teacher's P(fake). That is a mean of label and teacher, with $\lambda$ as the
+# teacher's weight. It is below one half as soon as $\lambda (1 - 2 \hat p)$ is above 1. A temperature softens the
+# teacher's answer *and* the network's, so agreement is still asked for; but near the ends the loss becomes flatter for
+# its size, and $\tau^2$ makes up for it. Try whether the smallest sum moves. (An image of which both say the same has
+# no conflict at all.)
+#
+# </details>
 
 # %%
 teacher_says = torch.tensor([[0.5, -0.5]])
@@ -111,7 +129,7 @@ for tau in (1.0, 2.0, 4.0, 8.0):
     z = torch.tensor([[-0.5, 0.5]], requires_grad=True)
     distillation_loss(z, teacher_says, tau).backward()
     rows.append((tau, float(z.grad.norm()), float(z.grad.norm()) / tau**2))
-pd.DataFrame(rows, columns=["τ", "gradient with τ²", "gradient without"]).round(4)
+display(pd.DataFrame(rows, columns=["τ", "gradient with τ²", "gradient without"]).round(4), distilling())
 
 # %% [markdown]
 # **One head, or one for each domain?** The paper has outputs for each task, and whoever tests says which task an image
@@ -330,3 +348,11 @@ held.round(2)
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrices are of validation photographs, and the
 # test photographs stay unseen until you have decided. Set `distillation` to 0.1 and to 10: which end of the diagonal
 # pays for it? Set `ewc_lambda` to 1 and to 10000: when does it learn nothing new? <!-- setting -->
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# kept, and can be laid over the default. It looks at validation photographs only.
+
+# %%
+from cldf_core.interact.bench import Bench
+
+Bench(parameters, "lwf")

@@ -141,10 +141,26 @@ save_figure(figures.inclusion(table, expected=room / n), out.figures, "07_reserv
 #
 # One detail decides whether this holds: each image must be *offered once*. An agent that goes through its
 # images in several epochs and offers them in each fills the memory with copies and counts wrongly. So the code
-# offers a batch in the first epoch only:
+# offers a batch in the first epoch only.
+#
+# In the figure below this code, the reservoir is filled with this notebook's stream. Predict: at the end, does each
+# domain have the same number of slots? And what becomes of its share where there are
+# fewer slots?
+#
+# <details><summary>Answer (move the sliders first)</summary>
+#
+# Each *image* has the same chance, so a domain has about the share of slots that it has of all images: equal domains,
+# about equal shares, give or take what chance does. With fewer slots that stays so, but chance weighs more: a domain
+# may go nearly empty. The other rule, *balanced*, is that of notebook 05.
+#
+# </details>
 
 # %%
+from cldf_core.interact.filling import arrivals, filling
+
 print(inspect.getsource(ER.observe))
+came = arrivals(training_samples(options, load_spectra(options)), options)
+filling(came, options.stream, options.memory, seed=options.seed)
 
 # %% [markdown]
 # ## Which images to replay? At random, or those that suffer most
@@ -449,3 +465,11 @@ sentences.show(
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrices are of validation photographs, and the
 # test photographs stay unseen until you have decided. Set `memory = 40`. Then set `candidates` equal to `replay`: what
 # must happen to MIR?
+#
+# Below is a **bench**: name an option of ER, write a value, and train (or read what was trained before). Each variant
+# is kept, and can be laid over the default. It looks at validation photographs only.
+
+# %%
+from cldf_core.interact.bench import Bench
+
+Bench(parameters, "er")

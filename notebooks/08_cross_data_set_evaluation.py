@@ -163,6 +163,15 @@ for measure in ("accuracy", "AUC"):
 # *Average* is the mean over the trained domains after the last step. Learning rates and other values may have been
 # chosen on validation photographs of the first two domains (below). So every mean is also given over the domains **from
 # the third on**. <!-- setting -->
+#
+# <details><summary>Predict: can an agent have no forgetting and a low average? And can the forgetting be
+# negative?</summary>
+#
+# Both. Who learns a domain badly when it is new has nothing to lose: no forgetting, and a low average. And a later
+# domain may help an earlier one, or the agent may train on its old images for longer: then the end is better than all
+# that was before, and the difference is below 0.
+#
+# </details>
 
 # %%
 lost = ["accuracy: forgetting (max-last)", "accuracy: forgetting (max-last) from 3", "AUC: forgetting (max-last)"]
@@ -214,6 +223,14 @@ sentences.show(
 # Accuracy depends on where the line between real and fake is drawn. It must not be drawn by looking at the test images.
 # But it may be fitted to validation images of the domains that were trained on: the line with the best balanced
 # accuracy there. Compare the columns: does that help? And is the AUC, which needs no line, much higher?
+#
+# <details><summary>Predict: which kind of agent gains most from another threshold?</summary>
+#
+# One whose scores have moved as a whole: it still ranks fakes above reals, but most of its scores are on one side of
+# 0.5. That is typical after a last step that has pushed all verdicts towards what it saw. Who has mixed up the order
+# itself gains nothing: no line repairs an order, and the AUC tells the two apart.
+#
+# </details>
 
 # %%
 parts = [metrics[metrics["metric"].isin(["accuracy: average", "accuracy: unseen", "AUC: average", "AUC: unseen"])]]

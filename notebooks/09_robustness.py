@@ -54,12 +54,15 @@ from cldf_core import figures
 from cldf_core.data.corruptions import SEVERITIES, VERSIONS
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.files import save_figure, save_table, saved_table
+from cldf_core.data.images import open_image
 from cldf_core.detection import robustness
+from cldf_core.detection.detector import load_detector
 from cldf_core.evaluation import robustness as tables
 from cldf_core.evaluation.robustness import AVERAGE, GUESSING
 from cldf_core.figures import sentences
+from cldf_core.interact.one_image import one_image
 from cldf_core.runs.run import find_run, load_spectra
-from cldf_core.spectrum import log_magnitude
+from cldf_core.spectrum import InputSpec, log_magnitude
 
 figures.theme()
 highlight = ("sequential", "joint", "mir")  # in colour: the two that all are compared with, and notebook 13's detector
@@ -137,10 +140,31 @@ save_figure(figure, out.figures, "09_examples")
 # this difference for each domain, in the second row of its mean spectra. Here it is again, for the same versions. A row
 # is a domain; all panels share one scale. Red: the fakes have more of a frequency. Blue: they have less. White: no
 # difference.
+#
+# Below it, one training photograph and its fake are yours, with a slider for each corruption (here one after another:
+# resized, then blurred, then saved). Which corruption do you expect to turn the verdict first? And in which direction:
+# does the fake look real, or the real one fake?
+#
+# <details><summary>What to look for (move the sliders first)</summary>
+#
+# Both can happen, and which one does is what the network has learned: if a fake of its domains is what lacks high
+# frequencies, then a blurred photograph has the same trace. If a fake is what has a grid, it is gone with the fast
+# waves, and the fake looks real. Change the network: another one, which saw the same images, may turn elsewhere.
+#
+# </details>
 
 # %%
 apart = {name: planes[name, 1] - planes[name, 0] for name in domains}
 save_figure(figures.differences_left(apart, titles, options.stream), out.figures, "09_differences")
+
+first = domains[options.stream[0]]
+looked_at = next(part for part in SPLITS if part in set(first.table["split"]))  # train, where there is one
+reals, fakes = (first.table.query("split == @looked_at and label == @label") for label in (0, 1))
+fake = fakes.iloc[0]
+real = reals.iloc[(reals["group"] != fake["group"]).to_numpy().argmin()]  # of the same photograph, if there is one
+pair = tuple(open_image(first.root / row["image"]) for row in (real, fake))
+networks = {agent: load_detector(str(run.path)).network for agent, run in runs.items() if agent != "separate"}
+one_image(pair, networks, InputSpec.from_options(options))
 
 # %% [markdown]
 # The first column is what notebook 02 has shown: the traces that there are to find. Go along each row. Where a panel

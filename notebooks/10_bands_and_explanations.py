@@ -82,6 +82,13 @@ BANDS = ("low", "mid", "high")
 # For each band we train a network for every domain that sees this band alone; outside of it the spectrum is 0, the
 # middle of its range. It is tested on its own domain. Beside them stand the networks of notebook 03, which see
 # everything.
+#
+# <details><summary>Predict: may a network that sees one band do better than one that sees everything?</summary>
+#
+# It may: the other bands hold no less than the photographs, which all networks have to learn to ignore from few
+# examples. What is thrown away cannot mislead. But a difference within the interval is none.
+#
+# </details>
 
 # %%
 runs = {agent: find_run(own) for agent, own in all_options.items()}
@@ -234,6 +241,14 @@ sentences.show(
 # **A check first.** A method that gives a pretty picture for any network explains nothing (Adebayo et al., *Sanity
 # checks for saliency maps*, NeurIPS 2018). So the lower row asks a network of the same shape with random weights. Both
 # rows share one scale, so that what looks strong is strong.
+#
+# <details><summary>Predict: what should the lower row look like, if the method is honest?</summary>
+#
+# Weak, and without the pattern of the upper row: a network that has learned nothing has no evidence. If it showed the
+# same picture, that would come from the images and from the layer's geometry, and would explain nothing of the trained
+# network.
+#
+# </details>
 
 
 # %%

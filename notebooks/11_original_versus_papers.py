@@ -176,6 +176,16 @@ print(differences.code_lines("er"), differences.code_lines("mir"), sep="\n")
 #
 # The next cell makes all runs, or reads those that were made before with the same options. A run that several
 # comparisons need is made once.
+#
+# <details><summary>Predict: name one switch that should do harm, and one that can hardly matter. What would you have to
+# see to be convinced?</summary>
+#
+# Write your two down, with the reason. A switch can do harm if it changes what the loss asks for, or which images are
+# remembered; it can hardly matter if both ways are equal but for rounding, or but for the random draw. To be convinced
+# you need a change that is larger than what these photographs leave open (its interval), and larger than what another
+# seed changes (the band): one of the two is not enough.
+#
+# </details>
 
 # %%
 pairs = {(d.agent, d.name): d.pair(parameters) for d in differences.DIFFERENCES}

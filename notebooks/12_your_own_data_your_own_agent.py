@@ -170,6 +170,15 @@ save_figure(figures.matrices(cells, options.stream), out.figures, "12_matrices")
 #
 # So old images say which way *not* to go, and nothing else. Would you expect that to forget more than ER, or less?
 #
+# <details><summary>An argument for either, before you look</summary>
+#
+# For more: the projection forbids only a first-order rise of the mean old loss, over one random batch and for a small
+# step. Nothing repairs what has been lost already, while ER's loss pulls back as soon as an old image is wrong. For
+# less: where both gradients agree, A-GEM takes the whole new gradient and loses no step on images that are known
+# anyway. What happens here the matrices show, and only for these data and one seed.
+#
+# </details>
+#
 # What is as in the paper: the rule, and a memory whose reference batch holds images of earlier domains only. What is
 # not: the authors add some random images of a domain when it is over, here the memory is a reservoir, as ER's; they
 # see each image once, here there are several epochs (an image is offered in the first); and they step with plain SGD,

@@ -62,6 +62,7 @@ from cldf_core.detection.detector import load_detector, share_of_fakes
 from cldf_core.detection.in_use import in_use
 from cldf_core.detection.score import score
 from cldf_core.evaluation.attribution import grad_cam, share_for_fake
+from cldf_core.interact.two_errors import two_errors
 from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.spectrum import InputSpec
 
@@ -94,6 +95,26 @@ Markdown(
 # Take the sentences above seriously. A detector knows the kinds of fakes that it has learned, and photographs like
 # those that it has seen. For any other image it still gives a number, and the number may be wrong with great
 # confidence.
+#
+# A threshold is a choice between two errors: a real image that is called fake (a *false alarm*), and a fake that is
+# *missed*. Which is worse depends on who asks, and how many fakes are among the images. The figure has the validation
+# images of the detector: left its ROC curve, one point for each threshold; right what the errors cost. Predict: if one
+# image in a hundred is a fake, and a missed fake costs as much as a false alarm, where is the cheapest threshold? <!--
+# setting -->
+#
+# <details><summary>Answer (move the sliders first)</summary>
+#
+# Far up: false alarms come from the many real images, so even a small share of them outweighs the few fakes. Where no
+# threshold is cheaper than the dotted line, it would be cheaper not to have a detector at all, and call everything
+# real. The dashed line goes through all errors that cost the same: a cheaper threshold lies above it.
+#
+# </details>
+
+# %%
+if validation["label"].nunique() == 2:
+    display(two_errors(validation["label"], detector.probability(validation["logit"]), detector.threshold))
+else:
+    print("There are no validation images of both classes, so there is no curve.")
 
 # %%
 o = detector.options

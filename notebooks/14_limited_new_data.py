@@ -130,6 +130,15 @@ pd.DataFrame(passed).T
 # **Predict, then look.** With few images, will a *new* domain be known less well in its frame? Will the *old* domains,
 # below the frames, be forgotten less, as much, or more? There are arguments for either: few images say little that
 # could overwrite the old; but a network that sees the same few again and again may bend itself to fit just these.
+#
+# <details><summary>How the two arguments can be told apart</summary>
+#
+# By the number of updates. Here it is the same for few and for all images. If few images did less harm merely because
+# they are few, it would show with equal updates, too; if the harm comes with the number of updates, few images do as
+# much of it, or more, since they say less of what the new domain is. The section on equal epochs, below, changes the
+# other one of the two.
+#
+# </details>
 
 # %%
 for agent in ("sequential", "er"):
@@ -175,6 +184,15 @@ sentences.show(
 # **Predict, then look.** Sketch two curves for sequential fine-tuning against the number of new images: what the new
 # domains gain, and what the old ones lose. Do they rise or fall, and where do they flatten? Then sketch them for an
 # agent that keeps old images.
+#
+# <details><summary>What to look for in your sketch</summary>
+#
+# Whether your curve of the gain is steep at the left: the first images of a domain say most, if all its fakes have one
+# trace in common, and little, if they have many. And whether you have drawn forgetting as a mirror image of the gain.
+# It need not be: what is lost on old domains depends on where the new images push the weights, not on how well the new
+# ones are learned.
+#
+# </details>
 
 # %%
 kinds = {"accuracy: gain": "gained on new domains", "accuracy: forgetting (max-last)": "lost on old ones"}

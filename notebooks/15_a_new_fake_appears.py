@@ -107,6 +107,14 @@ cell_values(first.assign(agent="er"))[["domain", "value", "low", "high"]].style.
 #
 # **Predict, then look.** For which domains will few images do: those with a high accuracy above, or those with a low
 # one?
+#
+# <details><summary>Answer (look first)</summary>
+#
+# Those whose scores fit no mixture of known ones. If the detector is wrong with confidence, the new fakes have the
+# scores of real images, and a low accuracy comes with nothing to notice. If its scores lie in between, where neither
+# known reals nor known fakes are, few images are enough. So accuracy alone does not decide it.
+#
+# </details>
 
 # %%
 validation = detector.scores().query("split == 'validation' and step == step.max() and domain in @known")
@@ -190,6 +198,14 @@ sentences.show(
 #
 # Somebody is in a hurry, and just trains the network on the new images alone. That is sequential fine-tuning (notebook
 # 03). The same gate looks at it. **Predict:** what will it say, and because of which domain?
+#
+# <details><summary>Answer (look first)</summary>
+#
+# The gate knows no method, only validation photographs of old domains before and after. Look for the domain that the
+# new images contradict most: nothing in their loss speaks for it. If the gate accepts after all, then these photographs
+# do not show the loss, or there is none.
+#
+# </details>
 
 # %%
 plain = update(detector_of("sequential"), new, limit=30, record=record) if can_learn else None

@@ -37,6 +37,7 @@ ROOMS = {
     "detection": 1700,  # 600 more: which detector is in use, its updates, its scores in use; other people's detectors
     "workflow": 2700,  # 200 more for the choice of every agent and for kept runs
     "original": 1200,
+    "interact": 1300,
     "cli": 1600,  # 200 more: update, detector, watch, and the detectors of others
 }
 

@@ -1,6 +1,7 @@
 """All notebooks, executed through papermill in the smoke profile: what they leave, and that it is not made twice."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from cldf_core.interact.live import VIEW
 from cldf_core.options import AGENTS
 from cldf_core.original.differences import DIFFERENCES
 from cldf_core.runs.folder import RunFolder
@@ -69,6 +71,21 @@ def test_the_whole_chain_runs(reproduced):
         for cell in executed.cells:
             for output in cell.get("outputs", []):
                 assert output.get("name") != "stderr" or "Warning" not in output["text"], output["text"]
+
+
+def test_whoever_has_no_kernel_sees_a_picture_and_a_sentence_of_all_that_moves(reproduced):
+    root, _ = reproduced
+    live = {"02": 5, "03": 1, "04": 1, "05": 2, "06": 2, "07": 2, "09": 1, "13": 1}  # figures with controls
+    upload = {"13": 1}  # which has no picture before there is an image
+    for name in NOTEBOOKS:
+        (folder,) = (root / "runs").glob(f"{name}-*")
+        cells = nbformat.read(folder / "notebook.ipynb", as_version=4).cells
+        shown = [output for cell in cells for output in cell.get("outputs", []) if VIEW in output.get("data", {})]
+        pictures = [output for output in shown if "image/png" in output.data]
+        assert len(pictures) == live.get(name[:2], 0), name
+        assert len(shown) - len(pictures) == upload.get(name[:2], 0), name
+        for output in pictures:
+            assert re.fullmatch(r"[A-Z].{30,}\.", output.metadata["image/png"]["alt"]), name
 
 
 def test_every_agent_leaves_a_run_with_scores_of_every_image(reproduced):

@@ -98,6 +98,24 @@ def test_a_cell_that_shows_a_test_image_is_found():
     assert not chooses_test_images("def examine(path):\n    return open_crop(path, split)")
 
 
+# --- predict first ---
+
+
+@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem[:2] != "00"], ids=lambda path: path.stem)
+def test_a_hidden_answer_stands_between_its_question_and_the_result_that_settles_it(path):
+    cells, asked = jupytext.read(path).cells, 0
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
+        hidden = re.findall(r"\n\n<details><summary>(.+?)</summary>\n\n(.+?)\n\n</details>", cell.source, re.DOTALL)
+        assert len(hidden) == cell.source.count("<details") == cell.source.count("</details>"), cell.source
+        for title, answer in hidden:
+            before = without_breaks(cell.source.split("<details>")[0].split("\n\n##")[-1])
+            assert "?" in title or "?" in before, title
+            assert len(answer.split()) > 20, title
+            assert getattr(following, "cell_type", "") == "code", title
+        asked += len(hidden)
+    assert asked
+
+
 # --- what has to be said ---
 
 

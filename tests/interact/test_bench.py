@@ -1,0 +1,52 @@
+"""The bench: variants are trained or read, kept, and laid over the default, on validation images."""
+
+import numpy as np
+import pytest
+
+from cldf_core.evaluation.cells import cell_values
+from cldf_core.interact.bench import DEFAULT, Bench
+from cldf_core.workflow.parameters import Parameters
+from moving import check_bundle
+from samples import SHORT, tiny_options
+
+
+@pytest.fixture
+def bench(trained) -> Bench:
+    _, data, _ = trained
+    options = tiny_options("er", data, **SHORT)
+    values = {name: getattr(options, name) for name in options.model_fields_set - {"agent"}}
+    return Bench(Parameters("07_er_and_mir", values), "er")
+
+
+def test_a_variant_is_trained_kept_and_laid_over_the_default(bench):
+    check_bundle(bench)
+    before = bench.picture.value
+    bench.option.value, bench.text.value = "replay", "1"
+    assert "allowed: a whole number from 1 to 100000" in bench.message.value
+    bench.train()
+    assert bench.message.value == "kept: replay = 1"
+    assert bench.controls["variant"].options == (DEFAULT, "replay = 1")
+    assert bench.picture.value != before
+    check_bundle(bench)
+    drawn = np.asarray(bench.draw("replay = 1").axes[0].images[0].get_array())
+    after, default = (cell_values(bench.kept[name], split="validation") for name in ("replay = 1", DEFAULT))
+    assert np.allclose(drawn.ravel(), 100 * (after["value"] - default["value"]))
+    bench.controls["variant"].value = DEFAULT
+    assert bench.picture.value == before
+    bench.option.value, bench.text.value = "lr", "0.05"
+    bench.train()
+    assert list(bench.kept) == [DEFAULT, "replay = 1", "lr = 0.05"]
+
+
+def test_no_test_image_is_looked_at(bench):
+    assert {split for scores in bench.kept.values() for split in scores["split"]} == {"validation"}
+
+
+@pytest.mark.parametrize(("name", "text"), [("replay", "many"), ("lr", "-1"), ("memory", "<b>")])
+def test_a_value_that_is_not_allowed_is_told_and_trains_nothing(bench, name, text):
+    bench.option.value, bench.text.value = name, text
+    bench.train()
+    assert f"{name} is " in bench.message.value
+    assert "allowed: " in bench.message.value
+    assert "<b>" not in bench.message.value
+    assert list(bench.kept) == [DEFAULT]
