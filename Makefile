@@ -3,10 +3,10 @@ PYTHON ?= python3
 CONSTRAINTS ?= -c constraints.txt
 BIN := .venv/bin
 
-.PHONY: reproduce test test-long test-gpu lint lab detector bench sync strip check choose clean
+.PHONY: reproduce test test-long test-gpu lint lab detector bench site sync strip check choose clean
 
 reproduce: .venv/installed
-	$(BIN)/cldf reproduce
+	$(BIN)/cldf reproduce $(ARGS)
 
 # One process for each processor, at most four, each with one thread.
 test: lint
@@ -34,6 +34,10 @@ detector: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m pytest tests/benchmarks -s --override-ini addopts=-ra
+
+# The book in build/site: executed notebooks, the pages in docs/ and a reference. It asks no other host.
+site: .venv/installed
+	$(BIN)/python docs/build_site.py
 
 # The .ipynb are made from the .py, without outputs; one that was edited later is not overwritten.
 sync: .venv/installed

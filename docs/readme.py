@@ -1,11 +1,13 @@
-"""Writes the parts of README.md that hang on the committed tables: what was reproduced, and the code of the tables.
+"""Writes parts of README.md: links to pages of the site, the code of the committed tables, and what was reproduced.
 
     python docs/readme.py
 
-Run it after a change of the method, and after `cldf sweep` or `cldf reproduce --all`; a test says so. What the tables
-do not carry is not said: a claim whose tables are not there, or are of other code than today's, was not run.
+Run it after a change of the method or of the site's address, and after `cldf sweep` or `cldf reproduce --all`; a test
+says so. What the tables do not carry is not said: a claim whose tables are not there, or are of other code than
+today's, was not run.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -170,7 +172,14 @@ def their_code(folder: Path) -> str:
     )
 
 
-PARTS: dict[str, Callable[[Path], str]] = {"their code": their_code, "what was reproduced": reproduced}
+def pages(folder: Path) -> str:
+    """The addresses of the notebooks' pages on the site, which the table of notebooks refers to."""
+    site = re.search(r'^Documentation = "([^"]*)"', (PROJECT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
+    names = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
+    return "\n" + "".join(f"[{name[:2]}]: {site}/notebooks/{name}.html\n" for name in names) + "\n"
+
+
+PARTS: dict[str, Callable[[Path], str]] = {"pages": pages, "their code": their_code, "what was reproduced": reproduced}
 
 
 def begin(part: str) -> str:

@@ -21,6 +21,9 @@
 # will also meet the two questions that all other notebooks are about: does a detector that has learned one kind of
 # fake know the next kind, and does it still know the first kind after it has learned the next?
 #
+# **What you need.** No other notebook, only some Python and what a mean and a probability are. All words of the project
+# are in the [glossary](../docs/glossary.md).
+#
 # **Reads** the data set named by `data`. The default, cldf-mini, is made on your machine the first time (one
 # to two minutes, no download).
 # **Writes** two figures and two tables into `runs/00_start_here-…/figures`.

@@ -20,6 +20,10 @@
 # **You will learn** what is in the data set: how many images, what they look like, how they are split, and
 # whether a detector could cheat by looking at something else than the fakes' traces.
 #
+# **What you need.** Notebook [00](00_start_here.ipynb). Words: [deepfake](../docs/glossary.md#deepfake),
+# [domain](../docs/glossary.md#domain), [generator](../docs/glossary.md#generator),
+# [detector](../docs/glossary.md#detector).
+#
 # **Reads** the data set named by `data` (cldf-mini is made the first time, one to two minutes).
 # **Writes** two figures and seven tables into `runs/01_data_exploration-…/figures`.
 # **Takes** less than a minute on two cores, once the data set is there.

@@ -21,6 +21,10 @@
 # half of it is enough, why an image that was enlarged has peaks in it, where in it fakes differ from real images, and
 # how far a detector comes that sees only a few numbers of it.
 #
+# **What you need.** Notebooks [00](00_start_here.ipynb) and [01](01_data_exploration.ipynb), and what a logarithm is.
+# Words: [domain](../docs/glossary.md#domain), [group](../docs/glossary.md#group), [AUC](../docs/glossary.md#auc),
+# [interval](../docs/glossary.md#interval).
+#
 # **Reads** the training images of the data set named by `data` (cldf-mini is made the first time, one to two
 # minutes); the last section also scores its test images.
 # **Writes** seven figures and seven tables into `runs/02_spectral_analysis-…/figures`.

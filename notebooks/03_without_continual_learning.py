@@ -21,6 +21,11 @@
 # one gets without a network; what *forgetting* is and how it is measured; and how good a detector becomes when it may
 # see all the images at once.
 #
+# **What you need.** Notebooks [00](00_start_here.ipynb), [01](01_data_exploration.ipynb) and
+# [02](02_spectral_analysis.ipynb). Words: [stream](../docs/glossary.md#stream), [step](../docs/glossary.md#step),
+# [residual network](../docs/glossary.md#residual-network), [loss](../docs/glossary.md#loss),
+# [AUC](../docs/glossary.md#auc), [interval](../docs/glossary.md#interval). Letters: [symbols](../docs/symbols.md).
+#
 # **Reads** the data set named by `data` below, and the table of `cldf sweep ladder`, if there is one. **Writes** four
 # runs (*separate*, from spectra and from pixels, *sequential*, *joint*; one more where the processor has bfloat16) to
 # `runs/`, and this notebook's figures and tables to `runs/03_without_continual_learning-…/figures/`.

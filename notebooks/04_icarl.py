@@ -21,6 +21,11 @@
 # (*herding*), with the advice of its own past (*distillation*), and with a verdict that does not depend on its
 # last layer (*nearest mean*); and which of these parts does what.
 #
+# **What you need.** Notebook [03](03_without_continual_learning.ipynb). Words: [class](../docs/glossary.md#class),
+# [features](../docs/glossary.md#features), [memory](../docs/glossary.md#memory),
+# [teacher](../docs/glossary.md#teacher), [distillation](../docs/glossary.md#distillation),
+# [forgetting](../docs/glossary.md#forgetting). Letters: [symbols](../docs/symbols.md).
+#
 # **Reads** the data set named by `data` below, and the tables of `cldf sweep`. **Writes** one run to
 # `runs/icarl-…`, and this notebook's figures and tables to `runs/04_icarl-…/figures/`.
 #
@@ -97,8 +102,8 @@ split = "test" if "test" in options.splits else "validation"
 # chooses one image at a time (Rebuffi et al., equation 4):
 #
 # $$
-# p_k \;=\; \underset{x}{\operatorname{argmin}} \;
-# \Big\| \, \mu - \frac{1}{k} \Big( \varphi(x) + \sum_{j=1}^{k-1} \varphi(p_j) \Big) \Big\| ,
+# x_k \;=\; \underset{x}{\operatorname{argmin}} \;
+# \Big\| \, \mu - \frac{1}{k} \Big( \varphi(x) + \sum_{l=1}^{k-1} \varphi(x_l) \Big) \Big\| ,
 # \qquad k = 1, \dots, m
 # $$
 #
@@ -162,12 +167,12 @@ sentences.show(sentences.values(beaten, "Share of random choices that are farthe
 # %% [markdown]
 # ## 2. What to learn: new labels and old answers
 #
-# Each output $g_y(x)$ is a sigmoid: how much does $x$ look like class $y$? The loss is a binary cross-entropy
-# for each output, summed over outputs. The new outputs are trained towards the label, the old ones towards what
-# the old network $q$ said about the same image (Rebuffi et al., algorithm 3):
+# Each output $P_c(x)$ is a sigmoid: how much does $x$ look like class $c$? The loss $\ell$ of an image whose class is
+# $y$ is a binary cross-entropy for each output, summed over outputs. The new outputs are trained towards the label, the
+# old ones towards what the old network, $\hat P$, said about the same image (Rebuffi et al., algorithm 3):
 #
-# $$ \ell(x, c) \;=\; - \sum_{y \,\text{new}} \big[\, 1_{y=c} \log g_y(x) + 1_{y \ne c} \log (1 - g_y(x)) \,\big]
-#  \;-\; \sum_{y \,\text{old}} \big[\, q_y(x) \log g_y(x) + (1 - q_y(x)) \log (1 - g_y(x)) \,\big] $$
+# $$ \ell(x, y) \;=\; - \sum_{c \,\text{new}} \big[\, 1_{c=y} \log P_c(x) + 1_{c \ne y} \log (1 - P_c(x)) \,\big]
+#  \;-\; \sum_{c \,\text{old}} \big[\, \hat P_c(x) \log P_c(x) + (1 - \hat P_c(x)) \log (1 - P_c(x)) \,\big] $$
 #
 # **Try it.** Below the code stands one image, a fake of the second domain. The old network knows the outputs 0 and
 # 1 (real and fake of the first domain) and has said something about it. Which of three new networks is punished,

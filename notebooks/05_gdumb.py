@@ -21,6 +21,10 @@
 # the same number of each kind, and train a new network on the collection alone. What the balance does for it, and
 # what the size of the memory.
 #
+# **What you need.** Notebook [03](03_without_continual_learning.ipynb). Words: [class](../docs/glossary.md#class),
+# [memory](../docs/glossary.md#memory), [gradient](../docs/glossary.md#gradient), [batch](../docs/glossary.md#batch),
+# [forgetting](../docs/glossary.md#forgetting). Letters: [symbols](../docs/symbols.md).
+#
 # **Reads** the data set named by `data` below, and the tables of `cldf sweep`. **Writes** one run to
 # `runs/gdumb-…`, and this notebook's figures and tables to `runs/05_gdumb-…/figures/`.
 #
@@ -87,11 +91,11 @@ split = "test" if "test" in options.splits else "validation"
 #
 # ## Which images to keep? A greedy, balanced choice
 #
-# The images are sorted in groups, one for each pair of domain and class (real or fake). Let $K$ be the size of
-# the memory, $G$ the number of groups known so far (with that of the new image), and $n_g$ the number of kept
-# images of group $g$. A new image of group $g$ is kept if
+# The images are sorted in groups, one for each pair of domain and class (real or fake). (In other notebooks a group
+# holds the images of one photograph.) Let $K$ be the size of the memory, $G$ the number of groups known so far (with
+# that of the new image), and $n_c$ the number of kept images of group $c$. A new image of group $c$ is kept if
 #
-# $$ n_g \;<\; \frac{K}{G} . $$
+# $$ n_c \;<\; \frac{K}{G} . $$
 #
 # If the memory is full, a random image of the largest group makes room (Prabhu et al., algorithm 1). This is
 # the code that runs:
@@ -162,9 +166,9 @@ final.loc[groups]
 # A new network sees the memory for `memory_epochs` epochs. Its learning rate $\eta$ follows a cosine that is
 # **restarted**: it falls, jumps up again, and falls more slowly (Loshchilov & Hutter, *SGDR*, ICLR 2017,
 # equation 5). After one warm-up epoch at 0.1 of the highest rate, the cycles are 1, 2, 4, … epochs long.
-# With $s \in [0, 1]$ as the place in the cycle: <!-- setting -->
+# With $u \in [0, 1]$ as the place in the cycle: <!-- setting -->
 #
-# $$ \eta(s) \;=\; \eta_{\min} + \tfrac{1}{2} (\eta_{\max} - \eta_{\min}) (1 + \cos \pi s) $$
+# $$ \eta(u) \;=\; \eta_{\min} + \tfrac{1}{2} (\eta_{\max} - \eta_{\min}) (1 + \cos \pi u) $$
 
 # %%
 print(inspect.getsource(gdumb.set_memory_lr))

@@ -21,6 +21,11 @@
 # the teacher (LwF), or the weights that mattered are held where they were (EWC). And why this is hard when each new
 # domain looks different from the old ones.
 #
+# **What you need.** Notebook [03](03_without_continual_learning.ipynb), and what a derivative is. Words:
+# [logit](../docs/glossary.md#logit), [loss](../docs/glossary.md#loss), [gradient](../docs/glossary.md#gradient),
+# [BatchNorm](../docs/glossary.md#batchnorm), [domain-incremental](../docs/glossary.md#domain-incremental),
+# [forgetting](../docs/glossary.md#forgetting). Letters: [symbols](../docs/symbols.md).
+#
 # **Reads** the data set named by `data` below. **Writes** three runs to `runs/lwf-…` and `runs/ewc-…`, and this
 # notebook's figures and tables to `runs/06_lwf-…/figures/`.
 #
@@ -83,13 +88,13 @@ split = "test" if "test" in options.splits else "validation"
 # do so on the old ones. This is called **distillation**.
 #
 # Let $z$ be the two outputs of the network before the softmax, $\hat z$ those of the teacher, and $\tau$ the
-# **temperature** (the papers and the code below write T). Both are softened and compared (Hinton, Vinyals & Dean
-# 2015, section 2; Li & Hoiem, equation 2):
+# **temperature** (the papers and the code below write T, which is the number of domains here). Both are softened and
+# compared (Hinton, Vinyals & Dean 2015, section 2; Li & Hoiem, equation 2):
 #
-# $$ p = \operatorname{softmax}(z / \tau), \qquad \hat p = \operatorname{softmax}(\hat z / \tau), $$
+# $$ P = \operatorname{softmax}(z / \tau), \qquad \hat P = \operatorname{softmax}(\hat z / \tau), $$
 #
 # $$
-# L_{\text{KD}} \;=\; - \, \tau^2 \sum_{c} \hat p_c \log p_c , \qquad
+# L_{\text{KD}} \;=\; - \, \tau^2 \sum_{c} \hat P_c \log P_c , \qquad
 # L \;=\; L_{\text{CE}}(\text{labels}) + \lambda \, L_{\text{KD}}
 # $$
 #
@@ -143,31 +148,33 @@ display(pd.DataFrame(rows, columns=["τ", "gradient with τ²", "gradient withou
 #
 # Elastic weight consolidation (Kirkpatrick et al., PNAS 2017; here its *online* form, Schwarz et al., *Progress &
 # compress*, ICML 2018) asks another question: which *weights* did the old answers depend on? Those are held where they
-# were, as by springs; the others may move. How stiff is each spring? As stiff as its **Fisher information** $F_k$ is
-# large: the mean, over the old domain's images $x$, of the squared slope of the log-probability of an answer $y$ along
-# the weight $\theta_k$, where the answer is drawn from the network itself ($F$ is no spectrum here; the `F` of the
-# printed code is torch's module of functions):
+# were, as by springs; the others may move. How stiff is each spring? As stiff as its **Fisher information** $\Omega_k$
+# is large: the mean, over the old domain's images $x$, of the squared slope of the log-probability of an answer $y$
+# along the weight $\theta_k$, where the answer is drawn from the network itself (the papers write F, which is the
+# Fourier transform here; the `F` of the printed code is torch's module of functions):
 #
-# $$ F_k \;=\; \operatorname{mean}_x \; \operatorname{E}_{y \sim p_\theta(y|x)}
-# \Big( \frac{\partial \log p_\theta(y|x)}{\partial \theta_k} \Big)^2 $$
+# $$ \Omega_k \;=\; \operatorname{mean}_x \; \operatorname{E}_{y \sim P_\theta(y|x)}
+# \Big( \frac{\partial \log P_\theta(y|x)}{\partial \theta_k} \Big)^2 $$
 #
 # If the answers would hardly change with a weight, its Fisher information is near 0. More exactly: where the weights
-# move a little away from their old values $\theta^*$, each one for itself, the answers on the old images change (as the
-# Kullback-Leibler divergence measures it) by about $\tfrac12 \sum_k F_k (\theta_k - \theta^*_k)^2$. So the penalty
+# move a little away from their old values $\hat\theta$, each one for itself, the answers on the old images change (as
+# the Kullback-Leibler divergence measures it) by about $\tfrac12 \sum_k \Omega_k (\theta_k - \hat\theta_k)^2$. So the
+# penalty
 #
-# $$ L \;=\; L_{\text{CE}} + \frac{\lambda}{2} \sum_k \gamma F^*_k \, (\theta_k - \theta^*_k)^2 , \qquad
-# F^*_i \;=\; \gamma F^*_{i-1} + F_i \quad \text{after domain } i, $$
+# $$ L \;=\; L_{\text{CE}} + \frac{\lambda}{2} \sum_k \gamma \bar\Omega_k \, (\theta_k - \hat\theta_k)^2 , \qquad
+# \bar\Omega_k \;\leftarrow\; \gamma \bar\Omega_k + \Omega_k \quad \text{after each domain,} $$
 #
 # says: keep the old answers on the old images, *without having the images*. In the options, $\lambda$ is `ewc_lambda`
-# and $\gamma$ is `ewc_gamma`, which lets older domains fade. One $F^*$ and one $\theta^*$ stand for all domains so far.
+# and $\gamma$ is `ewc_gamma`, which lets older domains fade. One $\bar\Omega$ and one $\hat\theta$ stand for all
+# domains so far.
 
 # %%
 print(inspect.getsource(EWC.penalty))
 print(inspect.getsource(EWC.squared_gradients))
 
 # %% [markdown]
-# **Try it.** A network of one weight, $w = 2$, that says P(fake) = sigmoid($w x$). For which $x$ does its answer depend
-# on $w$? The last column is the formula $x^2 \, p \, (1 - p)$, which you can derive by hand.
+# **Try it.** A network of one weight, $\theta = 2$, that says P(fake) = sigmoid($\theta x$). For which $x$ does its
+# answer depend on $\theta$? The last column is the formula $x^2 \, P \, (1 - P)$, which you can derive by hand.
 
 # %%
 weight, rows = torch.tensor(2.0, requires_grad=True), []
@@ -176,13 +183,13 @@ for x in (0.0, 0.25, 0.75, 1.5, 4.0):
     slopes = [torch.autograd.grad(logsigmoid(sign * weight * x), weight)[0].item() for sign in (1, -1)]
     information = p * slopes[0] ** 2 + (1 - p) * slopes[1] ** 2  # the mean over fake, with chance p, and real
     rows.append((x, p, information, x**2 * p * (1 - p)))
-pd.DataFrame(rows, columns=["x", "P(fake)", "Fisher information", "x² p (1 − p)"]).round(4)
+pd.DataFrame(rows, columns=["x", "P(fake)", "Fisher information", "x² P (1 − P)"]).round(4)
 
 # %% [markdown]
 # At $x = 0$ the weight does not matter. At the other end the answer is certain: no small step could change it, and the
 # information is small again. Keep this in mind: **a network that is certain on all its training images protects
 # little**. Three more things are *not protected*. Weights that matter only together, since each spring knows its own
-# weight alone. Weights that have moved far, since the formula holds near $\theta^*$. And what is no weight: a
+# weight alone. Weights that have moved far, since the formula holds near $\hat\theta$. And what is no weight: a
 # **BatchNorm** layer subtracts from its input a running mean and divides it by a running deviation, both measured on
 # the images that pass in training. They follow every new domain, and no spring holds them.
 #

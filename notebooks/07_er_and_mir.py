@@ -21,6 +21,11 @@
 # (the *reservoir*), how old images are mixed into the training, and whether it pays to choose them cleverly
 # (*maximally interfered retrieval*), or to remember what the network once said of them (*dark experience replay*).
 #
+# **What you need.** Notebook [03](03_without_continual_learning.ipynb), and what a gradient is. Words:
+# [batch](../docs/glossary.md#batch), [gradient](../docs/glossary.md#gradient), [logit](../docs/glossary.md#logit),
+# [memory](../docs/glossary.md#memory), [BatchNorm](../docs/glossary.md#batchnorm),
+# [forgetting](../docs/glossary.md#forgetting). Letters: [symbols](../docs/symbols.md).
+#
 # **Reads** the data set named by `data` below. **Writes** three runs to `runs/er-…`, `runs/mir-…` and `runs/derpp-…`,
 # and this notebook's figures and tables to `runs/07_er_and_mir-…/figures/`.
 #
@@ -79,9 +84,10 @@ split = "test" if "test" in options.splits else "validation"
 # the loss of a new batch says nothing about old images. **Experience replay** (ER; Chaudhry et al., *On tiny
 # episodic memories in continual learning*, 2019) changes that in the plainest way: it keeps some old images,
 # and with each new batch it trains on a few of them too. With a new batch $B$ and a replayed one
-# $B_{\text{mem}}$, one mean loss is descended:
+# $B_{\text{mem}}$, of images $x$ with labels $y$ to which the network gives the logits $z(x)$, one mean loss is
+# descended:
 #
-# $$ L \;=\; \frac{1}{|B| + |B_{\text{mem}}|} \sum_{(x, y) \,\in\, B \,\cup\, B_{\text{mem}}} \ell(f(x), y) $$
+# $$ L \;=\; \frac{1}{|B| + |B_{\text{mem}}|} \sum_{(x, y) \,\in\, B \,\cup\, B_{\text{mem}}} \ell(z(x), y) $$
 
 # %%
 print(inspect.getsource(ER.loss))
@@ -170,25 +176,25 @@ filling(came, options.stream, options.memory, seed=options.seed)
 # interfered retrieval*, NeurIPS 2019) looks first which images need it, and only among those of *earlier* domains.
 # (The option `replay_from` says for either agent which of the two it is.) It draws $C$ candidates at random, many for
 # each one that it replays (option `candidates`), and imagines a step on the new batch alone, with the learning rate
-# $\alpha$ of the optimiser:
+# $\eta$ of the optimiser:
 #
 # $$
-# \theta' \;=\; \theta - \alpha \, \nabla_\theta L(B; \theta) , \qquad
-# s(x) \;=\; \ell(f_{\theta'}(x), y) - \ell(f_\theta(x), y)
+# \theta' \;=\; \theta - \eta \, \nabla_\theta L(B; \theta) , \qquad
+# \Delta(x) \;=\; \ell(z_{\theta'}(x), y) - \ell(z_\theta(x), y)
 # $$
 #
-# It replays the candidates with the largest $s$, those whose loss this step would raise most. The step itself
+# It replays the candidates with the largest $\Delta$, those whose loss this step would raise most. The step itself
 # is not taken: the network stays as it is.
 #
 # This *virtual step* is plain SGD, and so was the optimiser of the paper. Adam (Kingma & Ba, ICLR 2015) divides each
-# weight's step by $\sqrt{\hat v}$, the size that its gradients had of late, so that its rate is made for steps of
+# weight's step by $\sqrt{v}$, the size that its gradients had of late, so that its rate is made for steps of
 # another scale. The option `virtual_step` has three ways:
 #
-# * `sgd`: the paper's step, $\theta - \alpha\, g$ with $g = \nabla_\theta L(B; \theta)$;
-# * `preconditioned`, the default with Adam: $\theta - \alpha\, g / (\sqrt{\hat v} + \epsilon)$, in the scale of the
-#   optimiser, where still the new batch alone moves the network;
+# * `sgd`: the paper's step, $\theta - \eta\, g$ with $g = \nabla_\theta L(B; \theta)$;
+# * `preconditioned`, the default with Adam: $\theta - \eta\, g / (\sqrt{v} + \epsilon)$, with a tiny $\epsilon$ so that
+#   nothing is divided by 0: in the scale of the optimiser, where still the new batch alone moves the network;
 # * `optimiser`: the whole step that the optimiser would take next. Adam follows a running mean of its gradients, in
-#   which the new one has a small weight, $1 - \beta_1$: the step belongs to the batches before as well.
+#   which the new one has a small weight: the step belongs to the batches before as well.
 #
 # The virtual step needs the gradient of the new batch *alone*. ER's update cannot give it: new and old images go
 # through the network together, and **BatchNorm**, a layer that subtracts from its input a mean and divides it by a
@@ -204,12 +210,12 @@ for part in (MIR.retrieve, MIR.rises, virtual_weights, buffers.loss_rises, ER._t
 # ## Remember the answers, too
 #
 # A label says "fake" and no more. What a network *answers*, its two logits, also says how sure it was. **Dark
-# experience replay** (DER++; Buzzega et al., NeurIPS 2020) keeps with each image of the reservoir the logits $z$ that
-# the network gave for it when it was written, and takes two random draws from the memory with every batch: the answers
-# to the first draw shall stay as they were, and the labels of the second shall still be found,
+# experience replay** (DER++; Buzzega et al., NeurIPS 2020) keeps with each image of the reservoir the logits $\hat z$
+# that the network gave for it when it was written, and takes two random draws from the memory with every batch: the
+# answers to the first draw shall stay as they were, and the labels of the second shall still be found,
 #
 # $$
-# L \;=\; \ell(f(x), y) \;+\; \alpha \, \lVert f(x') - z' \rVert^2 \;+\; \beta \, \ell(f(x''), y'')
+# L \;=\; \ell(z(x), y) \;+\; \alpha \, \lVert z(x') - \hat z' \rVert^2 \;+\; \beta \, \ell(z(x''), y'')
 # $$
 #
 # (with the mean over images and outputs). It offers its images to the reservoir in *every* epoch: in the first one
@@ -305,8 +311,8 @@ if moment["chosen"].all():
 #   photographs, since images of one photograph are alike. (The saved table has the least and the most of single
 #   moments, too.) <!-- setting -->
 # * How do the chosen images differ from random ones? The candidates are a random sample, so their mean is what random
-#   ones would have. In each moment we take the mean of the chosen minus that of all candidates; the intervals are $t$
-#   intervals over the moments, as if these were independent of each other. (Rises differ so much from moment to moment
+#   ones would have. In each moment we take the mean of the chosen minus that of all candidates; the intervals are
+#   Student's, over the moments, as if these were independent of each other. (Rises differ so much from moment to moment
 #   that only their means are given.)
 
 # %%

@@ -21,6 +21,12 @@
 # told and what it costs, what they forget, what they know at the end, what they make of fakes that they have never met,
 # whether their scores can be believed, and whether other seeds, streams or memories would say the same.
 #
+# **What you need.** Notebook [03](03_without_continual_learning.ipynb); of [04](04_icarl.ipynb), [05](05_gdumb.ipynb),
+# [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb) the idea of each agent. Words: [agent](../docs/glossary.md#agent),
+# [forgetting](../docs/glossary.md#forgetting), [backward transfer](../docs/glossary.md#backward-transfer),
+# [AUC](../docs/glossary.md#auc), [interval](../docs/glossary.md#interval), [bootstrap](../docs/glossary.md#bootstrap),
+# [seed](../docs/glossary.md#seed).
+#
 # **Reads** the runs that notebooks 03 to 07 wrote with the same parameters, and the tables of `cldf sweep` and `cldf
 # choose`; it trains nothing. **Writes** figures and tables to `runs/08_cross_data_set_evaluation-…/figures/`.
 #
@@ -403,8 +409,8 @@ save_figure(figures.trade_offs(shown, pairs, points=single), out.figures, "08_tr
 # not on the one left out; what is the same for all agents, such as the epochs, was chosen before, on the default
 # stream, so it may suit the left-out domains that are in that stream.) The figure has a place for each domain left out.
 #
-# The last sentences are means over the domains, with $t$ intervals over them: what a further domain would give, *if*
-# these were a random sample of all kinds of fakes, which they are not.
+# The last sentences are means over the domains, with Student's intervals over them: what a further domain would give,
+# *if* these were a random sample of all kinds of fakes, which they are not.
 
 # %%
 kept = ["accuracy: unseen", "AUC: unseen"]
@@ -524,9 +530,9 @@ pd.DataFrame(rows, columns=columns).style.hide(axis="index")
 # %% [markdown]
 # ## What does it cost?
 #
-# The costs of the first table again, as means over seeds with $t$ intervals where the sweep was run. Seconds depend on
-# the machine, and a little on what else it did. Compare with joint training: a method that costs as much as training on
-# everything again saves only the room for the images. In the second figure, up and to the left is better.
+# The costs of the first table again, as means over seeds with Student's intervals where the sweep was run. Seconds
+# depend on the machine, and a little on what else it did. Compare with joint training: a method that costs as much as
+# training on everything again saves only the room for the images. In the second figure, up and to the left is better.
 
 # %%
 means = ledger.with_domain(sweep.means("seeds", parameters)).query("agent != 'separate'")

@@ -21,6 +21,11 @@
 # every agent's verdicts change with the severity of four corruptions, and which traces in the spectrum
 # are still there.
 #
+# **What you need.** Notebooks [02](02_spectral_analysis.ipynb) and [03](03_without_continual_learning.ipynb); of
+# [04](04_icarl.ipynb), [05](05_gdumb.ipynb), [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb) the idea of each agent.
+# Words: [spectrum](../docs/glossary.md#spectrum), [grid](../docs/glossary.md#grid), [band](../docs/glossary.md#band),
+# [threshold](../docs/glossary.md#threshold), [accuracy](../docs/glossary.md#accuracy), [AUC](../docs/glossary.md#auc).
+#
 # **Reads** the runs that notebooks 03 to 07 wrote with the same parameters, and the test images; it trains
 # nothing. **Writes** scores, figures and tables to `runs/09_robustness-…/`.
 #

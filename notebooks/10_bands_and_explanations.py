@@ -20,6 +20,12 @@
 # **What you will learn.** Which frequencies are enough to find a fake, which of them a network forgets, and how to
 # ask a network what it has looked at, without believing every picture that comes back.
 #
+# **What you need.** Notebooks [02](02_spectral_analysis.ipynb) and [03](03_without_continual_learning.ipynb). Words:
+# [frequency](../docs/glossary.md#frequency), [band](../docs/glossary.md#band), [separate
+# models](../docs/glossary.md#separate-models), [sequential fine-tuning](../docs/glossary.md#sequential-fine-tuning),
+# [joint training](../docs/glossary.md#joint-training), [logit](../docs/glossary.md#logit),
+# [features](../docs/glossary.md#features).
+#
 # **Reads** the runs that notebooks 03 and 07 wrote with the same parameters. **Trains** separate models and sequential
 # fine-tuning, each on the low, the middle and the high band alone. **Writes** figures and tables to
 # `runs/10_bands_and_explanations-…/figures/`.

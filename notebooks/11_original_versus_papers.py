@@ -22,6 +22,13 @@
 # which of them change what a network knows and forgets, and which do not. A difference from a paper need not be a
 # mistake: the table also says where each one comes from.
 #
+# **What you need.** Notebooks [03](03_without_continual_learning.ipynb), [04](04_icarl.ipynb), [05](05_gdumb.ipynb),
+# [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb). Words: [variant](../docs/glossary.md#variant),
+# [chunk](../docs/glossary.md#chunk), [exemplars](../docs/glossary.md#icarl),
+# [reservoir](../docs/glossary.md#reservoir), [teacher](../docs/glossary.md#teacher),
+# [BatchNorm](../docs/glossary.md#batchnorm), [seed](../docs/glossary.md#seed),
+# [bootstrap](../docs/glossary.md#bootstrap). Letters: [symbols](../docs/symbols.md).
+#
 # **Reads** the data set named by `data` below. **Writes** two runs for each difference, and some more, to
 # `runs/<agent>-…`, spectra to `data/spectra/` (about 1.3 GB, since some switches change the spectra themselves), and
 # this notebook's figures and tables to `runs/11_original_versus_papers-…/figures/`.
@@ -216,7 +223,7 @@ cost.rename(columns={"count": "runs", "sum": "processor seconds (training, testi
 #
 # How much do the same numbers change with the seed? The spread over seeds tells how far apart two runs lie that
 # differ by their seed alone, in 95 of 100 cases. For sequential fine-tuning the spread is measured by itself; for the
-# five agents it is pooled, as if it were the same for all. (The factor is Student's $t$, since a spread that is
+# five agents it is pooled, as if it were the same for all. (The factor is Student's, since a spread that is
 # estimated from a few runs is itself uncertain.)
 
 # %%

@@ -20,6 +20,12 @@
 # **What you will learn.** How a folder of images becomes a data set that every notebook can use, what to look at
 # before you believe a result on it, and how to write an agent of your own: here A-GEM, in about thirty lines.
 #
+# **What you need.** Notebooks [01](01_data_exploration.ipynb) and [03](03_without_continual_learning.ipynb), and ER
+# from [07](07_er_and_mir.ipynb); some Python with classes. Words: [shortcut](../docs/glossary.md#shortcut),
+# [split](../docs/glossary.md#split), [agent](../docs/glossary.md#agent), [replay](../docs/glossary.md#replay),
+# [reservoir](../docs/glossary.md#reservoir), [gradient](../docs/glossary.md#gradient). Letters:
+# [symbols](../docs/symbols.md).
+#
 # **Reads** the data set named by `data` below. As long as that is the embedded one, the notebook first lays some of
 # its images out as a folder, as you might have got it from somewhere, and goes on with that.
 # **Writes** that folder to `runs/12_…/images`, the data set `notebook-12` to `data/`, three runs, and figures and

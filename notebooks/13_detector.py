@@ -20,6 +20,11 @@
 # **What you will learn.** What a detector says of a single image, how sure it can be, what it has looked at, and
 # what its verdict cannot mean.
 #
+# **What you need.** Notebook [02](02_spectral_analysis.ipynb), to read a spectrum. Words:
+# [detector](../docs/glossary.md#detector), [score](../docs/glossary.md#score),
+# [threshold](../docs/glossary.md#threshold), [calibration](../docs/glossary.md#calibration),
+# [Grad-CAM](../docs/glossary.md#grad-cam).
+#
 # **Reads** the run of MIR that notebook 07 writes with the same parameters; it is trained here if it is not there. The
 # page reads the run of the detector that is in use, if there is one.
 # **Writes** two figures to `runs/13_detector-…/figures/`. An image that you upload is not kept.

@@ -21,6 +21,12 @@
 # detector gain from few, what does it lose on old fakes while it learns them, and do the agents of notebooks 04 to 07
 # need fewer than plain training?
 #
+# **What you need.** Notebooks [03](03_without_continual_learning.ipynb) and [07](07_er_and_mir.ipynb). Words:
+# [forgetting](../docs/glossary.md#forgetting), [average](../docs/glossary.md#average),
+# [learning](../docs/glossary.md#learning), [replay](../docs/glossary.md#replay), [seed](../docs/glossary.md#seed),
+# [interval](../docs/glossary.md#interval), [significant](../docs/glossary.md#significant). Letters:
+# [symbols](../docs/symbols.md).
+#
 # **Reads** the data set named by `data` below, and the tables of `cldf sweep limited`, if it was run. **Writes** four
 # runs to `runs/sequential-…` and `runs/er-…` (two of them are those of notebooks 03 and 07), and this notebook's
 # figures and tables to `runs/14_limited_new_data-…/figures/`.
@@ -300,8 +306,8 @@ sentences.show(
 # ## How many are enough?
 #
 # That depends on what one calls enough. Here: **as many as give 0.9 of the gain that all images give**. For each seed
-# we take the gain with $n$ images minus 0.9 of that with all, then the mean over seeds with its t interval (over seeds,
-# these photographs). Where it is above 0, $n$ images are enough. <!-- setting -->
+# we take the gain with $n$ images minus 0.9 of that with all, then the mean over seeds with Student's interval (over
+# seeds, these photographs). Where it is above 0, $n$ images are enough. <!-- setting -->
 
 # %%
 left = left_to_gain(single[(single["metric"] == "accuracy: gain") & ~single["agent"].str.contains(",")])

@@ -21,6 +21,11 @@
 # does one teach it the new ones from a few examples, today, and how does one make sure that it has not forgotten the
 # old ones by tomorrow?
 #
+# **What you need.** Notebooks [07](07_er_and_mir.ipynb) and [08](08_cross_data_set_evaluation.ipynb). Words:
+# [detector](../docs/glossary.md#detector), [score](../docs/glossary.md#score), [split](../docs/glossary.md#split),
+# [calibration](../docs/glossary.md#calibration), [interval](../docs/glossary.md#interval),
+# [memory](../docs/glossary.md#memory).
+#
 # **Reads** the data set named by `data` below, and the tables of `cldf sweep updates`, if it was run. **Writes** runs
 # to `runs/er-…` and `runs/sequential-…`, and this notebook's figures and tables to
 # `runs/15_a_new_fake_appears-…/figures/`. It does not touch your own detector: what is in use here stands in a record

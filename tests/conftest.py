@@ -1,20 +1,23 @@
 """Fixtures that several test files share."""
 
 import contextlib
+import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
+from filelock import FileLock
 
 from cldf_core.data.layouts.read import data_folder
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
 from cldf_core.workflow import cluster
 from cldf_core.workflow.cluster import Cluster
-from samples import SHORT, animate, make_data, picture, replace_scores, tiny_options
+from samples import SHORT, animate, call, copy_project, make_data, picture, replace_scores, tiny_options
 
 hypothesis.settings.register_profile("cldf", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("cldf")
@@ -63,14 +66,32 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mini_smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The embedded benchmark of the smoke profile, built once for all test processes. Not to be written to."""
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all test processes share; each has one of its own in it."""
     base = tmp_path_factory.getbasetemp()
-    root = (base if worker_id == "master" else base.parent) / "mini-smoke"  # each process has a folder in the parent
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def mini_smoke(shared: Path) -> Path:
+    """The embedded benchmark of the smoke profile, built once for all test processes. Not to be written to."""
+    root = shared / "mini-smoke"
     root.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLDF_ROOT", str(root))
         return data_folder("mini-smoke")  # the first to ask builds it, and who comes then waits
+
+
+@pytest.fixture(scope="session")
+def reproduced(shared: Path, mini_smoke: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A project in which every notebook was run in the smoke profile, once for all test processes, and how it ended."""
+    root, ended = shared / "project", shared / "reproduced.json"
+    with FileLock(shared / "reproduced.lock"):
+        if not ended.exists():
+            shutil.copytree(mini_smoke, copy_project(root) / "data" / "mini-smoke")
+            done = call(root, "reproduce", "--profile", "smoke", "--all", "--jobs", "2")
+            ended.write_text(json.dumps([done.returncode, done.stdout, done.stderr]), encoding="utf-8")
+    return root, subprocess.CompletedProcess([], *json.loads(ended.read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="session")

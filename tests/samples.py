@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -511,3 +513,19 @@ def until(true: Callable[[], Any], seconds: float = 300) -> Any:
         assert time.monotonic() < end, "this took too long"
         time.sleep(0.05)
     return value
+
+
+def copy_project(folder: Path) -> Path:
+    """What a project root needs to run notebooks; the package too, so that no edit changes it meanwhile."""
+    ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
+    for name in ("notebooks", "params", "cldf_core"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=ignored)
+    shutil.copyfile(PROJECT / "pyproject.toml", folder / "pyproject.toml")
+    return folder
+
+
+def call(root: Path, *words: str, module: str = "cldf_core.cli") -> subprocess.CompletedProcess[str]:
+    """Runs a module, by default cldf, in a project of its own, in one thread."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("CLDF_")}
+    env["OMP_NUM_THREADS"] = "1"
+    return subprocess.run([sys.executable, "-m", module, *words], cwd=root, env=env, capture_output=True, text=True)

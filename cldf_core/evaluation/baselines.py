@@ -27,9 +27,9 @@ def boosted_trees(
     They learn from training images and predict test images. If one of these splits lacks a class, they are
     cross-validated over the groups of all images instead. The seed fixes trees and folds.
 
-    Facts are numbers, shape (N, F), of which `categorical`, F values, are codes of categories. Labels (0 real, 1 fake),
-    splits (train, validation, test) and groups have shape (N,). Added to the result of `balanced_accuracy` are
-    "images", the number of predictions, and "how" they were made.
+    Facts are numbers, a row for each of N images, of which `categorical`, one value a column, are codes of categories.
+    Labels (0 real, 1 fake), splits (train, validation, test) and groups have shape (N,). Added to the result of
+    `balanced_accuracy` are "images", the number of predictions, and "how" they were made.
     """
     codes, names = pd.factorize(groups)
     if all(len(np.unique(labels[splits == split])) == 2 for split in ("train", "test")):
@@ -71,8 +71,8 @@ def logistic_regression() -> Any:
 def learned_scores(classifier: Any, facts: np.ndarray, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Returns P(fake) of all images, (N,), by a classifier that learns from the images `train`, bool of shape (N,).
 
-    Facts are numbers, shape (N, F), and labels 0 (real) or 1 (fake), shape (N,). A class that is not learned from is a
-    ValueError.
+    Facts are numbers, a row for each of N images, and labels 0 (real) or 1 (fake), shape (N,). A class that is not
+    learned from is a ValueError.
     """
     if len(known := np.unique(labels[train])) < 2:
         raise ValueError(f"the images to learn from have the labels {known.tolist()}; needed: 0 and 1")

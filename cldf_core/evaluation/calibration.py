@@ -23,11 +23,11 @@ SEEN = "mean of seen"  # stands in the column domain for the mean over the domai
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
-    """Finds the temperature T, from 0.01 to 100, for which sigmoid(logit / T) makes the labels most likely.
+    """Finds the temperature τ, from 0.01 to 100, for which sigmoid(logit / τ) makes the labels most likely.
 
-    Logits of fake and labels (0 or 1) have shape (N,). A T beyond the bounds is the nearest one. It is None where no T
-    is best: there is only one class, all logits have the right sign (T goes to 0), or the wrong ones outweigh the
-    others (T goes to infinity).
+    Logits of fake and labels (0 or 1) have shape (N,). A τ beyond the bounds is the nearest one. It is None where no τ
+    is best: there is only one class, all logits have the right sign (τ goes to 0), or the wrong ones outweigh the
+    others (τ goes to infinity).
 
     Raises:
         UserError: a logit is not finite.
@@ -57,7 +57,7 @@ def calibrated(scores: pd.DataFrame, stream: Sequence[str]) -> pd.DataFrame:
     table of scores, of one or several runs, has a column agent.
 
     Returns:
-        The same rows with logit / T as logit, its sigmoid as score, and a column temperature. Where `fit_temperature`
+        The same rows with logit / τ as logit, its sigmoid as score, and a column temperature. Where `fit_temperature`
         finds none, the temperature is NaN and the scores stay as they are.
     """
     validation = of_split(scores, "validation")

@@ -1,13 +1,15 @@
 """The folder of a run, or of a notebook's execution; every file in it appears whole or not at all.
 
-runs/<name>-<key>/manifest.json              options, data, versions, notes, seconds, memory, status; a hash of
-                                             itself, and one of each other file, but for the state, which has its own
-                  scores.parquet             a row for each step, domain, split and image; metrics come from these
-                  model-step<k>.safetensors  the network after the k-th domain
-                  state/                     what an unfinished run continues from (see `checkpoints.States`)
-                  kept/                      the last state of a finished run, from which others go on
-                  lineage.json               which run it went on from, and what that was made with
-                  figures/                   a notebook's figures and tables
+Of runs/<name>-<key>/::
+
+    manifest.json              options, data, versions, notes, seconds, memory, status; a hash of itself, and one of
+                               each other file, but for the state, which has its own
+    scores.parquet             a row for each step, domain, split and image; metrics come from these
+    model-step<k>.safetensors  the network after the k-th domain
+    state/                     what an unfinished run continues from (see `checkpoints.States`)
+    kept/                      the last state of a finished run, from which others go on
+    lineage.json               which run it went on from, and what that was made with
+    figures/                   a notebook's figures and tables
 """
 
 import os

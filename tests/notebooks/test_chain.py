@@ -1,10 +1,7 @@
 """All notebooks, executed through papermill in the smoke profile: what they leave, and that it is not made twice."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -18,25 +15,10 @@ from cldf_core.runs.folder import RunFolder
 from cldf_core.workflow.notebooks import notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS
 from perturbed import SAYING, check_sentences
-from samples import PROJECT, statuses
+from samples import PROJECT, call, statuses
 
 pytestmark = pytest.mark.slow
 FOLDER = PROJECT / "notebooks"
-
-
-def copy_project(folder: Path) -> Path:
-    """What a project root needs to run notebooks; the package too, so that no edit changes it meanwhile."""
-    ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
-    for name in ("notebooks", "params", "cldf_core"):
-        shutil.copytree(PROJECT / name, folder / name, ignore=ignored)
-    shutil.copyfile(PROJECT / "pyproject.toml", folder / "pyproject.toml")
-    return folder
-
-
-def call(root: Path, *words: str, module: str = "cldf_core.cli") -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CLDF_")}
-    env["OMP_NUM_THREADS"] = "1"
-    return subprocess.run([sys.executable, "-m", module, *words], cwd=root, env=env, capture_output=True, text=True)
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
@@ -46,14 +28,6 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
         for p in folder.rglob("*")
         if p.is_file() and "lock" not in p.name
     }
-
-
-@pytest.fixture(scope="module")
-def reproduced(tmp_path_factory, mini_smoke) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A project in which every notebook was run in the smoke profile, once."""
-    root = copy_project(tmp_path_factory.mktemp("project"))
-    shutil.copytree(mini_smoke, root / "data" / "mini-smoke")
-    return root, call(root, "reproduce", "--profile", "smoke", "--all", "--jobs", "2")
 
 
 def test_the_whole_chain_runs(reproduced):
