@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PAGES = ["index", "glossary", "symbols", "options", "search", "api/evaluation", "notebooks/00_start_here"]
+PAGES = ["index", "glossary", "symbols", "options", "search", "api/runs", "notebooks/00_start_here"]
 LONG = ["notebooks/02_spectral_analysis", "notebooks/06_lwf", "notebooks/08_cross_data_set_evaluation"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")]
