@@ -94,6 +94,8 @@ def page(notebook: nbformat.NotebookNode, name: str, note: str, figures: Path) -
         cell.metadata = nbformat.NotebookNode(tags=cell.metadata.get("tags", []))
         if cell.cell_type == "markdown":
             cell.source = with_links(with_site_links(cell.source, "../"))
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("text", "…").strip()]
         for k, output in enumerate(cell.get("outputs", [])):
             if png := output.get("data", {}).get("image/png"):
                 alternative = output.metadata.get("image/png", {}).get("alt", "")

@@ -37,13 +37,22 @@ html_static_path, html_css_files = ["theme"], ["site.css"]
 mathjax_path = "tex-svg.js"  # formulas are SVG, which needs no fonts
 
 
+def escaped(text: str) -> str:
+    """Plain text with code in backticks, as in Markdown, for Sphinx: its stars and bars are no markup."""
+    words = re.split(r"`([^`]+)`", text)
+    words[::2] = [re.sub(r"[*|`]|(?<=\w)_(?!\w)", r"\\\g<0>", plain) for plain in words[::2]]
+    # Each code stands between blanks that are not shown, so that a letter may follow it.
+    words[1::2] = [f"\\ ``{code}``\\ " for code in words[1::2]]
+    return "".join(words)
+
+
 def plain(app, what, name, obj, options, lines: list[str]) -> None:
-    """Docstrings are plain text with code in backticks, as in Markdown: stars and bars in them are no markup."""
-    code = "\\ ``{}``\\ "  # between blanks that are not shown, so that a letter may follow
-    words = re.split(r"`([^`]+)`", "\n".join(lines))
-    words[::2] = [re.sub(r"[*|`]|(?<=\w)_(?!\w)", r"\\\g<0>", text) for text in words[::2]]
-    words[1::2] = [code.format(text) for text in words[1::2]]
-    lines[:] = "".join(words).split("\n")
+    """Escapes a docstring; what is indented in a module's, or below a colon, is shown as it stands."""
+    blocks = "\n".join(lines).split("\n\n")
+    for k, block in reversed(list(enumerate(blocks))):
+        as_it_stands = k > 0 and block.startswith(" ") and (what == "module" or blocks[k - 1].endswith(":"))
+        blocks[k] = f"::\n\n{block}" if as_it_stands else escaped(block)
+    lines[:] = "\n\n".join(blocks).split("\n")
 
 
 def of_others(app, what, name, obj, skip: bool, options) -> bool | None:

@@ -1,6 +1,6 @@
 """Grids of options: files in params/grids/, the runs that they ask for, and what their sweeps have left.
 
-A grid lists values of options; every combination is a run. Options that move together stand in rows::
+A grid lists values of options; every combination is a run. Options that move together stand in rows:
 
     agent: [sequential, er]
     together:

@@ -1,6 +1,6 @@
 """The folder of a run, or of a notebook's execution; every file in it appears whole or not at all.
 
-Of runs/<name>-<key>/::
+In runs/<name>-<key>/:
 
     manifest.json              options, data, versions, notes, seconds, memory, status; a hash of itself, and one of
                                each other file, but for the state, which has its own

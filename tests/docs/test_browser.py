@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PAGES = ["index", "glossary", "symbols", "options", "api/evaluation", "notebooks/00_start_here"]
-PAGES += ["notebooks/02_spectral_analysis", "notebooks/06_lwf", "notebooks/08_cross_data_set_evaluation", "search"]
+PAGES = ["index", "glossary", "symbols", "options", "search", "api/runs", "notebooks/00_start_here"]
+LONG = ["notebooks/02_spectral_analysis", "notebooks/06_lwf", "notebooks/08_cross_data_set_evaluation"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")]
 
@@ -57,12 +57,14 @@ def test_a_wide_page_is_found(tab, tmp_path):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, *LONG])
 def test_no_page_has_a_serious_barrier(site, tab, name, width):
     from axe_playwright_python.sync_playwright import Axe
 
     show(tab, site / f"{name}.html", width)
-    found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
+    # Code is looked at on a short page: axe takes a minute for the colours of a long one's.
+    apart = [[".highlight"], ["mjx-container"]] if name in LONG else [[".no-such-thing"]]
+    found = Axe().run(tab, {"exclude": apart}, {"resultTypes": ["violations"]}).response["violations"]
     serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
     assert not serious, json.dumps([(rule["id"], [n["html"] for n in rule["nodes"][:3]]) for rule in serious], indent=1)
 
