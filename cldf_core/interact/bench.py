@@ -76,7 +76,9 @@ class Bench(Live):
         stream = self.parameters.options(self.agent).stream
         split: dict[str, Any] = {"split": default["split"].iloc[0]}
         if variant == DEFAULT:
-            return matrices(cell_values(default, **split), stream)
+            figure = matrices(cell_values(default, **split), stream)
+            images = f"each domain's {split['split']} images"
+            return described(figure, str(figure.get_label()).replace("each test set", images))
         cells = cell_changes(scores, default, **split).assign(agent=self.agent, switch=variant)
         figure, changes = matrix_changes(cells, stream), extremes(100 * cells.set_index("domain")["value"], ".0f")
         return described(figure, f"Accuracy with {variant} minus that {DEFAULT} (percentage points): {changes}.")

@@ -21,6 +21,7 @@ def bench(trained) -> Bench:
 def test_a_variant_is_trained_kept_and_laid_over_the_default(bench):
     check_bundle(bench)
     before = bench.picture.value
+    assert "each domain&#x27;s validation images" in before
     bench.option.value, bench.text.value = "replay", "1"
     assert "allowed: a whole number from 1 to 100000" in bench.message.value
     bench.train()
