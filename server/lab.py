@@ -10,6 +10,8 @@ c = get_config()  # noqa: F821
 project = Path(__file__).resolve().parent.parent
 c.ServerApp.root_dir = str(project)  # jupytext finds its settings in pyproject.toml
 c.LabApp.default_url = "/lab/tree/notebooks/00_start_here.ipynb"
+# overrides.json there: notebooks are saved with their widgets, whose pictures are then seen without a kernel, too.
+c.LabApp.app_settings_dir = str(project / "server" / "settings")
 # An upload is one message; notebook 13 says how large it may be.
 c.ServerApp.tornado_settings = {"websocket_max_message_size": 256 * 2**20}
 
