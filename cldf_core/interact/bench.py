@@ -17,7 +17,7 @@ from cldf_core.reading import from_text
 from cldf_core.runs.run import collect_scores, make_run
 from cldf_core.workflow.parameters import Parameters
 
-DEFAULT = "as in this notebook"
+DEFAULT, ALL = "as in this notebook", "all that were kept"
 _EVERY = ("lr", "epochs", "batch", "weight_decay", "limit", "seed")  # of all agents, that leave the images alone
 
 
@@ -58,7 +58,7 @@ class Bench(Live):
         shown, words = self.controls["variant"], f"{name} = {getattr(options, name)}"
         self.kept[words] = scores
         self.message.value = f"kept: {html.escape(words)}"
-        shown.options = list(self.kept)
+        shown.options = [*self.kept, *[ALL] * (len(self.kept) > 2)]
         shown.value = words
 
     def _offer(self, options: Options) -> None:
@@ -72,11 +72,16 @@ class Bench(Live):
         return scores[scores["split"] == split]
 
     def _drawn(self, variant: str) -> Figure:
-        scores, default = self.kept[variant], self.kept[DEFAULT]
+        default = self.kept[DEFAULT]
         stream = self.parameters.options(self.agent).stream
         split: dict[str, Any] = {"split": default["split"].iloc[0]}
         if variant == DEFAULT:
-            return matrices(cell_values(default, **split), stream)
-        cells = cell_changes(scores, default, **split).assign(agent=self.agent, switch=variant)
-        figure, changes = matrix_changes(cells, stream), extremes(100 * cells.set_index("domain")["value"], ".0f")
-        return described(figure, f"Accuracy with {variant} minus that {DEFAULT} (percentage points): {changes}.")
+            figure = matrices(cell_values(default, **split), stream)
+            images = f"each domain's {split['split']} images"
+            return described(figure, str(figure.get_label()).replace("each test set", images))
+        variants = [name for name in self.kept if name != DEFAULT] if variant == ALL else [variant]
+        changes = [cell_changes(self.kept[name], default, **split).assign(switch=name) for name in variants]
+        cells = pd.concat(changes).assign(agent=self.agent)
+        largest, names = extremes(100 * cells.set_index("switch")["value"], ".0f"), " or ".join(variants)
+        text = f"Accuracy with {names} minus that {DEFAULT}, cell by cell (percentage points): {largest}."
+        return described(matrix_changes(cells, stream), text)

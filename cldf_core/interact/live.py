@@ -66,7 +66,7 @@ def choice(label: str, options: Sequence[str], value: str | None = None) -> widg
 
 
 def _wide(control: widgets.DOMWidget) -> widgets.DOMWidget:
-    control.style.description_width, control.layout.width = "initial", "22em"  # labels are whole words
+    control.style.description_width, control.layout.width = "initial", "26em"  # labels are whole words
     return control
 
 

@@ -151,6 +151,17 @@ def test_upload_verdict_and_picture(page, tmp_path):
         page.screenshot(path=Path(folder) / "detector.png", full_page=True)
 
 
+def test_a_slider_moves_its_figure_by_keyboard(page):
+    from playwright.sync_api import expect
+
+    figure = page.get_by_role("img", name=re.compile(r"At the threshold \d\.\d\d, "))
+    expect(figure).to_have_count(1)
+    expect(figure).to_have_accessible_name(re.compile("At the threshold 0.50, "))
+    page.get_by_role("slider").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(figure).to_have_accessible_name(re.compile("At the threshold 0.51, "), timeout=60_000)
+
+
 def test_the_page_runs_no_script_of_its_address_and_asks_no_other_server(page, server):
     assert page.evaluate("window.stranger") is None
     assert page.locator("body").get_attribute("data-jp-theme-name") == "JupyterLab Light"

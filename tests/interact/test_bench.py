@@ -1,10 +1,12 @@
 """The bench: variants are trained or read, kept, and laid over the default, on validation images."""
 
+import os
+
 import numpy as np
 import pytest
 
 from cldf_core.evaluation.cells import cell_values
-from cldf_core.interact.bench import DEFAULT, Bench
+from cldf_core.interact.bench import ALL, DEFAULT, Bench
 from cldf_core.workflow.parameters import Parameters
 from moving import check_bundle
 from samples import SHORT, tiny_options
@@ -21,6 +23,7 @@ def bench(trained) -> Bench:
 def test_a_variant_is_trained_kept_and_laid_over_the_default(bench):
     check_bundle(bench)
     before = bench.picture.value
+    assert "each domain&#x27;s validation images" in before
     bench.option.value, bench.text.value = "replay", "1"
     assert "allowed: a whole number from 1 to 100000" in bench.message.value
     bench.train()
@@ -36,6 +39,12 @@ def test_a_variant_is_trained_kept_and_laid_over_the_default(bench):
     bench.option.value, bench.text.value = "lr", "0.05"
     bench.train()
     assert list(bench.kept) == [DEFAULT, "replay = 1", "lr = 0.05"]
+    assert bench.controls["variant"].options == (DEFAULT, "replay = 1", "lr = 0.05", ALL)
+    assert [axis.get_title().split("\n")[1] for axis in bench.draw(ALL).axes[:2]] == ["replay = 1", "lr = 0.05"]
+    bench.controls["variant"].value = ALL
+    assert "Accuracy with replay = 1 or lr = 0.05 minus that as in this notebook" in bench.picture.value
+    if folder := os.environ.get("CLDF_SCREENSHOTS"):  # for those who want to see it
+        bench.draw(ALL).savefig(f"{folder}/bench.png", dpi=110)
 
 
 def test_no_test_image_is_looked_at(bench):

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jupytext
 import nbformat
@@ -45,6 +46,7 @@ def project(tmp_path):
 def run_in_jupyterlab(notebook: dict) -> None:
     """What JupyterLab adds when all cells are run, on a computer with other versions."""
     notebook["metadata"]["language_info"] = {"name": "python", "version": "3.14.0", "file_extension": ".py"}
+    notebook["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {"a1": {}}}}
     for number, cell in enumerate(notebook["cells"]):
         cell["metadata"].setdefault("tags", [])
         if cell["cell_type"] == "code":
@@ -57,6 +59,8 @@ def run_in_jupyterlab(notebook: dict) -> None:
 def test_opened_run_and_saved_git_sees_no_change(root, project, capsys):
     folder, settings = project
     assert settings.ServerApp.root_dir == str(folder)
+    overrides = json.loads((Path(settings.LabApp.app_settings_dir) / "overrides.json").read_text(encoding="utf-8"))
+    assert overrides["@jupyter-widgets/jupyterlab-manager:plugin"] == {"saveState": True}
     (script,) = (folder / "notebooks").glob(settings.LabApp.default_url.split("/")[-1].replace(".ipynb", ".py"))
     contents = build_sync_jupytext_contents_manager_class(LargeFileManager)(config=settings)
     contents.root_dir = str(folder / root)
