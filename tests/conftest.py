@@ -14,6 +14,7 @@ from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
 from cldf_core.workflow import cluster
 from cldf_core.workflow.cluster import Cluster
+from exercises import make_course
 from samples import SHORT, animate, make_data, picture, replace_scores, tiny_options
 
 hypothesis.settings.register_profile("cldf", deadline=None, max_examples=40)
@@ -71,6 +72,15 @@ def mini_smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLDF_ROOT", str(root))
         return data_folder("mini-smoke")  # the first to ask builds it, and who comes then waits
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course of all exercises, made by the script: solutions, students' copies and a gradebook."""
+    folder = tmp_path_factory.mktemp("course")
+    done = make_course("--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture(scope="session")
