@@ -248,7 +248,7 @@ for axis, period in zip(axes, (None, 2, 4, 8), strict=True):
 plt.show()
 tried = photographs[:1]
 ### BEGIN HIDDEN TESTS
-tried = photographs
+tried = list(photographs)
 ### END HIDDEN TESTS
 changes = [(with_grid(image, period, 6), image, period) for image in tried for period in (2, 4, 8)]
 rules = [np.abs(new - old).max() <= 6 + 1e-9 and abs(new.mean() - old.mean()) <= 0.5 for new, old, _ in changes]
