@@ -3,7 +3,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= -c constraints.txt
 BIN := .venv/bin
 
-.PHONY: reproduce test test-long test-gpu lint lab detector bench site sync strip check choose clean
+.PHONY: reproduce test test-long test-gpu lint lab detector bench site sync strip check choose course clean
 
 reproduce: .venv/installed
 	$(BIN)/cldf reproduce $(ARGS)
@@ -45,7 +45,7 @@ sync: .venv/installed
 
 # What running the notebooks has written into them is taken out; git does so by itself once make lab has set it up.
 strip: .venv/installed
-	$(BIN)/python docs/strip_notebooks.py notebooks/*.ipynb notebooks/*.py
+	$(BIN)/python docs/strip_notebooks.py notebooks/*.ipynb notebooks/*.py notebooks/exercises/*.ipynb notebooks/exercises/*.py
 
 # The five statements about the embedded benchmark, five seeds (about a quarter of an hour on two processors).
 check: .venv/installed
@@ -54,6 +54,10 @@ check: .venv/installed
 # Values of each agent's options, chosen on validation photographs (two to three hours on two processors).
 choose: .venv/installed
 	$(BIN)/cldf choose
+
+# Exercises for students, and their solutions, in course/; make course SUBMISSIONS=folder grades what is handed in.
+course: .venv/installed
+	$(BIN)/python docs/make_course.py $(if $(SUBMISSIONS),--submissions "$(SUBMISSIONS)")
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

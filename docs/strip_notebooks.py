@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-_KEPT = {"notebook": ("jupytext", "kernelspec"), "cell": ("tags", "lines_to_next_cell")}
+_KEPT = {"notebook": ("jupytext", "kernelspec"), "cell": ("tags", "nbgrader", "lines_to_next_cell")}
 
 
 def stripped(content: bytes) -> bytes:

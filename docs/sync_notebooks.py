@@ -1,10 +1,11 @@
-"""Makes notebooks/*.ipynb from the .py beside them, without outputs (make sync).
+"""Makes notebooks/*.ipynb and those of notebooks/exercises from the .py beside them, without outputs (make sync).
 
 Nothing is made where a .ipynb holds other cells than its .py and was edited later: that work would be lost.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import jupytext
 from jupytext.cli import jupytext as convert
@@ -12,9 +13,12 @@ from jupytext.cli import jupytext as convert
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
-def cells(path: Path) -> list[tuple[str, str, list[str]]]:
-    """What a person has written: kind, text and tags of each cell."""
-    return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in jupytext.read(path).cells]
+def cells(path: Path) -> list[tuple[str, str, list[str], dict[str, Any]]]:
+    """What a person has written: kind, text, tags and nbgrader's metadata of each cell."""
+    return [
+        (cell.cell_type, cell.source, cell.metadata.get("tags", []), cell.metadata.get("nbgrader", {}))
+        for cell in jupytext.read(path).cells
+    ]
 
 
 def edited_later(source: Path, notebook: Path) -> bool:
@@ -46,4 +50,4 @@ def main(folder: Path = NOTEBOOKS) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(max(main(folder) for folder in (NOTEBOOKS, NOTEBOOKS / "exercises")))

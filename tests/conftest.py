@@ -17,6 +17,7 @@ from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
 from cldf_core.workflow import cluster
 from cldf_core.workflow.cluster import Cluster
+from exercises import make_course
 from samples import SHORT, animate, call, copy_project, make_data, picture, replace_scores, tiny_options
 
 hypothesis.settings.register_profile("cldf", deadline=None, max_examples=40)
@@ -92,6 +93,15 @@ def reproduced(shared: Path, mini_smoke: Path) -> tuple[Path, subprocess.Complet
             done = call(root, "reproduce", "--profile", "smoke", "--all", "--jobs", "2")
             ended.write_text(json.dumps([done.returncode, done.stdout, done.stderr]), encoding="utf-8")
     return root, subprocess.CompletedProcess([], *json.loads(ended.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course of all exercises, made by the script: solutions, students' copies and a gradebook."""
+    folder = tmp_path_factory.mktemp("course")
+    done = make_course("--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,13 +30,14 @@ def stripped():
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, monkeypatch):
     """The notebooks in a repository of their own, as `make lab` sets it up, and JupyterLab's settings."""
     for name in ("pyproject.toml", ".gitattributes", ".gitignore"):
         shutil.copy(PROJECT / name, tmp_path / name)
     for name in ("notebooks", "server", "docs"):
         shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "")  # which the settings set, and which is put back
     settings = PyFileConfigLoader("lab.py", str(tmp_path / "server")).load_config()
     someone = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
     for words in (["add", "."], [*someone, "commit", "--quiet", "-m", "start"]):
@@ -59,7 +61,8 @@ def run_in_jupyterlab(notebook: dict) -> None:
 def test_opened_run_and_saved_git_sees_no_change(root, project, capsys):
     folder, settings = project
     assert settings.ServerApp.root_dir == str(folder)
-    overrides = json.loads((Path(settings.LabApp.app_settings_dir) / "overrides.json").read_text(encoding="utf-8"))
+    (first, *_) = os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    overrides = json.loads((Path(first) / "labconfig" / "default_setting_overrides.json").read_text(encoding="utf-8"))
     assert overrides["@jupyter-widgets/jupyterlab-manager:plugin"] == {"saveState": True}
     (script,) = (folder / "notebooks").glob(settings.LabApp.default_url.split("/")[-1].replace(".ipynb", ".py"))
     contents = build_sync_jupytext_contents_manager_class(LargeFileManager)(config=settings)

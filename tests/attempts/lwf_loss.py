@@ -1,0 +1,64 @@
+"""Solutions of the exercise lwf_loss that are wrong in a typical way, or right in an unusual one."""
+
+
+def losses(distillation: str, whole: str = "F.cross_entropy(z, labels) + weight * distillation_loss(z, t, T)") -> str:
+    return f"""
+def distillation_loss(z, t, T):
+    return {distillation}
+
+
+def lwf_loss(z, t, labels, T, weight):
+    return {whole}
+"""
+
+
+def one(name: str, arguments: str, value: str) -> str:
+    return f"def {name}({arguments}):\n    return {value}\n"
+
+
+RIGHT_LOSS = "-(T**2) * (soften(t.detach(), T) * F.log_softmax(z / T, dim=1)).sum(1).mean()"
+# Cells that are replaced, and the points that are lost.
+WRONG = {
+    "overflows": (
+        {"soften": one("soften", "z, T", "torch.exp(z / T) / torch.exp(z / T).sum(1, keepdim=True)")},
+        {"test-soften": 1},
+    ),
+    "divides by the wrong axis": (
+        {"soften": one("soften", "z, T", "F.softmax(z / T, dim=0)")},
+        {"test-soften": 2, "test-losses": 3, "test-gradient": 3},
+    ),
+    "no T squared": ({"losses": losses(RIGHT_LOSS.replace("-(T**2)", "-1"))}, {"test-losses": 3}),
+    "mean over everything": ({"losses": losses(RIGHT_LOSS.replace(".sum(1)", ""))}, {"test-losses": 3}),
+    "the teacher is trained": ({"losses": losses(RIGHT_LOSS.replace(".detach()", ""))}, {"test-losses": 1}),
+    "labels are softened too": (
+        {"losses": losses(RIGHT_LOSS, "F.cross_entropy(z / T, labels) + weight * distillation_loss(z, t, T)")},
+        {"test-losses": 3},
+    ),
+    "one T too many": (
+        {"gradient": one("distillation_gradient", "z, t, T", "T**2 * (soften(z, T) - soften(t, T)) / len(z)")},
+        {"test-gradient": 3},
+    ),
+    "not the mean": (
+        {"gradient": one("distillation_gradient", "z, t, T", "T * (soften(z, T) - soften(t, T))")},
+        {"test-gradient": 3},
+    ),
+    "means are kept": ({"limit": one("limit_of_gradient", "z, t", "(z - t) / z.shape[1] / len(z)")}, {"test-limit": 3}),
+}
+KL = """T**2 * (
+        F.kl_div(F.log_softmax(z / T, 1), p := F.softmax(t.detach() / T, 1), reduction="batchmean")
+        - (p * p.log()).sum(1).mean()
+    )"""
+RIGHT = {
+    "by a divergence": {"losses": losses(KL)},
+    "by torch's cross-entropy": {
+        "losses": losses(
+            "T * T * F.cross_entropy(z / T, (t.detach() / T).softmax(1))",
+            "0.5 * 2 * F.cross_entropy(z, labels) + distillation_loss(z, t, T) * weight",
+        ),
+        "soften": one("soften", "z, T", "torch.exp(z / T - torch.logsumexp(z / T, 1, keepdim=True))"),
+    },
+    "by the difference alone": {
+        "limit": one("limit_of_gradient", "z, t", "(z - t - (z - t).mean(1)[:, None]) / z.numel()"),
+        "gradient": one("distillation_gradient", "z, t, T", "(soften(z, T) - soften(t, T)).mul(T).div(z.shape[0])"),
+    },
+}

@@ -1,0 +1,80 @@
+"""Solutions of the exercise virtual_step that are wrong in a typical way, or right in an unusual one."""
+
+BACKWARD = """
+def virtual_weights(network, inputs, labels, lr):
+    F.cross_entropy(network(inputs), labels).backward()
+    return {name: p.detach() - lr * p.grad for name, p in network.named_parameters()}
+"""
+IN_PLACE = """
+def virtual_weights(network, inputs, labels, lr):
+    gradients = torch.autograd.grad(F.cross_entropy(network(inputs), labels), list(network.parameters()))
+    with torch.no_grad():
+        for p, g in zip(network.parameters(), gradients):
+            p -= lr * g
+    return dict(network.named_parameters())
+"""
+UPHILL = """
+def virtual_weights(network, inputs, labels, lr):
+    gradients = torch.autograd.grad(F.cross_entropy(network(inputs), labels), list(network.parameters()))
+    return {name: (p + lr * g).detach() for (name, p), g in zip(network.named_parameters(), gradients)}
+"""
+
+
+def rises(value: str = "after - before", order: str = ".argsort(descending=True)[:count]") -> str:
+    return f"""
+def rises(network, batch, candidates, lr):
+    weights = virtual_weights(network, *batch, lr)
+    before = F.cross_entropy(network(candidates[0]), candidates[1], reduction="none")
+    after = F.cross_entropy(functional_call(network, weights, (candidates[0],)), candidates[1], reduction="none")
+    return {value}
+
+
+def most_interfered(network, batch, candidates, lr, count):
+    return rises(network, batch, candidates, lr){order}
+"""
+
+
+def first_order(product: str, answer: str = "negative") -> str:
+    return f"""
+def approximate_rises(network, batch, candidates, lr):
+    def gradients(inputs, labels):
+        return torch.autograd.grad(F.cross_entropy(network(inputs), labels), list(network.parameters()))
+
+    g = gradients(*batch)
+    found = []
+    for c in range(len(candidates[1])):
+        own = gradients(candidates[0][[c]], candidates[1][[c]])
+        found.append(float({product}))
+    return found
+
+
+suffers_if = "{answer}"
+"""
+
+
+PRODUCT = "-lr * sum((a * b).sum() for a, b in zip(g, own))"
+# Cells that are replaced, and the points that are lost.
+WRONG = {
+    "gradients are left behind": ({"virtual": BACKWARD}, {"test-virtual": 1}),
+    "the step is made": ({"virtual": IN_PLACE}, {"test-virtual": 1, "test-rises": 4}),
+    "uphill": ({"virtual": UPHILL}, {"test-virtual": 2, "test-rises": 4}),
+    "the loss afterwards": ({"rises": rises("after")}, {"test-rises": 4}),
+    "the least first": ({"rises": rises(order=".argsort()[:count]")}, {"test-rises": 2}),
+    "the wrong sign": ({"first-order": first_order(PRODUCT.removeprefix("-"), "positive")}, {"test-first-order": 3}),
+    "the rise itself": ({"first-order": "approximate_rises = rises\nsuffers_if = 'negative'"}, {"test-first-order": 2}),
+}
+COPY = """
+def virtual_weights(network, inputs, labels, lr):
+    return {name: p.detach() for name, p in after_a_real_step(network, (inputs, labels), lr).named_parameters()}
+"""
+FUNCTIONAL = """
+def virtual_weights(network, inputs, labels, lr):
+    own = {name: p.detach() for name, p in network.named_parameters()}
+    g = torch.func.grad(lambda w: F.cross_entropy(functional_call(network, w, (inputs,)), labels))(own)
+    return {name: torch.add(own[name], g[name], alpha=-lr) for name in own}
+"""
+RIGHT = {
+    "a copy is trained": {"virtual": COPY},
+    "by torch.func": {"virtual": FUNCTIONAL, "first-order": first_order(PRODUCT)},
+    "by topk": {"rises": rises(order=".topk(count).indices.tolist()")},
+}
