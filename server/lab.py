@@ -11,8 +11,8 @@ c = get_config()  # noqa: F821
 project = Path(__file__).resolve().parent.parent
 c.ServerApp.root_dir = str(project)  # jupytext finds its settings in pyproject.toml
 c.LabApp.default_url = "/lab/tree/notebooks/00_start_here.ipynb"
-# By the settings beside this file, .py files of notebooks open as notebooks, and notebooks are saved with their widgets,
-# whose pictures are then seen without a kernel, too. The user's own settings stand before them.
+# By the settings beside this file, .py files of notebooks open as notebooks, and notebooks are saved with their
+# widgets, whose pictures are then seen without a kernel, too. The user's own settings stand before them.
 os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
     filter(None, [str(project / "server"), os.environ.get("JUPYTER_CONFIG_PATH")])
 )
