@@ -35,35 +35,6 @@ import numpy as np
 from scipy import stats
 
 
-class ByBatches:
-    """A reservoir with a mistake of a real code: within a batch of ten it does not go on counting."""
-
-    def __init__(self, capacity, rng):
-        self.capacity, self.rng, self.items, self.seen = capacity, rng, [], 0
-
-    def offer(self, item):
-        self.seen += 1
-        if len(self.items) < self.capacity:
-            self.items.append(item)
-            return
-        slot = self.rng.integers(max(self.seen - (self.seen - 1) % 10 - 1, self.capacity))
-        if slot < self.capacity:
-            self.items[slot] = item
-
-
-class OldestGoes:
-    """A memory that takes a new image with the right probability, and lets the one go that has been there longest."""
-
-    def __init__(self, capacity, rng):
-        self.capacity, self.rng, self.items, self.seen = capacity, rng, [], 0
-
-    def offer(self, item):
-        self.seen += 1
-        if len(self.items) == self.capacity and self.rng.random() >= self.capacity / self.seen:
-            return
-        self.items = [*self.items, item][-self.capacity :]
-
-
 def kept(kind, capacity, images, runs, seed=0):
     """How often each image was in the memory at the end, of so many runs; int, shape (images,)."""
     counts = np.zeros(images, int)
@@ -228,7 +199,7 @@ assert (kept(Reservoir, 3, 12, 20, seed=5) == kept(Reservoir, 3, 12, 20, seed=5)
 # %% [markdown]
 # ## 3 A test that finds an unfair one
 #
-# Two classes above look like reservoirs and are none. Counts that differ a little prove nothing: chance makes them
+# Two classes in the next cell look like reservoirs and are none. Counts that differ a little prove nothing: chance makes them
 # differ. How much may they? In each run, exactly $k$ of $n$ images are kept, so the counts of one run hang together: a
 # fair memory is a draw without replacement. For $R$ runs, the counts $c_1, \dots, c_n$ and $p = k/n$, the statistic
 #
@@ -252,6 +223,36 @@ assert (kept(Reservoir, 3, 12, 20, seed=5) == kept(Reservoir, 3, 12, 20, seed=5)
 # `stats.chi2.sf(X, degrees)` is the "survival function", 1 minus the distribution function.
 #
 # </details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "unfair", "locked": true, "schema_version": 3, "solution": false, "task": false}
+class ByBatches:
+    """A reservoir with a mistake of a real code: within a batch of ten it does not go on counting."""
+
+    def __init__(self, capacity, rng):
+        self.capacity, self.rng, self.items, self.seen = capacity, rng, [], 0
+
+    def offer(self, item):
+        self.seen += 1
+        if len(self.items) < self.capacity:
+            self.items.append(item)
+            return
+        slot = self.rng.integers(max(self.seen - (self.seen - 1) % 10 - 1, self.capacity))
+        if slot < self.capacity:
+            self.items[slot] = item
+
+
+class OldestGoes:
+    """A memory that takes a new image with the right probability, and lets the one go that has been there longest."""
+
+    def __init__(self, capacity, rng):
+        self.capacity, self.rng, self.items, self.seen = capacity, rng, [], 0
+
+    def offer(self, item):
+        self.seen += 1
+        if len(self.items) == self.capacity and self.rng.random() >= self.capacity / self.seen:
+            return
+        self.items = [*self.items, item][-self.capacity :]
 
 
 # %% nbgrader={"grade": false, "grade_id": "fairness", "locked": false, "schema_version": 3, "solution": true, "task": false}

@@ -209,7 +209,19 @@ def treated(image):
     ### END SOLUTION
 
 
+# %% nbgrader={"grade": false, "grade_id": "look-at-treated", "locked": true, "schema_version": 3, "solution": false, "task": false}
+# What is left of it, by your own functions.
+left_of_it = [facts(treated(image))[2] for image in validation_images]
+print("validation: AUC of blockiness", auc(left_of_it, validation_labels))
+
 # %% nbgrader={"grade": true, "grade_id": "test-treated", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+change = max(float(np.abs(np.asarray(treated(i)).astype(float) - i).mean()) for i in validation_images)
+print(f"largest mean change of an image: {change:.1f} grey levels")
+assert np.asarray(treated(images[0])).shape == images[0].shape
+assert culprit in ("brightness", "contrast", "blockiness")
+
+
+### BEGIN HIDDEN TESTS
 def left(images, labels):
     """The AUC of blockiness after the treatment."""
     values = []
@@ -221,12 +233,7 @@ def left(images, labels):
     return float((fakes[:, None] > reals).mean() + 0.5 * (fakes[:, None] == reals).mean())
 
 
-change = max(float(np.abs(np.asarray(treated(i)).astype(float) - i).mean()) for i in validation_images)
 after = left(validation_images, validation_labels)
-print(f"validation: AUC of blockiness {after:.2f}, largest mean change {change:.1f} grey levels")
-assert np.asarray(treated(images[0])).shape == images[0].shape
-assert culprit in ("brightness", "contrast", "blockiness")
-### BEGIN HIDDEN TESTS
 points = int(culprit == "blockiness") + int(change <= 15)
 on_test = left(*collected("test"))
 print(f"test: AUC of blockiness {on_test:.2f}")
