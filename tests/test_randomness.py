@@ -84,7 +84,6 @@ def test_every_purpose_in_the_code_is_known_and_used_and_nothing_is_seeded_elsew
             elif name in {"default_rng", "manual_seed", "RandomState"}:
                 elsewhere.add(path.relative_to(root).as_posix())
     assert used | {"order", "refit"} == set(PURPOSES)  # which are the purpose of a Step
-    intake = {f"cldf_core/data/intake/{name}.py" for name in ("splits", "containers")}
-    data = {path for path in elsewhere if path.startswith("cldf_core/data/mini/")} | intake
-    given_a_seed = {"cldf_core/data/corruptions.py", "cldf_core/resnet.py"}
+    data = {path for path in elsewhere if path.startswith("cldf_core/data/mini/")} | {"cldf_core/data/intake/splits.py"}
+    given_a_seed = {"cldf_core/data/corruptions.py", "cldf_core/resnet.py", "cldf_core/interact/toy.py"}
     assert elsewhere == {*data, *given_a_seed, "cldf_core/randomness.py"}
