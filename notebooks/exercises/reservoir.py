@@ -199,9 +199,10 @@ assert (kept(Reservoir, 3, 12, 20, seed=5) == kept(Reservoir, 3, 12, 20, seed=5)
 # %% [markdown]
 # ## 3 A test that finds an unfair one
 #
-# Two classes in the next cell look like reservoirs and are none. Counts that differ a little prove nothing: chance makes them
-# differ. How much may they? In each run, exactly $k$ of $n$ images are kept, so the counts of one run hang together: a
-# fair memory is a draw without replacement. For $R$ runs, the counts $c_1, \dots, c_n$ and $p = k/n$, the statistic
+# Two classes in the next cell look like reservoirs and are none. Counts that differ a little prove nothing: chance
+# makes them differ. How much may they? In each run, exactly $k$ of $n$ images are kept, so the counts of one run hang
+# together: a fair memory is a draw without replacement. For $R$ runs, the counts $c_1, \dots, c_n$ and $p = k/n$, the
+# statistic
 #
 # $$X = \frac{n - 1}{n} \sum_{i=1}^{n} \frac{(c_i - R p)^2}{R\, p\, (1 - p)}$$
 #
