@@ -242,7 +242,7 @@ def _in_profile(notebook: str, profile: str, values: Mapping[str, Any]) -> dict[
     cell = profile_values(notebook, "quick")
     written = {n: v for n, v in values.items() if n not in SMALLER.get(notebook, ()) or v != cell[n]}
     taken = {name: value for name, value in profile_values(notebook, profile).items() if name not in written}
-    print(f"{PROFILE} is {profile}: {', '.join(f'{name} {value}' for name, value in taken.items())}")
+    print(f"{PROFILE} is {profile}: {', '.join(f'{name} {value}' for name, value in taken.items()) or 'the defaults'}")
     return {**taken, **written}
 
 

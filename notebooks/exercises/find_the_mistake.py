@@ -47,6 +47,7 @@ COMMON = {"stream": ["first", "second"], "unseen": [], "size": 16, "epochs": 3, 
 COMMON |= {"replay": 8, "candidates": 16, "memory_epochs": 2, "memory_batch": 8, "mixed_precision": False}
 
 
+# %% nbgrader={"grade": false, "grade_id": "setup-2", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def factory(name, mistake=None, kind=None, **changed):
     """Makes a function `make` that makes agents: make(), or make(memory=8) with other options."""
     if mistake is not None:
@@ -72,6 +73,7 @@ def images(domain, count=32):
     return Samples.from_array(spectra.astype(np.float16), labels, domain, 1000 * domain)
 
 
+# %% nbgrader={"grade": false, "grade_id": "setup-3", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def begin(agent, domain):
     """Begins a domain; returns the batches (spectra, labels, domains, numbers) that the agent would observe now."""
     step = make_steps([(name, images(place)) for place, name in enumerate(COMMON["stream"])], agent.options)[domain]

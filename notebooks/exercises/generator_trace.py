@@ -50,10 +50,12 @@ def planes(images):
     return log_magnitude(images.transpose(0, 3, 1, 2)).mean(1)
 
 
+# %% nbgrader={"grade": false, "grade_id": "setup-2", "locked": true, "schema_version": 3, "solution": false, "task": false}
 real_a, fake_a, groups_a = made("mini-GAN-S", "train", 24)
 real_b, fake_b, groups_b = made("mini-ForenSynths", "train", 16, variant=1)
 rng = np.random.default_rng(6)
 print("generator A:", real_a.shape, "generator B:", real_b.shape)
+
 
 # %% [markdown]
 # ## 1 The mean spectrum

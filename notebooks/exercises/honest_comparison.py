@@ -46,6 +46,7 @@ def invented_images(seed=0, photographs=25, most=20):
     return (rng.uniform(size=len(groups)) < rng.beta(2, 0.6, photographs)[groups]).astype(int), groups
 
 
+# %% nbgrader={"grade": false, "grade_id": "setup-2", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def close(found, wanted, tolerance=1e-6):
     """Whether numbers agree; prints those that do not."""
     found = np.asarray(found, float)

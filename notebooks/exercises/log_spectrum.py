@@ -147,17 +147,7 @@ def scaled(plane):
     ### END SOLUTION
 
 
-# %% nbgrader={"grade": true, "grade_id": "test-scaled", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
-ramp = np.linspace(-3, 5, 2001).reshape(3, 667)
-noise = rng.normal(2, 3, (16, 16))
-planes = [ramp, noise]
-empty = [np.full((4, 4), 7.0)]
-### BEGIN HIDDEN TESTS
-planes += [rng.exponential(4, (12, 20)), np.where(np.arange(400).reshape(20, 20) % 9, 0.0, 50.0) + rng.normal(size=20)]
-empty += [np.full((5, 6), -2.0) + 1e-4 * rng.uniform(size=(5, 6)), np.zeros((3, 3))]
-### END HIDDEN TESTS
-
-
+# %% nbgrader={"grade": false, "grade_id": "look-at-scaled", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def in_range(plane):
     found = scaled(plane)
     return found.shape == plane.shape and found.min() == -1 and found.max() == 1
@@ -169,6 +159,15 @@ def by_percentiles(plane):
     return np.allclose(scaled(plane), np.interp(plane, [p5, p95], [-1, 1]), atol=1e-6)
 
 
+# %% nbgrader={"grade": true, "grade_id": "test-scaled", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+ramp = np.linspace(-3, 5, 2001).reshape(3, 667)
+noise = rng.normal(2, 3, (16, 16))
+planes = [ramp, noise]
+empty = [np.full((4, 4), 7.0)]
+### BEGIN HIDDEN TESTS
+planes += [rng.exponential(4, (12, 20)), np.where(np.arange(400).reshape(20, 20) % 9, 0.0, 50.0) + rng.normal(size=20)]
+empty += [np.full((5, 6), -2.0) + 1e-4 * rng.uniform(size=(5, 6)), np.zeros((3, 3))]
+### END HIDDEN TESTS
 points = 0
 for what, right, cases in (
     ("the range", in_range, planes),

@@ -51,6 +51,7 @@ def by_differences(loss, z, *arguments):
     return torch.tensor([[loss(z + step, *arguments) - loss(z - step, *arguments) for step in steps]]) / 2e-5
 
 
+# %% nbgrader={"grade": false, "grade_id": "setup-2", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def slow_loss(z, t, T):
     """The formula of section 2, image by image, output by output."""
     total = 0.0

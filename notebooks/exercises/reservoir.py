@@ -243,6 +243,7 @@ class ByBatches:
             self.items[slot] = item
 
 
+# %% nbgrader={"grade": false, "grade_id": "unfair-2", "locked": true, "schema_version": 3, "solution": false, "task": false}
 class OldestGoes:
     """A memory that takes a new image with the right probability, and lets the one go that has been there longest."""
 

@@ -52,10 +52,12 @@ def collected(split):
     return np.stack(images), np.repeat([0, 1], len(pairs))
 
 
+# %% nbgrader={"grade": false, "grade_id": "setup-2", "locked": true, "schema_version": 3, "solution": false, "task": false}
 images, labels = collected("train")
 validation_images, validation_labels = collected("validation")
 rng = np.random.default_rng(1)
 print(len(images), "training images,", len(validation_images), "validation images")
+
 
 # %% [markdown]
 # ## 1 Facts of an image

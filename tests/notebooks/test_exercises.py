@@ -80,6 +80,12 @@ def test_lines_can_be_read(name):
     assert not [line for line in lines if len(line) > 120 and not line.startswith("# %% ")]  # nbgrader's metadata
 
 
+def test_students_see_short_cells(course):
+    for name in NAMES:
+        code = [cell for cell in load(name, "release", course=course).cells if cell.cell_type == "code"]
+        assert max(len(cell.source.splitlines()) for cell in code) <= 25, name
+
+
 def test_the_page_lists_every_exercise():
     rows = []
     for name in NAMES:

@@ -62,8 +62,7 @@ def add(
     behind but a download; what was interrupted, the same call begins or goes on with. Returns the data set's folder,
     and the result of `extract` or `unpack`, if it was called.
     """
-    settings["domain_from"] = domain_from
-    given = {"replace": replace, "most_members": most_members, **settings}
+    given = {"replace": replace, "most_members": most_members, "domain_from": domain_from, **settings}
     if isinstance(source, str):
         if not (local := download.local_path(source)):
             return _add_address(source, name, sha256, given)
@@ -75,7 +74,7 @@ def add(
     if not holds_images and (source.is_dir() or source.suffix.lower() in tables.SUFFIXES):
         if sha256:
             raise DataError(f"{source} is not an archive, but --sha256 is given; allowed: --sha256 of an archive")
-        return register(source, name, replace=replace, notes=notes, **settings), None
+        return register(source, name, replace=replace, domain_from=domain_from, notes=notes, **settings), None
     if not holds_images and not is_archive(source):
         raise DataError(f"{source} is no archive and no table; {_ADDED}")
     source = Path(os.path.abspath(source.expanduser()))
@@ -87,8 +86,10 @@ def add(
     try:
         asked: dict[str, Any] = {"sha256": sha256, "most_members": most_members}
         if holds_images:
-            asked |= {"name": name, "labels": settings.get("labels", ""), "domain_from": settings.pop("domain_from")}
+            asked |= {"name": name, "labels": settings.get("labels", ""), "domain_from": domain_from}
         extracted = (containers.unpack if holds_images else extract)(source, folder / FILES, **asked)
+        if not holds_images:  # the table of what shards hold has followed it
+            settings["domain_from"] = domain_from
         register(extracted.folder, name, replace=replace, notes=[*notes, *extracted.notes], **settings)
     except (UserError, KeyboardInterrupt) as stop:
         # On a full disk the next call goes on with what is there.
