@@ -39,18 +39,29 @@ def laid_out(root: Path) -> Path:
     return root
 
 
+def log_of(root: Path) -> Path:
+    """What a JupyterLab that serves this folder has printed."""
+    return root.parent / f"{root.name}.log"
+
+
 @contextlib.contextmanager
-def serving(root: Path, *words: str, **env: str) -> Iterator[str]:
+def serving(root: Path, **env: str) -> Iterator[str]:
     """The address of a JupyterLab with the project's settings, and none of the user's own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    call = [sys.executable, "-m", "jupyter", "lab", "--config=server/lab.py", "--no-browser", "--allow-root", *words]
+    call = [sys.executable, "-m", "jupyter", "lab", "--config=server/lab.py", "--no-browser", "--allow-root"]
     call += [f"--ServerApp.port={port}", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
-    own = {f"JUPYTER_{name}_DIR": str(root / ".jupyter" / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {f"JUPYTERLAB_{name}_DIR": str(root / ".jupyter" / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    own = {
+        f"JUPYTER_{name}_DIR": str(root.with_name(f"{root.name}-jupyter") / name.lower())
+        for name in ("CONFIG", "DATA", "RUNTIME")
+    }
+    own |= {
+        f"JUPYTERLAB_{name}_DIR": str(root.with_name(f"{root.name}-jupyter") / name.lower())
+        for name in ("SETTINGS", "WORKSPACES")
+    }
     every = {**os.environ, **own, "CLDF_ROOT": str(root), "CLDF_PROGRESS": "0", **env}
-    log = root.parent / f"{root.name}.log"
+    log = log_of(root)
     with log.open("w") as file, subprocess.Popen(call, cwd=root, env=every, stdout=file, stderr=file) as process:
         try:
             for _ in range(600):

@@ -6,73 +6,37 @@ import io
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-from samples import PROJECT
+from browser.lab import BROWSER, laid_out, log_of, serving
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, mini_smoke) -> Path:
-    """A repository with the project's notebooks and settings; notebook 13 has the smoke profile's parameters."""
-    root = tmp_path_factory.mktemp("project")
-    for name in ("pyproject.toml", ".gitattributes", ".gitignore"):
-        shutil.copy(PROJECT / name, root / name)
-    for name in ("notebooks", "server", "docs"):
-        shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    """A repository with the project's notebooks and settings."""
+    root = laid_out(tmp_path_factory.mktemp("project"))
     shutil.copytree(mini_smoke, root / "data" / "mini-smoke")
-    script = root / "notebooks" / "13_detector.py"
-    text = script.read_text(encoding="utf-8")
-    for key, value in yaml.safe_load((PROJECT / "params" / "smoke" / "13_detector.yaml").read_text()).items():
-        text = re.sub(
-            rf"^({key}: [^=]*) = .*?(  #.*)$", lambda m, value=value: f"{m[1]} = {value!r}{m[2]}", text, flags=re.M
-        )
-    script.write_text(text, encoding="utf-8")
-    notebook = jupytext.read(script)
-    for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{number}"
-    notebook.metadata["jupytext"].pop("text_representation", None)
-    jupytext.write(notebook, script.with_suffix(".ipynb"))
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
     return root
 
 
 @pytest.fixture(scope="module")
 def address(project) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "jupyter", "lab", "--config=server/lab.py", "--no-browser", "--allow-root"]
-    words += [f"--ServerApp.port={port}", "--IdentityProvider.token="]
-    env = {**os.environ, "CLDF_ROOT": str(project), "CLDF_PROGRESS": "0"}
-    log = project.parent / "log"
-    with log.open("w") as file, subprocess.Popen(words, cwd=project, env=env, stdout=file, stderr=file) as process:
-        try:
-            for _ in range(300):
-                assert process.poll() is None, log.read_text()
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-                time.sleep(0.1)
-            someone = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
-            for git in (["add", "."], [*someone, "commit", "--quiet", "-m", "start"]):
-                subprocess.run(["git", *git], cwd=project, check=True)
-            assert "filter.notebook in .git/config" in log.read_text()
-            yield f"http://127.0.0.1:{port}/lab/tree/notebooks/13_detector.ipynb"
-        finally:
-            process.terminate()
+    with serving(project, CLDF_PROFILE="smoke") as server:
+        someone = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
+        for git in (["add", "."], [*someone, "commit", "--quiet", "-m", "start"]):
+            subprocess.run(["git", *git], cwd=project, check=True)
+        assert "filter.notebook in .git/config" in log_of(project).read_text()
+        yield f"{server}/lab/tree/notebooks/13_detector.ipynb"
 
 
 def test_pictures_are_whole_and_git_sees_no_change(address, project, tmp_path):
@@ -102,7 +66,7 @@ def test_pictures_are_whole_and_git_sees_no_change(address, project, tmp_path):
         expect(button).to_be_visible(timeout=240_000)
         expect(page.get_by_text("at most 50 MB")).to_be_visible()
         whole: list[bool] = []
-        picture = page.locator(".jupyter-widgets img")
+        picture = page.locator('.jupyter-widgets img[alt^="An image, its spectrum"]')  # not that of the threshold
 
         def upload(name: str, sentence: str) -> None:
             with page.expect_file_chooser() as chooser:
