@@ -52,14 +52,9 @@ def serving(root: Path, **env: str) -> Iterator[str]:
         port = free.getsockname()[1]
     call = [sys.executable, "-m", "jupyter", "lab", "--config=server/lab.py", "--no-browser", "--allow-root"]
     call += [f"--ServerApp.port={port}", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
-    own = {
-        f"JUPYTER_{name}_DIR": str(root.with_name(f"{root.name}-jupyter") / name.lower())
-        for name in ("CONFIG", "DATA", "RUNTIME")
-    }
-    own |= {
-        f"JUPYTERLAB_{name}_DIR": str(root.with_name(f"{root.name}-jupyter") / name.lower())
-        for name in ("SETTINGS", "WORKSPACES")
-    }
+    beside = root.with_name(f"{root.name}-jupyter")  # not in the folder, which may be a repository
+    own = {f"JUPYTER_{name}_DIR": str(beside / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    own |= {f"JUPYTERLAB_{name}_DIR": str(beside / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
     every = {**os.environ, **own, "CLDF_ROOT": str(root), "CLDF_PROGRESS": "0", **env}
     log = log_of(root)
     with log.open("w") as file, subprocess.Popen(call, cwd=root, env=every, stdout=file, stderr=file) as process:
