@@ -75,7 +75,7 @@ def test_the_ipynb_holds_no_outputs_and_the_header_no_version(name):
 @pytest.mark.parametrize("name", STEMS)
 def test_a_notebook_is_short_and_told_before_it_is_computed(name):
     cells = notebook(name).cells
-    assert len(cells) <= 36
+    assert len(cells) <= 30
     assert cells[0].cell_type == "markdown"
     assert cells[0].source.startswith("# ")
     for cell in cells:
