@@ -70,6 +70,7 @@ def picture(png: str, alternative: str, target: Path) -> str:
 def with_site_links(text: str, up: str) -> str:
     """Markdown whose links to pages in docs/ and to notebooks lead to those of the site; `up` leads to its root."""
     text = re.sub(r"\]\((?:\.\./)?docs/([\w-]+\.md)", rf"]({up}\1", text)
+    text = re.sub(r"\]\(exercises/\w+\.ipynb\)", f"]({up}course.md)", text)  # which hold solutions, and have no page
     return re.sub(r"\]\((?:\.\./)?notebooks/(\w+\.ipynb)", rf"]({up}notebooks/\1", text)
 
 

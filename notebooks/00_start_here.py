@@ -17,9 +17,13 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# **You will learn** what this project is about, the words it uses, and how an image becomes a verdict. You
-# will also meet the two questions that all other notebooks are about: does a detector that has learned one kind of
-# fake know the next kind, and does it still know the first kind after it has learned the next?
+# **The idea.** A *deepfake* is an image that a network has made or changed so that it looks like a photograph. A
+# *detector* is a network that reads an image and says how likely it is such a fake. New kinds of fakes appear all the
+# time, so it has to go on learning, and two questions come up: does a detector that has learned one kind of fake know
+# the next kind? And does it still know the first kind after it has learned the next?
+#
+# **You will learn** the words of the project, and how an image becomes a verdict: one photograph and its fake go the
+# whole way from pixels to P(fake), and you change them and watch the verdict move.
 #
 # **What you need.** No other notebook, only some Python and what a mean and a probability are. All words of the project
 # are in the [glossary](../docs/glossary.md).
@@ -52,15 +56,13 @@ options = parameters.options()
 # %% [markdown]
 # ## The project in a page
 #
-# A *deepfake* is an image that a network has made or changed so that it looks like a photograph. A *detector*
-# is a network that reads an image and says how likely it is a fake. Most fakes carry traces of how they were
-# made. Some are plain to see, such as a smeared or patterned surface (notebook 01 shows samples); others are too
-# faint for the eye, or look like texture. Many of them lie in the image's **spectrum**: a picture of how much
-# slow and fast change the image holds (notebook 02 explains it). So our detector reads spectra, not pixels;
-# notebook 03 compares the two.
+# Most fakes carry traces of how they were made. Some are plain to see, such as a smeared or patterned surface (notebook
+# 01 shows samples); others are too faint for the eye, or look like texture. Many of them lie in the image's
+# **spectrum**: a picture of how much slow and fast change the image holds (notebook 02 explains it). So our detector
+# reads spectra, not pixels; notebook 03 compares the two.
 #
-# New kinds of fakes appear all the time, and a detector has to go on learning. This is **continual
-# learning**: the images of the past are no longer all at hand, and yet what was learned from them should stay.
+# To learn one kind of fakes after another is **continual learning**: the images of the past are no longer all at hand,
+# and yet what was learned from them should stay.
 #
 # | word | meaning |
 # |---|---|
@@ -70,19 +72,24 @@ options = parameters.options()
 # | unseen domain | a domain that is tested, but never learned |
 # | forgetting | being worse on an earlier domain after learning later ones |
 # | agent | a way to learn a stream. Some agents keep a few old images, others keep an old copy of the network |
-# | P(fake) | the detector's answer, from 0 (certainly real) to 1 (certainly fake); from 0.5 up the verdict is “fake” |
+# | P(fake), the score | the detector's answer, from 0 (certainly real) to 1 (certainly fake) |
+# | threshold | the score from which on the verdict is “fake”: 0.5 |
 #
 # Three terms for those who want to be exact. The kind of continual learning studied here is **domain-incremental**: the
 # question stays the same (real or fake?), the images change from step to step, and nobody tells the detector at the
 # test which domain an image is from (van de Ven & Tolias 2019). The detector is a **residual network** (ResNet; He et
 # al. 2016): layers of small filters, called convolutions, in which each block *adds* its result to what it was given,
 # so that a network of many layers can be trained. Between them, **BatchNorm** layers bring all values to mean 0 and
-# spread 1: in training with the mean and the spread of the batch at hand, afterwards with running means of these. They
-# follow the images that came last, so they are one of the places where a network can forget.
+# spread 1: in training with the mean and the spread of the *batch* (the images of one *update*, a small change of all
+# weights), afterwards with running means of these, the layer's *statistics*. They follow the images that came last, so
+# they are one of the places where a network can forget.
 
 # %%
+import copy
+
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.agents import build_agent
@@ -92,8 +99,10 @@ from cldf_core.data.layouts.read import data_folder
 from cldf_core.data.runtime import thread_count
 from cldf_core.evaluation.cells import cell_changes, cell_values
 from cldf_core.figures import sentences
+from cldf_core.interact.one_image import one_image
 from cldf_core.protocol import train_and_test
 from cldf_core.runs.run import domain_samples, load_spectra, training_samples
+from cldf_core.spectrum import InputSpec
 from cldf_core.stream import make_steps
 
 figures.theme()
@@ -112,9 +121,9 @@ domains = load_spectra(options)
 pd.DataFrame({name: spectra.table["split"].value_counts() for name, spectra in domains.items()}).T
 
 # %% [markdown]
-# The table counts images, half of them real and half fake. cldf-mini is small: its photographs are real, and
-# its fakes come from five small generators that the project trains itself. It shows how things behave. Its
-# numbers are **not** to be compared with published ones.
+# The table counts images, half of them real and half fake: the two *classes*. cldf-mini is small: its photographs are
+# real, and its fakes come from five small *generators*, networks that make fakes, which the project trains itself. It
+# shows how things behave. Its numbers are **not** to be compared with published ones.
 #
 # ## Two steps of a stream
 #
@@ -142,25 +151,42 @@ pair = next(part for part in parts if part["label"].nunique() == 2).groupby("lab
 samples = {**tests, "the pair": domain_samples(domains[first], pair)}
 
 # %% [markdown]
-# An *agent* brings a network and a way to train it. `train_and_test` gives it the batches of each step and
-# then asks it for its answers on the test images. An answer is a *logit*; P(fake) is 1 / (1 + exp(−logit)).
+# An *agent* brings a network and a way to train it. `train_and_test` gives it the batches of each step, all of them
+# once in each *epoch*, and then asks it for its answers on the test images. An answer is a *logit*, any number; the
+# *sigmoid* 1 / (1 + exp(−logit)) makes P(fake) of it.
 
 # %%
 with thread_count(options.threads):
     agent = build_agent(options)
-    results = list(train_and_test(agent, steps, samples, seed=options.seed))
+    results, networks = [], {}
+    for result in train_and_test(agent, steps, samples, seed=options.seed):
+        results.append(result)
+        networks[f"after {result.step.name}"] = copy.deepcopy(agent.network)
 for result in results:
     print(f"{result.step.name}: loss {result.losses[0]:.2f} in the first epoch, {result.losses[-1]:.2f} in the last")
 
 # %% [markdown]
-# The loss (*cross-entropy*) says how wrong the answers on the training images are: for each image, minus the natural
-# logarithm of the probability that the network gave to the right answer. Guessing has a loss of $\ln 2$, about 0.69, so
+# The **loss** says how wrong the answers on the training images are; training makes it small. Here it is the
+# *cross-entropy*: for each image, minus the natural logarithm of the probability that the network gave to the right
+# answer. Guessing has a loss of $\ln 2$, about 0.69, so
 # a much smaller last number means that the network has learned something about these images. <!-- setting -->
 #
 # ## From pixels to a verdict
 #
 # What does the network see, and what does it say? Here is the pair, a real image of the first domain and its fake, with
 # the answers of the network as it was **after step 1**. Before you look: can you tell the two images apart?
+#
+# Below the figure the pair is yours: make it smaller or larger, blur it, save it as a JPEG file, and let the network
+# answer as it was after either step. What would you do to the fake so that the detector takes it for real?
+#
+# <details><summary>What to try first, and why</summary>
+#
+# Blur. Traces that the eye does not see lie mostly in the fast changes from pixel to pixel, which the rim of the
+# spectrum shows, and a blur takes these away first. Watch the rim while you move the slider. Whether the verdict
+# follows says whether the network relies on it. And look at the real image, too: if it becomes “fake”, then “blurred”
+# is what the network has learned to call a fake.
+#
+# </details>
 
 # %%
 folder = data_folder(options.data)
@@ -168,6 +194,8 @@ images = np.stack([crop(open_image(folder / image), options.size) for image in p
 spectra = domains[first].array[pair["row"].to_numpy()].astype(np.float32)
 fig = figures.pixels_to_verdict(images, spectra, 1 / (1 + np.exp(-results[0].logits["the pair"])))
 save_figure(fig, out.figures, "00_pixels_to_verdict")
+whole = tuple(open_image(folder / image) for image in pair["image"])
+display(one_image(whole, networks, InputSpec.from_options(options)))
 
 # %% [markdown]
 # Upper row: the real image, lower row: its fake. After the pixels compare the spectra. Their middle is the slow
@@ -179,7 +207,7 @@ save_figure(fig, out.figures, "00_pixels_to_verdict")
 # ## Does it know the other domains?
 #
 # *Accuracy* is the share of right verdicts. Half of the images are fake, so guessing gives 0.5. Each value has a 95 %
-# interval: the range in which it mostly falls when other test photographs are drawn from the same source, while those
+# *interval*: the range in which it mostly falls when other test photographs are drawn from the same source, while those
 # of training stay. Images made from one photograph count as one as far as their verdicts agree.
 
 # %%
@@ -225,6 +253,18 @@ sentences.show(
 # %% [markdown]
 # How can an agent learn the new without losing the old? That is the question of notebooks 03 to 08.
 #
+# **Exercise.** Take the first and the last image of `scores` and compute by hand what the detector says of them: from
+# the score, the verdict; from verdict and label, whether it is right. Then compute the accuracy on the first domain
+# after step 2 with a line of your own, and compare it with `comparison`.
+#
+# <details><summary>A line that does it</summary>
+#
+# `own = scores.query("step == step.max() and domain == @first")`, and then
+# `((own["score"] >= 0.5) == (own["label"] == 1)).mean()`. It must be the `value` in the row of `comparison` with this
+# step and domain.
+#
+# </details>
+#
 # ## The other notebooks
 #
 # | notebook | question |
@@ -232,9 +272,9 @@ sentences.show(
 # | 01 data exploration | What is in the data, how is it split, and could a detector cheat? |
 # | 02 spectral analysis | How do pixels become a spectrum, and where do fakes leave traces in it? |
 # | 03 without continual learning | How bad is forgetting without a precaution? How good could one be? |
-# | 04 iCaRL | Keep a few well-chosen old images, and copy what the old network said |
+# | 04 iCaRL | Keep a *memory*, a few well-chosen old images, and copy what the old network said |
 # | 05 GDumb | Keep a balanced memory, and train on nothing else |
-# | 06 LwF and EWC | Keep no image, only the old network as a teacher, or its weights held as by springs |
+# | 06 LwF and EWC | Keep no image, only the old network as a *teacher*, or its weights, held as by springs |
 # | 07 ER, MIR and DER++ | Mix old images into every batch: random ones, those nearly forgotten, or with old answers |
 # | 08 cross-data-set evaluation | All agents side by side, with the unseen domain |
 #

@@ -17,9 +17,12 @@
 # %% [markdown]
 # # 04 · iCaRL: exemplars, distillation, nearest mean
 #
-# **What you will learn.** How a detector can hold on to old domains with a few well-chosen images of each
-# (*herding*), with the advice of its own past (*distillation*), and with a verdict that does not depend on its
-# last layer (*nearest mean*); and which of these parts does what.
+# **The idea.** Keep a few images of every old domain, and choose them so that their mean is that of all. Ask the old
+# network what it would have said of the new images, and train the new one to say so, too. And give the verdict not by
+# the last layer, but by the mean that is nearest. iCaRL does all three against forgetting. Which of them does what?
+#
+# **What you will learn.** The three parts (*herding*, *distillation*, *nearest mean*), each by itself and all together
+# on the stream.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb). Words: [class](../docs/glossary.md#class),
 # [features](../docs/glossary.md#features), [memory](../docs/glossary.md#memory),
@@ -360,10 +363,11 @@ sentences.show(
 )
 
 # %% [markdown]
-# (The intervals of changed parts are over seeds and photographs, crossed, and *significant* is as in notebook 08, with
-# Holm's correction for these comparisons; those of sizes are over seeds alone, with the photographs held still.) What
-# is not shown may still be there: few seeds find large differences only. In the figure, left of 0 the part was good
-# for accuracy, right of 0 for not forgetting.
+# (The intervals of changed parts are over seeds and photographs, crossed, and
+# [significant](../docs/glossary.md#significant) is as in notebook 08, with [Holm's
+# correction](../docs/glossary.md#holms-correction) for these comparisons; those of sizes are over seeds alone, with the
+# photographs held still.) What is not shown may still be there: few seeds find large differences only. In the figure,
+# left of 0 the part was good for accuracy, right of 0 for not forgetting.
 #
 # One run shows what iCaRL does, not whether it is better than doing nothing: for that it must stand beside
 # sequential training with the same network, images and epochs. Notebook 08 does this, with intervals for the
@@ -373,7 +377,11 @@ sentences.show(
 # test photographs stay unseen until you have decided. Then halve `memory`, and double it. What happens to the
 # first column?
 #
-# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# **Exercise.** Four points on a line, 0, 1, 2 and 9. <!-- example --> Which three does herding choose, and in which
+# order? Do it with paper and pencil, by the formula above, and then ask
+# `herding(torch.tensor([[0.0], [1.0], [2.0], [9.0]]), 3)`.
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each version is
 # kept, and can be laid over the default. It looks at validation photographs only.
 
 # %%

@@ -17,9 +17,11 @@
 # %% [markdown]
 # # 05 · GDumb: keep a balanced memory, train at the end
 #
-# **What you will learn.** How far one gets with the simplest memory there is: collect images while they come,
-# the same number of each kind, and train a new network on the collection alone. What the balance does for it, and
-# what the size of the memory.
+# **The idea.** Do not train at all while the images come. Only keep some of them, of each kind as many, and when
+# somebody asks for a verdict, train a new network on what was kept, and on nothing else. That is nearly too simple, and
+# this is the point: a method that does no better, with all its care for old knowledge, has won little.
+#
+# **What you will learn.** How such a memory is filled, what its balance is good for, and how much hangs on its size.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb). Words: [class](../docs/glossary.md#class),
 # [memory](../docs/glossary.md#memory), [gradient](../docs/glossary.md#gradient), [batch](../docs/glossary.md#batch),
@@ -105,7 +107,7 @@ print(inspect.getsource(Balanced.offer))
 
 # %% [markdown]
 # **Try it.** The next cell offers the images of the stream to such a memory, in the order in which the agent
-# sees them, and beside it to one without balance: a random sample of all images so far (a reservoir; notebook 07).
+# sees them, and beside it to one without balance: a random sample of all images so far (a *reservoir*; notebook 07).
 # Only their labels matter here, so each image is replaced by a single number. What does the balanced memory hold,
 # while the images come? The first figure has the counts; in the second you can watch the slots, under either rule and
 # with fewer of them. Predict: what happens to the first domain at the moment when the second one begins?
@@ -323,7 +325,10 @@ sentences.show(
 # test photographs stay unseen until you have decided. How large must `memory` be, until the last row is as bright as
 # the frames?
 #
-# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# **Exercise.** You write this memory in [`gdumb_sampler`](exercises/gdumb_sampler.ipynb), follow it by hand, and see
+# what it does to groups that come late or are small. (`make course` makes a copy without the solution.)
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each version is
 # kept, and can be laid over the default. It looks at validation photographs only.
 
 # %%

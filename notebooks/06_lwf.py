@@ -17,9 +17,12 @@
 # %% [markdown]
 # # 06 · LwF and EWC: not to forget, without keeping an image
 #
-# **What you will learn.** Two ways to try not to forget *without keeping a single image*: the network's own past is
-# the teacher (LwF), or the weights that mattered are held where they were (EWC). And why this is hard when each new
-# domain looks different from the old ones.
+# **The idea.** Old images may be private, or too many to keep. Then something else has to stand for the past. It can be
+# the old network: it looks at the new images, and the new one learns to answer as it does (LwF). Or it can be the old
+# weights: those on which old answers depend are held as by springs (EWC). Neither needs a single image.
+#
+# **What you will learn.** How both are computed, and why this is hard where each new domain looks different from the
+# old ones.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb), and what a derivative is. Words:
 # [logit](../docs/glossary.md#logit), [loss](../docs/glossary.md#loss), [gradient](../docs/glossary.md#gradient),
@@ -356,7 +359,10 @@ held.round(2)
 # test photographs stay unseen until you have decided. Set `distillation` to 0.1 and to 10: which end of the diagonal
 # pays for it? Set `ewc_lambda` to 1 and to 10000: when does it learn nothing new? <!-- setting -->
 #
-# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# **Exercise.** You write the distillation loss in [`lwf_loss`](exercises/lwf_loss.ipynb), and derive from its gradient
+# what the factor $\tau^2$ is for. (`make course` makes a copy without the solution.)
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each version is
 # kept, and can be laid over the default. It looks at validation photographs only.
 
 # %%

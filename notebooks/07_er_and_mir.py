@@ -17,9 +17,13 @@
 # %% [markdown]
 # # 07 · ER, MIR and DER++: replay a few old images with every batch
 #
-# **What you will learn.** How a random sample of a stream can be kept when nobody knows how long the stream is
-# (the *reservoir*), how old images are mixed into the training, and whether it pays to choose them cleverly
-# (*maximally interfered retrieval*), or to remember what the network once said of them (*dark experience replay*).
+# **The idea.** With every new batch, train on a few old images too: *replay*. That is all of it, and three questions
+# are left. Which images does one keep when nobody knows how many will come? Which of those that were kept does one
+# replay: any, or those that the new batch is about to spoil? And does one remember their labels only, or also what the
+# network once answered?
+#
+# **What you will learn.** Why a *reservoir* is fair, how old images are mixed into the training, and what cleverness
+# (*maximally interfered retrieval*) and remembered answers (*dark experience replay*) add to it.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb), and what a gradient is. Words:
 # [batch](../docs/glossary.md#batch), [gradient](../docs/glossary.md#gradient), [logit](../docs/glossary.md#logit),
@@ -460,7 +464,11 @@ sentences.show(
 # test photographs stay unseen until you have decided. Set `memory = 40`. Then set `candidates` equal to `replay`: what
 # must happen to MIR?
 #
-# Below is a **bench**: name an option of ER, write a value, and train (or read what was trained before). Each variant
+# **Exercises.** Write the memory in [`reservoir`](exercises/reservoir.ipynb), and MIR's choice in
+# [`virtual_step`](exercises/virtual_step.ipynb). In [`find_the_mistake`](exercises/find_the_mistake.ipynb) six agents
+# of notebooks 04 to 07 have each a mistake. (`make course` makes copies without the solutions.)
+#
+# Below is a **bench**: name an option of ER, write a value, and train (or read what was trained before). Each version
 # is kept, and can be laid over the default. It looks at validation photographs only.
 
 # %%

@@ -17,9 +17,13 @@
 # %% [markdown]
 # # 08 · Cross-data-set evaluation
 #
-# **What you will learn.** How all agents compare when they learn the same stream with the same network: what each is
-# told and what it costs, what they forget, what they know at the end, what they make of fakes that they have never met,
-# whether their scores can be believed, and whether other seeds, streams or memories would say the same.
+# **The idea.** All agents, one stream, one network: which of them forgets less than plain training does, and at what
+# price? One number each would answer that in a line, and mislead: another seed, other photographs, another stream might
+# turn it round. So every number has an interval, every difference is taken on the same photographs, and what is not
+# shown is called *not shown*.
+#
+# **What you will learn.** What each agent is told, keeps and costs; what it forgets; what it makes of fakes that it has
+# never met; and whether its scores can be believed.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb); of [04](04_icarl.ipynb), [05](05_gdumb.ipynb),
 # [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb) the idea of each agent. Words: [agent](../docs/glossary.md#agent),
@@ -62,6 +66,7 @@ from cldf_core.evaluation import bootstrap, calibration
 from cldf_core.evaluation.cells import as_text, metric_name
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.figures import sentences
+from cldf_core.interact.scores import under_threshold
 from cldf_core.results import ledger
 from cldf_core.results.metric_table import metric_table
 from cldf_core.results.sweep_tables import code_in_words
@@ -155,6 +160,9 @@ information.fillna(dict.fromkeys(ledger.COLUMNS, "")).rename(index=figures.agent
 # accuracy there. Compare the columns: does that help? And is the AUC, which needs no line, much higher?
 # (*Average*: mean over the trained domains, after the last step.)
 #
+# Below the table are the scores of *validation* images after the last step, and the threshold is yours. Find the agent
+# for which one threshold suits all domains, and one for which what is right here is wrong there.
+#
 # <details><summary>Predict: which kind of agent gains most from another threshold?</summary>
 #
 # One whose scores have moved as a whole: it still ranks fakes above reals, but most of its scores are on one side of
@@ -180,7 +188,10 @@ if split == "test" and "validation" in options.splits:
 at_end = pd.concat(parts)
 label = {"declared": ", threshold 0.5", "validation": ", threshold fitted", "": ""}
 at_end["metric"] = at_end["metric"] + at_end["threshold_from"].map(label)
-as_text(at_end[at_end["domain"].isin(["", *options.unseen[:1]])])
+display(as_text(at_end[at_end["domain"].isin(["", *options.unseen[:1]])]))
+looked_at = "validation" if "validation" in options.splits else split
+last = scores[(scores["split"] == looked_at) & (scores["step"] == len(options.stream))]
+under_threshold({figures.agent_name(agent): own for agent, own in last.groupby("agent", sort=False)})
 
 # %% [markdown]
 # A high AUC beside a low accuracy means a threshold that is off. For unseen fakes nothing can be fitted: nobody has
@@ -568,6 +579,10 @@ sentences.show(
 )
 
 # %% [markdown]
+# **Exercise.** In [`honest_comparison`](exercises/honest_comparison.ipynb) you write such intervals and tests yourself,
+# and see what goes wrong where pairs are torn apart or the best of many comparisons is reported. (`make course` makes a
+# copy without the solution.)
+#
 # ## Limits
 #
 # * **One seed** in all that says so. Those intervals tell what other test photographs would change; what another seed

@@ -17,9 +17,12 @@
 # %% [markdown]
 # # 09 · Robustness
 #
-# **What you will learn.** Images are saved again, resized, blurred. What is left of a detector then? You see how
-# every agent's verdicts change with the severity of four corruptions, and which traces in the spectrum
-# are still there.
+# **The idea.** A fake that was saved again, made smaller or blurred is still a fake; but the trace by which a detector
+# finds it may be gone. Real images come with just such a past. So here all test images are changed, mildly and then
+# more, and two things are watched side by side: the trace in the spectrum, and the verdict.
+#
+# **What you will learn.** How the verdicts of every agent change with the severity of four corruptions, and which
+# traces outlast them.
 #
 # **What you need.** Notebooks [02](02_spectral_analysis.ipynb) and [03](03_without_continual_learning.ipynb); of
 # [04](04_icarl.ipynb), [05](05_gdumb.ipynb), [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb) the idea of each agent.
@@ -382,6 +385,11 @@ sentences.show(
 # unusual. <!-- setting -->
 #
 # An agent with a small gain has little to lose. So read the columns of the tables together with the column *gain*.
+#
+# **Exercise.** Compute one of these numbers by hand: take the scores of ER from `measured.scores`, for images that were
+# saved once (`corruption == "none"`), and from them the mean over the trained domains of the balanced accuracy. It must
+# be the `value` that `table.query("agent == 'er' and domain == @AVERAGE and corruption == 'none'")` has for this
+# metric.
 #
 # ## Limits
 #

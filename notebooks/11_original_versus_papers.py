@@ -17,10 +17,13 @@
 # %% [markdown]
 # # 11 · Original versus papers: one switch at a time
 #
-# **What you will learn.** The research code that this project re-implements, *the original*, computes other things
-# than the papers that it names. Here each difference is a switch. The switches are turned one by one, and you see
-# which of them change what a network knows and forgets, and which do not. A difference from a paper need not be a
-# mistake: the table also says where each one comes from.
+# **The idea.** A paper says what a method is; a published number is what some code has computed. *The original*, the
+# research code that this project re-implements, computes other things than the papers that it names, in many places.
+# Here each difference is a switch. One is turned at a time, with all else the same: does it change what the network
+# knows and forgets?
+#
+# **What you will learn.** Which differences matter here and which do not, how to tell that from the noise of a random
+# seed, and where each comes from: a difference from a paper need not be a mistake.
 #
 # **What you need.** Notebooks [03](03_without_continual_learning.ipynb), [04](04_icarl.ipynb), [05](05_gdumb.ipynb),
 # [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb). Words: [variant](../docs/glossary.md#variant),
@@ -432,3 +435,15 @@ sentences.show(
 # **Things to try.** Set `splits` to `["validation"]` first: then all of this is of validation photographs, and the test
 # photographs stay unseen until you have decided. Set `chunks` to 1: which differences vanish? Change `seed`: does the
 # table keep its order at the top, and at the bottom?
+#
+# **Exercise.** In [`find_the_mistake`](exercises/find_the_mistake.ipynb) six agents have each one of these differences,
+# and you find it by what the agent does. (`make course` makes a copy without the solution.)
+#
+# Below is a **bench** for switches of ER: name an option, write a value, and train (or read what was trained before).
+# `replay_from`, `replay_passes` and `reservoir_count` are switches of the tables above. The bench looks at validation
+# photographs only, so its base is trained once more.
+
+# %%
+from cldf_core.interact.bench import Bench
+
+Bench(parameters.changed(splits=["validation"]), "er")
