@@ -17,10 +17,10 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# **The idea.** A *deepfake* is an image that a network has made or changed so that it looks like a photograph. A
-# *detector* is a network that reads an image and says how likely it is such a fake. New kinds of fakes appear all the
-# time, so it has to go on learning, and two questions come up: does a detector that has learned one kind of fake know
-# the next kind? And does it still know the first kind after it has learned the next?
+# **The idea.** A *deepfake* is an image that a network has made or changed so that it looks like a photograph, a
+# *fake*; what is none is *real*. A *detector* is a network that reads an image and says how likely it is such a fake.
+# New kinds of fakes appear all the time, so it has to go on learning, and two questions come up: does a detector that
+# has learned one kind of fake know the next kind? And does it still know the first kind after it has learned the next?
 #
 # **You will learn** the words of the project, and how an image becomes a verdict: one photograph and its fake go the
 # whole way from pixels to P(fake), and you change them and watch the verdict move.
@@ -113,7 +113,7 @@ out = parameters.folder
 #
 # `load_spectra` reads the images of every domain, computes their spectra and keeps them on disk, so the next
 # notebook that asks for them does not wait. The images of a domain are in three *splits*. The network learns
-# from the training images, settings are chosen with the validation images, and the test images only measure
+# from the *training* images, settings are chosen with the *validation* images, and the *test* images only measure
 # the result.
 
 # %%

@@ -395,9 +395,9 @@ sentences.show(
 # %% [markdown]
 # ## Does it take a network to see that?
 #
-# This is what a critic would ask: if fakes are simply blurred, one number finds them, and a network that finds them
-# has shown nothing. So we climb a **ladder of baselines**. Each rung learns from the training images of one domain and
-# is tested on the test images of the same domain:
+# This is what a critic would ask: if fakes are simply blurred, one number finds them, and a network that finds them has
+# shown nothing. So we climb a **ladder of baselines**, simple detectors that a network has to be above. Each rung
+# learns from the training images of one domain and is tested on the test images of the same domain:
 #
 # 1. *file facts*: boosted trees that see what the file says (format, size, bytes; notebook 01), and no picture;
 # 2. *sharpness*: a logistic regression on that one number, that is, a threshold;

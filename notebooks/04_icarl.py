@@ -17,9 +17,10 @@
 # %% [markdown]
 # # 04 · iCaRL: exemplars, distillation, nearest mean
 #
-# **The idea.** Keep a few images of every old domain, and choose them so that their mean is that of all. Ask the old
-# network what it would have said of the new images, and train the new one to say so, too. And give the verdict not by
-# the last layer, but by the mean that is nearest. iCaRL does all three against forgetting. Which of them does what?
+# **The idea.** Keep a few images of every old domain, and choose them so that their mean is that of all (*herding*).
+# Ask the old network what it would have said of the new images, and train the new one to say so, too (*distillation*).
+# And give the verdict not by the last layer, but by the mean that is nearest. iCaRL does all three against forgetting.
+# Which of them does what?
 #
 # **What you will learn.** The three parts (*herding*, *distillation*, *nearest mean*), each by itself and all together
 # on the stream.

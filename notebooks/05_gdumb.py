@@ -165,7 +165,8 @@ final.loc[groups]
 #
 # ## How to train on the memory
 #
-# A new network sees the memory for `memory_epochs` epochs. Its learning rate $\eta$ follows a cosine that is
+# A new network sees the memory for `memory_epochs` epochs. Its *learning rate* $\eta$, which says how far an update
+# moves the weights, follows a cosine that is
 # **restarted**: it falls, jumps up again, and falls more slowly (Loshchilov & Hutter, *SGDR*, ICLR 2017,
 # equation 5). After one warm-up epoch at 0.1 of the highest rate, the cycles are 1, 2, 4, … epochs long.
 # With $u \in [0, 1]$ as the place in the cycle: <!-- setting -->

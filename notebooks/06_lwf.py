@@ -90,9 +90,9 @@ split = "test" if "test" in options.splits else "validation"
 # on answering as the teacher does. The hope: whoever answers like the old network on the new images will also
 # do so on the old ones. This is called **distillation**.
 #
-# Let $z$ be the two outputs of the network before the softmax, $\hat z$ those of the teacher, and $\tau$ the
-# **temperature** (the papers and the code below write T, which is the number of domains here). Both are softened and
-# compared (Hinton, Vinyals & Dean 2015, section 2; Li & Hoiem, equation 2):
+# Let $z$ be the two outputs of the network before the *softmax*, which makes probabilities of them, $\hat z$ those of
+# the teacher, and $\tau$ the **temperature** (the papers and the code below write T, which is the number of domains
+# here). Both are softened and compared (Hinton, Vinyals & Dean 2015, section 2; Li & Hoiem, equation 2):
 #
 # $$ P = \operatorname{softmax}(z / \tau), \qquad \hat P = \operatorname{softmax}(\hat z / \tau), $$
 #

@@ -177,7 +177,7 @@ filling(came, options.stream, options.memory, seed=options.seed)
 # interfered retrieval*, NeurIPS 2019) looks first which images need it, and only among those of *earlier* domains.
 # (The option `replay_from` says for either agent which of the two it is.) It draws $C$ candidates at random, many for
 # each one that it replays (option `candidates`), and imagines a step on the new batch alone, with the learning rate
-# $\eta$ of the optimiser:
+# $\eta$ of the *optimiser*, which makes updates out of gradients:
 #
 # $$
 # \theta' \;=\; \theta - \eta \, \nabla_\theta L(B; \theta) , \qquad

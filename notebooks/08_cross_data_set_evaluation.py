@@ -29,7 +29,7 @@
 # [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb) the idea of each agent. Words: [agent](../docs/glossary.md#agent),
 # [forgetting](../docs/glossary.md#forgetting), [backward transfer](../docs/glossary.md#backward-transfer),
 # [AUC](../docs/glossary.md#auc), [interval](../docs/glossary.md#interval), [bootstrap](../docs/glossary.md#bootstrap),
-# [seed](../docs/glossary.md#seed).
+# [seed](../docs/glossary.md#seed). Letters: [symbols](../docs/symbols.md).
 #
 # **Reads** the runs that notebooks 03 to 07 wrote with the same parameters, and the tables of `cldf sweep` and `cldf
 # choose`; it trains nothing. **Writes** figures and tables to `runs/08_cross_data_set_evaluation-…/figures/`.
@@ -338,9 +338,10 @@ sentences.show(
 # ## Would other seeds and photographs say the same?
 #
 # Another seed means other first weights, another order of images and other memories. `cldf sweep seeds` trains every
-# agent with several seeds. The intervals are over seeds *and* photographs, crossed: what another study with other seeds
-# and other test photographs would give (Owen, Annals of Applied Statistics 2007; `cldf_core/evaluation/crossed.py`).
-# The training photographs are the same in all runs, and by how much others would change the results no interval tells.
+# agent with several seeds: a *sweep*, many runs of all combinations of some options. The intervals are over seeds *and*
+# photographs, crossed: what another study with other seeds and other test photographs would give (Owen, Annals of
+# Applied Statistics 2007; `cldf_core/evaluation/crossed.py`). The training photographs are the same in all runs, and by
+# how much others would change the results no interval tells.
 #
 # Rows of their own: *same passes*, trained for so many more epochs that about as many images pass as in ER, which
 # replays a batch with each batch, or *passes of DER++*, which replays two (*joint, same passes* counts each of its

@@ -29,7 +29,7 @@
 # [frequency](../docs/glossary.md#frequency), [band](../docs/glossary.md#band), [separate
 # models](../docs/glossary.md#separate-models), [sequential fine-tuning](../docs/glossary.md#sequential-fine-tuning),
 # [joint training](../docs/glossary.md#joint-training), [logit](../docs/glossary.md#logit),
-# [features](../docs/glossary.md#features).
+# [features](../docs/glossary.md#features). Letters: [symbols](../docs/symbols.md).
 #
 # **Reads** the runs that notebooks 03 and 07 wrote with the same parameters. **Trains** separate models and sequential
 # fine-tuning, each on the low, the middle and the high band alone. **Writes** figures and tables to

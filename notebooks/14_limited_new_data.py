@@ -413,8 +413,8 @@ pd.DataFrame(rows, columns=["images a class", "images", "images in a chunk", "up
 # 3. These validation photographs are more than the few images that you train on. Would someone who has only ten of a
 #    new kind have them? On which domains could that person choose, and would the choice be the same? <!-- setting -->
 #
-# Or turn the same on the **bench**: it has ER with few new images, as above. Name an option, write a value, and train
-# (or read what was trained before). It looks at validation photographs only.
+# Or turn the same on the **bench**, on which you can train ER with few new images, as above. Name an option, write a
+# value, and train (or read what was trained before). It looks at validation photographs only.
 
 # %%
 from cldf_core.interact.bench import Bench

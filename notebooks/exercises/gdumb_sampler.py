@@ -63,12 +63,12 @@ def stream_of(*parts, seed=None):
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# When the first `b` arrives, $G$ becomes 2. It does not throw out more than one `a`.
+# When the first `b` arrives, $G$ becomes two. It does not throw out more than one `a`.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# With three groups the share is 4/3: a group that holds one image is below it. The largest group pays.
+# With three groups the share is $4/3$: a group that holds one image is below it. The largest group pays.
 #
 # </details>
 
@@ -201,10 +201,12 @@ points
 # Answer with numbers. Your sampler can check you, but think first. The memory has 100 slots. <!-- example -->
 #
 # * `small_group`: a stream of two groups, first 1000 images of one, then 7 of the other. How many of the 7 are kept?
+#   <!-- example -->
 # * `late_group`: four groups of 500 images each, one after the other. How many images of the *first* are kept at the
-#   end?
+#   end? <!-- example -->
 # * `by_class`: someone makes the groups of the class alone, real and fake, with three domains of 500 reals and 500
 #   fakes each, one domain after the other. How many images of the second and third domain are kept at the end?
+#   <!-- example -->
 #
 # <details><summary>Hint 1</summary>
 #

@@ -257,4 +257,4 @@ points
 
 # %% [markdown]
 # **To think about.** Which is cheaper for 50 candidates: the virtual step, or the products of gradients? And what does
-# each of them say about a candidate whose loss is already high?
+# each of them say about a candidate whose loss is already high? <!-- example -->

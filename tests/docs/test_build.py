@@ -120,3 +120,5 @@ def test_links_of_the_project_become_those_of_the_site(build):
         "[a](../glossary.md#agent) [b](../notebooks/04_icarl.ipynb) [c](https://numpy.org) [d](symbols.md)"
     )
     assert build.with_site_links("[b](../notebooks/04_icarl.ipynb)", "") == "[b](notebooks/04_icarl.ipynb)"
+    exercise = "[`a`](exercises/log_spectrum.ipynb)"  # a solution, which has no page
+    assert build.with_site_links(exercise, "../") == "[`a`](../course.md)"
