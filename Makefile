@@ -12,7 +12,8 @@ reproduce: .venv/installed
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# What takes minutes: damaged files, full disks, machines that share nothing, and Slurm, where they can be had.
+# What takes minutes: damaged files, full disks, machines that share nothing, Slurm, where they can be had, and every
+# notebook in JupyterLab, where there is a browser.
 test-long: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/long
 
