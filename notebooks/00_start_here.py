@@ -168,8 +168,8 @@ for result in results:
 # %% [markdown]
 # The **loss** says how wrong the answers on the training images are; training makes it small. Here it is the
 # *cross-entropy*: for each image, minus the natural logarithm of the probability that the network gave to the right
-# answer. Guessing has a loss of $\ln 2$, about 0.69, so
-# a much smaller last number means that the network has learned something about these images. <!-- setting -->
+# answer. Guessing has a loss of $\ln 2$, about 0.69, so a much smaller last number means that the network has learned
+# something about these images. <!-- setting -->
 #
 # ## From pixels to a verdict
 #

@@ -19,8 +19,8 @@
 #
 # **The idea.** Train a network on one kind of fakes, then train it further on the next. Nothing in the second training
 # speaks for the first kind, and so it is *forgotten*: not because there is no room, but because nobody asks. Beside
-# this network stand two others: one for each kind, and one that may see all images at once. Between them lies what a
-# method against forgetting can win.
+# this network stand two others: one for each kind, and one that may see all images at once. They tell what is
+# lost, and how far one could get.
 #
 # **What you will learn.** What a detector makes of fakes of another family; how far one gets without a network; how
 # forgetting is measured; and how good a detector becomes that sees everything.
