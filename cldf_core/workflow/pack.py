@@ -36,7 +36,6 @@ from cldf_core.runs.folder import MANIFEST, SCORES, RunFolder
 from cldf_core.runs.plan import names_of, planned
 from cldf_core.runs.provenance import code_hash
 from cldf_core.runs.shown import LIBRARIES, key_versions, show, versions_here, why_shown
-from cldf_core.spectrum import InputSpec
 from cldf_core.workflow.notebooks import notebook_parameters, sweep_tables
 from cldf_core.workflow.parameters import NOTEBOOKS, Parameters
 from cldf_core.workflow.parcels import Files, below, bring, data_set, sources
@@ -164,7 +163,8 @@ def _folders(notebooks: list[Parameters]) -> tuple[list[Entry], list[str]]:
 
 def _inputs(notebooks: list[Parameters], finished: list[Entry]) -> Iterator[Options]:
     """Options of notebooks and runs, one of each way from images to spectra."""
-    from cldf_core.runs.checkpoints import stored_options
+    from cldf_core.runs.checkpoints import stored_options  # loads torch, which nobody needs who unpacks
+    from cldf_core.spectrum import InputSpec
 
     every = [own.options() for own in notebooks]
     every += [stored_options(entry.options) for entry in finished if entry.kind == "run"]

@@ -3,6 +3,8 @@
 import functools
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -303,6 +305,11 @@ def test_a_damaged_record_of_versions_is_told(elsewhere, archive, newer):
 
 
 # --- the command ---
+
+
+def test_who_unpacks_does_not_wait_for_torch():
+    code = "import sys, cldf_core.workflow.pack; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_command_packs_and_unpacks(made, elsewhere, tmp_path, monkeypatch, capsys):
