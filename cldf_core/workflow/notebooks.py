@@ -24,7 +24,7 @@ from cldf_core.options import Options, UserError
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import Hold, holding, uses
 from cldf_core.runs.provenance import weights_content
-from cldf_core.runs.shown import versions_here
+from cldf_core.runs.shown import key_versions
 from cldf_core.workflow.machine import check_machine
 from cldf_core.workflow.parameters import NOTEBOOKS, PROFILES, READING, Parameters, checked_parameters, profile_values
 
@@ -181,7 +181,7 @@ def inputs_hash(parameters: Parameters) -> str:
         with contextlib.suppress(SyntaxError):  # which the execution will tell
             modules.update(imported_modules("\n".join(x for x in text.splitlines() if not x.startswith(("%", "!")))))
     options = parameters.options()
-    parts: list[Any] = [cells, dict(parameters.values), tree_hash(modules), [*versions_here().values()]]
+    parts: list[Any] = [cells, dict(parameters.values), tree_hash(modules), [*key_versions().values()]]
     parts += [parameters.choices_in_words(), _data_identity(options), weights_content(options.weights)]
     parts += _contents(sweep_tables(parameters))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -287,7 +287,13 @@ def _moved(stage: Path, unit: str, names: Mapping[str, Sequence[Any]]) -> bool:
         return True
     if unit.startswith("runs/"):
         folder = RunFolder(target)
-        if f"{unit}/{SCORES}" in own:  # a run, of the same key
-            bring(folder, {name.removeprefix(f"{unit}/"): stage / name for name in own})
-        return folder.finished and folder.damaged() is None
+        is_whole = folder.finished and folder.damaged() is None
+        if not is_whole and f"{unit}/{SCORES}" in own:  # a run of the same key
+            if why_shown():  # nobody may write there
+                shutil.rmtree(target)
+                (stage / unit).rename(target)
+            else:
+                bring(folder, {name.removeprefix(f"{unit}/"): stage / name for name in own})
+            return True
+        return is_whole
     return unit.startswith(SPECTRA) or all(_is_same(project_root() / name, names[name]) for name in own)

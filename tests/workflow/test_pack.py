@@ -274,12 +274,16 @@ def test_runs_of_another_torch_are_shown_and_none_is_trained_beside_them(elsewhe
     assert run.path.parent == elsewhere / "runs"
     assert "99.0" in capsys.readouterr().err
     assert find_run(options()).path == run.path
+    own = notebook_parameters(EXECUTED, "smoke")
+    assert is_done(own, inputs_hash(own))
     untouched(elsewhere, lambda: make_run(options("mir")), "only shown", "CLDF_ROOT")
     untouched(elsewhere, lambda: make_run(options(), force=True), "only shown")
     flip_a_bit(run.path / "scores.parquet")
     untouched(elsewhere, lambda: make_run(options()), "only shown")
     (run.path / "scores.parquet").unlink()
     untouched(elsewhere, lambda: make_run(options()), "only shown")
+    pack.use(archive)
+    assert find_run(options()).damaged() is None
 
 
 def test_runs_of_two_versions_do_not_come_into_one_root(elsewhere, made, archive, monkeypatch, newer):
