@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from addresses import launchers
 from draw_rooms import ROOMS, modules
 
 PROJECT = Path(__file__).parents[1]
@@ -102,7 +103,8 @@ def page(notebook: nbformat.NotebookNode, name: str, note: str, figures: Path) -
                 alternative = output.metadata.get("image/png", {}).get("alt", "")
                 output.data = {"text/html": picture(png, alternative, figures / f"{name}-{number}-{k}.png")}
     files = " · ".join(f"{{download}}`{name}.{suffix} <../sources/{name}.{suffix}>`" for suffix in ("py", "ipynb"))
-    source = f"Source and notebook, without outputs: {files}"
+    places = " · ".join(f"[{place}]({address})" for place, address in launchers(name).items())
+    source = f"Source and notebook, without outputs: {files}. Run it, in minutes: {places}"
     added = [nbformat.v4.new_markdown_cell(text) for text in (note, source) if text]
     notebook.cells[1:1] = added
     return notebook
@@ -128,7 +130,7 @@ def page_of(room: str) -> str:
 def write_docs(stage: Path) -> None:
     """Writes the pages of docs/, with README's table of notebooks and a list of the rooms where they belong."""
     rows = re.findall(r"^\| \[\d\d .*$", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    table = re.sub(r" \| \[page\]\[\d\d\]", "", "\n".join(rows))  # which are what is made here
+    table = re.sub(r" \| \[page\]\[\d\d\][^|]*(?= \|)", "", "\n".join(rows))  # which are what is made here
     rooms = "\n".join(f"- [{room}](api/{page_of(room)}): {words}" for room, words in ROOMS.items())
     for path in (PROJECT / "docs").glob("*.md"):
         text = path.read_text(encoding="utf-8")

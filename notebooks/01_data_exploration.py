@@ -44,6 +44,12 @@ size: int = 128  # pixels a side after the centre crop
 seed: int = 0  # of everything random
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 parameters = from_notebook("01_data_exploration", globals())

@@ -48,6 +48,12 @@ replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in 
 derpp_alpha: float = 0.2  # DER++: weight of the distance to stored logits
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 07 --options` lists them.

@@ -34,8 +34,8 @@ from cldf_core.runs import checkpoints
 from cldf_core.runs import run as run_module
 from cldf_core.runs.checkpoints import load_network, load_state, save_state
 from cldf_core.runs.folder import RunFolder
-from cldf_core.runs.provenance import LIBRARIES
 from cldf_core.runs.run import collect_scores, find_run, load_spectra, make_run, training_samples
+from cldf_core.runs.shown import LIBRARIES
 from cldf_core.spectrum import InputSpec
 from cldf_core.stream import make_steps
 from samples import DAMAGES, hashes, make_data, tiny_options
