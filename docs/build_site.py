@@ -3,7 +3,8 @@
     python docs/build_site.py [FOLDER]     # by default build/site
 
 A notebook's page is made from its copy in runs/ that `cldf reproduce --all` has executed with today's code. Where there
-is none, it is made from that of the profile smoke, which is run if it is missing, and says so. Pages ask no other host.
+is none, it is made from that of the profile smoke, which is run if it is missing, and says so. The slides are in its
+folder slides/. Pages ask no other host.
 """
 
 import base64
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from build_slides import pages as build_slides
 from draw_rooms import ROOMS, modules
 
 PROJECT = Path(__file__).parents[1]
@@ -68,7 +70,10 @@ def picture(png: str, alternative: str, target: Path) -> str:
 
 
 def with_site_links(text: str, up: str) -> str:
-    """Markdown whose links to pages in docs/ and to notebooks lead to those of the site; `up` leads to its root."""
+    """Markdown whose links to pages in docs/, decks and notebooks lead to those of the site; `up` leads to its root."""
+    text = re.sub(
+        r"\[([^\]]+)\]\((?:\.\./)?(?:docs/)?slides/([\w-]+)\.md\)", rf'<a href="{up}slides/\2.html">\1</a>', text
+    )
     text = re.sub(r"\]\((?:\.\./)?docs/([\w-]+\.md)", rf"]({up}\1", text)
     return re.sub(r"\]\((?:\.\./)?notebooks/(\w+\.ipynb)", rf"]({up}notebooks/\1", text)
 
@@ -184,7 +189,7 @@ def main(target: Path = PROJECT / "build" / "site") -> int:
     words = ["-W", "--keep-going", "-q", "-E", "-c", str(PROJECT / "docs"), "-d", str(stage / ".doctrees")]
     status = build_main([*words, str(stage), str(target)])
     shutil.copytree(stage / "figures", target / "_static" / "figures")
-    return status
+    return status or build_slides(target / "slides")
 
 
 if __name__ == "__main__":
