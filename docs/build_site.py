@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 
 import nbformat
-from build_slides import pages as build_slides
 from draw_rooms import ROOMS, modules
+from hosting import TABLE, filled
 
 PROJECT = Path(__file__).parents[1]
 SMOKE = """\
@@ -130,15 +130,15 @@ def page_of(room: str) -> str:
 
 
 def write_docs(stage: Path) -> None:
-    """Writes the pages of docs/, with README's table of notebooks and a list of the rooms where they belong."""
+    """Writes the pages of docs/, with README's table of notebooks, a list of the rooms, and tables of hosting."""
     rows = re.findall(r"^\| \[\d\d .*$", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     table = re.sub(r" \| \[page\]\[\d\d\]", "", "\n".join(rows))  # which are what is made here
     rooms = "\n".join(f"- [{room}](api/{page_of(room)}): {words}" for room, words in ROOMS.items())
     for path in (PROJECT / "docs").glob("*.md"):
         text = path.read_text(encoding="utf-8")
         text = text.replace("<!-- the table of notebooks -->", table).replace("<!-- the rooms -->", rooms)
-        (stage / path.name).write_text(with_site_links(text, ""), encoding="utf-8")
-    for path in [PROJECT / "docs" / "rooms.svg", *(PROJECT / "docs").glob("*.sh")]:
+        (stage / path.name).write_text(with_site_links(filled(text), ""), encoding="utf-8")
+    for path in [PROJECT / "docs" / "rooms.svg", TABLE, *(PROJECT / "docs").glob("*.sh")]:
         shutil.copy(path, stage)
 
 
@@ -189,7 +189,9 @@ def main(target: Path = PROJECT / "build" / "site") -> int:
     words = ["-W", "--keep-going", "-q", "-E", "-c", str(PROJECT / "docs"), "-d", str(stage / ".doctrees")]
     status = build_main([*words, str(stage), str(target)])
     shutil.copytree(stage / "figures", target / "_static" / "figures")
-    return status or build_slides(target / "slides")
+    # In a Python of its own: one Sphinx after another finds settings of the first.
+    slides = [sys.executable, str(PROJECT / "docs" / "build_slides.py"), str(target / "slides")]
+    return status or subprocess.run(slides).returncode
 
 
 if __name__ == "__main__":

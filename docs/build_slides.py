@@ -91,12 +91,9 @@ def leave_out_unused(folder: Path) -> None:
                 path.rmdir()
 
 
-def browser() -> str:
-    """The path of a browser that can print; SystemExit where there is none."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        sys.exit(f"No browser to print with; allowed: {', '.join(BROWSERS)}, for example by: apt-get install chromium")
-    return found
+def browser() -> str | None:
+    """The path of a browser that can print, if there is one."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def printed(tab, page: Path) -> bytes:
@@ -124,6 +121,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=PROJECT / "build" / "slides")
     parser.add_argument("--pdf", action="store_true", help="print each deck to a PDF, with Chromium")
     given = parser.parse_args(words)
+    if given.pdf and browser() is None:
+        parser.error(
+            f"no browser to print with; allowed: {', '.join(BROWSERS)}, for example by apt-get install chromium"
+        )
     target = given.folder.resolve()
     status = pages(target)
     if given.pdf and status == 0:

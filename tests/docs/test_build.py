@@ -120,3 +120,6 @@ def test_links_of_the_project_become_those_of_the_site(build):
         "[a](../glossary.md#agent) [b](../notebooks/04_icarl.ipynb) [c](https://numpy.org) [d](symbols.md)"
     )
     assert build.with_site_links("[b](../notebooks/04_icarl.ipynb)", "") == "[b](notebooks/04_icarl.ipynb)"
+    deck = '<a href="slides/traces.html">Traces in it</a>'
+    assert build.with_site_links("| [Traces in it](slides/traces.md) | [a](b.md) |", "") == f"| {deck} | [a](b.md) |"
+    assert build.with_site_links("[d](../docs/slides/traces.md)", "../") == '<a href="../slides/traces.html">d</a>'

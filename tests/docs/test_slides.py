@@ -124,10 +124,13 @@ def test_what_no_deck_takes_of_revealjs_is_left_out(build, tmp_path):
     assert {path.name for path in tmp_path.rglob("*")} == {"dist", "reveal.js", "LICENSE"}
 
 
-def test_without_a_browser_it_is_said_how_to_get_one(build, monkeypatch):
+def test_without_a_browser_it_is_said_how_to_get_one_and_nothing_is_made(build, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
-    with pytest.raises(SystemExit, match="No browser to print with; allowed: chromium"):
-        build.browser()
+    with pytest.raises(SystemExit) as ended:
+        build.main([str(tmp_path / "slides"), "--pdf"])
+    assert ended.value.code == 2
+    assert "no browser to print with; allowed: chromium, " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- in a browser ---
