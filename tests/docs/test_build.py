@@ -126,3 +126,6 @@ def test_links_of_the_project_become_those_of_the_site(build):
     assert build.with_site_links("[b](../notebooks/04_icarl.ipynb)", "") == "[b](notebooks/04_icarl.ipynb)"
     exercise = "[`a`](exercises/log_spectrum.ipynb)"  # a solution, which has no page
     assert build.with_site_links(exercise, "../") == "[`a`](../course.md)"
+    deck = '<a href="slides/traces.html">Traces in it</a>'
+    assert build.with_site_links("| [Traces in it](slides/traces.md) | [a](b.md) |", "") == f"| {deck} | [a](b.md) |"
+    assert build.with_site_links("[d](../docs/slides/traces.md)", "../") == '<a href="../slides/traces.html">d</a>'
