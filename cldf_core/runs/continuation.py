@@ -27,8 +27,7 @@ from cldf_core.runs.folder import KEPT, LINEAGE, STATE, RunFolder
 from cldf_core.runs.holder import holding
 from cldf_core.runs.plan import planned
 from cldf_core.runs.provenance import new_manifest
-from cldf_core.runs.run import _score_table as score_table
-from cldf_core.runs.run import domain_samples, load_spectra, make_run
+from cldf_core.runs.run import domain_samples, load_spectra, make_run, score_table
 from cldf_core.stream import Step, limit_of
 
 # A longer run has more domains, and may have other tests.

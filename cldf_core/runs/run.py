@@ -295,7 +295,7 @@ def _keep(result: StepResult, agent: Agent, folder: RunFolder, manifest: dict[st
     step = result.step
     if step.last:
         scores, network = folder.step_scores(step.index), folder.model(step.index + 1)
-        folder.write_table(f"{STATE}/{scores.name}", _score_table(result, tables))
+        folder.write_table(f"{STATE}/{scores.name}", score_table(result, tables))
         save_network(agent.network, agent.options, network)
         manifest["files"] |= folder.hashes(scores, network)
     manifest["steps"].append(
@@ -313,7 +313,8 @@ def _keep(result: StepResult, agent: Agent, folder: RunFolder, manifest: dict[st
     manifest["images"] = sum(s["images"] for s in manifest["steps"])
 
 
-def _score_table(result: StepResult, tables: Tables) -> pd.DataFrame:
+def score_table(result: StepResult, tables: Tables) -> pd.DataFrame:
+    """The scores of a step's networks, with the columns of `RunFolder.scores`."""
     parts = []
     for (name, split), table in tables.items():
         logits = result.logits[f"{name}/{split}"]
