@@ -1,9 +1,9 @@
 """Spectra of a domain as one memory-mapped array, computed once and kept under a hash of all that they depend on.
 
-Beside an array lies a record (`files.write_record`) with its checksum and the table of its images. Both are checked
-when a process opens the array for the first time, which takes about a quarter of a second for each gigabyte in memory.
-What is cut, changed or missing is computed again, and a note says so. An array that does not fit under the cache's
-limit is not written: what is read of it is computed each time (`on_demand`), and the record says which images can be.
+Beside an array lies the table of its images, with their rows and why some have none, and the array's checksum. Both are
+checked when a process opens the array for the first time, which takes about a quarter of a second for each gigabyte in
+memory. What is cut, changed or missing is computed again, and a note says so. An array that does not fit under the
+cache's limit is not written: what is read of it is computed each time (`on_demand`), and its table lies there alone.
 """
 
 import contextlib
@@ -71,22 +71,24 @@ def spectra(domain: Domain, options: Options, folder: Path) -> Spectra:
     fingerprint = domain.fingerprint(hashes)
     path = _place(folder, domain.name, [fingerprint], options)
     with _locked(path):
-        record = _record(path)
-        if record and record["checksum"] is None and _fits(path, len(images), options, domain.name):
-            record = None
-        if not record:
+        table = _table(path)
+        if table is not None and table.attrs["checksum"] is None and _fits(path, len(images), options, domain.name):
+            table = None
+        if table is None:
             if _hashes(domain, images, folder, again=True) != hashes:  # though sizes and times were the same
                 return spectra(domain, options, folder)
             sources = list(map(Source, range(len(images)), images, splits))
-            checksum, kept, rejected = _write(path, domain, len(images), sources, options, 0.0)
-            table = domain.table.iloc[kept].assign(row=kept).to_dict("list")
-            record = {"checksum": checksum, "images": table, "rejected": rejected}
-            files.write_record(path.with_suffix(".json"), record)
+            checksum, reasons = _write(path, domain, len(images), sources, options, 0.0)
+            table = domain.table.assign(row=range(len(images)), reason=[reasons.get(image, "") for image in images])
+            files.keep_table(table, _beside(path), checksum=checksum)
+            table.attrs = {"checksum": checksum}
         array: np.ndarray | OnDemand = OnDemand(domain.root, options, images, splits)
-        if record["checksum"] is not None:
+        if table.attrs["checksum"] is not None:
             array = np.load(path, mmap_mode="r")  # before another process may remove it
-    usable, refused = pd.DataFrame(record["images"]), pd.DataFrame(record["rejected"], columns=["image", "reason"])
-    return Spectra(domain.name, array, usable, refused, fingerprint, domain.root, domain.notes)
+    usable = table["reason"] == ""
+    kept = table[usable].drop(columns="reason").reset_index(drop=True)
+    rejected = table.loc[~usable, ["image", "reason"]].reset_index(drop=True)
+    return Spectra(domain.name, array, kept, rejected, fingerprint, domain.root, domain.notes)
 
 
 def corrupted(
@@ -110,7 +112,7 @@ def corrupted(
     images = list(training)
     around = [()] * len(images) if chunk is None else neighbours(images, options.corruption, severity)
     with _locked(path):
-        if not _record(path):
+        if _table(path) is None:
             if _hashes(domain, images, folder) != _hashes(domain, images, folder, again=True):
                 raise DataError(
                     f"domain {domain.name!r}: images have changed since they were read; start the command again"
@@ -121,8 +123,8 @@ def corrupted(
                 names, together = zip(*of_rows, strict=True)
                 return OnDemand(domain.root, options, names, ["train"] * count, severity, together)
             sources = [Source(row, image, "train", near) for row, image, near in zip(rows, images, around, strict=True)]
-            checksum, *_ = _write(path, domain, count, sources, options, severity)
-            files.write_record(path.with_suffix(".json"), {"checksum": checksum})
+            checksum, _ = _write(path, domain, count, sources, options, severity)
+            files.keep_table(pd.DataFrame({"image": images}), _beside(path), checksum=checksum)
         return np.load(path, mmap_mode="r")
 
 
@@ -152,21 +154,21 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _record(path: Path) -> dict[str, Any] | None:
-    """What is kept about an array, if both are as they were written."""
-    place = path.with_suffix(".json")
-    if not path.exists() and not place.exists():
-        return None
-    try:
-        record = files.read_record(place)
-        if record["checksum"] is None and not path.exists():
-            return record
+def _beside(path: Path) -> Path:
+    """The file of the table that belongs to an array."""
+    return path.with_suffix(".parquet")
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    """The table of an array, which is there without one where it did not fit, if both are as they were written."""
+    table = files.kept_table(_beside(path))
+    if table is None or (table.attrs["checksum"] is None and not path.exists()):
+        return table
+    with contextlib.suppress(OSError):
         stat = path.stat()
-        if record["checksum"] == _checksum(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)):
-            return record
-    except (KeyError, OSError, ValueError):
-        pass
-    note(f"{path.name} is damaged and is computed again")
+        if table.attrs["checksum"] == _checksum(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)):
+            return table
+    note(f"{path} is damaged and is made again")
     return None
 
 
@@ -178,8 +180,8 @@ def _checksum(path: Path, state: tuple[int, ...]) -> int:
 
 def _write(
     path: Path, domain: Domain | Spectra, rows: int, sources: list[Source], options: Options, severity: float
-) -> tuple[int | None, list[int], list[tuple[str, str]]]:
-    """Writes an array of so many rows; returns its checksum, the rows that are filled, and rejected images.
+) -> tuple[int | None, dict[str, str]]:
+    """Writes an array of so many rows; returns its checksum, and rejected images with reasons.
 
     Where it does not fit, the images are opened only, and there is no checksum.
     """
@@ -187,7 +189,7 @@ def _write(
     _announce(fits, domain, rows, sources, options, severity)
     shape, dtype = (rows, *InputSpec.from_options(options).shape), np.dtype(options.precision)
     tasks = [list(block) for _, block in itertools.groupby(sources, lambda source: source.row // BLOCK)]
-    kept, rejected, checksum = list[int](), list[tuple[str, str]](), None
+    rejected, checksum = dict[str, str](), None
     with files.whole_file(path, size := _size(rows, options)) if fits else contextlib.nullcontext() as partial:
         if partial:
             with partial.open("wb") as file:
@@ -195,30 +197,27 @@ def _write(
                 np.lib.format.write_array_header_1_0(file, header)
                 files.append_zeros(file, size)
         fill = functools.partial(_fill, partial, domain.root, options, severity)
-        for filled, problems in in_processes(fill, tasks, parallel_from=PARALLEL_FROM, size=len, label=domain.name):
-            kept += filled
-            rejected += problems
-        if not kept:
-            raise DataError(
-                f"domain {domain.name!r}: none of its images ({len(sources)}) can be used; the first, "
-                f"{rejected[0][0]}, is {rejected[0][1]}"
-            )
+        for problems in in_processes(fill, tasks, parallel_from=PARALLEL_FROM, size=len, label=domain.name):
+            rejected |= problems
+        if len(rejected) == len({source.image for source in sources}):
+            first, reason = next(iter(rejected.items()))
+            unusable = f"domain {domain.name!r}: none of its images ({len(sources)}) can be used"
+            raise DataError(f"{unusable}; the first, {first}, is {reason}")
         if partial:
             checksum = files.file_checksum(partial)
-    return checksum, kept, rejected
+    return checksum, rejected
 
 
 def _fill(
     path: Path | None, root: Path, options: Options, severity: float, sources: list[Source]
-) -> tuple[list[int], list[tuple[str, str]]]:
-    """Writes a block of images to their rows, if there is an array; returns the rows, and rejected images."""
+) -> list[tuple[str, str]]:
+    """Writes a block of images to their rows, if there is an array; returns rejected images, with reasons."""
     if path is None:
-        found, rejected = crops(root, options, severity, sources)
-        return list(found), rejected
+        return crops(root, options, severity, sources)[1]
     rows, inputs, rejected = network_inputs(root, options, severity, sources)
     if rows:
         np.load(path, mmap_mode="r+")[rows] = inputs
-    return rows, rejected
+    return rejected
 
 
 def _announce(
@@ -271,7 +270,8 @@ def _fits(path: Path, rows: int, options: Options, name: str) -> bool:
         # Another process holds it or, on Windows, has mapped it.
         with contextlib.suppress(OSError), FileLock(other.with_suffix(".lock"), timeout=0):
             other.unlink(missing_ok=True)
-            other.with_suffix(".json").unlink(missing_ok=True)
+            for beside in (_beside(other), other.with_suffix(".json")):
+                beside.unlink(missing_ok=True)
             total -= sizes[other]
     return total + needed <= limit
 
