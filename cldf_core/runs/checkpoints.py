@@ -140,7 +140,7 @@ class States:
 
 
 class KeptStates(States):
-    """The last state of a run, which stays when the run is finished, so that one with a longer stream goes on from it."""
+    """The last state of a run, which stays when that is finished: one with a longer stream goes on from it."""
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(folder)
