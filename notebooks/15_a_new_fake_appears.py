@@ -75,7 +75,6 @@ from cldf_core.figures import sentences
 from cldf_core.interact.scores import under_threshold
 from cldf_core.options import checked
 from cldf_core.results.sweep_tables import code_in_words
-from cldf_core.runs.continuation import Keeping
 from cldf_core.runs.run import make_run
 from cldf_core.workflow import sweep
 
@@ -99,7 +98,7 @@ can_learn = bool(known) and new not in known  # a stream of one domain has no ne
 def detector_of(agent: str):
     """A run that knows the first domains and keeps its state."""
     before = checked(parameters.options(agent, splits=scored_splits).model_dump() | {"stream": known or [new]})
-    return make_run(before, watcher=Keeping())
+    return make_run(before, keep_state=True)
 
 
 detector = detector_of("er")

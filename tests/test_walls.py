@@ -32,7 +32,7 @@ ROOMS = {
     METHOD: 2700,  # 200 more for DER++, EWC, MIR's virtual steps and limited new data
     "evaluation": 2350,  # 850 more: seeds and groups crossed, ladder, choices, shared reals, drift, the gate of updates
     "figures": 2000,
-    "data": 6050,  # 1250 more: params/ are read, several sets, images inside parquet and tar, downloads, shared reals
+    "data": 6300,  # 1500 more: params/, several sets, images in parquet and tar, downloads, shared reals, full caches
     "runs": 1500,  # 350 more: going on from the state of a finished run, copies across data sets, runs that are shown
     "results": 2000,  # 950 more: kept runs, tables of sweeps, trials, means over seeds, pairs of agents, shared reals
     "detection": 1700,  # 600 more: which detector is in use, its updates, its scores in use; other people's detectors

@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import cldf_core
 from cldf_core.data.console import counted
 from cldf_core.data.domains import DataError
@@ -173,11 +175,12 @@ def _inputs(notebooks: list[Parameters], finished: list[Entry]) -> Iterator[Opti
 
 
 def _spectra(options: Options) -> Files:
-    """The arrays of spectra that options read, and their records."""
+    """The arrays of spectra that options read, as far as the cache has room for them, and their tables."""
     from cldf_core.runs.run import load_spectra
 
-    arrays = [Path(getattr(domain.array, "filename")) for domain in load_spectra(options).values()]  # noqa: B009
-    names = [path.with_suffix(suffix) for path in arrays for suffix in (".npy", ".json")]
+    arrays = [domain.array for domain in load_spectra(options).values()]
+    paths = [Path(str(array.filename)) for array in arrays if isinstance(array, np.memmap)]
+    names = [path.with_suffix(suffix) for path in paths for suffix in (".npy", ".json", ".parquet")]
     return {SPECTRA + path.name: path for path in names}
 
 
