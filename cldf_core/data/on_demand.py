@@ -1,7 +1,6 @@
 """What the network reads, computed from image files: for the cache, or each time it is read where the cache is full."""
 
 import functools
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 from cldf_core.data.corruptions import corrupt, corrupt_together
 from cldf_core.data.domains import DataError
 from cldf_core.data.images import ImageProblem, open_crop
+from cldf_core.data.runtime import processors
 from cldf_core.options import Options
 from cldf_core.randomness import seed_sequence
 from cldf_core.spectrum import InputSpec
@@ -109,7 +109,7 @@ class OnDemand:
 
 def processes() -> int:
     """How many other processes compute what is asked for ahead."""
-    return (os.cpu_count() or 1) - 1
+    return processors() - 1
 
 
 def _pool() -> Executor | None:

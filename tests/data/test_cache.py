@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cldf_core.data import cache, files
+from cldf_core.data import cache, files, runtime
 from cldf_core.data.cache import corrupted, spectra
 from cldf_core.data.corruptions import corrupt
 from cldf_core.data.domains import DataError, Domain
@@ -257,7 +257,7 @@ def test_several_processes_compute_what_one_does(tmp_path, monkeypatch):
     assert len(images) == 69
     np.testing.assert_array_equal(one_process.array[one_process.table["row"]], expected(read_domain(data), images))
     monkeypatch.setattr(cache, "PARALLEL_FROM", 1)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(runtime, "processors", lambda: 2)
     two = spectra(read_domain(data), opts, tmp_path / "two")
     np.testing.assert_array_equal(two.array, one_process.array)
     pd.testing.assert_frame_equal(two.table, one_process.table)

@@ -1,7 +1,5 @@
 """What does not fit into the cache is computed when it is read: the same values, scores, images and refusals."""
 
-import os
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,11 +24,6 @@ INPUTS = [
 ]
 
 
-def counting(count: int):
-    """Stands for os.cpu_count."""
-    return lambda: count
-
-
 @pytest.mark.parametrize("changes", INPUTS)
 @pytest.mark.parametrize("processors", [1, 2])
 def test_rows_are_those_of_the_cache_to_the_bit(tmp_path, monkeypatch, changes, processors):
@@ -39,7 +32,7 @@ def test_rows_are_those_of_the_cache_to_the_bit(tmp_path, monkeypatch, changes, 
     opts = tiny_options("sequential", data, **changes)
     stored = spectra(read_domain(data), opts, tmp_path / "one")
     monkeypatch.setenv(cache.CACHE_GB, LITTLE)
-    monkeypatch.setattr(os, "cpu_count", counting(processors))
+    monkeypatch.setattr(on_demand, "processors", lambda: processors)
     got = spectra(read_domain(data), opts, tmp_path / "two")
     assert isinstance(got.array, OnDemand)
     assert not list((tmp_path / "two").glob("*.npy"))
