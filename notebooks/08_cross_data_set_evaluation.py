@@ -72,7 +72,7 @@ from cldf_core.evaluation import bootstrap, calibration
 from cldf_core.evaluation.cells import as_text, metric_name
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.figures import sentences
-from cldf_core.interact.scores import under_threshold
+from cldf_core.interact.thresholds import under_threshold
 from cldf_core.results import ledger
 from cldf_core.results.metric_table import metric_table
 from cldf_core.results.sweep_tables import code_in_words

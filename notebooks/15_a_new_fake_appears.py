@@ -72,7 +72,7 @@ from cldf_core.evaluation.cells import cell_values
 from cldf_core.evaluation.drift import share_noticed
 from cldf_core.evaluation.gate import accepted, changes, gate
 from cldf_core.figures import sentences
-from cldf_core.interact.scores import under_threshold
+from cldf_core.interact.thresholds import under_threshold
 from cldf_core.options import checked
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import make_run

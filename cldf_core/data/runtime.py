@@ -75,9 +75,9 @@ def project_file(name: str) -> Path:
 
 def processors() -> int:
     """How many processors this process may use, as far as affinity and control groups tell."""
-    import joblib
+    from joblib.externals.loky import cpu_count
 
-    return int(joblib.cpu_count())
+    return int(cpu_count())
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from cldf_core.interact.scores import shares_right, under_threshold
+from cldf_core.interact.thresholds import shares_right, under_threshold
 from moving import check_live
 
 RNG = np.random.default_rng(0)
