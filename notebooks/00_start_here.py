@@ -29,7 +29,7 @@
 # are in the [glossary](../docs/glossary.md).
 #
 # **Reads** the data set named by `data`. The default, cldf-mini, is made on your machine the first time (one
-# to two minutes, no download).
+# to two minutes, no download). **Trains** one network, in two steps.
 # **Writes** two figures and two tables into `runs/00_start_here-…/figures`.
 # **Takes** about a minute on two cores, once the data set is there.
 #
@@ -91,25 +91,22 @@ options = parameters.options()
 # they are one of the places where a network can forget.
 
 # %%
-import copy
-
 import numpy as np
 import pandas as pd
 from IPython.display import display
+from scipy.special import expit
 
 from cldf_core import figures
-from cldf_core.agents import build_agent
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import crop, open_image
 from cldf_core.data.layouts.read import data_folder
-from cldf_core.data.runtime import thread_count
+from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation.cells import cell_changes, cell_values
 from cldf_core.figures import sentences
 from cldf_core.interact.one_image import one_image
-from cldf_core.protocol import train_and_test
-from cldf_core.runs.run import domain_samples, load_spectra, training_samples
+from cldf_core.runs.checkpoints import load_network
+from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.spectrum import InputSpec
-from cldf_core.stream import make_steps
 
 figures.theme()
 out = parameters.folder
@@ -139,37 +136,21 @@ pd.DataFrame({name: spectra.table["split"].value_counts() for name, spectra in d
 
 # %%
 ends = list(dict.fromkeys([options.stream[0], options.stream[-1]]))
-learned = [(name, samples) for name, samples in training_samples(options, domains) if name in ends]
-steps = make_steps(learned, options)
-split = next(part for part in ("test", "validation") if any(part in set(d.table["split"]) for d in domains.values()))
-tables = {name: spectra.table.query("split == @split") for name, spectra in domains.items()}
-tests = {name: domain_samples(domains[name], table) for name, table in tables.items() if len(table)}
+others = [name for name in domains if name not in ends]
+own = parameters.options("sequential", stream=ends, unseen=others, untested=[])
 
 # %% [markdown]
-# One image and its fake we shall look at. They are *validation* images: the network does not learn from them, and
-# who looks at test images begins to tune by them.
+# An *agent* brings a network and a way to train it. `make_run` gives it the batches of each step, all of them once in
+# each *epoch*, and then asks it for its answers on the test images. An answer is a *logit*, any number; the *sigmoid*
+# 1 / (1 + exp(−logit)) makes P(fake) of it. Answers and networks are kept in `runs/`: the second time they are read,
+# and not made again.
 
 # %%
-first = options.stream[0]
-parts = dict(list(domains[first].table.groupby("split")))
-parts = [parts[name] for name in ("validation", "train") if name in parts]
-pair = next(part for part in parts if part["label"].nunique() == 2).groupby("label").head(1).sort_values("label")
-samples = {**tests, "the pair": domain_samples(domains[first], pair)}
-
-# %% [markdown]
-# An *agent* brings a network and a way to train it. `train_and_test` gives it the batches of each step, all of them
-# once in each *epoch*, and then asks it for its answers on the test images. An answer is a *logit*, any number; the
-# *sigmoid* 1 / (1 + exp(−logit)) makes P(fake) of it.
-
-# %%
-with thread_count(options.threads):
-    agent = build_agent(options)
-    results, networks = [], {}
-    for result in train_and_test(agent, steps, samples, seed=options.seed):
-        results.append(result)
-        networks[f"after {result.step.name}"] = copy.deepcopy(agent.network)
-for result in results:
-    print(f"{result.step.name}: loss {result.losses[0]:.2f} in the first epoch, {result.losses[-1]:.2f} in the last")
+run = make_run(own)
+networks = {f"after {name}": load_network(run.model(k))[0] for k, name in enumerate(ends, start=1)}
+for step in run.manifest["steps"]:
+    losses = np.array(step["losses"], float)
+    print(f"{step['domain']}: loss {losses[0]:.2f} in the first epoch, {losses[-1]:.2f} in the last")
 
 # %% [markdown]
 # The **loss** says how wrong the answers on the training images are; training makes it small. Here it is the
@@ -185,6 +166,9 @@ for result in results:
 # Below the figure the pair is yours: make it smaller or larger, blur it, save it as a JPEG file, and let the network
 # answer as it was after either step. What would you do to the fake so that the detector takes it for real?
 #
+# They are *validation* images: the network does not learn from them, and who looks at test images begins to tune by
+# them.
+#
 # <details><summary>What to try first, and why</summary>
 #
 # Blur. Traces that the eye does not see lie mostly in the fast changes from pixel to pixel, which the rim of the
@@ -195,11 +179,15 @@ for result in results:
 # </details>
 
 # %%
+first = options.stream[0]
+parts = dict(list(domains[first].table.groupby("split")))
+parts = [parts[name] for name in ("validation", "train") if name in parts]
+pair = next(part for part in parts if part["label"].nunique() == 2).groupby("label").head(1).sort_values("label")
 folder = data_folder(options.data)
 images = np.stack([crop(open_image(folder / image), options.size) for image in pair["image"]])
 spectra = domains[first].array[pair["row"].to_numpy()].astype(np.float32)
-fig = figures.pixels_to_verdict(images, spectra, 1 / (1 + np.exp(-results[0].logits["the pair"])))
-save_figure(fig, out.figures, "00_pixels_to_verdict")
+probability = expit(logits_of(networks[f"after {first}"], own, spectra))
+save_figure(figures.pixels_to_verdict(images, spectra, probability), out.figures, "00_pixels_to_verdict")
 whole = tuple(open_image(folder / image) for image in pair["image"])
 display(one_image(whole, networks, InputSpec.from_options(options)))
 
@@ -217,22 +205,13 @@ display(one_image(whole, networks, InputSpec.from_options(options)))
 # of training stay. Images made from one photograph count as one as far as their verdicts agree.
 
 # %%
-scores = pd.concat(
-    table[["image", "group", "label"]].assign(
-        step=k, domain=name, split=split, score=1 / (1 + np.exp(-result.logits[name]))
-    )
-    for k, result in enumerate(results, start=1)
-    for name, table in tables.items()
-    if name in tests
-)
-
-# %%
+scores, split = run.scores(), "test" if "test" in own.splits else "validation"
 comparison = cell_values(scores.assign(agent="sequential"), split=split)
 learned_by_then = {k: ends[:k] for k in comparison["step"].unique()}
 comparison["after"] = comparison["step"].map(lambda k: " then ".join(learned_by_then[k]))
 comparison["trained"] = [row.domain in learned_by_then[row.step] for row in comparison.itertuples()]
 save_table(comparison, out.figures, "00_after_each_step")
-at = [scores[scores["step"] == k].assign(step=1) for k in (len(steps), 1)]
+at = [scores[scores["step"] == k].assign(step=1) for k in (len(ends), 1)]
 save_table(cell_changes(*at, split=split), out.figures, "00_changes")
 fig = figures.after_each_step(comparison)
 save_figure(fig, out.figures, "00_after_each_step")
@@ -265,8 +244,8 @@ sentences.show(
 #
 # <details><summary>A line that does it</summary>
 #
-# `own = scores.query("step == step.max() and domain == @first")`, and then
-# `((own["score"] >= 0.5) == (own["label"] == 1)).mean()`. It must be the `value` in the row of `comparison` with this
+# `last = scores.query("step == step.max() and domain == @first and split == @split")`, and then
+# `((last["score"] >= 0.5) == (last["label"] == 1)).mean()`. It must be the `value` in the row of `comparison` with this
 # step and domain.
 #
 # </details>
