@@ -233,7 +233,7 @@ print(inspect.getsource(Network.fake_logits))
 # network looks at; their time is in the seconds, which hold training, testing and the saving of states.
 
 # %%
-run = make_run(options)
+run = make_run(options, keep_state=True)  # so that it could go on learning (notebook 15)
 scores = collect_scores([run])
 manifest = run.manifest
 each = ", ".join(str(options.memory // (2 * t)) for t in range(1, len(options.stream) + 1))

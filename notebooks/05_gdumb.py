@@ -235,7 +235,7 @@ pd.DataFrame(settings, index=["other agents with these parameters", "GDumb"]).T
 # notebooks, there is no curve of it to show.
 
 # %%
-run = make_run(options)
+run = make_run(options, keep_state=True)  # so that it could go on learning (notebook 15)
 scores = collect_scores([run])
 manifest = run.manifest
 print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s,")

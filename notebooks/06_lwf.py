@@ -211,7 +211,8 @@ pd.DataFrame(rows, columns=["x", "P(fake)", "Fisher information", "x² P (1 − 
 # of states.
 
 # %%
-runs = {name: make_run(own) for name, own in parameters.runs.items()}
+# With their last state, so that they could go on learning (notebook 15).
+runs = {name: make_run(own, keep_state=True) for name, own in parameters.runs.items()}
 scores = {name: collect_scores([run]).assign(agent=name) for name, run in runs.items()}
 for name, run in runs.items():
     m = run.manifest

@@ -236,7 +236,8 @@ for part in (MIR.retrieve, MIR.rises, virtual_weights, buffers.loss_rises, ER._t
 
 # %%
 print(inspect.getsource(DERPP.observe))
-runs = {agent: make_run(own) for agent, own in parameters.runs.items()}
+# With their last state, so that they could go on learning (notebook 15).
+runs = {agent: make_run(own, keep_state=True) for agent, own in parameters.runs.items()}
 scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest

@@ -95,7 +95,7 @@ out = parameters.folder
 
 # %%
 on_page = any(name.startswith("VOILA_") for name in os.environ)  # served by `make detector`
-run = (in_use() if on_page else None) or make_run(options)
+run = (in_use() if on_page else None) or make_run(options, keep_state=True)
 detector = load_detector(str(run.path))
 validation = run.scores().query("split == 'validation' and step == step.max()")
 validation = validation[validation["domain"].isin(detector.trained_on)]
