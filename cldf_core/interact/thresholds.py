@@ -9,6 +9,7 @@ from scipy.special import logit
 
 from cldf_core.figures.style import CLASS_COLOURS, described, panels
 from cldf_core.interact.live import Live, choice, slider
+from cldf_core.randomness import generator
 
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 _END = 7.0  # logits beyond are drawn here: P(fake) above 0.999 or below 0.001
@@ -40,7 +41,9 @@ def under_threshold(scores: Mapping[str, pd.DataFrame], label: str = "agent") ->
         table = scores[name]
         shares = shares_right(table, threshold)
         figure, ((left, right),) = panels(1, 2, 0.7 + 0.5 * len(shares), width_ratios=(2.2, 1), sharey=True)
-        jitter = np.random.default_rng(0).uniform(0.05, 0.38, len(table))  # so that dots do not hide each other
+        jitter = generator(0, "illustration", "jitter").uniform(
+            0.05, 0.38, len(table)
+        )  # so that dots do not hide each other
         for (kind, colour), side in zip(CLASS_COLOURS.items(), (1, -1), strict=True):
             of_kind = (table["label"] == (kind == "fake")).to_numpy()
             heights = table["domain"].map({domain: -k for k, domain in enumerate(shares.index)}) + side * jitter
