@@ -29,7 +29,7 @@
 # are in the [glossary](../docs/glossary.md).
 #
 # **Reads** the data set named by `data`. The default, cldf-mini, is made on your machine the first time (one
-# to two minutes, no download). **Trains** one network, in two steps.
+# to two minutes, no download). **Trains** one network.
 # **Writes** two figures and two tables into `runs/00_start_here-…/figures`.
 # **Takes** about a minute on two cores, once the data set is there.
 #

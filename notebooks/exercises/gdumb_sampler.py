@@ -20,8 +20,8 @@
 # **Goal.** You write the greedy sampler that keeps GDumb's memory balanced, follow it by hand, and find out what it
 # does to groups that come late, are small, or are badly chosen.
 #
-# **You need** numpy, and notebook 05 up to "Which images to keep? A greedy, balanced choice". About 45 minutes, 10
-# points. <!-- setting -->
+# **You need** numpy, and notebook 05 up to "Which images to keep? A greedy, balanced choice". About 45 minutes,
+# 10 points. <!-- setting -->
 #
 # Images arrive one by one. Each belongs to a **group**: here, a pair of domain and class. The memory has `capacity`
 # slots. The rule (Prabhu, Torr & Dokania, ECCV 2020, algorithm 1), when an image of group $g$ arrives:
