@@ -3,7 +3,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= -c constraints.txt
 BIN := .venv/bin
 
-.PHONY: reproduce test test-long test-gpu lint lab detector bench site sync strip check choose course clean
+.PHONY: reproduce test test-long test-gpu lint lab detector bench site slides sync strip check choose course clean
 
 reproduce: .venv/installed
 	$(BIN)/cldf reproduce $(ARGS)
@@ -12,7 +12,8 @@ reproduce: .venv/installed
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# What takes minutes: damaged files, full disks, machines that share nothing, and Slurm, where they can be had.
+# What takes minutes: damaged files, full disks, machines that share nothing, Slurm, where they can be had, and every
+# notebook in JupyterLab, where there is a browser.
 test-long: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/long
 
@@ -38,6 +39,10 @@ bench: .venv/installed
 # The book in build/site: executed notebooks, the pages in docs/ and a reference. It asks no other host.
 site: .venv/installed
 	$(BIN)/python docs/build_site.py
+
+# The lecturer's slides in build/slides, for a browser and as PDF: in seconds, and without any notebook having run.
+slides: .venv/installed
+	$(BIN)/python docs/build_slides.py --pdf
 
 # The .ipynb are made from the .py, without outputs; one that was edited later is not overwritten.
 sync: .venv/installed

@@ -6,7 +6,8 @@ this process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -19,10 +20,14 @@ from cldf_core.options import Options
 from cldf_core.randomness import generator
 
 PART = 64  # spectra scored at once: activations of more do not stay in the processor's cache
+AHEAD = 4  # parts that are asked for before they are read
 
 
 class Rows(Protocol):
-    """Anything that gives spectra by their rows: an array, a memory-mapped file, a packed memory."""
+    """Anything that gives spectra by their rows: an array, a memory-mapped file, a packed memory.
+
+    What computes them from image files has a method `ask` besides, which takes rows that are read later.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,15 +55,10 @@ class Samples:
 
     @classmethod
     def from_array(
-        cls,
-        spectra: np.ndarray,
-        labels: ArrayLike,
-        domain: int = 0,
-        first_number: int = 0,
-        rows: ArrayLike | None = None,
+        cls, spectra: Rows, labels: ArrayLike, domain: int = 0, first_number: int = 0, rows: ArrayLike | None = None
     ) -> Samples:
         """Samples of one domain: some rows of one array, by default all."""
-        rows = np.arange(len(spectra)) if rows is None else np.asarray(rows, np.int64)
+        rows = np.arange(spectra.shape[0]) if rows is None else np.asarray(rows, np.int64)
         classes = np.asarray(labels, np.int64)
         if len(classes) != len(rows):
             raise ValueError(f"{len(classes)} labels for {len(rows)} spectra")
@@ -89,17 +89,35 @@ class Samples:
 
     def parts(self, size: int = PART) -> Iterator[Tensor]:
         """Reads all spectra in their order, part by part."""
-        return (self.read(slice(start, start + size)) for start in range(0, len(self), size))
+        parts = (self[np.arange(start, min(start + size, len(self)))] for start in range(0, len(self), size))
+        return (part.read() for part in _asked_ahead(parts))
 
-    def read(self, chosen: np.ndarray | slice = slice(None)) -> Tensor:
-        """Reads the chosen spectra as float32, shape (n, C, H, W)."""
-        where = self.where[chosen]
+    def ask(self) -> None:
+        """Begins to compute what has to be computed before it can be read."""
+        for source, array in enumerate(self.arrays):
+            if (ask := getattr(array, "ask", None)) and (at := self.where[:, 0] == source).any():
+                ask(self.where[at, 1])
+
+    def read(self) -> Tensor:
+        """Reads all spectra as float32, shape (n, C, H, W)."""
+        where = self.where
         out = torch.empty((len(where), *self.arrays[0].shape[1:]))
         for source in np.unique(where[:, 0]):
             at = where[:, 0] == source
             # torch turns float16 into float32 five times as fast as numpy.
             out[torch.from_numpy(at)] = torch.from_numpy(self.arrays[source][where[at, 1]]).float()
         return out
+
+
+def _asked_ahead(parts: Iterable[Samples]) -> Iterator[Samples]:
+    """The parts, each of which is asked for while those before it are worked on."""
+    asked = deque[Samples]()
+    for part in parts:
+        part.ask()
+        asked.append(part)
+        if len(asked) > AHEAD:
+            yield asked.popleft()
+    yield from asked
 
 
 @dataclass(frozen=True)
@@ -164,11 +182,16 @@ class Step:
 
         Their order depends on seed, purpose, domain and chunk alone.
         """
+        count = self.updates // self.epochs
+        for number, part in enumerate(_asked_ahead(self._parts(seed, after)), after):
+            yield part.batch(number // count)
+
+    def _parts(self, seed: int, after: int) -> Iterator[Samples]:
         rng, count = generator(seed, self.purpose, self.index, self.chunk), self.updates // self.epochs
         for epoch in range(self.epochs):
             order = np.arange(len(self.samples)) if self.fixed_order else rng.permutation(len(self.samples))
             for at in range(max(after - epoch * count, 0), count):
-                yield self.samples[order[at * self.batch_size : (at + 1) * self.batch_size]].batch(epoch)
+                yield self.samples[order[at * self.batch_size : (at + 1) * self.batch_size]]
 
 
 def make_steps(

@@ -3,7 +3,8 @@
     python docs/build_site.py [FOLDER]     # by default build/site
 
 A notebook's page is made from its copy in runs/ that `cldf reproduce --all` has executed with today's code. Where there
-is none, it is made from that of the profile smoke, which is run if it is missing, and says so. Pages ask no other host.
+is none, it is made from that of the profile smoke, which is run if it is missing, and says so. The slides are in its
+folder slides/. Pages ask no other host.
 """
 
 import base64
@@ -16,7 +17,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+from addresses import launchers
 from draw_rooms import ROOMS, modules
+from hosting import TABLE, filled
 
 PROJECT = Path(__file__).parents[1]
 SMOKE = """\
@@ -68,8 +71,12 @@ def picture(png: str, alternative: str, target: Path) -> str:
 
 
 def with_site_links(text: str, up: str) -> str:
-    """Markdown whose links to pages in docs/ and to notebooks lead to those of the site; `up` leads to its root."""
+    """Markdown whose links to pages in docs/, decks and notebooks lead to those of the site; `up` leads to its root."""
+    text = re.sub(
+        r"\[([^\]]+)\]\((?:\.\./)?(?:docs/)?slides/([\w-]+)\.md\)", rf'<a href="{up}slides/\2.html">\1</a>', text
+    )
     text = re.sub(r"\]\((?:\.\./)?docs/([\w-]+\.md)", rf"]({up}\1", text)
+    text = re.sub(r"\]\(exercises/\w+\.ipynb\)", f"]({up}course.md)", text)  # which hold solutions, and have no page
     return re.sub(r"\]\((?:\.\./)?notebooks/(\w+\.ipynb)", rf"]({up}notebooks/\1", text)
 
 
@@ -101,7 +108,8 @@ def page(notebook: nbformat.NotebookNode, name: str, note: str, figures: Path) -
                 alternative = output.metadata.get("image/png", {}).get("alt", "")
                 output.data = {"text/html": picture(png, alternative, figures / f"{name}-{number}-{k}.png")}
     files = " · ".join(f"{{download}}`{name}.{suffix} <../sources/{name}.{suffix}>`" for suffix in ("py", "ipynb"))
-    source = f"Source and notebook, without outputs: {files}"
+    places = " · ".join(f"[{place}]({address})" for place, address in launchers(name).items())
+    source = f"Source and notebook, without outputs: {files}. Run it, in minutes: {places}"
     added = [nbformat.v4.new_markdown_cell(text) for text in (note, source) if text]
     notebook.cells[1:1] = added
     return notebook
@@ -125,15 +133,15 @@ def page_of(room: str) -> str:
 
 
 def write_docs(stage: Path) -> None:
-    """Writes the pages of docs/, with README's table of notebooks and a list of the rooms where they belong."""
+    """Writes the pages of docs/, with README's table of notebooks, a list of the rooms, and tables of hosting."""
     rows = re.findall(r"^\| \[\d\d .*$", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    table = re.sub(r" \| \[page\]\[\d\d\]", "", "\n".join(rows))  # which are what is made here
+    table = re.sub(r" \| \[page\]\[\d\d\][^|]*(?= \|)", "", "\n".join(rows))  # which are what is made here
     rooms = "\n".join(f"- [{room}](api/{page_of(room)}): {words}" for room, words in ROOMS.items())
     for path in (PROJECT / "docs").glob("*.md"):
         text = path.read_text(encoding="utf-8")
         text = text.replace("<!-- the table of notebooks -->", table).replace("<!-- the rooms -->", rooms)
-        (stage / path.name).write_text(with_site_links(text, ""), encoding="utf-8")
-    for path in [PROJECT / "docs" / "rooms.svg", *(PROJECT / "docs").glob("*.sh")]:
+        (stage / path.name).write_text(with_site_links(filled(text), ""), encoding="utf-8")
+    for path in [PROJECT / "docs" / "rooms.svg", TABLE, *(PROJECT / "docs").glob("*.sh")]:
         shutil.copy(path, stage)
 
 
@@ -184,7 +192,9 @@ def main(target: Path = PROJECT / "build" / "site") -> int:
     words = ["-W", "--keep-going", "-q", "-E", "-c", str(PROJECT / "docs"), "-d", str(stage / ".doctrees")]
     status = build_main([*words, str(stage), str(target)])
     shutil.copytree(stage / "figures", target / "_static" / "figures")
-    return status
+    # In a Python of its own: one Sphinx after another finds settings of the first.
+    slides = [sys.executable, str(PROJECT / "docs" / "build_slides.py"), str(target / "slides")]
+    return status or subprocess.run(slides).returncode
 
 
 if __name__ == "__main__":

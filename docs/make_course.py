@@ -49,7 +49,7 @@ class Course:
         try:
             from nbgrader.coursedir import CourseDirectory
         except ModuleNotFoundError:
-            raise UserError('nbgrader is not installed; needed: python -m pip install -e ".[course]"') from None
+            raise UserError('nbgrader is not installed; needed: python -m pip install -e ".[jupyter,course]"') from None
         from sqlalchemy.exc import SAWarning
         from traitlets.config import PyFileConfigLoader
 

@@ -7,12 +7,12 @@ says so. What the tables do not carry is not said: a claim whose tables are not 
 today's, was not run.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from addresses import address, launchers
 
 from cldf_core.data.files import saved_table
 from cldf_core.evaluation.cells import agent_name, metric_name
@@ -173,10 +173,12 @@ def their_code(folder: Path) -> str:
 
 
 def pages(folder: Path) -> str:
-    """The addresses of the notebooks' pages on the site, which the table of notebooks refers to."""
-    site = re.search(r'^Documentation = "([^"]*)"', (PROJECT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
+    """The addresses that the table of notebooks refers to: pages on the site, and where Binder and Colab run them."""
     names = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
-    return "\n" + "".join(f"[{name[:2]}]: {site}/notebooks/{name}.html\n" for name in names) + "\n"
+    lines = [f"[{name[:2]}]: {address('Documentation')}/notebooks/{name}.html\n" for name in names]
+    for place in ("Binder", "Colab"):
+        lines += [f"[{place}{name[:2]}]: {launchers(name)[place]}\n" for name in names]
+    return "\n" + "".join(lines) + "\n"
 
 
 PARTS: dict[str, Callable[[Path], str]] = {"pages": pages, "their code": their_code, "what was reproduced": reproduced}

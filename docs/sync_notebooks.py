@@ -1,13 +1,16 @@
 """Makes notebooks/*.ipynb and those of notebooks/exercises from the .py beside them, without outputs (make sync).
 
-Nothing is made where a .ipynb holds other cells than its .py and was edited later: that work would be lost.
+Nothing is made where a .ipynb holds other cells than its .py and was edited later: that work would be lost. The address
+from which a notebook installs the package where that is missing becomes the one in pyproject.toml.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import jupytext
+from addresses import address
 from jupytext.cli import jupytext as convert
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -33,9 +36,17 @@ def edited_later(source: Path, notebook: Path) -> bool:
         return False
 
 
+def with_address(source: str, project: Path = NOTEBOOKS.parent) -> str:
+    """A notebook's source that installs the package from the project's address."""
+    return re.sub(r'(?<=install --quiet git\+)[^"]*', lambda _: address("Repository", project), source)
+
+
 def main(folder: Path = NOTEBOOKS) -> int:
     """Makes the notebooks of a folder; returns 1, and makes none, if one of them was edited later than its .py."""
     sources = sorted(folder.glob("*.py"))
+    for source in sources:
+        if (text := source.read_text(encoding="utf-8")) != with_address(text):
+            source.write_text(with_address(text), encoding="utf-8")
     later = [source for source in sources if edited_later(source, source.with_suffix(".ipynb"))]
     for source in later:
         notebook = source.with_suffix(".ipynb")

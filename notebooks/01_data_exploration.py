@@ -17,8 +17,13 @@
 # %% [markdown]
 # # 01 · Data exploration
 #
-# **You will learn** what is in the data set: how many images, what they look like, how they are split, and
-# whether a detector could cheat by looking at something else than the fakes' traces.
+# **The idea.** A detector learns whatever tells the fakes of *its* data from the real images, and that need not be a
+# trace of how they were made: the format of a file would do. Such a detector looks splendid in every test on the same
+# data and is worth nothing. So before anything is trained, look: at the images, at the photographs behind them, and at
+# what is easy.
+#
+# **You will learn** how many images there are and how they are split, where a fake differs from its real image, and
+# whether a detector could cheat by looking at something else.
 #
 # **What you need.** Notebook [00](00_start_here.ipynb). Words: [deepfake](../docs/glossary.md#deepfake),
 # [domain](../docs/glossary.md#domain), [generator](../docs/glossary.md#generator),
@@ -39,6 +44,12 @@ size: int = 128  # pixels a side after the centre crop
 seed: int = 0  # of everything random
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 parameters = from_notebook("01_data_exploration", globals())
@@ -63,6 +74,7 @@ from cldf_core.data.layouts.read import data_folder
 from cldf_core.evaluation.cells import cell_values
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.figures import sentences
+from cldf_core.interact.pairs import beside
 from cldf_core.randomness import generator
 from cldf_core.runs.run import load_spectra
 
@@ -123,7 +135,7 @@ display(wide, *([aside.head()] if len(aside) else []))
 # picture is the change?</summary>
 #
 # In the domains whose whole crop went through a network, every pixel may have changed a little, most at edges and in
-# fine patterns: what cannot be seen in a single pixel may be visible as a lack of sharpness. Where an ellipse was
+# fine patterns: what cannot be seen in a single pixel may be visible as a lack of fine detail. Where an ellipse was
 # blended in, all changes are inside it. The third picture of each pair settles it. That you see nothing is no proof
 # that there is nothing: the traces that networks use are often below one level of grey per pixel.
 #
@@ -163,6 +175,9 @@ save_figure(figures.sample_pairs(crops), out.figures, "01_samples")
 #
 # Two pairs are an anecdote. How large a part of a crop does a generator change, on average over the training
 # photographs? We count the pixels in which some colour differs by more than 4 of 255 levels. <!-- setting -->
+#
+# The figure below the next cell has more of the pairs, and the level is yours. Find for each domain the level at which
+# hardly a pixel is left: is that a change which you would have noticed?
 
 # %%
 rows = []
@@ -173,6 +188,9 @@ for name, table in train.groupby("domain", sort=False):
     photograph = of_domain.filter(regex="^group").iloc[:, 0].to_numpy()
     rows.append((name, *t_interval(far.groupby(photograph).mean().to_numpy())))
 save_table(pd.DataFrame(rows, columns=["domain", "value", "low", "high"]), out.figures, "01_changes")
+more = {name: some_pairs(table, 8) for name, table in train.groupby("domain", sort=False)}
+more = {n: [(pixels(p.image_real), pixels(p.image_fake)) for p in table.itertuples()] for n, table in more.items()}
+beside(more)
 
 # %% tags=["sentences"]
 sentences.show(sentences.values(saved_table(out.figures, "01_changes"), "Share of pixels that differ", by="domain"))
@@ -252,11 +270,11 @@ kinds.set_index("domain")
 # For each domain compare the rows of real and fake: format, colour mode, width and height should be the same
 # in both classes. If one of them differs, any detector can cheat with it.
 #
-# Next, can a *single number* tell the classes apart? We try the mean of each colour channel and the size of
-# the file. The measure is the **AUC**: the probability that a fake, drawn at random, has a larger number than
-# a real image, drawn at random. At 0.5 the number says nothing; at 0 or at 1 it separates the classes
-# completely. The interval is a bootstrap: the photographs are drawn again a thousand times, and about 95 % of the
-# results lie inside (a few more, because the photographs are few).
+# Next, can a *single number* tell the classes apart? We try the mean of each colour channel and the size of the file.
+# The measure is the **AUC**: the probability that a fake, drawn at random, has a larger number than a real image, drawn
+# at random. At 0.5 the number says nothing; at 0 or at 1 it separates the classes completely. The interval is a
+# *bootstrap*: the photographs are drawn again a thousand times, with repetition, and about 95 % of the results of these
+# *resamples* lie inside (a few more, because the photographs are few).
 #
 # <details><summary>Predict: which of the four numbers could tell a fake, if the data set is made well? And can a data
 # set be made so well that none does?</summary>
@@ -358,5 +376,8 @@ across[["kind", "distance", "image_1", "split_1", "image_2", "split_2"]].head(10
 # %% [markdown]
 # Two crops of plain sky have the same hash and are no copies; look at a pair before you worry about it. What is
 # listed here as a warning is repeated by every run on a registered data set.
+#
+# **Exercise.** In [`shortcut`](exercises/shortcut.ipynb) a detector reaches a splendid number on a data set in which
+# there is nothing to detect; you find out what it has learned. (`make course` makes a copy without the solution.)
 #
 # **Next:** notebook 02 looks for the traces that a detector *should* use.

@@ -17,16 +17,20 @@
 # %% [markdown]
 # # 02 · Spectral analysis
 #
-# **You will learn** what the spectrum of an image is, how the network's input is computed from pixels, why
-# half of it is enough, why an image that was enlarged has peaks in it, where in it fakes differ from real images, and
-# how far a detector comes that sees only a few numbers of it.
+# **The idea.** Every image is a sum of waves, stripes of many widths and directions; how strong each of them is, its
+# *spectrum* says. Nearly every generator makes a small image and enlarges it, and to enlarge is to copy waves to places
+# where a photograph has none. Nobody sees these copies in the picture. In the spectrum they stand out, and so our
+# detector reads spectra.
+#
+# **You will learn** how the network's input is computed from pixels, why half of a spectrum is enough, where in it
+# fakes differ from real images, and how far a detector comes that sees only a few numbers of it.
 #
 # **What you need.** Notebooks [00](00_start_here.ipynb) and [01](01_data_exploration.ipynb), and what a logarithm is.
 # Words: [domain](../docs/glossary.md#domain), [group](../docs/glossary.md#group), [AUC](../docs/glossary.md#auc),
 # [interval](../docs/glossary.md#interval).
 #
 # **Reads** the training images of the data set named by `data` (cldf-mini is made the first time, one to two
-# minutes); the last section also scores its test images.
+# minutes), and in the last section its test images.
 # **Writes** seven figures and seven tables into `runs/02_spectral_analysis-…/figures`.
 # **Takes** less than a minute on two cores, once the data set is there.
 
@@ -41,6 +45,12 @@ size: int = 128  # pixels a side after the centre crop
 seed: int = 0  # of everything random
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 parameters = from_notebook("02_spectral_analysis", globals())
@@ -127,8 +137,8 @@ fourier.one_wave()
 #    kind comes first, slow ones or fast ones?
 # 2. **What is in the strengths, what in the phases?** Give the waves of one photograph the phases of the other. Which
 #    of the two will you recognise?
-# 3. **What do low frequencies show, and what high ones?** Keep a band of frequencies, throw the rest away, and
-#    transform back. Where in the photograph is what is left?
+# 3. **What do low frequencies show, and what high ones?** Keep a *band*, the frequencies between two, throw the rest
+#    away, and transform back. Where in the photograph is what is left?
 #
 # <details><summary>Answers (move the sliders first)</summary>
 #
@@ -151,9 +161,9 @@ display(fourier.sum_of_waves(greys[0]), fourier.phases(*greys), fourier.band(gre
 # %% [markdown]
 # ## From pixels to the network's input
 #
-# How does a spectrum arise from one image, step by step? We take a training image and do by hand what the
-# package does in one call: the fake with the clearest grid (what that is, comes below) among all training images that
-# this notebook looks at.
+# How does a spectrum arise from one image, step by step? We take a training image and do by hand what the package does
+# in one call: the fake with the clearest *grid*, that is, peaks at regular places of its spectrum, among all training
+# images that this notebook looks at.
 
 # %%
 rows, clearest = [], {}
@@ -391,9 +401,9 @@ sentences.show(
 # %% [markdown]
 # ## Does it take a network to see that?
 #
-# This is what a critic would ask: if fakes are simply blurred, one number finds them, and a network that finds them
-# has shown nothing. So we climb a **ladder of baselines**. Each rung learns from the training images of one domain and
-# is tested on the test images of the same domain:
+# This is what a critic would ask: if fakes are simply blurred, one number finds them, and a network that finds them has
+# shown nothing. So we climb a **ladder of baselines**, simple detectors that a network has to be above. Each rung
+# learns from the training images of one domain and is tested on the test images of the same domain:
 #
 # 1. *file facts*: boosted trees that see what the file says (format, size, bytes; notebook 01), and no picture;
 # 2. *sharpness*: a logistic regression on that one number, that is, a threshold;
@@ -421,5 +431,9 @@ sentences.show(
 # %% [markdown]
 # Where sharpness alone is above 0.5, that is no trick: a generator that blurs has left a trace. But it is one that a
 # better generator need not leave, and that a blur of real images feigns (notebook 09).
+#
+# **Exercises.** Write the way from pixels to the input in [`log_spectrum`](exercises/log_spectrum.ipynb), put a grid
+# into a photograph in [`up_sampling`](exercises/up_sampling.ipynb), and find one in
+# [`generator_trace`](exercises/generator_trace.ipynb). (`make course` makes copies without the solutions.)
 #
 # **Next:** notebook 03 puts networks on top of this ladder, and counts what they forget.

@@ -17,9 +17,13 @@
 # %% [markdown]
 # # 03 · Without continual learning
 #
-# **What you will learn.** What a detector that was trained on one family of fakes does with another family; how far
-# one gets without a network; what *forgetting* is and how it is measured; and how good a detector becomes when it may
-# see all the images at once.
+# **The idea.** Train a network on one kind of fakes, then train it further on the next. Nothing in the second training
+# speaks for the first kind, and so it is *forgotten*: not because there is no room, but because nobody asks. Beside
+# this network stand two others: one for each kind, and one that may see all images at once. They tell what is
+# lost, and how far one could get.
+#
+# **What you will learn.** What a detector makes of fakes of another family; how far one gets without a network; how
+# forgetting is measured; and how good a detector becomes that sees everything.
 #
 # **What you need.** Notebooks [00](00_start_here.ipynb), [01](01_data_exploration.ipynb) and
 # [02](02_spectral_analysis.ipynb). Words: [stream](../docs/glossary.md#stream), [step](../docs/glossary.md#step),
@@ -44,6 +48,12 @@ feature: str = "spectrum"  # what the network reads
 batch: int = 32  # images per update
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 03 --options` lists them.
@@ -162,12 +172,13 @@ save_figure(figures.losses(losses), out.figures, "03_losses")
 #
 # ## What carries over from one domain to another?
 #
-# Train on domain $i$ alone, test on domain $j$: that gives the **transfer matrix**. It comes from the separate
-# models. The number in a cell is the accuracy. The number below it, with ±, is half of its 95 % interval, which
-# says how far the number would move with other photographs. (It does not say how far it would move with another
-# seed.) A real image and the fakes made from it tend to stand or fall together, so they count as fewer images than
-# they are: as many as their verdicts, in all cells together, agree. The interval of so many images is the exact one
-# of a proportion (Clopper and Pearson's). It has a width even where every verdict is right.
+# Train on domain $i$ alone, test on domain $j$: that gives the **transfer matrix**. It comes from the separate models.
+# The number in a cell is the accuracy. The number below it, with ±, is half of its 95 % interval, which says how far
+# the number would move with other photographs. (It does not say how far it would move with another *seed*, the number
+# from which everything random follows: first weights, order of images.) A real image and the fakes made from it tend to
+# stand or fall together, so they count as fewer images than they are: as many as their verdicts, in all cells together,
+# agree. The interval of so many images is the exact one of a proportion (Clopper and Pearson's). It has a width even
+# where every verdict is right.
 #
 # Some cells say “all real” or “all fake”. There (nearly) every image gets this one verdict. The accuracy is then the
 # share of that class, whatever is in the pictures: it is not half right, it has no opinion.
@@ -384,6 +395,9 @@ sentences.show(sentences.compared(changes, "Accuracy, mixed precision minus full
 # A run that computes in another way is another experiment, however little its scores move. So all runs that are
 # compared with each other should compute in one way. On a processor without instructions for bfloat16 it takes longer,
 # and a note says so.
+#
+# **Exercise.** In [`forgetting`](exercises/forgetting.ipynb) you make such a matrix from scores, and forgetting and
+# backward transfer from the matrix. (`make course` makes a copy without the solution.)
 #
 # **Limits.** One seed, except where several are named, one order of the domains, one small data set. What other
 # training photographs would change, no interval here tells: they are the same in all runs. The embedded images are made

@@ -17,9 +17,13 @@
 # %% [markdown]
 # # 04 · iCaRL: exemplars, distillation, nearest mean
 #
-# **What you will learn.** How a detector can hold on to old domains with a few well-chosen images of each
-# (*herding*), with the advice of its own past (*distillation*), and with a verdict that does not depend on its
-# last layer (*nearest mean*); and which of these parts does what.
+# **The idea.** Keep a few images of every old domain, and choose them so that their mean is that of all (*herding*).
+# Ask the old network what it would have said of the new images, and train the new one to say so, too (*distillation*).
+# And give the verdict not by the last layer, but by the mean that is nearest. iCaRL does all three against forgetting.
+# Which of them does what?
+#
+# **What you will learn.** The three parts (*herding*, *distillation*, *nearest mean*), each by itself and all together
+# on the stream.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb). Words: [class](../docs/glossary.md#class),
 # [features](../docs/glossary.md#features), [memory](../docs/glossary.md#memory),
@@ -42,6 +46,12 @@ seed: int = 0  # of everything random
 memory: int = 400  # images that may be remembered
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 04 --options` lists them.
@@ -223,7 +233,7 @@ print(inspect.getsource(Network.fake_logits))
 # network looks at; their time is in the seconds, which hold training, testing and the saving of states.
 
 # %%
-run = make_run(options)
+run = make_run(options, keep_state=True)  # so that it could go on learning (notebook 15)
 scores = collect_scores([run])
 manifest = run.manifest
 each = ", ".join(str(options.memory // (2 * t)) for t in range(1, len(options.stream) + 1))
@@ -360,10 +370,11 @@ sentences.show(
 )
 
 # %% [markdown]
-# (The intervals of changed parts are over seeds and photographs, crossed, and *significant* is as in notebook 08, with
-# Holm's correction for these comparisons; those of sizes are over seeds alone, with the photographs held still.) What
-# is not shown may still be there: few seeds find large differences only. In the figure, left of 0 the part was good
-# for accuracy, right of 0 for not forgetting.
+# (The intervals of changed parts are over seeds and photographs, crossed, and
+# [significant](../docs/glossary.md#significant) is as in notebook 08, with [Holm's
+# correction](../docs/glossary.md#holms-correction) for these comparisons; those of sizes are over seeds alone, with the
+# photographs held still.) What is not shown may still be there: few seeds find large differences only. In the figure,
+# left of 0 the part was good for accuracy, right of 0 for not forgetting.
 #
 # One run shows what iCaRL does, not whether it is better than doing nothing: for that it must stand beside
 # sequential training with the same network, images and epochs. Notebook 08 does this, with intervals for the
@@ -373,7 +384,11 @@ sentences.show(
 # test photographs stay unseen until you have decided. Then halve `memory`, and double it. What happens to the
 # first column?
 #
-# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# **Exercise.** Four points on a line, 0, 1, 2 and 9. <!-- example --> Which three does herding choose, and in which
+# order? Do it with paper and pencil, by the formula above, and then ask
+# `herding(torch.tensor([[0.0], [1.0], [2.0], [9.0]]), 3)`.
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each version is
 # kept, and can be laid over the default. It looks at validation photographs only.
 
 # %%

@@ -17,9 +17,11 @@
 # %% [markdown]
 # # 05 · GDumb: keep a balanced memory, train at the end
 #
-# **What you will learn.** How far one gets with the simplest memory there is: collect images while they come,
-# the same number of each kind, and train a new network on the collection alone. What the balance does for it, and
-# what the size of the memory.
+# **The idea.** Do not train at all while the images come. Only keep some of them, of each kind as many, and when
+# somebody asks for a verdict, train a new network on what was kept, and on nothing else. That is nearly too simple, and
+# this is the point: a method that does no better, with all its care for old knowledge, has won little.
+#
+# **What you will learn.** How such a memory is filled, what its balance is good for, and how much hangs on its size.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb). Words: [class](../docs/glossary.md#class),
 # [memory](../docs/glossary.md#memory), [gradient](../docs/glossary.md#gradient), [batch](../docs/glossary.md#batch),
@@ -43,6 +45,12 @@ memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
 memory_lr: float = 0.05  # GDumb: highest learning rate on the memory
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 05 --options` lists them.
@@ -105,7 +113,7 @@ print(inspect.getsource(Balanced.offer))
 
 # %% [markdown]
 # **Try it.** The next cell offers the images of the stream to such a memory, in the order in which the agent
-# sees them, and beside it to one without balance: a random sample of all images so far (a reservoir; notebook 07).
+# sees them, and beside it to one without balance: a random sample of all images so far (a *reservoir*; notebook 07).
 # Only their labels matter here, so each image is replaced by a single number. What does the balanced memory hold,
 # while the images come? The first figure has the counts; in the second you can watch the slots, under either rule and
 # with fewer of them. Predict: what happens to the first domain at the moment when the second one begins?
@@ -163,7 +171,8 @@ final.loc[groups]
 #
 # ## How to train on the memory
 #
-# A new network sees the memory for `memory_epochs` epochs. Its learning rate $\eta$ follows a cosine that is
+# A new network sees the memory for `memory_epochs` epochs. Its *learning rate* $\eta$, which says how far an update
+# moves the weights, follows a cosine that is
 # **restarted**: it falls, jumps up again, and falls more slowly (Loshchilov & Hutter, *SGDR*, ICLR 2017,
 # equation 5). After one warm-up epoch at 0.1 of the highest rate, the cycles are 1, 2, 4, … epochs long.
 # With $u \in [0, 1]$ as the place in the cycle: <!-- setting -->
@@ -226,7 +235,7 @@ pd.DataFrame(settings, index=["other agents with these parameters", "GDumb"]).T
 # notebooks, there is no curve of it to show.
 
 # %%
-run = make_run(options)
+run = make_run(options, keep_state=True)  # so that it could go on learning (notebook 15)
 scores = collect_scores([run])
 manifest = run.manifest
 print(f"{manifest['images']} images trained on in {manifest['seconds']:.0f} s,")
@@ -323,7 +332,10 @@ sentences.show(
 # test photographs stay unseen until you have decided. How large must `memory` be, until the last row is as bright as
 # the frames?
 #
-# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# **Exercise.** You write this memory in [`gdumb_sampler`](exercises/gdumb_sampler.ipynb), follow it by hand, and see
+# what it does to groups that come late or are small. (`make course` makes a copy without the solution.)
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each version is
 # kept, and can be laid over the default. It looks at validation photographs only.
 
 # %%

@@ -17,9 +17,12 @@
 # %% [markdown]
 # # 06 · LwF and EWC: not to forget, without keeping an image
 #
-# **What you will learn.** Two ways to try not to forget *without keeping a single image*: the network's own past is
-# the teacher (LwF), or the weights that mattered are held where they were (EWC). And why this is hard when each new
-# domain looks different from the old ones.
+# **The idea.** Old images may be private, or too many to keep. Then something else has to stand for the past. It can be
+# the old network: it looks at the new images, and the new one learns to answer as it does (LwF). Or it can be the old
+# weights: those on which old answers depend are held as by springs (EWC). Neither needs a single image.
+#
+# **What you will learn.** How both are computed, and why this is hard where each new domain looks different from the
+# old ones.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb), and what a derivative is. Words:
 # [logit](../docs/glossary.md#logit), [loss](../docs/glossary.md#loss), [gradient](../docs/glossary.md#gradient),
@@ -44,6 +47,12 @@ temperature: float = 2.0  # LwF: softening of the outputs
 ewc_lambda: float = 100.0  # EWC: weight of the penalty
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 06 --options` lists them.
@@ -87,9 +96,9 @@ split = "test" if "test" in options.splits else "validation"
 # on answering as the teacher does. The hope: whoever answers like the old network on the new images will also
 # do so on the old ones. This is called **distillation**.
 #
-# Let $z$ be the two outputs of the network before the softmax, $\hat z$ those of the teacher, and $\tau$ the
-# **temperature** (the papers and the code below write T, which is the number of domains here). Both are softened and
-# compared (Hinton, Vinyals & Dean 2015, section 2; Li & Hoiem, equation 2):
+# Let $z$ be the two outputs of the network before the *softmax*, which makes probabilities of them, $\hat z$ those of
+# the teacher, and $\tau$ the **temperature** (the papers and the code below write T, which is the number of domains
+# here). Both are softened and compared (Hinton, Vinyals & Dean 2015, section 2; Li & Hoiem, equation 2):
 #
 # $$ P = \operatorname{softmax}(z / \tau), \qquad \hat P = \operatorname{softmax}(\hat z / \tau), $$
 #
@@ -202,7 +211,8 @@ pd.DataFrame(rows, columns=["x", "P(fake)", "Fisher information", "x² P (1 − 
 # of states.
 
 # %%
-runs = {name: make_run(own) for name, own in parameters.runs.items()}
+# With their last state, so that they could go on learning (notebook 15).
+runs = {name: make_run(own, keep_state=True) for name, own in parameters.runs.items()}
 scores = {name: collect_scores([run]).assign(agent=name) for name, run in runs.items()}
 for name, run in runs.items():
     m = run.manifest
@@ -356,7 +366,10 @@ held.round(2)
 # test photographs stay unseen until you have decided. Set `distillation` to 0.1 and to 10: which end of the diagonal
 # pays for it? Set `ewc_lambda` to 1 and to 10000: when does it learn nothing new? <!-- setting -->
 #
-# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each variant is
+# **Exercise.** You write the distillation loss in [`lwf_loss`](exercises/lwf_loss.ipynb), and derive from its gradient
+# what the factor $\tau^2$ is for. (`make course` makes a copy without the solution.)
+#
+# Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each version is
 # kept, and can be laid over the default. It looks at validation photographs only.
 
 # %%

@@ -17,9 +17,13 @@
 # %% [markdown]
 # # 07 · ER, MIR and DER++: replay a few old images with every batch
 #
-# **What you will learn.** How a random sample of a stream can be kept when nobody knows how long the stream is
-# (the *reservoir*), how old images are mixed into the training, and whether it pays to choose them cleverly
-# (*maximally interfered retrieval*), or to remember what the network once said of them (*dark experience replay*).
+# **The idea.** With every new batch, train on a few old images too: *replay*. That is all of it, and three questions
+# are left. Which images does one keep when nobody knows how many will come? Which of those that were kept does one
+# replay: any, or those that the new batch is about to spoil? And does one remember their labels only, or also what the
+# network once answered?
+#
+# **What you will learn.** Why a *reservoir* is fair, how old images are mixed into the training, and what cleverness
+# (*maximally interfered retrieval*) and remembered answers (*dark experience replay*) add to it.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb), and what a gradient is. Words:
 # [batch](../docs/glossary.md#batch), [gradient](../docs/glossary.md#gradient), [logit](../docs/glossary.md#logit),
@@ -44,6 +48,12 @@ replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in 
 derpp_alpha: float = 0.2  # DER++: weight of the distance to stored logits
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 07 --options` lists them.
@@ -88,11 +98,7 @@ split = "test" if "test" in options.splits else "validation"
 # descended:
 #
 # $$ L \;=\; \frac{1}{|B| + |B_{\text{mem}}|} \sum_{(x, y) \,\in\, B \,\cup\, B_{\text{mem}}} \ell(z(x), y) $$
-
-# %%
-print(inspect.getsource(ER.loss))
-
-# %% [markdown]
+#
 # Two questions are left open. Which images are kept? And which of them are replayed?
 #
 # ## Which images to keep? The reservoir
@@ -105,9 +111,10 @@ print(inspect.getsource(ER.loss))
 #
 # Why is this fair? Suppose that all $n - 1$ images before had the same chance, $K / (n-1)$. One of them is
 # pushed out now with probability $1 / n$. So its chance becomes $\frac{K}{n-1} \cdot \big(1 - \frac{1}{n}\big)
-# = \frac{K}{n}$, which is that of the new one.
+# = \frac{K}{n}$, which is that of the new one. Here is the code of both, first the loss, then the reservoir:
 
 # %%
+print(inspect.getsource(ER.loss))
 print(inspect.getsource(buffers.Reservoir.offer))
 
 # %% [markdown]
@@ -176,7 +183,7 @@ filling(came, options.stream, options.memory, seed=options.seed)
 # interfered retrieval*, NeurIPS 2019) looks first which images need it, and only among those of *earlier* domains.
 # (The option `replay_from` says for either agent which of the two it is.) It draws $C$ candidates at random, many for
 # each one that it replays (option `candidates`), and imagines a step on the new batch alone, with the learning rate
-# $\eta$ of the optimiser:
+# $\eta$ of the *optimiser*, which makes updates out of gradients:
 #
 # $$
 # \theta' \;=\; \theta - \eta \, \nabla_\theta L(B; \theta) , \qquad
@@ -229,7 +236,8 @@ for part in (MIR.retrieve, MIR.rises, virtual_weights, buffers.loss_rises, ER._t
 
 # %%
 print(inspect.getsource(DERPP.observe))
-runs = {agent: make_run(own) for agent, own in parameters.runs.items()}
+# With their last state, so that they could go on learning (notebook 15).
+runs = {agent: make_run(own, keep_state=True) for agent, own in parameters.runs.items()}
 scores = collect_scores(list(runs.values()))
 for agent, run in runs.items():
     m = run.manifest
@@ -250,6 +258,13 @@ save_figure(figures.losses(losses), out.figures, "07_losses")
 # We take MIR's network as it was before the last domain, and fill a memory with images of the domains before, as the
 # run did. Then the training goes on. About ten times on the way we stop and ask: what would the next batch do to the
 # losses of random candidates from the memory, by each of the three virtual steps?
+#
+# The figure shows a single moment, half-way, and MIR's own virtual step. A mark is a candidate; the higher it lies, the
+# more the step on the new batch would harm it. Both axes are logarithmic (the vertical one on both sides of a small
+# linear part about 0). The filled marks are those with the largest rises, by construction. What have they in common?
+# Are they images of one domain? Were they uncertain already (far to the right), or are they images that the network
+# knows well? How many of all marks lie at 0, so that it does not matter whether they are chosen, and how many below it,
+# images that this step would even help?
 
 # %%
 learner, last, spectra = build_agent(options), len(options.stream) - 1, load_spectra(options)
@@ -262,10 +277,11 @@ learner.network.load_state_dict(before_last.state_dict())
 for step in [s for s in steps if s.index < last] or steps:
     for incoming in replace(step, epochs=1).batches(options.seed):
         learner.memory.offer(incoming, learner.generator("memory"))
+ways = ["sgd", "preconditioned", "optimiser"] if options.optimiser == "adam" else ["sgd", "optimiser"]
+random = torch_generator(options.seed, "illustration", "07 candidates")
 
 # %%
-ways = ["sgd", "preconditioned", "optimiser"] if options.optimiser == "adam" else ["sgd", "optimiser"]
-random, parts = torch_generator(options.seed, "illustration", "07 candidates"), []
+looks = []
 for step in [s for s in steps if s.index == last]:
     learner.begin_step(step)
     every = max(1, step.updates // 10)
@@ -275,34 +291,20 @@ for step in [s for s in steps if s.index == last]:
             slots = buffers.retrieve_random(learner.memory, count, random, exclude_domain=last)
             old = learner.memory.take(slots if len(slots) else torch.arange(len(learner.memory)))
             with torch.no_grad(), evaluating(learner.network):
-                outputs = learner.logits(old.spectra).cpu()
-            look = {"chunk": step.chunk, "update": update, "place": old.domains, "group": photographs[old.numbers]}
-            look |= {
-                "label": old.labels,
-                "before": torch.nn.functional.cross_entropy(outputs, old.labels, reduction="none"),
-            }
+                logits = learner.logits(old.spectra).cpu()
+            before = torch.nn.functional.cross_entropy(logits, old.labels, reduction="none")
+            look = {"label": old.labels, "before": before, "place": old.domains, "group": photographs[old.numbers]}
             for way in ways:
                 rise = learner.rises(gradients, old, way).cpu()
                 chosen = rise.argsort(descending=True, stable=True).argsort() < options.replay
-                parts.append(pd.DataFrame({**look, "virtual step": way, "rise": rise, "chosen": chosen}))
+                looks.append(pd.DataFrame({**look, "virtual step": way, "rise": rise, "chosen": chosen}))
         learner.observe(incoming)
-looks = pd.concat(parts, ignore_index=True)
+looks = pd.concat(looks, keys=np.arange(len(looks)) // len(ways), names=["moment", "candidate"]).reset_index()
 looks["domain"] = [options.stream[place] for place in looks["place"]]
-looks["moment"] = looks.groupby(["chunk", "update"], sort=False).ngroup()
-
-# %% [markdown]
-# First a single moment, half-way, and MIR's own virtual step. In the picture a mark is a candidate; the higher
-# it lies, the more the step on the new batch would harm it. Both axes are logarithmic (the vertical one on both
-# sides of a small linear part about 0). The filled marks are those with the largest rises, by construction.
-# What have they in common? Are they images of one domain? Were they uncertain already (far to the right), or
-# are they images that the network knows well? How many of all marks lie at 0, so that it does not matter whether they
-# are chosen, and how many below it, images that this step would even help?
-
-# %%
 moment = looks[(looks["virtual step"] == learner.virtual_step) & (looks["moment"] == looks["moment"].max() // 2)]
 save_figure(figures.interference(moment.sort_values("place", kind="stable")), out.figures, "07_interference")
 if moment["chosen"].all():
-    print("There are no more candidates than images to replay, so MIR has no choice and is the same as ER.")
+    print("MIR has no choice: there are no more candidates than images to replay.")
 
 # %% [markdown]
 # Now all moments together, and the virtual steps side by side, with two questions.
@@ -369,19 +371,7 @@ save_table(cells, out.figures, "07_cells")
 # Go down each column from its frame: the less it darkens, the better the replay works. Then compare the
 # matrices cell by cell, with an eye on the ±: a difference smaller than that is not shown. Right of the gap stands the
 # domain that is never trained on.
-
-# %%
-summary = pd.concat(
-    [
-        bootstrap.summary(own, options.stream, split=split).assign(agent=a)
-        for a, own in scores.groupby("agent", sort=False)
-    ]
-)
-save_table(summary, out.figures, "07_summary")
-names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
-as_text(summary, names).T
-
-# %% [markdown]
+#
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
 # *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all domains
 # but the last. *backward transfer*: the accuracy at the end minus that at the moment of learning. *unseen*: the
@@ -392,6 +382,14 @@ as_text(summary, names).T
 # runs (their seed and training images held still):
 
 # %%
+summary = pd.concat(
+    [
+        bootstrap.summary(own, options.stream, split=split).assign(agent=a)
+        for a, own in scores.groupby("agent", sort=False)
+    ]
+)
+save_table(summary, out.figures, "07_summary")
+names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
 of = {agent: scores[scores["agent"] == agent] for agent in runs}
 apart = [
     bootstrap.paired_difference(of[agent], of["er"], options.stream, split=split).assign(agent=agent)
@@ -399,6 +397,7 @@ apart = [
     if agent != "er"
 ]
 save_table(pd.concat(apart, ignore_index=True), out.figures, "07_differences")
+as_text(summary, names).T
 
 # %% tags=["sentences"]
 summary, apart = saved_table(out.figures, "07_summary"), saved_table(out.figures, "07_differences")
@@ -472,7 +471,11 @@ sentences.show(
 # test photographs stay unseen until you have decided. Set `memory = 40`. Then set `candidates` equal to `replay`: what
 # must happen to MIR?
 #
-# Below is a **bench**: name an option of ER, write a value, and train (or read what was trained before). Each variant
+# **Exercises.** Write the memory in [`reservoir`](exercises/reservoir.ipynb), and MIR's choice in
+# [`virtual_step`](exercises/virtual_step.ipynb). In [`find_the_mistake`](exercises/find_the_mistake.ipynb) six agents
+# of notebooks 04 to 07 have each a mistake. (`make course` makes copies without the solutions.)
+#
+# Below is a **bench**: name an option of ER, write a value, and train (or read what was trained before). Each version
 # is kept, and can be laid over the default. It looks at validation photographs only.
 
 # %%

@@ -17,15 +17,19 @@
 # %% [markdown]
 # # 08 · Cross-data-set evaluation
 #
-# **What you will learn.** How all agents compare when they learn the same stream with the same network: what each is
-# told and what it costs, what they forget, what they know at the end, what they make of fakes that they have never met,
-# whether their scores can be believed, and whether other seeds, streams or memories would say the same.
+# **The idea.** All agents, one stream, one network: which of them forgets less than plain training does, and at what
+# price? One number each would answer that in a line, and mislead: another seed, other photographs, another stream might
+# turn it round. So every number has an interval, every difference is taken on the same photographs, and what is not
+# shown is called *not shown*.
+#
+# **What you will learn.** What each agent is told, keeps and costs; what it forgets; what it makes of fakes that it has
+# never met; and whether its scores can be believed.
 #
 # **What you need.** Notebook [03](03_without_continual_learning.ipynb); of [04](04_icarl.ipynb), [05](05_gdumb.ipynb),
 # [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb) the idea of each agent. Words: [agent](../docs/glossary.md#agent),
 # [forgetting](../docs/glossary.md#forgetting), [backward transfer](../docs/glossary.md#backward-transfer),
 # [AUC](../docs/glossary.md#auc), [interval](../docs/glossary.md#interval), [bootstrap](../docs/glossary.md#bootstrap),
-# [seed](../docs/glossary.md#seed).
+# [seed](../docs/glossary.md#seed). Letters: [symbols](../docs/symbols.md).
 #
 # **Reads** the runs that notebooks 03 to 07 wrote with the same parameters, and the tables of `cldf sweep` and `cldf
 # choose`; it trains nothing. **Writes** figures and tables to `runs/08_cross_data_set_evaluation-…/figures/`.
@@ -45,6 +49,12 @@ memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 08 --options` lists them.
@@ -62,6 +72,7 @@ from cldf_core.evaluation import bootstrap, calibration
 from cldf_core.evaluation.cells import as_text, metric_name
 from cldf_core.evaluation.seeds import means_over_seeds
 from cldf_core.figures import sentences
+from cldf_core.interact.thresholds import under_threshold
 from cldf_core.results import ledger
 from cldf_core.results.metric_table import metric_table
 from cldf_core.results.sweep_tables import code_in_words
@@ -125,9 +136,8 @@ metrics["agent"] = metrics["run"].map(row_of)
 save_table(metrics, out.figures, "08_metrics")
 print(*metrics.attrs["notes"], sep="\n")
 # Five of its rows, without the name of the run.
-metrics.iloc[[0, 4, 8, -20, -1]].drop(columns="run").style.format(precision=3, na_rep="").hide(axis="index")
+display(metrics.iloc[[0, 4, 8, -20, -1]].drop(columns="run").style.format(precision=3, na_rep="").hide(axis="index"))
 
-# %%
 cost = ledger.costs(metrics)
 information = ledger.facts(runs if options.variant == "paper" else []).reindex(list(runs))
 information = information.join(cost.pivot(index="agent", columns="cost", values="value"))
@@ -144,6 +154,28 @@ information.fillna(dict.fromkeys(ledger.COLUMNS, "")).rename(index=figures.agent
 # lines, and the AUC. A panel is a domain, the grey bar is the step that trains on it, the bands are 95 % intervals, the
 # dotted line is guessing. (The AUC is the chance that a fake gets a higher score than a real image; no threshold is
 # needed for it.) Some agents are in colour, the others grey: which, was decided before any result was seen.
+#
+# Right of the bar, look for lines that stay up while that of sequential fine-tuning goes down. Left of it, all agents
+# are still without knowledge of the domain; what is above the dotted line there is transfer from other domains. Where
+# the accuracy falls and the AUC does not, the images are still ranked rightly, and only the threshold is off.
+#
+# ## Does the threshold matter?
+#
+# Accuracy depends on where the line between real and fake is drawn. It must not be drawn by looking at the test images.
+# But it may be fitted to validation images of the domains that were trained on: the line with the best balanced
+# accuracy there. Compare the columns: does that help? And is the AUC, which needs no line, much higher?
+# (*Average*: mean over the trained domains, after the last step.)
+#
+# Below the table are the scores of *validation* images after the last step, and the threshold is yours. Find the agent
+# for which one threshold suits all domains, and one for which what is right here is wrong there.
+#
+# <details><summary>Predict: which kind of agent gains most from another threshold?</summary>
+#
+# One whose scores have moved as a whole: it still ranks fakes above reals, but most of its scores are on one side of
+# 0.5. That is typical after a last step that has pushed all verdicts towards what it saw. Who has mixed up the order
+# itself gains nothing: no line repairs an order, and the AUC tells the two apart.
+#
+# </details>
 
 # %%
 own = metrics[metrics["metric"] == "accuracy"]
@@ -153,10 +185,23 @@ for measure in ("accuracy", "AUC"):
     figure = figures.over_time(own, options.stream, metric=measure, highlight=highlight)
     save_figure(figure, out.figures, f"08_over_time_{measure.lower()}")
 
+parts = [metrics[metrics["metric"].isin(["accuracy: average", "accuracy: unseen", "AUC: average", "AUC: unseen"])]]
+if split == "test" and "validation" in options.splits:
+    fitted = metric_table(
+        list(runs.values()), threshold="validation", metrics=["accuracy: average", "accuracy: unseen"]
+    )
+    parts.append(fitted.assign(agent=fitted["run"].map(row_of)))
+at_end = pd.concat(parts)
+label = {"declared": ", threshold 0.5", "validation": ", threshold fitted", "": ""}
+at_end["metric"] = at_end["metric"] + at_end["threshold_from"].map(label)
+display(as_text(at_end[at_end["domain"].isin(["", *options.unseen[:1]])]))
+looked_at = "validation" if "validation" in options.splits else split
+last = scores[(scores["split"] == looked_at) & (scores["step"] == len(options.stream))]
+under_threshold({figures.agent_name(agent): own for agent, own in last.groupby("agent", sort=False)})
+
 # %% [markdown]
-# Right of the bar, look for lines that stay up while that of sequential fine-tuning goes down. Left of it, all agents
-# are still without knowledge of the domain; what is above the dotted line there is transfer from other domains. Where
-# the accuracy falls and the AUC does not, the images are still ranked rightly, and only the threshold is off.
+# A high AUC beside a low accuracy means a threshold that is off. For unseen fakes nothing can be fitted: nobody has
+# validation images of them.
 #
 # ## How much is forgotten, and what is known at the end?
 #
@@ -223,36 +268,6 @@ sentences.show(
 # known better at the end than before. All agents were tested on the same photographs, so a difference is taken within
 # each resample, which takes out what makes a photograph hard for both. All of this is one run of each agent: the seed
 # is held still.
-#
-# ## Does the threshold matter?
-#
-# Accuracy depends on where the line between real and fake is drawn. It must not be drawn by looking at the test images.
-# But it may be fitted to validation images of the domains that were trained on: the line with the best balanced
-# accuracy there. Compare the columns: does that help? And is the AUC, which needs no line, much higher?
-#
-# <details><summary>Predict: which kind of agent gains most from another threshold?</summary>
-#
-# One whose scores have moved as a whole: it still ranks fakes above reals, but most of its scores are on one side of
-# 0.5. That is typical after a last step that has pushed all verdicts towards what it saw. Who has mixed up the order
-# itself gains nothing: no line repairs an order, and the AUC tells the two apart.
-#
-# </details>
-
-# %%
-parts = [metrics[metrics["metric"].isin(["accuracy: average", "accuracy: unseen", "AUC: average", "AUC: unseen"])]]
-if split == "test" and "validation" in options.splits:
-    fitted = metric_table(
-        list(runs.values()), threshold="validation", metrics=["accuracy: average", "accuracy: unseen"]
-    )
-    parts.append(fitted.assign(agent=fitted["run"].map(row_of)))
-at_end = pd.concat(parts)
-label = {"declared": ", threshold 0.5", "validation": ", threshold fitted", "": ""}
-at_end["metric"] = at_end["metric"] + at_end["threshold_from"].map(label)
-as_text(at_end[at_end["domain"].isin(["", *options.unseen[:1]])])
-
-# %% [markdown]
-# A high AUC beside a low accuracy means a threshold that is off. For unseen fakes nothing can be fitted: nobody has
-# validation images of them.
 #
 # ## Can P(fake) be taken at its word?
 #
@@ -329,9 +344,10 @@ sentences.show(
 # ## Would other seeds and photographs say the same?
 #
 # Another seed means other first weights, another order of images and other memories. `cldf sweep seeds` trains every
-# agent with several seeds. The intervals are over seeds *and* photographs, crossed: what another study with other seeds
-# and other test photographs would give (Owen, Annals of Applied Statistics 2007; `cldf_core/evaluation/crossed.py`).
-# The training photographs are the same in all runs, and by how much others would change the results no interval tells.
+# agent with several seeds: a *sweep*, many runs of all combinations of some options. The intervals are over seeds *and*
+# photographs, crossed: what another study with other seeds and other test photographs would give (Owen, Annals of
+# Applied Statistics 2007; `cldf_core/evaluation/crossed.py`). The training photographs are the same in all runs, and by
+# how much others would change the results no interval tells.
 #
 # Rows of their own: *same passes*, trained for so many more epochs that about as many images pass as in ER, which
 # replays a batch with each batch, or *passes of DER++*, which replays two (*joint, same passes* counts each of its
@@ -389,30 +405,26 @@ sentences.show(
 # the lines are intervals. Left: who pays for the one with the other, and who stands in the corner at the upper right,
 # where one wants to be? Right: is further to the right also further up? What is best at remembering need not be best on
 # fakes never seen.
+#
+# ## Does it generalise to fakes never trained on?
+#
+# One domain that was left out is one example. `cldf sweep unseen` leaves out *each* of the domains once: as many
+# streams, each without one, which is then tested. (Values of options were chosen on the first two domains of a stream,
+# not on the one left out; what is the same for all agents, such as the epochs, was chosen before, on the default
+# stream, so it may suit the left-out domains that are in that stream.) The second figure has a place for each domain
+# left out.
+#
+# The last sentences are means over the domains, with Student's intervals over them: what a further domain would give,
+# *if* these were a random sample of all kinds of fakes, which they are not.
 
 # %%
 means, single = (ledger.with_domain(read("seeds", parameters)) for read in (sweep.means, sweep.results))
 single = single.assign(agent=single["row"]) if len(means) else None
 shown = means if len(means) else summary
 shown = shown[~shown["agent"].str.contains(",|separate")]  # rows of their own would look like their agents
-pairs = [
-    ("accuracy: learning", "accuracy: backward transfer"),
-    *[("accuracy: average", name) for name in never_seen[:1]],
-]
+pairs = [("accuracy: learning", "accuracy: backward transfer"), *(("accuracy: average", n) for n in never_seen[:1])]
 save_figure(figures.trade_offs(shown, pairs, points=single), out.figures, "08_trade_offs")
 
-# %% [markdown]
-# ## Does it generalise to fakes never trained on?
-#
-# One domain that was left out is one example. `cldf sweep unseen` leaves out *each* of the domains once: as many
-# streams, each without one, which is then tested. (Values of options were chosen on the first two domains of a stream,
-# not on the one left out; what is the same for all agents, such as the epochs, was chosen before, on the default
-# stream, so it may suit the left-out domains that are in that stream.) The figure has a place for each domain left out.
-#
-# The last sentences are means over the domains, with Student's intervals over them: what a further domain would give,
-# *if* these were a random sample of all kinds of fakes, which they are not.
-
-# %%
 kept = ["accuracy: unseen", "AUC: unseen"]
 means, pairs = (read("unseen", parameters).query("metric in @kept") for read in (sweep.means, sweep.tests))
 print("cldf sweep unseen:", code_in_words(means) or "made with today's code" if len(means) else "not run")
@@ -533,6 +545,13 @@ pd.DataFrame(rows, columns=columns).style.hide(axis="index")
 # The costs of the first table again, as means over seeds with Student's intervals where the sweep was run. Seconds
 # depend on the machine, and a little on what else it did. Compare with joint training: a method that costs as much as
 # training on everything again saves only the room for the images. In the second figure, up and to the left is better.
+#
+# ## What can be said
+#
+# An agent **helps**, we say here, if it (1) loses less than half of what sequential fine-tuning forgets, and (2) ends
+# with an average accuracy at least 0.03 above it, where the difference is shown: over seeds it is significant, and of
+# one seed its interval is above 0. The statements come from the numbers, first for these runs, then over seeds. <!--
+# setting -->
 
 # %%
 means = ledger.with_domain(sweep.means("seeds", parameters)).query("agent != 'separate'")
@@ -545,15 +564,6 @@ both = both[~both["agent"].str.contains(",")]  # rows of their own would look li
 pairs = [(name, "accuracy: average") for name in priced["cost"].unique()]
 save_figure(figures.trade_offs(both, pairs), out.figures, "08_cost_against_accuracy")
 
-# %% [markdown]
-# ## What can be said
-#
-# An agent **helps**, we say here, if it (1) loses less than half of what sequential fine-tuning forgets, and (2) ends
-# with an average accuracy at least 0.03 above it, where the difference is shown: over seeds it is significant, and of
-# one seed its interval is above 0. The statements come from the numbers, first for these runs, then over seeds. <!--
-# setting -->
-
-# %%
 forgets, gains = (table[table["metric"] == name] for table, name in ((summary, lost[0]), (difference, ends[0])))
 tables = [ledger.helping(forgets, gains.assign(shown=gains["low"] > 0)).assign(source="one seed")]
 gains = against[(against["reference"] == "sequential") & (against["metric"] == ends[0])]
@@ -576,6 +586,10 @@ sentences.show(
 )
 
 # %% [markdown]
+# **Exercise.** In [`honest_comparison`](exercises/honest_comparison.ipynb) you write such intervals and tests yourself,
+# and see what goes wrong where pairs are torn apart or the best of many comparisons is reported. (`make course` makes a
+# copy without the solution.)
+#
 # ## Limits
 #
 # * **One seed** in all that says so. Those intervals tell what other test photographs would change; what another seed

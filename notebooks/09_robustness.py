@@ -17,9 +17,12 @@
 # %% [markdown]
 # # 09 · Robustness
 #
-# **What you will learn.** Images are saved again, resized, blurred. What is left of a detector then? You see how
-# every agent's verdicts change with the severity of four corruptions, and which traces in the spectrum
-# are still there.
+# **The idea.** A fake that was saved again, made smaller or blurred is still a fake; but the trace by which a detector
+# finds it may be gone. Real images come with just such a past. So here all test images are changed, mildly and then
+# more, and two things are watched side by side: the trace in the spectrum, and the verdict.
+#
+# **What you will learn.** How the verdicts of every agent change with the severity of four corruptions, and which
+# traces outlast them.
 #
 # **What you need.** Notebooks [02](02_spectral_analysis.ipynb) and [03](03_without_continual_learning.ipynb); of
 # [04](04_icarl.ipynb), [05](05_gdumb.ipynb), [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb) the idea of each agent.
@@ -44,6 +47,12 @@ memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 09 --options` lists them.
@@ -205,17 +214,16 @@ once.drop_duplicates("image").groupby(["domain", "label"], sort=False).size().un
 # Before anything else: can you tell the second picture above from the first? And can the detectors? Open marks are
 # the images as they are stored, filled marks the same images saved once more. The lines are 95 % intervals over
 # photographs, each real image together with the fakes made from it (notebook 03).
-
-# %%
-by_domain = table[table["domain"] != AVERAGE]
-save_figure(figures.common_step(by_domain, options.stream), out.figures, "09_common_step")
-
-# %% [markdown]
+#
 # Where the filled mark lies well to the left of the open one, this light compression alone has taken a part of
 # what the network relied on. Compare domains that are stored without loss with domains whose files were JPEG files
 # before, in training too: is the loss the same? (Notebook 01 lists how each domain is stored.) How much is shown to
 # have changed, the *difference* on the same photographs tells, with its interval. In balanced accuracy, which is the
-# mean of that on reals and that on fakes:
+# mean of that on reals and that on fakes, the sentences below the figure say it.
+
+# %%
+by_domain = table[table["domain"] != AVERAGE]
+save_figure(figures.common_step(by_domain, options.stream), out.figures, "09_common_step")
 
 # %% tags=["sentences"]
 step_changes = saved_table(out.figures, "09_common_step")
@@ -233,19 +241,19 @@ sentences.show(
 # the filled marks: images that were saved once (*once*, 0, or factor 1). In the JPEG column one mark stands before
 # these, the image as it is stored. Three agents have their colours and intervals; the others are grey, and their
 # numbers are in `09_curves.csv`.
-
-# %%
-save_figure(figures.against_severity(table, highlight=highlight), out.figures, "09_average")
-
-# %% [markdown]
+#
 # Follow each line from where nothing more is done to the harshest corruption. Two things to
 # see. *Where does a line begin to fall?* And *does AUC fall with accuracy?* Where accuracy is at the dotted line
 # while AUC is still above it, the network still ranks the images better than by chance, but its threshold no longer
 # fits: it says "fake" to nearly all, or "real" to nearly all. (A line may also rise, for the same reason: a corruption
-# can push images back to the right side of a threshold that fitted badly.) The next cell counts what is called fake in
-# the harshest version of each corruption; below it is said what the curves show there.
+# can push images back to the right side of a threshold that fitted badly.) The table below the figure counts what is
+# called fake in the harshest version of each corruption: left the share of real images that are called fake (wrongly),
+# right the share of fakes (rightly). Two numbers that are alike mean that the verdict no longer has to do with the
+# image: both near 1, and everything is fake; both near 0, and everything is real. Then it is said what the curves show
+# there.
 
 # %%
+save_figure(figures.against_severity(table, highlight=highlight), out.figures, "09_average")
 verdicts = measured.scores.assign(fake=measured.scores["score"] >= 0.5)
 verdicts = verdicts[verdicts["domain"].isin(options.stream)]
 harshest = {"none": 0.0, **{name: severities[-1] for name, severities in SEVERITIES.items()}}
@@ -266,10 +274,6 @@ sentences.show(
 )
 
 # %% [markdown]
-# In each cell of the table, left the share of real images that are called fake (wrongly), right the share of fakes
-# (rightly). Two numbers that are alike mean that the verdict no longer has to do with the image: both near 1, and
-# everything is fake; both near 0, and everything is real.
-#
 # ## Which traces are left?
 #
 # Notebook 02 found two kinds of traces. A **grid**: the lines of the spectrum at a period of 2 pixels stand out, by
@@ -278,7 +282,18 @@ sentences.show(
 # domain. If a trace goes and the accuracy goes with it, the network may have relied on it. If the accuracy goes and
 # the trace stays, then the network does not use it, or not at this level.
 #
-# **JPEG.** The first two marks of each panel are the image as it is stored, and saved once in the common way.
+# In each figure a column is a domain. *Above*: accuracy, as before. *Middle*: the grid of real (solid) and fake
+# (dashed); where the dashed line comes down to the dotted one, no grid is seen any more. *Below*: fake minus real in
+# three bands; where a line reaches zero, no difference in strength is seen there. The bands are 95 % intervals over
+# photographs.
+#
+# **JPEG**, the first figure. The first two marks of each panel are the image as it is stored, and saved once in the
+# common way. Compare the second mark with the first: that is the common step.
+#
+# **Resize**, the second one. A factor below 1 removes all waves that are faster than the factor times Nyquist. A factor
+# above 1 *moves* all traces to lower frequencies. A grid of period 2, for example, becomes one of period 2.5 or 3, and
+# the middle row looks for it in the old place. <!-- setting --> Factor 1 is the image to which nothing more was done.
+# See on which side of it the lines fall more steeply, above, and what the traces do there.
 
 
 # %%
@@ -288,45 +303,25 @@ def draw(corruption: str) -> None:
 
 
 draw("JPEG")
-
-# %% [markdown]
-# A column is a domain. *Above*: accuracy, as before. *Middle*: the grid of real (solid) and fake (dashed); where the
-# dashed line comes down to the dotted one, no grid is seen any more. *Below*: fake minus real in three bands; where a
-# line reaches zero, no difference in strength is seen there. The bands are 95 % intervals over photographs. Compare the
-# second mark with the first: that is the common step.
-#
-# **Resize.** A factor below 1 removes all waves that are faster than the factor times Nyquist. A factor above 1
-# *moves* all traces to lower frequencies. A grid of period 2, for example, becomes one of period 2.5 or 3, and the
-# middle row looks for it in the old place. <!-- setting -->
-
-# %%
 draw("resize")
 
 # %% [markdown]
-# Factor 1 is the image to which nothing more was done. See on which side of it the lines fall more steeply, above,
-# and what the traces do there.
+# **Blur**, the first of the next two, multiplies each wave by a number that depends on its frequency alone, the same in
+# real and fake. In the logarithm that is a constant, and fake minus real would stay what it is, if pixels were not
+# rounded to 256 levels: a wave that has become weaker than this rounding is gone. <!-- setting --> See at which σ the
+# lines of the *high* band meet zero, and whether the accuracy holds out any longer. The *low* band is weakened least.
+# Where its line is away from zero while the accuracy is at the dotted line, a network that had learned to look there
+# could still tell fakes from reals.
 #
-# **Blur.** It multiplies each wave by a number that depends on its frequency alone, the same in real and fake. In
-# the logarithm that is a constant, and fake minus real would stay what it is, if pixels were not rounded to 256
-# levels: a wave that has become weaker than this rounding is gone. <!-- setting -->
+# **Noise**, the second one, adds waves of all frequencies, equally strong in real and fake. Where the image's own waves
+# are weaker than that, the noise is all that is left. Again, compare the order in which the three bands lose their
+# difference with the fall of the accuracy.
 
 # %%
 draw("blur")
-
-# %% [markdown]
-# See at which σ the lines of the *high* band meet zero, and whether the accuracy holds out any longer. The *low*
-# band is weakened least. Where its line is away from zero while the accuracy is at the dotted line, a network that
-# had learned to look there could still tell fakes from reals.
-#
-# **Noise.** It adds waves of all frequencies, equally strong in real and fake. Where the image's own waves are
-# weaker than that, the noise is all that is left.
-
-# %%
 draw("noise")
 
 # %% [markdown]
-# Again, compare the order in which the three bands lose their difference with the fall of the accuracy.
-#
 # ## Which trace survives what?
 #
 # The same as a table. A trace is *shown* if the interval of fake minus real does not contain 0 in the images as they
@@ -396,6 +391,11 @@ sentences.show(
 # unusual. <!-- setting -->
 #
 # An agent with a small gain has little to lose. So read the columns of the tables together with the column *gain*.
+#
+# **Exercise.** Compute one of these numbers by hand: take the scores of ER from `measured.scores`, for images that were
+# saved once (`corruption == "none"`), and from them the mean over the trained domains of the balanced accuracy. It must
+# be the `value` that `table.query("agent == 'er' and domain == @AVERAGE and corruption == 'none'")` has for this
+# metric.
 #
 # ## Limits
 #

@@ -17,14 +17,19 @@
 # %% [markdown]
 # # 10 · Frequency bands and explanations: what does the network look at?
 #
-# **What you will learn.** Which frequencies are enough to find a fake, which of them a network forgets, and how to
-# ask a network what it has looked at, without believing every picture that comes back.
+# **The idea.** A network says *fake*, and gives no reason. There are two ways to ask for one. Take a part of the
+# spectrum away: if the verdict falls, the network has used it. Or ask an inner layer where its evidence lies, and draw
+# a picture of that. Both can mislead, and the picture is the more persuasive one. So each gets a check that it could
+# fail.
+#
+# **What you will learn.** Which frequencies are enough to find a fake, which of them a network forgets, and how much a
+# picture of its evidence is worth.
 #
 # **What you need.** Notebooks [02](02_spectral_analysis.ipynb) and [03](03_without_continual_learning.ipynb). Words:
 # [frequency](../docs/glossary.md#frequency), [band](../docs/glossary.md#band), [separate
 # models](../docs/glossary.md#separate-models), [sequential fine-tuning](../docs/glossary.md#sequential-fine-tuning),
 # [joint training](../docs/glossary.md#joint-training), [logit](../docs/glossary.md#logit),
-# [features](../docs/glossary.md#features).
+# [features](../docs/glossary.md#features). Letters: [symbols](../docs/symbols.md).
 #
 # **Reads** the runs that notebooks 03 and 07 wrote with the same parameters. **Trains** separate models and sequential
 # fine-tuning, each on the low, the middle and the high band alone. **Writes** figures and tables to
@@ -45,6 +50,12 @@ memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 10 --options` lists them.
@@ -57,6 +68,7 @@ all_options = {agent: parameters.options(agent) for agent in agents}
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import display
 
 from cldf_core import figures
 from cldf_core.data.files import save_figure, save_table, saved_table
@@ -65,6 +77,7 @@ from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation import attribution, bootstrap
 from cldf_core.evaluation.cells import as_text, cell_changes, cell_values
 from cldf_core.figures import sentences
+from cldf_core.interact.holes import hole
 from cldf_core.randomness import torch_generator
 from cldf_core.resnet import build_network
 from cldf_core.runs.checkpoints import load_network
@@ -316,6 +329,10 @@ check.round(2).set_index("domain")
 # later layers make of it, and the constants that they add, are not in it. So a network may say *fake* for certain while
 # the picture is mostly blue: the line below the figure says which it is here. What holds for many images, above, is
 # worth more than the picture of one.
+#
+# Last of all, take frequencies away yourself, from this fake and from a real image beside it. With two handles you say
+# from where to where. Is there a narrow band without which the fake passes for real? And which network holds out
+# longest?
 
 # %%
 name = options.stream[-1]
@@ -327,8 +344,17 @@ pixels = crop(open_image(spectra[name].root / row["image"]), options.size)
 figure = figures.explained(pixels, read[0].numpy(), evidence, probability, frequencies=frequencies)
 save_figure(figure, out.figures, "10_one_image")
 print(f"P(fake) = {probability:.3f}; {attribution.share_for_fake(evidence):.0%} of the evidence in the picture is red")
+if frequencies:
+    pair = looked_at(name).groupby("label").head(1).sort_values("label")
+    crops = np.stack([crop(open_image(spectra[name].root / image), options.size) for image in pair["image"]])
+    networks = {a: load_network(runs[a].path / f"model-step{len(options.stream)}.safetensors")[0] for a in agents[1:]}
+    display(hole(crops, spectra[name].array[pair["row"].to_numpy()].astype(np.float32), networks, options.plane))
 
 # %% [markdown]
+# **Exercise.** In how large a part of the plane is $r < 0.53$? <!-- setting --> Work it out by hand first: $r$ is the
+# larger one of two frequencies, so what shape has the band? Then ask
+# `cldf_core.spectrum.band_mask(128, 128, "low", "full").mean()`, and say why the two differ a little.
+#
 # ## Limits
 #
 # * **A hole in the spectrum is no natural image.** Networks that have never seen one may fail for that reason alone.

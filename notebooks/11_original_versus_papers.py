@@ -17,10 +17,13 @@
 # %% [markdown]
 # # 11 · Original versus papers: one switch at a time
 #
-# **What you will learn.** The research code that this project re-implements, *the original*, computes other things
-# than the papers that it names. Here each difference is a switch. The switches are turned one by one, and you see
-# which of them change what a network knows and forgets, and which do not. A difference from a paper need not be a
-# mistake: the table also says where each one comes from.
+# **The idea.** A paper says what a method is; a published number is what some code has computed. *The original*, the
+# research code that this project re-implements, computes other things than the papers that it names, in many places.
+# Here each difference is a switch. One is turned at a time, with all else the same: does it change what the network
+# knows and forgets?
+#
+# **What you will learn.** Which differences matter here and which do not, how to tell that from the noise of a random
+# seed, and where each comes from: a difference from a paper need not be a mistake.
 #
 # **What you need.** Notebooks [03](03_without_continual_learning.ipynb), [04](04_icarl.ipynb), [05](05_gdumb.ipynb),
 # [06](06_lwf.ipynb) and [07](07_er_and_mir.ipynb). Words: [variant](../docs/glossary.md#variant),
@@ -50,6 +53,12 @@ memory: int = 100  # images that may be remembered
 replay: int = 20  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 11 --options` lists them.
@@ -128,20 +137,16 @@ display(differences.without_a_switch())
 # iCaRL keeps a few images of each class, the *exemplars*, and trains on them together with the new ones. It
 # holds the old outputs where they were (*distillation*), and its verdict is the class whose mean is nearest
 # (notebook 04). The original has neither of the last two, and other exemplars.
-
-# %%
-display(differences.as_table("icarl"))
-print(differences.code_lines("icarl"))
-
-# %% [markdown]
+#
 # ## GDumb: a balanced memory, and a new network trained on it
 #
 # GDumb only collects: each domain and class has an even share of the memory. When it is asked, it trains a new
-# network on this memory (notebook 05).
+# network on this memory (notebook 05). First the differences of iCaRL, then those of GDumb:
 
 # %%
-display(differences.as_table("gdumb"))
-print(differences.code_lines("gdumb"))
+for agent in ("icarl", "gdumb"):
+    display(differences.as_table(agent))
+    print(differences.code_lines(agent))
 
 # %% [markdown]
 # ## LwF: the old network teaches the new one
@@ -150,12 +155,7 @@ print(differences.code_lines("gdumb"))
 # it was before, the *teacher*, gives the targets (notebook 06). **BatchNorm**, in the tables from here on, is a layer
 # that subtracts from its input a mean and divides it by a deviation: in training those of the batch at hand, in the
 # test running means of them, its *statistics*.
-
-# %%
-display(differences.as_table("lwf"))
-print(differences.code_lines("lwf"))
-
-# %% [markdown]
+#
 # ## ER and MIR: replay of old images
 #
 # Both keep a random sample of all images in a memory, the *reservoir*, and add a few of them to every batch. ER
@@ -163,9 +163,11 @@ print(differences.code_lines("lwf"))
 # are those of ER and of MIR; they are shown with ER. (MIR makes two passes in both variants; with it,
 # `replay_passes` only turns a mean of the losses into a sum.) Two of them, and one of MIR's, are in the code of MIR's
 # authors as well: what they publish as MIR adds two losses up, counts the reservoir by batches, and scores candidates
-# in training mode.
+# in training mode. First the differences of LwF, then those of ER and MIR:
 
 # %%
+display(differences.as_table("lwf"))
+print(differences.code_lines("lwf"))
 display(pd.concat([differences.as_table(agent).assign(agent=figures.agent_name(agent)) for agent in ("er", "mir")]))
 print(differences.code_lines("er"), differences.code_lines("mir"), sep="\n")
 
@@ -274,8 +276,10 @@ theirs = {(d.agent, d.name) for d in differences.DIFFERENCES if d.source == diff
 starred = [key in theirs for key in rows[["agent", "switch"]].itertuples(index=False, name=None)]
 rows["switch"] = rows["label"] + pd.Series(starred, rows.index).map({True: " *", False: ""})
 chosen, label = ["average", "forgetting (max-last)"], "change of accuracy: switched run minus base"
-figure = figures.forest(rows, chosen, seed_noise=set(noisy["switch"]), margins=margins, label=label)
-save_figure(figure, out.figures, "11_forest")
+more = ["learning", *(f"unseen: {name}" for name in options.unseen[:1])]
+for name, metrics in (("11_forest", chosen), ("11_forest_more", more)):
+    figure = figures.forest(rows, metrics, seed_noise=set(noisy["switch"]), margins=margins, label=label)
+    save_figure(figure, out.figures, name)
 
 # %% [markdown]
 # Each row is a difference, with what both runs do besides in brackets, and a star where the code of the method's
@@ -290,16 +294,9 @@ save_figure(figure, out.figures, "11_forest")
 # `refit_after` (more fits, of which only the last one counts). Where their dots are off the line, one sees how a
 # tiny deviation at the start, or another draw of the first weights, grows in training.
 #
-# Here are two more measures: what is known at the moment of learning, and the domain that no run is trained on.
-
-# %%
-more = ["learning", *(f"unseen: {name}" for name in options.unseen[:1])]
-figure = figures.forest(rows, more, seed_noise=set(noisy["switch"]), margins=margins, label=label)
-save_figure(figure, out.figures, "11_forest_more")
-
-# %% [markdown]
-# Read it as above; here left is worse on both sides. An agent whose *learning* and *forgetting* both fall does not
-# remember better: it has less to forget.
+# The second figure has two more measures: what is known at the moment of learning, and the domain that no run is
+# trained on. Read it as the first; there left is worse on both sides. An agent whose *learning* and *forgetting* both
+# fall does not remember better: it has less to forget.
 #
 # ## Where in the matrix?
 #
@@ -330,8 +327,6 @@ save_figure(figures.matrix_changes(worded, options.stream), out.figures, "11_mat
 # %%
 figure = figures.estimates(together, chosen, line=0, label="change of accuracy: all differences at once minus base")
 save_figure(figure, out.figures, "11_all_at_once")
-
-# %%
 keys = together[["metric", "agent"]].itertuples(index=False, name=None)
 together["exceeds seed noise"] = together["value"].abs() > [margins.loc[key] for key in keys]
 columns = ["agent", "metric", "value", "low", "high", "exceeds seed noise"]
@@ -382,7 +377,6 @@ in_order["significant"] = in_order.index.isin(ablations.significant(in_order, ma
 save_table(in_order[[*columns, "label", "significant"]], out.figures, "11_differences")
 save_table(ranked.assign(code=made.manifest["code"]), out.figures, "11_ranked")
 
-# %%
 table = ranked[["agent", "label", "switch", "paper", "original", "source"]]
 table = table.assign(agent=ranked["agent"].map(figures.agent_name)).rename(columns={"source": "where it comes from"})
 for name, end in (("average", ""), ("forgetting", " of forgetting")):
@@ -447,3 +441,15 @@ sentences.show(
 # **Things to try.** Set `splits` to `["validation"]` first: then all of this is of validation photographs, and the test
 # photographs stay unseen until you have decided. Set `chunks` to 1: which differences vanish? Change `seed`: does the
 # table keep its order at the top, and at the bottom?
+#
+# **Exercise.** In [`find_the_mistake`](exercises/find_the_mistake.ipynb) six agents have each one of these differences,
+# and you find it by what the agent does. (`make course` makes a copy without the solution.)
+#
+# Below is a **bench** for switches of ER: name an option, write a value, and train (or read what was trained before).
+# `replay_from`, `replay_passes` and `reservoir_count` are switches of the tables above. The bench looks at validation
+# photographs only, so its base is trained once more.
+
+# %%
+from cldf_core.interact.bench import Bench
+
+Bench(parameters.changed(splits=["validation"]), "er")

@@ -17,8 +17,12 @@
 # %% [markdown]
 # # 12 · Your own data, your own agent
 #
-# **What you will learn.** How a folder of images becomes a data set that every notebook can use, what to look at
-# before you believe a result on it, and how to write an agent of your own: here A-GEM, in about thirty lines.
+# **The idea.** A folder of images is enough. This notebook makes it a data set that every notebook can use, and looks
+# first for what would make any result on it worthless. Then the other half: an agent is a class of some thirty lines.
+# Ours keeps old images and never trains on them; they only say which way an update must *not* go.
+#
+# **What you will learn.** How to add data of your own, what to look at before you believe a result on them, and how to
+# write an agent: here A-GEM.
 #
 # **What you need.** Notebooks [01](01_data_exploration.ipynb) and [03](03_without_continual_learning.ipynb), and ER
 # from [07](07_er_and_mir.ipynb); some Python with classes. Words: [shortcut](../docs/glossary.md#shortcut),
@@ -45,6 +49,12 @@ memory: int = 400  # images that may be remembered
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 12 --options` lists them.
@@ -71,6 +81,7 @@ from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import AGENT_NAMES, as_text, cell_values
 from cldf_core.figures import sentences
+from cldf_core.interact.projection import projection
 from cldf_core.options import EROptions
 from cldf_core.runs.run import collect_scores, make_run
 
@@ -185,6 +196,14 @@ save_figure(figures.matrices(cells, options.stream), out.figures, "12_matrices")
 #
 # </details>
 #
+# In the figure two weights are left of the many, so that gradients are arrows in the plane: turn them against each
+# other. From which angle on does A-GEM change anything? What does it take when the two point in opposite directions?
+# And what does the length of the old gradient change?
+
+# %%
+projection()
+
+# %% [markdown]
 # What is as in the paper: the rule, and a memory whose reference batch holds images of earlier domains only. What is
 # not: the authors add some random images of a domain when it is over, here the memory is a reservoir, as ER's; they
 # see each image once, here there are several epochs (an image is offered in the first); and they step with plain SGD,
@@ -285,6 +304,10 @@ sentences.show(
 # training photographs. Another seed changes what an agent keeps: how far single seeds of other agents lie apart,
 # notebook 08 shows where `cldf sweep seeds` was run. And the learning rate was not chosen for A-GEM. To choose it,
 # score `validation` images and not `test` ones.
+#
+# **Exercise.** Show with pencil and paper that $\tilde g^\top g_\mathrm{ref} = 0$ where the rule has changed $g$. Then
+# let the class say it: `a, b = torch.randn(2, 10)`, and `AGEM.projected([a], [b])[0] @ b` must be 0, or above it where
+# nothing was changed, but for rounding.
 #
 # ### To keep it
 #

@@ -17,8 +17,11 @@
 # %% [markdown]
 # # 13 · Detector: one image, its spectrum, a verdict, and why
 #
-# **What you will learn.** What a detector says of a single image, how sure it can be, what it has looked at, and
-# what its verdict cannot mean.
+# **The idea.** P(fake) is not yet a verdict. In between stand a threshold, which weighs two errors against each other;
+# a band in which the detector cannot say; and the question whether this image is of a kind that it knows at all. Here
+# they are, for any image that you choose, with a picture of what the network has looked at.
+#
+# **What you will learn.** What a detector says of a single image, how sure it can be, and what its verdict cannot mean.
 #
 # **What you need.** Notebook [02](02_spectral_analysis.ipynb), to read a spectrum. Words:
 # [detector](../docs/glossary.md#detector), [score](../docs/glossary.md#score),
@@ -44,6 +47,12 @@ memory: int = 400  # images that may be remembered
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 13 --options` lists them.
@@ -86,7 +95,7 @@ out = parameters.folder
 
 # %%
 on_page = any(name.startswith("VOILA_") for name in os.environ)  # served by `make detector`
-run = (in_use() if on_page else None) or make_run(options)
+run = (in_use() if on_page else None) or make_run(options, keep_state=True)
 detector = load_detector(str(run.path))
 validation = run.scores().query("split == 'validation' and step == step.max()")
 validation = validation[validation["domain"].isin(detector.trained_on)]
@@ -241,3 +250,8 @@ for label, name in enumerate(("13_real", "13_fake")):
 # evidence that the real image, from which it was made, has not? And compare the two numbers with the truth, which you
 # know here. For your own image you do not, and that is why the sentence about the validation images stands beside the
 # verdict. What the network looks at in many images is in notebook 10; a single picture can mislead.
+#
+# **Exercise.** Of 10,000 images 100 are fakes. <!-- example --> How many of those that the detector calls fake are
+# fakes? Read false alarms and missed fakes at 0.5 from the figure above, compute it by hand, and compare with
+# `error_rates(validation["label"], detector.probability(validation["logit"]), [0.5])` of
+# `cldf_core.interact.two_errors` in place of what you have read.

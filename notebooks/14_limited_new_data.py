@@ -17,9 +17,12 @@
 # %% [markdown]
 # # 14 · Limited new data: how few new fakes are enough?
 #
-# **What you will learn.** When a new family of fakes appears, few images of it are known at first. How much does a
-# detector gain from few, what does it lose on old fakes while it learns them, and do the agents of notebooks 04 to 07
-# need fewer than plain training?
+# **The idea.** When a new family of fakes appears, a handful of examples is all there is. Are they enough to learn it?
+# And do few images at least do less harm to what was known before, since they have less to say? It is not that simple:
+# what is trained on for as long, but on fewer images, may be bent to fit just these.
+#
+# **What you will learn.** What a detector gains from few new images, what it loses on old fakes while it learns them,
+# and whether the agents of notebooks 04 to 07 need fewer than plain training.
 #
 # **What you need.** Notebooks [03](03_without_continual_learning.ipynb) and [07](07_er_and_mir.ipynb). Words:
 # [forgetting](../docs/glossary.md#forgetting), [average](../docs/glossary.md#average),
@@ -46,6 +49,12 @@ memory_epochs: int = 16  # GDumb: passes over the memory, a power of two
 replay: int = 32  # ER, MIR, DER++: remembered images in each update (DER++: in each of its two draws)
 
 # %%
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+https://github.com/your_name_here/cldf")
 from cldf_core.workflow.parameters import from_notebook
 
 # Other options can be assigned above by their names, too; `cldf run 14 --options` lists them.
@@ -409,3 +418,11 @@ pd.DataFrame(rows, columns=["images a class", "images", "images in a chunk", "up
 # 2. Only now train your choice with the test split, and compare it with the run above (`bootstrap.paired_difference`).
 # 3. These validation photographs are more than the few images that you train on. Would someone who has only ten of a
 #    new kind have them? On which domains could that person choose, and would the choice be the same? <!-- setting -->
+#
+# Or turn the same on the **bench**, on which you can train ER with few new images, as above. Name an option, write a
+# value, and train (or read what was trained before). It looks at validation photographs only.
+
+# %%
+from cldf_core.interact.bench import Bench
+
+Bench(parameters.changed(limit_new=few), "er")

@@ -529,3 +529,12 @@ def call(root: Path, *words: str, module: str = "cldf_core.cli") -> subprocess.C
     env = {k: v for k, v in os.environ.items() if not k.startswith("CLDF_")}
     env["OMP_NUM_THREADS"] = "1"
     return subprocess.run([sys.executable, "-m", module, *words], cwd=root, env=env, capture_output=True, text=True)
+
+
+def pyproject() -> dict[str, Any]:
+    """The project's pyproject.toml."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -454,7 +454,7 @@ def test_a_memory_gives_back_what_it_was_given_in_each_packing(kind, packing):
     both = of_packing(5, packing, first_number=20) + kept
     order = np.array([12, 0, 6, 4, 5])
     want = torch.cat([of_packing(5, packing).read(), samples.read()])[order]
-    torch.testing.assert_close(both.read(order), want, rtol=0, atol=1e-6)
+    torch.testing.assert_close(both[order].read(), want, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("packing", PACKINGS)

@@ -13,6 +13,7 @@ from cldf_core.detection.ladder import RUNGS
 from cldf_core.figures.sentences import Sentence
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.provenance import code_hash
+from cldf_core.workflow.parameters import NOTEBOOKS
 from perturbed import check_perturbed
 from samples import PROJECT
 from words import results_in
@@ -94,6 +95,15 @@ def texts(claim, folder: Path) -> dict[str, str]:
 
 def test_the_readme_is_what_the_command_writes():
     assert SCRIPT.written(README) == README, "run: python docs/readme.py"
+
+
+def test_each_notebook_is_linked_to_its_page_and_to_where_it_can_be_run():
+    for name in NOTEBOOKS:
+        (row,) = [line for line in README.splitlines() if line.startswith("|") and f"notebooks/{name}.ipynb" in line]
+        for label in (name[:2], f"Binder{name[:2]}", f"Colab{name[:2]}"):
+            assert f"[{label}]" in row
+            (line,) = [line for line in README.splitlines() if line.startswith(f"[{label}]: ")]
+            assert f"notebooks/{name}." in line
 
 
 def test_the_committed_tables_are_said_to_be_of_other_code_where_they_are():

@@ -168,7 +168,7 @@ def test_samples_of_several_arrays_read_in_the_asked_order():
     assert len(both) == 10
     order = np.array([9, 0, 8, 4, 5, 2, 0])
     want = np.concatenate([a.arrays[0], b.arrays[0], a.arrays[0][2:3]])[order]
-    np.testing.assert_array_equal(both.read(order).numpy(), want.astype(np.float32))
+    np.testing.assert_array_equal(both[order].read().numpy(), want.astype(np.float32))
     np.testing.assert_array_equal(both[order].read().numpy(), want.astype(np.float32))
     np.testing.assert_array_equal(both[order].numbers, [2, 0, 8, 4, 5, 2, 0])
     np.testing.assert_array_equal(both[both.labels == 1].labels, 1)

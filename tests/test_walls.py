@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import cldf_core
+from samples import pyproject
 
 PACKAGE = Path(cldf_core.__file__).parent
 PROJECT = PACKAGE.parent
@@ -31,14 +32,14 @@ ROOMS = {
     METHOD: 2700,  # 200 more for DER++, EWC, MIR's virtual steps and limited new data
     "evaluation": 2350,  # 850 more: seeds and groups crossed, ladder, choices, shared reals, drift, the gate of updates
     "figures": 2000,
-    "data": 6000,  # 1200 more: params/ are read, several sets, images inside parquet and tar, downloads, shared reals
-    "runs": 1400,  # 250 more: going on from the state of a finished run, and copies across data sets
+    "data": 6300,  # 1500 more: params/, several sets, images in parquet and tar, downloads, shared reals, full caches
+    "runs": 1500,  # 350 more: going on from the state of a finished run, copies across data sets, runs that are shown
     "results": 2000,  # 950 more: kept runs, tables of sweeps, trials, means over seeds, pairs of agents, shared reals
     "detection": 1700,  # 600 more: which detector is in use, its updates, its scores in use; other people's detectors
-    "workflow": 2700,  # 200 more for the choice of every agent and for kept runs
+    "workflow": 3000,  # 500 more: the choice of every agent, kept runs, archives of what notebooks read
     "original": 1200,
     "interact": 1300,
-    "cli": 1600,  # 200 more: update, detector, watch, and the detectors of others
+    "cli": 1700,  # 300 more: update, detector, watch, archive, and the detectors of others
 }
 
 
@@ -195,31 +196,64 @@ def test_the_package_and_its_help_load_no_torch(words):
 # --- packaging ---
 
 
-def pyproject() -> dict:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-
-
 def test_every_package_is_packaged():
     listed = set(pyproject()["tool"]["setuptools"]["packages"])
     assert listed == {".".join(p.parent.relative_to(PROJECT).parts) for p in MODULES}
 
 
+def packages(requirements: list[str]) -> set[str]:
+    return {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in requirements}
+
+
 def test_everything_imported_is_required():
-    required = {re.split(r"[<>=!~\[; ]", line)[0].lower() for line in pyproject()["project"]["dependencies"]}
+    project = pyproject()["project"]
+    required, jupyter = packages(project["dependencies"]), packages(project["optional-dependencies"]["jupyter"])
     of_module = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
     of_module |= dict.fromkeys(("nbformat", "nbclient", "jupyter_core"), "papermill")  # papermill stands on them
-    of_module |= {"cloudpickle": "distributed"}
+    of_module |= {"cloudpickle": "distributed", "IPython": "ipywidgets"}
     for path in MODULES:
+        allowed = required | (jupyter if name_of(path) == "workflow/execution.py" else set())
         for node in ast.walk(TREES[path]):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in {n.split(".")[0] for n in names}:
                 if name not in sys.stdlib_module_names and name not in ("cldf_core", "mpl_toolkits"):
-                    assert of_module.get(name, name).lower() in required, f"{name_of(path)} imports {name}"
+                    assert of_module.get(name, name).lower() in allowed, f"{name_of(path)} imports {name}"
+
+
+WITHOUT = """
+import importlib.machinery, sys
+
+finder = importlib.machinery.PathFinder
+find = finder.find_spec
+finder.find_spec = lambda name, *rest: None if name.split(".")[0] in {missing} else find(name, *rest)
+for name in {modules}:
+    importlib.import_module(name)
+from cldf_core.cli import main
+assert main(["score", {image!r}, "--model", {model!r}]) == 0
+sys.exit(main(["run", "00"]))
+"""
+
+
+def test_without_jupyter_everything_works_but_the_execution_of_notebooks(trained, bad_images):
+    missing = packages(pyproject()["project"]["optional-dependencies"]["jupyter"]) - {"ipython"}  # ipywidgets has it
+    missing |= {"nbformat", "nbclient", "jupyter_core", "jupyter_client"}
+    names = [".".join(p.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__") for p in MODULES]
+    names = [name for name in names if name not in ("cldf_core.workflow.execution", "cldf_core.cli.__main__")]
+    words = {"missing": missing, "modules": names, "image": str(bad_images[0] / "a.png"), "model": str(trained[0].path)}
+    code = WITHOUT.format(**words)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
+    assert done.returncode == 2, done.stderr
+    assert "cldf_core[jupyter]" in done.stderr.replace("-", "_")
+    assert "Traceback" not in done.stderr
+
+
+def test_what_opens_notebooks_is_an_extra_that_developers_have():
+    project = pyproject()["project"]
+    extras = project["optional-dependencies"]
+    assert packages(extras["jupyter"]) == {"jupyterlab", "ipykernel", "ipython", "jupytext", "papermill"}
+    assert not packages(extras["jupyter"]) & packages(project["dependencies"])
+    assert {*extras["jupyter"]} <= {*extras["dev"]}
 
 
 def test_conda_users_get_the_same_environment():
@@ -229,8 +263,26 @@ def test_conda_users_get_the_same_environment():
     (pip,) = [line["pip"] for line in environment["dependencies"] if isinstance(line, dict)]
     assert f"python{project['requires-python']}" in plain
     assert "pip" in plain
-    assert len(pip) == 1  # the project alone, so that the two files cannot disagree
-    wanted = re.fullmatch(r"-e \.(?:\[(.*)\])?", pip[0])
+    *pins, own = pip  # of all else the project decides, so that the two files cannot disagree
+    assert pins == [pin for pin in pinned() if pin.startswith(("torch==", "torchvision=="))]
+    wanted = re.fullmatch(r"-e \.(?:\[(.*)\])?", own)
     assert wanted
     extras = [e.strip() for e in (wanted[1] or "").split(",") if e]
     assert set(extras) <= set(project["optional-dependencies"])
+
+
+def pinned() -> list[str]:
+    """The lines of constraints.txt."""
+    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
+def test_binder_has_the_processor_s_build_of_torch_and_no_tools_of_developers():
+    lines = (PROJECT / "binder" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    torch = [f"{pin}+cpu" for pin in pinned() if pin.startswith(("torch==", "torchvision=="))]
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert lines[1:] == [index, "-c ../constraints.txt", *torch, "-e .[jupyter]"]
+    assert (PROJECT / "binder" / "runtime.txt").read_text(encoding="utf-8") == "python-3.11\n"
+    script = PROJECT / "binder" / "postBuild"
+    assert os.access(script, os.X_OK)
+    assert "\ncldf mini build\n" in script.read_text(encoding="utf-8")

@@ -1,10 +1,10 @@
 """What fixed text may not say: a number or a direction of a result, which goes stale when a parameter changes.
 
 A block of Markdown is a paragraph, an item of a list, or a table. It may hold numbers of these kinds: references (a
-notebook, a section, an equation, a year), 0, 1 and 0.5 (ends of a scale, and guessing), 95 % and "1000 resamples" (of
-every interval), whole numbers with a unit of settings, and what stands in code or in a formula, if that is no decimal
-number. Anything else is a result, unless the comment `<!-- setting -->` in the block says that it was set,
-`<!-- example -->` that it was invented, or `<!-- measured -->` that a command, which stands in the block, measures
+notebook, a section, a hint, an equation, a year), 0, 1 and 0.5 (ends of a scale, and guessing), 95 % and "1000
+resamples" (of every interval), whole numbers with a unit of settings, and what stands in code or in a formula, if that
+is no decimal number. Anything else is a result, unless the comment `<!-- setting -->` in the block says that it was
+set, `<!-- example -->` that it was invented, or `<!-- measured -->` that a command, which stands in the block, measures
 time, memory or coverage. A sentence that names an agent may hold no word that compares or judges, unless it is a
 question, says where to look, or its block has the comment `<!-- by definition -->`.
 """
@@ -40,7 +40,7 @@ _KINDS = re.compile(
         [
             r"^#.*|^\d+\. |\b(?:1[89]|20)\d\d\b|(?<=\| )[01]\d(?= \|)",  # headings, items, years, notebooks in tables
             r"\b0\d(?: (?:to|and) \d\d)?\b|\b(?:Python|YAML) \d\.\d+|ResNet-\d+|\b\d+-bit\b",  # notebooks, and names
-            rf"\b(?:notebook|section|equation|algorithm|chapter|statement|step|part|seed)s? \(?{_NUMBERS}\)?",
+            rf"\b(?:notebook|section|equation|algorithm|chapter|statement|step|part|seed|hint)s? \(?{_NUMBERS}\)?",
             r"\b95 ?%|\b1000 resamples|\b95 of 100 cases",
             r"(?<![\d.])0\.5(?!\d)|(?<![\d.,])[01](?!\d|[.,]\d)",
             r"\b\d[\d.]* (?:pixels?|bits?|grey levels|MB|GB|minutes?|seconds?)\b|\b\d+ [×x] \d+\b",

@@ -17,6 +17,7 @@ from cldf_core.cli import (
     detector,
     metrics,
     mini,
+    pack,
     reproduce,
     run,
     runs,
@@ -31,7 +32,7 @@ from cldf_core.cli.numbers import GIGABYTES
 from cldf_core.data.console import Console, OutputError, printable
 from cldf_core.data.runtime import project_root
 
-COMMANDS = (reproduce, run, sweep, train, test, score, watch, update, detector, metrics, runs, data, mini, choose)
+COMMANDS = (reproduce, run, sweep, train, test, score, watch, update, detector, metrics, runs, data, mini, pack, choose)
 RENAMED = {"--again": "--force", "--forgers": "--generators"}  # earlier versions' names of flags
 # Argparse's messages about a value, and how they are said here.
 _SENTENCES = {

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 import psutil
 from filelock import FileLock, Timeout
@@ -35,6 +36,7 @@ _NO_ROOM = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG")
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # the disk has no locks of the system
 PATIENCE = 5.0  # seconds of waiting for another process that nobody is told of
 PIECE = 1 << 20  # bytes that are read or written at once
+_FACTS = ("bytes", "mtime_ns")  # of a file, which tell that it may have changed
 _PIDS = "/proc/self/ns/pid"  # what numbers of processes are of: containers have their own, perhaps with one name
 _PLACE = platform.node() + (os.readlink(_PIDS) if os.path.lexists(_PIDS) else "")
 _HOST = f"{zlib.crc32(_PLACE.encode()):08x}"  # several machines may share a folder
@@ -212,51 +214,60 @@ def folded(path: str) -> str:
 def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool = False) -> list[str]:
     """The `file_hash` of each file, from an index where size and time are those of the last reading; notes changes.
 
-    Names are paths from the root. The index is a record of what was read before, and is kept up to date. `again` reads
+    Names are paths from the root. The index is a table of what was read before, and is kept up to date. `again` reads
     every file, whatever the index says.
     """
-    stats = [os.stat(os.path.join(root, name)) for name in names]
+    states = (os.stat(os.path.join(root, name)) for name in names)
+    facts = np.array([(state.st_size, state.st_mtime_ns) for state in states], np.int64).reshape(-1, 2)
     with locked(index.with_suffix(".lock")):
-        known: dict[str, list[Any]] = {}
-        if index.exists():
-            try:
-                known = read_record(index)["files"]
-            except (KeyError, OSError, ValueError):
-                note(f"{index.name} is damaged; the files that it lists are read again")
-        before = dict(known)
-        for name, state in zip(names, stats, strict=True):
-            if again or known.get(name, [])[:2] != [state.st_size, state.st_mtime_ns]:
-                known[name] = [state.st_size, state.st_mtime_ns, file_hash(root / name)]
-        if known != before:
-            write_record(index, {"files": known})
-    if changed := [name for name in dict.fromkeys(names) if before.get(name, known[name])[2] != known[name][2]]:
+        known = kept_table(index)
+        if known is None:
+            known = pd.DataFrame({"name": pd.Series(dtype=str), **dict.fromkeys(_FACTS, 0), "sha256": ""})
+        place = pd.Index(known["name"]).get_indexer(list(names))
+        listed, hashes = np.flatnonzero(place >= 0), np.full(len(facts), "", object)
+        hashes[listed] = known["sha256"].to_numpy(object)[place[listed]]
+        before, same = hashes.copy(), np.zeros(len(facts), bool)
+        same[listed] = (known[[*_FACTS]].to_numpy()[place[listed]] == facts[listed]).all(axis=1)
+        for at in range(len(facts)) if again else np.flatnonzero(~same).tolist():
+            hashes[at] = file_hash(root / names[at])
+        if not same.all() or (hashes != before).any():
+            table = pd.DataFrame({"name": list(names), **dict(zip(_FACTS, facts.T, strict=True)), "sha256": hashes})
+            others = known[~known["name"].isin(table["name"])]
+            keep_table(pd.concat([others, table.drop_duplicates("name")], ignore_index=True), index)
+    if changed := dict.fromkeys(names[at] for at in np.flatnonzero((before != "") & (before != hashes)).tolist()):
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        note(f"{root / changed[0]}{more} changed since the last reading")
-    return [known[name][2] for name in names]
+        note(f"{root / next(iter(changed))}{more} changed since the last reading")
+    return hashes.tolist()
 
 
 def contents_index(folder: Path, root: Path) -> Path:
     """The index in a folder that `content_hashes` keeps of the files below a root."""
-    return folder / f"contents-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}.json"
+    return folder / f"contents-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}.parquet"
 
 
-def keep_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes a table as parquet, and a record with its hash beside it, for `kept_table`."""
+def keep_table(table: pd.DataFrame, path: Path, **facts: Any) -> None:
+    """Writes a table as parquet, and a record with its hash and other facts beside it, for `kept_table`."""
     path.with_suffix(".json").unlink(missing_ok=True)
     with whole_file(path) as partial:
         table.to_parquet(partial, index=False)
         digest = file_hash(partial)
-    write_record(path.with_suffix(".json"), {"table": digest})
+    write_record(path.with_suffix(".json"), {**facts, "table": digest})
 
 
 def kept_table(path: Path) -> pd.DataFrame | None:
-    """Reads what `keep_table` wrote; None where it is not all there, and where it is damaged, which a note says."""
+    """Reads what `keep_table` wrote, with the facts as attrs; None where it is not all there.
+
+    It is also None where it is damaged, which a note says.
+    """
     record = path.with_suffix(".json")
     if not path.exists() or not record.exists():  # that of a version before records, or of a killed process
         return None
     try:
-        if read_record(record)["table"] == file_hash(path):
-            return pd.read_parquet(path)
+        facts = read_record(record)
+        if facts.pop("table") == file_hash(path):
+            table = pd.read_parquet(path)
+            table.attrs.update(facts)
+            return table
     except (KeyError, OSError, ValueError):
         pass
     note(f"{path} is damaged and is made again")

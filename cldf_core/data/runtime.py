@@ -73,6 +73,13 @@ def project_file(name: str) -> Path:
     raise UserError(f"{project_root() / name} is missing; run this in the project's folder")
 
 
+def processors() -> int:
+    """How many processors this process may use, as far as affinity and control groups tell."""
+    from joblib.externals.loky import cpu_count
+
+    return int(cpu_count())
+
+
 @contextlib.contextmanager
 def thread_count(threads: int) -> Iterator[None]:
     """Sets torch's number of CPU threads for a while: the last digits of sums depend on it."""
@@ -126,7 +133,7 @@ def in_processes(
     """
     total = sum(map(size, tasks))
     if workers is None:
-        workers = (os.cpu_count() or 1) if total >= parallel_from else 1
+        workers = processors() if total >= parallel_from else 1
     if workers < 1:
         raise ValueError(f"workers is {workers}; allowed: 1 or more")
     results = _pooled(work, tasks, workers) if min(workers, len(tasks)) > 1 else map(work, tasks)

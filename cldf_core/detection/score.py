@@ -17,7 +17,7 @@ from cldf_core.data.console import progress_bar
 from cldf_core.data.files import irregular
 from cldf_core.data.images import SUFFIXES, ImageProblem, is_faint, open_crop
 from cldf_core.data.listing import UNREADABLE, Listing, ignored, list_images, split_pattern
-from cldf_core.data.runtime import thread_count
+from cldf_core.data.runtime import processors, thread_count
 from cldf_core.detection.detector import Detector, logits_of
 from cldf_core.detection.labels import data_set, text_of
 from cldf_core.options import UserError, shown
@@ -69,10 +69,10 @@ def score(
     spec = InputSpec.from_options(detector.options)
     logits, reasons = np.full(len(files), np.nan), [""] * len(files)
     # Threads suffice, since Pillow, numpy and scipy release the lock of Python.
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers or processors())
     with (
         warnings.catch_warnings(),
-        thread_count(min(detector.options.threads, os.cpu_count() or 1)),  # as in training, for the same last digits
+        thread_count(min(detector.options.threads, processors())),  # as in training, for the same last digits
         progress_bar(len(files), progress=progress) as bar,
     ):
         # Set for all threads at once: `open_image` sets it and takes it back while others are reading.

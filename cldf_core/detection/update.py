@@ -12,8 +12,8 @@ from cldf_core.detection.in_use import changing, in_use, lineage, use
 from cldf_core.evaluation.gate import MAX_LOSS, Gate, changes, gate
 from cldf_core.options import Options, UserError, checked
 from cldf_core.results.score_tables import run_options
-from cldf_core.runs.checkpoints import stored_options
-from cldf_core.runs.continuation import Keeping, KeptStates, continued, scores_after
+from cldf_core.runs.checkpoints import KeptStates, stored_options
+from cldf_core.runs.continuation import continued, scores_after
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
 
@@ -75,7 +75,7 @@ def update(
         else:
             why = "is another agent" if options.agent != old.agent else "has kept no state to go on from"
             note(f"{detector.path.name} {why}, so the new detector is trained from the beginning")
-            after = make_run(options, progress=progress, watcher=Keeping())
+            after = make_run(options, progress=progress, keep_state=True)
         scores = _both(detector, after)
         decision = gate(scores.assign(score=expit(scores["logit"])), learned, max_loss=max_loss)
         found = Update(detector, after, decision, *_report(detector, after, scores, new=options.stream[-1]))

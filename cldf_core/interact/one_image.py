@@ -1,4 +1,4 @@
-"""Resizing, blur and JPEG of one photograph and its fake, with their spectra and P(fake) beside (notebook 09)."""
+"""Resizing, blur and JPEG of a photograph and its fake, with spectra and P(fake) beside (notebooks 00 and 09)."""
 
 from collections.abc import Mapping
 
@@ -63,7 +63,7 @@ def one_image(pair: tuple[np.ndarray, np.ndarray], networks: Mapping[str, Networ
     qualities = [("none" if quality == NO_JPEG else f"{quality}", quality) for quality in QUALITIES]
     return Live(
         draw,
-        network=choice("network of", list(by_name)),
+        network=choice("network", list(by_name)),
         factor=slider("resized by", FACTORS, 1.0),
         blur=slider("blur (pixels)", BLURS, 0.0),
         jpeg=slider("JPEG quality", qualities, NO_JPEG),

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import shutil
 import time
@@ -20,7 +21,7 @@ from cldf_core.data.files import whole_file
 from cldf_core.options import AGENTS, FIELDS, RENAMED, Options, UserError
 from cldf_core.protocol import Place
 from cldf_core.resnet import Network, build_network
-from cldf_core.runs.folder import STATE, RunFolder
+from cldf_core.runs.folder import KEPT, STATE, RunFolder
 
 EVERY = 60.0  # seconds between states within a step
 SHARE = 0.03  # of a run's time that writing them may take
@@ -136,6 +137,35 @@ class States:
         found = {path: re.fullmatch(r"(\d+)-(\d+)-(\d+)-(\d+)\.pt", path.name) for path in self.folder.glob("*.pt")}
         places = [([int(number) for number in match.groups()], path) for path, match in found.items() if match]
         return sorted(places, reverse=True)
+
+
+class KeptStates(States):
+    """The last state of a run, which stays when that is finished: one with a longer stream goes on from it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(folder)
+        self.folder = folder.path / KEPT
+
+    def take(self) -> None:
+        """Takes the newest state of the run, which is about to be finished, in place of one that is there."""
+        running = States(RunFolder(self.folder.parent))
+        for (*_, changes), path in running._places()[:1]:
+            part = self.folder.with_name(f".{KEPT}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            for file in (path, running._memory(changes)):
+                if file.is_file():
+                    _link(file, part / file.name)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            part.rename(self.folder)
+
+
+def _link(path: Path, target: Path) -> None:
+    """A second name of a file that is only ever replaced as a whole; a copy where the file system knows none."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copy2(path, target)
 
 
 def save_state(state: Mapping[str, Any], path: Path) -> None:

@@ -5,8 +5,6 @@ the libraries are the same. What is there is not trained again: the networks of 
 the domains that they were not tested on.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,56 +20,17 @@ from cldf_core.data.files import write_record
 from cldf_core.options import Options, UserError, shown
 from cldf_core.protocol import StepResult, score_samples
 from cldf_core.resnet import Network
-from cldf_core.runs.checkpoints import States, load_network, save_network, stored_options
-from cldf_core.runs.folder import KEPT, LINEAGE, STATE, RunFolder
+from cldf_core.runs.checkpoints import KeptStates, States, load_network, save_network, stored_options
+from cldf_core.runs.folder import LINEAGE, STATE, RunFolder
 from cldf_core.runs.holder import holding
 from cldf_core.runs.plan import planned
 from cldf_core.runs.provenance import new_manifest
-from cldf_core.runs.run import _score_table as score_table
-from cldf_core.runs.run import domain_samples, load_spectra, make_run
+from cldf_core.runs.run import domain_samples, load_spectra, make_run, score_table
 from cldf_core.stream import Step, limit_of
 
 # A longer run has more domains, and may have other tests.
 _FREE = ("stream", "unseen", "untested", "splits", "limits")
 _FACTS = ("steps", "seconds", "images", "memory_rise_bytes")
-
-
-class KeptStates(States):
-    """The last state of a run, which stays when the run is finished."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        super().__init__(folder)
-        self.folder = folder.path / KEPT
-
-    def take(self) -> None:
-        """Takes the newest state of the unfinished run, in place of the one before."""
-        running = States(RunFolder(self.folder.parent))
-        for (*_, changes), path in running._places()[:1]:
-            part = self.folder.with_name(f".{KEPT}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
-            for file in (path, running._memory(changes)):
-                if file.is_file():
-                    _link(file, part / file.name)
-            shutil.rmtree(self.folder, ignore_errors=True)
-            part.rename(self.folder)
-
-
-class Keeping:
-    """Watches a run, and keeps the state after its last domain."""
-
-    def begin(self, folder: RunFolder) -> None:
-        """Keeps what a run has reached that was killed between its last step and its end."""
-        self.folder = folder
-        if not folder.finished:
-            KeptStates(folder).take()
-
-    def epoch(self, loss: float) -> None:
-        """Within a domain nothing is kept."""
-
-    def tested(self, scores: pd.DataFrame) -> None:
-        """Keeps the state after a domain."""
-        KeptStates(self.folder).take()
 
 
 def continued(options: Options, start: RunFolder, *, wait: bool = True, progress: bool | None = None) -> RunFolder:
@@ -87,7 +46,7 @@ def continued(options: Options, start: RunFolder, *, wait: bool = True, progress
     with holding(folder.path, wait=wait):
         if not folder.finished and not any((folder.path / STATE).glob("*-*-*-*.pt")):
             _begin(options, start, folder)
-    return make_run(options, wait=wait, progress=progress, watcher=Keeping())
+    return make_run(options, wait=wait, progress=progress, keep_state=True)
 
 
 def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
@@ -179,11 +138,3 @@ def _scores(
                     samples = domain_samples(domain, table, place)
                     logits[f"{name}/{split}"] = score_samples(agent.scorer(place), samples)
     return score_table(StepResult(cast(Step, SimpleNamespace(index=step - 1)), logits, [], 0, 0), tables)
-
-
-def _link(path: Path, target: Path) -> None:
-    """A second name of a file that is only ever replaced as a whole; a copy where the file system knows none."""
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copy2(path, target)

@@ -21,6 +21,8 @@ from cldf_core.data.console import note, printable
 from cldf_core.data.files import NO_LOCKS, file_problem
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
+from cldf_core.runs.folder import SCORES
+from cldf_core.runs.shown import why_shown
 
 LOCK, HOLDER = ".lock", ".holder"
 SILENCE = 60.0  # seconds; a holder is seen to live six times in them
@@ -102,6 +104,9 @@ def holder(folder: Path) -> str:
 
 def _take(folder: Path, lock: BaseFileLock, lease: SoftFileLease, wait: bool) -> str:
     """Acquires both locks; returns the reason why a folder cannot be written, if there is one."""
+    if (why := why_shown()) and ((folder / SCORES).exists() or any(folder.glob("model-step*"))):
+        used(folder)
+        return f"{_shown(folder)} is only shown, since it was made with {why}, and nothing is written there"
     try:
         _wait_for(folder, lock, lease, wait)
     except OSError as error:

@@ -11,27 +11,36 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cldf_core
+from cldf_core.data.console import note
 from cldf_core.data.files import file_hash
+from cldf_core.data.runtime import project_root
 from cldf_core.data.source_trees import meaning, tree_hash
 from cldf_core.options import Options
+from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.shown import check_new, key_versions, versions_here, why_shown
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow")
 # Options count by their values, and layouts by the tables that they give, which are in the fingerprints. The others
 # keep or describe what was computed, and compute nothing.
 _NOT_COUNTED = (
     *("options", "original_options", "reading", "data.console", "data.files", "data.layouts"),
-    *("runs.folder", "runs.holder", "runs.notes", "runs.plan", "runs.provenance"),
+    *("runs.folder", "runs.holder", "runs.notes", "runs.plan", "runs.provenance", "runs.shown"),
 )
 
 
 def run_key(options: Options, fingerprints: Mapping[str, str]) -> str:
-    """Hash of everything that a run's scores depend on (see `run_keys`)."""
-    return run_keys([(options, fingerprints)])[0]
+    """Hash of everything that a run's scores depend on (see `run_keys`), for who would train it if it is not there.
+
+    Raises:
+        UserError: the root shows runs of other versions, and this is not one of them.
+    """
+    (key,) = run_keys([(options, fingerprints)])
+    if why_shown() and not RunFolder(project_root() / "runs" / f"{options.agent}-{key}").finished:
+        check_new(f"the run of {options.agent!r} with these options")
+    return key
 
 
 def run_keys(runs: Iterable[tuple[Options, Mapping[str, str]]]) -> list[str]:
@@ -39,9 +48,12 @@ def run_keys(runs: Iterable[tuple[Options, Mapping[str, str]]]) -> list[str]:
 
     These are the options, the data (the fingerprint of each domain), the content of a file with weights, the versions
     of the libraries, and the syntax trees of `runs.run` and of the modules that it imports, directly or not: the
-    method, and all between file and batch. Files are read once for all the runs.
+    method, and all between file and batch. Files are read once for all the runs. Where the root shows runs of other
+    versions, which a note says, the keys are those of these runs.
     """
-    libraries = [version(name) for name in LIBRARIES]
+    libraries = [*key_versions().values()]
+    if why := why_shown():
+        _tell(f"the runs in {project_root() / 'runs'} are shown as they were made, with {why}; none is trained here")
     content, sources = functools.cache(weights_content), functools.cache(_sources)
     keys = []
     for options, fingerprints in runs:
@@ -62,7 +74,8 @@ def weights_content(weights: str | None) -> str | None:
 
 
 def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], notes: Sequence[str]) -> dict[str, Any]:
-    """The manifest of a run that begins."""
+    """The manifest of a run that begins; a UserError says that the root only shows runs of other versions."""
+    check_new(f"{options.agent}-{key}")
     return {
         "status": "running",
         "key": key,
@@ -73,7 +86,7 @@ def new_manifest(options: Options, key: str, fingerprints: Mapping[str, str], no
         "notes": list(notes),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
+            **versions_here(),
             "machine": platform.machine(),
             "processor": processor(),
             "system": platform.system(),
@@ -139,6 +152,12 @@ def peak_memory() -> int:
     """The most memory that this process has held since it was counted anew, in bytes; Linux only."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
+
+
+@functools.cache
+def _tell(text: str) -> None:
+    """Notes something once in a process."""
+    note(text)
 
 
 def _sources(agent: str) -> tuple[str, list[str]]:

@@ -18,7 +18,7 @@ from cldf_core.data.runtime import project_root, thread_count
 from cldf_core.options import Options, UserError
 from cldf_core.protocol import Place, StepResult, train_and_test
 from cldf_core.randomness import generator
-from cldf_core.runs.checkpoints import States, save_network
+from cldf_core.runs.checkpoints import KeptStates, States, save_network
 from cldf_core.runs.folder import MANIFEST, SCORES, STATE, RunFolder, damage
 from cldf_core.runs.holder import Hold, holding, used
 from cldf_core.runs.notes import data_notes, dropped_notes, machine_notes, one_class_notes
@@ -50,12 +50,14 @@ def make_run(
     wait: bool = True,
     progress: bool | None = None,
     watcher: Watcher | None = None,
+    keep_state: bool = False,
 ) -> RunFolder:
     """The run that the options describe: read if it is finished, continued if it was killed, made otherwise.
 
     One with a damaged file is made again, as far as it is needed, and a note says so. `force` discards what is there
     and starts again; without `progress`, a bar is shown where somebody is watching. The `watcher` is told of all that
-    happens. A run that another process makes is waited for, and then read.
+    happens. A run that another process makes is waited for, and then read. `keep_state` keeps the last state of a run
+    that is made now, so that others can go on from it.
 
     Raises:
         UserError: a GPU is asked for, and torch finds none; as `load_spectra`; or as `holding`, with `wait` as there.
@@ -78,7 +80,7 @@ def make_run(
             (folder.path / MANIFEST).unlink(missing_ok=True)
             folder.forget_state()
         if not folder.finished:
-            _execute(options, domains, folder, hold, progress, watcher)
+            _execute(options, domains, folder, hold, progress, watcher, keep_state)
         else:
             folder.forget_state()
             if watcher:
@@ -182,6 +184,7 @@ def _execute(
     hold: Hold,
     progress: bool | None,
     watcher: Watcher | None,
+    keep_state: bool,
 ) -> None:
     start = count_memory_anew()
     steps = _steps(options, domains)
@@ -236,6 +239,8 @@ def _execute(
     folder.write_table(SCORES, pd.concat(scores, ignore_index=True))
     kept = {name: digest for name, digest in manifest["files"].items() if not name.startswith(STATE)}
     manifest |= {"files": kept | folder.hashes(folder.path / SCORES), "status": "finished"}
+    if keep_state:
+        KeptStates(folder).take()
     folder.write_manifest(manifest)
     folder.forget_state()
 
@@ -295,7 +300,7 @@ def _keep(result: StepResult, agent: Agent, folder: RunFolder, manifest: dict[st
     step = result.step
     if step.last:
         scores, network = folder.step_scores(step.index), folder.model(step.index + 1)
-        folder.write_table(f"{STATE}/{scores.name}", _score_table(result, tables))
+        folder.write_table(f"{STATE}/{scores.name}", score_table(result, tables))
         save_network(agent.network, agent.options, network)
         manifest["files"] |= folder.hashes(scores, network)
     manifest["steps"].append(
@@ -313,7 +318,8 @@ def _keep(result: StepResult, agent: Agent, folder: RunFolder, manifest: dict[st
     manifest["images"] = sum(s["images"] for s in manifest["steps"])
 
 
-def _score_table(result: StepResult, tables: Tables) -> pd.DataFrame:
+def score_table(result: StepResult, tables: Tables) -> pd.DataFrame:
+    """The scores of a step's networks, with the columns of `RunFolder.scores`."""
     parts = []
     for (name, split), table in tables.items():
         logits = result.logits[f"{name}/{split}"]

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,8 @@ from cldf_core.data.source_trees import imported_modules, tree_hash
 from cldf_core.options import Options, UserError
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.holder import Hold, holding, uses
-from cldf_core.runs.provenance import LIBRARIES, weights_content
+from cldf_core.runs.provenance import weights_content
+from cldf_core.runs.shown import key_versions
 from cldf_core.workflow.machine import check_machine
 from cldf_core.workflow.parameters import NOTEBOOKS, PROFILES, READING, Parameters, checked_parameters, profile_values
 
@@ -147,7 +148,9 @@ def check_domains(options: Options) -> None:
 
 
 def check(parameters: Parameters, *, here: bool = True) -> None:
-    """Refuses what a notebook would stumble over: data, weights or, if it is to run `here`, a GPU that are missing."""
+    """Refuses what a notebook would stumble over, if it is missing: data, weights, and `here` Jupyter or a GPU."""
+    if here and (missing := [name for name in ("papermill", "ipykernel") if not find_spec(name)]):
+        raise UserError(f"{missing[0]} is missing, so no notebook can be executed; pip install cldf-core[jupyter]")
     options = parameters.options()
     check_domains(options)
     if parameters.notebook not in READING:
@@ -178,7 +181,7 @@ def inputs_hash(parameters: Parameters) -> str:
         with contextlib.suppress(SyntaxError):  # which the execution will tell
             modules.update(imported_modules("\n".join(x for x in text.splitlines() if not x.startswith(("%", "!")))))
     options = parameters.options()
-    parts: list[Any] = [cells, dict(parameters.values), tree_hash(modules), [version(name) for name in LIBRARIES]]
+    parts: list[Any] = [cells, dict(parameters.values), tree_hash(modules), [*key_versions().values()]]
     parts += [parameters.choices_in_words(), _data_identity(options), weights_content(options.weights)]
     parts += _contents(sweep_tables(parameters))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -47,12 +47,17 @@ def packed(files: Mapping[str, Path | bytes], into: str, folder: Path) -> Parcel
     return Parcel(Path(out.name), file_hash(Path(out.name)), into)
 
 
+def below(folder: Path, prefix: str) -> Files:
+    """All files in a folder, under the name that the folder is to have."""
+    return {f"{prefix}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*") if path.is_file()}
+
+
 def sources() -> Files:
     """The package, notebooks and their parameters; those of the root stand for the project's."""
     package = Path(cldf_core.__file__).parent
-    files = _below(package, package.name)
+    files = below(package, package.name)
     for name in ("notebooks", "params"):
-        files |= _below(package.parent / name, name) | _below(project_root() / name, name)
+        files |= below(package.parent / name, name) | below(project_root() / name, name)
     return {name: path for name, path in files.items() if "__pycache__" not in name}
 
 
@@ -112,19 +117,27 @@ def unpacked(content: bytes, *, replace: str) -> None:
         # None leads elsewhere, nor to the locks of a run.
         names = [n for n, p in paths if len(p.parts) > 1 and not p.is_absolute() and "/." not in f"/{n}"]
         for run in sorted({PurePath(name).parts[0] for name in names}):
-            folder = RunFolder(project_root() / "runs" / run)
-            with holding(folder.path) as hold:
-                if folder.finished and not folder.damaged() and run != replace:
-                    continue
-                hold.check()
-                members = [name for name in names if PurePath(name).parts[0] == run]
-                for name in sorted(members, key=lambda name: name.endswith(f"/{MANIFEST}")):
-                    with whole_file(folder.path / PurePath(*PurePath(name).parts[1:])) as path:
-                        path.write_bytes(file.read(name))
-                _forget_others(folder, {PurePath(name).as_posix().partition("/")[2] for name in members})
+            own = [name for name in names if PurePath(name).parts[0] == run]
+            contents: Files = {PurePath(*PurePath(name).parts[1:]).as_posix(): file.read(name) for name in own}
+            bring(RunFolder(project_root() / "runs" / run), contents, replace=run == replace)
     folder = RunFolder(project_root() / "runs" / replace)
     if folder.damaged() or not folder.manifest:
         raise ValueError(f"{replace} has not come home whole")
+
+
+def bring(folder: RunFolder, files: Files, *, replace: bool = False) -> None:
+    """Writes the files of a run, by their paths from its folder, each whole, and its manifest last.
+
+    A finished run stays as it is, unless it is to be replaced.
+    """
+    with holding(folder.path) as hold:
+        if folder.finished and not folder.damaged() and not replace:
+            return
+        hold.check()
+        for name, content in sorted(files.items(), key=lambda item: item[0] == MANIFEST):
+            with whole_file(folder.path / name) as path:
+                path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        _forget_others(folder, {*files})
 
 
 def _forget_others(folder: RunFolder, names: set[str]) -> None:
@@ -134,7 +147,3 @@ def _forget_others(folder: RunFolder, names: set[str]) -> None:
         for path in folder.figures.rglob("*"):
             if path.is_file() and path.relative_to(folder.path).as_posix() not in names:
                 path.unlink()
-
-
-def _below(folder: Path, prefix: str) -> Files:
-    return {f"{prefix}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*") if path.is_file()}

@@ -189,6 +189,7 @@ points
 # ## 2 GDumb: whom does it remember?
 #
 # GDumb's memory is balanced: every pair of domain and class holds the same share of it, as nearly as the numbers allow.
+# <!-- by definition -->
 #
 # <details><summary>Hint 1</summary>
 #
@@ -380,8 +381,9 @@ points
 # %% [markdown]
 # ## 5 Experience replay again: how large is a step?
 #
-# ER descends *one* mean loss over new and replayed images: twice as many images are a better estimate of the gradient,
-# not twice the gradient. (If the two losses were added up, the learning rate would be another one than you have set.)
+# ER descends *one* mean loss over new and replayed images: with more images the gradient is known better, and is no
+# larger. (If the two losses were added up, the learning rate would be another one than you have set.)
+# <!-- by definition -->
 # You see the gradients of an update after `agent.observe(batch)`.
 #
 # <details><summary>Hint 1</summary>

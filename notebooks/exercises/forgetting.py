@@ -177,9 +177,9 @@ points
 # ## 3 How two of them are related
 #
 # Show on paper that forgetting is never less than minus the backward transfer. When are they equal? Then prove that you
-# have understood with two matrices of 3 domains and values from 0 to 1:
+# have understood with two matrices of three domains and values from 0 to 1:
 #
-# * `hidden`: the backward transfer is 0, and the forgetting is 0.3.
+# * `hidden`: the backward transfer is 0, and the forgetting is 0.3. <!-- setting -->
 # * `gained`: the forgetting is −0.2 (yes, it can be negative). <!-- setting -->
 #
 # <details><summary>Hint 1</summary>
@@ -195,8 +195,8 @@ points
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# With 3 domains there is only one accuracy "in between": of the first domain, after the second step. Let it be higher.
-# For the other, let the last row be the best.
+# With three domains there is only one accuracy "in between": of the first domain, after the second step. Let it be
+# higher. For the other, let the last row be the best.
 #
 # </details>
 

@@ -20,7 +20,8 @@
 # **Goal.** You write the greedy sampler that keeps GDumb's memory balanced, follow it by hand, and find out what it
 # does to groups that come late, are small, or are badly chosen.
 #
-# **You need** numpy, and notebook 05 up to "The memory". About 45 minutes, 10 points. <!-- setting -->
+# **You need** numpy, and notebook 05 up to "Which images to keep? A greedy, balanced choice". About 45 minutes,
+# 10 points. <!-- setting -->
 #
 # Images arrive one by one. Each belongs to a **group**: here, a pair of domain and class. The memory has `capacity`
 # slots. The rule (Prabhu, Torr & Dokania, ECCV 2020, algorithm 1), when an image of group $g$ arrives:
@@ -63,12 +64,12 @@ def stream_of(*parts, seed=None):
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# When the first `b` arrives, $G$ becomes 2. It does not throw out more than one `a`.
+# When the first `b` arrives, $G$ becomes two. It does not throw out more than one `a`.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# With three groups the share is 4/3: a group that holds one image is below it. The largest group pays.
+# With three groups the share is $4/3$: a group that holds one image is below it. The largest group pays.
 #
 # </details>
 
@@ -201,10 +202,12 @@ points
 # Answer with numbers. Your sampler can check you, but think first. The memory has 100 slots. <!-- example -->
 #
 # * `small_group`: a stream of two groups, first 1000 images of one, then 7 of the other. How many of the 7 are kept?
+#   <!-- example -->
 # * `late_group`: four groups of 500 images each, one after the other. How many images of the *first* are kept at the
-#   end?
+#   end? <!-- example -->
 # * `by_class`: someone makes the groups of the class alone, real and fake, with three domains of 500 reals and 500
 #   fakes each, one domain after the other. How many images of the second and third domain are kept at the end?
+#   <!-- example -->
 #
 # <details><summary>Hint 1</summary>
 #

@@ -113,12 +113,12 @@ assert np.allclose(mean_over_groups(values, names), wanted)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Add up 25 rolled planes; one of them is the plane itself.
+# Add up 25 rolled planes; one of them is the plane itself. <!-- setting -->
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# The mean of the others is (sum − own value) / 24.
+# The mean of the others is (sum − own value) / 24. <!-- setting -->
 #
 # </details>
 
@@ -163,8 +163,9 @@ for shape in ((8, 8), (7, 12)):
 # ## 3 How often does it enlarge?
 #
 # Every doubling puts lines into the spectrum at the rim, a period of 2 pixels. A generator that doubles twice leaves
-# lines of the first doubling, too, and the second doubling makes their period twice as long. How often do A and B
+# lines of the first doubling, too, and the second one doubles their period. How often do A and B
 # double? At which row of the unshifted plane of 128 rows (other than 0) is the line of the *longest* period of B?
+# <!-- setting -->
 #
 # <details><summary>Hint 1</summary>
 #
@@ -179,6 +180,7 @@ for shape in ((8, 8), (7, 12)):
 # <details><summary>Hint 3</summary>
 #
 # A period of $p$ pixels in 128 rows is a wave that fits in $128 / p$ times. It is in row $128/p$, and in $128 - 128/p$.
+# <!-- setting -->
 #
 # </details>
 
@@ -214,6 +216,7 @@ points
 # <details><summary>Hint 1</summary>
 #
 # The rim is row 64 and, of the half plane, column 64. How much higher are they than the rows and columns beside them?
+# <!-- setting -->
 #
 # </details>
 # <details><summary>Hint 2</summary>

@@ -75,7 +75,7 @@ def close(found, wanted, tolerance=1e-6):
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `stats.t.ppf(0.975, n - 1)` is the quantile. For five values it is not 1.96.
+# `stats.t.ppf(0.975, n - 1)` is the quantile. For five values it is not 1.96. <!-- setting -->
 #
 # </details>
 
@@ -122,8 +122,8 @@ for seed in range(3):
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# The test is that of one sample: $t = m / (s / \sqrt{n})$ of the differences, and $p$ is twice the probability beyond
-# $|t|$; or `stats.ttest_1samp`.
+# The test is that of one sample: $t = m / (s / \sqrt{n})$ of the differences, and $p$ is the probability beyond $|t|$,
+# on both sides together; or `stats.ttest_1samp`.
 #
 # </details>
 

@@ -80,6 +80,7 @@ rng = np.random.default_rng(0)
 # <details><summary>Hint 3</summary>
 #
 # A byte is at most 255. Divide before the transform; it also turns the bytes into numbers with a fraction.
+# <!-- setting -->
 #
 # </details>
 

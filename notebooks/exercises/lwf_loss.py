@@ -20,7 +20,8 @@
 # **Goal.** You write the distillation loss of LwF, derive its gradient by hand, and check it against torch. The
 # gradient answers two questions: why the factor $T^2$, and what a very high temperature does.
 #
-# **You need** torch, the chain rule, and notebook 06 up to "The loss". About 50 minutes, 11 points. <!-- setting -->
+# **You need** torch, the chain rule, and notebook 06 up to "The old network as a teacher". About 50 minutes,
+# 11 points. <!-- setting -->
 #
 # While a network learns a new domain, a **teacher** (the network as it was before) answers the same images. The
 # teacher's answers, softened, are targets for the new network. Below, $z$ are the **logits** of the network for one

@@ -20,7 +20,8 @@
 # **Goal.** You write the reservoir, the memory of experience replay, prove that it keeps every image with the same
 # probability, and write a test that finds a reservoir which does not.
 #
-# **You need** numpy, and notebook 07 up to "The memory". About 60 minutes, 10 points. <!-- setting -->
+# **You need** numpy, and notebook 07 up to "Which images to keep? The reservoir". About 60 minutes,
+# 10 points. <!-- setting -->
 #
 # Images arrive one by one, nobody knows how many there will be, and only `capacity` of them can be kept. The
 # **reservoir** (Vitter's algorithm R, 1985) does this:

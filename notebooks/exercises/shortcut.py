@@ -20,7 +20,7 @@
 # **Goal.** A detector reaches a splendid number on a data set in which, as you will see, there is nothing to detect.
 # You find out what it has really learned, take the shortcut away, and measure again.
 #
-# **You need** numpy, and notebook 01 up to "Shortcuts". About 45 minutes, 10 points. <!-- setting -->
+# **You need** numpy, and notebook 01 up to "Could a detector cheat?". About 45 minutes, 10 points. <!-- setting -->
 #
 # Somebody has collected "real" images from a camera and "fake" ones from a generator, and tells you about neither. A
 # **shortcut** is a property that tells the classes apart in this collection and has nothing to do with what you want to

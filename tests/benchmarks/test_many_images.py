@@ -31,14 +31,15 @@ options = checked({"data": sys.argv[1], "stream": ["first"], "unseen": [], "spli
 TRAIN = LOAD + "make_run(options)"
 READ = LOAD + "load_spectra(options)\nprint(time.perf_counter() - start)"
 CACHE = """
-import os, sys, time
+import sys, time
 from pathlib import Path
+from cldf_core.data import runtime
 from cldf_core.data.cache import spectra
 from cldf_core.data.intake.add import register
 from cldf_core.data.layouts.read import read_domains
 from cldf_core.options import checked
 source, workers = Path(sys.argv[1]), int(sys.argv[2])
-os.cpu_count = lambda: workers
+runtime.processors = lambda: workers
 domain = read_domains(register(source, f'with{workers}'), ['first'])[0]
 start = time.perf_counter()
 spectra(domain, checked({'size': 256}), Path(sys.argv[3]))

@@ -1,4 +1,4 @@
-"""JupyterLab as `make lab` starts it, with notebooks run to their end in a real browser."""
+"""JupyterLab as `make lab` starts it, with notebooks run to their end, and touched, in a real browser."""
 
 import contextlib
 import os
@@ -13,6 +13,7 @@ from typing import Any
 
 import nbformat
 
+from cldf_core.interact.live import VIEW
 from samples import PROJECT
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -28,6 +29,16 @@ IS_OPEN = """() => {
     const panel = window.jupyterapp?.shell?.currentWidget;
     return Boolean(panel?.sessionContext && panel?.content?.model?.cells?.length);
 }"""
+
+AT_CELL = """async (place) => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    await notebook.scrollToItem(place);
+    notebook.widgets[place].node.id = `cell-${place}`;
+}"""
+# What a figure with controls shows: its pictures and sentences, and not what its controls are set to.
+SHOWN = "(node) => [...node.querySelectorAll('.widget-html-content')].map((part) => part.innerHTML).join()"
+# Drop-downs, the handles of sliders, and buttons with a word on them, in their order on the page.
+CONTROLS = "select, .noUi-handle, button.widget-button"
 
 
 def laid_out(root: Path) -> Path:
@@ -70,12 +81,29 @@ def serving(root: Path, **env: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """The browser, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
 def opened(browser: Any, address: str, name: str) -> Iterator[Any]:
-    """The page of a notebook, opened from a file in notebooks/; its kernel ends with it."""
-    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    """The page of a notebook, opened from a file in notebooks/; its kernel ends with it.
+
+    Where CLDF_SCREENSHOTS names a folder, a picture of the first screen is left there.
+    """
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
     try:
         page.goto(f"{address}/lab/tree/notebooks/{name}?reset", timeout=120_000)
         page.wait_for_function(IS_OPEN, timeout=120_000)
+        if folder := os.environ.get("CLDF_SCREENSHOTS"):
+            page.locator(".jp-RenderedMarkdown h1").first.wait_for(timeout=120_000)
+            page.screenshot(path=Path(folder) / f"{name}.png")
         yield page
         page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     finally:
@@ -105,3 +133,48 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
     """How many outputs hold a picture."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+def touch_all(page: Any, notebook: nbformat.NotebookNode, seconds: float) -> dict[str, bool]:
+    """Moves every control of every figure once; by cell and name of the control, whether the figure has changed.
+
+    A control that has one value only cannot be moved, and is left out.
+    """
+    touched: dict[str, bool] = {}
+    for place, cell in enumerate(notebook.cells):
+        if not any(VIEW in output.get("data", {}) for output in cell.get("outputs", ())):
+            continue
+        page.evaluate(AT_CELL, place)
+        for figure in page.locator(f"#cell-{place} .jp-OutputArea-child:has(.jupyter-widgets)").all():
+            figure.locator(CONTROLS).first.wait_for(timeout=1000 * seconds)
+            for k in range(figure.locator(CONTROLS).count()):
+                control = figure.locator(CONTROLS).nth(k)
+                before = figure.evaluate(SHOWN)
+                if move(control):
+                    until = time.monotonic() + seconds
+                    while figure.evaluate(SHOWN) == before and time.monotonic() < until:
+                        time.sleep(0.1)
+                    touched[f"cell {place}: {k} {label_of(control)}"] = figure.evaluate(SHOWN) != before
+    return touched
+
+
+def move(control: Any) -> bool:
+    """Chooses another entry, goes one place on with the arrow keys, or presses a button; False where there is none."""
+    kind = control.evaluate("(node) => node.tagName")
+    if kind == "SELECT":
+        at, count = control.evaluate("(node) => [node.selectedIndex, node.options.length]")
+        if count > 1:
+            control.select_option(index=(at + 1) % count)
+        return bool(count > 1)
+    if kind == "BUTTON":
+        control.click()
+        return True
+    now, most = (float(control.get_attribute(f"aria-{name}") or 0) for name in ("valuenow", "valuemax"))
+    control.press("ArrowRight" if now < most else "ArrowLeft")
+    return True
+
+
+def label_of(control: Any) -> str:
+    """The words beside a control, or on it."""
+    found = "(node) => node.closest('.widget-inline-hbox')?.querySelector('.widget-label')?.innerText ?? node.innerText"
+    return str(control.evaluate(found))

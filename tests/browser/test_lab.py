@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from browser.lab import BROWSER, errors, laid_out, opened, pictures, run_all, serving
+from browser.lab import BROWSER, chromium, errors, laid_out, opened, pictures, run_all, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")]
 
@@ -22,12 +22,8 @@ def lab(tmp_path_factory, mini_smoke) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("name", ["02_spectral_analysis.ipynb", "01_data_exploration.py", "04_icarl.py"])

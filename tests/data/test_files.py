@@ -103,7 +103,8 @@ def test_an_array_or_a_benchmark_that_does_not_fit_is_told_and_made_when_there_i
     domain = read_domain(small_data)
     with small_disk(), pytest.raises(UserError, match=r"first-\w+.npy cannot be written .*: 0.3 MB or more are needed"):
         spectra(domain, opts, folder)
-    assert {path.suffix for path in folder.iterdir()} == {".json", ".lock"}  # the index of contents
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".lock", ".parquet"}
+    assert {path.stem.split("-")[0] for path in folder.iterdir() if path.suffix != ".lock"} == {"contents"}
     assert spectra(domain, opts, folder).array.any()
     with small_disk(0), pytest.raises(UserError, match=r"mini.* cannot be written \(File too large\)"):
         build(tmp_path / "mini", train=1, validation=1, test=1)

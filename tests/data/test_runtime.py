@@ -39,7 +39,7 @@ def test_results_come_in_the_order_of_the_tasks_whatever_the_number_of_workers()
 
 def test_few_images_and_single_tasks_stay_in_this_process(monkeypatch):
     pools = []
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(runtime, "processors", lambda: 8)
     monkeypatch.setattr(runtime, "_pooled", lambda work, tasks, workers: pools.append(workers) or map(work, tasks))
     for tasks, workers in (([[1], [2]], None), ([[1, 2, 3]], None), ([], None), ([[1, 2], [3]], 1)):
         results = in_processes(with_process, tasks, workers=workers, parallel_from=3, size=len)
@@ -113,3 +113,11 @@ def test_files_of_the_project_are_found_from_anywhere_and_a_roots_own_come_first
     assert project_file(name) == own
     with pytest.raises(UserError, match="44_none.yaml is missing; run this in the project's folder"):
         project_file("params/quick/44_none.yaml")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to processors")
+def test_processors_are_those_that_the_process_may_use():
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    code += "from cldf_core.data.runtime import processors; print(processors())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"

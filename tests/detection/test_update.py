@@ -15,7 +15,6 @@ from cldf_core.detection import update as update_module
 from cldf_core.detection.in_use import RECORD, history, in_use, lineage, named, use
 from cldf_core.detection.update import METRICS, compared, update
 from cldf_core.options import UserError
-from cldf_core.runs.continuation import Keeping
 from cldf_core.runs.folder import LINEAGE, RunFolder
 from cldf_core.runs.run import make_run
 from samples import hashes, make_data, tiny_options
@@ -33,7 +32,7 @@ def data(tmp_path_factory) -> Path:
 def detector(data, tmp_path, monkeypatch) -> RunFolder:
     """A run of ER on two domains, which is in use."""
     monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
-    run = make_run(tiny_options("er", data, **VALUES), watcher=Keeping())
+    run = make_run(tiny_options("er", data, **VALUES), keep_state=True)
     use(run, "for a test")
     return run
 

@@ -1,31 +1,14 @@
 """The site in a real browser, from the disk: no other host, no sideways scrolling, no barrier, and its search."""
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGES = ["index", "glossary", "symbols", "options", "search", "api/runs", "notebooks/00_start_here"]
 LONG = ["notebooks/02_spectral_analysis", "notebooks/06_lwf", "notebooks/08_cross_data_set_evaluation"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")]
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator:
-    """A tab of the browser, and the addresses that it has asked for."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        opened = browser.new_page()
-        opened.asked = set()
-        opened.on("request", lambda request: opened.asked.add(request.url))
-        yield opened
-        browser.close()
+pytestmark = pytest.mark.slow
 
 
 def show(tab, page: Path, width: int) -> None:

@@ -3,6 +3,7 @@
 import base64
 import importlib
 import subprocess
+from urllib.parse import urlsplit
 
 import nbformat
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from cldf_core.workflow import notebooks
 from cldf_core.workflow.notebooks import notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS
-from samples import PROJECT
+from samples import PROJECT, pyproject
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + b"\0\0\1\0" + b"\0\0\0\x80").decode()  # 256 × 128
 SENTENCE = "Two panels with a line for each agent, accuracy against steps."
@@ -85,6 +86,9 @@ def test_a_page_shows_the_picture_of_what_needs_a_kernel(build, tmp_path):
     assert "[glossary](../glossary.md#agent) and [00](00_start_here.ipynb)" in title.source
     assert note.source == "A note."
     assert "../sources/05_gdumb.py" in source.source
+    place = urlsplit(pyproject()["project"]["urls"]["Repository"]).path
+    assert f"(https://mybinder.org/v2/gh{place}/HEAD?urlpath=lab/tree/notebooks/05_gdumb.ipynb)" in source.source
+    assert f"(https://colab.research.google.com/github{place}/blob/HEAD/notebooks/05_gdumb.ipynb)" in source.source
     ((kind, shown),) = code.outputs[0].data.items()
     assert kind == "text/html"
     assert f'alt="{SENTENCE}"' in shown
@@ -120,3 +124,8 @@ def test_links_of_the_project_become_those_of_the_site(build):
         "[a](../glossary.md#agent) [b](../notebooks/04_icarl.ipynb) [c](https://numpy.org) [d](symbols.md)"
     )
     assert build.with_site_links("[b](../notebooks/04_icarl.ipynb)", "") == "[b](notebooks/04_icarl.ipynb)"
+    exercise = "[`a`](exercises/log_spectrum.ipynb)"  # a solution, which has no page
+    assert build.with_site_links(exercise, "../") == "[`a`](../course.md)"
+    deck = '<a href="slides/traces.html">Traces in it</a>'
+    assert build.with_site_links("| [Traces in it](slides/traces.md) | [a](b.md) |", "") == f"| {deck} | [a](b.md) |"
+    assert build.with_site_links("[d](../docs/slides/traces.md)", "../") == '<a href="../slides/traces.html">d</a>'

@@ -53,6 +53,19 @@ def test_every_letter_of_a_formula_is_in_the_table_of_symbols(name):
     assert used - known() == set()
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_who_meets_a_letter_was_told_where_its_meaning_is(name):
+    first, *_ = cells = markdown(name)
+    if any(letters(formula) for text in cells for formula in formulas(text)):
+        assert "../docs/symbols.md" in first
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "docs" / "slides").glob("*.md")), ids=lambda path: path.stem)
+def test_every_letter_of_a_formula_on_slides_is_in_the_table_of_symbols(path):
+    used = {letter for formula in formulas(path.read_text(encoding="utf-8")) for letter in letters(formula)}
+    assert used - known() == set()
+
+
 def test_a_letter_without_a_meaning_is_found():
     assert letters(r"\hat Q_{t} \;=\; \operatorname{mean} \xi(x) \text{ of all}") - known() == {"Q", r"\xi"}
 

@@ -1,6 +1,7 @@
 """Exercises: sources and notebooks agree, students' copies hold no solution, and nbgrader gives the right points."""
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def test_nbgraders_metadata_survive_both_ways(name, tmp_path):
     (tmp_path / notebook.name).unlink()
     convert(["--quiet", "--to", "ipynb", str(tmp_path / source.name)])
     assert cells_of(jupytext.read(tmp_path / notebook.name)) == cells_of(jupytext.read(notebook))
+
+
+@EACH
+def test_the_section_that_one_has_to_have_read_is_in_its_notebook(name):
+    first = next(cell.source for cell in jupytext.read(EXERCISES / f"{name}.py").cells if "**You need**" in cell.source)
+    for number, section in re.findall(r'notebook (\d\d) up to "([^"]+)"', " ".join(first.split())):
+        (notebook,) = (PROJECT / "notebooks").glob(f"{number}_*.py")
+        assert f"# ## {section}\n" in notebook.read_text(encoding="utf-8")
 
 
 @EACH

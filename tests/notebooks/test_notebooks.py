@@ -3,7 +3,9 @@
 import ast
 import json
 import re
+import runpy
 from typing import Any
+from unittest.mock import Mock
 
 import jupytext
 import nbformat
@@ -15,9 +17,18 @@ from cldf_core.options import FIELDS
 from cldf_core.workflow.notebooks import LAST, NEEDS, SHARES, notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS, PROFILES, SMALLER, allowed_names, checked_parameters
 from cldf_core.workflow.sweep import sweep_folder
-from samples import PROJECT
+from samples import PROJECT, pyproject
 
 FOLDER = PROJECT / "notebooks"
+ADDRESS = pyproject()["project"]["urls"]["Repository"]
+INSTALLING = f"""\
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if not find_spec("cldf_core"):  # as on Colab, which has a Jupyter of its own
+    get_ipython().run_line_magic("pip", "install --quiet git+{ADDRESS}")
+"""
 STEMS = sorted({p.stem for p in [*FOLDER.glob("*.py"), *FOLDER.glob("*.ipynb")]})
 
 
@@ -75,7 +86,7 @@ def test_the_ipynb_holds_no_outputs_and_the_header_no_version(name):
 @pytest.mark.parametrize("name", STEMS)
 def test_a_notebook_is_short_and_told_before_it_is_computed(name):
     cells = notebook(name).cells
-    assert len(cells) <= 36
+    assert len(cells) <= 30
     assert cells[0].cell_type == "markdown"
     assert cells[0].source.startswith("# ")
     for cell in cells:
@@ -148,7 +159,23 @@ def test_the_cell_after_the_parameters_checks_them(name):
     assert f'from_notebook("{name}", globals())' in check.source
     imports = [n for n in ast.walk(ast.parse(check.source)) if isinstance(n, (ast.Import, ast.ImportFrom))]
     # Nothing heavy: a mistake is told in the first second.
-    assert {getattr(n, "module", None) for n in imports} <= {"cldf_core.options", "cldf_core.workflow.parameters"}
+    light = {"cldf_core.options", "cldf_core.workflow.parameters", "importlib.util", "IPython"}
+    assert {getattr(n, "module", None) for n in imports} <= light
+    assert check.source.startswith(INSTALLING), "the package, where it is missing, from the address in pyproject.toml"
+
+
+def test_what_installs_the_package_is_short_and_does_nothing_where_it_is_there(tmp_path, monkeypatch):
+    asked = Mock()
+    monkeypatch.setattr("IPython.get_ipython", asked)
+    (tmp_path / "cell.py").write_text(INSTALLING, encoding="utf-8")
+    runpy.run_path(str(tmp_path / "cell.py"))
+    asked.assert_not_called()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    runpy.run_path(str(tmp_path / "cell.py"))
+    asked().run_line_magic.assert_called_once_with("pip", f"install --quiet git+{ADDRESS}")
+    lines = [line for line in INSTALLING.splitlines() if line]
+    assert len(lines) <= 4
+    assert max(map(len, lines)) <= 110
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -11,6 +11,7 @@ from samples import PROJECT
 from words import results_in
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.py"))
+EXERCISES = sorted((PROJECT / "notebooks" / "exercises").glob("*.py"))
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SHOWING = {"crop", "open_image", "open_crop", "crops_of", "examine"}  # functions that read or draw an image
 
@@ -24,7 +25,7 @@ def markdown_of(path) -> str:
     return "\n\n".join(cells_of(path))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *EXERCISES], ids=lambda path: path.stem)
 def test_fixed_text_of_a_notebook_holds_no_result(path):
     assert results_in(markdown_of(path)) == []
 

@@ -7,7 +7,7 @@ import shutil
 import jupytext
 import pytest
 
-from samples import PROJECT
+from samples import PROJECT, pyproject
 
 
 @pytest.fixture
@@ -40,3 +40,12 @@ def test_work_in_a_notebook_is_not_overwritten(tmp_path, sync, capsys):
     assert sync.main(tmp_path) == 0
     assert "is no readable notebook" in capsys.readouterr().err
     assert sync.cells(notebook) == sync.cells(source)
+
+
+def test_another_address_of_the_project_comes_into_the_notebooks(tmp_path, sync):
+    address = pyproject()["project"]["urls"]["Repository"]
+    text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8").replace(address, "https://github.com/mine/own")
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    source = (PROJECT / "notebooks" / "04_icarl.py").read_text(encoding="utf-8")
+    assert address in source
+    assert sync.with_address(source, tmp_path) == source.replace(address, "https://github.com/mine/own")

@@ -11,7 +11,8 @@ import torch
 from cldf_core.agents import AGENTS
 from cldf_core.options import Options, UserError
 from cldf_core.runs import continuation
-from cldf_core.runs.continuation import Keeping, KeptStates, continued
+from cldf_core.runs.checkpoints import KeptStates
+from cldf_core.runs.continuation import continued
 from cldf_core.runs.folder import KEPT, LINEAGE, STATE, RunFolder
 from cldf_core.runs.run import make_run
 from samples import hashes, tiny_options
@@ -34,7 +35,7 @@ def check_equal(before: Options, after: Options, monkeypatch: pytest.MonkeyPatch
     in_root(monkeypatch, tmp_path / "whole")
     whole = make_run(after)
     in_root(monkeypatch, tmp_path / "parts")
-    start = make_run(before, watcher=Keeping())
+    start = make_run(before, keep_state=True)
     found = continued(after, start)
     assert found.path.name == whole.path.name
     assert results(found) == results(whole)
@@ -87,7 +88,7 @@ def test_new_domains_have_limits_and_tests_of_their_own(small_data, tmp_path, mo
 def test_one_that_is_killed_goes_on_from_its_own_state(small_data, tmp_path, monkeypatch):
     before, after = (tiny_options("er", small_data, **values) for values in (BEFORE, AFTER))
     in_root(monkeypatch, tmp_path)
-    start = make_run(before, watcher=Keeping())
+    start = make_run(before, keep_state=True)
     make = continuation.make_run
 
     def stopped(*_: object, **__: object) -> RunFolder:
@@ -108,7 +109,7 @@ def test_one_that_is_killed_before_its_state_is_there_begins_from_the_other_run_
 ):
     before, after = (tiny_options("er", small_data, **values) for values in (BEFORE, AFTER))
     in_root(monkeypatch, tmp_path)
-    start = make_run(before, watcher=Keeping())
+    start = make_run(before, keep_state=True)
     save = continuation.States.save
 
     def stopped(*_: object) -> None:
@@ -125,15 +126,18 @@ def test_a_run_that_was_killed_before_its_end_keeps_its_state(small_data, tmp_pa
     in_root(monkeypatch, tmp_path)
     options = tiny_options("er", small_data, **BEFORE)
 
-    class Killed(Keeping):
+    class Killed:
+        def begin(self, folder: RunFolder) -> None: ...
+
+        def epoch(self, loss: float) -> None: ...
+
         def tested(self, scores: pd.DataFrame) -> None:
-            if not scores["step"].eq(len(options.stream)).any():
-                return super().tested(scores)
-            raise KeyboardInterrupt
+            if scores["step"].eq(len(options.stream)).any():
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_run(options, watcher=Killed())
-    run = make_run(options, watcher=Keeping())
+        make_run(options, watcher=Killed(), keep_state=True)
+    run = make_run(options, keep_state=True)
     (state, place, _facts) = next(KeptStates(run).newest())
     assert place.steps == len(options.stream)
     assert state["images"] == run.manifest["images"]
@@ -150,7 +154,7 @@ def test_a_run_that_was_killed_before_its_end_keeps_its_state(small_data, tmp_pa
 )
 def test_what_does_not_go_on_is_refused_and_nothing_is_left(changes, said, small_data, tmp_path, monkeypatch):
     in_root(monkeypatch, tmp_path)
-    start = make_run(tiny_options("er", small_data, **BEFORE), watcher=Keeping())
+    start = make_run(tiny_options("er", small_data, **BEFORE), keep_state=True)
     before = hashes(tmp_path / "runs")
     with pytest.raises(UserError, match=said):
         continued(tiny_options("er", small_data, **{**AFTER, **changes}), start)
@@ -165,13 +169,13 @@ def test_changed_images_a_missing_and_a_damaged_state_are_told(small_data, tmp_p
     bare = make_run(options)
     with pytest.raises(UserError, match="has kept no state to go on from"):
         continued(after, bare)
-    start = make_run(options, force=True, watcher=Keeping())
+    start = make_run(options, force=True, keep_state=True)
     for content, said in (({}, "cannot be read by this version"), (None, "has kept no state to go on from")):
         for file in (start.path / KEPT).glob("memory-*.pt"):
             torch.save(content, file) if content is not None else file.write_bytes(b"cut")
         with pytest.raises(UserError, match=said):
             continued(after, start)
-    start = make_run(options, force=True, watcher=Keeping())
+    start = make_run(options, force=True, keep_state=True)
     next((data / "real" / "first" / "trainA").iterdir()).unlink()
     with pytest.raises(UserError, match="images of 'first' have changed"):
         continued(after, start)
@@ -179,7 +183,7 @@ def test_changed_images_a_missing_and_a_damaged_state_are_told(small_data, tmp_p
 
 def test_another_method_is_told_and_recorded(small_data, tmp_path, monkeypatch, capsys):
     in_root(monkeypatch, tmp_path)
-    start = make_run(tiny_options("er", small_data, **BEFORE), watcher=Keeping())
+    start = make_run(tiny_options("er", small_data, **BEFORE), keep_state=True)
     manifest = start.manifest
     start.write_manifest({**manifest, "versions": {**manifest["versions"], "torch": "1.0"}})
     found = continued(tiny_options("er", small_data, **AFTER), start)

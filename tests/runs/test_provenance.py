@@ -13,7 +13,7 @@ from cldf_core.agents import AGENTS, Agent, register
 from cldf_core.data import source_trees
 from cldf_core.data.source_trees import imported_modules, meaning, tree_hash
 from cldf_core.options import AGENTS as MODELS
-from cldf_core.runs import provenance
+from cldf_core.runs import provenance, shown
 from cldf_core.runs.provenance import count_memory_anew, peak_memory, run_key
 from cldf_core.workflow import notebooks
 from cldf_core.workflow.notebooks import NOTEBOOKS, notebook_parameters
@@ -150,8 +150,8 @@ def test_the_key_hangs_on_the_content_of_a_weights_file(tmp_path):
 
 @pytest.mark.parametrize("library", ["torch", "numpy", "pillow", "python", "pandas"])
 def test_the_key_hangs_on_three_libraries(library, monkeypatch):
-    before, version = key(), provenance.version
-    monkeypatch.setattr(provenance, "version", lambda name: "0.0" if name == library else version(name))
+    before, version = key(), shown.version
+    monkeypatch.setattr(shown, "version", lambda name: "0.0" if name == library else version(name))
     monkeypatch.setattr(provenance.platform, "python_version", lambda: "0.0")
     assert (key() != before) == (library in ("torch", "numpy", "pillow"))
 

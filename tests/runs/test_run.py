@@ -34,8 +34,8 @@ from cldf_core.runs import checkpoints
 from cldf_core.runs import run as run_module
 from cldf_core.runs.checkpoints import load_network, load_state, save_state
 from cldf_core.runs.folder import RunFolder
-from cldf_core.runs.provenance import LIBRARIES
 from cldf_core.runs.run import collect_scores, find_run, load_spectra, make_run, training_samples
+from cldf_core.runs.shown import LIBRARIES
 from cldf_core.spectrum import InputSpec
 from cldf_core.stream import make_steps
 from samples import DAMAGES, hashes, make_data, tiny_options
@@ -531,7 +531,7 @@ def test_chunk_after_chunk_sees_its_corruption_and_test_images_none(root, small_
     for batch in seen.values():
         numbers = batch.numbers.numpy()
         (chunk,) = (c for c, part in enumerate(chunks) if set(numbers) == part)
-        assert torch.equal(batch.spectra, versions[(0, 1, 2, 3, 0)[chunk]].read(numbers))
+        assert torch.equal(batch.spectra, versions[(0, 1, 2, 3, 0)[chunk]][numbers].read())
     scores = folder.scores()
     assert set(scores["domain"]) == {"first", "unseen"}
 

@@ -17,7 +17,6 @@ from cldf_core.data.layouts.read import data_folder, named_domains, other_sets
 from cldf_core.detection.update import update
 from cldf_core.evaluation.attribution import grad_cam
 from cldf_core.runs.checkpoints import load_network
-from cldf_core.runs.continuation import Keeping
 from cldf_core.runs.plan import made_before, planned
 from cldf_core.runs.run import domain_samples, find_run, load_spectra, make_run
 from cldf_core.workflow.notebooks import check_domains
@@ -136,7 +135,7 @@ def test_a_change_in_any_of_the_sets_gives_another_run(sets):
 
 
 def test_a_detector_learns_a_domain_of_another_set(sets):
-    start = make_run(options(sets, stream=["first", "folders:web"], epochs=1), watcher=Keeping())
+    start = make_run(options(sets, stream=["first", "folders:web"], epochs=1), keep_state=True)
     found = update(start, "table:app", limit=4, max_loss=0.9)
     assert found.after.manifest["options"]["stream"] == STREAM
     assert found.table.loc[found.table["kind"] == "new", "domain"].unique().tolist() == ["table:app"]

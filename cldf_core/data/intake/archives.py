@@ -4,17 +4,29 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import file_checksum, file_hash, locked
-from cldf_core.data.intake.members import DAMAGE, ENDING, SIGNATURES, USEFUL, Member, Refusal, checked_members, refused
+from cldf_core.data.intake.members import (
+    DAMAGE,
+    ENDING,
+    SIGNATURES,
+    USEFUL,
+    Member,
+    Refusal,
+    checked_members,
+    is_useful,
+    refused,
+)
 
 MARKER = ".archive.json"  # a file in the folder that tells which archive it was unpacked from
 SPARE = 1 << 30  # bytes of the disk that stay free
+Members = Callable[[BinaryIO], Iterator[tuple[str, Member]]]  # the checked members of an archive
 
 
 class Extracted(NamedTuple):
@@ -34,8 +46,15 @@ def is_archive(path: Path, *, by_name: bool = True) -> bool:
     return head.startswith(SIGNATURES) or head[257:] == b"ustar" or (by_name and bool(ENDING.search(path.name)))
 
 
-def extract(archive: Path, folder: Path, *, sha256: str | None = None, most_members: int | None = None) -> Extracted:
-    """Unpacks the images, videos, tables and texts of an archive into a new folder.
+def extract(
+    archive: Path,
+    folder: Path,
+    *,
+    sha256: str | None = None,
+    most_members: int | None = None,
+    useful: Callable[[str], bool] = is_useful,
+) -> Extracted:
+    """Unpacks the images, videos, tables and texts of an archive, or what else is useful, into a new folder.
 
     All members are checked before the first is written. The files are collected in `.<name>.part` beside the folder,
     which is renamed at the end; if the call is killed or the disk is full, the next call continues it. A refused
@@ -46,6 +65,7 @@ def extract(archive: Path, folder: Path, *, sha256: str | None = None, most_memb
         folder: the folder to make; if it was made from the same archive, it stays as it is.
         sha256: that the archive must have, in hexadecimal.
         most_members: files and folders that it may have; None takes MOST_FILES.
+        useful: says of a path in the archive whether that file is unpacked.
 
     Raises:
         DataError: the archive is refused, the folder exists already, or the disk is too small.
@@ -57,7 +77,8 @@ def extract(archive: Path, folder: Path, *, sha256: str | None = None, most_memb
         source = {"name": archive.name, "size": archive.stat().st_size, "sha256": checked_hash(archive, sha256)}
         with refusals_told(archive, folder):
             if not folder.exists():
-                _check_and_unpack(file, folder, source, most_members)
+                members = partial(checked_members, most_members=most_members, useful=useful)
+                _check_and_unpack(file, folder, source, members)
     marker = made_from(folder, source)
     return Extracted(folder, marker["files"], marker["left_out"], tuple(marker["first_left_out"]))
 
@@ -95,9 +116,9 @@ def made_from(folder: Path, source: dict[str, Any]) -> dict[str, Any]:
     return marker
 
 
-def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any], most: int | None) -> None:
+def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any], members: Members) -> None:
     files, size, left_out = 0, 0, list[str]()
-    for path, member in checked_members(file, most):
+    for path, member in members(file):
         files, size = files + bool(path), size + (member.size if path else 0)
         left_out += [] if path else [member.name]
     if not files:
@@ -106,7 +127,7 @@ def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any], most
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f".{folder.name}.lock")):
         if not folder.exists():
-            _unpack(file, folder, marker, most)
+            _unpack(file, folder, marker, members)
 
 
 def _marker(folder: Path) -> dict[str, Any]:
@@ -116,9 +137,9 @@ def _marker(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any], most: int | None) -> None:
+def _unpack(file: BinaryIO, folder: Path, marker: dict[str, Any], members: Members) -> None:
     with filled(folder, marker) as part:
-        for path, member in checked_members(file, most):  # again: the file may have changed
+        for path, member in members(file):  # again: the file may have changed
             if path and not _is_whole(part / path, member):
                 _write(part / path, member)
 

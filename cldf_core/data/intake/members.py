@@ -15,7 +15,7 @@ import time
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -52,7 +52,15 @@ class Member(NamedTuple):
     data: Iterator[bytes]  # can be read only before the next member is asked for
 
 
-def checked_members(file: BinaryIO, most_members: int | None = None) -> Iterator[tuple[str, Member]]:
+def is_useful(path: str) -> bool:
+    """Whether a data set may need a file: an image, a video, a table or a text, in no hidden folder."""
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
+    return PurePosixPath(path).suffix.lower() in USEFUL and not hidden
+
+
+def checked_members(
+    file: BinaryIO, most_members: int | None = None, useful: Callable[[str], bool] = is_useful
+) -> Iterator[tuple[str, Member]]:
     """Checks every member of an archive and yields the files, each with its path, or with "" if it is not useful.
 
     There may be MOST_FILES members, or as many as is said. A Refusal says that a member is not allowed, and an error of
@@ -83,12 +91,11 @@ def checked_members(file: BinaryIO, most_members: int | None = None) -> Iterator
         if not path or (key := folded(path)) in files or key in folders:
             raise refused(member.name, "comes twice, perhaps as a folder or in another case", "each name once")
         files.add(key)
-        hidden = any(part.startswith((".", "__MACOSX")) for part in member.parts)
-        useful = PurePosixPath(path).suffix.lower() in USEFUL and not hidden
-        kept += member.size if useful else 0
+        wanted = useful(path)
+        kept += member.size if wanted else 0
         if kept > MOST_BYTES:
             raise refused(member.name, f"brings the files to {kept:,} bytes", f"{MOST_BYTES:,}")
-        yield path if useful else "", member
+        yield path if wanted else "", member
 
 
 def refused(name: str, what: str, allowed: str) -> Refusal:
