@@ -27,7 +27,7 @@ import psutil
 from filelock import FileLock
 
 from cldf_core.data import files
-from cldf_core.data.console import note
+from cldf_core.data.console import lasting, note
 from cldf_core.data.corruptions import neighbours
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.on_demand import OnDemand, Source, crops, network_inputs, processes
@@ -231,9 +231,9 @@ def _announce(
     each = (time.perf_counter() - started) / len(first)
     gigabytes = f"the spectra of {domain.name!r} need {_size(rows, options) / 1e9:.3g} GB"
     if fits:
-        note(f"{gigabytes}, and about {each * len(sources) / 60 / (processes() + 1):.2g} minutes, once")
+        note(f"{gigabytes}, and about {lasting(each * len(sources) / (processes() + 1))}, once")
         return
-    pace = f"about {each * len(sources) / 60 / max(1, processes()):.2g} minutes for each time that all are read"
+    pace = f"about {lasting(each * len(sources) / max(1, processes()))} for each time that all are read"
     note(f"{gigabytes}, more than {CACHE_GB} (--cache-gb) leaves; they are computed when they are read, {pace}")
 
 

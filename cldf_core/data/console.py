@@ -33,6 +33,13 @@ def counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'s' * (count != 1)}"
 
 
+def lasting(seconds: float) -> str:
+    """A time in words: "99 s", "2 min", "1.7 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def note(text: str) -> None:
     """Tells what whoever reads a result should know, as one line on stderr."""
     print(f"note: {printable(text)}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from cldf_core.data.console import Console, printable
+from cldf_core.data.console import Console, lasting, printable
 
 if TYPE_CHECKING:
     from cldf_core.workflow.engine import Outcome, Task
@@ -94,7 +94,7 @@ class Display:
         typical, now = statistics.fmean(known), time.monotonic()
         left = [(seconds or typical) - (now - self._begun.get(name, now)) for name, seconds in self._left.items()]
         seconds = max(*left, sum(max(0, each) for each in left) / max(1, len(self._begun)), 0)
-        return f"{text}, about {_words(seconds)} left"
+        return f"{text}, about {lasting(seconds)} left"
 
     def _overall(self) -> None:
         if "" not in self._bars:
@@ -111,9 +111,3 @@ class Display:
             tqdm.write(printable(line), file=self._terminal)
         else:
             print(line, file=self._out, flush=True)
-
-
-def _words(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

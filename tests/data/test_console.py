@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cldf_core.data import console
-from cldf_core.data.console import Console, counted, note, printable, progress_bar, write_data
+from cldf_core.data.console import Console, counted, lasting, note, printable, progress_bar, write_data
 
 EVIL = "a\x1b[2Jb\x9bc\r\u202ed\u2066e\u2028f\x00g\udce9h\n\ti\x7f"
 SAFE = r"a\x1b[2Jb\x9bc\r\u202ed\u2066e\u2028f\x00g\udce9h\n\ti\x7f"
@@ -76,3 +76,8 @@ def test_quick_work_says_nothing_to_a_log(monkeypatch, capsys):
     with progress_bar(2, "quick") as bar:
         bar.update(2)
     assert capsys.readouterr().err == ""
+
+
+def test_a_time_is_said_in_the_unit_in_which_it_is_a_small_number():
+    said = {0.02: "0 s", 99.4: "99 s", 100: "2 min", 5999: "100 min", 6000: "1.7 h", 360_000: "100.0 h"}
+    assert {seconds: lasting(seconds) for seconds in said} == said
