@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -81,6 +82,15 @@ def mini_smoke(shared: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLDF_ROOT", str(root))
         return data_folder("mini-smoke")  # the first to ask builds it, and who comes then waits
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser, in which `browser.lab` opens notebooks."""
+    from browser.lab import chromium
+
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -102,8 +102,8 @@ class OnDemand:
 
     def _work(self, rows: np.ndarray) -> tuple[Path, Options, float, list[Source]]:
         """The arguments of `network_inputs`; an image that is asked for twice has two places."""
-        around = self.around or [()] * len(self.images)
-        sources = [Source(k, self.images[r], self.splits[r], around[r]) for k, r in enumerate(rows)]
+        images, splits, around = self.images, self.splits, self.around
+        sources = [Source(k, images[row], splits[row], around[row] if around else ()) for k, row in enumerate(rows)]
         return self.root, self.options, self.severity, sources
 
 

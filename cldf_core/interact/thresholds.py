@@ -41,9 +41,8 @@ def under_threshold(scores: Mapping[str, pd.DataFrame], label: str = "agent") ->
         table = scores[name]
         shares = shares_right(table, threshold)
         figure, ((left, right),) = panels(1, 2, 0.7 + 0.5 * len(shares), width_ratios=(2.2, 1), sharey=True)
-        jitter = generator(0, "illustration", "jitter").uniform(
-            0.05, 0.38, len(table)
-        )  # so that dots do not hide each other
+        # So that dots do not hide each other.
+        jitter = generator(0, "illustration", "jitter").uniform(0.05, 0.38, len(table))
         for (kind, colour), side in zip(CLASS_COLOURS.items(), (1, -1), strict=True):
             of_kind = (table["label"] == (kind == "fake")).to_numpy()
             heights = table["domain"].map({domain: -k for k, domain in enumerate(shares.index)}) + side * jitter

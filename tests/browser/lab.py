@@ -41,8 +41,9 @@ SHOWN = "(node) => [...node.querySelectorAll('.widget-html-content')].map((part)
 CONTROLS = "select, .noUi-handle, button.widget-button"
 
 
-def laid_out(root: Path) -> Path:
-    """A folder with what JupyterLab shows of the project."""
+def laid_out(root: Path, data: Path) -> Path:
+    """A folder with what JupyterLab shows of the project, and a copy of a data set."""
+    shutil.copytree(data, root / "data" / data.name)
     for name in ("pyproject.toml", ".gitattributes", ".gitignore"):
         shutil.copy(PROJECT / name, root / name)
     for name in ("notebooks", "server", "docs"):

@@ -1,29 +1,20 @@
 """Notebooks opened in JupyterLab from .ipynb and from .py, and run to their end with "Run All"."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from browser.lab import BROWSER, chromium, errors, laid_out, opened, pictures, run_all, serving
+from browser.lab import BROWSER, errors, laid_out, opened, pictures, run_all, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-get install chromium")]
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, mini_smoke) -> Iterator[str]:
-    root = laid_out(tmp_path_factory.mktemp("project"))
-    shutil.copytree(mini_smoke, root / "data" / "mini-smoke")
+    root = laid_out(tmp_path_factory.mktemp("project"), mini_smoke)
     with serving(root, CLDF_PROFILE="smoke") as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("name", ["02_spectral_analysis.ipynb", "01_data_exploration.py", "04_icarl.py"])

@@ -1,13 +1,11 @@
 """Every notebook in JupyterLab, from .py and .ipynb: run to its end, its figures there, each control moved once."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from browser.lab import BROWSER, chromium, errors, laid_out, opened, pictures, run_all, serving, touch_all
+from browser.lab import BROWSER, errors, laid_out, opened, pictures, run_all, serving, touch_all
 from cldf_core.workflow.notebooks import NEEDS
 from cldf_core.workflow.parameters import NOTEBOOKS
 from samples import call
@@ -19,21 +17,13 @@ SECONDS = 1800  # for a notebook that trains, beside other programs
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, mini_smoke) -> Path:
     """What JupyterLab shows, with the data; all notebooks share the runs in it."""
-    root = laid_out(tmp_path_factory.mktemp("project"))
-    shutil.copytree(mini_smoke, root / "data" / "mini-smoke")
-    return root
+    return laid_out(tmp_path_factory.mktemp("project"), mini_smoke)
 
 
 @pytest.fixture(scope="module")
 def lab(project) -> Iterator[str]:
     with serving(project, CLDF_PROFILE="smoke") as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 def make_runs_for(name: str, root: Path) -> None:

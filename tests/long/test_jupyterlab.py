@@ -5,7 +5,6 @@ import contextlib
 import io
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,8 +22,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a browser: apt-ge
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, mini_smoke) -> Path:
     """A repository with the project's notebooks and settings."""
-    root = laid_out(tmp_path_factory.mktemp("project"))
-    shutil.copytree(mini_smoke, root / "data" / "mini-smoke")
+    root = laid_out(tmp_path_factory.mktemp("project"), mini_smoke)
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
     return root
 
