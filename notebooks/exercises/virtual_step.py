@@ -20,8 +20,8 @@
 # **Goal.** You write the heart of maximally interfered retrieval: imagine a training step, see which remembered images
 # would suffer from it, and replay those. Then you derive what the answer is to first order.
 #
-# **You need** torch, and notebook 07 up to "Which images to replay? At random, or those that suffer most". About 45 minutes,
-# 10 points. <!-- setting -->
+# **You need** torch, and notebook 07 up to "Which images to replay? At random, or those that suffer most". About 45
+# minutes, 10 points. <!-- setting -->
 #
 # The network below is tiny: ten numbers in, two outputs. Its parameters are reached by name, and
 # `functional_call(network, weights, (inputs,))` answers as if the network had other weights, given as a dictionary.
