@@ -349,8 +349,8 @@ sentences.show(
 # Applied Statistics 2007; `cldf_core/evaluation/crossed.py`). The training photographs are the same in all runs, and by
 # how much others would change the results no interval tells.
 #
-# Rows of their own: *same passes*, trained for so many more epochs that about as many images pass as in ER, which
-# replays a batch with each batch, or *passes of DER++*, which replays two (*joint, same passes* counts each of its
+# Rows of their own: *same passes*, trained for so many more epochs that at least as many images pass as in ER with its
+# replayed ones, or *passes of DER++*, as many as in DER++, which replays most (*joint, same passes* counts each of its
 # networks by itself, since joint training begins anew in each step); *told*, as above, with the values that were chosen
 # for LwF with shared outputs; *hindsight*, LwF with the values that looked best on the whole stream, which nobody knows
 # who learns it. <!-- setting -->

@@ -99,6 +99,8 @@ def tiny_options(agent: str, data: Path, **changes: Any) -> Options:
 # Options of a short run on two domains, one unseen, with a validation split.
 SHORT: dict[str, Any] = {"stream": ["first", "second"], "unseen": ["unseen"], "splits": ["validation", "test"]}
 SHORT |= {"epochs": 1}
+# The original's variant, with a small network, and chunks that hold a whole batch of tiny_options.
+ORIGINALS: dict[str, Any] = {"variant": "original", "network": "slim", "plane": "half", "chunks": 2}
 
 
 def input_spec(**changes: Any) -> InputSpec:

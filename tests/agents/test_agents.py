@@ -19,7 +19,7 @@ from cldf_core.original_options import ORIGINAL
 from cldf_core.protocol import score_samples
 from cldf_core.randomness import torch_generator
 from cldf_core.stream import Batch, Samples, Step, make_steps
-from samples import begun, check_resuming, random_samples, same, slow_herding, state_of, tiny_options, train
+from samples import ORIGINALS, begun, check_resuming, random_samples, same, slow_herding, state_of, tiny_options, train
 
 ALL = tuple(AGENTS)
 REPLAY = ("er", "mir")
@@ -52,7 +52,6 @@ MODES: list[dict[str, Any]] = [
     {"schedule": "restarted", "optimiser": "sgd", "lr": 0.01, "dampening": 0.5},
     {"schedule": "constant", "lr_decay": 0.1},
 ]
-ORIGINALS = {"variant": "original", "network": "slim", "plane": "half", "chunks": 2}
 EACH = [(agent, mode) for agent in ALL for mode in MODES] + [(agent, ORIGINALS) for agent in ALL if agent in ORIGINAL]
 
 

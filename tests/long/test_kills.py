@@ -19,7 +19,7 @@ import pytest
 from cldf_core.options import AGENTS
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import make_run
-from samples import PROJECT, hashes, processes_of, tiny_options, until
+from samples import ORIGINALS, PROJECT, hashes, processes_of, tiny_options, until
 
 if sys.platform == "win32":
     pytest.skip("Windows has neither fork nor SIGKILL", allow_module_level=True)
@@ -54,7 +54,7 @@ SERVER = """
         os.close(here)
         print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])), flush=True)
 """
-SETTINGS = [*((agent, {}) for agent in AGENTS), ("gdumb", {"variant": "original", "network": "slim", "chunks": 2})]
+SETTINGS = [*((agent, {}) for agent in AGENTS), ("gdumb", ORIGINALS)]
 
 
 def results(folder: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.mini.crops import DOMAINS
 from cldf_core.options import AGENTS, FIELDS
 from cldf_core.results.grid import Grid, as_cell, distinct_runs, read_grid, read_sweep
-from cldf_core.workflow.parameters import FIRST
+from cldf_core.workflow.parameters import FIRST, chosen_values
 
 RUNS = {"seeds": 140, "unseen": 105, "limited": 330, "parts": 42, "memory": 36, "orders": 45, "passes": 12}
 RUNS |= {"ladder": 50, "updates": 30}
@@ -36,6 +36,21 @@ def test_every_domain_is_unseen_once_and_was_never_looked_at_when_values_were_ch
         assert place is None or o.unseen == [DOMAINS[place]]  # it takes the place of the one that is left out
     assert len({tuple(o.stream[:FIRST]) for o in options}) == 3
     assert options[0].stream == FIELDS["stream"].default
+
+
+@pytest.mark.parametrize(("row", "agent", "draws"), [("same passes", "er", 1), ("passes of DER++", "derpp", 2)])
+def test_rows_of_the_same_work_pass_at_least_as_many_images_and_hardly_more(row, agent, draws):
+    """An agent that replays passes `draws` times `replay` images with each batch."""
+    rows = {point.cells["row"]: point.options for point in read_grid("seeds").points({}, chosen_values)}
+    passes = rows[agent].epochs * (1 + draws * rows[agent].replay / rows[agent].batch)
+    found = [options.epochs for name, options in rows.items() if name.endswith(f", {row}")]
+    assert found
+    assert all(passes <= epochs < passes + 1 for epochs in found)
+
+
+def test_a_random_choice_of_mir_has_no_more_candidates_than_it_replays():
+    rows = {point.cells["row"]: point.options for point in read_grid("parts").points({}, chosen_values)}
+    assert rows["mir, random choice"].candidates == rows["mir, random choice"].replay == rows["mir"].replay
 
 
 def test_all_images_of_a_class_are_the_largest_limit():

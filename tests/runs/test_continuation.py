@@ -15,7 +15,7 @@ from cldf_core.runs.checkpoints import KeptStates
 from cldf_core.runs.continuation import continued
 from cldf_core.runs.folder import KEPT, LINEAGE, STATE, RunFolder
 from cldf_core.runs.run import make_run
-from samples import hashes, tiny_options
+from samples import ORIGINALS, hashes, tiny_options
 
 BEFORE = {"stream": ["first", "second"], "unseen": ["unseen"], "epochs": 1}
 AFTER = {**BEFORE, "stream": ["first", "second", "third"]}
@@ -34,6 +34,7 @@ def results(run: RunFolder) -> dict[str, str]:
 def check_equal(before: Options, after: Options, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunFolder:
     in_root(monkeypatch, tmp_path / "whole")
     whole = make_run(after)
+    assert all(s["images"] for s in whole.manifest["steps"]), "each step trains"
     in_root(monkeypatch, tmp_path / "parts")
     start = make_run(before, keep_state=True)
     found = continued(after, start)
@@ -57,10 +58,10 @@ def test_every_agent_goes_on_as_if_it_had_never_stopped(agent, small_data, tmp_p
 @pytest.mark.parametrize(
     ("agent", "more"),
     [
-        ("er", {"variant": "original"}),
-        ("icarl", {"variant": "original"}),
-        ("gdumb", {"variant": "original"}),
-        ("lwf", {"variant": "original"}),
+        ("er", ORIGINALS),
+        ("icarl", ORIGINALS),
+        ("gdumb", ORIGINALS),
+        ("lwf", ORIGINALS),
         ("lwf", {"lwf_heads": "told"}),
         ("sequential", {"schedule": "constant", "chunks": 2}),
         ("mir", {"chunks": 3, "limit_new": 3}),
