@@ -248,17 +248,7 @@ def _fits(path: Path, rows: int, options: Options, name: str) -> bool:
     Raises:
         DataError, UserError: it does not fit on the disk; the limit is no number above 0.
     """
-    folder, needed = path.parent, _size(rows, options)
-    if needed > (free := shutil.disk_usage(folder).free):
-        gigabytes = f"the spectra of {name!r} need {needed / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB free"
-        raise DataError(f"{gigabytes}; allowed: --cache-gb with less than that, and they are computed when read")
-    if not (text := os.environ.get(CACHE_GB)):
-        return True
-    limit = 0.0
-    with contextlib.suppress(ValueError):
-        limit = number(text) * 1e9
-    if not 0 < limit < float("inf"):
-        raise UserError(f"{CACHE_GB} (--cache-gb) is {text!r}; allowed: gigabytes above 0, such as 20")
+    folder, needed, limit = path.parent, _size(rows, options), _limit()
     sizes = dict[Path, int]()
     for other in folder.glob("[!.]*.npy"):
         with contextlib.suppress(OSError):  # another process removes it
@@ -273,7 +263,23 @@ def _fits(path: Path, rows: int, options: Options, name: str) -> bool:
             for beside in (_beside(other), other.with_suffix(".json")):
                 beside.unlink(missing_ok=True)
             total -= sizes[other]
-    return total + needed <= limit
+    if (fits := total + needed <= limit) and needed > (free := shutil.disk_usage(folder).free):
+        gigabytes = f"the spectra of {name!r} need {needed / 1e9:.3g} GB, and {folder} has {free / 1e9:.3g} GB free"
+        less = f"--cache-gb, or {CACHE_GB} in the environment, with less than they need"
+        raise DataError(f"{gigabytes}; allowed: {less}, and they are computed when they are read")
+    return fits
+
+
+def _limit() -> float:
+    """The bytes that all arrays may take, infinite where nobody has said."""
+    if not (text := os.environ.get(CACHE_GB)):
+        return float("inf")
+    limit = 0.0
+    with contextlib.suppress(ValueError):
+        limit = number(text) * 1e9
+    if not 0 < limit < float("inf"):
+        raise UserError(f"{CACHE_GB} (--cache-gb) is {text!r}; allowed: gigabytes above 0, such as 20")
+    return limit
 
 
 def _last_used(path: Path) -> float:

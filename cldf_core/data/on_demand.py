@@ -1,14 +1,17 @@
 """What the network reads, computed from image files: for the cache, or each time it is read where the cache is full."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cldf_core.data.console import note
 from cldf_core.data.corruptions import corrupt, corrupt_together
 from cldf_core.data.domains import DataError
 from cldf_core.data.images import ImageProblem, open_crop
@@ -88,13 +91,18 @@ class OnDemand:
 
     def ask(self, rows: np.ndarray) -> None:
         """Begins to compute rows, as they are read later."""
-        if pool := _pool():
-            self._asked[rows.tobytes()] = pool.submit(network_inputs, *self._work(rows))
+        with contextlib.suppress(BrokenProcessPool):  # they are computed when they are read
+            if pool := _pool():
+                self._asked[rows.tobytes()] = pool.submit(network_inputs, *self._work(rows))
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """The rows, (n, *shape); a DataError says that an image, which could be read before, cannot be read now."""
         asked = self._asked.pop(np.asarray(rows).tobytes(), None)
-        _, inputs, rejected = asked.result() if asked else network_inputs(*self._work(rows))
+        try:
+            found = asked.result() if asked else None
+        except BrokenProcessPool:
+            found = _tell_of_death()
+        _, inputs, rejected = found or network_inputs(*self._work(rows))
         if rejected:
             image, problem = rejected[0]
             raise DataError(f"{self.root / image} is {problem}; needed: images that stay as they are while a run lasts")
@@ -110,6 +118,11 @@ class OnDemand:
 def processes() -> int:
     """How many other processes compute what is asked for ahead."""
     return processors() - 1
+
+
+@functools.cache  # once
+def _tell_of_death() -> None:
+    note("a process that computes spectra ahead has died, perhaps for want of memory; its rows are computed here")
 
 
 def _pool() -> Executor | None:

@@ -107,7 +107,7 @@ class States:
         self.cost = self.since - started
 
     def newest(self) -> Iterator[tuple[dict[str, Any], Place, dict[str, Any]]]:
-        """What `save` was given, the newest first; one that is damaged is told of, and forgotten.
+        """What `save` was given, the newest first; one that is damaged is told of and left out.
 
         Raises:
             UserError: one cannot be read at the moment; it stays.
@@ -122,12 +122,15 @@ class States:
                     reading = self._memory(changes)
                     state["agent"]["memory"] |= load_state(reading)
             except DamagedState as error:
-                note(f"{error}; the run is made again from before it")
-                for file in {reading, path}:
-                    shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+                self._leave_out(error, {reading, path})
                 continue
             content = json.loads(state["json"])
             yield state["agent"], Place(**content["place"]), content["facts"]
+
+    def _leave_out(self, error: DamagedState, files: set[Path]) -> None:
+        note(f"{error}; the run is made again from before it")
+        for file in files:
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
 
     def _memory(self, changes: int) -> Path:
         return self.folder / f"memory-{changes}.pt"
@@ -145,6 +148,9 @@ class KeptStates(States):
     def __init__(self, folder: RunFolder) -> None:
         super().__init__(folder)
         self.folder = folder.path / KEPT
+
+    def _leave_out(self, error: DamagedState, files: set[Path]) -> None:
+        note(f"{error}; nothing can go on from it")  # whose run this is may still need the files
 
     def take(self) -> None:
         """Takes the newest state of the run, which is about to be finished, in place of one that is there."""

@@ -353,8 +353,15 @@ def test_the_cache_keeps_within_its_limit(tmp_path, monkeypatch):
         spectra(second, tiny_options("sequential", data, band="low"), folder)
     monkeypatch.delenv("CLDF_CACHE_GB")
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1))
-    with pytest.raises(DataError, match=r"GB free; allowed: --cache-gb with less than that"):
+    with pytest.raises(
+        DataError, match=r"GB free; allowed: --cache-gb, or CLDF_CACHE_GB in the environment, with less than they need"
+    ):
         spectra(second, tiny_options("sequential", data, band="mid"), folder)
+    # With less than they need, as that says, the disk is not asked.
+    monkeypatch.setenv("CLDF_CACHE_GB", "1e-9")
+    array = spectra(second, tiny_options("sequential", data, band="mid"), folder).array
+    assert isinstance(array, OnDemand)
+    assert array[np.arange(10)].any()
 
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):

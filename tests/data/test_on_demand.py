@@ -1,12 +1,16 @@
 """What does not fit into the cache is computed when it is read: the same values, scores, images and refusals."""
 
+import os
 import re
+import signal
+from concurrent.futures import Future
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from cldf_core.data import cache, on_demand
 from cldf_core.data.cache import corrupted, spectra
@@ -137,6 +141,26 @@ def test_an_image_that_is_gone_when_it_is_read_is_told(tmp_path, monkeypatch):
     (data / row["image"]).write_bytes(b"")
     with pytest.raises(DataError, match=rf"{row['image']} is .*; needed: images that stay as they are"):
         got.array[np.array([row["row"]])]
+
+
+def test_rows_of_a_process_that_was_killed_are_computed_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(on_demand, "processors", lambda: 2)
+    data, rows = make_data(tmp_path / "set", ("first",), train=2, test=1), np.arange(4)
+    options, domain = tiny_options("sequential", data), read_domain(data)
+    array = OnDemand(domain.root, options, list(domain.table["image"]), list(domain.table["split"]))
+    want = array[rows]
+    on_demand._tell_of_death.cache_clear()
+    for _ in range(2):
+        array.ask(rows)
+        killed = Future[None]()
+        killed.set_exception(TerminatedWorkerError("killed"))
+        array._asked[rows.tobytes()] = killed
+        np.testing.assert_array_equal(array[rows], want)
+    assert capsys.readouterr().err.count("has died, perhaps for want of memory; its rows are computed here") == 1
+    os.kill(next(iter(on_demand._pool()._processes)), signal.SIGKILL)
+    for _ in range(3):  # another takes its place
+        array.ask(rows)
+        np.testing.assert_array_equal(array[rows], want)
 
 
 def test_many_images_are_announced(tmp_path, monkeypatch, capsys):

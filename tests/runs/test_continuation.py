@@ -182,6 +182,22 @@ def test_changed_images_a_missing_and_a_damaged_state_are_told(small_data, tmp_p
         continued(after, start)
 
 
+def test_looking_at_kept_states_removes_none(small_data, tmp_path, monkeypatch, capsys):
+    """Those of a copied run are no states of the copy, and a damaged one may still be mended from elsewhere."""
+    in_root(monkeypatch, tmp_path)
+    start = make_run(tiny_options("er", small_data, **BEFORE), keep_state=True)
+    copy = RunFolder(shutil.copytree(start.path, start.path.with_name("er-of-mine")))
+    before = hashes(copy.path)
+    assert not list(KeptStates(copy).newest())
+    assert hashes(copy.path) == before
+    assert "belongs to another run; nothing can go on from it" in capsys.readouterr().err
+    (memory,) = (start.path / KEPT).glob("memory-*.pt")
+    memory.write_bytes(b"cut")
+    assert not list(KeptStates(start).newest())
+    assert memory.read_bytes() == b"cut"
+    assert len(list((start.path / KEPT).iterdir())) == 2
+
+
 def test_another_method_is_told_and_recorded(small_data, tmp_path, monkeypatch, capsys):
     in_root(monkeypatch, tmp_path)
     start = make_run(tiny_options("er", small_data, **BEFORE), keep_state=True)
