@@ -39,7 +39,7 @@ class Estimate:
         draws: from each resample, shape (resamples, *value.shape); NaN where there are fewer than FEWEST groups.
         left_out: without each of at most PARTS parts of the groups, shape (parts, *value.shape).
         groups: the number of groups; one number, or an array of value's shape.
-        reflected: whether the interval is reflected at the value, see `interval`.
+        reflected: whether the interval is reflected at the value, see `interval`; one answer, or one for each number.
         images: of a proportion, as how many independent images its images count; its interval comes from them.
         tested: what was resampled, columns place, domain, image, label and group; None if that is not known.
         span: the lowest and the highest number that there can be; two numbers, or two arrays of value's shape.
@@ -49,7 +49,7 @@ class Estimate:
     draws: np.ndarray
     left_out: np.ndarray
     groups: int | np.ndarray
-    reflected: bool = False
+    reflected: bool | np.ndarray = False
     images: np.ndarray | None = None
     tested: pd.DataFrame | None = None
     span: Span = (0.0, 1.0)
@@ -98,16 +98,15 @@ class Estimate:
         with np.errstate(invalid="ignore", divide="ignore"):
             reach = stdtrit(groups - 1, 1 - tail) * np.sqrt(groups / (groups - 1))
             ends = np.stack([-reach, reach])
-            if not self.reflected:
-                # A draw that equals the value counts as half below it.
-                below = (self.draws < self.value - ROUNDING).sum(0) + (self.draws <= self.value + ROUNDING).sum(0)
-                bias = ndtri(np.clip(below / 2, 0.5, count - 0.5) / count)
-                slope = 1 - self._acceleration() * (bias + ends)
-                # Beyond the pole of this formula lie the outermost draws.
-                ends = np.where(slope > 0, bias + (bias + ends) / slope, np.inf * np.sign(ends))
-            low, high = _quantiles(self.draws, count, ndtr(ends))
-        if self.reflected:
-            low, high = np.maximum(2 * self.value - high, 0), np.maximum(2 * self.value - low, 0)
+            # A draw that equals the value counts as half below it.
+            below = (self.draws < self.value - ROUNDING).sum(0) + (self.draws <= self.value + ROUNDING).sum(0)
+            bias = ndtri(np.clip(below / 2, 0.5, count - 0.5) / count)
+            slope = 1 - self._acceleration() * (bias + ends)
+            # Beyond the pole of this formula lie the outermost draws.
+            corrected = np.where(slope > 0, bias + (bias + ends) / slope, np.inf * np.sign(ends))
+            low, high = _quantiles(self.draws, count, ndtr(np.where(self.reflected, ends, corrected)))
+        mirrored = np.maximum(2 * self.value - np.stack([high, low]), 0)
+        low, high = np.where(self.reflected, mirrored, [low, high])
         known = (count > 0) & (groups > 1) & (high - low > ROUNDING) & ~np.isnan(self.value)
         low, high = np.minimum(low, self.value), np.maximum(high, self.value)  # each holds its value
         return np.where(known, low, np.nan), np.where(known, high, np.nan)
@@ -142,11 +141,13 @@ class Matrices:
     def statistic(self, metric: str, statistic: Statistic, span: Span = (0.0, 1.0)) -> Estimate:
         """Applies a function to R of a metric, (B, steps, domains), its steps and domains; it returns (B, …).
 
-        Its numbers are in the span, which is two numbers or two arrays of shape (…).
+        Its numbers are in the span, which is two numbers or two arrays of shape (…). Those that may be negative are
+        changes, in which what makes an ECE too high cancels: their intervals are not reflected.
         """
         R = self.metrics[metric]
+        reflected = np.logical_and(R.reflected, np.asarray(span[0]) >= 0)
         value, draws, left_out = (statistic(r, self.steps, self.domains) for r in (R.value[None], R.draws, R.left_out))
-        return Estimate(value[0], draws, left_out, self.groups, R.reflected, tested=R.tested, span=span)
+        return Estimate(value[0], draws, left_out, self.groups, reflected, tested=R.tested, span=span)
 
 
 def matrices(

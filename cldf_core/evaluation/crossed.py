@@ -146,7 +146,7 @@ def crossed(estimates: Sequence[Estimate]) -> Estimate | Crossed:
     groups = np.max([np.broadcast_to(e.groups, first.value.shape) for e in estimates], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         group_part = _variance(np.mean([e.draws for e in estimates], axis=0)) * groups / (groups - 1)
-    group_part = np.where((groups > 1) & (not first.reflected), group_part, np.nan)
+    group_part = np.where((groups > 1) & ~np.asarray(first.reflected), group_part, np.nan)
     images = [e.images for e in estimates if e.images is not None]
     fewest = np.min(images, axis=0) if images else None
     return Crossed(values.mean(0), values.var(0, ddof=1) / count, group_part, count, groups, first.span, fewest)

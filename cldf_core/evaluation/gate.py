@@ -5,13 +5,13 @@ The decision is made on validation photographs. What the test photographs say of
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cldf_core.evaluation.bootstrap import ENDS, ROUNDING, matrices
+from cldf_core.evaluation.bootstrap import ENDS, FEWEST, ROUNDING, Estimate, matrices
 from cldf_core.evaluation.proportions import with_exact_ends
 from cldf_core.options import UserError
 
@@ -60,15 +60,11 @@ def gate(scores: pd.DataFrame, old: Sequence[str], *, max_loss: float = MAX_LOSS
         old: the domains that were learned before the update.
 
     Raises:
-        UserError: there is no old domain, or one has no validation scores after both steps.
+        UserError: there is no old domain, or one has too few groups of validation images after one of the steps.
     """
     chosen = scores[(scores["split"] == "validation") & scores["domain"].isin(old)]
-    steps = sorted(scores["step"].unique())
-    for name in old:
-        if len(steps) != 2 or chosen.loc[chosen["domain"] == name, "step"].nunique() != 2:
-            raise UserError(f"{name} has no validation scores before and after; needed: splits with validation in them")
-    if not old:
-        raise UserError("there is no domain that could be forgotten; needed: at least one that was learned before")
+    for step in _two_steps(scores):
+        check_decidable(chosen[chosen["step"] == step], old)
     measured = matrices(chosen, ["accuracy"], split="validation", resamples=resamples, domains=old)
     mean = measured.statistic("accuracy", lambda R, *_: (R[:, 0] - R[:, 1]).mean(1), (-1.0, 1.0))
     loss, upper = float(mean.value), float(mean.interval(TAIL)[1])
@@ -78,22 +74,48 @@ def gate(scores: pd.DataFrame, old: Sequence[str], *, max_loss: float = MAX_LOSS
     return Gate(bool(_passes(upper, max(each.values()), max_loss)), loss, upper, each, max_loss)
 
 
+def check_decidable(images: pd.DataFrame, old: Sequence[str]) -> None:
+    """Raises a UserError where `gate` could not decide, by the validation images: columns domain and group."""
+    if not old:
+        raise UserError("there is no domain that could be forgotten; needed: at least one that was learned before")
+    for name in old:
+        groups = images.loc[images["domain"] == name, "group"].nunique()
+        if groups < FEWEST:
+            raise UserError(
+                f"{name} has validation images of {groups} groups, and they decide whether it was forgotten; "
+                f"needed: {FEWEST} groups, and splits with validation in them"
+            )
+
+
 def changes(scores: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "AUC"), split: str = "test") -> pd.DataFrame:
     """Computes by how much an update has changed each metric on each domain: the same images, the same resamples.
 
     The scores are as for `gate`. The result has domain, metric, before, after, value (after minus before), low and high
     (95 %; NaN where there is no interval).
     """
+    _two_steps(scores)
     measured = matrices(scores, list(metrics), split=split)
-    if len(measured.steps) != 2:
-        raise UserError(f"there are scores of {len(measured.steps)} steps; needed: two, before and after")
     tables = []
     for metric in metrics:
-        apart = measured.statistic(metric, lambda R, *_: R[:, 1] - R[:, 0], (-1.0, 1.0))
-        before, after = measured.metrics[metric].value
-        columns = {"domain": measured.domains, "metric": metric, "before": before, "after": after}
+        before, after = (_of_step(measured.metrics[metric], step) for step in (0, 1))
+        apart = after - before
+        columns = {"domain": measured.domains, "metric": metric, "before": before.value, "after": after.value}
         tables.append(pd.DataFrame(columns | dict(zip(ENDS, (apart.value, *apart.interval()), strict=True))))
     return pd.concat(tables, ignore_index=True)
+
+
+def _two_steps(scores: pd.DataFrame) -> list[int]:
+    steps = sorted(scores["step"].unique())
+    if len(steps) != 2:
+        raise UserError(f"there are scores of {len(steps)} steps; needed: two, before and after")
+    return steps
+
+
+def _of_step(cells: Estimate, step: int) -> Estimate:
+    """The row of a matrix; its images are not checked again, since they are of one table."""
+    groups = np.broadcast_to(cells.groups, cells.value.shape)[step]
+    parts = {"value": cells.value[step], "draws": cells.draws[:, step], "left_out": cells.left_out[:, step]}
+    return replace(cells, **parts, groups=groups, images=None, tested=None)
 
 
 def accepted(decisions: pd.DataFrame, bounds: Iterable[float]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from cldf_core.evaluation.bootstrap import Estimate
+from cldf_core.evaluation.bootstrap import Estimate, matrices
 from cldf_core.evaluation.gate import accepted, changes, gate
 from cldf_core.evaluation.proportions import clopper_pearson
 from cldf_core.options import UserError
@@ -74,10 +74,16 @@ def test_validation_decides_and_never_the_test():
 
 def test_what_cannot_be_decided_is_told():
     scores = table({"a": (1.0, 1.0), "b": (1.0, 1.0)})
-    with pytest.raises(UserError, match="c has no validation scores before and after"):
+    with pytest.raises(UserError, match="c has validation images of 0 groups.*needed: 5 groups, and splits with valid"):
         gate(scores, [*OLD, "c"])
-    with pytest.raises(UserError, match="b has no validation scores"):
+    with pytest.raises(UserError, match="b has validation images of 0 groups"):
         gate(scores[(scores["domain"] == "a") | (scores["step"] == 3)], OLD)
+    with pytest.raises(UserError, match="scores of 1 steps"):
+        gate(scores[scores["step"] == 3], OLD)
+    # Of one domain with few groups no resample has an accuracy: nothing would be left of the uncertainty of the others.
+    few = table({"b": (1.0, 1.0)}, groups=4)
+    with pytest.raises(UserError, match="b has validation images of 4 groups"):
+        gate(pd.concat([scores[scores["domain"] == "a"], few]), OLD)
     with pytest.raises(UserError, match="no domain that could be forgotten"):
         gate(scores, [])
     with pytest.raises(UserError, match="scores of 1 steps"):
@@ -100,6 +106,30 @@ def test_changes_are_those_of_scikit_learn_and_their_intervals_paired():
     same = changes(pd.concat([scores[scores["step"] == 3], scores[scores["step"] == 3].assign(step=4)]))
     assert same[["low", "high"]].isna().all(axis=None), "no resample differs"
     assert (same["value"] == 0).all()
+
+
+def test_a_change_of_the_calibration_error_has_an_interval_on_both_sides_of_nought():
+    """The error is too high for few images, before as after: what is reflected for one is not for a difference."""
+    scores = table({"a": (0.9, 0.9)}, split="test", groups=30)
+    wrong = np.random.default_rng(3).random(len(scores)) < 0.2
+    scores["score"] = np.where(scores["step"] == 3, scores["score"], np.where(wrong, 0.5, scores["score"]))
+    for first, last in ((3, 4), (4, 3)):
+        (found,) = changes(scores.assign(step=scores["step"].map({3: first, 4: last})), metrics=["ECE"]).itertuples()
+        assert found.low < found.value < found.high
+        assert abs(found.value) > 0.01
+        assert found.high - found.low < 0.2
+
+
+def test_an_interval_knows_the_groups_of_its_own_domain():
+    rng, parts = np.random.default_rng(4), []
+    for name in "abcdef":
+        part = table({name: (0.9, 0.7)}, split="test", groups=6)
+        parts.append(part.assign(score=part["score"] * rng.random(len(part)), group=part["group"] + name))
+    scores = pd.concat(parts)
+    row = changes(scores, metrics=["AUC"]).set_index("domain").loc["a"]
+    R = matrices(scores, ["AUC"]).metrics["AUC"]
+    value, draws, left_out = (part[..., 1, 0] - part[..., 0, 0] for part in (R.value, R.draws, R.left_out))
+    assert (row["low"], row["high"]) == Estimate(value, draws, left_out, 6, span=(-1.0, 1.0)).interval()
 
 
 def test_other_tails_are_those_of_the_distribution():
