@@ -108,6 +108,8 @@ def _compare(parsed: argparse.Namespace) -> None:
 
 
 def _remove(parsed: argparse.Namespace) -> int:
+    from cldf_core.data.runtime import project_root
+    from cldf_core.detection.in_use import history
     from cldf_core.options import UserError
     from cldf_core.results.inventory import entries, users
 
@@ -117,6 +119,9 @@ def _remove(parsed: argparse.Namespace) -> int:
             raise UserError(f"{entry.path} is {entry.status}, so nothing is deleted; allowed: what cldf made")
         if entry.status.startswith("being made"):
             raise UserError(f"{entry.path} is {entry.status}, so nothing is deleted")
+        if (uses := history()) and entry.path == project_root() / "runs" / uses[-1].run:
+            needed = "needed: another one in use before (cldf detector use RUN)"
+            raise UserError(f"{entry.path} is the detector in use, so nothing is deleted; {needed}")
     names = [entry.name for entry in chosen]
     for user, runs in users(names, entries()).items():
         if user not in names:

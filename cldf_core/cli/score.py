@@ -24,14 +24,12 @@ if TYPE_CHECKING:  # `cldf score --help` does not wait for these
 BAND = real("a number from 0 and below 0.5", lambda value: 0 <= value < 0.5)
 FORMATS = ("table", "csv", "json")
 EXITS = "Exit status: 0 if all images were scored, 3 if some could not be, 1 if none could, 2 for a wrong call."
-MODEL = "a run's folder or name, a .safetensors or .pth file (default: what cldf reproduce made). Or a detector of "
-MODEL += (
-    "somebody else: FILE.py with a function predict(path), which gives P(fake) of an image, or predict_batch(paths), "
+MODEL = (
+    "a run's folder or name, a .safetensors or .pth file (default: the detector in use, else that of notebook 07). Or "
+    "a detector of somebody else: FILE.py with a function predict(path), which gives P(fake) of an image, or "
+    "predict_batch(paths), which gives those of up to 64; its code is trusted, and runs with all your rights. Or "
+    "timm:NAME with --weights: of two outputs the second is taken for fake, a single one for the logit of fake"
 )
-MODEL += (
-    "which gives those of up to 64; its code is trusted, and runs with all your rights. Or timm:NAME with --weights: "
-)
-MODEL += "of two outputs the second is taken for fake, a single one for the logit of fake"
 NOT_SHOWN = ("network", "options", "call", "at_once", "function", "code")  # of a detector, in JSON
 
 

@@ -20,9 +20,7 @@ def add_command(subparsers: Any) -> None:
     """Adds `cldf update` with its flags."""
     about = "Learns a new domain from where the detector in use has stopped, and compares before with after on every "
     about += "domain. By validation photographs it decides whether the new one may take its place: the mean loss of "
-    about += (
-        "accuracy on old domains, by the upper end of its interval (one-sided, 95 %%), has to be below --max-loss, "
-    )
+    about += "accuracy on old domains, by the upper end of its interval (one-sided, 95 %), has to be below --max-loss, "
     about += f"and no old domain may lose more than twice that. {EXITS}"
     parser = subparsers.add_parser("update", help="teach the detector in use a new kind of fake", description=about)
     add = parser.add_argument
@@ -30,7 +28,11 @@ def add_command(subparsers: Any) -> None:
     add(
         "--with", required=True, dest="domain", metavar="DOMAIN", help="of the run's data set, or SET:DOMAIN of another"
     )
-    add("--limit", type=whole(1, 10**9), help="images of each class that are learned (default: all)")
+    add(
+        "--limit",
+        type=whole(1, 10**9),
+        help="images of each class that are learned (default: as many as the detector's run takes of a domain)",
+    )
     add("--agent", help="another one than the detector's; it is trained from the beginning")
     add("--max-loss", type=LOSS, default=0.05, help="on old domains (default: 0.05)")
     parser.set_defaults(call=call)
@@ -38,17 +40,17 @@ def add_command(subparsers: Any) -> None:
 
 def call(parsed: argparse.Namespace) -> int:
     """Updates the detector that the command line names; returns 0, or 3 as EXITS says."""
-    from cldf_core.detection.in_use import in_use, named
+    from cldf_core.detection.in_use import history, named
     from cldf_core.detection.update import update
 
-    detector = named(parsed.detector)
+    detector = named(parsed.detector) if parsed.detector is not None else None
     settings = {"limit": parsed.limit, "agent": parsed.agent, "max_loss": parsed.max_loss}
     found = update(detector, parsed.domain, **settings)
-    print(f"before: {detector.path.name}, after: {found.after.path.name}\n")
+    print(f"before: {found.before.path.name}, after: {found.after.path.name}\n")
     print(text_of(found.table), "", found.facts.to_string(index=False, float_format="{:.3g}".format), "", sep="\n")
     print(printable(found.gate.in_words()))
-    current = in_use()
-    print(f"in use: {current.path.name if current else 'none'}")
+    uses = history()
+    print(f"in use: {uses[-1].run if uses else 'none'}")
     return 0 if found.gate.accepted else 3
 
 

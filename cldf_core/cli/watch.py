@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,8 @@ def call(parsed: argparse.Namespace) -> int:
     from cldf_core.options import UserError
 
     form = chosen_format(parsed, FORMATS, [*parsed.scores, *([str(parsed.against)] if parsed.against else [])])
-    if parsed.alpha * (parsed.resamples + 1) <= 1:
-        needed = f"needed: more than {1 / parsed.alpha - 1:.0f}, or no p can be below --alpha"
+    if 1 / (parsed.resamples + 1) > parsed.alpha:
+        needed = f"needed: at least {math.ceil(1 / parsed.alpha) - 1}, or no p can be as small as --alpha"
         raise UserError(f"--resamples is {parsed.resamples} with --alpha {parsed.alpha:g}; {needed}")
     from cldf_core.cli.score import default_run
     from cldf_core.detection.detector import validation_scores

@@ -22,7 +22,7 @@ from cldf_core.options import Options, UserError, shown
 from cldf_core.protocol import score_samples
 from cldf_core.resnet import Network
 from cldf_core.results.score_tables import run_options
-from cldf_core.runs.checkpoints import load_network
+from cldf_core.runs.checkpoints import load_network, stored_options
 from cldf_core.runs.folder import RunFolder, named_path
 from cldf_core.stream import Samples
 
@@ -235,7 +235,7 @@ def _validation(path: Path, detector: Detector) -> pd.DataFrame | None:
         options = run_options(run)
     except UserError:  # the file lies alone, or beside something else
         return None
-    if any(options.get(name) != value for name, value in detector.options.model_dump().items()):
+    if stored_options(options).model_dump() != detector.options.model_dump():
         return None
     scores = run.scores()
     chosen = (scores["step"] == _step_of(path)) & (scores["split"] == "validation")

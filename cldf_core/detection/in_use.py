@@ -42,9 +42,13 @@ def history(record: Path | None = None) -> list[Use]:
 
 
 def in_use(record: Path | None = None) -> RunFolder | None:
-    """The run of the detector that is in use; None where none was ever taken."""
-    uses = history(record)
-    return RunFolder(project_root() / "runs" / uses[-1].run) if uses else None
+    """The run of the detector that is in use; None where none was ever taken. A UserError says that it is gone."""
+    if not (uses := history(record)):
+        return None
+    run = RunFolder(project_root() / "runs" / uses[-1].run)
+    if not run.path.is_dir():
+        raise UserError(f"the detector in use, {run.path}, is gone; needed: another one (cldf detector use RUN)")
+    return run
 
 
 def use(run: RunFolder, why: str, record: Path | None = None) -> None:
@@ -84,9 +88,9 @@ def lineage(run: RunFolder) -> list[tuple[RunFolder, dict[str, Any]]]:
     return chain
 
 
-def named(name: str | None) -> RunFolder:
+def named(name: str | None, record: Path | None = None) -> RunFolder:
     """The run of a detector: by the name of its run, its folder, or None for the one in use."""
-    run = in_use() if name is None else RunFolder(Path(named_path(name)))
+    run = in_use(record) if name is None else RunFolder(Path(named_path(name)))
     if run is None:
         raise UserError("no detector is in use; needed: the name of a run, or cldf detector use RUN before")
     run_options(run)

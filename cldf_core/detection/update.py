@@ -1,5 +1,6 @@
 """Teaches a detector a new kind of fake, and decides whether what comes out may take its place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +9,15 @@ from scipy.special import expit
 
 from cldf_core.data.console import note
 from cldf_core.detection.detector import load_detector
-from cldf_core.detection.in_use import changing, in_use, lineage, use
-from cldf_core.evaluation.gate import MAX_LOSS, Gate, changes, gate
+from cldf_core.detection.in_use import changing, history, lineage, named, use
+from cldf_core.evaluation.gate import MAX_LOSS, Gate, changes, check_decidable, gate
 from cldf_core.options import Options, UserError, checked
 from cldf_core.results.score_tables import run_options
 from cldf_core.runs.checkpoints import KeptStates, stored_options
 from cldf_core.runs.continuation import continued, scores_after
 from cldf_core.runs.folder import RunFolder
-from cldf_core.runs.run import make_run
+from cldf_core.runs.run import load_spectra, make_run
+from cldf_core.stream import limit_of
 
 KINDS = ("new", "old", "unseen")
 METRICS = ("accuracy", "AUC", "ECE")
@@ -41,7 +43,7 @@ class Update:
 
 
 def update(
-    detector: RunFolder,
+    detector: RunFolder | None,
     domain: str,
     *,
     limit: int | None = None,
@@ -56,7 +58,7 @@ def update(
     before, and the stream names each domain once.
 
     Args:
-        detector: the run of the detector that is in use, or is to be compared with.
+        detector: the run of the detector that learns; None takes the one that is in use when nobody else changes it.
         domain: of the run's data set, or `set:domain` of another one.
         limit: images of each class that are learned; None takes all.
         agent: another one than the run's, which is then trained from the beginning.
@@ -64,12 +66,15 @@ def update(
         record: of what is in use, as in `in_use`.
 
     Raises:
-        UserError: the domain is not there, was learned before others, or cannot be learned; or as `gate`.
+        UserError: the domain is not there, was learned before others, or cannot be learned; or as `gate`, before
+            anything is trained.
     """
     with changing():
+        detector = detector or named(None, record)
         old = stored_options(run_options(detector))
         start, options = _to_learn(detector, old, domain, limit, agent)
         learned = options.stream[:-1]
+        _check(detector, options, learned)
         if start is not None and next(KeptStates(start).newest(), None) is not None:
             after = continued(options, start, progress=progress)
         else:
@@ -80,8 +85,8 @@ def update(
         decision = gate(scores.assign(score=expit(scores["logit"])), learned, max_loss=max_loss)
         found = Update(detector, after, decision, *_report(detector, after, scores, new=options.stream[-1]))
         if decision.accepted:
-            current = in_use(record)
-            if current is None or current.path != after.path:
+            uses = history(record)
+            if not uses or uses[-1].run != after.path.name:
                 use(after, f"update with {domain}, {decision.in_words()}", record)
     return found
 
@@ -107,6 +112,25 @@ def _to_learn(
     values["unseen"] = [other for other in old.unseen if other != name]
     values["limits"] = {place: n for place, n in old.limits.items() if place != name} | ({name: limit} if limit else {})
     return start, checked(values, where=f"update with {domain}")
+
+
+def _check(detector: RunFolder, options: Options, learned: Sequence[str]) -> None:
+    """Refuses an update that could not be decided, and tells of one that takes longer than its images suggest."""
+    if "validation" not in options.splits:
+        raise UserError(
+            f"{detector.path.name} has no validation scores, and they decide (splits is {options.splits!r}); "
+            "needed: a detector that was trained with validation among its splits"
+        )
+    tables = {name: domain.table for name, domain in load_spectra(options).items()}
+    images = pd.concat([table[table["split"] == "validation"].assign(domain=name) for name, table in tables.items()])
+    check_decidable(images, learned)
+    if images.loc[images["domain"].isin(learned), "label"].nunique() < 2:
+        raise UserError("the validation images of old domains are of one class; needed: reals and fakes")
+    new = tables[options.stream[-1]].query("split == 'train'")["label"].value_counts().clip(upper=options.limit)
+    few = new.clip(upper=limit_of(options, len(learned)))
+    if options.limited == "equal-updates" and (times := round(new.sum() / few.sum())) > 1:
+        often = f"{times * options.epochs} times instead of {options.epochs}"
+        note(f"{few.max()} of {new.max()} images a class are gone through about {often} (limited: {options.limited})")
 
 
 def compared(first: RunFolder, second: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -81,8 +81,10 @@ def _imported(path: Path) -> ModuleType:
 def _running(path: Path) -> Iterator[None]:
     """Lets a file's code find what lies beside it, and turns the standard output aside, where our table may be written.
 
-    That of this process is turned aside, too, since libraries in C and other programs write there.
+    That of this process is turned aside, too, since libraries in C and other programs write there. The folder in which
+    it works stays what it was, since the paths of images begin there.
     """
+    here = os.getcwd()
     sys.path.insert(0, str(path.parent))
     with contextlib.redirect_stdout(sys.stderr):
         _flush()
@@ -91,6 +93,7 @@ def _running(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
+            os.chdir(here)
             _flush()
             os.dup2(kept, 1)
             os.close(kept)

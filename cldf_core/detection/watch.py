@@ -28,7 +28,7 @@ def watch(
     Args:
         names: of tables, or of folders of tables, which are taken in the order of their names.
         known: columns logit or score, or both, group, and label as `drift` has it.
-        alpha: the p below which there is a drift; of so many tables without one, it is a false alarm.
+        alpha: the p up to which there is a drift; of so many tables without one, it is a false alarm.
         resamples: of the bootstrap.
 
     Returns:
@@ -39,7 +39,10 @@ def watch(
     """
     rows, notes = [], list[str]()
     for path in (file for name in names for file in _files(name)):
-        new, left_out = read_use(path)
+        new, left_out = read_use(path, labelled=False)
+        if new.empty:
+            notes.append(f"{path} has no row with a score, so it is left out")
+            continue
         kind = next((name for name in ("logit", "score") if name in new and name in known), "")
         if not kind:
             needed = "logit" if "logit" in known else "score"
@@ -49,18 +52,21 @@ def watch(
         known_scores, new_scores = (table.rename(columns={kind: "value"}) for table in (known, new))
         found = drift(known_scores, new_scores, resamples=resamples)
         numbers = (found.images, found.groups, found.share, found.distance, found.p)
-        rows.append((str(path), *numbers, found.p < alpha))
+        rows.append((str(path), *numbers, found.p <= alpha))
+    if not rows:
+        raise UserError(f"{', '.join(names)}: no row with a score; needed: at least one table with some")
     return pd.DataFrame(rows, columns=list(COLUMNS)), notes
 
 
-def read_use(path: Path) -> tuple[pd.DataFrame, int]:
+def read_use(path: Path, *, labelled: bool = True) -> tuple[pd.DataFrame, int]:
     """Reads a table of scores, and counts the rows without one, which it leaves out.
 
     The result has score and logit, as far as they are there, group (else each row is a group), and label (-1 where
-    there are none).
+    there are none, or where it is not `labelled`, and they are not even looked at).
     """
     text = tables.read_text(path).apply(lambda column: column.str.strip())
-    kinds = [name for name in _NUMBERS if name in text and (text[name] != "").any()]
+    named = [name for name in _NUMBERS if name in text]
+    kinds = [name for name in named if (text[name] != "").any()] or named
     if not kinds:
         there = ", ".join(text.columns[:20])
         raise UserError(f"{path} has no scores, only the columns {there}; needed: score (P(fake)), or logit")
@@ -74,7 +80,7 @@ def read_use(path: Path) -> tuple[pd.DataFrame, int]:
     rows = pd.Series([f"row {row}" for row in text.index], text.index)
     group = text.get("group", text.get("video", rows))
     table["group"] = group.where(group != "", rows)
-    labels = text.get("label", pd.Series("", text.index))
+    labels = text["label"] if labelled and "label" in text else pd.Series("", text.index)
     table["label"] = labels.map(tables.label_of).fillna(-1).astype(int)
     if (labels != "").any():
         _refuse(path, labels, table["label"] < 0, f"{tables.LABELS_IN_WORDS}, in every row or in none")

@@ -102,7 +102,7 @@ def share_noticed(
     alpha: float = 0.01,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Computes how often so many images of a domain, drawn at random, are noticed: their p is below alpha.
+    """Computes how often so many images of a domain, drawn at random, are noticed: their p is alpha or less.
 
     Args:
         known: as for `drift`.
@@ -119,7 +119,7 @@ def share_noticed(
         rng, seen = generator(seed, "bootstrap", "noticed", name, count), 0
         for draw in range(draws):
             part = scores.iloc[rng.permutation(len(scores))[:count]]
-            seen += drift(known, part, resamples=round(2 / alpha) - 1, seed=draw).p < alpha
+            seen += drift(known, part, resamples=round(2 / alpha) - 1, seed=draw).p <= alpha
         rows.append((name, count, seen / draws, draws))
     return with_exact_ends(pd.DataFrame(rows, columns=["domain", "images", "value", "n"]))
 

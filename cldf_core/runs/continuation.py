@@ -6,6 +6,7 @@ the domains that they were not tested on.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,6 +27,7 @@ from cldf_core.runs.holder import holding
 from cldf_core.runs.plan import planned
 from cldf_core.runs.provenance import new_manifest
 from cldf_core.runs.run import domain_samples, load_spectra, make_run, score_table
+from cldf_core.spectrum import InputSpec
 from cldf_core.stream import Step, limit_of
 
 # A longer run has more domains, and may have other tests.
@@ -64,7 +66,7 @@ def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
         raise UserError(
             f"the state of {start.path} cannot be read by this version; needed: a run of this one"
         ) from None
-    files, done = list[Path](), start.scores()
+    files, done = list[Path](), _known_scores(start, domains)
     for step in range(1, steps + 1):
         network, own = load_network(start.model(step))
         save_network(network, options, folder.model(step))
@@ -112,11 +114,23 @@ def _common_steps(options: Options, start: RunFolder, data: Mapping[str, str]) -
 def scores_after(run: RunFolder, options: Options) -> pd.DataFrame:
     """What the network after a run's last step says of all that the options test, with that step's number.
 
-    Scores that the run has are taken, and others are computed. Columns as those of `RunFolder.scores`.
+    It reads them as it has learned to, whatever the options say of that. Scores that the run has are taken, and others
+    are computed. Columns as those of `RunFolder.scores`.
     """
     step = len(run.manifest["options"]["stream"])
     network, own = load_network(run.model(step))
-    return _scores(options, load_spectra(options), step, build_agent(own), network, run.scores())
+    options = options.model_copy(update={part.name: getattr(own, part.name) for part in fields(InputSpec)})
+    domains = load_spectra(options)
+    same = all(getattr(options, name) == getattr(own, name) for name in ("test_resize", "test_jpeg"))
+    done = _known_scores(run, domains if same else {})
+    return _scores(options, domains, step, build_agent(own), network, done)
+
+
+def _known_scores(run: RunFolder, domains: Mapping[str, Spectra]) -> pd.DataFrame:
+    """The scores of a run on those of the domains whose images are still the same."""
+    scores, data = run.scores(), run.manifest["data"]
+    same = [name for name, domain in domains.items() if data.get(name) == domain.fingerprint]
+    return scores[scores["domain"].isin(same)]
 
 
 def _scores(

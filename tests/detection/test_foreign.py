@@ -46,6 +46,14 @@ def test_one_image_at_a_time(images, tmp_path, monkeypatch):
     assert got["logit"].isna().all()
 
 
+def test_a_file_that_works_in_another_folder_leaves_the_paths_of_images_alone(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "import os\nos.chdir('/')\ndef predict(path):\n os.chdir(os.path.dirname(path))\n return 0.5"
+    got = score_foreign([path.relative_to(tmp_path) for path in images], detector_of(tmp_path, text))
+    assert (got["reason"] == "").all()
+    assert Path.cwd() == tmp_path
+
+
 GIVEN = {
     "0": (0, ""),
     "True": (1, ""),

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from cldf_core.detection.update import METRICS, compared, update
 from cldf_core.options import UserError
 from cldf_core.runs.folder import LINEAGE, RunFolder
 from cldf_core.runs.run import make_run
-from samples import hashes, make_data, tiny_options
+from samples import hashes, make_data, picture, tiny_options
 
 DOMAINS = ("first", "second", "third", "unseen")
 VALUES = {"stream": ["first", "second"], "unseen": ["third", "unseen"], "splits": ["validation", "test"], "epochs": 1}
@@ -116,12 +117,13 @@ def test_without_a_state_or_with_another_agent_it_is_trained_from_the_beginning(
     ],
 )
 def test_a_wrong_call_is_told_in_a_sentence_and_changes_nothing(detector, words, said, tmp_path, capsys):
-    before = {name for name in hashes(tmp_path) if "manifest" in name or RECORD in name}
+    before = {name: value for name, value in hashes(tmp_path).items() if "manifest" in name or RECORD in name}
     assert main(["update", *words]) == 2
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
-    assert {name for name in hashes(tmp_path) if "manifest" in name or RECORD in name} == before
+    after = {name: value for name, value in hashes(tmp_path).items() if "manifest" in name or RECORD in name}
+    assert after == before
 
 
 def test_of_two_updates_at_once_one_waits(detector, monkeypatch):
@@ -144,6 +146,82 @@ def test_of_two_updates_at_once_one_waits(detector, monkeypatch):
         thread.join()
     assert most == [1]
     assert len(history()) == 2, "the second one has found what the first one made"
+
+
+def test_who_waits_learns_from_what_is_in_use_then(detector, monkeypatch):
+    """Two domains at once: the second update goes on from the first one's detector, and neither domain is lost."""
+    first, second = (threading.Event() for _ in range(2))
+    learn = update_module.continued
+
+    def slow(*words, **settings):
+        first.set()
+        second.wait(20)
+        return learn(*words, **settings)
+
+    monkeypatch.setattr(update_module, "continued", slow)
+    calls = [(["update", "--with", name, "--max-loss", "0.9"],) for name in ("third", "unseen")]
+    threads = [threading.Thread(target=main, args=call) for call in calls]
+    threads[0].start()
+    assert first.wait(20)
+    threads[1].start()
+    time.sleep(0.5)  # by now it has asked what is in use, if it asks before its turn
+    second.set()
+    for thread in threads:
+        thread.join()
+    assert in_use().manifest["options"]["stream"] == ["first", "second", "third", "unseen"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"splits": ["test"]}, "has no validation scores, and they decide"),
+        ({"stream": ["first", "few"]}, "few has validation images of 2 groups.*needed: 5 groups"),
+    ],
+)
+def test_what_could_not_be_decided_is_told_before_anything_is_trained(changes, said, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
+    folder = shutil.copytree(data, tmp_path / "set")
+    make_data(folder, ("few",), train=4, validation=2, test=2)
+    run = make_run(tiny_options("er", folder, **{**VALUES, **changes}), keep_state=True)
+    before = hashes(tmp_path / "runs")
+    with pytest.raises(UserError, match=said):
+        update(run, "third", max_loss=0.9)
+    locks = {name: value for name, value in hashes(tmp_path / "runs").items() if not name.endswith(".lock")}
+    assert locks == {name: value for name, value in before.items() if not name.endswith(".lock")}
+
+
+def test_a_few_images_that_are_gone_through_often_are_told(detector, capsys):
+    update(detector, "third", limit=2, max_loss=0.9)
+    assert "note: 2 of 8 images a class are gone through about 4 times instead of 1" in capsys.readouterr().err
+
+
+def test_a_run_that_an_earlier_version_has_made_is_updated(data, tmp_path, monkeypatch):
+    """Options that were not there then are not in its manifest."""
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
+    run = make_run(tiny_options("er", data, **VALUES), keep_state=True)
+    manifest = run.manifest
+    options = {name: value for name, value in manifest["options"].items() if name not in ("limited", "untested")}
+    run.write_manifest({**manifest, "options": options})
+    assert update(run, "third", max_loss=0.9).gate.accepted
+
+
+def test_a_detector_in_use_is_not_deleted_and_one_that_is_gone_is_told(detector, tmp_path, capsys):
+    assert main(["runs", "rm", detector.path.name, "--yes"]) == 2
+    assert "is the detector in use, so nothing is deleted; needed: another one in use" in capsys.readouterr().err
+    shutil.rmtree(detector.path)
+    for words in (["score", str(picture(tmp_path / "x.png"))], ["update", "--with", "third"], ["detector", "show"]):
+        assert main(words) == 2
+        assert "is gone; needed: another one (cldf detector use RUN)" in capsys.readouterr().err
+
+
+def test_detectors_that_read_something_else_are_compared_by_what_each_reads(detector, data, tmp_path):
+    """The images that the first one has not tested are scored by it as it has learned to read images."""
+    pixels = make_run(tiny_options("er", data, **{**VALUES, "feature": "image", "stream": ["second", "first"]}))
+    fewer = {**VALUES, "unseen": ["unseen"]}
+    before = make_run(tiny_options("er", data, **fewer))
+    both = (update_module._both(own, pixels).query("step == 1") for own in (detector, before))
+    tested, computed = (table.set_index(["domain", "split", "image"])["logit"].sort_index() for table in both)
+    pd.testing.assert_series_equal(tested, computed)
 
 
 def test_the_commands_list_show_compare_and_go_back(detector, tmp_path, capsys):

@@ -40,7 +40,6 @@ def test_scores_are_read_as_programs_write_them(tmp_path):
     ("columns", "said"),
     [
         ({"image": ["a"]}, "has no scores, only the columns image; needed: score"),
-        ({"score": ["", ""]}, "has no scores"),
         ({"score": [0.5, 1.5]}, "row 3 has score '1.5'; allowed: a number from 0 to 1"),
         ({"score": [0.5, "much"]}, "row 3 has score 'much'; allowed"),
         ({"logit": [0.5, "nan"]}, "row 3 has logit 'nan'; allowed: a number"),
@@ -67,6 +66,13 @@ def test_tables_are_compared_one_by_one_in_the_order_of_their_names(tmp_path, rn
     assert notes == []
     with pytest.raises(UserError, match="has no column logit; needed: one"):
         watch([str(table(tmp_path / "s.csv", score=[0.5]))], known)
+    # A week without scores is told, and what is known of its classes is not looked at.
+    (weeks / "0.csv").write_text("score,logit,label\n,,\n")
+    text = pd.read_csv(weeks / "1.csv", dtype=str)
+    text.assign(label=["", "none", *text["label"][2:]]).to_csv(weeks / "1.csv", index=False)
+    again, notes = watch([str(weeks)], known)
+    pd.testing.assert_frame_equal(again, found)
+    assert notes == [f"{weeks / '0.csv'} has no row with a score, so it is left out"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no table"):
         watch([str(tmp_path / "empty")], known)
@@ -87,7 +93,14 @@ def test_the_command_says_what_it_compares_and_exits_with_3_at_a_drift(tmp_path,
         ([str(tmp_path / "none.csv"), *against], "is no such file; needed: a table of scores, or a folder"),
         (["", *against], "'' is no name"),
         ([str(same), *against, "--step", "1"], "--step is given with --against"),
-        ([str(same), *against, "--resamples", "99"], "--resamples is 99 with --alpha 0.01; needed: more than 99"),
+        (
+            [str(same), *against, "--resamples", "99", "--alpha", "0.005"],
+            "--alpha 0.005; needed: at least 199, or no p",
+        ),
+        (
+            [str(table(tmp_path / "none yet.csv", score=[], label=[])), *against],
+            "no row with a score; needed: at least",
+        ),
         ([str(same), *against, "--model", "x"], "is not allowed together with"),
         ([str(same), *against, "--out", str(known.with_suffix(".txt")), "--format", "csv"], "ends with .csv"),
     ):

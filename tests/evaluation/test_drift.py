@@ -106,6 +106,8 @@ def test_how_often_so_many_images_are_noticed_is_counted(rng):
     assert list(found.index) == [("same", 20), ("between", 20), ("between", 100)], "the other one has fewer images"
     assert found.loc[("between", 100), "value"] >= 0.9
     assert found.loc[("same", 20), "value"] <= 0.1
+    everything = share_noticed(known, {"same": domains["same"]}, [20], draws=12, alpha=1.0)
+    assert everything["value"].tolist() == [1.0], "a p of alpha is one that is seen as seldom as alpha says"
     row = found.loc[("between", 20)]
     exact = binomtest(round(row["value"] * 12), 12).proportion_ci(0.95, method="exact")
     assert (row["low"], row["high"], row["n"]) == (pytest.approx(exact.low), pytest.approx(exact.high), 12)

@@ -182,6 +182,19 @@ def test_changed_images_a_missing_and_a_damaged_state_are_told(small_data, tmp_p
         continued(after, start)
 
 
+def test_images_of_an_unseen_domain_that_have_changed_are_scored_again(small_data, tmp_path, monkeypatch):
+    data = shutil.copytree(small_data, tmp_path / "set")
+    before, after = (tiny_options("er", data, **values) for values in (BEFORE, AFTER))
+    in_root(monkeypatch, tmp_path / "parts")
+    start = make_run(before, keep_state=True)
+    for kind in ("real", "fake"):
+        for path in sorted((data / kind / "unseen" / "testA").iterdir()):
+            shutil.copyfile(data / kind / "third" / "testA" / path.name, path)
+    found = continued(after, start)
+    in_root(monkeypatch, tmp_path / "whole")
+    assert results(found) == results(make_run(after))
+
+
 def test_looking_at_kept_states_removes_none(small_data, tmp_path, monkeypatch, capsys):
     """Those of a copied run are no states of the copy, and a damaged one may still be mended from elsewhere."""
     in_root(monkeypatch, tmp_path)

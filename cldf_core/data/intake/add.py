@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +24,7 @@ from cldf_core.data.console import progress_bar
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import irregular, locked
 from cldf_core.data.intake import containers, download
-from cldf_core.data.intake.archives import Extracted, checked_hash, extract, is_archive
+from cldf_core.data.intake.archives import Extracted, MadeOtherwise, checked_hash, extract, is_archive, is_unpacked
 from cldf_core.data.intake.members import ENDING
 from cldf_core.data.intake.splits import with_splits, without_images
 from cldf_core.data.intake.videos import MOST, frames
@@ -36,6 +37,7 @@ from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 
 FRAMES, FILES = "frames", "files"  # the folders of the frames of videos, and of an archive's content
+UNPACKED = (FILES, f"{FILES}-2")  # that of one which replaces another's lies beside it, until it is in use
 _ADDED = (
     "what can be added: a folder of images, an archive (zip, tar), a CSV or parquet table with path and label, parquet "
     "files or tar shards that hold images and labels, or the address of an archive or of such files"
@@ -81,23 +83,46 @@ def add(
     name = name if name is not None else source.name if source.is_dir() else _without_ending(source.name)
     folder = project_root() / "data" / name
     _check_names(source, name, folder)
-    if not (folder / FILES).exists():
-        _check_free(folder, replace=False)
-    try:
-        asked: dict[str, Any] = {"sha256": sha256, "most_members": most_members}
-        if holds_images:
-            asked |= {"name": name, "labels": settings.get("labels", ""), "domain_from": domain_from}
-        extracted = (containers.unpack if holds_images else extract)(source, folder / FILES, **asked)
-        if not holds_images:  # the table of what shards hold has followed it
-            settings["domain_from"] = domain_from
-        register(extracted.folder, name, replace=replace, notes=[*notes, *extracted.notes], **settings)
-    except (UserError, KeyboardInterrupt) as stop:
-        # On a full disk the next call goes on with what is there.
-        kept = isinstance(stop, UserError) and (folder / f".{FILES}.part").exists()
-        if not kept and not description.is_described(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f".{name}.adding.lock")):  # so that nobody else's files are taken for left ones
+        _check_free(folder, replace)
+        ours = not folder.exists() or all(path.name.startswith((f".{FILES}", "._")) for path in folder.iterdir())
+        target, used = _places(folder)
+        try:
+            asked: dict[str, Any] = {"sha256": sha256, "most_members": most_members}
+            if holds_images:
+                asked |= {"name": name, "labels": settings.get("labels", ""), "domain_from": domain_from}
+            unpack = partial(containers.unpack if holds_images else extract, source, **asked)
+            try:
+                extracted = unpack(used or target)
+            except MadeOtherwise:
+                if used is None:
+                    raise
+                extracted = unpack(target)
+            if not holds_images:  # the table of what shards hold has followed it
+                settings["domain_from"] = domain_from
+            register(extracted.folder, name, replace=replace, notes=[*notes, *extracted.notes], **settings)
+        except (UserError, KeyboardInterrupt) as stop:
+            # On a full disk the next call goes on with what is there.
+            kept = isinstance(stop, UserError) and target.with_name(f".{target.name}.part").exists()
+            if not kept and (ours or is_unpacked(target)):
+                shutil.rmtree(folder if ours else target, ignore_errors=True)
+            raise
+        if used not in (None, extracted.folder):
+            shutil.rmtree(used, ignore_errors=True)
     return folder, extracted
+
+
+def _places(folder: Path) -> tuple[Path, Path | None]:
+    """Where something is unpacked, and the unpacked files that a data set has until it is replaced, if any."""
+    root = ""
+    if description.is_described(folder):
+        with contextlib.suppress(DataError):  # a damaged description is replaced, too
+            root = description.read_description(folder).root
+    target = folder / next(name for name in UNPACKED if name != root)
+    if description.is_described(folder) and is_unpacked(target):
+        shutil.rmtree(target)  # of a call that was stopped before they were in use
+    return target, folder / root if root in UNPACKED else None
 
 
 def _add_address(
@@ -152,7 +177,7 @@ def register(
     folder = project_root() / "data" / name
     _check_names(source, name, folder)
     _check_free(folder, replace)
-    found = detect(source, name=name if source == folder / FILES else "", labels=labels, domain_from=domain_from)
+    found = detect(source, name=name if _is_unpacked_in(source, folder) else "", labels=labels, domain_from=domain_from)
     pools = reals.pools_of(found.table)
     rule = real_images or (reals.DEALT if pools else reals.OWN)
     if rule != reals.OWN and not pools:
@@ -226,10 +251,14 @@ def _check_names(source: Path, name: str, folder: Path) -> None:
         raise DataError(f"{source} is registered already; needed: the folder of the images")
     images, target = source.resolve(), folder.resolve()
     overlap = images.is_relative_to(target) or (source.is_dir() and target.is_relative_to(images))
-    if overlap and images != target / FILES:
+    if overlap and not _is_unpacked_in(images, target):
         raise DataError(
             f"{folder} would be written into {source}; needed: another name (--name), or a folder elsewhere"
         )
+
+
+def _is_unpacked_in(source: Path, folder: Path) -> bool:
+    return source.parent == folder and source.name in UNPACKED
 
 
 def _check_free(folder: Path, replace: bool) -> None:
@@ -240,9 +269,11 @@ def _check_free(folder: Path, replace: bool) -> None:
     elif folder.exists():
         for name in (path.name for path in folder.iterdir()):
             # An interrupted registration leaves these; everything else belongs to the user.
-            if name not in (FRAMES, FILES, IMAGES) and not name.startswith("."):
+            if name not in (FRAMES, *UNPACKED, IMAGES) and not name.startswith("."):
                 lacking = f"{folder} exists and holds {name}, but no {description.DESCRIPTION}"
                 raise DataError(f"{lacking}; needed: another name (--name)")
+            if name in UNPACKED and not is_unpacked(folder / name):
+                raise DataError(f"{folder / name} exists, and cldf has not unpacked it; needed: another name (--name)")
 
 
 def _with_frames(found: DetectedLayout, folder: Path, every_seconds: float) -> pd.DataFrame:

@@ -108,12 +108,23 @@ def refusals_told(source: Path, folder: Path) -> Iterator[None]:
         raise DataError(f"{source} is damaged or cut short ({problem}); needed: a whole file") from None
 
 
+class MadeOtherwise(DataError):
+    """A folder is there that was not unpacked from the source."""
+
+
 def made_from(folder: Path, source: dict[str, Any]) -> dict[str, Any]:
     """The marker of a folder that was unpacked from a source; a DataError says that it was not."""
     marker = _marker(folder)
     if not source.items() <= marker.items():
-        raise DataError(f"{folder} exists already, and was not made from this archive; needed: a new folder (--name)")
+        raise MadeOtherwise(
+            f"{folder} exists already, and was not made from this archive; needed: another name (--name)"
+        )
     return marker
+
+
+def is_unpacked(folder: Path) -> bool:
+    """Whether a folder was unpacked from an archive or shards, here or in another call."""
+    return (folder / MARKER).is_file()
 
 
 def _check_and_unpack(file: BinaryIO, folder: Path, source: dict[str, Any], members: Members) -> None:

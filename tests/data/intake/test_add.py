@@ -1,5 +1,6 @@
 """Data sets are registered under a name, whole or not at all, and the images are only read."""
 
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -10,7 +11,7 @@ import yaml
 from cldf_core.data.cache import spectra
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.intake import reencode
-from cldf_core.data.intake.add import register
+from cldf_core.data.intake.add import add, register
 from cldf_core.data.intake.splits import with_splits
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
 from cldf_core.data.layouts.recognition import detect
@@ -154,6 +155,22 @@ def test_videos_are_registered_with_their_frames_and_a_broken_one_stops_it(root,
     written = state(folder / "frames")
     register(source, replace=True)
     assert state(folder / "frames") == written  # nothing decoded again
+
+
+def test_nobody_elses_files_go_when_an_archive_is_refused(root, tmp_path_factory):
+    images = pictures(tmp_path_factory.mktemp("x"), ["real", "fake"])
+    whole, cut = (Path(shutil.make_archive(str(images.with_name(n)), "zip", images)) for n in ("whole", "cut"))
+    cut.write_bytes(cut.read_bytes()[:-100])
+    refused = [("files/mine.png", whole, "cldf has not unpacked it"), ("notes.txt", whole, "holds notes.txt")]
+    for name, archive, said in [*refused, ("frames/mine.png", cut, "damaged or cut short")]:
+        path = root / "data" / "photos" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"mine")
+        sentence_of(lambda archive=archive: add(archive, "photos"), said, "; needed: ")
+        assert path.read_bytes() == b"mine"
+        shutil.rmtree(root / "data" / "photos")
+    add(whole, "photos")
+    assert len(domain_names(data_folder("photos"))) == 1
 
 
 @pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=str)

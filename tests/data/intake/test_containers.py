@@ -303,6 +303,7 @@ def test_paths_in_a_container_name_no_file(root, tmp_path_factory, path):
         ("data",),
         ("data", "mine"),
         ("data", ".mine.lock"),
+        ("data", ".mine.adding.lock"),
     }
 
 
@@ -614,8 +615,20 @@ def test_the_checksum_of_a_file_and_a_second_call_with_another_column(root, tmp_
     folder, _ = add(source, "mine", domain_from="model", replace=True)
     assert set(read_images(folder)["domain"]) == {"gan", "sd"}
     assert {p: p.stat().st_mtime_ns for p in (root / "data/mine/files").glob("*/*")} == before
+    # Others take their place when they are there, and only then.
     parquet(source, rows(14))
-    sentence_of(lambda: add(source, "mine", replace=True), "exists already, and was not made from this archive")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cldf_core.data.intake.add.description.write_description", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            add(source, "mine", replace=True)
+    assert set(read_images(folder)["domain"]) == {"gan", "sd"}
+    assert {p: p.stat().st_mtime_ns for p in (root / "data/mine/files").glob("*/*")} == before
+    for count, place in ((14, "files-2"), (16, "files")):
+        parquet(source, rows(count))
+        add(source, "mine", replace=True)
+        assert len(read_images(folder)) == count
+        assert read_description(folder).root == place
+        assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [place]
 
 
 def test_memory_stays_small(root, tmp_path_factory):
