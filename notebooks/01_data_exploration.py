@@ -377,7 +377,8 @@ across[["kind", "distance", "image_1", "split_1", "image_2", "split_2"]].head(10
 # Two crops of plain sky have the same hash and are no copies; look at a pair before you worry about it. What is
 # listed here as a warning is repeated by every run on a registered data set.
 #
-# **Exercise.** In [`shortcut`](exercises/shortcut.ipynb) a detector reaches a splendid number on a data set in which
-# there is nothing to detect; you find out what it has learned. (`make course` makes a copy without the solution.)
+# **Exercise.** In [`shortcut`](exercises/shortcut.ipynb) a single number of an image tells the classes of a data set
+# apart splendidly, though there is nothing to detect in it; you find out which. (`make course` makes a copy without the
+# solution.)
 #
 # **Next:** notebook 02 looks for the traces that a detector *should* use.

@@ -97,10 +97,11 @@ out = parameters.folder
 #
 # <details><summary>Answers (move the sliders first)</summary>
 #
-# The phase moves the stripes and leaves all magnitudes alone. The direction turns stripes and spectrum together, and
-# the frequency moves the two places away from the middle: a wave and its mirror image are the same stripes, so there
-# are two. Beyond 1 a period has fewer than two pixels, and what pixels can still show of it is a *slower* wave, at the
-# frequency 2 − f, on the other side. <!-- setting -->
+# The phase moves the stripes and leaves all magnitudes alone, except at a frequency of 0 and of 1, where both places
+# are one: there it also decides how much of the wave the pixels catch. <!-- by definition --> The direction turns
+# stripes and spectrum together, and the frequency moves the two places away from the middle: a wave and its mirror
+# image are the same stripes, so there are two. Beyond 1 a period has fewer than two pixels, and what pixels can still
+# show of it is a *slower* wave, at the frequency 2 − f, on the other side. <!-- setting -->
 #
 # </details>
 #
@@ -143,7 +144,8 @@ fourier.one_wave()
 # <details><summary>Answers (move the sliders first)</summary>
 #
 # 1. The slow waves of a photograph are nearly always its strongest, so coarse areas come first and edges late: an edge
-#    needs fast waves of many frequencies at once. One line alone takes as few waves as it has pixels, at most.
+#    needs fast waves of many frequencies at once. One line alone takes half as many waves as it has pixels, and one, at
+#    most.
 # 2. That whose *phases* it has: the phases say where waves meet, which makes edges, and edges are what we recognise.
 #    The network reads the strengths alone. It sees what we hardly see, and is blind to what we recognise.
 # 3. Low frequencies show areas and their brightness, high ones edges and fine patterns, wherever they are: a frequency

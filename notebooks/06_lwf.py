@@ -129,10 +129,10 @@ print(inspect.getsource(LwF.end_step))
 #
 # At $\tau = 1$ you can derive it: the derivative of the sum is zero where P(fake) is $(1 + \lambda \hat P)/(1 +
 # \lambda)$, with $\hat P$ as the teacher's P(fake). That is a mean of label and teacher, with $\lambda$ as the
-# teacher's weight. It is below one half as soon as $\lambda (1 - 2 \hat P)$ is above 1. A temperature softens the
-# teacher's answer *and* the network's, so agreement is still asked for; but near the ends the loss becomes flatter for
-# its size, and $\tau^2$ makes up for it. Try whether the smallest sum moves. (An image of which both say the same has
-# no conflict at all.)
+# teacher's weight. It is below one half as soon as $\lambda (1 - 2 \hat P)$ is above 1. A higher temperature makes a
+# teacher that is sure more stubborn: at $\tau = 1$ its pull is never above $\lambda$, however far apart the answers
+# are; at a high temperature it grows with the distance of the logits. An unsure teacher hardly changes. (An image of
+# which both say the same has no conflict at all.)
 #
 # </details>
 

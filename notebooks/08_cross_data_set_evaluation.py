@@ -337,7 +337,7 @@ sentences.show(
 # points that is steeper than the dotted one means too much caution, a flatter one too much confidence.
 #
 # The temperature is fitted on seen domains only, and nothing makes it right for others: if an agent was too sure
-# everywhere, it helps there too; if an agent was too cautious on what it knows, it does harm there. **A calibrated
+# everywhere, it helps there too; if an agent was too cautious on what it knows, it may do harm there. **A calibrated
 # P(fake) is a statement about fakes of the kinds seen**, mixed half and half with reals as in the validation
 # photographs. And a low ECE does not make a detector good: one that always says 0.5 has an ECE of 0 here.
 #

@@ -307,11 +307,12 @@ draw("resize")
 
 # %% [markdown]
 # **Blur**, the first of the next two, multiplies each wave by a number that depends on its frequency alone, the same in
-# real and fake. In the logarithm that is a constant, and fake minus real would stay what it is, if pixels were not
-# rounded to 256 levels: a wave that has become weaker than this rounding is gone. <!-- setting --> See at which σ the
-# lines of the *high* band meet zero, and whether the accuracy holds out any longer. The *low* band is weakened least.
-# Where its line is away from zero while the accuracy is at the dotted line, a network that had learned to look there
-# could still tell fakes from reals.
+# real and fake. In the logarithm that is a constant, and fake minus real would stay what it is, if the image went on
+# beyond an edge with what is at the opposite one, and if pixels were not rounded to 256 levels. <!-- setting --> But
+# opposite edges do not match: this jump has waves of all frequencies, and where the image's own have become weaker, the
+# jump and the rounding are what is left. See at which σ the lines of the *high* band meet zero, and whether the
+# accuracy holds out any longer. The *low* band is weakened least. Where its line is away from zero while the accuracy
+# is at the dotted line, a network that had learned to look there could still tell fakes from reals.
 #
 # **Noise**, the second one, adds waves of all frequencies, equally strong in real and fake. Where the image's own waves
 # are weaker than that, the noise is all that is left. Again, compare the order in which the three bands lose their

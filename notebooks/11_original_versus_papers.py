@@ -331,12 +331,13 @@ keys = together[["metric", "agent"]].itertuples(index=False, name=None)
 together["exceeds seed noise"] = together["value"].abs() > [margins.loc[key] for key in keys]
 columns = ["agent", "metric", "value", "low", "high", "exceeds seed noise"]
 save_table(together[columns].assign(code=made.manifest["code"]), out.figures, "11_all_at_once")
-single = effect[effect["metric"] == "average"].groupby("agent")["value"].agg(["sum", "count"])
+single = effect[effect["metric"] == "average"].groupby("agent")["value"].sum()
 sums = []
 for row in together[(together["metric"] == "average") & (together["agent"] != "mir")].itertuples():
-    total, count = single.loc[row.agent]
-    reach = margins.loc["average", row.agent] * (count + 1) ** 0.5  # each of the changes has its noise, and so have all
-    sums.append((row.agent, row.value - total, row.value - total - reach, row.value - total + reach))
+    gap = row.value - single[row.agent]
+    parts = [pair for (agent, _), pair in pairs.items() if agent == row.agent]
+    reach = margins.loc["average", row.agent] * ablations.noise_of_gap(whole[row.agent], parts)
+    sums.append((row.agent, gap, gap - reach, gap + reach))
 save_table(pd.DataFrame(sums, columns=["agent", "value", "low", "high"]), out.figures, "11_sums")
 
 # %% tags=["sentences"]
@@ -349,10 +350,10 @@ sentences.show(
 )
 
 # %% [markdown]
-# (MIR has no sum: what it shares with ER was measured there.) A sum carries the noise of all its parts, so only a large
-# gap says something. Changes need not add up: a balance
-# over classes alone, for example, matters when the memory is full, and a network that is trained further matters
-# when there is something wrong in it to be kept.
+# (MIR has no sum: what it shares with ER was measured there.) Each run brings the noise of its seed into the gap, and
+# a run that several changes are measured from, as the base is, brings it several times over; so only a large gap says
+# something. Changes need not add up: a balance over classes alone, for example, matters when the memory is full, and a
+# network that is trained further matters when there is something wrong in it to be kept.
 #
 # ## The ranked table
 #

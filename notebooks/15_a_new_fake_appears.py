@@ -165,9 +165,10 @@ sentences.show(
 #
 #     cldf update --with DOMAIN --limit N
 #
-# and it does three things: it learns the new domain, it compares before with after on every domain, and it decides.
-# The decision is made on validation photographs: the new detector is taken into use if the mean loss of accuracy on old
-# domains is below 0.05 by the upper end of its interval, and no old domain has lost more than twice that.
+# and it does three things: it learns the new domain, it compares before with after on every domain, and it decides. The
+# decision is made on validation photographs: the new detector is taken into use if the mean loss of accuracy on old
+# domains is below 0.05 by the upper end of its interval, and no old domain has lost more than twice that. (This
+# interval is one-sided: in 5 of 100 cases the loss is above its upper end. All others here are two-sided.)
 # <!-- setting --> The test photographs are a report, and decide nothing.
 #
 # The first figure has this report. In the second one are the scores of the validation photographs, which decide; choose
@@ -201,9 +202,8 @@ sentences.show(
 
 # %% [markdown]
 # The intervals are over photographs, the same ones before and after; seed, examples and training photographs are held
-# still. What
-# is P(fake) worth after the update? The expected calibration error (ECE, notebook 08) is the mean distance between what
-# the detector says and how often it is right; a change above 0 is for the worse.
+# still. What is P(fake) worth after the update? The expected calibration error (ECE, notebook 08) is the mean distance
+# between the P(fake) that the detector says and how often an image is a fake then; a change above 0 is for the worse.
 
 # %% tags=["sentences"]
 table = saved_table(out.figures, "15_updates")
@@ -254,7 +254,8 @@ pd.DataFrame([(each.run, each.why) for each in history(record)], columns=["run",
 #
 # One update is one seed and one draw of examples. `cldf sweep updates` makes many, with three agents: plain training,
 # ER and iCaRL. The gate sees the validation photographs; the truth is what the test photographs say. An update is
-# accepted *wrongly* if it has lost more there than the bound allows. A larger bound lets more through, of both kinds.
+# accepted *wrongly* if it has lost more there than the bound allows. A larger bound lets more through; it also calls
+# fewer of these wrong, since more may be lost.
 
 # %%
 rows = []

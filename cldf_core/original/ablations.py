@@ -1,10 +1,13 @@
 """Which changes of a result are more than noise: that of the test photographs, and that of the random seed."""
 
+from collections import Counter
+from collections.abc import Iterable
 from statistics import NormalDist
 
 import pandas as pd
 
 from cldf_core.evaluation.seeds import seed_noise_margin
+from cldf_core.options import Options
 
 RANKED_BY, ALSO = "average", "forgetting (max-last)"
 ROUNDING = 1e-9  # an end of an interval this near to 0 is 0
@@ -48,3 +51,16 @@ def significant(changes: pd.DataFrame, margins: pd.DataFrame) -> pd.DataFrame:
     excludes_0 = (changes["low"] > ROUNDING) | (changes["high"] < -ROUNDING)
     margin = [margins.loc[metric, agent] for agent, metric in changes[["agent", "metric"]].to_numpy()]
     return changes[excludes_0 & (changes["value"].abs() > margin)]
+
+
+def noise_of_gap(whole: tuple[Options, Options], parts: Iterable[tuple[Options, Options]]) -> float:
+    """Computes how much more seed noise a gap has than one change: that of all switches minus the sum of single ones.
+
+    A change is of a pair of runs, the second minus the first. All runs vary alike and by themselves, so that a run
+    counts with the square of its coefficient, which adds up over the pairs it stands in; a single change has 1 + 1.
+    """
+    coefficients: Counter[str] = Counter()
+    for sign, (before, after) in ((1, whole), *((-1, pair) for pair in parts)):
+        coefficients[after.model_dump_json()] += sign
+        coefficients[before.model_dump_json()] -= sign
+    return (sum(count**2 for count in coefficients.values()) / 2) ** 0.5

@@ -108,7 +108,8 @@ def judged(check, right, wrong):
 # | `learn(agent, 0)` | learns the first domain (0), then `learn(agent, 1)` the second |
 # | `batches = begin(agent, 1)` | begins the second domain, and stops before the first update |
 # | `agent.observe(batch)` | makes one update, and leaves its gradients behind in `parameter.grad` |
-# | `agent.loss(batch)` | the loss of a batch as a tensor; call `.backward()` and look at the gradients |
+# | `agent.loss(batch)` | the loss that the agent descends with a batch, a tensor; `.backward()` makes gradients |
+# | `agent.cross_entropy(batch)` | the loss of these images alone, with none from the memory, likewise a tensor |
 # | `agent.network`, `agent.teacher` | networks; `.state_dict()`, `.named_buffers()`, `.train()`, `.eval()`, `.head` |
 # | `agent.memory` | `.size`; `.labels`, `.domains`, `.numbers` of each slot; `.offer(batch, generator)` |
 # | `agent.generator("memory")` | the generator that the agent draws from |
@@ -252,8 +253,9 @@ points
 # ## 3 MIR: does looking change what is looked at?
 #
 # MIR asks, for some remembered images, how much their loss would rise if it learned the new batch: it tries a step and
-# takes it back. The question alone must leave the network as it is, all of it. After `loss.backward()`,
-# `agent.retrieve(batch)` asks it, and returns the slots of the images that suffer most.
+# takes it back. The question alone must leave the network as it is, all of it. After
+# `agent.cross_entropy(batch).backward()`, `agent.retrieve(batch)` asks it, and returns the slots of the images that
+# suffer most.
 #
 # <details><summary>Hint 1</summary>
 #

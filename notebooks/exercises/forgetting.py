@@ -107,8 +107,8 @@ assert np.allclose(matrix(many), wanted)
 # ## 2 Four numbers
 #
 # * **Average accuracy**: the mean of the last row.
-# * **Forgetting**: for each domain but the last, the best accuracy that the agent had on it after any step *before the
-#   last one in which it had already learned the domain*, minus the accuracy at the end; the mean over these domains.
+# * **Forgetting**: for each domain but the last, the best accuracy that the agent had on it *after any step from the
+#   one that learned the domain to the last but one*, minus the accuracy at the end; the mean over these domains.
 # * **Backward transfer**: for each domain but the last, the accuracy at the end minus that right after the domain was
 #   learned; the mean over these domains. Negative if later domains have harmed it.
 # * **Forward transfer**: for each domain but the first, the accuracy right *before* it is learned, minus 0.5, which is

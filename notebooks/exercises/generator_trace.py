@@ -211,7 +211,7 @@ points
 # images, which are of other photographs. You may look at them as often as you like. The test images are opened once,
 # when your work is graded: the balanced accuracy (the mean of the shares of reals and of fakes that are judged rightly)
 # has to be above 0.75 there for the two points of a good detector, above 0.6 for one. The third point is for a score
-# that hangs on each image by itself. <!-- setting -->
+# that hangs on each image by itself, if the first one is reached. <!-- setting -->
 #
 # <details><summary>Hint 1</summary>
 #

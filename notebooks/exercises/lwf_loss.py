@@ -28,6 +28,9 @@
 # image, a number for each of $K$ outputs, and $t$ those of the teacher.
 
 # %% nbgrader={"grade": false, "grade_id": "setup", "locked": true, "schema_version": 3, "solution": false, "task": false}
+import contextlib
+from unittest.mock import patch
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -60,6 +63,27 @@ def slow_loss(z, t, T):
         p, q = (np.exp(x[image].numpy() / T) for x in (t, z))
         total -= T**2 * sum(a / p.sum() * np.log(b / q.sum()) for a, b in zip(p, q, strict=True))
     return total / len(z)
+
+
+# %% nbgrader={"grade": false, "grade_id": "setup-3", "locked": true, "schema_version": 3, "solution": false, "task": false}
+def without(names, function, *arguments):
+    """What a function gives while others, of this notebook or of torch, raise an error."""
+
+    def taken_away(*_, **__):
+        raise AssertionError(f"needed: an answer without {', '.join(names)}")
+
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            place = name if name.startswith("torch.") else f"__main__.{name}"
+            stack.enter_context(patch(place, taken_away, create=True))
+        return function(*arguments)
+
+
+# What is taken away while your functions are tested, where a task asks for a formula.
+PLACES = ("torch", "torch.nn.functional", "torch.Tensor")
+SOFTMAX = [f"{place}.{name}" for place in PLACES for name in ("softmax", "log_softmax")]
+AUTOGRAD = ["torch.autograd.grad", "torch.autograd.backward", "by_autograd", "by_differences"]
+LOSSES = ["slow_loss", "distillation_loss", "lwf_loss"]
 
 
 # %% [markdown]
@@ -96,11 +120,11 @@ def soften(z, T):
 
 # %% nbgrader={"grade": true, "grade_id": "test-soften", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 for T in (0.5, 1.0, 4.0):
-    print("temperature", T, soften(torch.tensor([[2.0, 0.0]]), T))
+    print("temperature", T, without(SOFTMAX, soften, torch.tensor([[2.0, 0.0]]), T))
 assert torch.allclose(soften(torch.zeros(1, 4), 3.0), torch.full((1, 4), 0.25))
 ### BEGIN HIDDEN TESTS
 z = logits(5, 3)
-points = int(all(torch.allclose(soften(z, T), F.softmax(z / T, dim=1)) for T in (0.3, 1.0, 7.0)))
+points = int(all(torch.allclose(without(SOFTMAX, soften, z, T), F.softmax(z / T, dim=1)) for T in (0.3, 1.0, 7.0)))
 large = torch.tensor([[1000.0, 999.0, -1000.0]], dtype=torch.float64)
 points += int(torch.allclose(soften(large, 0.5), F.softmax(large / 0.5, dim=1)))
 points
@@ -172,7 +196,8 @@ points
 # ## 3 Its gradient
 #
 # Derive $\partial L / \partial z_k$ for one image, with paper and pencil. What is left is short. Write it as a function
-# for a batch, with your `soften` and without autograd; the next cell compares it with differences of the loss.
+# for a batch, with your `soften`, and without autograd or a loss; the next cell compares it with differences of the
+# loss.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -193,7 +218,7 @@ points
 
 # %% nbgrader={"grade": false, "grade_id": "gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def distillation_gradient(z, t, T):
-    """The gradient of the mean distillation loss with respect to z, shape (N, K), without autograd."""
+    """The gradient of the mean distillation loss with respect to z, shape (N, K), by a formula."""
     ### BEGIN SOLUTION
     return T * (soften(z, T) - soften(t, T)) / len(z)
     ### END SOLUTION
@@ -202,14 +227,16 @@ def distillation_gradient(z, t, T):
 # %% nbgrader={"grade": true, "grade_id": "test-gradient", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 z, t = logits(1), logits(1)
 wanted = by_differences(slow_loss, z, t, 2.0)
-print("by hand:", distillation_gradient(z, t, 2.0), "by differences of the formula of section 2:", wanted)
-assert torch.allclose(distillation_gradient(z, t, 2.0), wanted, atol=1e-6)
+found = without(AUTOGRAD + LOSSES, distillation_gradient, z, t, 2.0)
+print("by hand:", found, "by differences of the formula of section 2:", wanted)
+assert torch.allclose(found, wanted, atol=1e-6)
 ### BEGIN HIDDEN TESTS
 points = 2
 for n, k, T in ((4, 2, 1.0), (5, 6, 0.7), (3, 2, 9.0)):
     z, t = logits(n, k), logits(n, k)
     wanted = by_autograd(lambda z, t=t, T=T: -(T**2) * (F.softmax(t / T, 1) * F.log_softmax(z / T, 1)).sum(1).mean(), z)
-    points = points if torch.allclose(distillation_gradient(z, t, T), wanted) else 0
+    found = without(AUTOGRAD + LOSSES, distillation_gradient, z, t, T)
+    points = points if torch.allclose(found, wanted) else 0
 z = logits(2).requires_grad_()
 points += int(points and not distillation_gradient(z.detach(), z.detach(), 2.0).abs().max() > 1e-12)
 points
@@ -256,12 +283,14 @@ for T in (1.0, 10.0, 1000.0):
 
 # %% nbgrader={"grade": true, "grade_id": "test-limit", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 z, t = logits(3), logits(3)
-assert limit_of_gradient(z, t).shape == z.shape, f"the shape is {limit_of_gradient(z, t).shape}"
+others = [*SOFTMAX, *AUTOGRAD, *LOSSES, "soften", "distillation_gradient"]
+found = without(others, limit_of_gradient, z, t)
+assert found.shape == z.shape, f"the shape is {found.shape}"
 ### BEGIN HIDDEN TESTS
 for n, k in ((1, 2), (4, 3), (2, 7)):
     z, t = logits(n, k), logits(n, k)
     exact = 1e6 * (F.softmax(z / 1e6, 1) - F.softmax(t / 1e6, 1)) / n
-    assert torch.allclose(limit_of_gradient(z, t), exact, atol=1e-5)
+    assert torch.allclose(without(others, limit_of_gradient, z, t), exact, atol=1e-5)
 ### END HIDDEN TESTS
 
 # %% [markdown]

@@ -107,18 +107,41 @@ def stays(k, t, n):
 # %% nbgrader={"grade": true, "grade_id": "test-probabilities", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 print("image 5 of 7, three slots:", enters(3, 5) * survives(3, 6) * survives(3, 7), "and", stays(3, 5, 7))
 cases = {"enters": [(3, 2)], "survives": [(3, 2)], "stays": [(3, 1, 2)]}
-right = {"enters": [1], "survives": [1], "stays": [1]}
+right, looped = {"enters": [1], "survives": [1], "stays": [1]}, []
 ### BEGIN HIDDEN TESTS
+import sys
+
 many = [(k, t) for k in (1, 2, 7) for t in range(1, 20)]
 ends = [(k, t, n) for k, t in many for n in range(t, 25)]
 cases = {"enters": many, "survives": many, "stays": ends}
 right["enters"] = [1 if t <= k else k / t for k, t in many]
 right["survives"] = [1 if t <= k else (t - 1) / t for k, t in many]
 right["stays"] = [min(1, k / n) for k, _, n in ends]
+
+
+def steps(function, *arguments):
+    """How many lines of Python a call runs."""
+    count = 0
+
+    def step(*_):
+        nonlocal count
+        count += 1
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(step)
+    try:
+        function(*arguments)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+looped = ["stays"] if steps(stays, 3, 5, 200) > steps(stays, 3, 5, 20) else []
 ### END HIDDEN TESTS
 points = 0
 for name, function in {"enters": enters, "survives": survives, "stays": stays}.items():
-    passed = np.allclose([function(*case) for case in cases[name]], right[name])
+    passed = name not in looped and np.allclose([function(*case) for case in cases[name]], right[name])
     points += int(passed)
     print(name, "–", "right so far" if passed else "not yet right")
 points

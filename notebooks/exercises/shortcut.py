@@ -17,8 +17,8 @@
 # %% [markdown]
 # # Exercise: a shortcut in the data
 #
-# **Goal.** A detector reaches a splendid number on a data set in which, as you will see, there is nothing to detect.
-# You find out what it has really learned, take the shortcut away, and measure again.
+# **Goal.** A single number of an image tells the classes of a data set apart splendidly, though, as you will see, there
+# is nothing to detect in it. You find out which number and why, take the shortcut away, and measure again.
 #
 # **You need** numpy, and notebook 01 up to "Could a detector cheat?". About 45 minutes, 10 points. <!-- setting -->
 #

@@ -195,11 +195,11 @@ float(points)
 # %% [markdown]
 # ## 4 A grid of your own
 #
-# Now without enlarging anything: change a photograph by at most `strength` grey levels a pixel, in a pattern that
-# repeats every `period` pixels in both directions, so that `grid_strength` finds a grid of this period. The mean
-# brightness of the image should stay within half a grey level. It has to work for periods 2, 4 and 8, and with a
-# strength of 6. You see the numbers below for one photograph; there is a point for each period, and one for the rules.
-# <!-- setting -->
+# Now without enlarging anything: change a photograph by at most `strength` grey levels a pixel, by waves of period
+# `period` down the image and across it, whose strength may change from column to column, or from row to row, so that
+# `grid_strength` finds lines of this period. The mean brightness of the image should stay within half a grey level. It
+# has to work for periods 2, 4 and 8, and with a strength of 6. You see the numbers below for one photograph; there is a
+# point for each period, and one for the rules. <!-- setting -->
 #
 # <details><summary>Hint 1</summary>
 #

@@ -27,7 +27,9 @@
 # `functional_call(network, weights, (inputs,))` answers as if the network had other weights, given as a dictionary.
 
 # %% nbgrader={"grade": false, "grade_id": "setup", "locked": true, "schema_version": 3, "solution": false, "task": false}
+import contextlib
 import copy
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -69,6 +71,20 @@ def state(network):
 def unchanged(network, before):
     pairs = zip(state(network), before, strict=True)
     return all(torch.equal(a, b) and (g is None) == (h is None) for (a, g), (b, h) in pairs)
+
+
+# %% nbgrader={"grade": false, "grade_id": "setup-3", "locked": true, "schema_version": 3, "solution": false, "task": false}
+def without(names, function, *arguments):
+    """What a function gives while others, of this notebook or of torch, raise an error."""
+
+    def taken_away(*_, **__):
+        raise AssertionError(f"needed: an answer without {', '.join(names)}")
+
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            place = name if name.startswith("torch.") else f"__main__.{name}"
+            stack.enter_context(patch(place, taken_away, create=True))
+        return function(*arguments)
 
 
 # %% [markdown]
@@ -200,8 +216,8 @@ sum(points.values())
 #
 # For a small learning rate, a function changes by its gradient times the step: $f(\theta + \delta) \approx f(\theta) +
 # \nabla f(\theta) \cdot \delta$. Put in the virtual step for $\delta$ and the loss of candidate $c$ for $f$. What is
-# the rise, written with the gradient $g_c$ of the candidate's loss and $g$ of the batch's? Write it as a function. What
-# has to be true of the two gradients for a candidate to suffer?
+# the rise, written with the gradient $g_c$ of the candidate's loss and $g$ of the batch's? Write it as a function of
+# the gradients, without any rise of a loss. What has to be true of the two gradients for a candidate to suffer?
 #
 # <details><summary>Hint 1</summary>
 #
@@ -242,14 +258,17 @@ suffers_if = "negative"
 
 # %% nbgrader={"grade": true, "grade_id": "test-first-order", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 network, batch, candidates = new_network(), images(4, 1), images(6, 2)
-print("to first order:", np.round([float(rise) for rise in approximate_rises(network, batch, candidates, 0.01)], 5))
+others = ["rises", "after_a_real_step", "functional_call", "torch.func.functional_call"]
+found = without(others, approximate_rises, network, batch, candidates, 0.01)
+print("to first order:", np.round([float(rise) for rise in found], 5))
 assert suffers_if in ("positive", "negative")
 ### BEGIN HIDDEN TESTS
 points = 2 + int(suffers_if == "negative")
 for seed in (3, 4):
     network, batch, candidates = new_network(seed), images(3, seed), images(5, seed + 1)
     for lr in (1e-5, 2.0):  # with a large rate, the first order is not the rise itself
-        found = torch.as_tensor([float(rise) for rise in approximate_rises(network, batch, candidates, lr)])
+        found = without(others, approximate_rises, network, batch, candidates, lr)
+        found = torch.as_tensor([float(rise) for rise in found])
         wanted = lr * 1e5 * rises_by_training(network, batch, candidates, 1e-5)
         if not torch.allclose(found.double(), wanted, rtol=1e-2, atol=lr * 1e-4):
             points = int(suffers_if == "negative")

@@ -97,6 +97,15 @@ for batch in batches:
     agent.observe(batch)
 return torch.allclose(before, ask(), atol=1e-6)
 """
+EACH_PART = """
+batch = begin(agent, 1)[0]
+agent.network.train()
+agent.cross_entropy(batch).backward()
+now = lambda: [part.detach().clone() for part in (*agent.network.parameters(), *agent.network.buffers())]
+before = now()
+slots = agent.retrieve(batch)
+return len(slots) > 0 and all(map(torch.equal, before, now()))
+"""
 BIAS = """
 batch = begin(agent, 1)[0]
 agent.network.eval()
@@ -106,5 +115,6 @@ return np.abs(agent.network.head.bias.grad[:2].numpy()).max() < 1e-6
 RIGHT = {
     "by loops, twice": {"check-er-memory": BY_LOOPS},
     "by the teacher's answers": {"check-lwf-teacher": check("check_lwf_teacher", ANSWERS)},
+    "part by part": {"check-mir-looks": check("check_mir_looks", EACH_PART)},
     "by the bias": {"check-icarl-distils": check("check_icarl_distils", BIAS)},
 }

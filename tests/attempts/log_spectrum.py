@@ -98,10 +98,18 @@ def scaled(plane):
     p5, p95 = np.quantile(plane, 0.05), np.quantile(plane, 0.95)
     return np.interp(plane, [p5, p95], [-1, 1]) if p95 - p5 >= 1e-3 else 0 * plane
 """
+AROUND_THE_MIDDLE = """
+def scaled(plane):
+    p5, p95 = np.percentile(plane, [5, 95])
+    if p95 - p5 < 1e-3:
+        return np.zeros_like(plane)
+    return (np.clip(plane, p5, p95) - (p5 + p95) / 2) / ((p95 - p5) / 2)
+"""
 RIGHT = {
     "by matrices": {"log-magnitude": MATRICES},
     "by torch": {"log-magnitude": TORCH},
     "rolled": {"half": ROLLED, "partners": "partner_of_3_5, partner_of_0_2, partner_of_4_6 = [5, 7], [0, 10], [4, 6]"},
     "by loops": {"half": LOOPS},
     "interpolated": {"scaled": INTERPOLATED},
+    "cut off first, then scaled": {"scaled": AROUND_THE_MIDDLE},
 }

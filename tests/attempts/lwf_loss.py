@@ -17,6 +17,12 @@ def one(name: str, arguments: str, value: str) -> str:
 
 
 RIGHT_LOSS = "-(T**2) * (soften(t.detach(), T) * F.log_softmax(z / T, dim=1)).sum(1).mean()"
+OWN_BACKWARD = """
+def distillation_gradient(z, t, T):
+    z = z.clone().requires_grad_()
+    (-(T**2) * (soften(t, T) * F.log_softmax(z / T, dim=1)).sum(1).mean()).backward()
+    return z.grad
+"""
 # Cells that are replaced, and the points that are lost.
 WRONG = {
     "overflows": (
@@ -41,6 +47,21 @@ WRONG = {
     "not the mean": (
         {"gradient": one("distillation_gradient", "z, t, T", "T * (soften(z, T) - soften(t, T))")},
         {"test-gradient": 3},
+    ),
+    "torch's softmax": ({"soften": one("soften", "z, T", "F.softmax(z / T, 1)")}, {"test-soften": 2}),
+    "a softmax's logarithm": ({"soften": one("soften", "z, T", "(z / T).log_softmax(1).exp()")}, {"test-soften": 2}),
+    "torch's gradient": (
+        {"gradient": one("distillation_gradient", "z, t, T", "by_autograd(distillation_loss, z, t, T)")},
+        {"test-gradient": 3},
+    ),
+    "a gradient of its own": ({"gradient": OWN_BACKWARD}, {"test-gradient": 3}),
+    "a high temperature": (
+        {"limit": one("limit_of_gradient", "z, t", "distillation_gradient(z, t, 1e5)")},
+        {"test-limit": 3},
+    ),
+    "torch's gradient at a high temperature": (
+        {"limit": one("limit_of_gradient", "z, t", "by_autograd(distillation_loss, z, t, 1e5)")},
+        {"test-limit": 3},
     ),
     "means are kept": ({"limit": one("limit_of_gradient", "z, t", "(z - t) / z.shape[1] / len(z)")}, {"test-limit": 3}),
 }

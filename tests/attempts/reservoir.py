@@ -48,6 +48,8 @@ class Reservoir:
         self.all.append(item)
         self.items = [self.all[i] for i in self.rng.permutation(len(self.all))[: self.capacity]]
 """
+LOOP = "np.prod([enters(k, t), *(survives(k, s) for s in range(t + 1, n + 1))])"
+AGAIN = "1 if n <= k else (1 - 1 / n) * stays(k, t, n - 1) if n > max(k, t) else k / n"
 # Cells that are replaced, and the points that are lost.
 WRONG = {
     "enters one too early": (
@@ -57,6 +59,14 @@ WRONG = {
     "survives without room": (
         {"probabilities": probabilities("min(1, k / t)", "1 - 1 / t", "k / n")},
         {"test-probabilities": 2},
+    ),
+    "a loop": (
+        {"probabilities": probabilities("min(1, k / t)", "1 - 1 / t if t > k else 1", LOOP)},
+        {"test-probabilities": 1},
+    ),
+    "again and again": (
+        {"probabilities": probabilities("min(1, k / t)", "1 - 1 / t if t > k else 1", AGAIN)},
+        {"test-probabilities": 1},
     ),
     "counts after the draw": ({"reservoir": reservoir(STORES.format("self.seen - 1"))}, {"test-reservoir": 3}),
     "always stores": ({"reservoir": reservoir(ALWAYS)}, {"test-reservoir": 3}),

@@ -37,6 +37,10 @@ def transform_of_large(F):
     return np.concatenate([rows, rows[:, ::-1]], axis=1)
 """
 QUARTER = "def transform_of_large(F):\n    return np.tile(F, (2, 2)) / 4"
+TILED = grid(
+    "np.tile(rng.normal(size=(period, period)), (height // period, width // period))",
+    "pattern = pattern - pattern.mean()",
+)
 EVERYWHERE = grid("np.cos(2 * np.pi * y / period) + np.cos(2 * np.pi * x / period)")
 # Cells that are replaced, and the points that are lost.
 WRONG = {
@@ -49,6 +53,7 @@ WRONG = {
     ),
     "shifted by a small pixel": ({"response": response(BOTH.replace("-2j", "-4j"), "32", "0.5")}, {"test-response": 3}),
     "the same everywhere": ({"grid": EVERYWHERE}, {"test-grid": 3}),
+    "a tile again and again": ({"grid": TILED}, {"test-grid": 3}),
     "brighter": (
         {"grid": grid("(y % period == 0) * rng.uniform(size=width) + (x % period == 0) * 1.0")},
         {"test-grid": 4},

@@ -52,6 +52,18 @@ suffers_if = "{answer}"
 """
 
 
+def other(lines: str) -> str:
+    """An answer to the last task by other lines."""
+    return f"def approximate_rises(network, batch, candidates, lr):\n{lines}\n\n\nsuffers_if = 'negative'"
+
+
+STEPPED = """
+    stepped = copy.deepcopy(network)
+    stepped.load_state_dict(virtual_weights(network, *batch, lr))
+    before, after = (F.cross_entropy(n(candidates[0]), candidates[1], reduction="none") for n in (network, stepped))
+    return after - before
+"""
+SCALED = "    return rises(network, batch, candidates, 1e-6) * lr / 1e-6"
 PRODUCT = "-lr * sum((a * b).sum() for a, b in zip(g, own))"
 # Cells that are replaced, and the points that are lost.
 WRONG = {
@@ -61,7 +73,9 @@ WRONG = {
     "the loss afterwards": ({"rises": rises("after")}, {"test-rises": 4}),
     "the least first": ({"rises": rises(order=".argsort()[:count]")}, {"test-rises": 2}),
     "the wrong sign": ({"first-order": first_order(PRODUCT.removeprefix("-"), "positive")}, {"test-first-order": 3}),
-    "the rise itself": ({"first-order": "approximate_rises = rises\nsuffers_if = 'negative'"}, {"test-first-order": 2}),
+    "the rise itself": ({"first-order": "approximate_rises = rises\nsuffers_if = 'negative'"}, {"test-first-order": 3}),
+    "the rise of a copy": ({"first-order": other(STEPPED)}, {"test-first-order": 2}),
+    "a small step": ({"first-order": other(SCALED)}, {"test-first-order": 3}),
 }
 COPY = """
 def virtual_weights(network, inputs, labels, lr):

@@ -67,6 +67,15 @@ def test_a_students_copy_holds_neither_solutions_nor_hidden_tests(name, course):
     assert not [part for part in hidden if part in text]
 
 
+def test_what_a_solution_asks_of_an_agent_is_told(course):
+    solution = load("find_the_mistake", course=course)
+    told = "\n".join(cell.source for cell in solution.cells if cell.cell_type == "markdown")
+    parts = [part for cell in solution.cells for part in cell.source.split("### BEGIN SOLUTION")[1:]]
+    used = {name for part in parts for name in re.findall(r"agent\.(\w+)", part.split("### END")[0])}
+    assert len(used) >= 5
+    assert [name for name in sorted(used) if f"agent.{name}" not in told] == []
+
+
 @EACH
 def test_an_exercise_has_a_goal_tests_and_three_hints_a_task(name):
     notebook = nbformat.read(EXERCISES / f"{name}.ipynb", as_version=4)

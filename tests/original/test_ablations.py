@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from cldf_core.evaluation.seeds import seed_noise_margin
+from cldf_core.options import Options, checked
 from cldf_core.original import ablations
 
 
@@ -50,3 +51,21 @@ def test_what_is_significant_excludes_0_and_exceeds_seed_noise():
     table = table_of(("yes", -0.2, -0.3, -0.1), ("touches 0", 0.2, 1e-17, 0.4), ("noise", 0.05, 0.03, 0.07))
     margins = pd.DataFrame({"er": {"average": 0.06, "forgetting (max-last)": 0.1}})
     assert ablations.significant(table, margins)[["switch", "metric"]].to_numpy().tolist() == [["yes", "average"]]
+
+
+def options_of(seed: int) -> Options:
+    return checked({"agent": "er", "seed": seed})
+
+
+@pytest.mark.parametrize(
+    ("pairs", "squares"),
+    [
+        ([(0, 1)], 1 + 1),  # the base drops out
+        ([(0, k) for k in range(1, 7)], 1 + 6 + 25),  # one base: all - switched runs + 5 base
+        ([(0, 1), (1, 2), (2, 3)], 1 + 1),  # each from the one before it: only the first and the last are left
+    ],
+)
+def test_a_run_that_several_changes_share_counts_as_often(pairs, squares):
+    whole = options_of(0), options_of(99)
+    parts = [(options_of(before), options_of(after)) for before, after in pairs]
+    assert ablations.noise_of_gap(whole, parts) == pytest.approx((squares / 2) ** 0.5)
