@@ -45,7 +45,7 @@ def test_many_domains_of_one_class_are_told_in_two_lines_that_name_the_flag(note
         f"a.csv: real has real images only, so {UNDEFINED}",
     ]
     assert notes(table) == want
-    agents = [part.assign(agent=f"detector {k}") for k in range(24) for part in table]
+    agents = [part.assign(agent=f"detector {k}") for k in range(8) for part in table]
     assert notes(agents) == want  # of a file with many agents, too
     assert notes(table, table, table, table) == [
         text.replace("a.csv", "a.csv, b.csv, c.csv and 1 more") for text in want
@@ -64,7 +64,7 @@ def test_one_line_says_what_was_measured_against_which_real_images(notes):
     said = "50 domains of fakes only, measured against 36 pooled real images in 36 groups, those of photos, art"
     said += f", where {UNDEFINED}"
     assert notes(table, **shared) == [f"a.csv: {said}"]
-    agents = [part.assign(agent=f"detector {k}") for k in range(24) for part in table]
+    agents = [part.assign(agent=f"detector {k}") for k in range(8) for part in table]
     assert notes(agents, **shared) == [f"a.csv: {said}"]
     # Agents with other pools, and one without.
     other = [part[part["agent"].ne("detector 3") | part["image"].ne("photos/0-7.png")] for part in agents]
@@ -74,7 +74,7 @@ def test_one_line_says_what_was_measured_against_which_real_images(notes):
     assert note.endswith("; not the same ones for every agent and step")
     none = [part for part in agents if set(part["agent"]) != {"detector 3"} or set(part["domain"]) <= {"generator 00"}]
     first, second = notes(none, **shared)
-    assert first.startswith("detector 0 of a.csv, detector 1 of a.csv, detector 2 of a.csv and 20 more: 50 domains")
+    assert first.startswith("detector 0 of a.csv, detector 1 of a.csv, detector 2 of a.csv and 4 more: 50 domains")
     assert second == f"detector 3 of a.csv: no real image to share in step 1, so {UNDEFINED} of generator 00"
     # The reals of a domain of both classes are shared only where no domain holds reals only.
     (note,) = notes(table[2:], **shared)
