@@ -30,8 +30,8 @@ STREAM = ["first", "folders:web", "table:app"]
 def sets(tmp_path, monkeypatch) -> Path:
     """A folder in the original's layout, and two registered sets: folders of classes, and a table of JPEG files."""
     monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "root"))
-    plain = make_data(tmp_path / "plain", ("first", "last"), validation=4)
-    other = make_data(tmp_path / "other", ("web",), train=20, seed=1)
+    plain = make_data(tmp_path / "plain", ("first", "last"), validation=6)
+    other = make_data(tmp_path / "other", ("web",), train=40, seed=1)
     images = [path for kind in ("real", "fake") for path in sorted((other / kind / "web" / "trainA").iterdir())]
     for path in images:
         target = tmp_path / "web" / path.parts[-4] / f"{path.parts[-4]}-{path.name}"

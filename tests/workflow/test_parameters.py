@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cldf_core.data.runtime import project_files
 from cldf_core.options import AGENTS, FIELDS, OptionError, UserError, checked
 from cldf_core.original_options import ORIGINAL
 from cldf_core.workflow import notebooks
@@ -24,6 +26,18 @@ from cldf_core.workflow.parameters import (
     chosen_values,
     from_notebook,
 )
+from samples import PROJECT
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_chosen() -> Iterator[None]:
+    """What the project has chosen is not there; a root may have choices of its own."""
+    own = PROJECT / "params" / "quick" / "chosen.yaml"
+    with pytest.MonkeyPatch.context() as patch:
+        others = lambda *words: [path for path in project_files(*words) if path != own]  # noqa: E731
+        patch.setattr("cldf_core.workflow.parameters.project_files", others)
+        yield
+
 
 PLAIN = (3, 0.5, True, None, "x", [1], (1,), {"a": 1})
 
