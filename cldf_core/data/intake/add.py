@@ -86,7 +86,7 @@ def add(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f".{name}.adding.lock")):  # so that nobody else's files are taken for left ones
         _check_free(folder, replace)
-        ours = not folder.exists() or all(path.name.startswith((f".{FILES}", "._")) for path in folder.iterdir())
+        ours = not folder.exists() or all(path.name.startswith(f".{FILES}") for path in folder.iterdir())
         target, used = _places(folder)
         try:
             asked: dict[str, Any] = {"sha256": sha256, "most_members": most_members}
@@ -105,7 +105,7 @@ def add(
         except (UserError, KeyboardInterrupt) as stop:
             # On a full disk the next call goes on with what is there.
             kept = isinstance(stop, UserError) and target.with_name(f".{target.name}.part").exists()
-            if not kept and (ours or is_unpacked(target)):
+            if not kept and not isinstance(stop, MadeOtherwise) and (ours or is_unpacked(target)):
                 shutil.rmtree(folder if ours else target, ignore_errors=True)
             raise
         if used not in (None, extracted.folder):

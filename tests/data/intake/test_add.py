@@ -12,6 +12,7 @@ from cldf_core.data.cache import spectra
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.intake import reencode
 from cldf_core.data.intake.add import add, register
+from cldf_core.data.intake.archives import extract
 from cldf_core.data.intake.splits import with_splits
 from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
 from cldf_core.data.layouts.recognition import detect
@@ -169,6 +170,12 @@ def test_nobody_elses_files_go_when_an_archive_is_refused(root, tmp_path_factory
         sentence_of(lambda archive=archive: add(archive, "photos"), said, "; needed: ")
         assert path.read_bytes() == b"mine"
         shutil.rmtree(root / "data" / "photos")
+    # What another archive was unpacked to by a call that was stopped is not this call's either.
+    other = Path(shutil.make_archive(str(images.with_name("other")), "zip", images / "real"))
+    left = extract(other, root / "data" / "photos" / "files").folder
+    sentence_of(lambda: add(whole, "photos"), "was not made from this archive; needed: another name")
+    assert left.is_dir()
+    shutil.rmtree(root / "data" / "photos")
     add(whole, "photos")
     assert len(domain_names(data_folder("photos"))) == 1
 
