@@ -148,15 +148,15 @@ def compare_on_images(
     Returns:
         COMPARISON with spread "groups": the difference of first minus second with a 95 % interval, from the same
         resamples of the groups for both, without p. Detection metrics are compared after the last step (missing where
-        the two have different ones), in every domain where both were tested on the same images; n counts images.
+        the two have different ones), in every domain, on the images that both have scores of; n counts images.
         Continual metrics are compared where both have the same stream and images; n counts groups. Names of agents with
-        several runs include the seed. With shared reals there is a column REALS, as in the metric table; domains that
-        are measured against the pool are compared where the pool is of the same images, too. attrs["notes"] holds
-        sentences on what could not be compared.
+        several runs include the seed. With shared reals there is a column REALS, as in the metric table; the pool is
+        of the real images that both have in theirs. attrs["notes"] holds sentences on what could not be compared, or
+        only in part.
 
     Raises:
-        UserError: as `read_scores` and `share_reals`; there is only one run; or two of them have no domain with the
-            same images, or other groups of these.
+        UserError: as `read_scores` and `share_reals`; there is only one run; or two of them have no domain with common
+            images of each class, or other groups of these.
 
     Source: Efron & Tibshirani 1993, chapter 8.
     """
@@ -173,17 +173,23 @@ def compare_on_images(
 
     @lru_cache(KEPT)  # a source is part of many pairs, mostly with the same domains
     def measured(k: int, domains: tuple[str, ...] = ()) -> Matrices:
-        table, chosen = (of_domains(last[k], domains), detection) if domains else (tested[k], continual)
+        return of(k, of_domains(last[k], domains), detection) if domains else of(k, tested[k], continual)
+
+    def of(k: int, table: pd.DataFrame, chosen: Sequence[str]) -> Matrices:
         return matrices(table, chosen, threshold=at[k], split=split, resamples=resamples)
 
     for i, k in itertools.combinations(range(len(sources)), 2):
         two, steps = f"{names[i]} and {names[k]}", [max(at[i]), max(at[k])]
-        shared = _shared(last[i], last[k])
-        if not shared:
+        common = _common(last[i], last[k])
+        same, partly = _comparable(common, last[i], last[k])
+        if not same + partly:
             alike = "the same images and labels" + ", also of the shared real images," * (reals == "shared")
             raise UserError(f"--compare: {two} have no domain with {alike} after their last steps")
-        if left := sorted({*last[i]["domain"], *last[k]["domain"]} - set(shared)):
+        if left := sorted({*last[i]["domain"], *last[k]["domain"]} - {*same, *partly}):
             where = f"are not compared on {in_few_words(left)}: there they were not tested on the same images"
+            notes.setdefault(where, []).append(two)
+        if partly:
+            where = f"are compared on {in_few_words(partly)} by the images that both have scores of, not by all"
             notes.setdefault(where, []).append(two)
         if steps[0] != steps[1]:
             when = f"are compared after steps {steps[0]} and {steps[1]}, their last ones"
@@ -192,10 +198,15 @@ def compare_on_images(
         step = {"step": steps[0] if steps[0] == steps[1] else None}
         trained = sources[i].stream if sources[i].stream == sources[k].stream else None
         try:
-            if detection:
-                found = detection_rows([measured(one, tuple(shared)) for one in (i, k)], detection)
-                by_metric = sorted(found, key=lambda row: detection.index(row["metric"]))
-                rows += [pair | row | step for row in by_metric if row["domain"] in shared]
+            found = list[dict[str, Any]]()
+            if detection and same:
+                found += detection_rows([measured(one, tuple(same)) for one in (i, k)], detection)
+            if detection and partly:
+                tables = [of_domains(table, partly) for table in common]
+                parts = [of(one, table, detection) for one, table in zip((i, k), tables, strict=True)]
+                found += [row for row in detection_rows(parts, detection) if row["domain"] in partly]
+            by_metric = sorted(found, key=lambda row: detection.index(row["metric"]))
+            rows += [pair | row | step for row in by_metric if row["domain"] in {*same, *partly}]
             if (
                 continual
                 and trained is not None
@@ -262,12 +273,38 @@ def _reals(part: pd.DataFrame) -> dict[str, str]:
     return {REALS: max(part[REALS])} if REALS in part else {}
 
 
-def _shared(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
-    """Returns the domains in which two tables of one step have the same images, tested with the same real ones."""
-    ours, theirs = (_images(table, "domain") for table in (first, second))
-    pools = [_images(table[table["pool"]], "domain") if "pool" in table else {} for table in (first, second)]
-    same = [domain for domain, images in ours.items() if theirs.get(domain) == images]
-    return [d for d in same if pools[0] == pools[1] or any(label == 0 for _, label in ours[d])]
+def _common(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFrame]:
+    """Returns of two sorted tables of one step the rows of images that both hold with the same label.
+
+    In the pool are real images that both have there.
+    """
+    images = [pd.MultiIndex.from_frame(table[["domain", "image", "label"]]) for table in (first, second)]
+    common = [first[images[0].isin(images[1])], second[images[1].isin(images[0])]]
+    if "pool" in first:
+        pool = common[0]["pool"].to_numpy() & common[1]["pool"].to_numpy()
+        common = [table.assign(pool=pool) for table in common]
+    return common
+
+
+def _comparable(common: Sequence[pd.DataFrame], *whole: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Returns the domains of which all images, with their pool, are common to two tables, and those of which some are.
+
+    Each of these has common images of every class that it has in the tables.
+    """
+    sizes = [_sizes(table) for table in (*whole, common[0])]
+    same, partly = list[str](), list[str]()
+    for domain, (reals, fakes, pool) in sizes[-1].items():
+        both = [sizes[k][domain] for k in (0, 1)]
+        if all((reals > 0, fakes > 0, pool > 0) == tuple(size > 0 for size in theirs) for theirs in both):
+            (same if all(theirs == (reals, fakes, pool) for theirs in both) else partly).append(domain)
+    return same, partly
+
+
+def _sizes(table: pd.DataFrame) -> dict[str, tuple[int, int, int]]:
+    """Returns how many reals and fakes each domain has and, where it has no reals, how many the pool has."""
+    counts = table.assign(fake=table["label"], real=1 - table["label"]).groupby("domain")[["real", "fake"]].sum()
+    pool = int(table["pool"].sum()) if "pool" in table else 0
+    return {d: (real, fake, 0 if real else pool) for d, real, fake in counts.itertuples()}
 
 
 def _images(table: pd.DataFrame, by: str | list[str]) -> dict[Any, frozenset[tuple[str, int]]]:

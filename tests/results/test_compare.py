@@ -151,10 +151,10 @@ def test_runs_of_one_agent_and_other_images(trained, as_file):
     found = compare_on_images([run, trained["er", 1]], metrics=["AUC"], **FEW)
     assert {*found["first"], *found["second"]} == {"er, seed 0", "er, seed 1"}
     scores = run.scores().query("split == 'test'")
-    lacking = scores[(scores["domain"] != "first") | (scores["image"] != scores["image"].iloc[0])]
-    found = compare_on_images([run, as_file(lacking, "o.csv")], metrics=["AUC"], **FEW)
+    others = scores.assign(image=scores["image"].where(scores["domain"] != "first", "other " + scores["image"]))
+    found = compare_on_images([run, as_file(others, "o.csv")], metrics=["AUC"], **FEW)
     assert set(found["domain"]) == {"second", "unseen"}
-    path = as_file(lacking[lacking["domain"] == "first"], "p.csv")
+    path = as_file(others[others["domain"] == "first"], "p.csv")
     with pytest.raises(UserError, match="have no domain with the same images and labels after their last steps"):
         compare_on_images([run, path], **FEW)
     with pytest.raises(UserError, match="--compare needs two runs or files; there: "):
@@ -169,9 +169,9 @@ def test_only_what_both_have_after_the_last_step_is_compared(tmp_path):
     assert list(found["domain"]) == ["B"]
     (note,) = found.attrs["notes"]
     assert note == "whole and lacks are not compared on A: there they were not tested on the same images"
-    half = made(tmp_path / "half.csv", {**every, (2, "A"): 20, (2, "B"): 20})
-    with pytest.raises(UserError, match="whole and half have no domain with the same images and labels"):
-        compare_on_images([whole, half], **FEW)
+    few = made(tmp_path / "few.csv", {**every, (2, "A"): 1, (2, "B"): 1})
+    with pytest.raises(UserError, match="whole and few have no domain with the same images and labels"):
+        compare_on_images([whole, few], **FEW)  # of what both have all are real
     once = made(tmp_path / "once.csv", {(1, "A"): 40, (1, "B"): 40})
     found = compare_on_images([whole, once], metrics=["AUC"], **FEW)
     assert found["step"].isna().all()
@@ -228,21 +228,52 @@ def test_agents_are_compared_against_the_same_draws_of_the_pool(tmp_path):
         assert (row.low, row.high) == pytest.approx((low[at], high[at]), nan_ok=True)
 
 
-def test_agents_with_other_pools_are_compared_where_they_have_reals_of_their_own(tmp_path):
+def test_a_detector_that_failed_on_some_images_is_compared_on_the_others(tmp_path):
+    whole = made(tmp_path / "ours.csv", {(1, "A"): 50, (1, "B"): 50, (1, "C"): 50})
+    scores = pd.read_csv(made(tmp_path / "theirs.csv", {(1, "A"): 50, (1, "B"): 50, (1, "C"): 50}, seed=1))
+    lost = scores["image"].isin(["A3.png", "A8.png", "A20.png", "C5.png"])
+    mistaken = scores["image"] == "C6.png"
+    scores["label"] = scores["label"].where(~mistaken, 1 - scores["label"])
+    scores[~lost].to_csv(tmp_path / "theirs.csv", index=False)
+    found = compare_on_images([whole, tmp_path / "theirs.csv"], metrics=["AUC", "accuracy"], **FEW)
+    ours = pd.read_csv(whole)
+    for row in found[found["metric"] == "AUC"].itertuples():
+        kept = (scores["domain"] == row.domain) & ~lost & ~mistaken
+        first, second = (sk.roc_auc_score(t.loc[kept, "label"], t.loc[kept, "score"]) for t in (ours, scores))
+        assert row.difference == pytest.approx(first - second)
+        assert row.low < row.difference < row.high
+    assert found.groupby("domain")["n"].unique().map(list).to_dict() == {"A": [47], "B": [50], "C": [48]}
+    (note,) = found.attrs["notes"]
+    assert note == "ours and theirs are compared on A, C by the images that both have scores of, not by all"
+    # Its difference on the images that it has is that of the images alone.
+    ours[~lost & ~mistaken].to_csv(tmp_path / "fewer.csv", index=False)
+    scores[~lost & ~mistaken].to_csv(tmp_path / "ours2.csv", index=False)
+    alone = compare_on_images([tmp_path / "fewer.csv", tmp_path / "ours2.csv"], metrics=["AUC"], **FEW)
+    want = alone.set_index("domain")["difference"]
+    assert found[found["metric"] == "AUC"].set_index("domain")["difference"].to_dict() == pytest.approx(want.to_dict())
+
+
+def test_agents_with_other_pools_are_compared_against_the_reals_that_both_have(tmp_path):
     fewer = pooled(tmp_path / "s.csv", changed=lambda t: t[t["agent"].ne("two") | t["image"].ne("photos/0-3")])
     how = {"metrics": ["AUC"], "reals": "shared", **FEW}
-    found = compare_on_images([fewer], **how)
-    assert list(found["domain"]) == ["both"]
-    (note,) = found.attrs["notes"]
-    assert note.startswith(
-        "one and two are not compared on diffusion, flow, gan, photos: there they were not tested on"
+    found = compare_on_images([fewer], **how).set_index("domain")
+    both = pooled(tmp_path / "both.csv", changed=lambda t: t[t["image"].ne("photos/0-3")])
+    want = compare_on_images([both], **how).set_index("domain")
+    pd.testing.assert_series_equal(found["difference"], want["difference"].reindex(found.index))
+    assert found["n"].to_dict() == want["n"].to_dict()
+    (note,) = compare_on_images([fewer], **how).attrs["notes"]
+    assert note == (
+        "one and two are compared on diffusion, flow, gan, photos by the images that both have scores of, not by all"
     )
-    pooled(fewer, changed=lambda t: t[t["domain"].ne("both") & (t["agent"].ne("two") | t["image"].ne("photos/0-3"))])
+    none = pooled(fewer, changed=lambda t: t[t["domain"].ne("both") & (t["agent"].ne("two") | t["label"].eq(1))])
     with pytest.raises(UserError, match="no domain with the same images and labels, also of the shared real images,"):
-        compare_on_images([fewer], **how)
+        compare_on_images([none], **how)
     # Reals of a domain of both classes serve the others also where it is not compared itself.
     mixed = pooled(
-        fewer, changed=lambda t: t[t["domain"].ne("photos") & (t["agent"].ne("two") | t["image"].ne("both/1-3"))]
+        fewer,
+        changed=lambda t: t[
+            t["domain"].ne("photos") & (t["agent"].ne("two") | t["domain"].ne("both") | t["label"].eq(0))
+        ],
     )
     found = compare_on_images([mixed], **how)
     assert sorted(found["domain"]) == ["diffusion", "flow", "gan"]
@@ -268,5 +299,5 @@ def test_agents_are_compared_over_seeds_against_the_pool(tmp_path):
 def test_notes_on_many_pairs_are_one_line(tmp_path):
     path = pooled(tmp_path / "s.csv", "abcdef", changed=lambda t: t[t["agent"].ne("f") | t["image"].ne("gan/1-3")])
     notes = compare_on_images([path], metrics=["AUC"], reals="shared", **FEW).attrs["notes"]
-    said = "are not compared on gan: there they were not tested on the same images"
+    said = "are compared on gan by the images that both have scores of, not by all"
     assert notes == [f"a and f, b and f, c and f and 2 more {said}"]
