@@ -6,6 +6,7 @@
 For each number of small JPEG files, from the files and from tar shards of them: seconds and memory of `cldf data add`,
 of all spectra, of one pass with the test, and of one pass where the cache may hold a tenth of the spectra. Then a few
 larger images, from which the page tells what millions of them take. Nothing else should run on the machine meanwhile.
+With --costs FILE what was measured is kept there after each number of images, and not measured again.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -31,9 +33,9 @@ from PIL import Image
 from scaling import PROJECT, _processor
 
 PAGE = PROJECT / "docs" / "many-images.md"
-FEW = 1_000  # images that take little but the start of Python
+FEW = 100  # images that take little but the start of Python
 COUNTS = (10_000, 100_000, 1_000_000)
-LARGE = 2_000  # images of 256 pixels, from which millions of them are extrapolated
+LARGE = 200  # images of 256 pixels, from which millions of them are extrapolated
 SHARD = 10_000  # images of a tar shard
 LOAD = """
 import sys
@@ -156,7 +158,7 @@ def tables(found: Sequence[Cost], large: Sequence[Cost]) -> str:
     text += f"\nExtrapolated from {LARGE:,} images of 256 pixels, and the network of the quick profile:\n\n"
     text += f"| | {count:,} images | processors |\n|---|---|---|\n"
     for cost in large:
-        if cost.phase == "disk of spectra":
+        if cost.images == LARGE and cost.phase == "disk of spectra":
             text += f"| spectra on the disk | {cost.bytes / LARGE * count / 1e9:,.0f} GB | |\n"
         elif cost.images == LARGE:
             hours = per_image(large, cost.phase, cost.source, LARGE) * count / 3600
@@ -171,14 +173,26 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="an empty folder on the disk to measure; by default a temporary one"
     )
+    parser.add_argument("--costs", type=Path, help="a JSON file in which what was measured is kept and looked up")
     parsed = parser.parse_args()
     begin, end = "<!-- many images: written by tests/long/many_images.py -->\n", "<!-- many images: end -->"
+    known = json.loads(parsed.costs.read_text()) if parsed.costs and parsed.costs.is_file() else {}
+
+    def kept(root: Path, kind: str, count: int, **sizes: Any) -> list[Cost]:
+        key = " ".join([f"{count} from {kind}", *(f"{name} {size}" for name, size in sizes.items())])
+        if key not in known:
+            known[key] = [asdict(cost) for cost in costs(root, kind, count, **sizes)]
+            print(f"{key}: {json.dumps(known[key])}", flush=True)
+            if parsed.costs:
+                parsed.costs.write_text(json.dumps(known, indent=1))
+        return [Cost(**cost) for cost in known[key]]
+
     with tempfile.TemporaryDirectory(dir=parsed.folder) as folder:
         root = Path(folder)
-        found = [cost for kind in ("files", "shards") for n in (FEW, *parsed.counts) for cost in costs(root, kind, n)]
-        sizes = {"side": 256, "width": 24, "bound": False}
-        large = [cost for count in (FEW, LARGE) for cost in costs(root, "files", count, **sizes)]
-    print(json.dumps([asdict(cost) for cost in (*found, *large)], indent=1))
+        counts, sizes = (FEW, *sorted(parsed.counts)), {"side": 256, "width": 24, "bound": False}
+        found = [cost for count in counts for kind in ("files", "shards") for cost in kept(root, kind, count)]
+        large = [cost for count in (FEW, LARGE) for cost in kept(root, "files", count, **sizes)]
+    found.sort(key=lambda cost: cost.source)
     before, rest = PAGE.read_text(encoding="utf-8").split(begin)
     PAGE.write_text(f"{before}{begin}\n{tables(found, large)}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
