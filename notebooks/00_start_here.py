@@ -33,7 +33,8 @@
 # **Writes** two figures and two tables into `runs/00_start_here-…/figures`.
 # **Takes** about a minute on two cores, once the data set is there.
 #
-# The next cell holds everything that you can change. Change a value, then run all cells again.
+# The next cell holds everything that you can change. Change a value, then run all cells again, to see what it does.
+# (How to *choose* one without fooling oneself: notebook 01.)
 
 # %% tags=["parameters"]
 from typing import Optional  # so that papermill can read the types
@@ -171,10 +172,10 @@ for step in run.manifest["steps"]:
 #
 # <details><summary>What to try first, and why</summary>
 #
-# Blur. Traces that the eye does not see lie mostly in the fast changes from pixel to pixel, which the rim of the
-# spectrum shows, and a blur takes these away first. Watch the rim while you move the slider. Whether the verdict
-# follows says whether the network relies on it. And look at the real image, too: if it becomes “fake”, then “blurred”
-# is what the network has learned to call a fake.
+# Blur. Traces that the eye does not see may lie in the fast changes from pixel to pixel, which the rim of the spectrum
+# shows, and a blur takes these away first. Watch the rim while you move the slider. Whether the verdict follows says
+# whether the network relies on it. And look at the real image, too: if it becomes “fake”, then “blurred” is what the
+# network has learned to call a fake.
 #
 # </details>
 
@@ -256,7 +257,7 @@ sentences.show(
 # |---|---|
 # | 01 data exploration | What is in the data, how is it split, and could a detector cheat? |
 # | 02 spectral analysis | How do pixels become a spectrum, and where do fakes leave traces in it? |
-# | 03 without continual learning | How bad is forgetting without a precaution? How good could one be? |
+# | 03 without continual learning | How much is forgotten without a precaution? How far does a network get that sees all? |
 # | 04 iCaRL | Keep a *memory*, a few well-chosen old images, and copy what the old network said |
 # | 05 GDumb | Keep a balanced memory, and train on nothing else |
 # | 06 LwF and EWC | Keep no image, only the old network as a *teacher*, or its weights, held as by springs |

@@ -102,8 +102,8 @@ print(f"{len(aside)} of {len(aside) + len(images)} images are rejected")
 display(wide, *([aside.head()] if len(aside) else []))
 
 # %% [markdown]
-# Read along a row: in each split there should be about as many fakes as reals. With equal counts, a detector
-# that always says “real” is right half of the time, so an accuracy of 0.5 means that nothing was learned.
+# Read along a row: in each split there should be about as many fakes as reals. With equal counts, a detector that
+# always says “real” is right half of the time, so an accuracy of 0.5 is what guessing gives.
 #
 # An image that cannot be read, or is smaller than `size`, is not used. It is *rejected* with a reason, never
 # enlarged or dropped in silence. If there are any, the first of them stand below the table.
@@ -136,8 +136,9 @@ display(wide, *([aside.head()] if len(aside) else []))
 #
 # In the domains whose whole crop went through a network, every pixel may have changed a little, most at edges and in
 # fine patterns: what cannot be seen in a single pixel may be visible as a lack of fine detail. Where an ellipse was
-# blended in, all changes are inside it. The third picture of each pair settles it. That you see nothing is no proof
-# that there is nothing: the traces that networks use are often below one level of grey per pixel.
+# blended in, the changes are inside it, but for what saving as a JPEG file adds. The third picture of each pair settles
+# it. That you see nothing is no proof that there is nothing: a change of one level of grey cannot be seen, and can be
+# measured.
 #
 # </details>
 
@@ -313,8 +314,8 @@ save_figure(fig, out.figures, "01_single_numbers")
 # 0.5, but so near that it is of no use. The file size is another matter. In the first three domains of cldf-mini the
 # files are lossless PNG, so a picture that has lost fine detail makes a smaller file, and one that has gained a pattern
 # a larger one: there the file size is itself a trace of the generator, and no shortcut can be taken away without taking
-# away the trace. In the two JPEG domains both classes are compressed in the same way. (Below 0.5 means that the fakes
-# have the smaller numbers.)
+# away the trace. In the two JPEG domains both classes are compressed in the same way; whether the file size tells them
+# apart all the same, the sentences below say. (Below 0.5 means that the fakes have the smaller numbers.)
 
 # %% tags=["sentences"]
 cheats = saved_table(out.figures, "01_single_numbers")

@@ -19,8 +19,8 @@
 #
 # **The idea.** Every image is a sum of waves, stripes of many widths and directions; how strong each of them is, its
 # *spectrum* says. Nearly every generator makes a small image and enlarges it, and to enlarge is to copy waves to places
-# where a photograph has none. Nobody sees these copies in the picture. In the spectrum they stand out, and so our
-# detector reads spectra.
+# where a photograph has none. Some of these copies show in the picture, as a fine pattern; many do not. In the spectrum
+# they have places of their own, and so our detector reads spectra.
 #
 # **You will learn** how the network's input is computed from pixels, why half of a spectrum is enough, where in it
 # fakes differ from real images, and how far a detector comes that sees only a few numbers of it.
@@ -101,7 +101,8 @@ out = parameters.folder
 # are one: there it also decides how much of the wave the pixels catch. <!-- by definition --> The direction turns
 # stripes and spectrum together, and the frequency moves the two places away from the middle: a wave and its mirror
 # image are the same stripes, so there are two. Beyond 1 a period has fewer than two pixels, and what pixels can still
-# show of it is a *slower* wave, at the frequency 2 − f, on the other side. <!-- setting -->
+# show of it is a *slower* wave: of stripes along rows or columns the one at the frequency 2 − f, on the other side.
+# Oblique ones fold when their horizontal or vertical part goes beyond 1. <!-- setting -->
 #
 # </details>
 #

@@ -18,9 +18,9 @@
 # # 03 · Without continual learning
 #
 # **The idea.** Train a network on one kind of fakes, then train it further on the next. Nothing in the second training
-# speaks for the first kind, and so it is *forgotten*: not because there is no room, but because nobody asks. Beside
-# this network stand two others: one for each kind, and one that may see all images at once. They tell what is
-# lost, and how far one could get.
+# speaks for the first kind. Is it *forgotten* then, and if so, for lack of room, or because nobody asks? Beside this
+# network stand others: one for each kind, and one that may see all images at once. They tell what was lost, and whether
+# there is room for everything.
 #
 # **What you will learn.** What a detector makes of fakes of another family; how far one gets without a network; how
 # forgetting is measured; and how good a detector becomes that sees everything.
@@ -126,10 +126,10 @@ split = "test" if "test" in options.splits else "validation"
 # <details><summary>What to look for (move the slider first)</summary>
 #
 # 1. The line turns as a whole: a weight that helps in the middle is at work on the left, too. No new point contradicts
-#    that, so nothing in the loss says that it is wrong. This is all that forgetting is.
+#    that, so nothing in the loss says that it is wrong. Whether it is, the accuracy below says.
 # 2. Look whether the line comes back. If it does, that is no memory: *right* happens to ask for the same weights.
-# 3. It falls to what a new network guesses, and climbs again, since the old points are among its batches.
-# 4. Look at the squares: where they are, there is a loss that says no, and the line stays near them. LwF's teacher has
+# 3. A new network knows nothing. How soon is it back? The old points are among its batches, so it need not wait.
+# 4. Look at the squares: where they are, there is a loss that says no. Does the line stay near them?  LwF's teacher has
 #    never seen the middle; what it says there is the line of *left* drawn on, the opposite of the labels.
 #
 # </details>
@@ -138,8 +138,8 @@ split = "test" if "test" in options.splits else "validation"
 watch(learn_all(seed=options.seed), seed=options.seed)
 
 # %% [markdown]
-# In such a plane one can see it. With images everything is the same but the number of dimensions: there only the
-# accuracies are left to look at, and the rest of this notebook does so.
+# In such a plane one can see it. It is a toy: the middle contradicts its neighbours, and the network has two plain
+# layers. Whether images behave in the same way, only accuracies tell, and the rest of this notebook looks at these.
 #
 # ## The code
 #
@@ -167,8 +167,10 @@ losses = pd.concat([loss_table(agent, run.manifest["steps"]) for agent, run in r
 save_figure(figures.losses(losses), out.figures, "03_losses")
 
 # %% [markdown]
-# See whether every line falls, and whether it has become flat at the end. The first step is the same for all
-# three. Later, a line that starts lower has something to build on: see whether it is the sequential one.
+# See whether every line falls, and whether it has become flat at the end. Weights and the order of images begin alike
+# in all three; the **learning rate**, which says how far an update moves the weights, may differ, where `cldf choose`
+# has chosen it for an agent (separate models have the default). In later steps a line that starts lower has something
+# to build on: see whether it is the sequential one.
 #
 # ## What carries over from one domain to another?
 #
@@ -324,7 +326,7 @@ forgetting = summary[summary["metric"] == "forgetting (max-last)"]
 sentences.show(sentences.compared(forgetting[forgetting["agent"] != "separate"], "Forgetting of accuracy", line=0))
 
 # %% [markdown]
-# ## How far could one get?
+# ## How far does each of them get?
 #
 # Forgetting alone can mislead: an agent that learns nothing has nothing to forget. So look at the course of the
 # accuracy as well. The bands are 95 % intervals, the dotted line is guessing.
@@ -355,7 +357,7 @@ display(as_text(summary, names))
 summary = saved_table(out.figures, "03_summary")
 elsewhere = summary[summary["metric"].str.startswith("unseen")]
 sentences.show(
-    sentences.compared(part, f"Accuracy, {metric}", line=0.5)
+    sentences.compared(part, figures.metric_name(f"accuracy: {metric}"), line=0.5)
     for metric, part in elsewhere.groupby("metric", sort=False)
 )
 
@@ -399,6 +401,7 @@ sentences.show(sentences.compared(changes, "Accuracy, mixed precision minus full
 # **Exercise.** In [`forgetting`](exercises/forgetting.ipynb) you make such a matrix from scores, and forgetting and
 # backward transfer from the matrix. (`make course` makes a copy without the solution.)
 #
-# **Limits.** One seed, except where several are named, one order of the domains, one small data set. What other
-# training photographs would change, no interval here tells: they are the same in all runs. The embedded images are made
-# by small generators of this package; the numbers do not compare with published ones.
+# **Limits.** One seed, except where several are named, one order of the domains, one small data set. Where values were
+# chosen for each agent, gaps between agents are also those of learning rates. What other training photographs would
+# change, no interval here tells: they are the same in all runs. The embedded images are made by small generators of
+# this package; the numbers do not compare with published ones.

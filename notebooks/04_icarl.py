@@ -88,9 +88,9 @@ split = "test" if "test" in options.splits else "validation"
 # %% [markdown]
 # ## The idea
 #
-# Domains of fakes come one after another, and a network that is simply trained further forgets the older ones:
-# its weights move to suit the new images, and old answers change as a side effect. iCaRL (Rebuffi, Kolesnikov,
-# Sperl & Lampert, *iCaRL: Incremental Classifier and Representation Learning*, CVPR 2017) does three things
+# Domains of fakes come one after another, and a network that is simply trained further may forget the older ones
+# (notebook 03): its weights move to suit the new images, and old answers change as a side effect. iCaRL (Rebuffi,
+# Kolesnikov, Sperl & Lampert, *iCaRL: Incremental Classifier and Representation Learning*, CVPR 2017) does three things
 # against it.
 #
 # 1. It keeps a small **memory** of images of the old domains, called **exemplars**, and trains on them together
@@ -184,9 +184,9 @@ sentences.show(sentences.values(beaten, "Share of random choices that are farthe
 # $$ \ell(x, y) \;=\; - \sum_{c \,\text{new}} \big[\, 1_{c=y} \log P_c(x) + 1_{c \ne y} \log (1 - P_c(x)) \,\big]
 #  \;-\; \sum_{c \,\text{old}} \big[\, \hat P_c(x) \log P_c(x) + (1 - \hat P_c(x)) \log (1 - P_c(x)) \,\big] $$
 #
-# **Try it.** Below the code stands one image, a fake of the second domain. The old network knows the outputs 0 and
-# 1 (real and fake of the first domain) and has said something about it. Which of three new networks is punished,
-# and for what?
+# **Try it.** Below the code stands one image, a fake of the second domain. The old network knows the outputs 0 and 1
+# (real and fake of the first domain) and has said something about it. Which of three new networks is punished, and for
+# what? (The `F` in the code is torch's module of functions.)
 #
 # <details><summary>Predict: can a network reach the loss 0 here, by answering everything rightly?</summary>
 #

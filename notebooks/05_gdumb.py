@@ -87,9 +87,9 @@ split = "test" if "test" in options.splits else "validation"
 # %% [markdown]
 # ## The idea
 #
-# Domains of fakes come one after another, and a network that is simply trained further forgets the older ones.
-# GDumb (Prabhu, Torr & Dokania, *GDumb: A simple approach that questions our progress in continual learning*,
-# ECCV 2020) does not even try to train while the images come. It only decides which images to keep. When
+# Domains of fakes come one after another, and a network that is simply trained further may forget the older ones
+# (notebook 03). GDumb (Prabhu, Torr & Dokania, *GDumb: A simple approach that questions our progress in continual
+# learning*, ECCV 2020) does not even try to train while the images come. It only decides which images to keep. When
 # somebody asks for a verdict, it trains a new network from scratch on what it has kept, and on nothing else.
 #
 # Such a network cannot forget in the usual sense, since it starts from nothing every time. What it knows of a domain
@@ -199,9 +199,9 @@ rates = pd.DataFrame(
 save_figure(figures.learning_rate(rates), out.figures, "05_learning_rate")
 
 # %% [markdown]
-# The high rates let the network leave a bad place, the low ones let it settle. `memory_epochs` is a power of
-# two, so that training ends with a whole cycle, at the lowest rate. This is the training itself. The memory is gone
-# through as a second part of a domain's last step, which begins with a new network; each update is made with the
+# The high rates are meant to let the network leave a bad place, the low ones to let it settle. `memory_epochs` is a
+# power of two, so that training ends with a whole cycle, at the lowest rate. This is the training itself. The memory is
+# gone through as a second part of a domain's last step, which begins with a new network; each update is made with the
 # gradient's norm clipped:
 
 # %%

@@ -87,9 +87,9 @@ split = "test" if "test" in options.splits else "validation"
 # %% [markdown]
 # ## The old network as a teacher
 #
-# Domains of fakes come one after another, and a network that is simply trained further forgets the older ones.
-# The most direct remedy is to keep old images. Sometimes one may not: they are private, or too many. Learning
-# without Forgetting (Li & Hoiem, *Learning without forgetting*, ECCV 2016) keeps the old *network* instead.
+# Domains of fakes come one after another, and a network that is simply trained further may forget the older ones
+# (notebook 03). The most direct remedy is to keep old images. Sometimes one may not: they are private, or too many.
+# Learning without Forgetting (Li & Hoiem, *Learning without forgetting*, ECCV 2016) keeps the old *network* instead.
 #
 # Before a new step, the network is copied. The copy, the **teacher**, does not change any more. During the
 # step, both look at the new images. The network learns the right label, and at the same time it is asked to go
@@ -150,8 +150,8 @@ display(pd.DataFrame(rows, columns=["τ", "gradient with τ²", "gradient withou
 # belongs to. Here *real* and *fake* are the same two outputs in all domains, because nobody says where a suspicious
 # image comes from (van de Ven & Tolias 2019 call this domain-incremental learning). To see what that changes, LwF is
 # trained twice: with shared outputs, and with a pair of outputs for each domain, where **the test tells the domain**.
-# The second knows more than any other agent in these notebooks. Where `cldf choose` has chosen values, it takes those
-# that were chosen for shared outputs.
+# The second knows at test what no other agent but the separate models knows. Where `cldf choose` has chosen values, it
+# takes those that were chosen for shared outputs.
 #
 # ## Or hold the weights: EWC
 #
@@ -327,7 +327,13 @@ unseen_at_end = summary[summary["metric"].str.startswith("unseen")]
 sentences.show(
     sentences.compared(summary[summary["metric"] == "forgetting (max-last)"], "Is it forgetting?", line=0),
     sentences.compared(new, "Accuracy on a domain when it was new", by=["agent", "domain"], line=0.5),
-    [sentences.compared(apart[apart["metric"] == m], f"{m}, minus that of LwF with shared outputs") for m in names],
+    [
+        sentences.compared(
+            apart[apart["metric"] == m],
+            f"{figures.metric_name(f'accuracy: {m}')}, minus that of LwF with shared outputs",
+        )
+        for m in names
+    ],
     sentences.compared(unseen_at_end, "Accuracy against guessing", by=["agent", "metric"], line=0.5),
 )
 
@@ -359,8 +365,9 @@ held.round(2)
 # If the third row is near the first, the weights were held and the statistics have run away; if it is near the fourth,
 # the weights themselves have moved.
 #
-# Whether teacher or springs help at all is seen beside sequential training, which is the same with $\lambda = 0$;
-# notebook 08 does this, with intervals for the difference.
+# Whether teacher or springs help at all is seen beside sequential training, which has $\lambda = 0$ and, where values
+# were chosen for each agent, a learning rate and a weight decay of its own; notebook 08 does this, with intervals for
+# the difference.
 #
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrices are of validation photographs, and the
 # test photographs stay unseen until you have decided. Set `distillation` to 0.1 and to 10: which end of the diagonal

@@ -90,12 +90,11 @@ split = "test" if "test" in options.splits else "validation"
 # %% [markdown]
 # ## The idea
 #
-# Domains of fakes come one after another, and a network that is simply trained further forgets the older ones:
-# the loss of a new batch says nothing about old images. **Experience replay** (ER; Chaudhry et al., *On tiny
-# episodic memories in continual learning*, 2019) changes that in the plainest way: it keeps some old images,
-# and with each new batch it trains on a few of them too. With a new batch $B$ and a replayed one
-# $B_{\text{mem}}$, of images $x$ with labels $y$ to which the network gives the logits $z(x)$, one mean loss is
-# descended:
+# Domains of fakes come one after another, and a network that is simply trained further may forget the older ones
+# (notebook 03): the loss of a new batch says nothing about old images. **Experience replay** (ER; Chaudhry et al., *On
+# tiny episodic memories in continual learning*, 2019) changes that in the plainest way: it keeps some old images, and
+# with each new batch it trains on a few of them too. With a new batch $B$ and a replayed one $B_{\text{mem}}$, of
+# images $x$ with labels $y$ to which the network gives the logits $z(x)$, one mean loss is descended:
 #
 # $$ L \;=\; \frac{1}{|B| + |B_{\text{mem}}|} \sum_{(x, y) \,\in\, B \,\cup\, B_{\text{mem}}} \ell(z(x), y) $$
 #
@@ -207,7 +206,7 @@ filling(came, options.stream, options.memory, seed=options.seed)
 # through the network together, and **BatchNorm**, a layer that subtracts from its input a mean and divides it by a
 # deviation, takes both over all of them. So MIR's update goes in two passes, first the new images, then the chosen
 # ones. The loss is the same mean, and the gradient of the first pass serves twice. (The option `replay_passes` turns
-# this on or off for either agent.)
+# this on or off for either agent. The `F` in the code is torch's module of functions.)
 
 # %%
 for part in (MIR.retrieve, MIR.rises, virtual_weights, buffers.loss_rises, ER._two_passes):
@@ -368,9 +367,9 @@ save_figure(figures.matrices(cells, options.stream), out.figures, "07_matrices")
 save_table(cells, out.figures, "07_cells")
 
 # %% [markdown]
-# Go down each column from its frame: the less it darkens, the better the replay works. Then compare the
-# matrices cell by cell, with an eye on the ±: a difference smaller than that is not shown. Right of the gap stands the
-# domain that is never trained on.
+# Go down each column from its frame: the less it darkens, the better the replay works. Then compare the matrices cell
+# by cell: which differences you can trust, the paired ones below say, not the ±, which is of one cell. Right of the gap
+# stands the domain that is never trained on.
 #
 # *average*: mean accuracy over the trained domains at the end. *learning*: mean at the moment of learning.
 # *forgetting (max-last)*: the best accuracy a domain had before minus that at the end, averaged over all domains
@@ -405,7 +404,10 @@ at_end = apart[apart["metric"].isin(["average", "forgetting (max-last)"]) | apar
 unseen_at_end = summary[summary["metric"].str.startswith("unseen")]
 sentences.show(
     sentences.compared(summary[summary["metric"] == "forgetting (max-last)"], "Is it forgetting?", line=0),
-    [sentences.compared(own, f"{m}, minus that of ER") for m, own in at_end.groupby("metric", sort=False)],
+    [
+        sentences.compared(own, f"{figures.metric_name(f'accuracy: {m}')}, minus that of ER")
+        for m, own in at_end.groupby("metric", sort=False)
+    ],
     sentences.compared(unseen_at_end, "Accuracy against guessing", by=["agent", "metric"], line=0.5),
 )
 
@@ -415,11 +417,11 @@ sentences.show(
 #
 # ## Which part does it?
 #
-# ER and MIR differ in three things: how images are chosen, of which domains, and in how many passes they are trained
-# on. `cldf sweep parts` also trains MIR with no more candidates than it replays: the choice is random then, and all
-# else the same. `cldf sweep passes` trains both agents in one pass and in two. And how large must the memory be?
-# `cldf sweep memory` gives ER several sizes. Predict: does a small memory cost more accuracy on what is new, or on what
-# is old?
+# ER and MIR differ in how images are chosen, of which domains, in how many passes they are trained on and, where `cldf
+# choose` has chosen values for each, in the learning rate and in how many are replayed. `cldf sweep parts` also trains
+# MIR with no more candidates than it replays: the choice is random then, and all else the same. `cldf sweep passes`
+# trains both agents in one pass and in two. And how large must the memory be? `cldf sweep memory` gives ER several
+# sizes. Predict: does a small memory cost more accuracy on what is new, or on what is old?
 
 # %%
 names = ["accuracy: average", "accuracy: learning", "accuracy: forgetting (max-last)"]

@@ -172,8 +172,8 @@ information.fillna(dict.fromkeys(ledger.COLUMNS, "")).rename(index=figures.agent
 # <details><summary>Predict: which kind of agent gains most from another threshold?</summary>
 #
 # One whose scores have moved as a whole: it still ranks fakes above reals, but most of its scores are on one side of
-# 0.5. That is typical after a last step that has pushed all verdicts towards what it saw. Who has mixed up the order
-# itself gains nothing: no line repairs an order, and the AUC tells the two apart.
+# 0.5. A last step that has pushed all verdicts towards what it saw can do that. Who has mixed up the order itself gains
+# nothing: no line repairs an order, and the AUC tells the two apart.
 #
 # </details>
 
@@ -410,9 +410,9 @@ sentences.show(
 #
 # One domain that was left out is one example. `cldf sweep unseen` leaves out *each* of the domains once: as many
 # streams, each without one, which is then tested. (Values of options were chosen on the first two domains of a stream,
-# not on the one left out; what is the same for all agents, such as the epochs, was chosen before, on the default
-# stream, so it may suit the left-out domains that are in that stream.) The second figure has a place for each domain
-# left out.
+# not on the one left out; what is the same for all agents, such as the epochs (but for GDumb's memory, notebook 05),
+# was chosen before, on the default stream, so it may suit the left-out domains that are in that stream.) The second
+# figure has a place for each domain left out.
 #
 # The last sentences are means over the domains, with Student's intervals over them: what a further domain would give,
 # *if* these were a random sample of all kinds of fakes, which they are not.

@@ -183,7 +183,7 @@ one_image(pair, networks, InputSpec.from_options(options))
 # %% [markdown]
 # The first column is what notebook 02 has shown: the traces that there are to find. Go along each row. Where a panel
 # turns white, reals and fakes have become alike. Where it keeps its colours, the trace is still there, and a network
-# *could* still use it. Look for the dots and lines of a grid, too: do they stay, do they move, or are they gone?
+# *could* still use it. (The lines of a grid are too fine for these panels; further down they are measured.)
 #
 # ## Measuring
 #
@@ -235,12 +235,12 @@ sentences.show(
 # %% [markdown]
 # ## How do verdicts change with the severity?
 #
-# Now the four corruptions. *Accuracy* is the share of right verdicts, and 0.5 (dotted) is guessing.
-# *AUC* is the chance that a fake gets a higher score than a real image; it does not depend on a threshold. Both are
-# means over the trained domains. Severities stand at equal distances, whatever their numbers. The curves start from
-# the filled marks: images that were saved once (*once*, 0, or factor 1). In the JPEG column one mark stands before
-# these, the image as it is stored. Three agents have their colours and intervals; the others are grey, and their
-# numbers are in `09_curves.csv`.
+# Now the four corruptions. *Accuracy* is the share of right verdicts, and 0.5 (dotted) is guessing. *AUC* is the chance
+# that a fake gets a higher score than a real image; it does not depend on a threshold. Both are means over the trained
+# domains. Severities stand at equal distances, whatever their numbers. The filled marks are images that were saved once
+# (*once*, 0, or factor 1): the first of each curve for blur and noise, the middle one for resizing, and the second for
+# JPEG, where the image as it is stored stands before it. Three agents have their colours and intervals; the others are
+# grey, and their numbers are in `09_curves.csv`.
 #
 # Follow each line from where nothing more is done to the harshest corruption. Two things to
 # see. *Where does a line begin to fall?* And *does AUC fall with accuracy?* Where accuracy is at the dotted line
@@ -276,15 +276,15 @@ sentences.show(
 # %% [markdown]
 # ## Which traces are left?
 #
-# Notebook 02 found two kinds of traces. A **grid**: the lines of the spectrum at a period of 2 pixels stand out, by
-# a ratio above 1. And **bands**: the fakes have more or less of the low, middle or high frequencies than the reals.
-# We measure both in exactly the images that the networks have judged, and put them below the accuracy of the same
-# domain. If a trace goes and the accuracy goes with it, the network may have relied on it. If the accuracy goes and
-# the trace stays, then the network does not use it, or not at this level.
+# Notebook 02 found two kinds of traces. A **grid**: the lines of the spectrum at a period of 2 pixels stand out, by a
+# ratio above 1. And **bands**: the fakes have more or less of the low, middle or high frequencies than the reals. We
+# measure both in exactly the images that the networks have judged, and put them below the accuracy of the same domain.
+# If a trace goes and the accuracy goes with it, the network may have relied on it. If the accuracy goes and the trace
+# stays, then this trace alone was not enough for the network, or it was not used.
 #
 # In each figure a column is a domain. *Above*: accuracy, as before. *Middle*: the grid of real (solid) and fake
 # (dashed); where the dashed line comes down to the dotted one, no grid is seen any more. *Below*: fake minus real in
-# three bands; where a line reaches zero, no difference in strength is seen there. The bands are 95 % intervals over
+# three bands; where a line reaches zero, no difference in strength is seen there. Shaded are the 95 % intervals over
 # photographs.
 #
 # **JPEG**, the first figure. The first two marks of each panel are the image as it is stored, and saved once in the
@@ -354,12 +354,12 @@ sentences.show(
 # %% [markdown]
 # ## What can be said
 #
-# **Which severity of each corruption halves the gain over guessing, and for which agent?** The gain is the
+# **Which severity of each corruption halves the lead over guessing, and for which agent?** The lead is the
 # balanced accuracy (the mean of that on reals and that on fakes) minus 0.5, on average over the trained domains.
-# Each cell names the mildest severity that leaves at most half of the gain that the agent has on images saved in
+# Each cell names the mildest severity that leaves at most half of the lead that the agent has on images saved in
 # the common way; in brackets, which one of the tested severities that is, counted from the mildest. A dash: none
 # of them does. An empty cell: the agent is not shown to be better than guessing to begin with, so there is nothing to
-# be halved. Half of a gain is half of an estimate: these severities have no interval. Below the tables, the same in
+# be halved. Half of a lead is half of an estimate: these severities have no interval. Below the tables, the same in
 # words for the balanced accuracy.
 
 # %%
@@ -369,14 +369,14 @@ for metric in ("balanced accuracy", "AUC"):
     text = np.where(lost["known"], "–", "").astype(object)
     reached = lost["tried"].notna()
     text[reached] = [f"{r.severity:g} ({r.tried:.0f})" for r in lost[reached].itertuples()]
-    wide = lost.assign(text=text).pivot(index=["agent", "gain"], columns="corruption", values="text")
-    wide = wide.reindex(columns=list(SEVERITIES)).reindex(list(runs), level="agent").reset_index("gain").round(2)
+    wide = lost.assign(text=text).pivot(index=["agent", "lead"], columns="corruption", values="text")
+    wide = wide.reindex(columns=list(SEVERITIES)).reindex(list(runs), level="agent").reset_index("lead").round(2)
     display(wide.rename(index=figures.agent_name).rename_axis(index=f"{metric} halved by", columns=None))
 
 # %% tags=["sentences"]
 halving = saved_table(out.figures, "09_halved_balanced")
 sentences.show(
-    sentences.reached(part[part["known"]], f"Gain halved, {figures.agent_name(agent)}", "severity", by="corruption")
+    sentences.reached(part[part["known"]], f"Lead halved, {figures.agent_name(agent)}", "severity", by="corruption")
     for agent, part in halving.groupby("agent", sort=False)
 )
 once_saved = saved_table(out.figures, "09_curves").query("domain == @AVERAGE and metric == 'balanced accuracy'")
@@ -391,7 +391,7 @@ sentences.show(
 # severities with what is common: messengers save at qualities around 70 to 90, and a resize to 0.75 is nothing
 # unusual. <!-- setting -->
 #
-# An agent with a small gain has little to lose. So read the columns of the tables together with the column *gain*.
+# An agent with a small lead has little to lose. So read the columns of the tables together with the column *lead*.
 #
 # **Exercise.** Compute one of these numbers by hand: take the scores of ER from `measured.scores`, for images that were
 # saved once (`corruption == "none"`), and from them the mean over the trained domains of the balanced accuracy. It must

@@ -105,7 +105,7 @@ BANDS = ("low", "mid", "high")
 # <details><summary>Predict: may a network that sees one band do better than one that sees everything?</summary>
 #
 # It may: the other bands hold no less than the photographs, which all networks have to learn to ignore from few
-# examples. What is thrown away cannot mislead. But a difference within the interval is none.
+# examples. What is thrown away cannot mislead. But a difference whose interval holds 0 is not shown.
 #
 # </details>
 
@@ -178,7 +178,11 @@ save_table(changes[changes["metric"].isin(chosen)], out.figures, "10_bands_seque
 # %% tags=["sentences"]
 with_one_band = saved_table(out.figures, "10_bands_sequential_changes")
 sentences.show(
-    sentences.compared(part, f"Sequential fine-tuning with one band, minus with all, {metric}", by="band")
+    sentences.compared(
+        part,
+        f"Sequential fine-tuning with one band, minus with all, {figures.metric_name(f'accuracy: {metric}')}",
+        by="band",
+    )
     for metric, part in with_one_band.groupby("metric", sort=False)
 )
 
@@ -226,12 +230,11 @@ save_table(ablated, out.figures, "10_band_ablation")
 save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_ablation")
 
 # %% [markdown]
-# A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learned, to the right. A
-# line that falls to 0 there says: what the network knew of these frequencies it no longer uses. A line that rises
-# says that it leans on the band more than before. Below 0 the band misleads: without it the verdicts are better. And
-# where an accuracy is at guessing anyway, nothing can be lost, so a line at 0 need not mean that the band is
-# useless. A spectrum with a hole is also something that the network has never seen; part of the loss may come from
-# that strangeness.
+# A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learned, to the right. A line
+# that falls to 0 there says: that the network still uses these frequencies is not shown. A line that rises says that it
+# leans on the band more than before. Below 0 the band misleads: without it the verdicts are better. And where an
+# accuracy is at guessing anyway, nothing can be lost, so a line at 0 need not mean that the band is useless. A spectrum
+# with a hole is also something that the network has never seen; part of the loss may come from that strangeness.
 
 # %% tags=["sentences"]
 lost = saved_table(out.figures, "10_band_ablation")

@@ -419,7 +419,13 @@ measured = saved_table(out.figures, "11_differences")
 measured = measured[measured["significant"] & (measured["metric"] != "average")]
 of_each = ("significant", noise_of_seeds[1])
 sentences.show(
-    sentences.compared(part, f"{metric}, switched run minus base", by=row_names, also=of_each, digits=3)
+    sentences.compared(
+        part,
+        f"{figures.metric_name(f'accuracy: {metric}')}, switched run minus base",
+        by=row_names,
+        also=of_each,
+        digits=3,
+    )
     for metric, part in measured.groupby("metric", sort=False)
 )
 

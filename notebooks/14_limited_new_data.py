@@ -282,8 +282,8 @@ sentences.show(
 # So far a step with few images made as many updates as one with all of them. What if it made as many epochs, and so far
 # fewer updates? Both rows are in the sweep for sequential fine-tuning and ER.
 #
-# **Predict, then look.** With equal epochs the network hardly moves when there are few images. Which of the two lines
-# will that change more, the solid or the dashed one?
+# **Predict, then look.** With equal epochs a step with few images makes few updates. Which of the two lines will that
+# change more, the solid or the dashed one?
 
 # %%
 shorter = [agent for agent in curves["agent"].unique() if agent.endswith(", equal epochs")]
@@ -394,8 +394,9 @@ pd.DataFrame(rows, columns=["images a class", "images", "images in a chunk", "up
 # * **Every new domain is limited alike**, and the first one never is. A detector in use would have many images of some
 #   kinds and few of others (the option `limits` sets a number for each domain).
 # * **What was chosen was chosen with all images.** An agent's values are those that `cldf choose` took with all images
-#   of the first two domains; with few, others may be better. Epochs, batch size and default learning rate, the same
-#   for all agents, were chosen before that, on the validation photographs of the default stream. <!-- setting -->
+#   of the first two domains; with few, others may be better. Epochs, batch size and default learning rate, common to
+#   all agents but for GDumb's memory (notebook 05), were chosen before that, on the validation photographs of the
+#   default stream. <!-- setting -->
 # * **Crops of few photographs.** Ten fakes of the embedded benchmark may be crops of the same photograph; ten images
 #   from ten sources would hold more. <!-- setting -->
 # * **Many comparisons.** Of many 95 % intervals some do not hold the truth. Only the differences between agents are

@@ -216,7 +216,8 @@ sentences.show(
 # ## The same without a memory
 #
 # Somebody is in a hurry, and just trains the network on the new images alone. That is sequential fine-tuning (notebook
-# 03). The same gate looks at it. **Predict:** what will it say, and because of which domain?
+# 03; where values were chosen for each agent, with its own learning rate). The same gate looks at it. **Predict:** what
+# will it say, and because of which domain?
 #
 # <details><summary>Answer (look first)</summary>
 #

@@ -45,7 +45,7 @@ class EWC(Agent):
         return self.cross_entropy(batch) + self.penalty()
 
     def penalty(self) -> Tensor:
-        """lambda / 2 times the sum of gamma F* (theta - theta*)^2; 0 in the first domain.
+        """lambda / 2 times the sum of gamma Omega* (theta - theta*)^2; 0 in the first domain.
 
         Source: Schwarz et al., ICML 2018, section 3.2 (online EWC).
         """

@@ -85,27 +85,27 @@ def trace_curves(traces: pd.DataFrame) -> pd.DataFrame:
 
 
 def halved(table: pd.DataFrame, severities: Severities, metric: str = "balanced accuracy") -> pd.DataFrame:
-    """Finds the mildest severity that leaves at most half of an agent's gain over guessing, on average over domains.
+    """Finds the mildest severity that leaves at most half of an agent's lead over guessing, on average over domains.
 
     The table is from `curves`, and guessing gives 0.5 of the metric. Severities are looked at in their order.
 
     Returns:
-        A row for each agent and corruption: agent, corruption; gain, without a corruption; known, whether the interval
-        there is above guessing (else nothing can be halved); severity, NaN where none halves the gain; tried, its place
-        among the severities, counted from 1; left, the smallest share of the gain that any severity leaves.
+        A row for each agent and corruption: agent, corruption; lead, without a corruption; known, whether the interval
+        there is above guessing (else nothing can be halved); severity, NaN where none halves the lead; tried, its place
+        among the severities, counted from 1; left, the smallest share of the lead that any severity leaves.
     """
     chosen = table[(table["metric"] == metric) & (table["domain"] == AVERAGE)]
     rows = []
     for agent, part in chosen.groupby("agent", sort=False):
         (start,) = part[part["corruption"] == NONE].itertuples()
-        gain, known = start.value - GUESSING, bool(start.low > GUESSING)
+        lead, known = start.value - GUESSING, bool(start.low > GUESSING)
         for corruption, tested in severities.items():
             values = part[part["corruption"] == corruption].set_index("severity")["value"]
-            share = (values[list(tested)].to_numpy() - GUESSING) / gain if known else np.full(len(tested), np.nan)
+            share = (values[list(tested)].to_numpy() - GUESSING) / lead if known else np.full(len(tested), np.nan)
             lost = np.flatnonzero(share <= 0.5)
             at = (tested[lost[0]], lost[0] + 1) if len(lost) else (np.nan, np.nan)
-            rows.append((agent, corruption, gain, known, *at, share.min()))
-    return pd.DataFrame(rows, columns=["agent", "corruption", "gain", "known", "severity", "tried", "left"])
+            rows.append((agent, corruption, lead, known, *at, share.min()))
+    return pd.DataFrame(rows, columns=["agent", "corruption", "lead", "known", "severity", "tried", "left"])
 
 
 def survival(table: pd.DataFrame, severities: Severities) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Every figure of the project is drawn by a function here: tidy table in, seaborn figure out."""
 
-from cldf_core.evaluation.cells import agent_name
+from cldf_core.evaluation.cells import agent_name, metric_name
 from cldf_core.figures.ablations import forest, matrix_changes
 from cldf_core.figures.attribution import band_losses, evidence, explained
 from cldf_core.figures.calibration import calibration_errors, reliability_diagrams

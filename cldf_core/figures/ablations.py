@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from cldf_core.evaluation.cells import agent_name
+from cldf_core.evaluation.cells import agent_name, metric_name
 from cldf_core.figures.style import agent_colour, described, extremes, panels, two_lines, wrapped
 
 ROUNDING = 1e-9  # an interval's end that is this near to 0 counts as 0
@@ -23,7 +23,7 @@ def forest(
 
     Args:
         table: columns agent, switch (in words), metric, value, low, high. The rows are grouped by agent.
-        names: the metrics to draw.
+        names: the metrics to draw, continual ones of accuracy.
         seed_noise: the switches that change nothing but the random seed; they are drawn in grey.
         margins: the widths of the grey bands: a row for each metric, a column for each agent (`seed_noise_margin`).
         label: what the values are.
@@ -54,7 +54,7 @@ def forest(
             colour = "0.5" if noise else agent_colour(row.agent)
             ax.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
             ax.plot(row.value, place, "o", color=colour, ms=4, mfc="white" if noise else colour)
-        ax.set_title(wrapped(name, 24), fontsize="medium")
+        ax.set_title(wrapped(metric_name(f"accuracy: {name}"), 24), fontsize="medium")
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.grid(axis="x", color="0.9")
         ax.set_axisbelow(True)

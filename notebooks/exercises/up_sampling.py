@@ -18,7 +18,7 @@
 # # Exercise: make a peak by up-sampling
 #
 # **Goal.** You enlarge an image in the ways in which generators do, derive what each does to the spectrum, and put a
-# grid of your own into a photograph that nobody sees and every spectrum shows.
+# grid of your own into a photograph that is hard to see there and plain in every spectrum.
 #
 # **You need** numpy, and notebook 02 up to "Why does a generator leave a grid?". About 50 minutes, 10 points.
 # <!-- setting -->

@@ -86,7 +86,7 @@ def shown(slides, deck: str, heading: str) -> list[list[str]]:
 
 def test_numbers_are_those_of_the_tables(slides):
     lost = pd.read_csv(TABLES / "03_forgetting.csv")
-    head, *rows = shown(slides, "forgetting", "What sequential training has lost")
+    head, *rows = shown(slides, "forgetting", "What has sequential training lost?")
     assert head == list(lost.columns)
     assert rows == [[row[0], *(f"{number:.2f}" for number in row[1:])] for row in lost.to_numpy().tolist()]
     counts, groups = pd.read_csv(TABLES / "01_counts.csv"), pd.read_csv(TABLES / "01_groups.csv")

@@ -112,7 +112,7 @@ def test_half_of_the_gain_is_found_by_hand():
     assert found["severity"].fillna(-1).to_dict() == {"JPEG": 80, "resize": 0.5, "blur": -1, "noise": 0.05}
     assert found["tried"].fillna(-1).to_dict() == {"JPEG": 3, "resize": 4, "blur": -1, "noise": 1}
     assert found["left"].to_dict() == pytest.approx({"JPEG": 0, "resize": -0.25, "blur": 0.75, "noise": 0.5})
-    assert found["gain"].tolist() == pytest.approx([0.4] * 4)
+    assert found["lead"].tolist() == pytest.approx([0.4] * 4)
     # An agent that cannot be told from guessing has nothing to be halved.
     lost = halved(table.assign(value=0.52, low=0.47), SEVERITIES)
     assert not lost["known"].any()
