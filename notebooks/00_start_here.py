@@ -257,7 +257,7 @@ sentences.show(
 # |---|---|
 # | 01 data exploration | What is in the data, how is it split, and could a detector cheat? |
 # | 02 spectral analysis | How do pixels become a spectrum, and where do fakes leave traces in it? |
-# | 03 without continual learning | How much is forgotten without a precaution? How far does a network get that sees all? |
+# | 03 without continual learning | How much is forgotten, beside a network that sees everything? |
 # | 04 iCaRL | Keep a *memory*, a few well-chosen old images, and copy what the old network said |
 # | 05 GDumb | Keep a balanced memory, and train on nothing else |
 # | 06 LwF and EWC | Keep no image, only the old network as a *teacher*, or its weights, held as by springs |
