@@ -325,7 +325,10 @@ save_figure(figures.matrix_changes(worded, options.stream), out.figures, "11_mat
 # agent.
 
 # %%
-figure = figures.estimates(together, chosen, line=0, label="change of accuracy: all differences at once minus base")
+named = {name: figures.metric_name(f"accuracy: {name}") for name in chosen}
+drawn = together.assign(metric=together["metric"].replace(named))
+label = "change of accuracy: all differences at once minus base"
+figure = figures.estimates(drawn, [*named.values()], line=0, label=label)
 save_figure(figure, out.figures, "11_all_at_once")
 keys = together[["metric", "agent"]].itertuples(index=False, name=None)
 together["exceeds seed noise"] = together["value"].abs() > [margins.loc[key] for key in keys]
