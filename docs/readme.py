@@ -15,9 +15,11 @@ import pandas as pd
 from addresses import address, launchers
 
 from cldf_core.data.files import saved_table
+from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation.cells import agent_name, metric_name
-from cldf_core.evaluation.limited import SHARE, images_needed, left_to_gain
+from cldf_core.evaluation.limited import NOT_FEWER, SHARE, images_needed, left_to_gain
 from cldf_core.figures.sentences import Sentence, compared, counted, reached, values
+from cldf_core.results.ledger import minus
 from cldf_core.results.sweep_tables import code_in_words
 
 PROJECT = Path(__file__).parents[1]
@@ -56,7 +58,7 @@ def memory(tables: Tables) -> Iterator[Sentence]:
     for n, own in average.assign(agent=average["row"]).groupby("n", sort=False):
         yield values(own, f"Average accuracy at the end, {n} seeds")
     for metric in ("accuracy: average", "accuracy: average from 3", "accuracy: forgetting (max-last)", "AUC: average"):
-        for n, own in _minus_sequential(tests[tests["metric"] == metric]).groupby("n"):
+        for n, own in _minus_sequential(tests[tests["metric"] == metric], metric, tables).groupby("n"):
             name = metric_name(metric)
             words = f"{name[0].upper()}{name[1:]}, minus that of {agent_name('sequential')}, {n} seeds"
             yield compared(own, words, also=CORRECTED)
@@ -69,7 +71,8 @@ def unseen(tables: Tables) -> Iterator[Sentence]:
     for (agent, n), own in means.assign(above=means["low"] > 0.5).groupby(["agent", "n"], sort=False):
         words = f"Left-out domains on which accuracy is shown to exceed 0.5, {agent_name(agent)}, {n} seeds"
         yield counted(own, words, "above", True, by="domain")
-    for (agent, n), own in _minus_sequential(tests).groupby(["agent", "n"], sort=False):
+    apart = _minus_sequential(tests, "left out", tables)
+    for (agent, n), own in apart.groupby(["agent", "n"], sort=False):
         words = f"Accuracy on a left-out domain, {agent_name(agent)} minus {agent_name('sequential')}, {n} seeds"
         yield compared(own, words, by="domain", also=CORRECTED)
 
@@ -77,18 +80,19 @@ def unseen(tables: Tables) -> Iterator[Sentence]:
 def limited(tables: Tables) -> Iterator[Sentence]:
     """What is gained with FEW new images against all of them, and with how many of them a share of it is reached."""
     means, runs = tables["sweep_limited"], tables["sweep_limited_runs"]
-    gains = runs[runs["metric"] == "accuracy: gain"].assign(agent=runs["row"], images=runs["limit_new"])
+    means, runs = (table.assign(images=_new_images(table)) for table in (means, runs))
+    gains = runs[runs["metric"] == "accuracy: gain"].assign(agent=runs["row"])
     gains, most = gains[~gains["agent"].str.contains(",")], gains["images"].max()
     few = left_to_gain(gains, share=1).query("images == @FEW").reset_index(drop=True)
     for n, own in _kept(few, "few", tables).groupby("n", sort=False):
         words = f"Gain on new domains, {FEW} new images a class minus {most}, {n} seeds (these photographs)"
         yield compared(own, words, digits=3)
-    gained = means[(means["metric"] == "accuracy: gain") & (means["limit_new"] == most) & (means["low"] > 0)]
+    gained = means[(means["metric"] == "accuracy: gain") & (means["images"] == most) & (means["low"] > 0)]
     needed = images_needed(left_to_gain(gains)).astype({"reached": float, "shown": float})
     needed = _kept(needed, "needed", tables)
     for column, how in (("reached", "by the mean over seeds"), ("shown", "by the whole interval over seeds")):
         words = f"New images a class from which on {SHARE:g} of the gain is had, {how}"
-        yield reached(needed[needed["agent"].isin(gained["row"])], words, column, by="agent")
+        yield reached(needed[needed["agent"].isin(gained["row"])], words, column, by="agent", never_at=NOT_FEWER)
 
 
 def namesakes(tables: Tables) -> Iterator[Sentence]:
@@ -125,7 +129,7 @@ CLAIMS = (
 def answer(claim: Claim, folder: Path) -> tuple[str, list[Sentence], Tables]:
     """Why nothing is said of a claim, or ""; and what is said, with the tables that it is about.
 
-    The folder holds the folder tables/. Tests of sweeps have a column `significant` besides.
+    The folder holds the folder tables/.
     """
     paths = [folder / "tables" / f"{name}.csv" for name in claim.tables]
     tables = {path.stem: saved_table(folder, path.stem) for path in paths if path.is_file()}
@@ -133,9 +137,6 @@ def answer(claim: Claim, folder: Path) -> tuple[str, list[Sentence], Tables]:
         return f"not run (`{claim.command}`)", [], {}
     if any(code_in_words(table) for table in tables.values()):
         return f"not run with today's code (`{claim.command}`)", [], {}
-    for name, table in tables.items():
-        if "p_holm" in table:
-            tables[name] = table.assign(significant=table["p_holm"] < 0.05)
     said = [sentence for sentence in claim.say(tables) if sentence.text]
     return ("" if said else "nothing is shown"), said, tables
 
@@ -197,11 +198,17 @@ def written(readme: str, folder: Path = PROJECT / "figures") -> str:
     return readme
 
 
-def _minus_sequential(tests: pd.DataFrame) -> pd.DataFrame:
-    """The rows in which sequential fine-tuning, the first learner of a grid, is compared with one of AGENTS."""
-    own = tests[(tests["first"] == "sequential") & tests["second"].isin(AGENTS)]
-    turned = own.assign(agent=own["second"], value=-own["difference"], low=-own["high"], high=-own["low"])
-    return turned.sort_values("agent", key=lambda agent: agent.map(AGENTS.index), kind="stable")
+def _minus_sequential(tests: pd.DataFrame, name: str, tables: Tables) -> pd.DataFrame:
+    """AGENTS minus sequential fine-tuning; p is corrected for all learners that are compared with it."""
+    apart = minus(tests, "sequential").reset_index(drop=True)
+    own = _kept(apart, f"{name}, minus sequential", tables)
+    own = own[own["agent"].isin(AGENTS)]
+    return own.sort_values("agent", key=lambda agent: agent.map(AGENTS.index), kind="stable")
+
+
+def _new_images(table: pd.DataFrame) -> pd.Series:
+    """How many new images a class there are; without a limit, as many as the benchmark has."""
+    return pd.to_numeric(table["limit_new"], errors="coerce").fillna(EMBEDDED["mini"]["train"]).astype(int)
 
 
 def _kept(table: pd.DataFrame, name: str, tables: Tables) -> pd.DataFrame:

@@ -332,7 +332,7 @@ save_figure(figures.mean_spectra(means, peaks, list(domains)), out.figures, "02_
 rings, curves = traces.radial_profile(planes)
 curves = pd.DataFrame(curves, index, rings.round(4))
 profiles = traces.means_over_groups(curves, ["domain", "class"], "r")
-differences = traces.means_over_groups(traces.minus_real(curves), ["domain"], "r")
+differences = traces.fake_minus_real(curves, "r")
 save_table(profiles, out.figures, "02_radial_profiles")
 save_table(differences, out.figures, "02_radial_differences")
 save_figure(figures.radial_profiles(profiles, differences), out.figures, "02_radial_profiles")
@@ -390,7 +390,7 @@ sentences.show(
 
 # %%
 bands = {band: planes[:, band_mask(options.size, options.size, band)].mean(1) for band in ("low", "mid", "high")}
-levels = traces.means_over_groups(traces.minus_real(pd.DataFrame(bands, index)), ["domain"], "band")
+levels = traces.fake_minus_real(pd.DataFrame(bands, index), "band")
 save_table(levels, out.figures, "02_bands")
 fig = figures.by_band(levels, label="fake − real, difference of mean ln |F|")
 save_figure(fig, out.figures, "02_bands")

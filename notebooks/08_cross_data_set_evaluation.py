@@ -70,7 +70,7 @@ from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.runtime import project_root
 from cldf_core.evaluation import bootstrap, calibration
 from cldf_core.evaluation.cells import as_text, metric_name
-from cldf_core.evaluation.seeds import means_over_seeds
+from cldf_core.evaluation.seeds import differ_from_zero, means_over_seeds
 from cldf_core.figures import sentences
 from cldf_core.interact.thresholds import under_threshold
 from cldf_core.results import ledger
@@ -350,13 +350,14 @@ sentences.show(
 # how much others would change the results no interval tells.
 #
 # Rows of their own: *same passes*, trained for so many more epochs that at least as many images pass as in ER with its
-# replayed ones, or *passes of DER++*, as many as in DER++, which replays most (*joint, same passes* counts each of its
-# networks by itself, since joint training begins anew in each step); *told*, as above, with the values that were chosen
-# for LwF with shared outputs; *hindsight*, LwF with the values that looked best on the whole stream, which nobody knows
-# who learns it. <!-- setting -->
+# replayed ones, or *passes of DER++*, at least as many as in DER++, which replays most (*joint, same passes* counts
+# each of its networks by itself, since joint training begins anew in each step); *told*, as above, with the values that
+# were chosen for LwF with shared outputs; *hindsight*, LwF with the values that looked best on the whole stream, which
+# nobody knows who learns it. <!-- setting -->
 #
 # Two agents with the same seed start from the same weights, and all are tested on the same photographs, so that
-# differences are paired by both. There are many pairs; Holm's correction raises their p values accordingly. A
+# differences are paired by both. There are many pairs; Holm's correction raises their p values accordingly: those of
+# the differences from one agent by the number of these, those of the question who is best by the number of all pairs. A
 # difference is **significant** if its corrected p is below 0.05. <!-- setting --> What is not, is *not shown*, which is
 # not the same as no difference: its interval tells how large it may be.
 
@@ -440,6 +441,7 @@ kinds = {"accuracy": left_out, "difference": apart}
 tables = [
     means_over_seeds(table.assign(seed=table["domain"], what=what), ["what", "agent"]) for what, table in kinds.items()
 ]
+tables[1] = tables[1].assign(significant=differ_from_zero(tables[1]))
 save_table(pd.concat(tables), out.figures, "08_unseen_domains")
 
 # %% tags=["sentences"]
@@ -450,7 +452,11 @@ sentences.show(
         for n, own in domains[domains["what"] == "accuracy"].groupby("n")
     ],
     [
-        sentences.compared(own, f"Mean over {n} domains, each never trained on, minus that of sequential fine-tuning")
+        sentences.compared(
+            own.astype({"significant": bool}),
+            f"Mean over {n} domains, each never trained on, minus that of sequential fine-tuning",
+            also=ledger.TESTED,
+        )
         for n, own in domains[domains["what"] == "difference"].groupby("n")
     ],
     [

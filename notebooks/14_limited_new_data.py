@@ -72,7 +72,7 @@ from cldf_core import figures
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import agent_name, as_text, cell_values, metric_name, with_interval
-from cldf_core.evaluation.limited import SHARE, images_needed, left_to_gain
+from cldf_core.evaluation.limited import NOT_FEWER, SHARE, images_needed, left_to_gain
 from cldf_core.figures import sentences
 from cldf_core.original.flags import add_flags, completed, options_of
 from cldf_core.results import ledger
@@ -242,7 +242,7 @@ if len(curves):
 # Do the fewest images already help, and what is lost with them? How much do few cost? Few minus all again, now seed by
 # seed for each agent, at the number of images that is nearest to `few`. And do the agents differ from sequential
 # fine-tuning there? That is in the tests of the sweep, whose intervals are over seeds and photographs; with so many
-# pairs, a difference counts only if it holds after Holm's correction as well.
+# agents, a difference counts only if it holds after Holm's correction as well.
 
 # %%
 single = single.assign(agent=single["row"])
@@ -253,7 +253,7 @@ cost = pd.concat([pd.DataFrame(columns=kept), *cost], ignore_index=True)
 save_table(cost[(cost["images"] == near) & ~cost["agent"].str.contains(",")], out.figures, "14_cost")
 
 columns = ["metric", "images", "reference", "agent", "value", "low", "high", "n", "significant"]
-others = ledger.minus(tests, "sequential").query("images == @near")
+others = ledger.minus(tests.query("images == @near"), "sequential")
 others = others[~others["agent"].str.contains(",")]
 save_table(others[columns], out.figures, "14_others_minus_sequential")
 
@@ -335,7 +335,13 @@ text if len(left) else "Not run: cldf sweep limited"
 # %% tags=["sentences"]
 needed = saved_table(out.figures, "14_images_needed")
 sentences.show(
-    sentences.reached(rows, f"New images a class from which on {share:g} of the gain is had, {how}", column, by="agent")
+    sentences.reached(
+        rows,
+        f"New images a class from which on {share:g} of the gain is had, {how}",
+        column,
+        by="agent",
+        never_at=NOT_FEWER,
+    )
     for share, rows in needed[needed["known"].astype(bool)].groupby("share")
     for column, how in (("reached", "by the mean over seeds"), ("shown", "by the whole interval"))
 )
@@ -391,6 +397,8 @@ pd.DataFrame(rows, columns=["images a class", "images", "images in a chunk", "up
 # * **These training photographs.** The few are drawn anew for each seed, so the spread over seeds holds the luck of
 #   that draw; but always from the same photographs, which themselves were never varied: all intervals hold for these
 #   training photographs.
+# * **Gain counts from just before.** With few images the network before a step has itself seen few, and may know less
+#   of what comes. The same gain then ends lower: where it ends, *learning* tells, which is in `sweep_limited_runs.csv`.
 # * **Every new domain is limited alike**, and the first one never is. A detector in use would have many images of some
 #   kinds and few of others (the option `limits` sets a number for each domain).
 # * **What was chosen was chosen with all images.** An agent's values are those that `cldf choose` took with all images

@@ -10,7 +10,7 @@ from cldf_core.evaluation.cells import AGENT_NAMES
 from cldf_core.figures.sentences import Sentence
 
 NUMBER = r"[+−]?\d+(?:\.\d+)?"
-NEVER = "at no value that was tried"
+NEVER = ("at no value that was tried", "with none of the smaller numbers")
 NEAR = 5e-6  # an interval's end this near to a line is on it
 NUMBERS = re.compile(rf"(?P<value>{NUMBER})(?: \[(?P<low>{NUMBER}), (?P<high>{NUMBER})\]| (?P<none>\(no interval\)))?")
 
@@ -49,13 +49,13 @@ def _wrong(head: str, said: str, row: pd.Series, best: pd.Series | None) -> list
     names += [_in_words(name) for name in names]
     named = max((name for name in names if said.startswith(name)), key=len, default="")
     problems = [] if named else [f"none of {names} is named"]
-    if head in ("at", NEVER):
+    if head in ("at", *NEVER):
         number = re.search(rf" ({NUMBER})$", said)
         missing = row.isna().any()
         held = number is None or any(
             np.isclose(float(number[1]), cell) for cell in row if isinstance(cell, (int, float))
         )
-        return problems + ([] if held and (number is None) == (head == NEVER) <= missing else ["not so"])
+        return problems + ([] if held and (number is None) == (head in NEVER) <= missing else ["not so"])
     if re.fullmatch(r"\d+ of \d+", head):
         return problems
     if not (all_found := [*NUMBERS.finditer(said)]):
@@ -98,6 +98,8 @@ def _holds(head, row, value, low, high, found, best) -> bool:
         return not low <= high or not (best is not None and best["low"] <= best["high"])
     if found := re.fullmatch(r"(higher|lower|above|below) ?([\d.]*)", head):
         line = float(found[2] or 0)
+        if row.get("significant", True) in (False, np.False_):
+            return False
         if found[1] in ("higher", "above"):
             return low > line and printed[0] > line and value > line
         return high < line and printed[1] < line and value < line

@@ -107,14 +107,14 @@ def share_noticed(
     Args:
         known: as for `drift`.
         domains: for each domain its scores, as the new ones of `drift`.
-        counts: numbers of images; a domain that has fewer is left out.
+        counts: numbers of images; a domain that has no more is left out, since all its draws would be one.
 
     Returns:
         Columns domain, images, value, n (draws), low and high (95 %, of the share of draws).
     """
     rows = []
     for (name, scores), count in itertools.product(domains.items(), counts):
-        if len(scores) < count:
+        if len(scores) <= count:
             continue
         rng, seen = generator(seed, "bootstrap", "noticed", name, count), 0
         for draw in range(draws):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cldf_core.evaluation.bootstrap import matrices, paired_matrices, side_by_side
-from cldf_core.evaluation.seeds import t_interval
+from cldf_core.evaluation.seeds import difference_of_groups, t_interval
 
 METRICS = ("accuracy", "balanced accuracy", "AUC")
 COLUMNS = ("agent", "domain", "corruption", "severity", "metric", "value", "low", "high", "n")
@@ -65,9 +65,8 @@ def common_step_changes(
 def trace_curves(traces: pd.DataFrame) -> pd.DataFrame:
     """Computes the mean of each trace in real and in fake images and their difference, for every version of images.
 
-    It is the mean over the groups' means, with a 95 % t interval, as in notebook 02. The difference is taken in each
-    group; a group without a real image is compared with the mean of all reals. The columns of traces are trace, domain,
-    corruption, severity, label, group and value.
+    It is the mean over the groups' means, with a 95 % t interval, as in notebook 02. The difference is that of
+    `seeds.difference_of_groups`. The columns of traces are trace, domain, corruption, severity, label, group and value.
 
     Returns:
         Columns trace, domain, corruption, severity, class ("real", "fake" or DIFFERENCE), value, low, high, n (groups).
@@ -77,10 +76,10 @@ def trace_curves(traces: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, part in means.groupby(level=by, sort=False):
         key, real, fake = part.index[0][:-1], part[0], part[1]
-        for kind, values in (("real", real), ("fake", fake), (DIFFERENCE, fake - real.fillna(real.mean()))):
-            known = values.dropna().to_numpy()
-            if len(known):
-                rows.append((*key, kind, *t_interval(known), len(known)))
+        for kind, values in (("real", real.dropna()), ("fake", fake.dropna())):
+            rows += [(*key, kind, *t_interval(values.to_numpy()), len(values))] if len(values) else []
+        if (groups := fake.count()) and real.count():
+            rows.append((*key, DIFFERENCE, *difference_of_groups(fake.to_numpy(), real.to_numpy()), groups))
     return pd.DataFrame(rows, columns=[*by, "class", "value", "low", "high", "n"])
 
 

@@ -30,6 +30,30 @@ def t_interval(values: np.ndarray) -> tuple[float, float, float]:
     return mean, float(mean - reach), float(mean + reach)
 
 
+def difference_of_groups(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """Returns the mean of first minus second over groups, and the ends of its 95 % t interval.
+
+    Both have a value for each group, in the same order, NaN where a group has none. Where each group of the first has
+    one of the second, the difference is taken in the groups; else it is that of the two means, with Welch's interval,
+    as if no group were common.
+
+    Source: Welch, Biometrika 1947.
+    """
+    paired = first - second
+    if not np.isnan(paired[~np.isnan(first)]).any():
+        paired = paired[~np.isnan(paired)]
+        return t_interval(paired) if len(paired) else (float("nan"),) * 3
+    a, b = (values[~np.isnan(values)] for values in (first, second))
+    if not len(a) or not len(b):
+        return (float("nan"),) * 3
+    mean = float(a.mean() - b.mean())
+    if min(len(a), len(b)) < 2 or (part := a.var(ddof=1) / len(a)) + (rest := b.var(ddof=1) / len(b)) <= ROUNDING**2:
+        return mean, float("nan"), float("nan")
+    degrees = (part + rest) ** 2 / (part**2 / (len(a) - 1) + rest**2 / (len(b) - 1))
+    reach = float(stdtrit(degrees, 0.975) * (part + rest) ** 0.5)
+    return mean, mean - reach, mean + reach
+
+
 def means_over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Computes means over seeds, with their 95 % t intervals, of the values that have the columns `by` in common.
 
@@ -44,6 +68,14 @@ def means_over_seeds(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "value", "low", "high", "n"]).astype(table.dtypes[list(by)])
 
 
+def differ_from_zero(means: pd.DataFrame, level: float = 0.05) -> pd.Series:
+    """Which means of `means_over_seeds` differ from 0, by p of Student's t, Holm-corrected for all rows together."""
+    degrees = means["n"].to_numpy(float) - 1
+    reach = (means["high"] - means["low"]).to_numpy(float) / 2
+    p = 2 * stdtr(degrees, -np.abs(means["value"].to_numpy(float)) / reach * stdtrit(degrees, 0.975))
+    return pd.Series(holm(p) < level, means.index)
+
+
 def minus_others(table: pd.DataFrame, first: Any, *, by: Sequence[str], column: str = "agent") -> pd.DataFrame:
     """Computes by how much one agent is above each other one, seed by seed: means with 95 % t intervals.
 
@@ -53,10 +85,10 @@ def minus_others(table: pd.DataFrame, first: Any, *, by: Sequence[str], column: 
     """
     rows = []
     for key, part in table.groupby(list(by), sort=False):
-        wide = part.pivot(index="seed", columns=column, values="value")
-        for other in part[column].unique() if first in wide else ():
-            if other != first and (n := len(apart := (wide[first] - wide[other]).dropna())):
-                rows.append((*key, other, *t_interval(apart.to_numpy(float)), n))
+        values = {name: own.set_index("seed")["value"].astype(float) for name, own in part.groupby(column)}
+        for other in part[column].unique() if first in values else ():
+            if other != first and (n := len(apart := _of_common_seeds(values[first], values[other]))):
+                rows.append((*key, other, *t_interval(apart), n))
     return pd.DataFrame(rows, columns=[*by, column, "value", "low", "high", "n"])
 
 
@@ -67,15 +99,18 @@ def paired_t_tests(values: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each pair of agents: first, second, difference (mean of first minus second), low, high (95 %), p
-        (two-sided), p_holm (corrected for all rows together), n (seeds). The difference is NaN without a common seed;
-        the interval and p are with a single one, and where the differences do not vary.
+        (two-sided), p_holm (corrected for all rows together), n (seeds). The difference is NaN without a common seed,
+        and where one of the values is NaN, as of a run that diverged; the interval and p are with a single seed, too,
+        and where the differences do not vary.
 
     Source: Student, Biometrika 1908; Holm, Scandinavian Journal of Statistics 1979.
     """
-    wide = values.pivot(index="seed", columns="agent", values="value")[list(dict.fromkeys(values["agent"]))]
+    of_agent = {
+        agent: part.set_index("seed")["value"].astype(float) for agent, part in values.groupby("agent", sort=False)
+    }
     rows = []
-    for first, second in itertools.combinations(wide.columns, 2):
-        differences = (wide[first] - wide[second]).dropna().to_numpy()
+    for first, second in itertools.combinations(of_agent, 2):
+        differences = _of_common_seeds(of_agent[first], of_agent[second])
         n, p = len(differences), float("nan")
         mean, low, high = t_interval(differences) if n else (p, p, p)
         if n > 1 and (deviation := differences.std(ddof=1)) > ROUNDING:
@@ -84,6 +119,12 @@ def paired_t_tests(values: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high", "p", "n"])
     table.insert(6, "p_holm", holm(table["p"].to_numpy(float)))
     return table
+
+
+def _of_common_seeds(first: pd.Series, second: pd.Series) -> np.ndarray:
+    """First minus second, for the seeds that both have; a value that is not defined stays NaN."""
+    common = first.index.intersection(second.index)
+    return (first[common] - second[common]).to_numpy()
 
 
 def holm(p: np.ndarray) -> np.ndarray:

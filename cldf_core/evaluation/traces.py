@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter
 
-from cldf_core.evaluation.seeds import t_interval
+from cldf_core.evaluation.seeds import difference_of_groups, t_interval
 from cldf_core.spectrum import band_mask, frequency_radius, mirror
 
 NEIGHBOURS = 5  # frequencies, in each direction, of the square whose mean a peak stands out from
@@ -77,16 +77,19 @@ def line_ratio(planes: np.ndarray, period: int) -> np.ndarray:
     return ratio
 
 
-def minus_real(table: pd.DataFrame) -> pd.DataFrame:
-    """Takes from each row of fakes that of the real images of the same group; without one, the mean of all reals.
+def fake_minus_real(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Computes for every column by how much fakes are above real images, over groups (`seeds.difference_of_groups`).
 
     The table has one row of numbers for each domain, class ("real", "fake") and group, which are its index's levels.
-    The result has a row for each domain and group of fakes.
+    Returns the columns domain, then `name` (the column's name in the table), value, low and high.
     """
-    kinds = table.index.get_level_values("class")
-    real, fake = (table[kinds == kind].droplevel("class") for kind in ("real", "fake"))
-    means = real.groupby(level="domain").mean().reindex(fake.index, level="domain")
-    return fake - real.reindex(fake.index).combine_first(means)
+    rows = []
+    for domain, part in table.groupby(level="domain", sort=False):
+        wide = part.droplevel("domain").unstack("class")
+        for column in table:
+            fake, real = (wide[column].reindex(columns=["fake", "real"])[kind].to_numpy() for kind in ("fake", "real"))
+            rows.append((domain, column, *difference_of_groups(fake, real)))
+    return pd.DataFrame(rows, columns=["domain", name, "value", "low", "high"])
 
 
 def means_over_groups(table: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame:

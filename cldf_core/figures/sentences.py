@@ -180,9 +180,15 @@ def counted(
     return Sentence(what, ((f"{len(chosen)} of {len(table)}", tuple(claims)),) if len(table) else ())
 
 
-def reached(table: pd.DataFrame, what: str, column: str, *, by: str | Sequence[str]) -> Sentence:
+def reached(
+    table: pd.DataFrame,
+    what: str,
+    column: str,
+    *,
+    by: str | Sequence[str],
+    never_at: str = "at no value that was tried",
+) -> Sentence:
     """Says at which value of a column something is reached, and names the rows in which this is missing: never."""
-    never_at = "at no value that was tried"
     heads: dict[str, list[Claim]] = {"at": [], never_at: []}
     for row, at in zip(table.itertuples(), table[column], strict=True):
         name, never = _name(table, row, by), bool(np.isnan(at))

@@ -61,27 +61,35 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
 def minus(pairs: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Every other agent minus a reference, from pairs in either order.
 
-    The pairs have the columns first, second, difference (first minus second), low, high and p_holm. The result has
-    agent (the other one), reference, value, low, high, and significant, in place of first, second and difference.
+    The pairs have the columns metric, first, second, difference (first minus second), low, high and p. The result has
+    agent (the other one), reference, value, low, high, p_holm and significant, in place of first, second and
+    difference. Holm's correction is of these differences alone, within a metric, since no others are looked at: other
+    settings of the pairs, such as the domain, count, so leave out before what is not looked at.
     """
     ahead, behind = (pairs[pairs[name] == reference] for name in ("second", "first"))
     turned = {"difference": -behind["difference"], "low": -behind["high"], "high": -behind["low"]}
     both = pd.concat([ahead.assign(agent=ahead["first"]), behind.assign(agent=behind["second"], **turned)])
-    both = both.assign(reference=reference, significant=both["p_holm"] < SIGNIFICANT)
+    both = _corrected(both.assign(reference=reference))
     return both.drop(columns=["first", "second"]).rename(columns={"difference": "value"})
+
+
+def _corrected(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Puts in p_holm, Holm's correction within a metric, and significant."""
+    p_holm = pairs.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy(float)))
+    return pairs.assign(p_holm=p_holm, significant=p_holm < SIGNIFICANT)
 
 
 def changed(pairs: pd.DataFrame, whole: str) -> pd.DataFrame:
     """A method with one part changed minus the whole of it, as `minus` has them; the column part says what is changed.
 
-    Learners "er, PART" are compared with "er", and "er, memory 50, PART" with "er, memory 50". Pairs have p and metric
-    besides; Holm's correction is of these differences alone, within a metric, since no others are looked at.
+    Learners "er, PART" are compared with "er", and "er, memory 50, PART" with "er, memory 50", which is then no PART of
+    "er". Holm's correction is of these differences alone.
     """
     apart = minus(pairs, whole)
     part = apart["agent"].where(apart["agent"].str.startswith(f"{whole}, ")).str.slice(len(whole) + 2)
-    apart = apart.assign(part=part)[part.notna() & ~part.str.contains(",", na=True)]
-    corrected = apart.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy(float)))
-    return apart.assign(p_holm=corrected, significant=corrected < SIGNIFICANT)
+    wholes = {name.rpartition(", ")[0] for name in apart["agent"]}
+    single = part.notna() & ~part.str.contains(",", na=True) & ~apart["agent"].isin(wholes)
+    return _corrected(apart.assign(part=part)[single])
 
 
 def helping(forgets: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:

@@ -139,10 +139,12 @@ def _tests(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Comparisons of learners by continual metrics in each setting, as `compare_over_seeds` has them; and notes.
 
-    A learner that does not read a setting's option takes part in each.
+    A learner that does not read a setting's option takes part in each. Separate models do not take part: the last of
+    their networks alone would be compared, and would count in the correction for several tests.
     """
     columns, tables, notes = [*grid.settings, *COMPARISON], list[pd.DataFrame](), list[str]()
-    continual = runs[runs["metric"].isin(OF_STREAM)].assign(run=runs["point"], agent=runs[grid.learner])
+    continual = runs[runs["metric"].isin(OF_STREAM) & (runs["agent"] != "separate")]
+    continual = continual.assign(run=continual["point"], agent=continual[grid.learner])
     for setting in settings:
         rows, values = continual, dict(zip(grid.settings, setting, strict=True))
         for name, value in values.items():

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cldf_core.evaluation.seeds import (
+    differ_from_zero,
+    difference_of_groups,
     holm,
     means_over_seeds,
     minus_others,
@@ -133,3 +135,45 @@ def test_changes_of_the_seed_stay_within_the_margin_as_often_as_it_says():
     margins = seed_noise_margin(pd.Series(values.ravel(), index, name="value").reset_index())["a"]
     inside = np.abs(rng.normal(0, 1, cases) - rng.normal(0, 1, cases)) <= margins
     assert inside.mean() == pytest.approx(0.95, abs=3 * np.sqrt(0.05 * 0.95 / cases))
+
+
+def test_a_run_that_diverged_makes_its_differences_undefined():
+    rows = [(a, s, v) for a, values in {"a": (0.9, np.nan, 0.8), "b": (0.7, 0.6, 0.5), "c": (0.1, 0.2)}.items()
+            for s, v in enumerate(values)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["agent", "seed", "value"])
+    tests = paired_t_tests(table).set_index(["first", "second"])
+    assert tests.loc[[("a", "b"), ("a", "c")], ["difference", "low", "p", "p_holm"]].isna().all(axis=None)
+    assert tests.loc[("b", "c"), "difference"] == pytest.approx(0.5)
+    assert tests["n"].tolist() == [3, 2, 2]
+    others = minus_others(table.assign(metric="AUC"), "b", by=["metric"]).set_index("agent")
+    assert np.isnan(others.loc["a", "value"])
+    assert others["n"].to_dict() == {"a": 3, "c": 2}
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_difference_of_groups_is_paired_or_welchs_and_holds_what_it_should(paired):
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        real = rng.normal(size=30)
+        fake = real + rng.normal(size=30) if paired else rng.normal(scale=3, size=30)
+        if not paired:
+            fake[:20] = np.nan  # ten groups of fakes, and twenty of reals
+            real[20:] = np.nan
+        value, low, high = difference_of_groups(fake, real)
+        known = [values[~np.isnan(values)] for values in (fake, real)]
+        test = stats.ttest_rel(*known) if paired else stats.ttest_ind(*known, equal_var=False)
+        assert (low, high) == pytest.approx(tuple(test.confidence_interval()))
+        assert value == pytest.approx(known[0].mean() - known[1].mean())
+        held += low <= 0 <= high
+    assert held >= 365  # of 400 at 95 %
+
+
+def test_means_differ_from_zero_where_students_p_is_small_after_holms_correction():
+    rng = np.random.default_rng(1)
+    rows = [(f"{k}", s, rng.normal(k / 2)) for k in range(5) for s in range(5)]
+    table = pd.DataFrame(rows, columns=["agent", "seed", "value"])
+    p = [stats.ttest_1samp(part["value"], 0).pvalue for _, part in table.groupby("agent")]
+    found = differ_from_zero(means_over_seeds(table, ["agent"]))
+    assert found.tolist() == (holm(np.array(p)) < 0.05).tolist()
+    assert 0 < found.sum() < 5

@@ -5,14 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cldf_core.evaluation.traces import (
-    line_ratio,
-    local_excess,
-    means_over_groups,
-    minus_real,
-    radial_profile,
-    sharpness,
-)
+from cldf_core.evaluation.traces import fake_minus_real, line_ratio, local_excess, radial_profile, sharpness
 from cldf_core.spectrum import log_magnitude, mirror
 
 
@@ -103,27 +96,30 @@ def test_line_ratio_finds_a_grid_at_its_period_and_none_without_it():
         assert abs(line_ratio(planes, 8).mean()) < 0.1
 
 
-def test_differences_from_the_real_images_of_the_same_photograph_and_their_mean():
+def test_differences_are_taken_in_photographs_where_each_has_a_real_image():
     rows = {
         ("a", "real", "x"): 1.0,
         ("a", "real", "y"): 3.0,
         ("a", "fake", "x"): 1.5,
         ("a", "fake", "y"): 2.0,
-        ("a", "fake", "z"): 4.0,  # no real image: minus the mean, 2
+        ("a", "fake", "z"): 4.0,  # no real image: so Welch's interval
         ("b", "real", "x"): 10.0,
         ("b", "fake", "x"): 11.0,
     }
     index = pd.MultiIndex.from_tuples(list(rows), names=["domain", "class", "group"])
     table = pd.DataFrame({0.5: rows.values(), 1.0: [2 * value for value in rows.values()]}, index)
-    changes = minus_real(table)
-    assert changes[0.5].to_dict() == {("a", "x"): 0.5, ("a", "y"): -1.0, ("a", "z"): 2.0, ("b", "x"): 1.0}
-    means = means_over_groups(changes, ["domain"], "r")
+    means = fake_minus_real(table, "r")
     assert means[["domain", "r"]].to_numpy().tolist() == [["a", 0.5], ["a", 1.0], ["b", 0.5], ["b", 1.0]]
-    half = stats.t.ppf(0.975, 2) * stats.sem([0.5, -1, 2])
-    np.testing.assert_allclose(means.loc[:1, "value"], [0.5, 1])
-    np.testing.assert_allclose(means.loc[:1, "low"], [0.5 - half, 1 - 2 * half])
-    np.testing.assert_allclose(means.loc[:1, "high"], [0.5 + half, 1 + 2 * half])
+    fake, real = ([values for (d, kind, _), values in rows.items() if (d, kind) == ("a", k)] for k in ("fake", "real"))
+    welch = stats.ttest_ind(fake, real, equal_var=False).confidence_interval()
+    value = np.mean(fake) - np.mean(real)
+    np.testing.assert_allclose(means.loc[:1, "value"], [value, 2 * value])
+    np.testing.assert_allclose(means.loc[:1, "low"], [welch.low, 2 * welch.low])
+    np.testing.assert_allclose(means.loc[:1, "high"], [welch.high, 2 * welch.high])
     assert means.loc[2:, ["low", "high"]].isna().all(axis=None)  # a single photograph
-    unknown = means_over_groups(changes.assign(**{"2": np.nan}), ["domain"], "r").query("r == '2'")
+    paired = fake_minus_real(table.drop(index=("a", "fake", "z")), "r").loc[0]
+    half = stats.t.ppf(0.975, 1) * stats.sem([0.5, -1])
+    assert paired[["value", "low", "high"]].tolist() == pytest.approx([-0.25, -0.25 - half, -0.25 + half])
+    unknown = fake_minus_real(table.assign(**{"2": np.nan}), "r").query("r == '2'")
     assert unknown["domain"].tolist() == ["a", "b"]
     assert unknown[["value", "low", "high"]].isna().all(axis=None)

@@ -31,22 +31,24 @@ def test_costs_have_units():
 
 def test_a_difference_is_taken_from_pairs_in_either_order():
     pairs = pd.DataFrame(
-        [("er", "base", 0.2, 0.1, 0.4, 0.01), ("base", "mir", 0.1, -0.1, 0.3, 0.2), ("er", "mir", 0.0, 0.0, 0.0, 1.0)],
-        columns=["first", "second", "difference", "low", "high", "p_holm"],
-    )
+        [("er", "base", 0.2, 0.1, 0.4, 0.02), ("base", "mir", 0.1, -0.1, 0.3, 0.2), ("er", "mir", 0.0, 0.0, 0.0, 1.0)],
+        columns=["first", "second", "difference", "low", "high", "p"],
+    ).assign(metric="AUC", p_holm=1.0)
     table = ledger.minus(pairs, "base").set_index("agent")
     assert table.loc["er", ["value", "low", "high", "significant"]].tolist() == [0.2, 0.1, 0.4, True]
     assert table.loc["mir", ["value", "low", "high", "significant"]].tolist() == [-0.1, -0.3, 0.1, False]
     assert set(table["reference"]) == {"base"}
+    assert table["p_holm"].to_dict() == {"er": 0.04, "mir": 0.2}  # Holm's of two, not of three
     empty = ledger.minus(pairs.iloc[:0], "base")
     assert (list(empty.columns), len(empty)) == (
-        ["value", "low", "high", "p_holm", "agent", "reference", "significant"],
+        ["value", "low", "high", "p", "metric", "p_holm", "agent", "reference", "significant"],
         0,
     )
 
 
 def test_one_part_is_changed_at_a_time():
     rows = [
+        ("er", "er, none", 0.2, 0.1, 0.3, 0.02),
         ("er", "er, small", 0.2, 0.1, 0.3, 0.02),
         ("er, many", "er", 0.1, 0.0, 0.2, 0.03),
         ("er", "er, small, many", 0.5, 0.4, 0.6, 0.001),  # two parts
@@ -56,8 +58,8 @@ def test_one_part_is_changed_at_a_time():
     pairs = pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high", "p"])
     pairs = pairs.assign(metric="AUC", p_holm=1.0)
     table = ledger.changed(pairs, "er").set_index("part")
-    assert table["value"].to_dict() == {"many": 0.1, "small": -0.2}
-    assert table["p_holm"].to_dict() == {"many": 0.04, "small": 0.04}  # Holm's of two, not of five
+    assert table["value"].to_dict() == {"many": 0.1, "none": -0.2}  # what has parts of its own is no part
+    assert table["p_holm"].to_dict() == {"many": 0.04, "none": 0.04}  # Holm's of two, not of six
     assert table["significant"].all()
     assert ledger.changed(pairs, "er, small").set_index("part")["value"].to_dict() == {"many": -0.3}
     assert not len(ledger.changed(pairs[:0], "er"))
