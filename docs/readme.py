@@ -18,6 +18,7 @@ from cldf_core.data.files import saved_table
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation.cells import agent_name, metric_name
 from cldf_core.evaluation.limited import NOT_FEWER, SHARE, images_needed, left_to_gain
+from cldf_core.evaluation.seeds import differ_from_zero
 from cldf_core.figures.sentences import Sentence, compared, counted, reached, values
 from cldf_core.results.ledger import minus
 from cldf_core.results.sweep_tables import code_in_words
@@ -84,9 +85,10 @@ def limited(tables: Tables) -> Iterator[Sentence]:
     gains = runs[runs["metric"] == "accuracy: gain"].assign(agent=runs["row"])
     gains, most = gains[~gains["agent"].str.contains(",")], gains["images"].max()
     few = left_to_gain(gains, share=1).query("images == @FEW").reset_index(drop=True)
+    few = few.assign(significant=differ_from_zero(few))
     for n, own in _kept(few, "few", tables).groupby("n", sort=False):
         words = f"Gain on new domains, {FEW} new images a class minus {most}, {n} seeds (these photographs)"
-        yield compared(own, words, digits=3)
+        yield compared(own, words, digits=3, also=CORRECTED)
     gained = means[(means["metric"] == "accuracy: gain") & (means["images"] == most) & (means["low"] > 0)]
     needed = images_needed(left_to_gain(gains)).astype({"reached": float, "shown": float})
     needed = _kept(needed, "needed", tables)

@@ -73,6 +73,7 @@ from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import agent_name, as_text, cell_values, metric_name, with_interval
 from cldf_core.evaluation.limited import NOT_FEWER, SHARE, images_needed, left_to_gain
+from cldf_core.evaluation.seeds import differ_from_zero
 from cldf_core.figures import sentences
 from cldf_core.original.flags import add_flags, completed, options_of
 from cldf_core.results import ledger
@@ -241,16 +242,17 @@ if len(curves):
 #
 # Do the fewest images already help, and what is lost with them? How much do few cost? Few minus all again, now seed by
 # seed for each agent, at the number of images that is nearest to `few`. And do the agents differ from sequential
-# fine-tuning there? That is in the tests of the sweep, whose intervals are over seeds and photographs; with so many
-# agents, a difference counts only if it holds after Holm's correction as well.
+# fine-tuning there? That is in the tests of the sweep, whose intervals are over seeds and photographs. With so many
+# agents, a difference counts only if it holds after Holm's correction as well, in either case.
 
 # %%
 single = single.assign(agent=single["row"])
 near = min(set(single["images"]), key=lambda size: abs(size - few), default=few)
-kept = ["agent", "images", "value", "low", "high", "n", "metric"]
-cost = [left_to_gain(part, share=1).assign(metric=metric) for metric, part in single.groupby("metric", sort=False)]
-cost = pd.concat([pd.DataFrame(columns=kept), *cost], ignore_index=True)
-save_table(cost[(cost["images"] == near) & ~cost["agent"].str.contains(",")], out.figures, "14_cost")
+cost = [pd.DataFrame(columns=["agent", "images", "value", "low", "high", "n", "metric", "significant"])]
+for metric, part in single[~single["agent"].str.contains(",")].groupby("metric", sort=False):
+    own = left_to_gain(part, share=1).query("images == @near").assign(metric=metric)
+    cost.append(own.assign(significant=differ_from_zero(own)))
+save_table(pd.concat(cost, ignore_index=True), out.figures, "14_cost")
 
 columns = ["metric", "images", "reference", "agent", "value", "low", "high", "n", "significant"]
 others = ledger.minus(tests.query("images == @near"), "sequential")
@@ -266,7 +268,9 @@ sentences.show(
     for (metric, images, n), rows in fewest.groupby(["metric", "images", "n"], sort=False)
 )
 sentences.show(
-    sentences.compared(rows, f"{metric_name(metric)}, {images} new images minus all, {n} seeds (these photographs)")
+    sentences.compared(
+        rows, f"{metric_name(metric)}, {images} new images minus all, {n} seeds (these photographs)", also=ledger.TESTED
+    )
     for (metric, images, n), rows in cost.groupby(["metric", "images", "n"], sort=False)
 )
 sentences.show(
