@@ -100,11 +100,11 @@ def helping(forgets: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
         gains: of each agent's average over that of sequential fine-tuning; columns agent, value and shown (bool).
 
     Returns:
-        Columns agent, forgets, gain, and first, second and both (bool): whether a condition is met. Rows of sequential
-        and of joint training are left out.
+        Columns agent, forgets, gain, and first, second and both (bool): whether a condition is met. Left out are
+        sequential and joint training, and rows of their own, such as "lwf, told", which are no agents.
     """
     lost, gain = (table.set_index("agent") for table in (forgets, gains))
-    agents = [name for name in gain.index if name.partition(",")[0] not in ("sequential", "joint", "separate")]
+    agents = [name for name in gain.index if name not in ("sequential", "joint", "separate") and "," not in name]
     table = pd.DataFrame({"agent": agents, "forgets": lost["value"].reindex(agents).to_numpy()})
     table["gain"] = gain.loc[agents, "value"].to_numpy()
     forgotten = lost["value"].get("sequential", float("nan"))

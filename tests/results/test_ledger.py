@@ -71,6 +71,8 @@ def test_who_helps_loses_less_than_half_and_ends_well_above():
     table = ledger.helping(forgets, gains.assign(shown=[True, True, False, True, True])).set_index("agent")
     assert table["first"].to_dict() == {"a": True, "b": False, "c": True, "d": False}
     assert table["second"].to_dict() == {"a": True, "b": True, "c": False, "d": False}
+    told = gains.assign(shown=True, agent=gains["agent"] + ", told")
+    assert ledger.helping(forgets, told).empty  # rows of their own
     assert table["both"].to_dict() == {"a": True, "b": False, "c": False, "d": False}
     unknown = ledger.helping(forgets[forgets["agent"] != "sequential"], gains.assign(shown=True))
     assert not unknown["first"].any()
