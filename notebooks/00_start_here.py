@@ -25,8 +25,9 @@
 # **You will learn** the words of the project, and how an image becomes a verdict: one photograph and its fake go the
 # whole way from pixels to P(fake), and you change them and watch the verdict move.
 #
-# **What you need.** No other notebook, only some Python and what a mean and a probability are. All words of the project
-# are in the [glossary](../docs/glossary.md).
+# **What you need.** No other notebook, only some Python, what a mean and a probability are, and that a network is a
+# function with many numbers, its weights, which training adjusts. All words of the project are in the
+# [glossary](../docs/glossary.md).
 #
 # **Reads** the data set named by `data`. The default, cldf-mini, is made on your machine the first time (one
 # to two minutes, no download). **Trains** one network.
@@ -100,7 +101,7 @@ from scipy.special import expit
 from cldf_core import figures
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import crop, open_image
-from cldf_core.data.layouts.read import data_folder
+from cldf_core.data.layouts.read import images_folder
 from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation.cells import cell_changes, cell_values
 from cldf_core.figures import sentences
@@ -184,7 +185,7 @@ first = options.stream[0]
 parts = dict(list(domains[first].table.groupby("split")))
 parts = [parts[name] for name in ("validation", "train") if name in parts]
 pair = next(part for part in parts if part["label"].nunique() == 2).groupby("label").head(1).sort_values("label")
-folder = data_folder(options.data)
+folder = images_folder(options.data)
 images = np.stack([crop(open_image(folder / image), options.size) for image in pair["image"]])
 spectra = domains[first].array[pair["row"].to_numpy()].astype(np.float32)
 probability = expit(logits_of(networks[f"after {first}"], own, spectra))

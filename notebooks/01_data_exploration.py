@@ -70,7 +70,7 @@ from cldf_core.data.images import crop, open_image
 from cldf_core.data.intake import audit
 from cldf_core.data.intake.duplicates import duplicates
 from cldf_core.data.intake.scan import survey
-from cldf_core.data.layouts.read import data_folder
+from cldf_core.data.layouts.read import images_folder
 from cldf_core.evaluation.cells import cell_values
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.figures import sentences
@@ -89,7 +89,7 @@ out = parameters.folder
 # *validation*, and *test* only measures the result. How many images of each kind are there?
 
 # %%
-folder = data_folder(options.data)
+folder = images_folder(options.data)
 domains = load_spectra(options)
 images = pd.concat([spectra.table.assign(domain=name) for name, spectra in domains.items()], ignore_index=True)
 images["class"] = images["label"].map({0: "real", 1: "fake"})

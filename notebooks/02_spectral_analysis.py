@@ -31,7 +31,7 @@
 #
 # **Reads** the training images of the data set named by `data` (cldf-mini is made the first time, one to two
 # minutes), and in the last section its test images.
-# **Writes** seven figures and seven tables into `runs/02_spectral_analysis-…/figures`.
+# **Writes** seven figures and six tables into `runs/02_spectral_analysis-…/figures`.
 # **Takes** less than a minute on two cores, once the data set is there.
 
 # %% tags=["parameters"]
@@ -66,7 +66,7 @@ from cldf_core import figures
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import BICUBIC, crop, open_image
-from cldf_core.data.layouts.read import data_folder
+from cldf_core.data.layouts.read import images_folder
 from cldf_core.detection.ladder import PROFILE, SHARPNESS, simple_scores
 from cldf_core.evaluation import traces
 from cldf_core.evaluation.cells import cell_values
@@ -109,7 +109,7 @@ out = parameters.folder
 # (Figures with sliders move where a kernel runs. Elsewhere you see each as it was when it was made.)
 
 # %%
-folder = data_folder(options.data)
+folder = images_folder(options.data)
 domains = load_spectra(options)
 periods = [period for period in (2, 4, 8) if options.size % period == 0]
 

@@ -130,7 +130,8 @@ cell_values(first.assign(agent="er"))[["domain", "value", "low", "high"]].style.
 # </details>
 
 # %%
-validation = detector.scores().query("split == 'validation' and step == step.max() and domain in @known")
+learned = known or [new]
+validation = detector.scores().query("split == 'validation' and step == step.max() and domain in @learned")
 scored = first.rename(columns={"logit": "value"})
 counts = [10, 30, 100]
 noticed = share_noticed(

@@ -62,7 +62,7 @@ def sum_of_waves(photograph: np.ndarray) -> Live:
         there = np.abs(np.fft.fft2(sums[1])) > 1e-6 * np.abs(np.fft.fft2(photograph)).max()
         _spectrum(spectrum, there, "where these are", 0, 1)
         off = np.sqrt(np.mean((sums[1] - photograph) ** 2))
-        how = "all" if count == most else f"the {count} strongest"
+        how = "all" if count == most else f"the {count} strongest" if count > 1 else "the strongest"
         text = f"A photograph and the sum of {how} of its waves, which is off by {off:.1f} grey levels"
         return described(figure, f"{text} (root mean square); the same for its middle row.")
 

@@ -58,7 +58,7 @@ def one_image(pair: tuple[np.ndarray, np.ndarray], networks: Mapping[str, Networ
         done += [f"saved as JPEG {jpeg}"] * (jpeg != NO_JPEG)
         how = ", ".join(done) or "as they are stored"
         said = "; ".join(f"{kind} {score:.3f}" for kind, score in zip(("real", "fake"), scores, strict=True))
-        return described(figure, f"A real image and its fake, {how}, with spectra; P(fake) by {network}: {said}.")
+        return described(figure, f"A real image and its fake, {how}, with spectra; P(fake), {network}: {said}.")
 
     qualities = [("none" if quality == NO_JPEG else f"{quality}", quality) for quality in QUALITIES]
     return Live(

@@ -69,5 +69,5 @@ def test_what_is_told_is_what_the_network_says(networks):
     spectra = torch.from_numpy(log_spectrum(crops).astype(np.float16)).float()
     with torch.no_grad():
         fake = networks["lwf"].eval()(spectra).softmax(1)[:, 1]
-    said = f"saved as JPEG 50, with spectra; P(fake) by LwF: real {fake[0]:.3f}; fake {fake[1]:.3f}."
+    said = f"saved as JPEG 50, with spectra; P(fake), LwF: real {fake[0]:.3f}; fake {fake[1]:.3f}."
     assert live._metadata["image/png"]["alt"].endswith(said)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from papermill import inspect_notebook
 
+from cldf_core.cli import main
 from cldf_core.options import FIELDS
 from cldf_core.workflow.notebooks import LAST, NEEDS, SHARES, notebook_parameters
 from cldf_core.workflow.parameters import NOTEBOOKS, PROFILES, SMALLER, allowed_names, checked_parameters
@@ -221,3 +222,10 @@ def test_notebooks_read_the_sweeps_of_their_profile(name, profile):
     assert sweep_folder("parts", notebook_parameters(name, profile)).path == made.path
     own = notebook_parameters(name, profile, {"seed": 99})
     assert sweep_folder("parts", own).path.name == f"sweep_parts-{own.folder.key}", "nobody's but its own"
+
+
+@pytest.mark.parametrize("name", ["00", "01", "02", "15"])
+def test_a_notebook_that_opens_images_takes_a_registered_data_set_of_one_domain(name, root, mini_smoke):
+    assert main(["data", "add", str(mini_smoke), "--name", "mine"]) in (0, None)
+    words = [f"-p{value}" for value in ("data=mine", "stream=mini-GAN-S", "unseen=")]
+    assert main(["run", name, "--profile", "smoke", *words]) in (0, None)

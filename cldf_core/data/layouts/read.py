@@ -15,7 +15,7 @@ import pandas as pd
 from cldf_core.data.console import note
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import file_hash, locked, read_record, write_record
-from cldf_core.data.layouts.description import is_described, read_described, read_images
+from cldf_core.data.layouts.description import images_root, is_described, read_described, read_description, read_images
 from cldf_core.data.layouts.original import (
     is_original_layout,
     is_read_by_original,
@@ -70,6 +70,12 @@ def data_folder(data: str) -> Path:
         raise DataError(f"data is {data!r}, a file; register it first: cldf data add {data}")
     allowed = f"{', '.join(_sets())}, or a folder with real/<domain>/ and fake/<domain>/ in it"
     raise DataError(f"data is {data!r}: there is no such folder; allowed: {allowed}")
+
+
+def images_folder(data: str) -> Path:
+    """The folder that the image paths of a data set start from, found as by `data_folder`."""
+    folder = data_folder(data)
+    return images_root(folder, read_description(folder)) if is_described(folder) else folder
 
 
 def is_there(data: str) -> bool:
