@@ -190,8 +190,11 @@ for name, table in train.groupby("domain", sort=False):
     rows.append((name, *t_interval(far.groupby(photograph).mean().to_numpy())))
 save_table(pd.DataFrame(rows, columns=["domain", "value", "low", "high"]), out.figures, "01_changes")
 more = {name: some_pairs(table, 8) for name, table in train.groupby("domain", sort=False)}
-more = {n: [(pixels(p.image_real), pixels(p.image_fake)) for p in table.itertuples()] for n, table in more.items()}
-beside(more)
+more = {
+    name: [(pixels(p.image_real), pixels(p.image_fake)) for p in pairs.itertuples()] for name, pairs in more.items()
+}
+more = {name: pairs for name, pairs in more.items() if pairs}  # a domain of one class has none
+beside(more) if more else "No domain has a real image and a fake that belong together."
 
 # %% tags=["sentences"]
 sentences.show(sentences.values(saved_table(out.figures, "01_changes"), "Share of pixels that differ", by="domain"))

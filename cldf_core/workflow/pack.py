@@ -169,9 +169,18 @@ def _inputs(notebooks: list[Parameters], finished: list[Entry]) -> Iterator[Opti
     from cldf_core.spectrum import InputSpec
 
     every = [own.options() for own in notebooks]
-    every += [stored_options(entry.options) for entry in finished if entry.kind == "run"]
+    # The data of a run that was unpacked here may be elsewhere, as those of notebook 12's own are.
+    runs = [stored_options(entry.options) for entry in finished if entry.kind == "run"]
+    every += [options for options in runs if _has_data(options)]
     how = {str((InputSpec.from_options(o), o.data, sorted(names_of(o)), o.files, o.validation_share)): o for o in every}
     yield from how.values()
+
+
+def _has_data(options: Options) -> bool:
+    try:
+        return all(data_folder(name).is_dir() for name in (options.data, *other_sets(names_of(options))))
+    except DataError:
+        return False
 
 
 def _spectra(options: Options) -> Files:

@@ -9,6 +9,7 @@ import threading
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -117,6 +118,12 @@ def test_in_another_root_runs_spectra_and_executed_notebooks_are_found(elsewhere
     own = notebook_parameters(EXECUTED, "smoke")
     assert is_done(own, inputs_hash(own))  # which asks for the times of images, too
     assert not [path for path in (elsewhere / "data").glob("*archive*") if path.suffix != ".lock"]
+
+
+def test_a_run_whose_data_are_elsewhere_does_not_keep_a_root_from_being_packed(elsewhere, archive):
+    pack.use(archive)
+    runs = [Mock(kind="run", options={**options().model_dump(), "data": name}) for name in ("gone", options().data)]
+    assert [own.data for own in pack._inputs([], runs)] == [options().data]
 
 
 def test_equal_contents_give_an_equal_file_and_none_is_replaced(made, tmp_path, monkeypatch):
