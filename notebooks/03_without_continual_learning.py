@@ -129,7 +129,7 @@ split = "test" if "test" in options.splits else "validation"
 #    that, so nothing in the loss says that it is wrong. Whether it is, the accuracy below says.
 # 2. Look whether the line comes back. If it does, that is no memory: *right* happens to ask for the same weights.
 # 3. A new network knows nothing. How soon is it back? The old points are among its batches, so it need not wait.
-# 4. Look at the squares: where they are, there is a loss that says no. Does the line stay near them?  LwF's teacher has
+# 4. Look at the squares: where they are, there is a loss that says no. Does the line stay near them? LwF's teacher has
 #    never seen the middle; what it says there is the line of *left* drawn on, the opposite of the labels.
 #
 # </details>

@@ -230,11 +230,11 @@ save_table(ablated, out.figures, "10_band_ablation")
 save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_ablation")
 
 # %% [markdown]
-# A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learned, to the right. A line
-# that falls to 0 there says: that the network still uses these frequencies is not shown. A line that rises says that it
-# leans on the band more than before. Below 0 the band misleads: without it the verdicts are better. And where an
-# accuracy is at guessing anyway, nothing can be lost, so a line at 0 need not mean that the band is useless. A spectrum
-# with a hole is also something that the network has never seen; part of the loss may come from that strangeness.
+# A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learned, to the right. Where
+# a line falls to 0, it is no longer shown that the network uses these frequencies. A line that rises says that it leans
+# on the band more than before. Below 0 the band misleads: without it the verdicts are better. And where an accuracy is
+# at guessing anyway, nothing can be lost, so a line at 0 need not mean that the band is useless. A spectrum with a hole
+# is also something that the network has never seen; part of the loss may come from that strangeness.
 
 # %% tags=["sentences"]
 lost = saved_table(out.figures, "10_band_ablation")

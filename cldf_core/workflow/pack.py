@@ -178,9 +178,11 @@ def _inputs(notebooks: list[Parameters], finished: list[Entry]) -> Iterator[Opti
 
 def _has_data(options: Options) -> bool:
     try:
-        return all(data_folder(name).is_dir() for name in (options.data, *other_sets(names_of(options))))
+        for name in (options.data, *other_sets(names_of(options))):
+            data_folder(name)
     except DataError:
         return False
+    return True
 
 
 def _spectra(options: Options) -> Files:

@@ -33,9 +33,9 @@ from PIL import Image
 from scaling import PROJECT, _processor
 
 PAGE = PROJECT / "docs" / "many-images.md"
-FEW = 100  # images that take little but the start of Python
+FEW = 1_000  # images that take little but the start of Python
 COUNTS = (10_000, 100_000, 1_000_000)
-LARGE = 200  # images of 256 pixels, from which millions of them are extrapolated
+LARGE = 2_000  # images of 256 pixels, from which millions of them are extrapolated
 SHARD = 10_000  # images of a tar shard
 LOAD = """
 import sys

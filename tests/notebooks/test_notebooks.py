@@ -226,6 +226,6 @@ def test_notebooks_read_the_sweeps_of_their_profile(name, profile):
 
 @pytest.mark.parametrize("name", ["00", "01", "02", "15"])
 def test_a_notebook_that_opens_images_takes_a_registered_data_set_of_one_domain(name, root, mini_smoke):
-    assert main(["data", "add", str(mini_smoke), "--name", "mine"]) in (0, None)
+    assert not main(["data", "add", str(mini_smoke), "--name", "mine"])
     words = [f"-p{value}" for value in ("data=mine", "stream=mini-GAN-S", "unseen=")]
-    assert main(["run", name, "--profile", "smoke", *words]) in (0, None)
+    assert not main(["run", name, "--profile", "smoke", *words])

@@ -177,7 +177,8 @@ def test_whoever_tries_values_looks_at_validation_images(path):
         ),
         (
             "14",
-            "Epochs, batch size and default learning rate, common to all agents but for GDumb's memory (notebook 05)",
+            "Epochs, batch size and default learning rate, common to all agents but for GDumb's memory (notebook 05), "
+            "were chosen before that, on the",
         ),
         ("README", "the last three were chosen on the validation photographs of the default stream"),
         ("08", "With limited new data (notebook 14) an agent keeps the values that were chosen with all images"),
