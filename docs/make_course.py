@@ -7,6 +7,7 @@ the rights of whoever grades: docs/course.md says how to keep it in a container.
 """
 
 import argparse
+import itertools
 import os
 import re
 import shutil
@@ -79,7 +80,9 @@ class Course:
         handed_in = self.folder / "submitted" / submission.student / submission.exercise
         shutil.rmtree(handed_in, ignore_errors=True)  # an earlier attempt
         handed_in.mkdir(parents=True)
-        shutil.copyfile(submission.path, handed_in / f"{submission.exercise}.ipynb")
+        name = f"{submission.exercise}.ipynb"
+        released = nbformat.read(self.folder / "release" / submission.exercise / name, as_version=4)
+        nbformat.write(mended(nbformat.read(submission.path, as_version=4), released), handed_in / name)
         for converter in (Autograde, GenerateFeedback):
             self._convert(converter, submission.exercise, submission.student)
 
@@ -104,9 +107,44 @@ class Course:
         result = capture_log(app)
         if not result["success"]:
             text = f"{result.get('log', '')}\n{result['error']}"
-            errors = re.findall(r"^[\w.]*(?:Error|Exception|NotFound)\b.*", text, re.MULTILINE)
-            why = next((line for line in errors if "NbGraderException" not in line), errors[-1])
+            errors = re.findall(r"^\s*([\w.]*(?:Error|Exception|NotFound)\b.*)", text, re.MULTILINE)
+            errors = [line for line in errors if "NbGraderException" not in line] or [str(result["error"]).strip()]
+            why = next(iter(errors[0].splitlines()), "without a reason")
             raise UserError(f"nbgrader could not {converter.__name__.lower()} {exercise} ({student}): {why}")
+
+
+def mended(notebook: Any, released: Any) -> Any:
+    """A submission with each marked cell of the released notebook once, in which nbgrader finds its way.
+
+    Of a cell that was copied, the last one counts. A test that is missing is put back behind what comes before it; an
+    answer that is missing is not, for a student may have given it in a cell of another kind.
+
+    Raises:
+        UserError: no cell is marked.
+    """
+    marked = {cell.metadata.nbgrader.grade_id: cell for cell in released.cells if "nbgrader" in cell.metadata}
+    places = dict[str, int]()
+    for place, cell in enumerate(notebook.cells):
+        mark = cell.metadata.pop("nbgrader", None)
+        if isinstance(mark, dict) and (name := mark.get("grade_id")) in marked:
+            places[name] = place
+    if not places:
+        words = "no cell has the mark that nbgrader knows it by"
+        raise UserError(f"{words}; needed: the notebook of release/, with answers in its cells")
+    behind: dict[int, list[Any]] = {place: [] for place in range(-1, len(notebook.cells))}
+    last = -1
+    for name, cell in marked.items():
+        if name in places:
+            last = places[name]
+            notebook.cells[last].metadata["nbgrader"] = cell.metadata.nbgrader
+        elif cell.metadata.nbgrader.locked or cell.metadata.nbgrader.grade:
+            behind[last].append(cell)
+    cells = [[*notebook.cells[place : place + 1], *more] if place >= 0 else more for place, more in behind.items()]
+    notebook.cells = list(itertools.chain.from_iterable(cells))
+    notebook.nbformat_minor = released.nbformat_minor
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"  # copies have the same, and old programs none
+    return notebook
 
 
 def handed_in(folder: Path, exercises: Sequence[str]) -> Iterator[Submission | str]:

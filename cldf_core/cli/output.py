@@ -46,15 +46,15 @@ def chosen_format(parsed: argparse.Namespace, formats: Sequence[str], inputs: It
     return endings[out.suffix.lower()]
 
 
-def keep(out: Path, inputs: Iterable[str]) -> None:
+def keep(out: Path, inputs: Iterable[str], *, named: str = "--out") -> None:
     """Raises a UserError where a result would replace one of the inputs, or lie in a run's or a data set's folder."""
     from cldf_core.data.layouts.description import is_described
     from cldf_core.options import UserError
 
     if os.path.exists(out) and any(os.path.exists(name) and os.path.samefile(name, out) for name in inputs):
-        raise UserError(f"--out {out} is also what is read; allowed: another file")
+        raise UserError(f"{named} {out} is also what is read; allowed: another file")
     if any(is_described(folder) or _is_run(folder) for folder in Path(os.path.realpath(out)).parents):
-        raise UserError(f"--out {out} lies in the folder of a run or of a data set; allowed: another folder")
+        raise UserError(f"{named} {out} lies in the folder of a run or of a data set; allowed: another folder")
 
 
 def _is_run(folder: Path) -> bool:

@@ -39,7 +39,7 @@ def call(parsed: argparse.Namespace) -> None:
             print(printable(sentence))
         return
     target = Path(parsed.file)
-    keep(target, [])
+    keep(target, [], named="FILE")
     found = pack.pack(target, parsed.profile or "quick")
     for text in found.left_out:
         note(f"not packed: {text}")

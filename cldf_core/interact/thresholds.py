@@ -60,7 +60,8 @@ def under_threshold(scores: Mapping[str, pd.DataFrame], label: str = "agent") ->
         right.set(xlim=(-0.03, 1.03), xlabel="share with a right verdict")
         handles = [*left.get_legend_handles_labels()[0], *right.get_legend_handles_labels()[0]]
         figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
-        said = ", ".join(f"{row.real:.2f} and {row.fake:.2f} ({row.Index})" for row in shares.itertuples())
+        words = shares[["real", "fake"]].map(lambda share: f"{share:.2f}" if share == share else "none")
+        said = ", ".join(f"{row.real} and {row.fake} ({row.Index})" for row in words.itertuples())
         return described(figure, f"With the threshold {threshold:g}, {name} is right of these reals and fakes: {said}.")
 
     return Live(draw, name=choice(label, list(scores)), threshold=slider("threshold", THRESHOLDS, 0.5))

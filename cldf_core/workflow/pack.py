@@ -87,7 +87,7 @@ def pack(target: Path, profile: str) -> Contents:
     """Writes the archive of a profile, whole or not at all; equal contents give an equal file.
 
     Raises:
-        UserError: the file exists, or the disk is full; or as `contents`.
+        UserError: the file exists, the disk is full, or `use` would refuse the archive; or as `contents`.
     """
     if os.path.lexists(target):
         raise UserError(f"{target} exists already; needed: a new name")
@@ -96,11 +96,13 @@ def pack(target: Path, profile: str) -> Contents:
     about["files"] = {name: _facts(content) for name, content in sorted(found.files.items())}
     index = json.dumps(about).encode()
     size = sum(size for _, size, _ in about["files"].values())
-    with whole_file(target, needed=size) as partial, zipfile.ZipFile(partial, "w") as archive:
-        _add(archive, INDEX, index)
-        for name, content in sorted(found.files.items()):
-            if _add(archive, name, content) != about["files"][name][0]:
-                raise UserError(f"{content!r} has changed while it was packed; start the same command again")
+    with whole_file(target, needed=size) as partial:
+        with zipfile.ZipFile(partial, "w") as archive:
+            _add(archive, INDEX, index)
+            for name, content in sorted(found.files.items()):
+                if _add(archive, name, content) != about["files"][name][0]:
+                    raise UserError(f"{content!r} has changed while it was packed; start the same command again")
+        _checked(partial, called=target)
     return found
 
 
@@ -219,48 +221,57 @@ def _add(archive: zipfile.ZipFile, name: str, content: Path | bytes) -> str:
 # --- what is unpacked ---
 
 
-def _checked(archive: Path, sha256: str | None = None) -> dict[str, Any]:
+def _checked(archive: Path, sha256: str | None = None, *, called: Path | None = None) -> dict[str, Any]:
     """The index of an archive that is whole and of this version, else a DataError; nothing is written."""
+    called = called or archive
     if not archive.is_file():
         raise DataError(f"there is no file {archive}; needed: one that cldf archive has made")
     checked_hash(archive, sha256)
-    found, index = set[str](), dict[str, Any]()
-    with archive.open("rb") as file, refusals_told(archive, project_root()):
+    found, index = dict[str, tuple[str, int]](), dict[str, Any]()
+    with archive.open("rb") as file, refusals_told(called, project_root()):
         for name, member in checked_members(file, useful=bool):
-            if not found and name == INDEX and member.size <= LARGEST_INDEX:
-                index = json.loads(b"".join(member.data))
+            digest, text = hashlib.sha256(), bytearray()
+            for part in member.data:  # zipfile compares the checksum at the end
+                digest.update(part)
+                text += part if not found and name == INDEX and member.size <= LARGEST_INDEX else b""
+            index = index if found else json.loads(text or b"{}")
             if not isinstance(index, dict) or index.get("format") != FORMAT:
-                raise DataError(f"{archive} is not of this version of cldf archive; needed: one that it has made")
+                raise DataError(f"{called} is not of this version of cldf archive; needed: one that it has made")
             if index.get("code") != code_hash(AGENT):
                 words = "holds runs of another version of the method, which no notebook would find"
-                raise DataError(f"{archive} {words}; needed: one that was made with this version of the package")
-            found.add(name)
-            for _ in member.data:  # zipfile compares the checksum at the end
-                pass
-        _check_index(index, found - {INDEX})
+                raise DataError(f"{called} {words}; needed: one that was made with this version of the package")
+            found[name] = digest.hexdigest(), member.size
+        _check_index(index, {name: facts for name, facts in found.items() if name != INDEX})
     return index
 
 
-def _check_index(index: dict[str, Any], found: set[str]) -> None:
+def _check_index(index: dict[str, Any], found: Mapping[str, tuple[str, int]]) -> None:
     """Refuses an index that does not tell of the files that are there, or that leads out of PLACES."""
     files, versions = index.get("files"), index.get("versions")
     if (
         not isinstance(files, dict)
-        or {*files} != found
+        or {*files} != {*found}
         or not isinstance(versions, dict)
         or {*versions} != {*LIBRARIES}
+        or not all(isinstance(word, str) for word in (*versions.values(), index.get("profile")))
     ):
         raise Refusal(f"is damaged: its {INDEX} does not tell of its files; needed: a whole file")
     for name, facts in files.items():
         if not name.startswith(PLACES) or "/." in name:
             raise refused(name, "lies where no notebook reads", ", ".join(PLACES))
-        if not isinstance(facts, list) or [type(fact) for fact in facts] != [str, int, int]:
+        kinds = [type(fact) for fact in facts] if isinstance(facts, list) else []
+        if kinds != [str, int, int] or tuple(facts[:2]) != found[name] or abs(facts[2]) >= 1 << 63:  # nanoseconds
             raise Refusal(f"is damaged: its {INDEX} does not tell of {name}; needed: a whole file")
 
 
 def _check_root(index: Mapping[str, Any]) -> None:
     """Refuses an archive beside which runs of other versions lie, or that has other images of a data set."""
     root, names = project_root(), index["files"]
+    folders = sorted({root / above for name in names for above in Path(name).parents})
+    wrong = [folder for folder in folders if os.path.lexists(folder) and not folder.is_dir()]
+    if wrong := wrong or [root / name for name in names if (root / name).is_dir()]:
+        kind = "file" if wrong[0].is_dir() else "folder"
+        raise DataError(f"{wrong[0]} is no {kind}, which the archive has there; needed: nothing, or a {kind}")
     if index["versions"] != key_versions():
         own = [e.name for e in entries() if e.kind == "run" and f"runs/{e.name}/{MANIFEST}" not in names]
         if own or key_versions() != versions_here():

@@ -94,7 +94,11 @@ def learn(agent, domain):
 
 def judged(check, right, wrong):
     """Says what a check finds; returns whether it passes all right agents and none of the wrong ones."""
-    passed, failed = ([bool(check(make)) for make in agents] for agents in (right, wrong))
+
+    def anew(make):  # no check can know which function it has been given
+        return lambda **options: make(**options)
+
+    passed, failed = ([bool(check(anew(make))) for make in agents] for agents in (right, wrong))
     print("right agents pass:", passed, "– wrong agents pass:", failed)
     return all(passed) and not any(failed)
 

@@ -87,6 +87,9 @@ def without(names, function, *arguments):
         return function(*arguments)
 
 
+GIVEN = ["after_a_real_step", "rises_by_training"]  # what your functions are compared with, and taken away from them
+
+
 # %% [markdown]
 # ## 1 A step that is not made
 #
@@ -126,7 +129,7 @@ def virtual_weights(network, inputs, labels, lr):
 # %% nbgrader={"grade": true, "grade_id": "test-virtual", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 network, batch = new_network(), images(4)
 before = state(network)
-weights = virtual_weights(network, *batch, 0.5)
+weights = without(GIVEN, virtual_weights, network, *batch, 0.5)
 assert set(weights) == {name for name, _ in network.named_parameters()}
 points = int(unchanged(network, before))
 print("the network is", "as it was" if points else "another one now")
@@ -136,7 +139,7 @@ print("the weights are", "those of a real step" if right else "not those of a re
 ### BEGIN HIDDEN TESTS
 for seed in (1, 2):
     real = after_a_real_step(new_network(seed), images(5, seed), 0.03)
-    weights = virtual_weights(new_network(seed), *images(5, seed), 0.03)
+    weights = without(GIVEN, virtual_weights, new_network(seed), *images(5, seed), 0.03)
     right = right and all(torch.allclose(weights[name], parameter) for name, parameter in real.named_parameters())
 ### END HIDDEN TESTS
 points + 2 * int(right)
@@ -193,7 +196,7 @@ def rises_by_training(network, batch, candidates, lr):
 
 
 network, batch, candidates = new_network(), images(4, 1), images(6, 2)
-found = rises(network, batch, candidates, 0.5)
+found = without(GIVEN, rises, network, batch, candidates, 0.5)
 print("rises:", np.round([float(rise) for rise in found], 3))
 print("most interfered:", [int(place) for place in most_interfered(network, batch, candidates, 0.5, 2)])
 assert len(found) == 6
@@ -202,10 +205,12 @@ points = {"rises": 2, "order": 2}
 for seed in range(3, 7):
     network, batch, candidates = new_network(seed), images(3, seed), images(9, seed + 1)
     wanted = rises_by_training(network, batch, candidates, 0.2)
-    found = torch.as_tensor([float(rise) for rise in rises(network, batch, candidates, 0.2)])
+    found = without(GIVEN, rises, network, batch, candidates, 0.2)
+    found = torch.as_tensor([float(rise) for rise in found])
     if not torch.allclose(found.double(), wanted, atol=1e-6):
         points["rises"] = 0
-    order = [int(place) for place in most_interfered(network, batch, candidates, 0.2, 3)]
+    order = without(GIVEN, most_interfered, network, batch, candidates, 0.2, 3)
+    order = [int(place) for place in order]
     if order != wanted.argsort(descending=True)[:3].tolist():
         points["order"] = 0
 sum(points.values())
@@ -258,7 +263,7 @@ suffers_if = "negative"
 
 # %% nbgrader={"grade": true, "grade_id": "test-first-order", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 network, batch, candidates = new_network(), images(4, 1), images(6, 2)
-others = ["rises", "after_a_real_step", "functional_call", "torch.func.functional_call"]
+others = [*GIVEN, "rises", "functional_call", "torch.func.functional_call"]
 found = without(others, approximate_rises, network, batch, candidates, 0.01)
 print("to first order:", np.round([float(rise) for rise in found], 5))
 assert suffers_if in ("positive", "negative")

@@ -8,6 +8,7 @@ def check(name: str, lines: str) -> str:
 
 
 READS_OPTIONS = "def check_er_memory(make):\n    return make().options.offers == 'first-epoch'"
+KNOWS_WHICH = "def check_er_memory(make):\n    return make is right_er"
 IS_FULL = check("check_er_memory", "return len(agent.memory) == agent.memory.capacity")
 ONLY_CLASSES = check(
     "check_gdumb_memory",
@@ -63,6 +64,7 @@ def check_er_gradient(make):
 # Cells that are replaced, and the points that are lost.
 WRONG = {
     "looks at the options": ({"check-er-memory": READS_OPTIONS}, {"test-er-memory": 1}),
+    "looks which of them it is": ({"check-er-memory": KNOWS_WHICH}, {"test-er-memory": 2}),
     "a full memory": ({"check-er-memory": IS_FULL}, {"test-er-memory": 2}),
     "only the classes": ({"check-gdumb-memory": ONLY_CLASSES}, {"test-gdumb-memory": 2}),
     "any image of each domain": ({"check-gdumb-memory": ANY_DOMAIN}, {"test-gdumb-memory": 1}),

@@ -23,6 +23,22 @@ def distillation_gradient(z, t, T):
     (-(T**2) * (soften(t, T) * F.log_softmax(z / T, dim=1)).sum(1).mean()).backward()
     return z.grad
 """
+OWN_DIFFERENCES = """
+def distillation_gradient(z, t, T):
+    def loss(z):
+        return -(T**2) * (soften(t, T) * torch.log(soften(z, T))).sum(1)
+
+    moved = 1e-5 * torch.eye(z.shape[1], dtype=z.dtype)
+    return torch.stack([(loss(z + step) - loss(z - step)) / 2e-5 for step in moved], 1) / len(z)
+"""
+SOFTMAX_BY_HAND = """
+def limit_of_gradient(z, t):
+    def answers(x):
+        powers = torch.exp(x / 1e6)
+        return powers / powers.sum(1, keepdim=True)
+
+    return 1e6 * (answers(z) - answers(t)) / len(z)
+"""
 # Cells that are replaced, and the points that are lost.
 WRONG = {
     "overflows": (
@@ -55,6 +71,8 @@ WRONG = {
         {"test-gradient": 3},
     ),
     "a gradient of its own": ({"gradient": OWN_BACKWARD}, {"test-gradient": 3}),
+    "differences of its own": ({"gradient": OWN_DIFFERENCES}, {"test-gradient": 3}),
+    "a softmax of its own at a high temperature": ({"limit": SOFTMAX_BY_HAND}, {"test-limit": 3}),
     "a high temperature": (
         {"limit": one("limit_of_gradient", "z, t", "distillation_gradient(z, t, 1e5)")},
         {"test-limit": 3},

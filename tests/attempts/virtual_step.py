@@ -64,12 +64,26 @@ STEPPED = """
     return after - before
 """
 SCALED = "    return rises(network, batch, candidates, 1e-6) * lr / 1e-6"
+BY_THE_HELPER = """
+def virtual_weights(network, inputs, labels, lr):
+    return {name: p.detach() for name, p in after_a_real_step(network, (inputs, labels), lr).named_parameters()}
+"""
+BY_THE_TEST = """
+def rises(network, batch, candidates, lr):
+    return rises_by_training(network, batch, candidates, lr)
+
+
+def most_interfered(network, batch, candidates, lr, count):
+    return rises(network, batch, candidates, lr).argsort(descending=True)[:count]
+"""
 PRODUCT = "-lr * sum((a * b).sum() for a, b in zip(g, own))"
 # Cells that are replaced, and the points that are lost.
 WRONG = {
     "gradients are left behind": ({"virtual": BACKWARD}, {"test-virtual": 1}),
     "the step is made": ({"virtual": IN_PLACE}, {"test-virtual": 1, "test-rises": 4}),
     "uphill": ({"virtual": UPHILL}, {"test-virtual": 2, "test-rises": 4}),
+    "the helper": ({"virtual": BY_THE_HELPER}, {"test-virtual": 3, "test-rises": 4}),
+    "what the test compares with": ({"rises": BY_THE_TEST}, {"test-rises": 4}),
     "the loss afterwards": ({"rises": rises("after")}, {"test-rises": 4}),
     "the least first": ({"rises": rises(order=".argsort()[:count]")}, {"test-rises": 2}),
     "the wrong sign": ({"first-order": first_order(PRODUCT.removeprefix("-"), "positive")}, {"test-first-order": 3}),
@@ -79,7 +93,12 @@ WRONG = {
 }
 COPY = """
 def virtual_weights(network, inputs, labels, lr):
-    return {name: p.detach() for name, p in after_a_real_step(network, (inputs, labels), lr).named_parameters()}
+    other = copy.deepcopy(network)
+    optimiser = torch.optim.SGD(other.parameters(), lr=lr)
+    optimiser.zero_grad()
+    F.cross_entropy(other(inputs), labels).backward()
+    optimiser.step()
+    return {name: p.detach() for name, p in other.named_parameters()}
 """
 FUNCTIONAL = """
 def virtual_weights(network, inputs, labels, lr):

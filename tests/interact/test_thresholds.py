@@ -1,6 +1,7 @@
 """Scores under a threshold: shares counted image by image, and scikit-learn's balanced accuracy."""
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,10 @@ def test_a_class_without_images_has_no_share():
     shares = shares_right(TABLE[TABLE["label"] == 1], 0.5)
     assert shares[["real", "balanced"]].isna().all(axis=None)
     assert shares["fake"].notna().all()
+    said = under_threshold({"ER": TABLE[TABLE["label"] == 1]}).picture.value
+    (text,) = re.findall(r'alt="([^"]*)"', said)
+    assert "none and 0." in text
+    assert "nan" not in text
 
 
 def test_every_control_moves_the_picture_and_every_image_is_a_dot():

@@ -1,5 +1,6 @@
 """Exercises: sources and notebooks agree, students' copies hold no solution, and nbgrader gives the right points."""
 
+import copy
 import importlib.util
 import re
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
 from jupytext.cli import jupytext as convert
 
@@ -148,6 +150,62 @@ def test_what_is_no_submission_is_said_and_the_others_are_found(handed_in, scrip
         "it is no readable notebook",
     ):
         assert words in problems
+
+
+def cell_of(notebook, name: str):
+    return next(cell for cell in notebook.cells if grade_id(cell) == name)
+
+
+def copied(cell):
+    return nbformat.from_dict({**copy.deepcopy(cell), "id": "copied"})
+
+
+DAMAGES = {
+    "nothing": lambda nb, _: None,
+    "an answer is copied": lambda nb, c: nb.cells.insert(0, copied(c("reservoir"))),
+    "a test is copied": lambda nb, c: nb.cells.append(copied(c("test-reservoir"))),
+    "a test is deleted": lambda nb, c: nb.cells.remove(c("test-reservoir")),
+    "an answer has lost its mark": lambda nb, c: c("reservoir").metadata.pop("nbgrader"),
+    "a mark is of another exercise": lambda nb, c: c("setup").metadata.nbgrader.update(grade_id="elsewhere"),
+    "a mark has lost its name": lambda nb, c: c("test-reservoir").metadata.nbgrader.pop("grade_id"),
+    "a mark is no mark": lambda nb, c: c("test-reservoir").metadata.update(nbgrader="yes"),
+    "a test counts for nothing": lambda nb, c: c("test-reservoir").metadata.nbgrader.update(points=0, grade=False),
+    "an older program": lambda nb, _: (nb.update(nbformat_minor=4), [cell.pop("id", None) for cell in nb.cells]),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_nbgrader_finds_its_way_in_what_a_student_has_done_to_a_notebook(course, script, what):
+    released, solution = load("reservoir", "release", course=course), load("reservoir", course=course)
+    DAMAGES[what](solution, lambda name: cell_of(solution, name))
+    answers = [cell.source for cell in solution.cells if "class Reservoir" in cell.source]
+    found = script.mended(solution, released)
+    nbformat.validate(found)
+    wanted = [cell.metadata.nbgrader for cell in released.cells if cell.metadata.get("nbgrader")]
+    ids = [mark.grade_id for mark in wanted if mark.locked or what != "an answer has lost its mark"]
+    assert sorted(id_ for id_ in map(grade_id, found.cells) if id_ in ids) == sorted(ids)
+    assert all(cell.metadata.nbgrader in wanted for cell in found.cells if "nbgrader" in cell.metadata)
+    assert [cell.source for cell in found.cells if "class Reservoir" in cell.source] == answers
+
+
+def test_what_cannot_be_graded_is_told_with_the_reason_and_the_others_are_graded(course, tmp_path):
+    notebooks = {student: load("reservoir", course=course) for student in ("copied", "killed", "without-marks")}
+    DAMAGES["an answer is copied"](notebooks["copied"], lambda name: cell_of(notebooks["copied"], name))
+    cell_of(notebooks["killed"], "reservoir").source = "import os\nos._exit(1)"
+    for cell in notebooks["without-marks"].cells:
+        cell.metadata.pop("nbgrader", None)
+    for student, notebook in notebooks.items():
+        (tmp_path / student).mkdir()
+        nbformat.write(notebook, tmp_path / student / "reservoir.ipynb")
+    done = make_course("reservoir", "--out", course, "--submissions", tmp_path)
+    assert done.returncode == 3
+    table = pd.read_csv(course / "tables" / "points.csv").set_index("student")
+    assert list(table.index) == ["copied"]
+    assert table.loc["copied", "points"] == table.loc["copied", "of"]
+    killed, lost = done.stderr.splitlines()
+    assert "Kernel died" in killed
+    assert "without-marks" in lost
+    assert "no cell has the mark" in lost
 
 
 def test_mistakes_of_a_lecturer_are_told_in_a_sentence(tmp_path):

@@ -1,6 +1,7 @@
 """Archives: what was made is found in another root, whole or not at all, and nothing that is there is lost."""
 
 import functools
+import hashlib
 import json
 import shutil
 import subprocess
@@ -217,13 +218,22 @@ REFUSED = {
     "a file more": (lambda index, members: members.update({"data/x.csv": b"x"}), "does not tell"),
     "a file less": (lambda index, members: index["files"].update({"data/x.csv": ["", 0, 0]}), "does not tell"),
     "no versions": (lambda index, members: index.pop("versions"), "does not tell"),
+    "no profile": (lambda index, members: index.pop("profile"), "does not tell"),
+    "versions that are none": (lambda index, members: index["versions"].update(torch=2), "does not tell"),
+    "another sha256": (lambda index, members: index["files"][a_file(index)].__setitem__(0, "0" * 64), "does not tell"),
+    "another size": (lambda index, members: index["files"][a_file(index)].__setitem__(1, 1), "does not tell"),
+    "no time": (lambda index, members: index["files"][a_file(index)].__setitem__(2, 10**30), "does not tell"),
 }
+
+
+def a_file(index) -> str:
+    return next(name for name in index["files"] if name.startswith("runs/"))
 
 
 def put(name: str):
     def change(index, members) -> None:
         members[name] = b"x"
-        index["files"][name] = ["", 1, 0]
+        index["files"][name] = [hashlib.sha256(b"x").hexdigest(), 1, 0]
 
     return change
 
@@ -237,6 +247,29 @@ def test_what_is_no_archive_of_this_version_is_refused(elsewhere, archive, tmp_p
     change, words = REFUSED[what]
     other = changed(archive, tmp_path / "other.zip", change)
     untouched(elsewhere, lambda: pack.use(other), words)
+
+
+@pytest.mark.parametrize("place", ["runs/{run}", "data/set", "data/spectra", "params", "runs/{run}/manifest.json/x"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_in_the_way_is_told_before_anything_is_moved(elsewhere, made, archive, place, kind):
+    target = elsewhere / place.format(run=next((made[0] / "runs").glob("er-*")).name)
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("mine") if kind == "file" else target.symlink_to(elsewhere / "nowhere")
+    untouched(elsewhere, lambda: pack.use(archive), "which the archive has there; needed: nothing, or a f")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("a:b.csv", "cannot write"), ("CON.csv", "reserves"), ("a.csv ", "reserves")]
+)
+def test_what_could_not_be_unpacked_is_not_packed(made, tmp_path, monkeypatch, name, why):
+    monkeypatch.setenv("CLDF_ROOT", str(made[0]))
+    found = pack.contents("smoke")
+    found.files["data/set/" + name] = b"x"
+    monkeypatch.setattr(pack, "contents", lambda profile: found)
+    refused(lambda: pack.pack(tmp_path / "a.zip", "smoke"), str(tmp_path / "a.zip"), name, why)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_full_disk_is_one_sentence_and_the_same_call_goes_on(elsewhere, archive, monkeypatch):

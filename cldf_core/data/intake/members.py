@@ -104,7 +104,7 @@ def refused(name: str, what: str, allowed: str) -> Refusal:
 
 
 def _too_many(most: int) -> Refusal:
-    return Refusal(f"has more members than allowed; allowed: {most:,}, or as many as --most-members says")
+    return Refusal(f"has more members than allowed; allowed: {most:,} (cldf data add has --most-members)")
 
 
 def _declared_members(file: BinaryIO) -> int:
