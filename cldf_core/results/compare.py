@@ -207,11 +207,7 @@ def compare_on_images(
                 found += [row for row in detection_rows(parts, detection) if row["domain"] in partly]
             by_metric = sorted(found, key=lambda row: detection.index(row["metric"]))
             rows += [pair | row | step for row in by_metric if row["domain"] in {*same, *partly}]
-            if (
-                continual
-                and trained is not None
-                and _images(tested[i], ["step", "domain"]) == _images(tested[k], ["step", "domain"])
-            ):
+            if continual and trained is not None and _images(tested[i]) == _images(tested[k]):
                 parts = [measured(one) for one in (i, k)]
                 rows += [pair | row for measure in continual for row in continual_rows(parts, trained, wanted, measure)]
         except UserError as error:
@@ -307,9 +303,9 @@ def _sizes(table: pd.DataFrame) -> dict[str, tuple[int, int, int]]:
     return {d: (real, fake, 0 if real else pool) for d, real, fake in counts.itertuples()}
 
 
-def _images(table: pd.DataFrame, by: str | list[str]) -> dict[Any, frozenset[tuple[str, int]]]:
-    """Returns the images with their labels, for each domain or for each step and domain."""
-    return {key: frozenset(zip(part["image"], part["label"], strict=True)) for key, part in table.groupby(by)}
+def _images(table: pd.DataFrame) -> set[tuple[Any, ...]]:
+    """Returns the images with their labels, by step and domain."""
+    return {*table[["step", "domain", "image", "label"]].itertuples(index=False, name=None)}
 
 
 def _typed(table: pd.DataFrame, more: Sequence[str] = ()) -> pd.DataFrame:

@@ -15,6 +15,11 @@ from samples import PROJECT
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Looks at the site's files last: else two processes would wait for one that builds it."""
+    items.sort(key=lambda item: item.path.name == "test_site.py")
+
+
 @pytest.fixture(scope="module")
 def tab() -> Iterator:
     """A tab of the browser, and the addresses that it has asked for."""
