@@ -70,7 +70,8 @@ def unseen(tables: Tables) -> Iterator[Sentence]:
     means, tests = tables["sweep_unseen"], tables["sweep_unseen_tests"]
     means, tests = (table[table["metric"] == "accuracy: unseen"] for table in (means, tests))
     for (agent, n), own in means.assign(above=means["low"] > 0.5).groupby(["agent", "n"], sort=False):
-        words = f"Left-out domains on which accuracy is shown to exceed 0.5, {agent_name(agent)}, {n} seeds"
+        how = "the interval of accuracy lies above 0.5 (each by itself)"
+        words = f"Left-out domains on which {how}, {agent_name(agent)}, {n} seeds"
         yield counted(own, words, "above", True, by="domain")
     apart = _minus_sequential(tests, "left out", tables)
     for (agent, n), own in apart.groupby(["agent", "n"], sort=False):

@@ -203,7 +203,7 @@ def test_a_domain_counts_where_the_whole_interval_exceeds_guessing(made):
     means = saved_table(made, "sweep_unseen")
     said = texts(SCRIPT.CLAIMS[2], made)
     for agent, own in means.groupby("agent"):
-        (text,) = [t for what, t in said.items() if "exceed" in what and f", {SCRIPT.agent_name(agent)}, " in what]
+        (text,) = [t for what, t in said.items() if "lies above" in what and f", {SCRIPT.agent_name(agent)}, " in what]
         assert f": {(own['low'] > 0.5).sum()} of {len(DOMAINS)}" in text
         assert [domain for domain in DOMAINS if domain in text] == own.loc[own["low"] > 0.5, "domain"].tolist()
 
