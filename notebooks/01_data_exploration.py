@@ -285,7 +285,8 @@ kinds.set_index("domain")
 #
 # The mean colours should not: a fake shows what its photograph shows. The file size may, and no care can prevent it
 # where files are lossless: a file is small if its picture is easy to describe, and a generator that smooths makes it
-# so. Then the number is a trace of the generator, seen through a keyhole, and not a mistake of whoever made the data.
+# so, one that adds a pattern the opposite. Then the number is a trace of the generator, seen through a keyhole, and not
+# a mistake of whoever made the data.
 #
 # </details>
 

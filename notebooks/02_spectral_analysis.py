@@ -67,7 +67,7 @@ from cldf_core.data.domains import SPLITS
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import BICUBIC, crop, open_image
 from cldf_core.data.layouts.read import images_folder
-from cldf_core.detection.ladder import PROFILE, SHARPNESS, simple_scores
+from cldf_core.detection.ladder import FACTS, PROFILE, SHARPNESS, simple_scores
 from cldf_core.evaluation import traces
 from cldf_core.evaluation.cells import cell_values
 from cldf_core.figures import sentences
@@ -287,7 +287,7 @@ sentences.show(sentences.values(saved_table(out.figures, "02_up_sampling"), "Sha
 # First figure: above is a corner of each image, enlarged so that single pixels show; below is the spectrum of the whole
 # image. Third column: in each corner of the plane is the fourth part of a copy, and at each side a half of one. The
 # brightest place of a copy is its middle, which is the frequency zero of the small image: at the rim it becomes a
-# **spectral peak**, a pattern that repeats every 2 pixels. A generator that enlarges twice leaves copies half way to
+# **spectral peak**, a pattern that repeats every 2 pixels. A generator that enlarges twice can leave copies half way to
 # the rim, too (a period of 4 pixels). Nearest neighbour and bicubic leave less of the copies, and less of the
 # photograph's own high frequencies as well. A generator has a *learned* filter in this place. (A *transposed
 # convolution* is zeros between and a learned filter, a *pixel shuffle* four of them in turn.) It has to do both, remove
@@ -352,9 +352,10 @@ save_figure(figures.radial_profiles(profiles, differences), out.figures, "02_rad
 #
 # In the figure blue marks are the real images. They should stand at 1 for all three periods: a photograph knows no
 # grid. (A JPEG file may show one at period 8, the size of its blocks; then both classes have it.) Orange marks to the
-# right of 1 are fakes with a grid. Compare the domains: which have a grid, and at which period? An interval that
-# contains 1 means that this measure does not show a grid, not that there is no trace; and of so many intervals some do
-# not contain it by accident. The cell after it puts the last two figures into words. <!-- setting -->
+# right of 1 are fakes with a grid. Compare the domains: which have a grid that their real images have not, and at which
+# period? An interval that contains 1 means that this measure does not show a grid, not that there is no trace; and of
+# so many intervals some do not contain it by accident. The cell after it puts the last two figures into
+# words. <!-- setting -->
 
 # %%
 ratios = pd.DataFrame({period: traces.line_ratio(planes, period) for period in periods}, index)
@@ -367,7 +368,7 @@ save_figure(figures.grid_peaks(grid), out.figures, "02_grid_peaks")
 differences = saved_table(out.figures, "02_radial_differences")
 distance = differences["value"].abs().fillna(0)
 furthest = differences.loc[distance.groupby(differences["domain"], sort=False).idxmax()]
-what = "Fake minus real in ln |F|, where it is furthest from none (r)"
+what = "Fake minus real in ln |F|, at the r where the two are furthest apart"
 sentences.show(sentences.compared(furthest, what, by=["domain", "r"]))
 grid = saved_table(out.figures, "02_grid_peaks")
 sentences.show(
@@ -383,10 +384,10 @@ sentences.show(
 #
 # A mark to the left of the dotted line: the fakes of this domain have lost magnitude in this band; to the right: they
 # have more than the reals. A value of −0.1 means about 10 % less. <!-- example --> A fake shows the same things as its
-# real image, so the very slowest waves must agree; how far towards them a generator's work reaches differs from domain
-# to domain. See in which band each domain is furthest from zero, and on which side. Two domains that change the same
-# band in the same direction may look alike to a detector, and what it learns from one may help with the other. Where
-# they differ, it has to learn again, and may unlearn what it knew.
+# real image, so the very slowest waves must nearly agree; how far towards them a generator's work reaches differs from
+# domain to domain. See in which band each domain is furthest from zero, and on which side. Two domains that change the
+# same band in the same direction may look alike to a detector, and what it learns from one may help with the other.
+# Where they differ, it has to learn again, and may unlearn what it knew.
 
 # %%
 bands = {band: planes[:, band_mask(options.size, options.size, band)].mean(1) for band in ("low", "mid", "high")}
@@ -414,8 +415,8 @@ sentences.show(
 #
 # The measure is the AUC: the probability that a fake, drawn at random, gets a higher P(fake) than a real image, drawn
 # at random; 0.5 is guessing. The intervals are over the photographs of the test. A panel is a domain. How far up does
-# the first rung stand that tells its fakes? If it is a low one, a network on this domain shows that it can find what is
-# easy to find.
+# the first rung stand that is far from guessing? If it is a low one, a network on this domain shows that it can find
+# what is easy to find.
 
 # %%
 split = next(part for part in ("test", "validation") if any(part in set(d.table["split"]) for d in domains.values()))
@@ -427,6 +428,7 @@ save_figure(figures.ladder(ladder, label="AUC (dotted: guessing)"), out.figures,
 # %% tags=["sentences"]
 ladder = saved_table(out.figures, "02_ladder")
 sentences.show(
+    sentences.compared(ladder[ladder["rung"] == FACTS], "AUC of the file's facts alone", by="domain", line=0.5),
     sentences.compared(ladder[ladder["rung"] == SHARPNESS], "AUC of sharpness alone", by="domain", line=0.5),
     sentences.compared(ladder[ladder["rung"] == PROFILE], "AUC of the radial profile", by="domain", line=0.5),
 )

@@ -182,7 +182,7 @@ save_figure(figures.losses(losses), out.figures, "03_losses")
 # agree. The interval of so many images is the exact one of a proportion (Clopper and Pearson's). It has a width even
 # where every verdict is right.
 #
-# Some cells say “all real” or “all fake”. There (nearly) every image gets this one verdict. The accuracy is then the
+# A cell may say “all real” or “all fake”. There (nearly) every image gets this one verdict. The accuracy is then the
 # share of that class, whatever is in the pictures: it is not half right, it has no opinion.
 
 # %%
@@ -215,10 +215,11 @@ sentences.show(
 # ## Does it take a network?
 #
 # Notebook 02 has begun a **ladder of baselines**. Here it gets its upper rungs: the same network, once from pixels and
-# once from spectra, each trained on one domain and tested on the same. The measure is the AUC, which needs no
-# threshold. The lower rungs learn from the same images: *file facts* see no picture, *sharpness* is one number, and the
-# *radial profile* a few dozen, with a logistic regression on top. The intervals are over photographs. Where `cldf sweep
-# ladder` was run, further rungs are the means over its seeds, with intervals over seeds and photographs.
+# once from spectra, each trained on one domain of the stream and tested on the same. The measure is the AUC, which
+# needs no threshold. The lower rungs learn from the same images: *file facts* see no picture, *sharpness* is one
+# number, and the *radial profile* a few dozen, with a logistic regression on top. The intervals are over photographs.
+# Where `cldf sweep ladder` was run, further rungs are the means over its seeds, also for the domain outside the stream,
+# with intervals over seeds and photographs.
 #
 # Before you look: where does the first rung stand that is far from guessing, and how much do you expect those above to
 # add? Two marks beside each other say little about that, since all rungs are judged on the same photographs. So the
@@ -318,7 +319,7 @@ summary = pd.concat(
     for agent, part in scores.groupby("agent", sort=False)
 )
 save_table(summary, out.figures, "03_summary")
-by_domain.round(2)
+by_domain.round(2) + 0.0  # not -0.0
 
 # %% tags=["sentences"]
 summary = saved_table(out.figures, "03_summary")
@@ -391,12 +392,12 @@ else:
 
 # %% tags=["sentences"]
 changes = saved_table(out.figures, "03_mixed_precision")
-sentences.show(sentences.compared(changes, "Accuracy, mixed precision minus full precision", by="metric"))
+sentences.show(sentences.compared(changes, "Accuracy, mixed precision minus full precision, one seed", by="metric"))
 
 # %% [markdown]
-# A run that computes in another way is another experiment, however little its scores move. So all runs that are
-# compared with each other should compute in one way. On a processor without instructions for bfloat16 it takes longer,
-# and a note says so.
+# A run that computes in another way is another experiment, even where its scores move little; and one pair of runs does
+# not say which way is better, for another seed may turn it round. So all runs that are compared with each other should
+# compute in one way. On a processor without instructions for bfloat16 it takes longer, and a note says so.
 #
 # **Exercise.** In [`forgetting`](exercises/forgetting.ipynb) you make such a matrix from scores, and forgetting and
 # backward transfer from the matrix. (`make course` makes a copy without the solution.)

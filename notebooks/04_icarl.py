@@ -261,9 +261,9 @@ save_figure(figures.matrices(cells, options.stream), out.figures, "04_matrix")
 save_table(cells, out.figures, "04_cells")
 
 # %% [markdown]
-# Go down each column from its frame, the moment at which the domain was learned: does it darken, which is
-# forgetting? Also compare the frames with each other: an agent that clings to the past may learn the new domain
-# less well. Right of the gap stands the domain that is never trained on.
+# Go down each column from its frame, the moment at which the domain was learned: does it darken, which is forgetting?
+# Also compare each frame with that of the separate models (notebook 03): an agent that clings to the past may learn a
+# new domain less well. Right of the gap stands the domain that is never trained on.
 
 # %%
 summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="icarl")
@@ -291,12 +291,12 @@ sentences.show(
 # %% [markdown]
 # ## Real images that look alike
 #
-# *Real of the first domain* and *real of the second* are two classes to iCaRL. But both hold photographs: what
-# could tell them apart? The loss asks for it all the same. Where nothing does, it cannot become small for new
-# images, and the network can only learn its training images by heart. Does this matter for the verdict? Who takes
-# a real image of one domain for a real image of another has still said *real*. So look at the test images after
-# the last step: is the nearest mean that of the own class, of the same kind in another domain, or of the other
-# kind, which is a wrong verdict?
+# *Real of the first domain* and *real of the second* are two classes to iCaRL. But both hold photographs: what could
+# tell them apart? (Notebook 01 lists what files each domain has.) The loss asks for it all the same. Where nothing
+# does, it cannot become small for new images, and the network can only learn its training images by heart. Does this
+# matter for the verdict? Who takes a real image of one domain for a real image of another has still said *real*. So
+# look at the test images after the last step: is the nearest mean that of the own class, of the same kind in another
+# domain, or of the other kind, which is a wrong verdict?
 
 # %%
 trained, _ = load_network(run.path / f"model-step{len(options.stream)}.safetensors")
@@ -333,8 +333,9 @@ sentences.show(
 # trained on. `cldf sweep parts` does this with several seeds.
 #
 # An exemplar has two uses: to be trained on again, and to place a mean. How few would do for the second, the first
-# figure tells. And the old network teaches without any image. ER and GDumb, which have neither teacher nor means,
-# use their memory for training alone. Predict: who loses most when the memory shrinks? `cldf sweep memory` knows.
+# figure tells for its invented points. And the old network teaches without any image. ER and GDumb, which have neither
+# teacher nor means, use their memory for training alone. Predict: who loses most when the memory shrinks? `cldf sweep
+# memory` knows.
 
 # %%
 names = ["accuracy: average", "accuracy: learning", "accuracy: forgetting (max-last)"]
@@ -370,10 +371,10 @@ sentences.show(
 )
 
 # %% [markdown]
-# (The intervals of changed parts are over seeds and photographs, crossed, and
+# (The intervals of changed parts, where some are shown, are over seeds and photographs, crossed, and
 # [significant](../docs/glossary.md#significant) is as in notebook 08, with [Holm's
 # correction](../docs/glossary.md#holms-correction) for these comparisons; those of sizes are over seeds alone, with the
-# photographs held still.) What is not shown may still be there: few seeds find large differences only. In the figure,
+# photographs held still.) What is not shown may still be there: few seeds find large differences only. In their figure,
 # left of 0 the part was good for accuracy, right of 0 for not forgetting.
 #
 # One run shows what iCaRL does, not whether it is better than doing nothing: for that it must stand beside

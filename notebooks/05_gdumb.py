@@ -92,10 +92,10 @@ split = "test" if "test" in options.splits else "validation"
 # learning*, ECCV 2020) does not even try to train while the images come. It only decides which images to keep. When
 # somebody asks for a verdict, it trains a new network from scratch on what it has kept, and on nothing else.
 #
-# Such a network cannot forget in the usual sense, since it starts from nothing every time. What it knows of a domain
-# depends on how many images of it are in the memory, and this number shrinks as more domains come. The paper
-# used it as a question to the field: a method that does not do better than this has not gained much from all
-# its care.
+# Such a network cannot forget in the usual sense, since it starts from nothing every time. What it knows of a domain it
+# has from the images of it that are in the memory, which are fewer the more domains come, and from what these have in
+# common with others. The paper used it as a question to the field: a method that does not do better than this has not
+# gained much from all its care.
 #
 # ## Which images to keep? A greedy, balanced choice
 #
@@ -200,9 +200,9 @@ save_figure(figures.learning_rate(rates), out.figures, "05_learning_rate")
 
 # %% [markdown]
 # The high rates are meant to let the network leave a bad place, the low ones to let it settle. `memory_epochs` is a
-# power of two, so that training ends with a whole cycle, at the lowest rate. This is the training itself. The memory is
-# gone through as a second part of a domain's last step, which begins with a new network; each update is made with the
-# gradient's norm clipped:
+# power of two, so that training ends with a whole cycle, at the lowest rate of a cycle. This is the training itself.
+# The memory is gone through as a second part of a domain's last step, which begins with a new network; each update is
+# made with the gradient's norm clipped:
 
 # %%
 for method in ("parts", "begin_step", "observe", "step_optimiser"):
@@ -217,7 +217,7 @@ settings = {
     "weight decay": (o.weight_decay, o.memory_weight_decay),
     "largest norm of a gradient": ("any", o.clip),
 }
-pd.DataFrame(settings, index=["other agents with these parameters", "GDumb"]).T
+pd.DataFrame(settings, index=["the other agents' defaults", "GDumb"]).T
 
 # %% [markdown]
 # This training is GDumb's own, as its paper has it, and part of the method. So a comparison of agents with the same
@@ -255,9 +255,11 @@ save_figure(figures.matrices(cells, options.stream), out.figures, "05_matrix")
 save_table(cells, out.figures, "05_cells")
 
 # %% [markdown]
-# Go down the first column. What gets lost there is not overwritten, it is crowded out: each new domain takes
-# memory from the first. Also compare the frames: the later a domain comes, the fewer of its images the network
-# is trained on, even in the very step in which it is new. Does the diagonal get darker towards the lower right?
+# Go down the first column. If something gets lost there, it was not overwritten, but crowded out: each new domain takes
+# memory from the first. And if a cell is brighter than the one above it, though fewer images of this domain are left:
+# what is in the memory besides? Also look at the frames: the later a domain comes, the fewer of its images the network
+# is trained on, even in the very step in which it is new. Is a late frame darker than the same one of the separate
+# models (notebook 03), which have all images?
 
 # %%
 summary = bootstrap.summary(scores, options.stream, split=split).assign(agent="gdumb")
@@ -321,16 +323,16 @@ sentences.show(
 )
 
 # %% [markdown]
-# (The intervals of the first lines are over seeds and photographs, crossed, and *significant* is as in notebook 08,
-# with Holm's correction for these comparisons; those of sizes are over seeds alone, with the photographs held still.)
-# What is not shown may still be there: few seeds find large differences only.
+# (The intervals of changed parts, where some are shown, are over seeds and photographs, crossed, and *significant* is
+# as in notebook 08, with Holm's correction for these comparisons; those of sizes are over seeds alone, with the
+# photographs held still.) What is not shown may still be there: few seeds find large differences only.
 #
 # To lose little is not enough: is the accuracy on a new domain as high as that of a network that may use all of its
 # images? Notebook 08 puts the two side by side.
 #
-# **Things to try.** Set `splits` to `["validation"]` first: then the matrix is of validation photographs, and the
-# test photographs stay unseen until you have decided. How large must `memory` be, until the last row is as bright as
-# the frames?
+# **Things to try.** Set `splits` to `["validation"]` first: then the matrix is of validation photographs, and the test
+# photographs stay unseen until you have decided. How small may `memory` be before the last row is darker than the
+# frames?
 #
 # **Exercise.** You write this memory in [`gdumb_sampler`](exercises/gdumb_sampler.ipynb), follow it by hand, and see
 # what it does to groups that come late or are small. (`make course` makes a copy without the solution.)

@@ -280,7 +280,8 @@ sentences.show(
 # On those images the two parts of the loss want opposite things. With an output of its own for each domain this cannot
 # happen: the teacher says nothing about the newest pair of outputs. The larger the share in a step, the less one should
 # expect of shared outputs there: either LwF keeps the past, or it learns the present. Keep the worst step in mind, and
-# look for it in the matrices.
+# look for it in the matrices. Whether this is why LwF forgets is another question: *LwF, told* has an output for each
+# domain, and a teacher that contradicts nobody. How much does it forget?
 #
 # ## What do they know, after every step?
 #
@@ -294,8 +295,9 @@ save_figure(figures.matrices(cells, options.stream), out.figures, "06_matrix")
 save_table(cells, out.figures, "06_cells")
 
 # %% [markdown]
-# Two things to see. Go down each column from its frame: does it get darker, which is forgetting? And go along
-# the frames: do they get darker, because the teacher, or the springs, hold the network back?
+# Two things to see. Go down each column from its frame: does it get darker, which is forgetting? And go along the
+# frames: is one darker than the same frame of the separate models (notebook 03), which no teacher and no spring holds
+# back?
 
 # %%
 tables = [bootstrap.summary(own, options.stream, split=split).assign(agent=name) for name, own in scores.items()]
@@ -330,7 +332,7 @@ sentences.show(
     [
         sentences.compared(
             apart[apart["metric"] == m],
-            f"{figures.metric_name(f'accuracy: {m}')}, minus that of LwF with shared outputs",
+            f"{figures.metric_name(f'accuracy: {m}')}, minus that of LwF with shared outputs, one seed",
         )
         for m in names
     ],
@@ -371,7 +373,7 @@ held.round(2)
 #
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrices are of validation photographs, and the
 # test photographs stay unseen until you have decided. Set `distillation` to 0.1 and to 10: which end of the diagonal
-# pays for it? Set `ewc_lambda` to 1 and to 10000: when does it learn nothing new? <!-- setting -->
+# pays for it? Set `ewc_lambda` to 10 and to 10000000: what is held then, and what does it cost? <!-- setting -->
 #
 # **Exercise.** You write the distillation loss in [`lwf_loss`](exercises/lwf_loss.ipynb), and derive from its gradient
 # what the factor $\tau^2$ is for. (`make course` makes a copy without the solution.)

@@ -261,9 +261,9 @@ save_figure(figures.losses(losses), out.figures, "07_losses")
 # The figure shows a single moment, half-way, and MIR's own virtual step. A mark is a candidate; the higher it lies, the
 # more the step on the new batch would harm it. Both axes are logarithmic (the vertical one on both sides of a small
 # linear part about 0). The filled marks are those with the largest rises, by construction. What have they in common?
-# Are they images of one domain? Were they uncertain already (far to the right), or are they images that the network
-# knows well? How many of all marks lie at 0, so that it does not matter whether they are chosen, and how many below it,
-# images that this step would even help?
+# Are they images of one domain? Was the network less certain of them than of others already (further to the right)? How
+# many of all marks lie at 0, so that it does not matter whether they are chosen, and how many below it, images that
+# this step would even help?
 
 # %%
 learner, last, spectra = build_agent(options), len(options.stream) - 1, load_spectra(options)
@@ -352,8 +352,8 @@ sentences.show(
 
 # %% [markdown]
 # That the chosen have the larger rises is no result: they are chosen by it. Where a step raises next to no loss, the
-# order of the rises is that of rounding errors, and whoever chooses by it chooses nearly at random. And the choice has
-# a price: with each batch, MIR does two forward passes over the candidates besides.
+# order of the rises is that of rounding errors, and whoever chooses by it may choose nearly at random. And the choice
+# has a price: with each batch, MIR does two forward passes over the candidates besides.
 #
 # ## What do they know, after every step?
 #
@@ -405,7 +405,7 @@ unseen_at_end = summary[summary["metric"].str.startswith("unseen")]
 sentences.show(
     sentences.compared(summary[summary["metric"] == "forgetting (max-last)"], "Is it forgetting?", line=0),
     [
-        sentences.compared(own, f"{figures.metric_name(f'accuracy: {m}')}, minus that of ER")
+        sentences.compared(own, f"{figures.metric_name(f'accuracy: {m}')}, minus that of ER, one seed")
         for m, own in at_end.groupby("metric", sort=False)
     ],
     sentences.compared(unseen_at_end, "Accuracy against guessing", by=["agent", "metric"], line=0.5),
@@ -465,13 +465,14 @@ sentences.show(
 )
 
 # %% [markdown]
-# (The intervals of MIR's choice are over seeds and photographs, crossed, and *significant* is as in notebook 08; the
-# others are over seeds alone, paired, with the photographs held still.) What is not shown may still be there: few seeds
-# find large differences only. Whether replay is better than doing nothing is the question of notebook 08.
+# (The intervals of MIR's choice, where they are shown, are over seeds and photographs, crossed, and *significant* is as
+# in notebook 08; the others are over seeds alone, paired, with the photographs held still.) What is not shown may still
+# be there: few seeds find large differences only. Whether replay is better than doing nothing is the question of
+# notebook 08.
 #
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrices are of validation photographs, and the
-# test photographs stay unseen until you have decided. Set `memory = 40`. Then set `candidates` equal to `replay`: what
-# must happen to MIR?
+# test photographs stay unseen until you have decided. Set `memory = 40`. Then give MIR as many `candidates` as it
+# replays: what must happen to it?
 #
 # **Exercises.** Write the memory in [`reservoir`](exercises/reservoir.ipynb), and MIR's choice in
 # [`virtual_step`](exercises/virtual_step.ipynb). In [`find_the_mistake`](exercises/find_the_mistake.ipynb) six agents

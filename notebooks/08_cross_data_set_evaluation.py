@@ -320,9 +320,7 @@ surest = points[points["when"] == "before"].drop_duplicates(["agent", "domain"])
 whole = wrong["domain"].isin([calibration.SEEN, *options.unseen])
 sentences.show(
     [
-        sentences.values(
-            own, f"Share of fakes among images that seem real for sure, {figures.agent_name(agent)}", by="domain"
-        )
+        sentences.values(own, f"Share of fakes in the first bin of P(fake), {figures.agent_name(agent)}", by="domain")
         for agent, own in surest.groupby("agent", sort=False)
     ],
     [
@@ -332,9 +330,9 @@ sentences.show(
 )
 
 # %% [markdown]
-# *Images that seem real for sure* are the bin with the smallest P(fake), before the temperature. Where many of them are
-# fakes in domains that were known once, **what is forgotten is forgotten with confidence**. A line through the open
-# points that is steeper than the dotted one means too much caution, a flatter one too much confidence.
+# *The first bin of P(fake)* is the one furthest left, before the temperature. Where it lies near 0 and many of its
+# images are fakes in domains that were known once, **what is forgotten is forgotten with confidence**. A line through
+# the open points that is steeper than the dotted one means too much caution, a flatter one too much confidence.
 #
 # The temperature is fitted on seen domains only, and nothing makes it right for others: if an agent was too sure
 # everywhere, it helps there too; if an agent was too cautious on what it knows, it may do harm there. **A calibrated
@@ -389,7 +387,9 @@ sentences.show(
         for (base, m, n), own in against.groupby(["reference", "metric", "n"], sort=False)
     ],
     [
-        sentences.highest(own, f"{metric_name(m)}, {n} seeds", pairs=pairs[pairs["metric"] == m], also=ledger.TESTED)
+        sentences.highest(
+            own, f"{metric_name(m)}, {n} seeds", pairs=pairs[pairs["metric"] == m], also=ledger.TESTED, digits=3
+        )
         for (m, n), own in means.groupby(["metric", "n"], sort=False)
         if m == "accuracy: average" or m.startswith("accuracy: unseen")
     ],
@@ -556,8 +556,8 @@ pd.DataFrame(rows, columns=columns).style.hide(axis="index")
 #
 # An agent **helps**, we say here, if it (1) loses less than half of what sequential fine-tuning forgets, and (2) ends
 # with an average accuracy at least 0.03 above it, where the difference is shown: over seeds it is significant, and of
-# one seed its interval is above 0. The statements come from the numbers, first for these runs, then over seeds. <!--
-# setting -->
+# one seed its interval is above 0. The statements come from the numbers, first for these runs, then over
+# seeds. <!-- setting -->
 
 # %%
 means = ledger.with_domain(sweep.means("seeds", parameters)).query("agent != 'separate'")

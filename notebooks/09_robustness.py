@@ -237,20 +237,21 @@ sentences.show(
 #
 # Now the four corruptions. *Accuracy* is the share of right verdicts, and 0.5 (dotted) is guessing. *AUC* is the chance
 # that a fake gets a higher score than a real image; it does not depend on a threshold. Both are means over the trained
-# domains. Severities stand at equal distances, whatever their numbers. The filled marks are images that were saved once
-# (*once*, 0, or factor 1): the first of each curve for blur and noise, the middle one for resizing, and the second for
-# JPEG, where the image as it is stored stands before it. Three agents have their colours and intervals; the others are
-# grey, and their numbers are in `09_curves.csv`.
+# domains. Severities stand at equal distances, whatever their numbers. Images that were saved once, and to which
+# nothing more is done (*once*, 0, or factor 1), are the first mark of each curve for blur and noise, the middle one for
+# resizing, and the second for JPEG, where the image as it is stored stands before it. Three agents have their colours
+# and intervals; the others are grey, and their numbers are in `09_curves.csv`.
 #
-# Follow each line from where nothing more is done to the harshest corruption. Two things to
-# see. *Where does a line begin to fall?* And *does AUC fall with accuracy?* Where accuracy is at the dotted line
-# while AUC is still above it, the network still ranks the images better than by chance, but its threshold no longer
-# fits: it says "fake" to nearly all, or "real" to nearly all. (A line may also rise, for the same reason: a corruption
-# can push images back to the right side of a threshold that fitted badly.) The table below the figure counts what is
-# called fake in the harshest version of each corruption: left the share of real images that are called fake (wrongly),
-# right the share of fakes (rightly). Two numbers that are alike mean that the verdict no longer has to do with the
-# image: both near 1, and everything is fake; both near 0, and everything is real. Then it is said what the curves show
-# there.
+# Follow each line from where nothing more is done to the harshest corruption. Two things to see. *Where does a line
+# begin to fall?* And *does AUC fall with accuracy?* Where accuracy is at the dotted line while AUC is still above it,
+# the network still ranks the images better than by chance, but its threshold no longer fits: it says "fake" too often,
+# or "real". (A line may also rise. A corruption can push images back to the right side of a threshold that fitted
+# badly; where AUC rises with accuracy, the images are also ranked better than without.) The table below the figure
+# counts what is called fake in the harshest version of each corruption: left the share of real images that are called
+# fake (wrongly), right the share of fakes (rightly). Two numbers that are alike mean that the verdict has next to
+# nothing to do with the class: both near 1, and everything is fake; both near 0, and everything is real; both in
+# between, and it follows something else. (They are means over domains, which may differ.) Then it is said what the
+# curves show there.
 
 # %%
 save_figure(figures.against_severity(table, highlight=highlight), out.figures, "09_average")
@@ -290,7 +291,8 @@ sentences.show(
 # **JPEG**, the first figure. The first two marks of each panel are the image as it is stored, and saved once in the
 # common way. Compare the second mark with the first: that is the common step.
 #
-# **Resize**, the second one. A factor below 1 removes all waves that are faster than the factor times Nyquist. A factor
+# **Resize**, the second one. A factor below 1 removes all waves that are faster than the factor times Nyquist. (Where
+# less than the network's crop would be left, the image is enlarged back, which brings copies of slower waves.) A factor
 # above 1 *moves* all traces to lower frequencies. A grid of period 2, for example, becomes one of period 2.5 or 3, and
 # the middle row looks for it in the old place. <!-- setting --> Factor 1 is the image to which nothing more was done.
 # See on which side of it the lines fall more steeply, above, and what the traces do there.
@@ -310,13 +312,13 @@ draw("resize")
 # real and fake. In the logarithm that is a constant, and fake minus real would stay what it is, if the image went on
 # beyond an edge with what is at the opposite one, and if pixels were not rounded to 256 levels. <!-- setting --> But
 # opposite edges do not match: this jump has waves of all frequencies, and where the image's own have become weaker, the
-# jump and the rounding are what is left. See at which σ the lines of the *high* band meet zero, and whether the
-# accuracy holds out any longer. The *low* band is weakened least. Where its line is away from zero while the accuracy
-# is at the dotted line, a network that had learned to look there could still tell fakes from reals.
+# jump and the rounding are what is left. See whether the lines of the *high* band meet zero, at which σ, and whether
+# the accuracy holds out any longer. The *low* band is weakened least. Where its line is away from zero while the
+# accuracy is at the dotted line, a network that had learned to look there could still tell fakes from reals.
 #
 # **Noise**, the second one, adds waves of all frequencies, equally strong in real and fake. Where the image's own waves
-# are weaker than that, the noise is all that is left. Again, compare the order in which the three bands lose their
-# difference with the fall of the accuracy.
+# are weaker than that, the noise is all that is left. Again, compare how soon the three bands lose their difference,
+# and the grid its height, with the fall of the accuracy.
 
 # %%
 draw("blur")

@@ -233,8 +233,9 @@ save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_
 # A column is a domain, a row an agent. Read a line from the grey bar, where the domain is learned, to the right. Where
 # a line falls to 0, it is no longer shown that the network uses these frequencies. A line that rises says that it leans
 # on the band more than before. Below 0 the band misleads: without it the verdicts are better. And where an accuracy is
-# at guessing anyway, nothing can be lost, so a line at 0 need not mean that the band is useless. A spectrum with a hole
-# is also something that the network has never seen; part of the loss may come from that strangeness.
+# at guessing anyway, nothing can be lost, so a line at 0 need not mean that the band is useless; for the same reason,
+# two bands without which nothing but guessing is left lose the same, and cannot be ranked. A spectrum with a hole is
+# also something that the network has never seen; part of the loss may come from that strangeness.
 
 # %% tags=["sentences"]
 lost = saved_table(out.figures, "10_band_ablation")
@@ -268,7 +269,7 @@ sentences.show(
 #
 # Weak, and without the pattern of the upper row: a network that has learned nothing has no evidence. If it showed the
 # same picture, that would come from the images and from the layer's geometry, and would explain nothing of the trained
-# network.
+# network. (Both rows share a scale, which hides a weak pattern; the table below looks for it.)
 #
 # </details>
 
@@ -311,19 +312,29 @@ for name in spectra:
     trained, random = (maps[row][name].ravel() for row in ("trained", "random weights"))
     sizes = np.abs(trained).mean(), np.abs(random).mean()
     rows.append((name, np.corrcoef(*halves)[0, 1], np.corrcoef(trained, random)[0, 1], sizes[1] / sizes[0]))
-check = pd.DataFrame(rows, columns=["domain", "two halves of the photographs", "trained and random", "size, random"])
-save_table(check, out.figures, "10_evidence_check")
+names = ["correlation, two halves of the photographs", "correlation, trained and random", "size, random by trained"]
+check = pd.DataFrame(rows, columns=["domain", *names])
+save_table(check.melt("domain", var_name="what"), out.figures, "10_evidence_check")
 check.round(2).set_index("domain")
 
+# %% tags=["sentences"]
+check = saved_table(out.figures, "10_evidence_check")
+sentences.show(
+    sentences.values(own, f"Pictures of evidence: {what}", by="domain")
+    for what, own in check.groupby("what", sort=False)
+)
+
 # %% [markdown]
-# The first column correlates the pictures of two halves of the photographs: near 1 means that the picture does not
-# hang on which photographs were taken. The second correlates the trained network's picture with the random one's:
-# if that were near 1 as well, the picture would come from the images and the layer's geometry, not from what was
-# learned. The third is how strong the random network's evidence is beside the trained one's.
+# The first column correlates the pictures of two halves of the photographs: near 1 means that the picture does not hang
+# on which photographs were taken. The second correlates the trained network's picture with the random one's: the nearer
+# that is to 1, the more of the pattern comes from the images and the layer's geometry, and not from what was learned.
+# The third is how strong the random network's evidence is beside the trained one's. A method can pass the check in
+# strength, and only in part in its pattern.
 #
-# Compare the upper row with the mean spectra of notebook 02: red where fakes and reals differ there means that the
-# network may use what one can see. Where domains differ in their picture, a network that learns the one has little
-# reason to keep what it needs for the other.
+# Compare the upper row with the mean spectra of notebook 02: where fakes and reals differ there and the picture has a
+# colour, the network may use what one can see. This picture is a difference, fakes minus reals: blue says that reals
+# have more evidence for *fake* in this place than fakes have, or fakes more for *real*. What of the corners? Where
+# domains differ in their picture, a network that learns the one has little reason to keep what it needs for the other.
 #
 # ## One image
 #

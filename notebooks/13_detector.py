@@ -113,8 +113,8 @@ Markdown(
 # A threshold is a choice between two errors: a real image that is called fake (a *false alarm*), and a fake that is
 # *missed*. Which is worse depends on who asks, and how many fakes are among the images. The figure has the validation
 # images of the detector: left its ROC curve, one point for each threshold; right what the errors cost. Predict: if one
-# image in a hundred is a fake, and a missed fake costs as much as a false alarm, where is the cheapest threshold? <!--
-# setting -->
+# image in a hundred is a fake, and a missed fake costs as much as a false alarm, where is the cheapest
+# threshold? <!-- setting -->
 #
 # <details><summary>Answer (move the sliders first)</summary>
 #
@@ -148,7 +148,7 @@ def examine(path: Path) -> Figure | None:
     pixels = open_crop(path, spec)
     read = torch.from_numpy(spec.network_input(pixels[None])).float()
     evidence = grad_cam(detector.network, read.to(o.device))[0].cpu().numpy()
-    print(f"Of the evidence in the picture {share_for_fake(evidence):.0%} is red, which is not the verdict: see below.")
+    print(f"Of the evidence in the picture {share_for_fake(evidence):.0%} is red, which is not the verdict.")
     line = {"threshold": detector.threshold, "band": detector.band, "frequencies": spec.feature == "spectrum"}
     return figures.explained(pixels, read[0].numpy(), evidence, said["probability"], **line)
 
@@ -230,8 +230,9 @@ display(widgets.VBox([widgets.HBox(choice), result]))
 # detector does not decide.
 #
 # **The picture is not the verdict, and no proof of it.** It adds up how one inner layer speaks; what the later layers
-# make of that, and the constants that they add, are not in it. So a picture that is mostly blue can stand above a
-# fake that the detector is sure of. The line above each figure says how much of it is red.
+# make of that, and the constants that they add, are not in it. So a picture that is mostly blue can stand above a fake
+# that the detector is sure of, and a mostly red one above the verdict *real*. The line above each figure says how much
+# of it is red.
 #
 # Here are a real image and the fake that was made from it. They are validation images, which no network was trained on
 # (where a data set has none, training images): who looks at test images begins to tune by them.
@@ -242,14 +243,15 @@ looked_at = "validation" if "validation" in set(domain.table["split"]) else "tra
 table = domain.table[domain.table["split"] == looked_at]
 for label, name in enumerate(("13_real", "13_fake")):
     row = table[table["label"] == label].iloc[0]
+    print(f"This one is {('a real image', 'a fake')[label]}:")
     if figure := examine(domain.root / row["image"]):
         save_figure(figure, out.figures, name)
 
 # %% [markdown]
-# Compare the two pictures on the right, each of which has a scale of its own beside it: where does the fake have
-# evidence that the real image, from which it was made, has not? And compare the two numbers with the truth, which you
-# know here. For your own image you do not, and that is why the sentence about the validation images stands beside the
-# verdict. What the network looks at in many images is in notebook 10; a single picture can mislead.
+# Compare the two pictures on the right, each of which has a scale of its own beside it: where does the evidence in the
+# fake differ from that in the real image, from which it was made? And compare the two verdicts with the truth, which
+# you know here. For your own image you do not, and that is why the sentence about the validation images stands beside
+# the verdict. What the network looks at in many images is in notebook 10; a single picture can mislead.
 #
 # **Exercise.** Of 10,000 images 100 are fakes. <!-- example --> How many of those that the detector calls fake are
 # fakes? Read false alarms and missed fakes at 0.5 from the figure above, compute it by hand, and compare with

@@ -116,8 +116,13 @@ def with_interval(row: Any, number: str = ".2f") -> str:
     """Writes value, low and high of a row as "value [low, high]" or "value (no interval)", in the format `number`."""
     if np.isnan(row.value):
         return "–"
-    ends = f"[{row.low:{number}}, {row.high:{number}}]" if row.low <= row.high else "(no interval)"
-    return f"{row.value:{number}} {ends}"
+    value, low, high = (_written(end, number) for end in (row.value, row.low, row.high))
+    return f"{value} [{low}, {high}]" if row.low <= row.high else f"{value} (no interval)"
+
+
+def _written(value: float, number: str) -> str:
+    text = f"{value:{number}}"
+    return text if float(text) else f"{0:{number}}"  # not -0.00
 
 
 def as_text(table: pd.DataFrame, metrics: Sequence[str] = ()) -> pd.DataFrame:

@@ -103,10 +103,11 @@ class Parameters:
         return chosen_values(values, "none" if self.notebook in _UNTUNED else "")
 
     def choices_in_words(self) -> str:
-        """The values that were chosen for the agents, and that no cell shows; "" where there are none."""
+        """The values that were chosen for the agents and that nobody has set; "" where there are none."""
         chosen = {agent: self.chosen({**self.values, "agent": agent}) for agent in agents_of(self.notebook)}
         parts = [f"{a} {n} {v}" for a, o in chosen.items() for n, v in o.items() if n not in self.values]
-        return f"chosen on validation photographs (cldf choose): {', '.join(parts)}" if parts else ""
+        how = "chosen on validation photographs (cldf choose), in place of defaults"
+        return f"{how}: {', '.join(parts)}" if parts else ""
 
     @property
     def runs(self) -> dict[str, Options]:

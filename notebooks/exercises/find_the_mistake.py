@@ -92,6 +92,7 @@ def learn(agent, domain):
     agent.end_step(step)
 
 
+# %% nbgrader={"grade": false, "grade_id": "setup-4", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def judged(check, right, wrong):
     """Says what a check finds; returns whether it passes all right agents and none of the wrong ones."""
 

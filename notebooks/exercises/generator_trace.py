@@ -162,10 +162,10 @@ for shape in ((8, 8), (7, 12)):
 # %% [markdown]
 # ## 3 How often does it enlarge?
 #
-# Every doubling puts lines into the spectrum at the rim, a period of 2 pixels. A generator that doubles twice leaves
-# lines of the first doubling, too, and the second one doubles their period. How often do A and B
-# double? At which row of the unshifted plane of 128 rows (other than 0) is the line of the *longest* period of B?
-# <!-- setting -->
+# A doubling can leave lines in the spectrum at the rim, a period of 2 pixels. A generator that doubles twice can leave
+# lines of the first doubling, too, and the second one doubles their period. Both generators here leave theirs. How
+# often do A and B double? At which row of the unshifted plane of 128 rows (other than 0) is the line of the *longest*
+# period of B? <!-- setting -->
 #
 # <details><summary>Hint 1</summary>
 #

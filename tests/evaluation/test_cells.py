@@ -111,12 +111,15 @@ def test_estimates_are_written_with_their_intervals():
     rows = [
         ("er", "average", 0.9, 0.85, 0.954),
         ("mine", "average", -0.1, np.nan, np.nan),
+        ("er", "change", -0.001, -0.02, -0.004),
+        ("mine", "change", -0.004, -0.006, 0.0),
         ("er", "AUC", 1, 0.9, 1),
         ("mine", "AUC", np.nan, np.nan, np.nan),
     ]
     table = pd.DataFrame(rows, columns=["agent", "metric", "value", "low", "high"])
     text = as_text(table)
-    assert list(text) == ["average", "AUC"]
+    assert list(text) == ["average", "change", "AUC"]
+    assert text["change"].to_dict() == {"ER (random)": "0.00 [-0.02, 0.00]", "mine": "0.00 [-0.01, 0.00]"}
     assert text["average"].to_dict() == {"ER (random)": "0.90 [0.85, 0.95]", "mine": "-0.10 (no interval)"}
     assert text["AUC"].to_dict() == {"ER (random)": "1.00 [0.90, 1.00]", "mine": "–"}
     assert list(as_text(table, ["AUC"])) == ["AUC"]

@@ -355,7 +355,10 @@ def test_a_notebook_says_what_was_chosen_for_its_agents_and_its_cell_does_not_sh
     assert capsys.readouterr().out == ""
     choose()
     from_notebook("06_lwf", kernel("06_lwf", temperature=3.0))
-    assert capsys.readouterr().out == "chosen on validation photographs (cldf choose): lwf lr 0.004\n"
+    assert (
+        capsys.readouterr().out
+        == "chosen on validation photographs (cldf choose), in place of defaults: lwf lr 0.004\n"
+    )
     assert (
         checked_parameters("07_er_and_mir", {"stream": SWAPPED, "unseen": []})
         .choices_in_words()
