@@ -7,12 +7,12 @@ the rights of whoever grades: docs/course.md says how to keep it in a container.
 """
 
 import argparse
-import itertools
 import os
 import re
 import shutil
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,21 +126,19 @@ def mended(notebook: Any, released: Any) -> Any:
     places = dict[str, int]()
     for place, cell in enumerate(notebook.cells):
         mark = cell.metadata.pop("nbgrader", None)
-        if isinstance(mark, dict) and (name := mark.get("grade_id")) in marked:
+        if isinstance(mark, dict) and isinstance(name := mark.get("grade_id"), str) and name in marked:
             places[name] = place
     if not places:
         words = "no cell has the mark that nbgrader knows it by"
         raise UserError(f"{words}; needed: the notebook of release/, with answers in its cells")
-    behind: dict[int, list[Any]] = {place: [] for place in range(-1, len(notebook.cells))}
-    last = -1
+    behind, last = defaultdict[int, list[Any]](list), -1
     for name, cell in marked.items():
         if name in places:
             last = places[name]
             notebook.cells[last].metadata["nbgrader"] = cell.metadata.nbgrader
         elif cell.metadata.nbgrader.locked or cell.metadata.nbgrader.grade:
             behind[last].append(cell)
-    cells = [[*notebook.cells[place : place + 1], *more] if place >= 0 else more for place, more in behind.items()]
-    notebook.cells = list(itertools.chain.from_iterable(cells))
+    notebook.cells = behind[-1] + [c for place, cell in enumerate(notebook.cells) for c in (cell, *behind[place])]
     notebook.nbformat_minor = released.nbformat_minor
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # copies have the same, and old programs none

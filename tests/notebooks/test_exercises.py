@@ -168,6 +168,8 @@ DAMAGES = {
     "an answer has lost its mark": lambda nb, c: c("reservoir").metadata.pop("nbgrader"),
     "a mark is of another exercise": lambda nb, c: c("setup").metadata.nbgrader.update(grade_id="elsewhere"),
     "a mark has lost its name": lambda nb, c: c("test-reservoir").metadata.nbgrader.pop("grade_id"),
+    "a mark's name is no text": lambda nb, c: c("test-reservoir").metadata.nbgrader.update(grade_id=["reservoir"]),
+    "the first test is deleted": lambda nb, c: nb.cells.remove(c("setup")),
     "a mark is no mark": lambda nb, c: c("test-reservoir").metadata.update(nbgrader="yes"),
     "a test counts for nothing": lambda nb, c: c("test-reservoir").metadata.nbgrader.update(points=0, grade=False),
     "an older program": lambda nb, _: (nb.update(nbformat_minor=4), [cell.pop("id", None) for cell in nb.cells]),
