@@ -319,7 +319,7 @@ summary = pd.concat(
     for agent, part in scores.groupby("agent", sort=False)
 )
 save_table(summary, out.figures, "03_summary")
-by_domain.round(2) + 0.0  # not -0.0
+by_domain.round(2).replace(-0.0, 0.0)
 
 # %% tags=["sentences"]
 summary = saved_table(out.figures, "03_summary")
