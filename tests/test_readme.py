@@ -100,6 +100,11 @@ def test_the_readme_is_what_the_command_writes():
     assert SCRIPT.written(README) == README, "run: python docs/readme.py"
 
 
+def test_every_grid_has_its_command():
+    grids = sorted((PROJECT / "params" / "grids").glob("*.yaml"))
+    assert grids and not [grid.stem for grid in grids if f"\ncldf sweep {grid.stem} " not in README]
+
+
 def test_each_notebook_is_linked_to_its_page_and_to_where_it_can_be_run():
     for name in NOTEBOOKS:
         (row,) = [line for line in README.splitlines() if line.startswith("|") and f"notebooks/{name}.ipynb" in line]
