@@ -16,7 +16,7 @@ from addresses import address, launchers
 
 from cldf_core.data.files import saved_table
 from cldf_core.data.mini.build import EMBEDDED
-from cldf_core.evaluation.cells import agent_name, metric_name
+from cldf_core.evaluation.cells import agent_name, metric_name, seeds_in_words
 from cldf_core.evaluation.limited import NOT_FEWER, SHARE, images_needed, left_to_gain
 from cldf_core.evaluation.seeds import differ_from_zero
 from cldf_core.figures.sentences import Sentence, compared, counted, reached, values
@@ -28,7 +28,7 @@ END = "<!-- end -->\n"
 # What is compared with sequential fine-tuning: the agents of the original, and two that have more images or passes.
 AGENTS = ("icarl", "gdumb", "lwf", "er", "mir", "joint", "sequential, same passes")
 FEW = 10  # new images a class
-CORRECTED = ("significant", "it fails the correction")
+CORRECTED = ("significant", "the difference fails the correction")
 Tables = dict[str, pd.DataFrame]
 
 
@@ -46,10 +46,10 @@ def ladder(tables: Tables) -> Iterator[Sentence]:
     """AUC of each rung on each domain, and by how much the network on spectra is above the others."""
     rungs, apart = tables["03_ladder"], tables["03_ladder_differences"]
     for rung, own in rungs.groupby("rung", sort=False):
-        if not any(other.startswith(f"{rung}, ") for other in rungs["rung"]):  # there is one of several seeds
-            yield compared(own, f"AUC, {rung}", by="domain", line=0.5)
-    for rung, part in apart.groupby("rung", sort=False):
-        yield compared(part, f"AUC, network on spectra minus {rung}, one seed", by="domain", digits=3)
+        yield compared(own, f"AUC, {rung}", by="domain", line=0.5)
+    for (rung, n), part in apart.groupby(["rung", "n"], sort=False):
+        words = f"AUC, network on spectra minus {rung}, {seeds_in_words(n)}"
+        yield compared(part, words, by="domain", digits=3)
 
 
 def memory(tables: Tables) -> Iterator[Sentence]:
@@ -93,9 +93,12 @@ def limited(tables: Tables) -> Iterator[Sentence]:
     gained = means[(means["metric"] == "accuracy: gain") & (means["images"] == most) & (means["low"] > 0)]
     needed = images_needed(left_to_gain(gains)).astype({"reached": float, "shown": float})
     needed = _kept(needed, "needed", tables)
-    for column, how in (("reached", "by the mean over seeds"), ("shown", "by the whole interval over seeds")):
-        words = f"New images a class from which on {SHARE:g} of the gain is had, {how}"
-        yield reached(needed[needed["agent"].isin(gained["row"])], words, column, by="agent", never_at=NOT_FEWER)
+    ways = ("reached", "by the mean over seeds"), ("shown", "by the whole interval over seeds, each by itself")
+    for (n, tried), own in needed[needed["agent"].isin(gained["row"])].groupby(["n", "tried"], sort=False):
+        for column, how in ways:
+            words = f"New images a class from which on {SHARE:g} of the gain is had, {how}, {seeds_in_words(n)} (these "
+            words += f"photographs; tried: {tried}, and all)"
+            yield reached(own, words, column, by="agent", never_at=NOT_FEWER)
 
 
 def namesakes(tables: Tables) -> Iterator[Sentence]:
@@ -202,10 +205,10 @@ def written(readme: str, folder: Path = PROJECT / "figures") -> str:
 
 
 def _minus_sequential(tests: pd.DataFrame, name: str, tables: Tables) -> pd.DataFrame:
-    """AGENTS minus sequential fine-tuning; p is corrected for all learners that are compared with it."""
-    apart = minus(tests, "sequential").reset_index(drop=True)
+    """AGENTS minus sequential fine-tuning; p is corrected for these differences alone, since no others are shown."""
+    shown = tests[tests[["first", "second"]].isin(["sequential", *AGENTS]).all(axis=1)]
+    apart = minus(shown, "sequential").reset_index(drop=True)
     own = _kept(apart, f"{name}, minus sequential", tables)
-    own = own[own["agent"].isin(AGENTS)]
     return own.sort_values("agent", key=lambda agent: agent.map(AGENTS.index), kind="stable")
 
 

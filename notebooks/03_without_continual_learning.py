@@ -72,10 +72,12 @@ from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.runtime import computes_in_bfloat16
 from cldf_core.detection import ladder
 from cldf_core.evaluation import bootstrap, metrics
-from cldf_core.evaluation.cells import as_text, cell_values, loss_table
+from cldf_core.evaluation.cells import as_text, cell_values, loss_table, seeds_in_words
+from cldf_core.evaluation.crossed import cells_over_seeds
 from cldf_core.figures import sentences
 from cldf_core.interact.film import watch
 from cldf_core.interact.toy import learn_all
+from cldf_core.results.score_tables import read_scores
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.run import collect_scores, load_spectra, make_run
 from cldf_core.workflow import sweep
@@ -201,9 +203,9 @@ save_table(cells, out.figures, "03_cells")
 cells = saved_table(out.figures, "03_cells")
 separate = cells[cells["agent"] == "separate"]
 own = separate["domain"] == separate["after"]
-what = "Accuracy, trained on one domain, tested on another (in brackets)"
+what = "Accuracy, trained on one domain, tested on another (in brackets), one seed"
 sentences.show(
-    sentences.compared(separate[own], "Accuracy on the domain trained on", by="domain", line=0.5),
+    sentences.compared(separate[own], "Accuracy on the domain trained on, one seed", by="domain", line=0.5),
     sentences.compared(separate[~own], what, by=["after", "domain"], line=0.5),
     [
         sentences.counted(separate, f"Cells with the mark “{mark}”", "verdicts", mark, by=["after", "domain"])
@@ -218,46 +220,51 @@ sentences.show(
 # once from spectra, each trained on one domain of the stream and tested on the same. The measure is the AUC, which
 # needs no threshold. The lower rungs learn from the same images: *file facts* see no picture, *sharpness* is one
 # number, and the *radial profile* a few dozen, with a logistic regression on top. The intervals are over photographs.
-# Where `cldf sweep ladder` was run, further rungs are the means over its seeds, also for the domain outside the stream,
-# with intervals over seeds and photographs.
+# Where `cldf sweep ladder` was run, the networks' rungs are means over its seeds, also for the domain outside the
+# stream, with intervals over seeds and photographs.
 #
 # Before you look: where does the first rung stand that is far from guessing, and how much do you expect those above to
 # add? Two marks beside each other say little about that, since all rungs are judged on the same photographs. So the
 # network on spectra is also compared with each of the others directly, on the same resamples.
 
 # %%
-networks = {ladder.PIXELS: "image", ladder.SPECTRA: "spectrum"}
-alone = {rung: make_run(parameters.options("separate", feature=feature)) for rung, feature in networks.items()}
-tables = [ladder.own_domain(run.scores(), options.stream, rung) for rung, run in alone.items()]
-ladder_scores = pd.concat([ladder.simple_scores(options, load_spectra(options), split=split), *tables])
-rungs = cell_values(ladder_scores, "AUC", split=split).rename(columns={"agent": "rung"})
-code = alone[ladder.SPECTRA].manifest["code"]
-save_table(ladder.gains(ladder_scores, split=split).assign(code=code), out.figures, "03_ladder_differences")
-rungs = rungs.assign(code=code)
-seeds = sweep.means("ladder", parameters).query("metric == 'AUC: average'")
-if len(seeds):
-    rung_of = {feature: rung for rung, feature in networks.items()}
-    seeds["rung"] = [f"{rung_of[row.feature]}, {row.n} seeds" for row in seeds.itertuples()]
-    rungs = pd.concat([rungs, seeds.drop(columns="domain").rename(columns={"stream": "domain"})], ignore_index=True)
-print("cldf sweep ladder:", code_in_words(seeds) or "made with today's code" if len(seeds) else "not run")
-save_table(rungs[["rung", "domain", "value", "low", "high", "code"]], out.figures, "03_ladder")
+rung_of = {"image": ladder.PIXELS, "spectrum": ladder.SPECTRA}
+places = [*options.stream, *options.unseen]
+kept = sorted(sweep.kept("ladder", parameters), key=lambda run: places.index(run.stream[0]))
+alone = kept or read_scores([make_run(parameters.options("separate", feature=feature)) for feature in rung_of])
+own = [(run, rung_of[run.manifest["options"]["feature"]]) for run in alone]
+tables = [ladder.own_domain(run.table, run.stream, rung).assign(seed=run.seed) for run, rung in own]
+simple = ladder.simple_scores(options, load_spectra(options), split=split)
+ladder_scores = pd.concat([simple.assign(seed=None), *tables], ignore_index=True)
+once = ladder_scores.fillna({"seed": options.seed})
+rungs = cells_over_seeds(once, "AUC", split=split).rename(columns={"agent": "rung"}).dropna(subset="value")
+is_network = rungs["rung"].isin([*rung_of.values()])
+rungs["rung"] += (", " + rungs["n"].map(seeds_in_words)).where(is_network, "")
+code = {"code": ", ".join(sorted({run.manifest["code"] for run in alone}))}
+save_table(rungs[["rung", "domain", "value", "low", "high", "n", "spread"]].assign(**code), out.figures, "03_ladder")
+save_table(ladder.gains(ladder_scores, split=split).assign(**code), out.figures, "03_ladder_differences")
+made = code_in_words(pd.DataFrame([code])) or "made with today's code"
+print("cldf sweep ladder:", made if kept else "not run")
 save_figure(figures.ladder(rungs, label="AUC (dotted: guessing)"), out.figures, "03_ladder")
 
 # %% tags=["sentences"]
 rungs = saved_table(out.figures, "03_ladder")
 above = saved_table(out.figures, "03_ladder_differences")
 sentences.show(
-    sentences.compared(rungs[rungs["rung"] == ladder.SHARPNESS], "AUC of sharpness alone", by="domain", line=0.5),
     [
-        sentences.compared(part, f"AUC, network on spectra minus {rung}", by="domain", digits=3)
-        for rung, part in above.groupby("rung", sort=False)
+        sentences.compared(part, f"AUC of {rung}", by="domain", line=0.5)
+        for rung, part in rungs.groupby("rung", sort=False)
+    ],
+    [
+        sentences.compared(part, f"AUC, network on spectra minus {rung}, {seeds_in_words(n)}", by="domain", digits=3)
+        for (rung, n), part in above.groupby(["rung", "n"], sort=False)
     ],
 )
 
 # %% [markdown]
 # A network that is not shown to be above a lower rung has not shown, on this domain, what it is for. That does not
 # make it useless: a threshold on sharpness falls to whoever sharpens his fakes, and what carries over to other domains
-# is another question. But it says how much of a high accuracy is owed to the data.
+# is another question. But it says which AUC can be had here without a network.
 #
 # ## One network, one domain after another
 #
@@ -290,9 +297,9 @@ save_figure(figure, out.figures, "03_matrices")
 #
 # <details><summary>Predict: which agent cannot forget, by this formula, and why is that no praise?</summary>
 #
-# Joint training has all images in every step, so what it loses is small change between two trainings. And an agent that
-# always says "fake" has nothing to lose: its best accuracy and its last one are the same. So forgetting is read
-# together with the accuracy when a domain was new.
+# Joint training has all images in every step, so what it loses is what two trainings differ by, in either direction.
+# And an agent that always says "fake" has nothing to lose: its best accuracy and its last one are the same. So
+# forgetting is read together with the accuracy when a domain was new.
 #
 # </details>
 #
@@ -324,7 +331,9 @@ by_domain.round(2).replace(-0.0, 0.0)
 # %% tags=["sentences"]
 summary = saved_table(out.figures, "03_summary")
 forgetting = summary[summary["metric"] == "forgetting (max-last)"]
-sentences.show(sentences.compared(forgetting[forgetting["agent"] != "separate"], "Forgetting of accuracy", line=0))
+sentences.show(
+    sentences.compared(forgetting[forgetting["agent"] != "separate"], "Forgetting of accuracy, one seed", line=0)
+)
 
 # %% [markdown]
 # ## How far does each of them get?
@@ -358,7 +367,7 @@ display(as_text(summary, names))
 summary = saved_table(out.figures, "03_summary")
 elsewhere = summary[summary["metric"].str.startswith("unseen")]
 sentences.show(
-    sentences.compared(part, figures.metric_name(f"accuracy: {metric}"), line=0.5)
+    sentences.compared(part, f"{figures.metric_name(f'accuracy: {metric}')}, one seed", line=0.5)
     for metric, part in elsewhere.groupby("metric", sort=False)
 )
 

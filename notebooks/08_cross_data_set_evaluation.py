@@ -151,11 +151,12 @@ information.fillna(dict.fromkeys(ledger.COLUMNS, "")).rename(index=figures.agent
 # First the accuracy after the last step, on every domain: below each number stands half of its 95 % interval, and right
 # of the gap stand the fakes that nobody was trained on. These are the last rows of matrices that notebooks 03 to 07
 # show whole (and in which they say if, in a cell, all images get one verdict). Then the accuracy after every step as
-# lines, and the AUC. A panel is a domain, the grey bar is the step that trains on it, the bands are 95 % intervals, the
-# dotted line is guessing. (The AUC is the chance that a fake gets a higher score than a real image; no threshold is
-# needed for it.) Some agents are in colour, the others grey: which, was decided before any result was seen.
+# lines, and the AUC. A panel is a domain, the grey bar is the step that trains on it, the bands are 95 % intervals over
+# test photographs (of one seed), the dotted line is guessing. (The AUC is the chance that a fake gets a higher score
+# than a real image; no threshold is needed for it.) Some agents are in colour, the others grey: which, was decided
+# before any result was seen.
 #
-# Right of the bar, look for lines that stay up while that of sequential fine-tuning goes down. Left of it, all agents
+# Right of the bar, does the line of sequential fine-tuning go down, and which others stay up? Left of it, all agents
 # are still without knowledge of the domain; what is above the dotted line there is transfer from other domains. Where
 # the accuracy falls and the AUC does not, the images are still ranked rightly, and only the threshold is off.
 #
@@ -200,8 +201,8 @@ last = scores[(scores["split"] == looked_at) & (scores["step"] == len(options.st
 under_threshold({figures.agent_name(agent): own for agent, own in last.groupby("agent", sort=False)})
 
 # %% [markdown]
-# A high AUC beside a low accuracy means a threshold that is off. For unseen fakes nothing can be fitted: nobody has
-# validation images of them.
+# A high AUC beside a low accuracy means a threshold that is off, or that the domains need different ones: the AUC is a
+# mean of those within each domain. For unseen fakes nothing can be fitted: nobody has validation images of them.
 #
 # ## How much is forgotten, and what is known at the end?
 #
@@ -280,11 +281,12 @@ sentences.show(
 #
 # A **reliability diagram** sorts the images by P(fake) into five bins with as many images each: across is the mean
 # P(fake) of a bin, up is its share of fakes. On the dotted line P(fake) means what it says. Above it there are more
-# fakes than P(fake) says, below it fewer. The bars are 95 % intervals. The title has the **ECE** (expected calibration
-# error) before and after the temperature: how far is the mean P(fake) of a bin from its share of fakes, on average? (It
-# has bins of its own, of equal width.) The diagrams are of two agents after the last step: sequential fine-tuning, and
-# iCaRL, whose logit is a difference of two distances. The table has the temperature of every agent after each step; it
-# is missing where none is best, because every verdict on the validation photographs was right.
+# fakes than P(fake) says, below it fewer. The bars are 95 % intervals over test photographs, with seed and temperature
+# held still. The title has the **ECE** (expected calibration error) before and after the temperature: how far is the
+# mean P(fake) of a bin from its share of fakes, on average? (It has bins of its own, of equal width.) The diagrams are
+# of two agents after the last step: sequential fine-tuning, and iCaRL, whose logit is a difference of two distances.
+# The table has the temperature of every agent after each step; it is missing where none is best, because every verdict
+# on the validation photographs was right.
 #
 # The second figure has the ECE of all agents: left the mean over the domains trained on, right the fakes never seen.
 # Open: before the temperature; filled: after it. Smaller is better. A dot may lie at the upper end of its interval: the
@@ -303,6 +305,9 @@ if fitted_too := "validation" in options.splits and split == "test":
     two = scores[scores["agent"].isin(["sequential", "icarl"]) & (scores["step"] == step)]
     table = calibration.reliability_table(two, options.stream)
     save_figure(figures.reliability_diagrams(table), out.figures, "08_reliability")
+    first = table[table["when"] == "before"].drop_duplicates(["agent", "domain"])
+    first = first.pivot(index="agent", columns="domain", values="probability")[[*dict.fromkeys(table["domain"])]]
+    display(first.rename(index=figures.agent_name).round(3).rename_axis(columns="mean P(fake) of the first bin"))
     points = table.rename(columns={"share": "value"}).drop(columns="ECE")
     wrong = calibration.errors(scores[scores["step"] == step], options.stream)
     save_figure(figures.calibration_errors(wrong), out.figures, "08_calibration")
@@ -320,19 +325,21 @@ surest = points[points["when"] == "before"].drop_duplicates(["agent", "domain"])
 whole = wrong["domain"].isin([calibration.SEEN, *options.unseen])
 sentences.show(
     [
-        sentences.values(own, f"Share of fakes in the first bin of P(fake), {figures.agent_name(agent)}", by="domain")
+        sentences.values(
+            own, f"Share of fakes in the first bin of P(fake), {figures.agent_name(agent)}, one seed", by="domain"
+        )
         for agent, own in surest.groupby("agent", sort=False)
     ],
     [
-        sentences.compared(own, f"NLL with the temperature minus that without, {name}")
+        sentences.compared(own, f"NLL with the temperature minus that without, {name}, one seed")
         for name, own in wrong[whole & (wrong["when"] == "change")].groupby("domain", sort=False)
     ],
 )
 
 # %% [markdown]
-# *The first bin of P(fake)* is the one furthest left, before the temperature. Where it lies near 0 and many of its
-# images are fakes in domains that were known once, **what is forgotten is forgotten with confidence**. A line through
-# the open points that is steeper than the dotted one means too much caution, a flatter one too much confidence.
+# *The first bin of P(fake)* is the one furthest left, before the temperature. Where its mean P(fake) is near 0 and many
+# of its images are fakes in domains that were known once, **what is forgotten is forgotten with confidence**. A line
+# through the open points that is steeper than the dotted one means too much caution, a flatter one too much confidence.
 #
 # The temperature is fitted on seen domains only, and nothing makes it right for others: if an agent was too sure
 # everywhere, it helps there too; if an agent was too cautious on what it knows, it may do harm there. **A calibrated
@@ -343,9 +350,9 @@ sentences.show(
 #
 # Another seed means other first weights, another order of images and other memories. `cldf sweep seeds` trains every
 # agent with several seeds: a *sweep*, many runs of all combinations of some options. The intervals are over seeds *and*
-# photographs, crossed: what another study with other seeds and other test photographs would give (Owen, Annals of
-# Applied Statistics 2007; `cldf_core/evaluation/crossed.py`). The training photographs are the same in all runs, and by
-# how much others would change the results no interval tells.
+# photographs, crossed: where the mean over all seeds and all test photographs may lie (Owen, Annals of Applied
+# Statistics 2007; `cldf_core/evaluation/crossed.py`). The training photographs are the same in all runs, and by how
+# much others would change the results no interval tells.
 #
 # Rows of their own: *same passes*, trained for so many more epochs that at least as many images pass as in ER with its
 # replayed ones, or *passes of DER++*, at least as many as in DER++, which replays most (*joint, same passes* counts
@@ -415,8 +422,9 @@ sentences.show(
 # was chosen before, on the default stream, so it may suit the left-out domains that are in that stream.) The second
 # figure has a place for each domain left out.
 #
-# The last sentences are means over the domains, with Student's intervals over them: what a further domain would give,
-# *if* these were a random sample of all kinds of fakes, which they are not.
+# The first sentences are means over the domains, with Student's intervals over them: where the mean over all kinds of
+# fakes may lie, *if* these were a random sample of them, each by itself. They are not: the streams share most of their
+# domains. And one further domain may lie much further off than their mean.
 
 # %%
 means, single = (ledger.with_domain(read("seeds", parameters)) for read in (sweep.means, sweep.results))
@@ -442,22 +450,22 @@ tables = [
     means_over_seeds(table.assign(seed=table["domain"], what=what), ["what", "agent"]) for what, table in kinds.items()
 ]
 tables[1] = tables[1].assign(significant=differ_from_zero(tables[1]))
-save_table(pd.concat(tables), out.figures, "08_unseen_domains")
+save_table(pd.concat(tables).assign(seeds=left_out["n"].max()), out.figures, "08_unseen_domains")
 
 # %% tags=["sentences"]
 domains, apart = saved_table(out.figures, "08_unseen_domains"), saved_table(out.figures, "08_unseen_against")
 sentences.show(
     [
-        sentences.compared(own, f"Mean accuracy over {n} domains, each never trained on, against guessing", line=0.5)
-        for n, own in domains[domains["what"] == "accuracy"].groupby("n")
+        sentences.compared(own, f"Mean accuracy over {n} domains, each never trained on ({seeds} seeds)", line=0.5)
+        for (n, seeds), own in domains[domains["what"] == "accuracy"].groupby(["n", "seeds"])
     ],
     [
         sentences.compared(
             own.astype({"significant": bool}),
-            f"Mean over {n} domains, each never trained on, minus that of sequential fine-tuning",
+            f"Mean over {n} domains, each never trained on ({seeds} seeds), minus that of sequential fine-tuning",
             also=ledger.TESTED,
         )
-        for n, own in domains[domains["what"] == "difference"].groupby("n")
+        for (n, seeds), own in domains[domains["what"] == "difference"].groupby(["n", "seeds"])
     ],
     [
         sentences.compared(
@@ -549,15 +557,16 @@ pd.DataFrame(rows, columns=columns).style.hide(axis="index")
 # ## What does it cost?
 #
 # The costs of the first table again, as means over seeds with Student's intervals where the sweep was run. Seconds
-# depend on the machine, and a little on what else it did. Compare with joint training: a method that costs as much as
-# training on everything again saves only the room for the images. In the second figure, up and to the left is better.
+# depend on the machine and on what else it did, and so do their intervals. Compare with joint training: a method that
+# costs as much as training on everything again saves only the room for the images. In the second figure, up and to the
+# left is better.
 #
 # ## What can be said
 #
-# An agent **helps**, we say here, if it (1) loses less than half of what sequential fine-tuning forgets, and (2) ends
-# with an average accuracy at least 0.03 above it, where the difference is shown: over seeds it is significant, and of
-# one seed its interval is above 0. The statements come from the numbers, first for these runs, then over
-# seeds. <!-- setting -->
+# An agent **helps**, we say here, if it (1) loses less than half of what sequential fine-tuning forgets, by the two
+# numbers without a test, and (2) ends with an average accuracy at least 0.03 above it, where the difference is shown:
+# over seeds it is significant, and of one seed its interval is above 0. The statements come from the numbers, first for
+# these runs, then over seeds; joint training and rows of their own are no agents here. <!-- setting -->
 
 # %%
 means = ledger.with_domain(sweep.means("seeds", parameters)).query("agent != 'separate'")
@@ -580,7 +589,7 @@ if len(gains):
 helps = pd.concat(tables, ignore_index=True)
 save_table(helps, out.figures, "08_helps")
 named = helps.assign(agent=helps["agent"].map(figures.agent_name)).rename(columns={"first": "(1)", "second": "(2)"})
-named.style.format(precision=2).hide(axis="index")
+named.style.format(precision=3).hide(axis="index")
 
 # %% tags=["sentences"]
 helps = saved_table(out.figures, "08_helps")

@@ -341,12 +341,12 @@ needed = saved_table(out.figures, "14_images_needed")
 sentences.show(
     sentences.reached(
         rows,
-        f"New images a class from which on {share:g} of the gain is had, {how}",
+        f"New images a class from which on {share:g} of the gain is had, {how}, {n} seeds (tried: {tried}, and all)",
         column,
         by="agent",
         never_at=NOT_FEWER,
     )
-    for share, rows in needed[needed["known"].astype(bool)].groupby("share")
+    for (share, n, tried), rows in needed[needed["known"].astype(bool)].groupby(["share", "n", "tried"])
     for column, how in (("reached", "by the mean over seeds"), ("shown", "by the whole interval"))
 )
 

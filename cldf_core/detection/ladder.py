@@ -17,7 +17,8 @@ from cldf_core.data.images import open_crop
 from cldf_core.data.intake.audit import facts_of_files
 from cldf_core.data.intake.scan import survey
 from cldf_core.evaluation.baselines import file_trees, learned_scores, logistic_regression
-from cldf_core.evaluation.cells import cell_changes
+from cldf_core.evaluation.bootstrap import ENDS, paired_matrices
+from cldf_core.evaluation.crossed import crossed_difference
 from cldf_core.evaluation.traces import radial_profile, sharpness
 from cldf_core.options import Options
 from cldf_core.runs.run import training_samples
@@ -68,17 +69,30 @@ def own_domain(scores: pd.DataFrame, stream: Sequence[str], rung: str) -> pd.Dat
 def gains(scores: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
     """Computes the AUC of the network on spectra minus that of every other rung, on the domains that both have.
 
-    Returns the columns rung, domain, value, low and high; the 95 % intervals are paired (`cell_changes`).
+    Networks may have several seeds (column seed): the difference is then a mean over those that both have, and a rung
+    without a seed is the same in all of them.
+
+    Returns:
+        Columns rung, domain, value, low, high, n (seeds) and spread (`crossed_difference`); the 95 % intervals are
+        paired by photograph, and by seed.
+
+    Raises:
+        UserError: the rungs were tested on other images, or with other groups.
     """
     rungs = {str(rung): table for rung, table in scores.groupby("agent", sort=False)}
-    top = rungs.pop(SPECTRA)
-    tables = []
+    top, tables = rungs.pop(SPECTRA), []
     for rung, table in rungs.items():
-        above, below = (one[one["domain"].isin(other["domain"])] for one, other in ((top, table), (table, top)))
-        if len(above):
-            tables.append(cell_changes(above, below, "AUC", split=split).assign(rung=rung))
-    columns = ["rung", "domain", "value", "low", "high"]
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+        pair = [one[one["domain"].isin(other["domain"])] for one, other in ((top, table), (table, top))]
+        above, below = (dict(list(own.groupby("seed", dropna=False))) for own in pair)
+        if alone := [own for seed, own in below.items() if pd.isna(seed)]:
+            below = dict.fromkeys(above, *alone)
+        if seeds := [seed for seed in above if seed in below]:
+            runs = paired_matrices([own[seed] for own in (above, below) for seed in seeds], ["AUC"], split=split)
+            columns = crossed_difference([R.metrics["AUC"] for R in runs]).columns()
+            cells = {name: column.ravel() for name, column in columns.items()}
+            tables.append(pd.DataFrame({"rung": rung, "domain": runs[0].domains, **cells, "n": len(seeds)}))
+    names = ["rung", "domain", *ENDS, "n", "spread"]
+    return pd.concat(tables, ignore_index=True)[names] if tables else pd.DataFrame(columns=names)
 
 
 def _both(table: pd.DataFrame, split: str) -> bool:

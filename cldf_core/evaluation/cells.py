@@ -28,6 +28,11 @@ def agent_name(agent: str) -> str:
     return AGENT_NAMES.get(name, name) + comma + words
 
 
+def seeds_in_words(n: int) -> str:
+    """Returns how many seeds a number is of, in words: "one seed", or such as "5 seeds"."""
+    return "one seed" if n == 1 else f"{n} seeds"
+
+
 def metric_name(metric: str) -> str:
     """Returns a continual metric's name in figures: that of "accuracy: average" is "average accuracy".
 

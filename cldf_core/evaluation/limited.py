@@ -34,7 +34,7 @@ def images_needed(left: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row for each agent, with the columns agent, reached (by the mean) and shown (by the whole interval), missing
-        where no number of images is enough.
+        where no number of images is enough, n (seeds) and tried (the numbers of images, in words).
     """
     rows = []
     for agent, part in left.groupby("agent", sort=False):
@@ -42,5 +42,6 @@ def images_needed(left: pd.DataFrame) -> pd.DataFrame:
         for column in ("value", "low"):
             enough = (part[column] >= 0)[::-1].cummin()[::-1]  # also with all larger numbers
             fewest.append(part.loc[enough, "images"].min())
-        rows.append((agent, *fewest))
-    return pd.DataFrame(rows, columns=["agent", "reached", "shown"]).astype({"reached": "Int64", "shown": "Int64"})
+        rows.append((agent, *fewest, part["n"].max(), ", ".join(map(str, part["images"]))))
+    table = pd.DataFrame(rows, columns=["agent", "reached", "shown", "n", "tried"])
+    return table.astype({"reached": "Int64", "shown": "Int64"})

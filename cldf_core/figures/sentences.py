@@ -138,7 +138,7 @@ def highest(
     beyond, sign = ("lower", -1) if end == "highest" else ("higher", 1)
     why = f"; the interval holds 0, or {also[1]}" if also else ""
     how = ("their intervals do not overlap", "they overlap")
-    how = how if pairs is None else ("difference to it", f"difference to it{why}")
+    how = how if pairs is None else (f"difference to the {end}", f"difference to the {end}{why}")
     told, untold = f"{beyond} ({how[0]})", f"not shown to be {beyond} ({how[1]})"
     parts: dict[str, list[Claim]] = {head: [] for head in (end, told, untold, UNKNOWN)}
     parts[end].append(_claim(table, best, f"{_name(table, best, by)} {_numbers(best, digits=digits)}"))

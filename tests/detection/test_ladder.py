@@ -10,6 +10,7 @@ from cldf_core.data.images import open_image
 from cldf_core.detection import ladder
 from cldf_core.evaluation.baselines import learned_scores, logistic_regression
 from cldf_core.evaluation.cells import cell_values
+from cldf_core.evaluation.crossed import differences_over_seeds
 from cldf_core.evaluation.traces import sharpness
 from cldf_core.runs.run import load_spectra, training_samples
 from cldf_core.spectrum import log_magnitude
@@ -84,24 +85,49 @@ def test_a_separate_model_is_a_rung_on_its_own_domain():
     }
 
 
-def test_gains_are_differences_on_the_same_photographs():
-    rng = np.random.default_rng(0)
+def invented(rung: str, domains: str, seeds: tuple[int | None, ...] = (None,)) -> pd.DataFrame:
+    """Scores of a rung on photographs that all rungs share, better than guessing."""
     base = {"step": 1, "split": "test", "image": [f"image{k}" for k in range(40)], "label": [0, 1] * 20}
     base["group"] = [f"group{k // 4}" for k in range(40)]
+    rng = np.random.default_rng([len(rung), len(seeds)])
     rows = [
-        pd.DataFrame({**base, "agent": rung, "domain": domain, "score": rng.random(40)})
-        for rung in (ladder.SHARPNESS, ladder.SPECTRA)
-        for domain in ("a", "b", "c")[rung == ladder.SPECTRA :]
+        pd.DataFrame({**base, "agent": rung, "domain": domain, "score": rng.random(40) + np.array([0, 0.4] * 20)})
+        for domain in domains
+        for _ in seeds
     ]
-    scores = pd.concat(rows, ignore_index=True)
-    gains = ladder.gains(scores)
-    assert gains[["rung", "domain"]].to_numpy().tolist() == [[ladder.SHARPNESS, "b"], [ladder.SHARPNESS, "c"]]
-    for row in gains.itertuples():
-        of_domain = scores[scores["domain"] == row.domain]
-        spectra, sharpness_alone = (
-            roc_auc_score(part["label"], part["score"])
-            for _, part in sorted(of_domain.groupby("agent"), key=lambda pair: pair[0] == ladder.SHARPNESS)
-        )
-        assert row.value == pytest.approx(spectra - sharpness_alone)
-        assert row.low < row.value < row.high
-    assert ladder.gains(scores[scores["agent"] == ladder.SPECTRA]).empty
+    return pd.concat(row.assign(seed=seed) for row, seed in zip(rows, seeds * len(domains), strict=True))
+
+
+def aucs(table: pd.DataFrame) -> pd.Series:
+    """The AUC of each seed on each domain."""
+    by = table.groupby(["domain", "seed"], dropna=False)[["label", "score"]]
+    return by.apply(lambda part: roc_auc_score(part["label"], part["score"]))
+
+
+def test_gains_are_differences_on_the_same_photographs():
+    low, top = invented(ladder.SHARPNESS, "bc"), invented(ladder.SPECTRA, "ab", (3,))
+    gains = ladder.gains(pd.concat([low, top]))
+    assert gains[["rung", "domain", "n", "spread"]].to_numpy().tolist() == [[ladder.SHARPNESS, "b", 1, "groups"]]
+    (row,) = gains.itertuples()
+    assert row.value == pytest.approx(aucs(top)["b"].item() - aucs(low)["b"].item())
+    assert row.low < row.value < row.high
+    assert ladder.gains(top).empty
+
+
+def test_gains_of_several_seeds_are_means_over_those_that_both_have():
+    low, pixels = invented(ladder.PROFILE, "ab"), invented(ladder.PIXELS, "ab", (0, 1, 4))
+    top = invented(ladder.SPECTRA, "ab", (0, 1, 2, 4))
+    gains = ladder.gains(pd.concat([low, pixels, top])).set_index(["rung", "domain"])
+    assert gains["n"].tolist() == [4, 4, 3, 3]
+    assert set(gains["spread"]) == {"seeds × groups"}
+    for domain in "ab":
+        above = aucs(top)[domain]
+        assert gains.loc[(ladder.PROFILE, domain), "value"] == pytest.approx(above.mean() - aucs(low)[domain].item())
+        want = (above[[0, 1, 4]] - aucs(pixels)[domain]).mean()
+        assert gains.loc[(ladder.PIXELS, domain), "value"] == pytest.approx(want)
+    # Of a rung that was trained once, what varies with the seed is the network on spectra alone.
+    crossed = differences_over_seeds(
+        pd.concat([top, *(low.assign(seed=seed) for seed in (0, 1, 2, 4))]).query("domain == 'a'"), ["a"], ["AUC"]
+    ).set_index("metric")
+    row, want = gains.loc[(ladder.PROFILE, "a")], crossed.loc["AUC: average"]
+    assert [row["low"], row["high"]] == pytest.approx([want["low"], want["high"]])

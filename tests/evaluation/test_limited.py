@@ -39,7 +39,7 @@ def test_what_is_left_is_taken_seed_by_seed(seed, share):
 def test_without_runs_nothing_is_needed():
     left = left_to_gain(runs({}))
     assert (len(left), list(left)) == (0, ["agent", "images", "value", "low", "high", "n"])
-    assert list(images_needed(left)) == ["agent", "reached", "shown"]
+    assert list(images_needed(left)) == ["agent", "reached", "shown", "n", "tried"]
 
 
 def test_the_fewest_images_are_those_from_which_on_it_holds():
@@ -47,6 +47,10 @@ def test_the_fewest_images_are_those_from_which_on_it_holds():
     needed = images_needed(left_to_gain(table)).set_index("agent")
     assert needed.loc["a", "reached"] == 10
     assert pd.isna(needed.loc["a", "shown"])  # with 50 images, two seeds leave room for less than the share
-    assert needed.loc["b"].isna().all()  # 5 images were enough by accident: with 10 and 50 the share is not reached
+    assert needed["n"].tolist() == [2, 1]
+    assert set(needed["tried"]) == {"5, 10, 50"}
+    assert (
+        needed.loc["b", ["reached", "shown"]].isna().all()
+    )  # 5 images were enough by accident: with 10 and 50 the share is not reached
     close = runs({"a": [[0.1, 0.2], [0.95, 0.96], [0.97, 0.97001], [1.0, 1.0]]})
     assert images_needed(left_to_gain(close))["shown"].tolist() == [50]
