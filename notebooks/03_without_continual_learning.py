@@ -232,7 +232,7 @@ rung_of = {"image": ladder.PIXELS, "spectrum": ladder.SPECTRA}
 places = [*options.stream, *options.unseen]
 kept = sorted(sweep.kept("ladder", parameters), key=lambda run: places.index(run.stream[0]))
 alone = kept or read_scores([make_run(parameters.options("separate", feature=feature)) for feature in rung_of])
-own = [(run, rung_of[run.manifest["options"]["feature"]]) for run in alone]
+own = [(run, rung) for feature, rung in rung_of.items() for run in alone if run.settings["feature"] == feature]
 tables = [ladder.own_domain(run.table, run.stream, rung).assign(seed=run.seed) for run, rung in own]
 simple = ladder.simple_scores(options, load_spectra(options), split=split)
 ladder_scores = pd.concat([simple.assign(seed=None), *tables], ignore_index=True)
