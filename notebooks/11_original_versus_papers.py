@@ -248,7 +248,7 @@ noise_table.rename_axis("two runs that differ by their seed lie within").round(3
 
 # %% tags=["sentences"]
 at_end = saved_table(out.figures, "11_bases").query("metric == 'average' and seed == @options.seed")
-sentences.show(sentences.compared(at_end, "Average accuracy of the bases", line=0.5))
+sentences.show(sentences.compared(at_end, "Average accuracy of the bases, one seed", line=0.5))
 
 # %% [markdown]
 # ## What does each switch change?
@@ -275,7 +275,7 @@ rows = pd.concat([pd.concat([effect[effect["agent"] == a], noisy[noisy["agent"] 
 theirs = {(d.agent, d.name) for d in differences.DIFFERENCES if d.source == differences.AUTHORS}
 starred = [key in theirs for key in rows[["agent", "switch"]].itertuples(index=False, name=None)]
 rows["switch"] = rows["label"] + pd.Series(starred, rows.index).map({True: " *", False: ""})
-chosen, label = ["average", "forgetting (max-last)"], "change of accuracy: switched run minus base"
+chosen, label = ["average", "forgetting (max-last)"], "change: switched run minus base"
 more = ["learning", *(f"unseen: {name}" for name in options.unseen[:1])]
 for name, metrics in (("11_forest", chosen), ("11_forest_more", more)):
     figure = figures.forest(rows, metrics, seed_noise=set(noisy["switch"]), margins=margins, label=label)
@@ -284,19 +284,19 @@ for name, metrics in (("11_forest", chosen), ("11_forest_more", more)):
 # %% [markdown]
 # Each row is a difference, with what both runs do besides in brackets, and a star where the code of the method's
 # authors does it too; the tables above have the names of the switches. The dot is the change, the line its 95 %
-# interval. For *average*, a dot left of the dotted line means that the difference does harm; for *forgetting*, a dot
-# right of it does. An interval that does not touch the dotted line is a change that these photographs support: *these
-# two networks* differ. But two networks from two random seeds differ as well: the open grey dots show it, and the
-# grey band, which is the number in the table above. So look for intervals that do not touch the dotted line **and**
-# whose dot is outside the band.
+# interval. For *average*, a dot left of the dotted line points to harm; for *forgetting*, a dot right of it does. An
+# interval that does not touch the dotted line is a change that these photographs support: *these two networks* differ.
+# But two networks from two random seeds differ as well: the open grey dots show it, and the grey band, which is the
+# number in the table above. So look for intervals that do not touch the dotted line **and** whose dot is outside the
+# band.
 #
 # Some switches have little reason to do harm: the number format, the mirrored half of the spectrum, or GDumb's
-# `refit_after` (more fits, of which only the last one counts). Where their dots are off the line, one sees how a
-# tiny deviation at the start, or another draw of the first weights, grows in training.
+# `refit_after` (more fits, of which only the last one counts). Where their dots are off the line, it may be that a tiny
+# deviation at the start, or another draw of the first weights, grows in training; no run here tests that.
 #
 # The second figure has two more measures: what is known at the moment of learning, and the domain that no run is
 # trained on. Read it as the first; there left is worse on both sides. An agent whose *learning* and *forgetting* both
-# fall does not remember better: it has less to forget.
+# fall need not remember better: it may only have less to forget.
 #
 # ## Where in the matrix?
 #
@@ -315,9 +315,10 @@ worded = cells.assign(switch=[labels[key] for key in cells[["agent", "switch"]].
 save_figure(figures.matrix_changes(worded, options.stream), out.figures, "11_matrices")
 
 # %% [markdown]
-# The numbers are percentage points. Red means that the difference lowers the accuracy, blue that it raises it. A
-# bold number with a dot has an interval that excludes 0. Red *in the frames* means that new domains are learned less
-# well; red *below them*, that they are forgotten more; what is above them concerns domains that were not seen yet.
+# The numbers are percentage points. Red means that the difference lowers the accuracy, blue that it raises it. A bold
+# number with a dot has an interval that excludes 0. Red *in the frames* means that new domains are learned less well.
+# Below a frame, compare with it: a redder cell means that more is lost afterwards, one as red as the frame that it was
+# never learned as well. What is above the frames concerns domains that were not seen yet.
 #
 # ## Do the changes add up?
 #
@@ -325,10 +326,8 @@ save_figure(figures.matrix_changes(worded, options.stream), out.figures, "11_mat
 # agent.
 
 # %%
-named = {name: figures.metric_name(f"accuracy: {name}") for name in chosen}
-drawn = together.assign(metric=together["metric"].replace(named))
-label = "change of accuracy: all differences at once minus base"
-figure = figures.estimates(drawn, [*named.values()], line=0, label=label)
+label = "change: all differences at once minus base"
+figure = figures.forest(together, chosen, seed_noise=(), margins=margins, label=label)
 save_figure(figure, out.figures, "11_all_at_once")
 keys = together[["metric", "agent"]].itertuples(index=False, name=None)
 together["exceeds seed noise"] = together["value"].abs() > [margins.loc[key] for key in keys]
@@ -348,15 +347,17 @@ at_once = saved_table(out.figures, "11_all_at_once").query("metric == 'average'"
 beside_sums = saved_table(out.figures, "11_sums")
 noise_of_seeds = ("exceeds seed noise", "another seed may do it as well")
 sentences.show(
-    sentences.compared(at_once, "Average accuracy, all at once minus base", also=noise_of_seeds, digits=3),
-    sentences.compared(beside_sums, "All at once minus the sum of the single changes, within seed noise", digits=3),
+    sentences.compared(at_once, "Average accuracy, all at once minus base, one seed", also=noise_of_seeds, digits=3),
+    sentences.compared(
+        beside_sums, "All at once minus the sum of the single changes (interval: seed noise alone)", digits=3
+    ),
 )
 
 # %% [markdown]
-# (MIR has no sum: what it shares with ER was measured there.) Each run brings the noise of its seed into the gap, and
-# a run that several changes are measured from, as the base is, brings it several times over; so only a large gap says
-# something. Changes need not add up: a balance over classes alone, for example, matters when the memory is full, and a
-# network that is trained further matters when there is something wrong in it to be kept.
+# (MIR has no sum: what it shares with ER was measured there.) Each run brings the noise of its seed into the gap, and a
+# run that several changes are measured from, as the base is, brings it several times over; so only a large gap says
+# something. Changes need not add up: a balance over classes alone, for example, can only matter when the memory is
+# full, and a network that is trained further when there is something wrong in it to be kept.
 #
 # ## The ranked table
 #
@@ -366,8 +367,8 @@ sentences.show(
 # are widened until they would hold for all differences together in 95 of 100 cases. (Intervals are widened as for a
 # normal distribution, since 1000 resamples have no such tails.)
 #
-# We say that a difference **matters** here if it passes all four, and that it **may matter** if it passes the first
-# two.
+# We say that a difference **matters** here if it passes all four, and that it **may matter** if it excludes 0 and
+# exceeds seed noise, each taken by itself.
 
 # %%
 about = {(d.agent, d.name): (d.paper, d.switched(parameters), d.source) for d in differences.DIFFERENCES}
@@ -394,9 +395,10 @@ table.set_axis(range(1, len(table) + 1))
 # %% [markdown]
 # ## What can be said
 #
-# First of the average accuracy, then of the other measures; there every change is named whose interval excludes 0 and
-# that exceeds seed noise, taken by itself: this is not corrected for the number of comparisons, so a few of them will
-# be accidents.
+# First of the average accuracy, then of the other measures in the figures; there every change is named whose interval
+# excludes 0 and that exceeds seed noise, taken by itself. This is not corrected for the number of comparisons: if no
+# switch did anything, up to 5 in 100 of all changes would lie outside the band by accident. So none of them is shown by
+# itself. <!-- setting -->
 
 # %% tags=["sentences"]
 ranking = saved_table(out.figures, "11_ranked")
@@ -404,7 +406,7 @@ outside = (ranking["low"] > 0) | (ranking["high"] < 0)
 ranking["photographs only"] = outside & ~ranking["exceeds seed noise"]
 ranking["unchanged"] = (ranking["value"] == 0) & ranking["low"].isna()
 of_all = ("exceeds seed noise (all)", "another seed may do it as well")
-change, row_names = "average accuracy, switched run minus base", ["agent", "label"]
+change, row_names = "average accuracy, switched run minus base, one seed", ["agent", "label"]
 sentences.show(
     sentences.counted(ranking, "Differences that matter", "verdict", "matters", by=row_names),
     sentences.compared(ranking[ranking["verdict"] == "matters"], f"Of these, {change}", by=row_names, also=of_all),
@@ -412,24 +414,30 @@ sentences.show(
     sentences.compared(
         ranking[ranking["verdict"] == "may matter"], f"Of these, {change}", by=row_names, also=noise_of_seeds
     ),
-    sentences.counted(ranking, "Excluded by photographs, within seed noise", "photographs only", True, by=row_names),
+    sentences.counted(
+        ranking, "Told apart by these photographs, but within seed noise", "photographs only", True, by=row_names
+    ),
     sentences.counted(ranking, "Without any change", "unchanged", True, by=row_names),
     sentences.counted(ranking, "Not shown", "verdict", "not shown", by=row_names, listed=False),
 )
 
 # %% tags=["sentences"]
 measured = saved_table(out.figures, "11_differences")
-measured = measured[measured["significant"] & (measured["metric"] != "average")]
+drawn = measured["metric"].isin(["forgetting (max-last)", "learning"]) | measured["metric"].str.startswith("unseen")
+measured = measured[drawn]
 of_each = ("significant", noise_of_seeds[1])
 sentences.show(
-    sentences.compared(
-        part,
-        f"{figures.metric_name(f'accuracy: {metric}')}, switched run minus base",
-        by=row_names,
-        also=of_each,
-        digits=3,
-    )
-    for metric, part in measured.groupby("metric", sort=False)
+    sentences.counted(measured, "Changes of other measures that are named next", "significant", True, listed=False),
+    [
+        sentences.compared(
+            part,
+            f"{figures.metric_name(f'accuracy: {metric}')}, switched run minus base, one seed",
+            by=row_names,
+            also=of_each,
+            digits=3,
+        )
+        for metric, part in measured[measured["significant"]].groupby("metric", sort=False)
+    ],
 )
 
 # %% [markdown]
@@ -438,7 +446,8 @@ sentences.show(
 # * **One seed.** Each comparison is one pair of runs. The intervals say what other test photographs would change, not
 #   what another seed or other training photographs would. Seed noise is measured with a few more runs, for the five
 #   agents as if it were the same. Another seed also chooses other training images, while the two runs of a pair share
-#   theirs, so the bands are rather too wide. *Not shown* does not mean *no effect*: more seeds might show a small one.
+#   theirs, which would make the bands too wide; where agents differ in their noise, one band for all is too narrow for
+#   one and too wide for another. *Not shown* does not mean *no effect*: more seeds might show a small one.
 # * **Many comparisons.** Only the ranked table is corrected for them. The other measures and the cells of the
 #   matrices are not: of so many 95 % intervals some exclude 0 by accident.
 # * **Small data, small network** (the table of settings at the top), and no pre-trained weights. A switch that is not

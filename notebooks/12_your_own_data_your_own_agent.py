@@ -144,10 +144,11 @@ sentences.show(sentences.compared(facts, "Balanced accuracy, from facts of the f
 
 # %% [markdown]
 # Read the sentence that begins with *Recognised*: are the numbers and the domains those that you expected? Then the
-# warnings. Is a classifier that sees only facts of the files, such as their size, above guessing? A picture that a
-# network has smoothed compresses better, so the size of its PNG file can give it away. Our detectors do not see files,
-# only pixels; but the number says how much of a result on these data could come from something as simple as *how
-# smooth is it?* Every run on a data set repeats its warnings. What can be done about differences in format, size or
+# warnings. Is a classifier that sees only facts of the files, such as their size, above guessing? (It learns from some
+# photographs and is asked of the others; intervals are over photographs.) A picture that a network has smoothed
+# compresses better, so the size of its PNG file can give it away. Our detectors do not see files, only pixels; but a
+# number above guessing says that something as simple as the size of a file tells of the class, and a network may take
+# such a way, too. Every run on a data set repeats its warnings. What can be done about differences in format, size or
 # quality: `cldf data audit NAME --re-encode` makes a copy of the data set in which all images have one common history.
 #
 # ### From the folder to the matrix
@@ -195,7 +196,7 @@ save_figure(figures.matrices(cells, options.stream), out.figures, "12_matrices")
 # For more: the projection forbids only a first-order rise of the mean old loss, over one random batch and for a small
 # step. Nothing repairs what has been lost already, while ER's loss pulls back as soon as an old image is wrong. For
 # less: where both gradients agree, A-GEM takes the whole new gradient and loses no step on images that are known
-# anyway. What happens here the matrices show, and only for these data and one seed.
+# anyway. What happens here the curves and the differences below show, for these data and one seed.
 #
 # </details>
 #
@@ -301,7 +302,7 @@ save_table(difference[difference["metric"].isin(chosen)], out.figures, "12_diffe
 # %% tags=["sentences"]
 minus = saved_table(out.figures, "12_differences")
 sentences.show(
-    sentences.compared(part, f"A-GEM minus {figures.agent_name(other)}", by="metric")
+    sentences.compared(part, f"A-GEM minus {figures.agent_name(other)}, one seed", by="metric")
     for other, part in minus.groupby("other", sort=False)
 )
 

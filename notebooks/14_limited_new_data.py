@@ -164,8 +164,9 @@ for agent in ("sequential", "er"):
 # %% [markdown]
 # $R_{t,i}$ is the accuracy after step $t$ (row) on domain $i$ (column), with half of its 95 % interval. Where it says
 # “all real” or “all fake”, (nearly) every image gets this one verdict, and the accuracy is the share of that class. The
-# first row is the same in both panels of an agent, since the first domain is always trained with all its images. What
-# the number of images does is the *difference*, few minus all, on the same test photographs:
+# accuracies in the first row are the same in both panels of an agent, since the first domain is always trained with all
+# its images. (Their intervals may differ: how alike the images of a photograph are is estimated from all cells of a
+# run.) What the number of images does is the *difference*, few minus all, on the same test photographs:
 
 # %%
 chosen = ["gain", "forgetting (max-last)", "average"]
@@ -264,7 +265,7 @@ curves, cost = saved_table(out.figures, "14_curves"), saved_table(out.figures, "
 others = saved_table(out.figures, "14_others_minus_sequential")
 fewest = curves[(curves["images"] == curves["images"].min()) & ~curves["agent"].str.contains(",")]
 sentences.show(
-    sentences.compared(rows, f"{metric_name(metric)}, {images} new images, {n} seeds", line=0)
+    sentences.compared(rows, f"{metric_name(metric)}, {images} new images, {n} seeds, each by itself", line=0)
     for (metric, images, n), rows in fewest.groupby(["metric", "images", "n"], sort=False)
 )
 sentences.show(
@@ -305,11 +306,11 @@ pairs = saved_table(out.figures, "14_epochs_minus_updates")
 sentences.show(
     sentences.compared(
         rows,
-        f"{metric_name(metric)}, {agent_name(base)}, equal epochs minus equal updates",
+        f"{metric_name(metric)}, {agent_name(base)}, equal epochs minus equal updates, {n} seeds",
         by="size",
         also=ledger.TESTED,
     )
-    for (base, metric), rows in pairs.groupby(["reference", "metric"], sort=False)
+    for (base, metric, n), rows in pairs.groupby(["reference", "metric", "n"], sort=False)
 )
 
 # %% [markdown]
@@ -344,10 +345,10 @@ sentences.show(
         f"New images a class from which on {share:g} of the gain is had, {how}, {n} seeds (tried: {tried}, and all)",
         column,
         by="agent",
-        never_at=NOT_FEWER,
+        never_at=NOT_FEWER[column],
     )
     for (share, n, tried), rows in needed[needed["known"].astype(bool)].groupby(["share", "n", "tried"])
-    for column, how in (("reached", "by the mean over seeds"), ("shown", "by the whole interval"))
+    for column, how in (("reached", "by the mean over seeds"), ("shown", "by the whole interval, each by itself"))
 )
 
 # %% [markdown]
@@ -389,15 +390,15 @@ for count in (5, 10, 25, 45, 50, 100, 250, 500):
 pd.DataFrame(rows, columns=["images a class", "images", "images in a chunk", "updates"]).set_index("images a class")
 
 # %% [markdown]
-# A domain of fewer than 100 images has chunks smaller than a batch, so **the original makes no training step on it at
+# A domain of at most 90 images has only chunks smaller than a batch, so **the original makes no training step on it at
 # all**, and says nothing. (Here a note says it.) The domain is still tested, and whatever is reported for it is
 # transfer from others. Above that, its updates grow with the images, so that fewer images are also less training, as
 # with `limited: equal-epochs`. <!-- setting -->
 #
 # ## Limits
 #
-# * **Few seeds.** The table's column n says how many the sweep had. They find large differences; what is not shown may
-#   still be there.
+# * **Few seeds.** Each sentence says how many the sweep had. So few may miss even large differences: what is not shown
+#   may still be there.
 # * **These training photographs.** The few are drawn anew for each seed, so the spread over seeds holds the luck of
 #   that draw; but always from the same photographs, which themselves were never varied: all intervals hold for these
 #   training photographs.
@@ -411,8 +412,9 @@ pd.DataFrame(rows, columns=["images a class", "images", "images in a chunk", "up
 #   default stream. <!-- setting -->
 # * **Crops of few photographs.** Ten fakes of the embedded benchmark may be crops of the same photograph; ten images
 #   from ten sources would hold more. <!-- setting -->
-# * **Many comparisons.** Of many 95 % intervals some do not hold the truth. Only the differences between agents are
-#   corrected for that.
+# * **Many comparisons.** Of many 95 % intervals some do not hold the truth. The differences of the sweep, between
+#   agents, numbers of images and ways to train, are corrected for that. Those of this seed, the gain and the forgetting
+#   with the fewest images, and the images that are enough are not.
 #
 # ## Exercise
 #

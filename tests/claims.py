@@ -10,7 +10,7 @@ from cldf_core.evaluation.cells import AGENT_NAMES
 from cldf_core.figures.sentences import Sentence
 
 NUMBER = r"[+−]?\d+(?:\.\d+)?"
-NEVER = ("at no value that was tried", "with none of the smaller numbers")
+NEVER = ("at no value that was tried", "with none of the smaller numbers", "not shown with any smaller number")
 NEAR = 5e-6  # an interval's end this near to a line is on it
 NUMBERS = re.compile(rf"(?P<value>{NUMBER})(?: \[(?P<low>{NUMBER}), (?P<high>{NUMBER})\]| (?P<none>\(no interval\)))?")
 

@@ -142,7 +142,7 @@ def against_images(
     sizes, columns = sorted(table["images"].unique()), min(len(beside), 3)
     ticks = [str(size) if size < max(sizes[-1], everything) else f"all\n({everything})" for size in sizes]
     rows = -(-len(beside) // columns)
-    figure, axes = style.panels(rows, columns, 1.35 * rows + 1.1, width=2.4 * columns, sharex=True, sharey=True)
+    figure, axes = style.panels(rows, columns, 1.45 * rows + 1.3, width=2.4 * columns, sharex=True, sharey=True)
     for ax in axes.flat[len(beside) :]:
         ax.set_visible(False)
     for place, (ax, (agent, other)) in enumerate(zip(axes.flat, beside.items(), strict=False)):
@@ -151,7 +151,8 @@ def against_images(
             if name == agent:
                 colour, marker = agent_colour(agent), agent_marker(agent)
                 ax.plot(own["images"], own["value"], color=colour, marker=marker, ms=3.5, lw=1.2, **look)
-                ax.fill_between(own["images"], own["low"], own["high"], color=colour, alpha=0.2, lw=0)
+                band = {"alpha": 0.2, "lw": 0} if look is _TWO[0] else {"alpha": 0.12, "lw": 0.8, "ls": look["ls"]}
+                ax.fill_between(own["images"], own["low"], own["high"], color=colour, **band)
             else:
                 ax.plot(own["images"], own["value"], color="0.65", lw=1, **look)
         ax.axhline(0, color="0.4", lw=0.8, ls=":", zorder=0)

@@ -8,7 +8,8 @@ from cldf_core.evaluation.bootstrap import ENDS
 from cldf_core.evaluation.seeds import holm
 
 SIGNIFICANT = 0.05  # a difference whose corrected p is below this is significant
-TESTED = ("significant", "the difference is not significant")  # for `sentences`: what it needs besides its interval
+# For `sentences`: what a difference needs besides its interval.
+TESTED = ("significant", "the difference is not significant after Holm's correction")
 LESS, GAIN = 0.5, 0.03  # an agent that helps forgets less than this share, and gains at least so much
 # What an agent keeps of the past; what it is told in training besides images, labels, and when a step begins; and what
 # it is told in the test. This is of the papers' variants.

@@ -77,7 +77,8 @@ _ROWS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 }
 # What a notebook's cell holds otherwise than as the default: the values of params/quick, with which its text is shown.
 SMALLER = {"11_original_versus_papers": _ORIGINAL[1:]}
-_UNTUNED = ("11_original_versus_papers",)  # it has settings of its own, for which nothing was chosen
+# One has settings of its own, the other a data set of its own; nothing was chosen for either.
+_UNTUNED = ("11_original_versus_papers", "12_your_own_data_your_own_agent")
 FIRST = 2  # domains of a stream, whose validation photographs its values are chosen on
 READING = ("08_cross_data_set_evaluation", "09_robustness")  # these train nothing, so they need no GPU
 PROFILES = ("quick", "smoke", "original")

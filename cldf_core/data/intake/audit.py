@@ -77,7 +77,7 @@ def warnings(
     baseline = baseline or format_baseline(joined)
     for name, result in baseline["domains"].items():
         if result["all facts"]["low"] > 0.5:
-            values = [f"{r['balanced accuracy']:.2f} [{r['low']:.2f}, {r['high']:.2f}]" for r in result.values()]
+            values = [f"{r['balanced accuracy']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in result.values()]
             found.append(f"{name}: a classifier that sees only facts of the files has a balanced accuracy of "
                          f"{values[0]}, and {values[1]} without the file size; chance is 0.5")  # fmt: skip
     return found
