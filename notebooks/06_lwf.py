@@ -32,7 +32,7 @@
 # **Reads** the data set named by `data` below. **Writes** three runs to `runs/lwf-…` and `runs/ewc-…`, and this
 # notebook's figures and tables to `runs/06_lwf-…/figures/`.
 #
-# **Time**: about five minutes on one core; seconds when the runs exist already.
+# **Time**: at most seven minutes on one core; seconds when the runs exist already.
 
 # %% tags=["parameters"]
 variant: str = "paper"  # whose defaults: the papers' or the original's

@@ -33,7 +33,7 @@
 # **Reads** the data set named by `data` below. **Writes** three runs to `runs/er-…`, `runs/mir-…` and `runs/derpp-…`,
 # and this notebook's figures and tables to `runs/07_er_and_mir-…/figures/`.
 #
-# **Time**: about five minutes on one core; seconds when the runs exist already.
+# **Time**: at most eight minutes on one core; seconds when the runs exist already.
 
 # %% tags=["parameters"]
 variant: str = "paper"  # whose defaults: the papers' or the original's

@@ -360,6 +360,11 @@ sentences.show(
 # were chosen for LwF with shared outputs; *hindsight*, LwF with the values that looked best on the whole stream, which
 # nobody knows who learns it. <!-- setting -->
 #
+# Do such intervals hold what they promise, the truth in 95 of 100 cases? That can be seen only where the truth is
+# known: in a simulation (`python tests/evaluation/crossed_coverage.py`, with 5 seeds and as many photographs as here).
+# The first figure shows how often, at least, for intervals over both, and for those over seeds or photographs alone;
+# across is the share of the seeds in what varies. Which of the three holds it whatever this share is? <!-- setting -->
+#
 # Two agents with the same seed start from the same weights, and all are tested on the same photographs, so that
 # differences are paired by both. There are many pairs; Holm's correction raises their p values accordingly: those of
 # the differences from one agent by the number of these, those of the question who is best by the number of all pairs. A
@@ -383,12 +388,25 @@ if len(means):
     label = f"accuracy after the last step; mean over {means['n'].max()} seeds"
     drawn = [name for name in ends[:3] if name in set(means["metric"])]
     save_figure(figures.estimates(means, drawn, line=0.5, label=label), out.figures, "08_seeds")
+path = project_root() / "figures" / "tables" / "coverage.csv"
+held = ledger.lowest_coverage(pd.read_csv(path)) if path.is_file() else pd.DataFrame(columns=["agent", *own])
+save_table(held, out.figures, "08_coverage")
+if len(held):
+    label = "share of the seeds in the variance; how often the truth is held, at least"
+    save_figure(figures.by_setting(held, "share", [*held["metric"].unique()], label=label), out.figures, "08_coverage")
 as_text(means, [name for name in shown if name in set(means["metric"])])
 
 # %% tags=["sentences"]
 means, pairs = saved_table(out.figures, "08_seeds"), saved_table(out.figures, "08_seeds_tests")
-against = saved_table(out.figures, "08_seeds_against")
+against, held = saved_table(out.figures, "08_seeds_against"), saved_table(out.figures, "08_coverage")
 sentences.show(
+    [
+        sentences.values(
+            hardest, f"Share of simulated intervals over {how} that hold the truth, in their hardest case", by="metric"
+        )
+        for how, own in held.dropna(subset="value").groupby("agent", sort=False)
+        for hardest in [own.loc[own.groupby("metric", sort=False)["value"].idxmin()]]
+    ],
     [
         sentences.compared(own, f"{metric_name(m)}, minus {figures.agent_name(base)}, {n} seeds", also=ledger.TESTED)
         for (base, m, n), own in against.groupby(["reference", "metric", "n"], sort=False)

@@ -32,7 +32,7 @@
 # **Reads** the runs that notebooks 03 to 07 wrote with the same parameters, and the test images; it trains
 # nothing. **Writes** scores, figures and tables to `runs/09_robustness-…/`.
 #
-# **Time**: at most four minutes on one core; half a minute when the scores exist already.
+# **Time**: at most six minutes on one core; half a minute when the scores exist already.
 
 # %% tags=["parameters"]
 variant: str = "paper"  # whose defaults: the papers' or the original's

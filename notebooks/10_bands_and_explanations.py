@@ -35,7 +35,7 @@
 # fine-tuning, each on the low, the middle and the high band alone. **Writes** figures and tables to
 # `runs/10_bands_and_explanations-…/figures/`.
 #
-# **Time**: at most fourteen minutes on one core; one when the runs exist already.
+# **Time**: at most nine minutes on one core; two when the runs exist already.
 
 # %% tags=["parameters"]
 variant: str = "paper"  # whose defaults: the papers' or the original's

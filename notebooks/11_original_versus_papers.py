@@ -36,7 +36,7 @@
 # `runs/<agent>-…`, spectra to `data/spectra/` (about 1.3 GB, since some switches change the spectra themselves), and
 # this notebook's figures and tables to `runs/11_original_versus_papers-…/figures/`.
 #
-# **Time**: at most 24 minutes on one core; a minute when the runs exist already. So many runs can be had because each
+# **Time**: at most 32 minutes on one core; a minute when the runs exist already. So many runs can be had because each
 # is small: the next cell holds the settings, which are smaller than those of the other notebooks, and *Run all* runs
 # these.
 

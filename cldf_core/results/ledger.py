@@ -10,6 +10,8 @@ from cldf_core.evaluation.seeds import holm
 SIGNIFICANT = 0.05  # a difference whose corrected p is below this is significant
 # For `sentences`: what a difference needs besides its interval.
 TESTED = ("significant", "the difference is not significant after Holm's correction")
+# What intervals of simulated means are over.
+OVER = {"crossed": "seeds × photographs", "seeds alone": "seeds alone", "groups alone": "photographs alone"}
 LESS, GAIN = 0.5, 0.03  # an agent that helps forgets less than this share, and gains at least so much
 # What an agent keeps of the past; what it is told in training besides images, labels, and when a step begins; and what
 # it is told in the test. This is of the papers' variants.
@@ -91,6 +93,25 @@ def changed(pairs: pd.DataFrame, whole: str) -> pd.DataFrame:
     wholes = {name.rpartition(", ")[0] for name in apart["agent"]}
     single = part.notna() & ~part.str.contains(",", na=True) & ~apart["agent"].isin(wholes)
     return _corrected(apart.assign(part=part)[single])
+
+
+def lowest_coverage(simulated: pd.DataFrame, seeds: int = 5) -> pd.DataFrame:
+    """How often 95 % intervals of a mean over some seeds hold the truth, at least, over all simulated levels.
+
+    Args:
+        simulated: what `tests/evaluation/crossed_coverage.py` writes.
+        seeds: of how many seeds the means are.
+
+    Returns:
+        Columns agent (what the intervals are over), metric, share (of the seeds in the variance) and value, with a 95 %
+        interval over the simulations, low and high.
+    """
+    keys = ["metric", "level", "share", "simulations"]
+    table = simulated[simulated["seeds"] == seeds].rename(columns=OVER).melt(keys, [*OVER.values()], "agent", "value")
+    table = table.loc[table.groupby(["agent", "metric", "share"], sort=False)["value"].idxmin()]
+    reach = 1.96 * (table["value"] * (1 - table["value"]) / table["simulations"]) ** 0.5
+    columns = ["agent", "metric", "share", *ENDS]
+    return table.assign(low=table["value"] - reach, high=table["value"] + reach)[columns].reset_index(drop=True)
 
 
 def helping(forgets: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:

@@ -105,6 +105,13 @@ def test_numbers_are_joined_in_their_order_text_is_not_and_what_was_not_run_is_m
     assert [label.get_text() for label in axis.get_xticklabels()] == ["A\nB", "B\nA"]
 
 
+def test_what_is_no_agent_can_be_told_apart():
+    table = settings_of("share", **{"seeds alone": {0.0: 0.5}, "photographs alone": {0.0: 0.9}, "both": {0.0: 0.95}})
+    lines = figures.by_setting(table, "share", ["average"]).axes[0].lines
+    for look in ("color", "marker"):
+        assert len({getattr(line, f"get_{look}")() for line in lines}) == len(lines)
+
+
 def test_each_agents_curves_stand_beside_those_of_another_one():
     values = {"sequential": {5: 0.1, 50: 0.3, 250: 0.4}, "er": {250: 0.5, 5: 0.2}, "er, equal epochs": {5: 0.15}}
     table = settings_of("images", **values)

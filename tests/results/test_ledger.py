@@ -77,3 +77,22 @@ def test_who_helps_loses_less_than_half_and_ends_well_above():
     unknown = ledger.helping(forgets[forgets["agent"] != "sequential"], gains.assign(shown=True))
     assert not unknown["first"].any()
     assert not ledger.helping(forgets.assign(value=-forgets["value"]), gains.assign(shown=True))["first"].any()
+
+
+def test_of_all_simulated_levels_the_one_that_is_held_least_often_counts():
+    rows = [
+        {"metric": "accuracy", "level": level, "seeds": seeds, "share": share, "simulations": 400}
+        | {"crossed": 0.95 - level / 10, "seeds alone": 0.5 + share / 2 - level / 10, "groups alone": 1 - share / 2}
+        for level in (0.1, 0.3)
+        for seeds in (3, 5)
+        for share in (0.0, 1.0)
+    ]
+    table = ledger.lowest_coverage(pd.DataFrame(rows)).set_index(["agent", "share"])
+    assert len(table) == len(ledger.OVER) * 2
+    assert table["value"].to_dict() == pytest.approx(
+        {("seeds × photographs", 0.0): 0.92, ("seeds × photographs", 1.0): 0.92}
+        | {("seeds alone", 0.0): 0.47, ("seeds alone", 1.0): 0.97}
+        | {("photographs alone", 0.0): 1.0, ("photographs alone", 1.0): 0.5}
+    )
+    row = table.loc[("photographs alone", 1.0)]
+    assert (row["low"], row["high"]) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025))
