@@ -33,7 +33,7 @@
 # `runs/15_a_new_fake_appears-…/figures/`. It does not touch your own detector: what is in use here stands in a record
 # of its own.
 #
-# **Time**: about five minutes on one core; seconds when all runs exist.
+# **Time**: at most six minutes on one core; seconds when all runs exist.
 
 # %% tags=["parameters"]
 variant: str = "paper"  # whose defaults: the papers' or the original's
