@@ -127,15 +127,18 @@ def accepted(decisions: pd.DataFrame, bounds: Iterable[float]) -> pd.DataFrame:
         bounds: values of `max_loss`.
 
     Returns:
-        Columns agent, bound, metric ("accepted"; "accepted wrongly", where more was lost than the bound), value, n, low
-        and high (95 %, of the share of updates).
+        Columns agent, bound, metric ("accepted"; "accepted wrongly", where more was lost than the bound; "refused
+        wrongly", where no more was lost; "lost too much", where more was), value (a share of all updates), n, low and
+        high (95 %).
 
     Source: Clopper & Pearson, Biometrika 1934.
     """
     rows = []
     for (agent, own), bound in itertools.product(decisions.groupby("agent", sort=False), bounds):
-        passed = _passes(own["upper"], own["worst"], bound)
-        for metric, counts in (("accepted", passed), ("accepted wrongly", passed & (own["lost"] > bound))):
+        passed, too_much = _passes(own["upper"], own["worst"], bound), own["lost"] > bound
+        shares = {"accepted": passed, "accepted wrongly": passed & too_much}
+        shares |= {"refused wrongly": ~passed & ~too_much, "lost too much": too_much}
+        for metric, counts in shares.items():
             rows.append((agent, float(bound), metric, float(counts.mean()), len(own)))
     return with_exact_ends(pd.DataFrame(rows, columns=["agent", "bound", "metric", "value", "n"]))
 

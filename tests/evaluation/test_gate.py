@@ -154,6 +154,9 @@ def test_what_is_accepted_and_what_wrongly_with_other_bounds_is_counted():
     assert of_er["accepted"].to_dict() == {0.04: pytest.approx(1 / 3), 0.06: pytest.approx(2 / 3), 0.1: 1.0}
     # The first is accepted with each bound, and has lost .05; the third has lost too much on a single domain.
     assert of_er["accepted wrongly"].to_dict() == {0.04: pytest.approx(1 / 3), 0.06: 0.0, 0.1: 0.0}
+    # With a bound of .1 the third may lose up to .2 on a single domain; else it is refused, and has lost nothing.
+    assert of_er["refused wrongly"].to_dict() == {0.04: pytest.approx(2 / 3), 0.06: pytest.approx(1 / 3), 0.1: 0.0}
+    assert of_er["lost too much"].to_dict() == {0.04: pytest.approx(1 / 3), 0.06: 0.0, 0.1: 0.0}
     row = found.loc[("er", "accepted", 0.04)]
     exact = binomtest(1, 3).proportion_ci(0.95, method="exact")
     assert (row["low"], row["high"], row["n"]) == (pytest.approx(exact.low), pytest.approx(exact.high), 3)
