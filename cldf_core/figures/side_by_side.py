@@ -106,20 +106,18 @@ def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label:
     numbers = pd.api.types.is_numeric_dtype(table[option])
     settings = sorted(table[option].unique()) if numbers else list(dict.fromkeys(table[option]))
     agents = list(dict.fromkeys(table["agent"]))
+    no_agents = not {agent.partition(",")[0] for agent in agents} & {*style.AGENT_COLOURS}  # kinds of intervals
     figure, axes = style.panels(1, len(names), 2.9 if numbers else 3.4, width=3.4 * len(names))
     for ax, name in zip(axes.flat, names, strict=True):
         for place, agent in enumerate(agents):
             runs = table[(table["agent"] == agent) & (table["metric"] == name)].set_index(option)
             runs = runs.loc[[s for s in settings if s in runs.index]]
             x = np.array([settings.index(s) for s in runs.index]) + 0.09 * (place - (len(agents) - 1) / 2)
-            known = agent.partition(",")[0] in style.AGENT_COLOURS
-            colour = agent_colour(agent) if known else f"C{place}"
+            colour, marker = agent_colour(agent), agent_marker(agent)
+            if no_agents:
+                colour, marker = f"C{place}", style.MARKERS[place % len(style.MARKERS)]
             ax.vlines(x, *runs[["low", "high"]].clip(upper=1).to_numpy().T, color=colour, lw=1.3)
-            look = {
-                "marker": agent_marker(agent) if known else style.MARKERS[place % len(style.MARKERS)],
-                "ls": "-" if numbers else "",
-                "color": colour,
-            }
+            look = {"marker": marker, "ls": "-" if numbers else "", "color": colour}
             ax.plot(x, runs["value"], ms=5, lw=1, label=agent_name(agent), **look)
         ax.set(title=wrapped(metric_name(name), 24), xlim=(-0.5, len(settings) - 0.5))
         ticks = {"fontsize": "small"} if numbers else {"fontsize": 6.5, "rotation": 90, "va": "top", "linespacing": 1.1}

@@ -127,6 +127,6 @@ def test_from_files_to_warnings_and_card(tmp_path):
         "| first | real | animated | 1 |",
         "| first | real | a \\| b | 1 |",
         "- first: file format differs by class: real 100 % JPEG; fake 100 % PNG",
-        "- first: a classifier that sees only facts of the files has a balanced accuracy of 1.00 [0.91, 1.00]",
+        "- first: a classifier that sees only facts of the files has a balanced accuracy of 1.000 [0.910, 1.000]",
     ):
         assert line in card, card
