@@ -20,7 +20,7 @@ from cldf_core.evaluation.cells import agent_name, metric_name, seeds_in_words
 from cldf_core.evaluation.limited import NOT_FEWER, SHARE, images_needed, left_to_gain
 from cldf_core.evaluation.seeds import differ_from_zero
 from cldf_core.figures.sentences import Sentence, compared, counted, reached, values
-from cldf_core.results.ledger import minus
+from cldf_core.results.ledger import TESTED, minus
 from cldf_core.results.sweep_tables import code_in_words
 
 PROJECT = Path(__file__).parents[1]
@@ -28,7 +28,6 @@ END = "<!-- end -->\n"
 # What is compared with sequential fine-tuning: the agents of the original, and two that have more images or passes.
 AGENTS = ("icarl", "gdumb", "lwf", "er", "mir", "joint", "sequential, same passes")
 FEW = 10  # new images a class
-CORRECTED = ("significant", "the difference is not significant after Holm's correction")
 Tables = dict[str, pd.DataFrame]
 
 
@@ -62,7 +61,7 @@ def memory(tables: Tables) -> Iterator[Sentence]:
         for n, own in _minus_sequential(tests[tests["metric"] == metric], metric, tables).groupby("n"):
             name = metric_name(metric)
             words = f"{name[0].upper()}{name[1:]}, minus that of {agent_name('sequential')}, {n} seeds"
-            yield compared(own, words, also=CORRECTED)
+            yield compared(own, words, also=TESTED)
 
 
 def unseen(tables: Tables) -> Iterator[Sentence]:
@@ -76,7 +75,7 @@ def unseen(tables: Tables) -> Iterator[Sentence]:
     apart = _minus_sequential(tests, "left out", tables)
     for (agent, n), own in apart.groupby(["agent", "n"], sort=False):
         words = f"Accuracy on a left-out domain, {agent_name(agent)} minus {agent_name('sequential')}, {n} seeds"
-        yield compared(own, words, by="domain", also=CORRECTED)
+        yield compared(own, words, by="domain", also=TESTED)
 
 
 def limited(tables: Tables) -> Iterator[Sentence]:
@@ -89,7 +88,7 @@ def limited(tables: Tables) -> Iterator[Sentence]:
     few = few.assign(significant=differ_from_zero(few))
     for n, own in _kept(few, "few", tables).groupby("n", sort=False):
         words = f"Gain on new domains, {FEW} new images a class minus {most}, {n} seeds (these photographs)"
-        yield compared(own, words, digits=3, also=CORRECTED)
+        yield compared(own, words, digits=3, also=TESTED)
     gained = means[(means["metric"] == "accuracy: gain") & (means["images"] == most) & (means["low"] > 0)]
     needed = images_needed(left_to_gain(gains)).astype({"reached": float, "shown": float})
     needed = _kept(needed, "needed", tables)

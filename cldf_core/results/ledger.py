@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from cldf_core.evaluation.bootstrap import ENDS
+from cldf_core.evaluation.proportions import with_exact_ends
 from cldf_core.evaluation.seeds import holm
 
 SIGNIFICANT = 0.05  # a difference whose corrected p is below this is significant
@@ -103,15 +104,13 @@ def lowest_coverage(simulated: pd.DataFrame, seeds: int = 5) -> pd.DataFrame:
         seeds: of how many seeds the means are.
 
     Returns:
-        Columns agent (what the intervals are over), metric, share (of the seeds in the variance) and value, with a 95 %
-        interval over the simulations, low and high.
+        Columns agent (what the intervals are over), metric, share (of the seeds in the variance), value, n
+        (simulations), low and high (95 %, of the share of simulations).
     """
-    keys = ["metric", "level", "share", "simulations"]
-    table = simulated[simulated["seeds"] == seeds].rename(columns=OVER).melt(keys, [*OVER.values()], "agent", "value")
+    table = simulated[simulated["seeds"] == seeds].rename(columns={**OVER, "simulations": "n"})
+    table = table.melt(["metric", "level", "share", "n"], [*OVER.values()], "agent", "value")
     table = table.loc[table.groupby(["agent", "metric", "share"], sort=False)["value"].idxmin()]
-    reach = 1.96 * (table["value"] * (1 - table["value"]) / table["simulations"]) ** 0.5
-    columns = ["agent", "metric", "share", *ENDS]
-    return table.assign(low=table["value"] - reach, high=table["value"] + reach)[columns].reset_index(drop=True)
+    return with_exact_ends(table[["agent", "metric", "share", "value", "n"]].reset_index(drop=True))
 
 
 def helping(forgets: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:

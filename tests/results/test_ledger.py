@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from cldf_core.options import AGENTS
 from cldf_core.results import ledger
@@ -95,4 +96,5 @@ def test_of_all_simulated_levels_the_one_that_is_held_least_often_counts():
         | {("photographs alone", 0.0): 1.0, ("photographs alone", 1.0): 0.5}
     )
     row = table.loc[("photographs alone", 1.0)]
-    assert (row["low"], row["high"]) == pytest.approx((0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025))
+    exact = binomtest(200, 400).proportion_ci(0.95, method="exact")
+    assert (row["low"], row["high"]) == pytest.approx((exact.low, exact.high))
