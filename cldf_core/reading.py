@@ -9,12 +9,15 @@ import re
 import types
 import typing
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
-from cldf_core.options import FIELDS
+from cldf_core.options import AGENTS, FIELDS, Options, UserError
 
+# Of the options that every run has, those of the training; the others say what all agents learn, and are judged by.
+TRAINING = ("optimiser", "lr", "lr_decay", "momentum", "dampening", "weight_decay", "schedule", "epochs", "batch")
 _NOTHING = ("", "none", "null", "~")
 _BOOLEANS = {**dict.fromkeys(("true", "yes", "on"), True), **dict.fromkeys(("false", "no", "off"), False)}
 
@@ -109,3 +112,16 @@ def _read(kind: Any, written: Any) -> Any:
         with contextlib.suppress(ValueError):
             return whole_number(written) if kind is int else number(written)
     return written
+
+
+def check_tried(agent: str, names: Iterable[str], where: str) -> None:
+    """Refuses options that cannot be tried for an agent alone: of others, and those that are the same for all agents.
+
+    Of the options that every run has, those in TRAINING can be tried. A UserError tells of the first that cannot.
+    """
+    own = AGENTS[agent].model_fields
+    allowed = [name for name in own if name in TRAINING or name not in Options.model_fields]
+    for name in names:
+        if name in FIELDS and name not in allowed:
+            why = "is the same for all agents" if name in own else f"is no option of {agent}"
+            raise UserError(f"{where}: {name} {why}; allowed for {agent}: {', '.join(allowed)}")

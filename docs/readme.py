@@ -15,19 +15,16 @@ import pandas as pd
 from addresses import address, launchers
 
 from cldf_core.data.files import saved_table
-from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation.cells import agent_name, metric_name, seeds_in_words
-from cldf_core.evaluation.limited import NOT_FEWER, SHARE, images_needed, left_to_gain
-from cldf_core.evaluation.seeds import differ_from_zero
+from cldf_core.evaluation.limited import NOT_FEWER
 from cldf_core.figures.sentences import Sentence, compared, counted, reached, values
-from cldf_core.results.ledger import TESTED, minus
+from cldf_core.results.ledger import TESTED
 from cldf_core.results.sweep_tables import code_in_words
 
 PROJECT = Path(__file__).parents[1]
 END = "<!-- end -->\n"
 # What is compared with sequential fine-tuning: the agents of the original, and two that have more images or passes.
-AGENTS = ("icarl", "gdumb", "lwf", "er", "mir", "joint", "sequential, same passes")
-FEW = 10  # new images a class
+AGENTS = ("icarl", "gdumb", "lwf", "er", "mir", "joint", "sequential, same passes", "sequential, defaults")
 Tables = dict[str, pd.DataFrame]
 
 
@@ -48,17 +45,17 @@ def ladder(tables: Tables) -> Iterator[Sentence]:
         yield compared(own, f"AUC, {rung}", by="domain", line=0.5)
     for (rung, n), part in apart.groupby(["rung", "n"], sort=False):
         words = f"AUC, network on spectra minus {rung}, {seeds_in_words(n)}"
-        yield compared(part, words, by="domain", digits=3)
+        yield compared(part, words, by="domain", also=TESTED if "significant" in apart else None, digits=3)
 
 
 def memory(tables: Tables) -> Iterator[Sentence]:
     """What is known at the end, and by how much the agents differ from sequential fine-tuning."""
-    means, tests = tables["sweep_seeds"], tables["sweep_seeds_tests"]
-    average = means[(means["metric"] == "accuracy: average") & means["row"].isin(["sequential", *AGENTS])]
-    for n, own in average.assign(agent=average["row"]).groupby("n", sort=False):
+    means, apart = tables["08_seeds"], _minus_sequential(tables["08_seeds_against"])
+    average = means[(means["metric"] == "accuracy: average") & means["agent"].isin(["sequential", *AGENTS])]
+    for n, own in average.groupby("n", sort=False):
         yield values(own, f"Average accuracy at the end, {n} seeds")
     for metric in ("accuracy: average", "accuracy: average from 3", "accuracy: forgetting (max-last)", "AUC: average"):
-        for n, own in _minus_sequential(tests[tests["metric"] == metric], metric, tables).groupby("n"):
+        for n, own in apart[apart["metric"] == metric].groupby("n", sort=False):
             name = metric_name(metric)
             words = f"{name[0].upper()}{name[1:]}, minus that of {agent_name('sequential')}, {n} seeds"
             yield compared(own, words, also=TESTED)
@@ -66,37 +63,30 @@ def memory(tables: Tables) -> Iterator[Sentence]:
 
 def unseen(tables: Tables) -> Iterator[Sentence]:
     """On which of the domains left out each agent is above guessing, and by how much above sequential fine-tuning."""
-    means, tests = tables["sweep_unseen"], tables["sweep_unseen_tests"]
-    means, tests = (table[table["metric"] == "accuracy: unseen"] for table in (means, tests))
+    means, apart = tables["08_unseen"], _minus_sequential(tables["08_unseen_against"].assign(reference="sequential"))
     for (agent, n), own in means.assign(above=means["low"] > 0.5).groupby(["agent", "n"], sort=False):
         how = "the interval of accuracy lies above 0.5 (each by itself)"
         words = f"Left-out domains on which {how}, {agent_name(agent)}, {n} seeds"
         yield counted(own, words, "above", True, by="domain")
-    apart = _minus_sequential(tests, "left out", tables)
     for (agent, n), own in apart.groupby(["agent", "n"], sort=False):
         words = f"Accuracy on a left-out domain, {agent_name(agent)} minus {agent_name('sequential')}, {n} seeds"
         yield compared(own, words, by="domain", also=TESTED)
 
 
 def limited(tables: Tables) -> Iterator[Sentence]:
-    """What is gained with FEW new images against all of them, and with how many of them a share of it is reached."""
-    means, runs = tables["sweep_limited"], tables["sweep_limited_runs"]
-    means, runs = (table.assign(images=_new_images(table)) for table in (means, runs))
-    gains = runs[runs["metric"] == "accuracy: gain"].assign(agent=runs["row"])
-    gains, most = gains[~gains["agent"].str.contains(",")], gains["images"].max()
-    few = left_to_gain(gains, share=1).query("images == @FEW").reset_index(drop=True)
-    few = few.assign(significant=differ_from_zero(few))
-    for n, own in _kept(few, "few", tables).groupby("n", sort=False):
-        words = f"Gain on new domains, {FEW} new images a class minus {most}, {n} seeds (these photographs)"
-        yield compared(own, words, digits=3, also=TESTED)
-    gained = means[(means["metric"] == "accuracy: gain") & (means["images"] == most) & (means["low"] > 0)]
-    needed = images_needed(left_to_gain(gains)).astype({"reached": float, "shown": float})
-    needed = _kept(needed, "needed", tables)
-    ways = ("reached", "by the mean over seeds"), ("shown", "by the whole interval over seeds, each by itself")
-    for (n, tried), own in needed[needed["agent"].isin(gained["row"])].groupby(["n", "tried"], sort=False):
+    """What few new images cost, against all of them, and with how many of them a share of the gain is reached."""
+    cost, needed = tables["14_cost"], tables["14_images_needed"]
+    for metric in ("accuracy: gain", "accuracy: learning", "accuracy: average"):
+        for (images, most, n), own in cost[cost["metric"] == metric].groupby(["images", "all", "n"], sort=False):
+            name = metric_name(metric)
+            words = f"{name[0].upper()}{name[1:]}, {images} new images a class minus {most}, {n} seeds"
+            yield compared(own, words, digits=3, also=TESTED)
+    known = needed[needed["known"].astype(bool)]
+    ways = ("reached", "by the mean over seeds"), ("shown", "by the whole interval, each by itself")
+    for (share, n, tried), own in known.groupby(["share", "n", "tried"], sort=False):
         for column, how in ways:
-            words = f"New images a class from which on {SHARE:g} of the gain is had, {how}, {seeds_in_words(n)} (these "
-            words += f"photographs; tried: {tried}, and all)"
+            words = f"New images a class from which on {share:g} of the gain is had, {how}, {seeds_in_words(n)}"
+            words += f" (tried: {tried}, and all)"
             yield reached(own, words, column, by="agent", never_at=NOT_FEWER[column])
 
 
@@ -124,9 +114,9 @@ LIMITED_SETS = "`cldf train` with its `-LD` sets, or with `--limit`; not run"
 NAMED_AFTER = "its code computes what its methods are named after"
 CLAIMS = (
     Claim(SPECTRA_TELL, ("03_ladder", "03_ladder_differences"), "cldf reproduce", ladder),
-    Claim(STILL_KNOWS, ("sweep_seeds", "sweep_seeds_tests"), "cldf sweep seeds", memory),
-    Claim(GENERALISES, ("sweep_unseen", "sweep_unseen_tests"), "cldf sweep unseen", unseen),
-    Claim(LIMITED, ("sweep_limited", "sweep_limited_runs"), "cldf sweep limited", limited, LIMITED_SETS),
+    Claim(STILL_KNOWS, ("08_seeds", "08_seeds_against"), "cldf sweep seeds, cldf reproduce", memory),
+    Claim(GENERALISES, ("08_unseen", "08_unseen_against"), "cldf sweep unseen, cldf reproduce", unseen),
+    Claim(LIMITED, ("14_cost", "14_images_needed"), "cldf sweep limited, cldf reproduce --all", limited, LIMITED_SETS),
     Claim(NAMED_AFTER, ("11_ranked", "11_all_at_once"), "cldf reproduce --all", namesakes),
 )
 
@@ -203,24 +193,10 @@ def written(readme: str, folder: Path = PROJECT / "figures") -> str:
     return readme
 
 
-def _minus_sequential(tests: pd.DataFrame, name: str, tables: Tables) -> pd.DataFrame:
-    """AGENTS minus sequential fine-tuning; p is corrected for these differences alone, since no others are shown."""
-    shown = tests[tests[["first", "second"]].isin(["sequential", *AGENTS]).all(axis=1)]
-    apart = minus(shown, "sequential").reset_index(drop=True)
-    own = _kept(apart, f"{name}, minus sequential", tables)
+def _minus_sequential(apart: pd.DataFrame) -> pd.DataFrame:
+    """AGENTS minus sequential fine-tuning, in their order."""
+    own = apart[apart["agent"].isin(AGENTS) & (apart["reference"] == "sequential")]
     return own.sort_values("agent", key=lambda agent: agent.map(AGENTS.index), kind="stable")
-
-
-def _new_images(table: pd.DataFrame) -> pd.Series:
-    """How many new images a class there are; without a limit, as many as the benchmark has."""
-    return pd.to_numeric(table["limit_new"], errors="coerce").fillna(EMBEDDED["mini"]["train"]).astype(int)
-
-
-def _kept(table: pd.DataFrame, name: str, tables: Tables) -> pd.DataFrame:
-    """A table that was computed from the others, under a name by which sentences refer to it."""
-    table.attrs["name"] = name
-    tables[name] = table
-    return table
 
 
 def main() -> None:

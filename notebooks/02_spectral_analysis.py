@@ -288,11 +288,12 @@ sentences.show(sentences.values(saved_table(out.figures, "02_up_sampling"), "Sha
 # image. Third column: in each corner of the plane is the fourth part of a copy, and at each side a half of one. The
 # brightest place of a copy is its middle, which is the frequency zero of the small image: at the rim it becomes a
 # **spectral peak**, a pattern that repeats every 2 pixels. A generator that enlarges twice can leave copies half way to
-# the rim, too (a period of 4 pixels). Nearest neighbour and bicubic leave less of the copies, and less of the
-# photograph's own high frequencies as well. A generator has a *learned* filter in this place. (A *transposed
-# convolution* is zeros between and a learned filter, a *pixel shuffle* four of them in turn.) It has to do both, remove
-# the copies and invent the high frequencies. So there are two kinds of traces to look for: peaks that are left, and too
-# much or too little at high frequencies, which sharpness measures.
+# the rim, too (a period of 4 pixels). To fill the gaps by nearest neighbour or bicubic is to filter, which weakens
+# copies and the photograph's own high frequencies alike: what is left of both together, the sentence above says. A
+# generator has a *learned* filter in this place. (A *transposed convolution* is zeros between and a learned filter, a
+# *pixel shuffle* four of them in turn.) It has to do both, remove the copies and invent the high frequencies. So there
+# are two kinds of traces to look for: peaks that are left, and too much or too little at high frequencies, which
+# sharpness measures.
 #
 # ## Where do real and fake differ?
 #
@@ -354,8 +355,9 @@ save_figure(figures.radial_profiles(profiles, differences), out.figures, "02_rad
 # grid. (A JPEG file may show one at period 8, the size of its blocks; then both classes have it.) Orange marks to the
 # right of 1 are fakes with a grid. Compare the domains: which have a grid that their real images have not, and at which
 # period? An interval that contains 1 means that this measure does not show a grid, not that there is no trace; and of
-# so many intervals some do not contain it by accident. The cell after it puts the last two figures into
-# words. <!-- setting -->
+# so many intervals some do not contain it by accident. (The *r* of the figure before at which real and fake are
+# furthest apart is picked after a look at all of them, so its interval promises less than 95 %.) The cell after it puts
+# the last two figures into words. <!-- setting -->
 
 # %%
 ratios = pd.DataFrame({period: traces.line_ratio(planes, period) for period in periods}, index)

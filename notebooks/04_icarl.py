@@ -71,8 +71,8 @@ from cldf_core.buffers import herding
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import agent_name, as_text, cell_values, loss_table, metric_name, with_interval
+from cldf_core.evaluation.crossed import against_itself
 from cldf_core.evaluation.proportions import share_table
-from cldf_core.evaluation.seeds import minus_others
 from cldf_core.figures import sentences
 from cldf_core.randomness import generator
 from cldf_core.resnet import Network
@@ -93,8 +93,9 @@ split = "test" if "test" in options.splits else "validation"
 # Kolesnikov, Sperl & Lampert, *iCaRL: Incremental Classifier and Representation Learning*, CVPR 2017) does three things
 # against it.
 #
-# 1. It keeps a small **memory** of images of the old domains, called **exemplars**, and trains on them together
-#    with the new images.
+# 1. It keeps a small **memory** of images of the old domains, called **exemplars**, and trains on them together with
+#    the new images: in the paper on all of them in each epoch, `rehearsal = "all"`; `"batch"` adds a few of them to
+#    each update. The line under the first cell of code says what was chosen here.
 # 2. It keeps a copy of the network as it was before the step, and asks the new network to answer like the old
 #    one about the old domains: **distillation**.
 # 3. It gives its verdict by the **nearest mean** of exemplars, not by the last layer: an output that was last
@@ -346,11 +347,12 @@ if len(lost):
     label = f"one part changed minus none, {lost['n'].max()} seeds"
     save_figure(figures.estimates(lost, names, line=0, label=label), out.figures, "04_parts")
 
-sizes = sweep.results("memory", parameters).query("metric == 'accuracy: average'")
+sizes = sweep.scores("memory", parameters, "memory")
 most, fewest = sizes["memory"].max(), sizes["memory"].min()
-gained = minus_others(sizes[sizes["memory"].isin([most, fewest])], most, column="memory", by=["agent"])
-save_table(gained.assign(largest=most), out.figures, "04_memory")
-for name, table in (("parts", parts), ("memory", sizes)):
+gained = against_itself(sizes[sizes["memory"].isin([most, fewest])], "memory", most, options.stream)
+gained = ledger.corrected(gained[gained["metric"] == names[0]])
+save_table(gained.drop(columns="p_holm").assign(largest=most), out.figures, "04_memory")
+for name, table in (("parts", parts), ("memory", sweep.means("memory", parameters))):
     made = sweep_tables.code_in_words(table) or "made with today's code"
     print(f"cldf sweep {name}:", made if len(table) else "not run")
 
@@ -367,15 +369,16 @@ sentences.show(
     for (whole, metric, n), own in lost.groupby(["reference", "metric", "n"], sort=False)
 )
 sentences.show(
-    sentences.compared(own, by_size.format(*sizes)) for sizes, own in gained.groupby(["largest", "memory", "n"])
+    sentences.compared(own, by_size.format(*sizes), also=ledger.TESTED)
+    for sizes, own in gained.groupby(["memory", "largest", "n"])
 )
 
 # %% [markdown]
-# (The intervals of changed parts, where some are shown, are over seeds and photographs, crossed, and
+# (Where changes are shown, their intervals are over seeds and photographs, crossed, and
 # [significant](../docs/glossary.md#significant) is as in notebook 08, with [Holm's
-# correction](../docs/glossary.md#holms-correction) for these comparisons; those of sizes are over seeds alone, with the
-# photographs held still.) What is not shown may still be there: few seeds find large differences only. In their figure,
-# left of 0 the part was good for accuracy, right of 0 for not forgetting.
+# correction](../docs/glossary.md#holms-correction) for the comparisons of parts, and for those of sizes.) What is not
+# shown may still be there: few seeds find large differences only. In their figure, left of 0 the part was good for
+# accuracy, right of 0 for not forgetting.
 #
 # One run shows what iCaRL does, not whether it is better than doing nothing: for that it must stand beside
 # sequential training with the same network, images and epochs. Notebook 08 does this, with intervals for the

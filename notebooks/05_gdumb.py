@@ -71,7 +71,7 @@ from cldf_core.buffers import Balanced, Reservoir
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import as_text, cell_values, metric_name
-from cldf_core.evaluation.seeds import means_over_seeds, minus_others
+from cldf_core.evaluation.crossed import against_itself
 from cldf_core.figures import sentences
 from cldf_core.randomness import torch_generator
 from cldf_core.results import ledger
@@ -298,15 +298,15 @@ parts = sweep.tests("parts", parameters).query("metric in @names")
 lost = ledger.changed(parts, "gdumb")
 save_table(lost[["metric", "part", "value", "low", "high", "n", "significant"]], out.figures, "05_parts")
 
-sizes = sweep.results("memory", parameters).query("agent == 'gdumb' and metric in @names")
-gained = minus_others(sizes, sizes["memory"].max(), column="memory", by=["metric"])
-gained = gained.assign(largest=sizes["memory"].max(), other=[f"{size} images" for size in gained["memory"]])
-save_table(gained, out.figures, "05_sizes")
-if len(sizes):
-    means = means_over_seeds(sizes, by=["agent", "memory", "metric"])
-    label = f"images in the memory; mean over {sizes['seed'].nunique()} seeds"
+sizes = sweep.scores("memory", parameters, "memory").query("agent == 'gdumb'")
+gained = against_itself(sizes, "memory", sizes["memory"].max(), options.stream).query("metric in @names")
+gained = ledger.corrected(gained).assign(size=[f"{size} images" for size in gained["memory"]])
+save_table(gained.drop(columns="p_holm").assign(largest=sizes["memory"].max()), out.figures, "05_sizes")
+means = sweep.means("memory", parameters).query("agent == 'gdumb' and metric in @names")
+if len(means):
+    label = f"images in the memory; mean over {means['n'].max()} seeds"
     save_figure(figures.by_setting(means, "memory", names, label=label), out.figures, "05_sizes")
-for name, table in (("parts", parts), ("memory", sizes)):
+for name, table in (("parts", parts), ("memory", means)):
     print(f"cldf sweep {name}:", code_in_words(table) or "made with today's code" if len(table) else "not run")
 
 # %% tags=["sentences"]
@@ -318,14 +318,16 @@ sentences.show(
     for (metric, n), own in lost.groupby(["metric", "n"])
 )
 sentences.show(
-    sentences.compared(own, f"{metric_name(metric)}, {size} images in the memory minus others, {n} seeds", by="other")
-    for (metric, size, n), own in gained.groupby(["metric", "largest", "n"])
+    sentences.compared(
+        own, f"{metric_name(metric)}, memory of so many images minus {most}, {n} seeds", by="size", also=ledger.TESTED
+    )
+    for (metric, most, n), own in gained.groupby(["metric", "largest", "n"])
 )
 
 # %% [markdown]
-# (The intervals of changed parts, where some are shown, are over seeds and photographs, crossed, and *significant* is
-# as in notebook 08, with Holm's correction for these comparisons; those of sizes are over seeds alone, with the
-# photographs held still.) What is not shown may still be there: few seeds find large differences only.
+# (Where changes are shown, their intervals are over seeds and photographs, crossed, and *significant* is as in notebook
+# 08, with Holm's correction for the comparisons of parts, and for those of sizes.) What is not shown may still be
+# there: few seeds find large differences only.
 #
 # To lose little is not enough: is the accuracy on a new domain as high as that of a network that may use all of its
 # images? Notebook 08 puts the two side by side.

@@ -53,7 +53,7 @@ def _wrong(head: str, said: str, row: pd.Series, best: pd.Series | None) -> list
         number = re.search(rf" ({NUMBER})$", said)
         missing = row.isna().any()
         held = number is None or any(
-            np.isclose(float(number[1]), cell) for cell in row if isinstance(cell, (int, float))
+            np.isclose(float(number[1]), cell) for cell in row if isinstance(cell, (int, float, np.integer))
         )
         return problems + ([] if held and (number is None) == (head in NEVER) <= missing else ["not so"])
     if re.fullmatch(r"\d+ of \d+", head):

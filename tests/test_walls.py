@@ -34,7 +34,7 @@ ROOMS = {
     "figures": 2000,
     "data": 6300,  # 1500 more: params/, several sets, images in parquet and tar, downloads, shared reals, full caches
     "runs": 1500,  # 350 more: going on from the state of a finished run, copies across data sets, runs that are shown
-    "results": 2050,  # 1000 more: kept runs, tables of sweeps, trials, means over seeds, pairs on common images, reals
+    "results": 2100,  # 1050 more: kept runs, tables of sweeps, trials, seeds, pairs on common images, reals, damage
     "detection": 1750,  # 650 more: which detector is in use, its updates, its scores in use; other people's detectors
     "workflow": 3000,  # 500 more: the choice of every agent, kept runs, archives of what notebooks read
     "original": 1200,

@@ -51,6 +51,8 @@ def whole_file(path: Path, needed: int = 0) -> Iterator[Path]:
         UserError: the disk is full, in whatever words a library said it. The sentence tells how many bytes are
             `needed`, or else how many did not fit.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; needed: a file, or nothing there")
     with told_if_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         forget_leftovers(path.parent)

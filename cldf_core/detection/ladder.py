@@ -73,8 +73,8 @@ def gains(scores: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
     without a seed is the same in all of them.
 
     Returns:
-        Columns rung, domain, value, low, high, n (seeds) and spread (`crossed_difference`); the 95 % intervals are
-        paired by photograph, and by seed.
+        Columns rung, domain, value, low, high, p (NaN with a single seed), n (seeds) and spread (`crossed_difference`);
+        the 95 % intervals are paired by photograph, and by seed.
 
     Raises:
         UserError: the rungs were tested on other images, or with other groups.
@@ -91,8 +91,8 @@ def gains(scores: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
             columns = crossed_difference([R.metrics["AUC"] for R in runs]).columns()
             cells = {name: column.ravel() for name, column in columns.items()}
             tables.append(pd.DataFrame({"rung": rung, "domain": runs[0].domains, **cells, "n": len(seeds)}))
-    names = ["rung", "domain", *ENDS, "n", "spread"]
-    return pd.concat(tables, ignore_index=True)[names] if tables else pd.DataFrame(columns=names)
+    names = ["rung", "domain", *ENDS, "p", "n", "spread"]
+    return (pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()).reindex(columns=names)
 
 
 def _both(table: pd.DataFrame, split: str) -> bool:

@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -152,13 +153,14 @@ def crossed(estimates: Sequence[Estimate]) -> Estimate | Crossed:
     return Crossed(values.mean(0), values.var(0, ddof=1) / count, group_part, count, groups, first.span, fewest)
 
 
-def crossed_difference(estimates: Sequence[Estimate]) -> Estimate | Crossed:
-    """Crosses seeds with groups for a difference, paired by both: the first half of the estimates minus the second.
+def crossed_difference(estimates: Sequence[Estimate], share: float = 1) -> Estimate | Crossed:
+    """Crosses seeds with groups for a difference, paired by both: half of the estimates minus a share of the others.
 
     The halves are those of two agents, with the same seeds in the same order.
     """
     half = len(estimates) // 2
-    return crossed([first - second for first, second in zip(estimates[:half], estimates[half:], strict=True)])
+    others = [_times(second, share) for second in estimates[half:]]
+    return crossed([first - second for first, second in zip(estimates[:half], others, strict=True)])
 
 
 def summary_over_seeds(
@@ -215,6 +217,7 @@ def differences_over_seeds(
     measures: Sequence[str] = ("accuracy", "AUC"),
     *,
     against: str | None = None,
+    share: float = 1,
     **settings: Any,
 ) -> pd.DataFrame:
     """Compares agents by their continual metrics, paired by seed and group, over the seeds that both have.
@@ -222,11 +225,12 @@ def differences_over_seeds(
     Args:
         scores, stream, measures, settings: as for `summary_over_seeds`; the agents are in the column agent.
         against: an agent with which every other one is compared; by default every two are compared.
+        share: how much of the second is subtracted, such as 0.9 of what it gains.
 
     Returns:
-        Columns metric, first, second, difference (first minus second), low, high, p (from the same t as the 95 %
-        interval), p_holm (corrected for all rows of a metric; a difference is significant where it is below 0.05),
-        p_seeds (of the paired t test over seeds, which decides nothing), n (common seeds) and spread, as in
+        Columns metric, first, second, difference (first minus that share of the second), low, high, p (from the same t
+        as the 95 % interval), p_holm (corrected for all rows of a metric; a difference is significant where it is below
+        0.05), p_seeds (of the paired t test over seeds, which decides nothing), n (common seeds) and spread, as in
         `summary_over_seeds`. What is not significant is not shown, which does not mean that the two are the same.
 
     Raises:
@@ -245,7 +249,7 @@ def differences_over_seeds(
     for first, second in pairs:
         if seeds := [seed for agent, seed in runs if agent == first and (second, seed) in runs]:
             both = [parts[agent, seed] for agent in (first, second) for seed in seeds]
-            rows = _continual(both, measures, stream, crossed_difference)
+            rows = _continual(both, measures, stream, partial(crossed_difference, share=share))
             tables.append(rows.assign(first=first, second=second, n=len(seeds)))
     if not tables:
         raise UserError(f"the agents are {', '.join(agents)}; needed: two that have a seed in common")
@@ -255,10 +259,50 @@ def differences_over_seeds(
     return table.assign(p_holm=table.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy())))
 
 
+def against_itself(
+    scores: pd.DataFrame, setting: str, reference: Any, stream: Sequence[str], *, share: float = 1, **settings: Any
+) -> pd.DataFrame:
+    """Every agent with other values of a setting minus itself with one of them, the reference, by accuracy.
+
+    Args:
+        scores: of runs; columns agent, seed, the setting, and those that `bootstrap.matrices` needs.
+        stream, share, settings: as for `differences_over_seeds`: how much of the reference's number is subtracted.
+
+    Returns:
+        Columns agent, the setting, metric, value, low, high, p (to be corrected where several are looked at), n and
+        spread; no row for an agent, or a value, without a seed in common with the reference.
+    """
+    tables = [pd.DataFrame(columns=["agent", setting, "metric", *ENDS, "p", "n", "spread"])]
+    for agent, own in scores.groupby("agent", sort=False):
+        seeds = set(own.loc[own[setting] == reference, "seed"])
+        values = {str(value): value for value, part in own.groupby(setting) if seeds & {*part["seed"]}}
+        if len(values) > 1:
+            named = own.assign(agent=own[setting].astype(str))
+            pairs = differences_over_seeds(
+                named[named["agent"].isin(values)],
+                stream,
+                ["accuracy"],
+                against=str(reference),
+                share=share,
+                **settings,
+            )
+            pairs = pairs.rename(columns={"difference": "value"})
+            tables.append(pairs.assign(agent=agent, **{setting: pairs["first"].map(values)})[[*tables[0]]])
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
 def _continual(parts: Sequence[Matrices], measures: Sequence[str], stream: Sequence[str], combine: Any) -> pd.DataFrame:
     """The `continual_table` of each measure, whose name stands before the metric's."""
     tables = [(measure, continual_table(parts, measure, stream, combine)) for measure in measures]
     return pd.concat([table.assign(metric=f"{name}: " + table["metric"]) for name, table in tables], ignore_index=True)
+
+
+def _times(estimate: Estimate, share: float) -> Estimate:
+    """A share of each number, which is no proportion any more; the whole is the estimate itself."""
+    value, draws, left_out = (getattr(estimate, part) * share for part in ("value", "draws", "left_out"))
+    span = estimate.span[0] * share, estimate.span[1] * share
+    scaled = replace(estimate, value=value, draws=draws, left_out=left_out, images=None, span=span)
+    return estimate if share == 1 else scaled
 
 
 def _variance(draws: np.ndarray) -> np.ndarray:

@@ -2,36 +2,17 @@
 
 import pandas as pd
 
-from cldf_core.evaluation.seeds import means_over_seeds
-
 SHARE = 0.9  # of what all images add
 # Where none of the smaller numbers that were tried has a share of what all images add: by the mean, by the interval.
 NOT_FEWER = {"reached": "with none of the smaller numbers", "shown": "not shown with any smaller number"}
-
-
-def left_to_gain(runs: pd.DataFrame, *, share: float = SHARE) -> pd.DataFrame:
-    """Computes how far the gain with each number of new images is above a share of the gain with the most of them.
-
-    Args:
-        runs: columns agent, seed, images (new ones a class) and value (the gain, see `metrics.continual`).
-        share: of the gain with the most images, seed by seed.
-
-    Returns:
-        Columns agent, images, value (the mean over seeds; below 0 the share is not reached), low, high (95 %, over
-        seeds, these photographs) and n, with the images in their order; without rows of the most images.
-    """
-    most = runs["images"].max()
-    of_all = runs.loc[runs["images"] == most, ["agent", "seed", "value"]].rename(columns={"value": "all"})
-    fewer = runs[runs["images"] < most].merge(of_all, on=["agent", "seed"])
-    apart = fewer.assign(value=fewer["value"] - share * fewer["all"]).sort_values("images", kind="stable")
-    return means_over_seeds(apart, ["agent", "images"])
 
 
 def images_needed(left: pd.DataFrame) -> pd.DataFrame:
     """Finds the fewest new images with which, and with all larger numbers, the share is reached.
 
     Args:
-        left: as `left_to_gain` gives it.
+        left: how far the gain with so many images is above the share of that with all: columns agent, images, value,
+            low (of its interval) and n (seeds); an agent's rows in the order of their images.
 
     Returns:
         A row for each agent, with the columns agent, reached (by the mean) and shown (by the whole interval), missing

@@ -6,7 +6,6 @@ others would give. Those of `crossed` are over both.
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,22 +73,6 @@ def differ_from_zero(means: pd.DataFrame, level: float = 0.05) -> pd.Series:
     reach = (means["high"] - means["low"]).to_numpy(float) / 2
     p = 2 * stdtr(degrees, -np.abs(means["value"].to_numpy(float)) / reach * stdtrit(degrees, 0.975))
     return pd.Series(holm(p) < level, means.index)
-
-
-def minus_others(table: pd.DataFrame, first: Any, *, by: Sequence[str], column: str = "agent") -> pd.DataFrame:
-    """Computes by how much one agent is above each other one, seed by seed: means with 95 % t intervals.
-
-    The table has the columns `by`, `column`, seed and value, with each combination once. `column` may be another one
-    than the agent's, such as a size of the memory. The result has `by`, `column` (the other one), value (mean of first
-    minus the other), low, high (NaN where there are none) and n, the number of seeds that both have.
-    """
-    rows = []
-    for key, part in table.groupby(list(by), sort=False):
-        values = {name: own.set_index("seed")["value"].astype(float) for name, own in part.groupby(column)}
-        for other in part[column].unique() if first in values else ():
-            if other != first and (n := len(apart := _of_common_seeds(values[first], values[other]))):
-                rows.append((*key, other, *t_interval(apart), n))
-    return pd.DataFrame(rows, columns=[*by, column, "value", "low", "high", "n"])
 
 
 def paired_t_tests(values: pd.DataFrame) -> pd.DataFrame:

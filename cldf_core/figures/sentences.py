@@ -101,7 +101,7 @@ def compared(
     unshown += f" (the interval holds {level:g}, or {also[1]})" if also else ""
     parts: dict[str, list[Claim]] = {head: [] for head in (*sides, unshown, UNKNOWN)}
     for row in _known(table):
-        holds = also is None or bool(table.loc[row.Index, also[0]])
+        holds = also is None or _holds(table.loc[row.Index, also[0]])
         side = _side(row, level)
         head = UNKNOWN if side is None else unshown if side == 0 or not holds else sides[side < 0]
         text = _numbers(row, line=level if side else None, signed=line is None, digits=digits)
@@ -150,7 +150,7 @@ def highest(
         if row is None:
             continue
         side = _side(row, 0.0) if pairs is not None else _apart(row, best)
-        if side and pairs is not None and also and not pairs.loc[row.Index, also[0]]:
+        if side and pairs is not None and also and not _holds(pairs.loc[row.Index, also[0]]):
             side = 0
         line = 0.0 if side == sign and pairs is not None else None
         text = f"{_name(table, other, by)} {_numbers(row, line=line, signed=pairs is not None, digits=digits)}"
@@ -222,7 +222,13 @@ def _side(row: Any, line: float) -> int | None:
     """1 where an interval lies above a line, -1 below it, 0 where it holds the line; None if there is no interval."""
     if not row.low <= row.high:
         return None
-    return 1 if round(row.low, MOST_DIGITS) > line else -1 if round(row.high, MOST_DIGITS) < line else 0
+    low, high, line = (round(number, MOST_DIGITS) for number in (row.low, row.high, line))
+    return 1 if low > line else -1 if high < line else 0
+
+
+def _holds(cell: Any) -> bool:
+    """Whether a cell of truth values says so; one that is missing does not."""
+    return isinstance(cell, (bool, np.bool_)) and bool(cell)
 
 
 def _apart(row: Any, other: Any) -> int | None:

@@ -96,18 +96,22 @@ def trade_offs(table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, points:
     return described(figure, f"{len(agents)} agents by pairs of metrics: {each}.")
 
 
-def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label: str = "") -> Figure:
+def by_setting(
+    table: pd.DataFrame, option: str, names: Sequence[str], *, label: str = "", line: float | None = None
+) -> Figure:
     """Draws a panel for each named metric: each agent's value with its interval, for every setting of an option.
 
     The table has the columns agent, metric, value, low, high and the option's: numbers, whose values are joined by
     lines, or text. The settings are drawn at equal distances; those without a run are missing. Intervals end at 1, the
-    most that a metric can be. The label is that of the horizontal axis, by default the option's name.
+    most that a metric can be. The label is that of the horizontal axis, by default the option's name. A line such as
+    that of guessing is dotted.
     """
     numbers = pd.api.types.is_numeric_dtype(table[option])
     settings = sorted(table[option].unique()) if numbers else list(dict.fromkeys(table[option]))
     agents = list(dict.fromkeys(table["agent"]))
     no_agents = not {agent.partition(",")[0] for agent in agents} & {*style.AGENT_COLOURS}  # kinds of intervals
-    figure, axes = style.panels(1, len(names), 2.9 if numbers else 3.4, width=3.4 * len(names))
+    turned = 0 if numbers else max(map(len, "\n".join(settings).splitlines()), default=0)  # letters of a label
+    figure, axes = style.panels(1, len(names), 2.9 if numbers else 2.3 + 0.065 * turned, width=3.4 * len(names))
     for ax, name in zip(axes.flat, names, strict=True):
         for place, agent in enumerate(agents):
             runs = table[(table["agent"] == agent) & (table["metric"] == name)].set_index(option)
@@ -119,6 +123,8 @@ def by_setting(table: pd.DataFrame, option: str, names: Sequence[str], *, label:
             ax.vlines(x, *runs[["low", "high"]].clip(upper=1).to_numpy().T, color=colour, lw=1.3)
             look = {"marker": marker, "ls": "-" if numbers else "", "color": colour}
             ax.plot(x, runs["value"], ms=5, lw=1, label=agent_name(agent), **look)
+        if line is not None:
+            ax.axhline(line, color="0.4", lw=0.8, ls=":", zorder=1)
         ax.set(title=wrapped(metric_name(name), 24), xlim=(-0.5, len(settings) - 0.5))
         ticks = {"fontsize": "small"} if numbers else {"fontsize": 6.5, "rotation": 90, "va": "top", "linespacing": 1.1}
         ax.set_xticks(range(len(settings)), [str(s) for s in settings], **ticks)

@@ -69,6 +69,9 @@ def compare_over_seeds(table: pd.DataFrame, runs: Sequence[Source] = (), **setti
         paired_t_tests(part[["agent", "seed", "value"]]).assign(**dict(zip(keys, key, strict=True)), **_reals(part))
         for key, part in seeded[last].groupby(keys, sort=False, dropna=False)
     ]
+    if not any(map(len, tests)):
+        agents = " and ".join(map(repr, seeded["agent"].unique()))
+        raise UserError(f"--compare: {agents} were tested on no common domain after their last steps; needed: one")
     every = pd.concat(tests, ignore_index=True).assign(spread=SEEDS, p_seeds=lambda tests: tests["p"])
     comparison = _typed(every, [REALS] if REALS in table else [])
     rows, notes = _crossed_differences(runs, **settings) if runs else ([], [])

@@ -15,6 +15,7 @@ which are compared with the others. `chosen:`, of the grid or of a row, says whi
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,10 @@ from cldf_core.original_options import ORIGINAL
 from cldf_core.reading import from_written
 from cldf_core.results.compare import COMPARISON
 
+MOST = 100_000  # combinations of a grid
 Kind = Literal["means", "runs", "tests"]  # of a sweep's tables
 ENDINGS: Mapping[Kind, str] = {"means": "", "runs": "_runs", "tests": "_tests"}  # of their names
+NUMBERS = ("value", "low", "high", "difference", "p", "p_holm", "p_seeds")
 TEXTS = ("run", "agent", "row", "metric", "domain", "first", "second", "spread")  # columns in which "" is no gap
 
 TOGETHER, ROW, CHOSEN = "together", "row", "chosen"
@@ -100,6 +103,8 @@ class Grid:
         for name, choices in self.values.items():
             for choice in choices if name != TOGETHER else ():
                 check_values({name: choice}, where=str(self.path))
+        if (count := math.prod(map(len, self.values.values()))) > MOST:
+            raise UserError(f"{self.path} has {count:,} combinations of values; allowed: at most {MOST:,}")
         points: dict[tuple[str, str], Point] = {}
         for combination in itertools.product(*self.values.values()):
             own = dict(zip(self.values, combination, strict=True))
@@ -109,9 +114,18 @@ class Grid:
                 continue  # there is none
             tuned = chosen(values, row.get(CHOSEN, self.chosen)) if chosen else {}
             options = options_of({**tuned, **values}, where=str(self.path))
+            if "agent" in row and (foreign := [name for name in _options_in(row) if not hasattr(options, name)]):
+                raise UserError(f"{self.path}: {options.agent} has no option {foreign[0]!r}, which a row of it sets")
             point = Point(options, self._cells(options, row))
             points[options.model_dump_json(), str(point.cells.get(ROW))] = point
+        if not points:
+            raise UserError(f"{self.path}: the original has none of these agents; allowed: {', '.join(ORIGINAL)}")
         return list(points.values())
+
+    def agents(self, base: Values) -> set[str]:
+        """The agents that the grid names, or that of the base."""
+        rows = [row["agent"] for row in self.values.get(TOGETHER, []) if "agent" in row]
+        return {*(rows or self.values.get("agent", [base.get("agent", FIELDS["agent"].default)]))}
 
     def _cells(self, options: Options, row: Values) -> dict[str, Any]:
         others = (f"{key} {as_cell(value)}" for key, value in _options_in(row).items())
@@ -202,7 +216,7 @@ def read_sweep(grid: Grid, folder: Path, kind: Kind = "runs") -> pd.DataFrame:
     agent does not read, and the code in a table that does not tell it. Without a table there are no rows.
     """
     path, columns = folder / "tables" / f"sweep_{grid.name}{ENDINGS[kind]}.csv", grid.columns(kind)
-    if not path.is_file():
+    if not path.exists():
         return pd.DataFrame(columns=columns)
     missing = {name: [""] for name in columns if name not in TEXTS}
     try:
@@ -211,10 +225,13 @@ def read_sweep(grid: Grid, folder: Path, kind: Kind = "runs") -> pd.DataFrame:
         )
         for name, value in (("code", float("nan")), ("spread", ""), ("p_seeds", float("nan"))):
             table[name] = table.get(name, value)  # tables of earlier versions lack them
+        if table["code"].isna().any() and table["code"].notna().any():
+            raise ValueError("a row was cut")
+        table = table.astype({name: float for name in NUMBERS if name in table})
         if kind != "tests":  # and they have no rows
             table["agent" if kind == "means" else grid.learner] = table.get(grid.learner, table["agent"])
         return with_whole_numbers(table[columns])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OSError):
         raise UserError(
             f"{path} is no table of this sweep, or a damaged one; cldf sweep {grid.name} makes it"
         ) from None

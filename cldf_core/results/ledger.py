@@ -73,12 +73,12 @@ def minus(pairs: pd.DataFrame, reference: str) -> pd.DataFrame:
     ahead, behind = (pairs[pairs[name] == reference] for name in ("second", "first"))
     turned = {"difference": -behind["difference"], "low": -behind["high"], "high": -behind["low"]}
     both = pd.concat([ahead.assign(agent=ahead["first"]), behind.assign(agent=behind["second"], **turned)])
-    both = _corrected(both.assign(reference=reference))
+    both = corrected(both.assign(reference=reference))
     return both.drop(columns=["first", "second"]).rename(columns={"difference": "value"})
 
 
-def _corrected(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Puts in p_holm, Holm's correction within a metric, and significant."""
+def corrected(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Puts in p_holm, Holm's correction of p within a metric, and significant: of all rows, so of what is looked at."""
     p_holm = pairs.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy(float)))
     return pairs.assign(p_holm=p_holm, significant=p_holm < SIGNIFICANT)
 
@@ -93,7 +93,7 @@ def changed(pairs: pd.DataFrame, whole: str) -> pd.DataFrame:
     part = apart["agent"].where(apart["agent"].str.startswith(f"{whole}, ")).str.slice(len(whole) + 2)
     wholes = {name.rpartition(", ")[0] for name in apart["agent"]}
     single = part.notna() & ~part.str.contains(",", na=True) & ~apart["agent"].isin(wholes)
-    return _corrected(apart.assign(part=part)[single])
+    return corrected(apart.assign(part=part)[single])
 
 
 def lowest_coverage(simulated: pd.DataFrame, seeds: int = 5) -> pd.DataFrame:

@@ -9,21 +9,24 @@ Beckman & Conover, Technometrics 1979). All are made with a few seeds, and the b
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cldf_core.data.runtime import project_file
 from cldf_core.data.settings import read_settings
 from cldf_core.evaluation.metrics import continual, matrix
 from cldf_core.options import UserError, check_values, options_of, shown
 from cldf_core.randomness import generator
-from cldf_core.reading import from_written
+from cldf_core.reading import check_tried, from_written
 from cldf_core.results.score_tables import Scores
 
 TRIALS = 10
 DRAWS = 1000  # of which the best is taken
 SEEDS, MORE = (100, 101), (102, 103, 104)  # of all trials, and besides of the best: none that anything is judged by
+NUMBERS = {"trial": int, "seeds": int, "average": float, "spread": float, "images": float, "chosen": bool, "tied": bool}
 Values = Mapping[str, Any]
 
 
@@ -33,13 +36,31 @@ def read_spaces() -> dict[str, dict[str, list[Any]]]:
     spaces: dict[str, dict[str, list[Any]]] = {}
     for agent, written in read_settings(path).items():
         check_values({"agent": agent}, where=str(path))
-        if not isinstance(written, dict) or not all(isinstance(values, list) for values in written.values()):
+        if not isinstance(written, dict) or not all(isinstance(values, list) and values for values in written.values()):
             raise UserError(f"{path}: {agent} is {shown(written)}; needed: options with lists, such as lr: [0.1, 0.2]")
+        check_tried(agent, written, where=str(path))
         spaces[agent] = {name: [from_written(name, v) for v in values] for name, values in written.items()}
-        for name in spaces[agent]:
-            for value in spaces[agent][name]:
+        for name, values in spaces[agent].items():
+            if twice := [value for k, value in enumerate(values) if value in values[:k]]:
+                raise UserError(f"{path}: {name} of {agent} names {shown(twice[0])} twice; allowed: each value once")
+            for value in values:
                 check_values({name: value}, where=str(path))
     return spaces
+
+
+def read_trials(path: Path) -> pd.DataFrame:
+    """The table of trials that `cldf choose` has written; no rows where there is none. A UserError: it is damaged."""
+    columns = ["domains", "agent", "values", "code", *NUMBERS]
+    if not path.exists():
+        return pd.DataFrame(columns=columns)
+    try:
+        table = pd.read_csv(path, dtype={"code": "str"})
+        if table[columns].isna().any(axis=None):
+            raise ValueError
+        return table.astype(NUMBERS)
+    except (KeyError, ValueError, OSError):
+        needed = "the columns domains, agent and values, and numbers; without the file cldf choose begins a new one"
+        raise UserError(f"{path} is no table of trials, or a damaged one; needed: {needed}") from None
 
 
 def trials_of(agent: str, space: Mapping[str, Sequence[Any]], base: Values) -> list[dict[str, Any]]:

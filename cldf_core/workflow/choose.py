@@ -7,6 +7,7 @@ What is tried stands in params/choose/spaces.yaml, the rule in `evaluation.choic
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -20,7 +21,7 @@ from cldf_core.results.grid import read_grid
 from cldf_core.results.inventory import keep_runs
 from cldf_core.results.kept_runs import keep, names_in, published
 from cldf_core.results.score_tables import Scores
-from cldf_core.results.trials import MORE, SEEDS, read_spaces, summary_of, trials_of
+from cldf_core.results.trials import MORE, SEEDS, read_spaces, read_trials, summary_of, trials_of
 from cldf_core.workflow.cluster import HERE, Place
 from cldf_core.workflow.notebooks import LAST, check_domains, notebook_parameters
 from cldf_core.workflow.parameters import FIRST, read_choices
@@ -59,7 +60,8 @@ def choose(agents: Sequence[str] = (), place: Place = HERE) -> tuple[pd.DataFram
     tells of an agent without a space, or with a faulty one, of data that are missing, or of a run that failed.
     """
     base = notebook_parameters(LAST, "quick").values
-    contests = _contests(base, agents)
+    contests, before = _contests(base, agents), read_trials(_table())
+    _kept_choices()  # so that a damaged file is told now, and not after the trials
     for options in {contest.domains: contest.options(base, 1, 0) for contest in contests}.values():
         check_domains(options)
     runs = _made(base, [(c, k) for c in contests for k in range(1, len(c.trials) + 1)], SEEDS, place)
@@ -67,7 +69,7 @@ def choose(agents: Sequence[str] = (), place: Place = HERE) -> tuple[pd.DataFram
     for key, more in _made(base, finals, MORE, place).items():
         runs[key] += more
     tables = [judged(contest.table(runs), best=contest.hindsight) for contest in contests]
-    _write(options_of(base).data, contests, tables)
+    _write(options_of(base).data, contests, tables, before)
     path, ours = published(TABLE), {run.run for several in runs.values() for run in several}
     tried = {contest.agent for contest in contests}
     others = {name for name in names_in(path) if name.rpartition("-")[0] in tried} - ours
@@ -108,15 +110,22 @@ def _made(
     return runs
 
 
-def _write(data: str, contests: Sequence[Contest], tables: Sequence[pd.DataFrame]) -> None:
-    """Writes the rows of trials, and the values that are chosen, among those of other agents that are there."""
-    root, keys, table = project_root(), ["domains", "agent"], pd.concat(tables)
-    if (path := root / "figures" / "tables" / f"{TABLE}.csv").is_file():
-        before = pd.read_csv(path, dtype={"code": "str"})
-        table = pd.concat([table, before[~before.set_index(keys).index.isin(table.set_index(keys).index)]])
-    save_table(table.sort_values(keys, kind="stable"), root / "figures", TABLE)
-    path = root / "params" / "quick" / "chosen.yaml"
-    choices = dict(read_choices(path, path.stat().st_mtime_ns)) if path.is_file() else {}
+def _table() -> Path:
+    return project_root() / "figures" / "tables" / f"{TABLE}.csv"
+
+
+def _kept_choices() -> tuple[Path, dict[Any, Mapping[str, Any]]]:
+    """The file of the values that are chosen, and what stands in it; a UserError says that it is damaged."""
+    path = project_root() / "params" / "quick" / "chosen.yaml"
+    return path, dict(read_choices(path, path.stat().st_mtime_ns)) if path.exists() else {}
+
+
+def _write(data: str, contests: Sequence[Contest], tables: Sequence[pd.DataFrame], before: pd.DataFrame) -> None:
+    """Writes the rows of trials, and the values that are chosen, among those of other agents that were there before."""
+    (path, choices), keys, table = _kept_choices(), ["domains", "agent"], pd.concat(tables)
+    others = before[~before.set_index(keys).index.isin(table.set_index(keys).index)]
+    table = pd.concat([table, others]) if len(others) else table
+    save_table(table.sort_values(keys, kind="stable"), project_root() / "figures", TABLE)
     for contest, own in zip(contests, tables, strict=True):
         choices[data, contest.domains, contest.agent] = contest.trials[own.loc[own["chosen"], "trial"].item() - 1]
     written: dict[str, dict[str, dict[str, Any]]] = {}

@@ -18,7 +18,7 @@ from cldf_core.data.runtime import project_file, project_files, project_root
 from cldf_core.data.settings import read_settings
 from cldf_core.options import AGENTS, FIELDS, OptionError, Options, UserError, check_values, checked
 from cldf_core.original_options import ORIGINAL
-from cldf_core.reading import from_text, from_written
+from cldf_core.reading import check_tried, from_text, from_written
 from cldf_core.workflow.machine import check_machine
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ def read_choices(path: Path, _time: int) -> Mapping[Any, Mapping[str, Any]]:
         raise UserError(f"{path} is not as cldf choose writes it; needed: data set: domains: agent: values") from None
     for names, values in choices.items():
         check_values({**values, "agent": names[-1]}, where=str(path))
+        check_tried(names[-1], values, where=str(path))
     return choices
 
 

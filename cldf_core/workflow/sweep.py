@@ -41,6 +41,8 @@ def command(name: str, profile: str, *, dry: bool, wait: bool = True, place: Pla
     grid = read_grid(name)
     told = list[str]()
     points = grid.points(base.values, _choices(told))
+    if left_out := grid.agents(base.values) - {point.options.agent for point in points}:
+        note(f"{grid.path}: the original has no {', '.join(sorted(left_out))}, so that the grid is without it")
     for options in {(o.data, frozenset(o.stream + o.unseen)): o for o, _ in points}.values():
         try:
             check_domains(options)
@@ -63,7 +65,10 @@ def command(name: str, profile: str, *, dry: bool, wait: bool = True, place: Pla
     if finished := [(point, run) for point, run in found if run]:
         print(made_tables(grid, points, finished, folder))
         if not failed:  # the grid is whole: what else was kept for it is of other code, or of another grid
-            keep(path, (), forget={*names_in(path)} - {run.run for run in scores.values()})
+            others = {*names_in(path)} - {run.run for run in scores.values()}
+            keep(path, (), forget=others)
+            if others:
+                note(f"{path} keeps {len(others)} runs no longer: they are of other code, or of another grid")
             if profile == "quick":
                 publish(folder)
         print(f"\ntables and figure: {folder.figures.relative_to(project_root()).as_posix()}")
@@ -125,6 +130,9 @@ def make_and_keep(
     finally:
         keep(path, found)
     scores = {own.run: own for own in read_kept(path, {*names.values()})}
+    if forgotten := {*names.values()} - {*scores}:
+        why = "another sweep of the same name has put its own grid there; the same command makes them again"
+        raise UserError(f"{path} no longer keeps {len(forgotten)} of the runs: {why}")
     return {label: scores[names[label]] for label in runs if label in names}, failed
 
 
@@ -159,6 +167,22 @@ def kept(name: str, parameters: Parameters) -> list[Scores]:
     """The scores of the runs whose `results` those are, as far as they are kept."""
     path = published(name) if _is_quick(parameters) else sweep_folder(name, parameters).path / "kept.parquet"
     return read_kept(path, set(results(name, parameters)["run"]))
+
+
+def scores(name: str, parameters: Parameters, setting: str) -> pd.DataFrame:
+    """The per-image scores of the runs that are `kept`, with agent (what is compared), seed, and a setting's column.
+
+    A run that stands for several points of the grid comes as often.
+    """
+    learner, table = read_grid(name).learner, results(name, parameters)
+    points = table.assign(agent=table[learner])[["run", "agent", setting, "seed"]].drop_duplicates()
+    tables = {run.run: run.table for run in kept(name, parameters)}
+    parts = [
+        tables[str(run)].assign(agent=agent, seed=seed, **{setting: value})
+        for run, agent, value, seed in points.itertuples(index=False)
+        if run in tables
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else points
 
 
 def _read(name: str, parameters: Parameters, kind: Kind) -> pd.DataFrame:

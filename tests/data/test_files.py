@@ -140,6 +140,16 @@ def test_an_embedded_benchmark_with_a_damaged_table_is_built_again(root, monkeyp
         assert len(built) == count
 
 
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "table.csv").mkdir()
+    with (
+        pytest.raises(UserError, match=f"^{tmp_path}/table.csv is a folder; needed: a file"),
+        whole_file(tmp_path / "table.csv"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
 def test_other_errors_stay_what_they_are(tmp_path):
     with pytest.raises(PermissionError), whole_file(tmp_path / "result"):
         raise PermissionError(13, "Permission denied", "an image")

@@ -111,6 +111,7 @@ def test_gains_are_differences_on_the_same_photographs():
     (row,) = gains.itertuples()
     assert row.value == pytest.approx(aucs(top)["b"].item() - aucs(low)["b"].item())
     assert row.low < row.value < row.high
+    assert np.isnan(row.p)
     assert ladder.gains(top).empty
 
 

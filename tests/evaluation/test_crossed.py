@@ -1,5 +1,6 @@
 """Intervals over seeds and groups against a slow, literal reading of their formula, tests of SciPy, and simulations."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 from cldf_core.evaluation.bootstrap import matrices, paired_difference, paired_matrices, summary
 from cldf_core.evaluation.crossed import (
     Crossed,
+    against_itself,
     cells_over_seeds,
     crossed,
     crossed_difference,
@@ -215,6 +217,46 @@ def test_the_order_of_rows_changes_nothing_and_other_images_or_groups_are_refuse
                 other = scores.assign(**{column: scores[column].where(scores["agent"] != "B", "x" + scores[column])})
             with pytest.raises(UserError, match=words):
                 compute(other, STREAM, resamples=5)
+
+
+def less_a_share(pair: pd.DataFrame, *, share: float, value) -> float:
+    first, second = (value(pair[pair["agent"] == agent]) for agent in "AB")
+    return first - share * second
+
+
+@pytest.mark.parametrize("share", [1, 0.9])
+def test_a_share_of_the_second_agent_is_subtracted_seed_by_seed_and_resample_by_resample(share):
+    scores = runs_of("AB", lift=0.3)
+    table = differences_over_seeds(scores, STREAM, ["accuracy"], share=share, resamples=RESAMPLES).set_index("metric")
+    both = [pair.reset_index(drop=True) for _, pair in scores.groupby("seed")]
+    for name in ("average", "learning", "gain"):
+        apart = partial(less_a_share, share=share, value=continual_metric("accuracy", name))
+        mean, s, degrees = literally(both, apart)
+        row, reach = table.loc[f"accuracy: {name}"], stats.t.ppf(0.975, degrees) * s
+        assert row[["difference", "low", "high"]].tolist() == pytest.approx([mean, mean - reach, mean + reach])
+        assert row["p"] == pytest.approx(2 * stats.t.sf(abs(mean) / s, degrees))
+
+
+def test_an_agent_is_compared_with_itself_under_another_setting():
+    runs = {("er", 50): (0, 1, 2), ("er", 400): (0, 1, 3), ("er", 150): (3,), ("er", 8): (9,)}
+    runs |= {("mir", 50): (0, 1), ("icarl", 400): (0, 1)}  # without the reference, and with nothing else
+    tables = {
+        (agent, memory, seed): random_scores(memory + seed).assign(agent=agent, memory=memory, seed=seed)
+        for (agent, memory), seeds in runs.items()
+        for seed in seeds
+    }
+    scores = pd.concat(tables.values(), ignore_index=True)
+    got = against_itself(scores, "memory", 400, STREAM, share=0.9, resamples=20)
+    assert set(got["agent"]) == {"er"}
+    assert got.groupby("memory")["n"].unique().map(list).to_dict() == {50: [2], 150: [1]}
+    pair = pd.concat([tables["er", m, s].assign(agent=f"{m}") for m in (50, 400) for s in (0, 1)], ignore_index=True)
+    want = differences_over_seeds(pair, STREAM, ["accuracy"], against="400", share=0.9, resamples=20)
+    columns = ["metric", "low", "high", "p", "n", "spread"]
+    own = got[got["memory"] == 50].rename(columns={"value": "difference"}).reset_index(drop=True)
+    columns.append("difference")
+    pd.testing.assert_frame_equal(own[columns], want[columns])
+    none = against_itself(scores[:0], "memory", 400, STREAM)
+    assert (len(none), list(none)) == (0, [*got])
 
 
 def test_a_difference_of_seeds_is_that_of_their_means():

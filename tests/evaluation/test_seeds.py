@@ -12,7 +12,6 @@ from cldf_core.evaluation.seeds import (
     difference_of_groups,
     holm,
     means_over_seeds,
-    minus_others,
     paired_t_tests,
     seed_noise_margin,
     t_interval,
@@ -45,27 +44,6 @@ def test_means_over_seeds_keep_what_they_have_in_common():
     assert means.loc[1:, ["low", "high"]].isna().all().all()
     with pytest.raises(ValueError, match=r"by is \['agent'\], but \('er',\) has several values for one seed"):
         means_over_seeds(table, by=["agent"])
-
-
-def test_one_minus_each_other_is_paired_by_seed():
-    table = tidy(b={0: 0.0, 1: 2.0, 2: 6.0, 9: 3.0}, a={0: 1.0, 1: 4.0, 2: 9.0}, c={2: 1.0}, d={5: 1.0})
-    table = pd.concat([table, table.assign(metric="other", value=-table["value"])])
-    got = minus_others(table, "a", by=["metric"])
-    assert list(got.columns) == ["metric", "agent", "value", "low", "high", "n"]
-    assert got[["metric", "agent", "n"]].to_numpy().tolist() == [
-        [metric, agent, n]
-        for metric in ("average", "other")
-        for agent, n in (("b", 3), ("c", 1))  # d has no seed of a's
-    ]
-    ends = stats.ttest_1samp([1, 2, 3], 0).confidence_interval()
-    assert got.loc[0, ["value", "low", "high"]].tolist() == pytest.approx([2, *ends])
-    assert got.loc[2, ["value", "low", "high"]].tolist() == pytest.approx([-2, -ends[1], -ends[0]])
-    assert got.loc[1, ["value", "low", "high"]].tolist() == pytest.approx([8, np.nan, np.nan], nan_ok=True)
-    sizes = table.query("metric == 'average'").rename(columns={"agent": "memory"}).assign(agent="er")
-    by_size = minus_others(sizes, "a", by=["agent"], column="memory")
-    assert by_size[["agent", "memory", "value"]].to_numpy().tolist() == [["er", "b", 2.0], ["er", "c", 8.0]]
-    assert minus_others(table, "nobody", by=["metric"]).empty
-    assert minus_others(table[:0], "a", by=["metric"]).empty
 
 
 def test_paired_t_tests_by_hand():
@@ -145,9 +123,6 @@ def test_a_run_that_diverged_makes_its_differences_undefined():
     assert tests.loc[[("a", "b"), ("a", "c")], ["difference", "low", "p", "p_holm"]].isna().all(axis=None)
     assert tests.loc[("b", "c"), "difference"] == pytest.approx(0.5)
     assert tests["n"].tolist() == [3, 2, 2]
-    others = minus_others(table.assign(metric="AUC"), "b", by=["metric"]).set_index("agent")
-    assert np.isnan(others.loc["a", "value"])
-    assert others["n"].to_dict() == {"a": 3, "c": 2}
 
 
 @pytest.mark.parametrize("paired", [True, False])

@@ -59,6 +59,19 @@ def test_what_is_compared_with_a_line_does_not_contradict_the_table(table, line,
                 assert shown == (side and (also is None or row.corrected))
 
 
+def test_a_level_is_rounded_as_an_interval_is_and_what_is_not_known_to_hold_does_not():
+    table = pd.DataFrame({"agent": ["er"], "value": [0.3], "low": [0.3], "high": [0.3]})
+    assert "not shown to be" in sentences.compared(table, "Something", line=0.1 + 0.2).text
+    table = pd.DataFrame({"agent": ["er"], "value": [0.3], "low": [0.2], "high": [0.4]})
+    for cell, words in (
+        (True, "higher"),
+        (False, "no difference"),
+        (np.nan, "no difference"),
+        ("False", "no difference"),
+    ):
+        assert words in sentences.compared(table.assign(taken=[cell]), "Something", also=("taken", "it is taken")).text
+
+
 @given(tables, st.sampled_from(["highest", "lowest"]))
 def test_the_highest_is_the_highest_and_told_from_others_by_intervals(table, end):
     sentence = sentences.highest(table, "Something", end=end)

@@ -178,6 +178,18 @@ def test_only_what_both_have_after_the_last_step_is_compared(tmp_path):
     assert found.attrs["notes"] == ["whole and once are compared after steps 2 and 1, their last ones"]
 
 
+def test_agents_with_seeds_but_no_common_domain_are_not_compared(tmp_path):
+    parts = [
+        pd.read_csv(made(tmp_path / "part.csv", {(1, domain): 40}, seed)).assign(agent=agent, seed=seed)
+        for agent, domain in (("one", "A"), ("two", "B"))
+        for seed in range(3)
+    ]
+    pd.concat(parts).to_csv(tmp_path / "scores.csv", index=False)
+    table = metric_table([tmp_path / "scores.csv"], **FEW)
+    with pytest.raises(UserError, match="'one' and 'two' were tested on no common domain after their last steps"):
+        compare_over_seeds(table, [tmp_path / "scores.csv"], **FEW)
+
+
 def test_files_of_one_name_are_told_apart(tmp_path):
     files = [made(tmp_path / folder / "scores.csv", {(1, "A"): 20}, seed) for seed, folder in enumerate(("one", "two"))]
     found = compare_on_images(files, metrics=["AUC"], **FEW)

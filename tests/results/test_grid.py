@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import cldf_core
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.mini.crops import DOMAINS
-from cldf_core.options import AGENTS, FIELDS
+from cldf_core.options import AGENTS, FIELDS, UserError
 from cldf_core.results.grid import Grid, as_cell, distinct_runs, read_grid, read_sweep
 from cldf_core.workflow.parameters import FIRST, chosen_values
 
@@ -146,6 +146,26 @@ def test_a_sweeps_table_is_read_with_whole_numbers_and_missing_options(tmp_path)
     assert got["domain"].tolist() == ["", ""]
     assert got["value"].isna().tolist() == [False, True]
     assert got["code"].tolist() == ["ab1", "ab1"]
+
+
+@pytest.mark.parametrize("damage", ["abc", "cut", "folder", "binary"])
+def test_a_damaged_table_of_a_sweep_is_told(tmp_path, damage):
+    grid, path = Grid("tiny", tmp_path, {"agent": ["er"], "seed": [0, 1]}), tmp_path / "tables" / "sweep_tiny_runs.csv"
+    path.parent.mkdir()
+    lines = (",".join(grid.columns("runs")), "er-1,er,0,AUC: average,,0.5,ab1", "er-2,er,1,AUC: average,,0.75,ab1")
+    path.write_text(text := "\n".join(lines))
+    assert read_sweep(grid, tmp_path)["value"].tolist() == [0.5, 0.75]
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(
+            {"abc": text.replace("0.75", "abc"), "cut": text[:-5], "binary": "\x00\xff"}[damage].encode("latin1")
+        )
+    with pytest.raises(
+        UserError, match=f"^{path} is no table of this sweep, or a damaged one; cldf sweep tiny makes it"
+    ):
+        read_sweep(grid, tmp_path)
 
 
 def test_a_table_of_an_earlier_version_tells_neither_code_nor_row(tmp_path):

@@ -8,7 +8,8 @@ import yaml
 
 from cldf_core.options import AGENTS, UserError, options_of
 from cldf_core.results.score_tables import read_scores
-from cldf_core.results.trials import MORE, SEEDS, TRIALS, read_spaces, summary_of, trials_of
+from cldf_core.results.trials import MORE, SEEDS, TRIALS, read_spaces, read_trials, summary_of, trials_of
+from samples import PROJECT
 
 SPACES = read_spaces()
 
@@ -75,6 +76,11 @@ def test_no_space_lets_an_agent_replay_more_than_new_images_or_more_epochs():
         ({"er": {"lr": [11]}}, "lr is 11.0; allowed: a number above 0 to 10"),
         ({"er": {"lrr": [1]}}, "there is no option 'lrr'"),
         ({"era": {"lr": [1]}}, "agent is 'era'; allowed: "),
+        ({"er": {"seed": [1, 2]}}, "spaces.yaml: seed is the same for all agents; allowed for er: optimiser, lr, "),
+        ({"er": {"agent": ["er", "mir"]}}, "agent is the same for all agents"),
+        ({"er": {"derpp_alpha": [0.1]}}, "derpp_alpha is no option of er; allowed for er: "),
+        ({"er": {"lr": []}}, "er is {'lr': []}; needed: options with lists"),
+        ({"er": {"lr": [0.1, 0.2, 0.10]}}, "lr of er names 0.1 twice; allowed: each value once"),
         ("er: {lr: [1", "is not readable YAML"),
     ],
 )
@@ -84,6 +90,32 @@ def test_a_faulty_space_is_told(write, content, sentence):
         read_spaces()
     assert "params/choose/spaces.yaml" in str(told.value)
     assert sentence in str(told.value)
+
+
+def test_a_table_of_trials_is_read_or_its_damage_told(tmp_path):
+    path = tmp_path / "choices.csv"
+    assert read_trials(path).empty
+    whole = (PROJECT / "figures" / "tables" / "choices.csv").read_text()
+    path.write_text(whole)
+    table = read_trials(path)
+    assert table["chosen"].sum() == len(table[["domains", "agent"]].drop_duplicates())
+    for damaged in (
+        "",
+        "a,b\n1,2\n",
+        whole[: len(whole) // 2],
+        whole.replace("0.9", "abc", 1),
+        whole + "1,2" * 9 + "\n",
+    ):
+        path.write_text(damaged)
+        with pytest.raises(UserError, match=f"^{path} is no table of trials, or a damaged one; needed: "):
+            read_trials(path)
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(UserError, match="is no table of trials"):
+        read_trials(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match="is no table of trials"):
+        read_trials(path)
 
 
 def test_a_space_needs_enough_combinations_of_the_agents_own_options():

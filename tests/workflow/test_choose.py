@@ -172,6 +172,16 @@ def test_some_agents_are_chosen_for_and_the_choices_of_others_stay(project, caps
     assert len(own) == 2 * (2 * 2 + 1)  # what was tried before is forgotten
 
 
+@pytest.mark.parametrize("name", ["figures/tables/choices.csv", "params/quick/chosen.yaml"])
+def test_a_damaged_file_is_told_before_the_first_trial_and_nothing_is_written(project, capsys, monkeypatch, name):
+    monkeypatch.setattr(choose, "_made", lambda *a: pytest.fail("trials were made"))
+    (project / name).write_text("a: [b")
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    assert main(["choose"]) == 2
+    assert str(project / name) in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+
+
 def test_what_is_made_is_kept_where_a_run_fails(project, capsys, monkeypatch):
     write(project / "params" / "choose" / "spaces.yaml", {"sequential": {"lr": [0.001, 0.05]}})
     make, before = sweep.made, chosen(project)

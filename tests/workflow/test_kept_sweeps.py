@@ -175,6 +175,34 @@ def test_runs_of_other_code_are_forgotten_when_the_grid_is_whole_again(project, 
     assert not {*names_in(path)} & {*before}
 
 
+def test_runs_that_are_kept_no_longer_are_told_and_those_that_another_sweep_forgot(project, capsys, monkeypatch):
+    grid = project / "params" / "grids" / "pair.yaml"
+    grid.write_text(yaml.safe_dump({**GRIDS["pair"], "seed": [0, 2]}))
+    make = sweep.made
+
+    def meanwhile(*arguments, **how):
+        yield from make(*arguments, **how)
+        keep(sweep.published("pair"), (), forget=names_in(sweep.published("pair")))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "made", meanwhile)
+        assert main(["sweep", "pair"]) == 2
+    assert "pair.parquet no longer keeps 2 of the runs: another sweep of the same name" in capsys.readouterr().err
+    assert main(["sweep", "pair"]) == 0
+    assert "keeps" not in capsys.readouterr().err
+    grid.write_text(yaml.safe_dump({**GRIDS["pair"], "seed": [0]}))
+    assert main(["sweep", "pair"]) == 0
+    assert "pair.parquet keeps 2 runs no longer: they are of other code, or of another grid" in capsys.readouterr().err
+
+
+def test_an_agent_that_the_original_lacks_is_named(project, capsys):
+    (project / "params" / "grids" / "pair.yaml").write_text("variant: [original]\nagent: [er, ewc]\nseed: [0]")
+    assert main(["sweep", "pair", "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert "pair.yaml: the original has no ewc, so that the grid is without it" in told.err
+    assert told.out.count("to be run") == 1
+
+
 def test_other_profiles_keep_their_runs_beside_their_tables(project, scores, capsys):
     before = kept_names(scores)
     assert main(["sweep", "half", "--profile", "smoke"]) == 0

@@ -378,6 +378,8 @@ def test_another_choice_is_read_and_a_faulty_one_told(choose):
         ("mini: {a: {lwf: {lr: 11}}}", "chosen.yaml: lr is 11.0; allowed: a number above 0 to 10"),
         ("mini: {a: {lwf: {sed: 11}}}", "chosen.yaml: there is no option 'sed'"),
         ("mini: {a: {magic: {lr: 1}}}", "chosen.yaml: agent is 'magic'; allowed: "),
+        ("mini: {a: {lwf: {size: 64}}}", "chosen.yaml: size is the same for all agents; allowed for lwf: "),
+        ("mini: {a: {lwf: {replay: 8}}}", "chosen.yaml: replay is no option of lwf; allowed for lwf: "),
         ("[", "chosen.yaml is not readable YAML"),
     ):
         choose(content)

@@ -129,6 +129,15 @@ def test_the_quick_sweep_asks_for_the_runs_of_the_notebooks():
         ),
         ("together: [{agent: er}, {lr: 2}]", "row 2 of together differs from row 1 in whether it sets the agent"),
         ("together: [{lr: 2}]\nlr: [1]", "row 1 of together sets 'lr', which has a list of its own"),
+        (
+            "together: [{agent: er}, {row: a, agent: er, derpp_alpha: 0.1}]",
+            "own.yaml: er has no option 'derpp_alpha', which a row of it sets",
+        ),
+        (
+            f"seed: {[*range(400)]}\nepochs: {[*range(1, 400)]}",
+            "own.yaml has 159,600 combinations of values; allowed: at",
+        ),
+        ("variant: [original]\nagent: [ewc, derpp]", "own.yaml: the original has none of these agents; allowed: "),
         ("chosen: best\nseed: [0]", "own.yaml: chosen is 'best'; allowed: none, hindsight"),
         ("together: [{lr: 1, chosen: [none]}]", "row 1 of together: chosen is ['none']; allowed: none, hindsight"),
     ],
