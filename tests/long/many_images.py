@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 from scaling import PROJECT, _processor
 
@@ -74,6 +76,11 @@ def _write(folder: Path, kind: str, numbers: range, side: int) -> None:
             place = folder / "first" / ("1_fake" if number % 2 else "0_real") / f"{number:08}.jpg"
             place.write_bytes(jpeg(number, side))
         return
+    if kind == "parquet":  # as the Hugging Face hub stores images
+        images = [{"bytes": jpeg(number, side), "path": f"{number:08}.jpg"} for number in numbers]
+        table = pa.table({"image": images, "label": [number % 2 for number in numbers]})
+        pq.write_table(table, folder / f"part-{numbers.start // SHARD:05}.parquet")
+        return
     with tarfile.open(folder / f"shard-{numbers.start // SHARD:05}.tar", "w") as tar:
         for number in numbers:
             label, content = str(number % 2).encode(), jpeg(number, side)
@@ -84,7 +91,7 @@ def _write(folder: Path, kind: str, numbers: range, side: int) -> None:
 
 
 def written(folder: Path, kind: str, count: int, side: int = 64) -> Path:
-    """A folder of so many images, half of them fakes: files in folders of their class, or tar shards."""
+    """A folder of so many images, half of them fakes: files in folders of their class, tar shards, or parquet."""
     for name in ("first/0_real", "first/1_fake") if kind == "files" else (".",):
         (folder / name).mkdir(parents=True, exist_ok=True)
     parts = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]

@@ -8,7 +8,7 @@ import sys
 
 import pandas as pd
 import pytest
-from many_images import COUNTS, FEW, costs, measured, per_image, written
+from many_images import COUNTS, FEW, PASS, costs, measured, per_image, written
 
 from cldf_core.data import cache
 
@@ -45,6 +45,29 @@ def test_an_image_takes_what_it_takes_however_many_there_are(source, tmp_path):
     most = max(found, key=lambda cost: cost.bytes if cost.seconds else 0)
     print(f"\nlargest process: {most.bytes / 2**30:.2f} GiB, {most.images} images, {most.phase}")
     assert most.bytes <= ALLOWED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
+@pytest.mark.parametrize("kind", ["shards", "parquet"])
+def test_images_in_containers_are_added_checked_and_trained_as_fast_as_files(kind, tmp_path):
+    seconds = {}
+    for source in ("files", kind):
+        env = {"CLDF_ROOT": str(tmp_path / source)}
+        folder = written(tmp_path / source / "source", source, min(20_000, MOST))
+        steps = {
+            "add": ["-m", "cldf_core.cli", "data", "add", folder, "--name", "first"],
+            "check": ["-m", "cldf_core.cli", "data", "check", "first"],
+            "train": ["-c", PASS, "first", 64, 8],
+        }
+        found = {step: measured(words, **env) for step, words in steps.items()}
+        seconds[source] = sum(took for took, _ in found.values())
+        print(
+            f"\n{source}:", ", ".join(f"{s} {took:.0f} s, {most / 2**30:.2f} GiB" for s, (took, most) in found.items())
+        )
+        assert max(most for _, most in found.values()) < 2 * 2**30
+    ratio = seconds["files"] / seconds[kind]
+    print(f"from {kind} {ratio:.2f} of the speed from files (needed 0.8)")
+    assert ratio >= 0.8
 
 
 def test_a_tenth_of_the_cache_gives_the_same_scores_at_half_the_speed(tmp_path):
