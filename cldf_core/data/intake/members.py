@@ -50,6 +50,7 @@ class Member(NamedTuple):
     mtime: int
     crc: int | None  # None in a tar, which has no checksums
     data: Iterator[bytes]  # can be read only before the next member is asked for
+    place: int | None = None  # where the data begin in the file; None where they are compressed
 
 
 def is_useful(path: str) -> bool:
@@ -143,7 +144,7 @@ def _members(file: BinaryIO, most: int) -> Iterator[Member]:
     if head.startswith(SIGNATURES[:2]):
         return _zip_members(file)
     opened = next((opener(file) for magic, opener in _STREAMS.items() if head.startswith(magic)), file)
-    return _tar_members(_TarStream(opened, most))
+    return _tar_members(_TarStream(opened, most, is_plain=opened is file))
 
 
 def _zip_members(file: BinaryIO) -> Iterator[Member]:
@@ -181,9 +182,9 @@ def _zip_data(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]
 class _TarStream:
     """The unpacked bytes of a tar, read forwards: `read` gives headers to tarfile, `pieces` the data between them."""
 
-    def __init__(self, file: BinaryIO, most: int) -> None:
+    def __init__(self, file: BinaryIO, most: int, *, is_plain: bool) -> None:
         self.headers: list[bytes] = []  # of one member: its blocks, and the contents of extended headers
-        self._file, self._most, self._place = file, most, 0
+        self._file, self._most, self._place, self.is_plain = file, most, 0, is_plain
 
     def tell(self) -> int:
         """Returns the number of bytes that were read."""
@@ -228,7 +229,8 @@ def _tar_members(stream: _TarStream) -> Iterator[Member]:
             raise refused(info.name, "is a link, a device, a sparse file or the like", "files and folders")
         size = 0 if info.isdir() else info.size
         data = stream.pieces(info.offset_data + size)
-        yield Member(info.name, parts, info.isdir(), size, _sane(info.mtime), None, data)
+        place = info.offset_data if stream.is_plain else None
+        yield Member(info.name, parts, info.isdir(), size, _sane(info.mtime), None, data, place)
         for _ in stream.pieces(tar.offset):  # skips data that the caller did not read, and padding
             pass
         for memory in (stream.headers, tar.members, tar.pax_headers):
