@@ -9,6 +9,7 @@ import pytest
 
 from cldf_core.data.files import save_table, saved_table
 from cldf_core.detection.ladder import RUNGS
+from cldf_core.evaluation.seeds import holm
 from cldf_core.figures.sentences import Sentence
 from cldf_core.results.sweep_tables import code_in_words
 from cldf_core.runs.provenance import code_hash
@@ -200,6 +201,24 @@ def test_it_says_of_the_committed_tables_what_notebook_08_says():
         for head, place in told:
             row = table.loc[place]
             assert head.startswith("no difference") != (bool(row["significant"]) and row["low"] * row["high"] > 0)
+
+
+@pytest.mark.parametrize("name", ["03_ladder_differences", "04_memory", "05_sizes", "07_passes", "07_sizes"])
+def test_committed_differences_are_corrected_for_all_that_are_shown_beside_them(name):
+    table = saved_table(COMMITTED, name)
+    for _, own in table.groupby("metric" if "metric" in table else lambda row: 0):
+        assert own["significant"].tolist() == (holm(own["p"].to_numpy()) < 0.05).tolist()
+
+
+def test_few_images_are_corrected_for_the_agents_that_are_shown_and_no_others():
+    shown = saved_table(COMMITTED, "14_others_minus_sequential")
+    tests = pd.read_csv(COMMITTED / "tables" / "sweep_limited_tests.csv", keep_default_na=False)
+    pairs = tests[(tests["first"] == "sequential") & ~tests["second"].str.contains(",")]
+    for (metric, images), own in shown.groupby(["metric", "images"]):
+        few = pairs[(pairs["metric"] == metric) & (pairs["limit_new"] == str(images))]
+        p = few.assign(p=holm(few["p"].to_numpy(float))).set_index("second")["p"]
+        assert sorted(p.index) == sorted(own["agent"])
+        assert own["significant"].tolist() == (p[own["agent"]] < 0.05).tolist()
 
 
 def test_a_domain_counts_where_the_whole_interval_exceeds_guessing(made):

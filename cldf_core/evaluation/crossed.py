@@ -299,10 +299,11 @@ def _continual(parts: Sequence[Matrices], measures: Sequence[str], stream: Seque
 
 def _times(estimate: Estimate, share: float) -> Estimate:
     """A share of each number, which is no proportion any more; the whole is the estimate itself."""
+    if share == 1:
+        return estimate
     value, draws, left_out = (getattr(estimate, part) * share for part in ("value", "draws", "left_out"))
     span = estimate.span[0] * share, estimate.span[1] * share
-    scaled = replace(estimate, value=value, draws=draws, left_out=left_out, images=None, span=span)
-    return estimate if share == 1 else scaled
+    return replace(estimate, value=value, draws=draws, left_out=left_out, images=None, span=span)
 
 
 def _variance(draws: np.ndarray) -> np.ndarray:

@@ -170,7 +170,7 @@ class TarShard:
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name, self.columns, self.without = path, name, list[str](), list[str]()
-        self._chosen, self._size, self._most = dict[int, Member](), 0, 0
+        self._chosen, self._size, self._most = dict[int, tuple[str, int | None, int]](), 0, 0
 
     @staticmethod
     def may_be(path: Path) -> bool:
@@ -211,7 +211,7 @@ class TarShard:
             if depth == dots.get(number):
                 raise refused(member.name, f"is a second image of {key[:100]!r}", "one up to each first dot")
             if depth < dots.get(number, depth + 1):
-                dots[number], self._chosen[number] = depth, member._replace(data=iter(()))
+                dots[number], self._chosen[number] = depth, (member.name, member.place, member.size)
                 self._size += member.size
         self.columns = list(dict.fromkeys(name for said in fields.values() for name in said))
         alone = [number for number, said in fields.items() if said and number not in self._chosen]
@@ -221,15 +221,15 @@ class TarShard:
 
     def images(self) -> Iterator[tuple[int, bytes]]:
         """The bytes of each image; they are read where they lie, if the tar is not compressed."""
-        if any(member.place is None for member in self._chosen.values()):
+        if any(place is None for _, place, _ in self._chosen.values()):
             for number, _, _, member in self._members(self._most):
-                if number in self._chosen and self._chosen[number].name == member.name:
+                if self._chosen.get(number, ("",))[0] == member.name:
                     yield number, b"".join(member.data)
             return
         with self.path.open("rb") as file:
-            for number, member in self._chosen.items():
-                file.seek(member.place or 0)
-                if len(content := file.read(member.size)) < member.size:
+            for number, (_, place, size) in self._chosen.items():
+                file.seek(place or 0)
+                if len(content := file.read(size)) < size:
                     raise EOFError("its end is missing")
                 yield number, content
 
