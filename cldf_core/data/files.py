@@ -29,6 +29,7 @@ import pandas as pd
 import psutil
 from filelock import FileLock, Timeout
 
+from cldf_core.data.columns import give_back, places
 from cldf_core.data.console import note
 from cldf_core.options import UserError
 
@@ -220,26 +221,30 @@ def content_hashes(root: Path, names: Sequence[str], index: Path, *, again: bool
     every file, whatever the index says.
     """
     states = (os.stat(os.path.join(root, name)) for name in names)
-    facts = np.array([(state.st_size, state.st_mtime_ns) for state in states], np.int64).reshape(-1, 2)
+    facts = np.fromiter(((s.st_size, s.st_mtime_ns) for s in states), np.dtype((np.int64, len(_FACTS))), len(names))
+    is_new = False
     with locked(index.with_suffix(".lock")):
         known = kept_table(index)
         if known is None:
             known = pd.DataFrame({"name": pd.Series(dtype=str), **dict.fromkeys(_FACTS, 0), "sha256": ""})
-        place = pd.Index(known["name"]).get_indexer(list(names))
-        listed, hashes = np.flatnonzero(place >= 0), np.full(len(facts), "", object)
-        hashes[listed] = known["sha256"].to_numpy(object)[place[listed]]
-        before, same = hashes.copy(), np.zeros(len(facts), bool)
-        same[listed] = (known[[*_FACTS]].to_numpy()[place[listed]] == facts[listed]).all(axis=1)
-        for at in range(len(facts)) if again else np.flatnonzero(~same).tolist():
-            hashes[at] = file_hash(root / names[at])
-        if not same.all() or (hashes != before).any():
-            table = pd.DataFrame({"name": list(names), **dict(zip(_FACTS, facts.T, strict=True)), "sha256": hashes})
-            others = known[~known["name"].isin(table["name"])]
-            keep_table(pd.concat([others, table.drop_duplicates("name")], ignore_index=True), index)
-    if changed := dict.fromkeys(names[at] for at in np.flatnonzero((before != "") & (before != hashes)).tolist()):
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        note(f"{root / next(iter(changed))}{more} changed since the last reading")
-    return hashes.tolist()
+        place = places(names, known["name"])
+        found: list[str] = known["sha256"].array.take(place, allow_fill=True, fill_value="").tolist()
+        before = np.vstack([known[[*_FACTS]].to_numpy(), np.full((1, len(_FACTS)), -1)])  # the last row: none before
+        doubtful, changed = np.flatnonzero((before[place] != facts).any(axis=1)), list[str]()
+        for at in range(len(found)) if again else doubtful.tolist():
+            if (content := file_hash(root / names[at])) != found[at]:
+                changed += [names[at]] * bool(found[at])
+                found[at], is_new = content, True
+        if len(doubtful) or is_new:
+            table = pd.DataFrame({"name": list(names), **dict(zip(_FACTS, facts.T, strict=True)), "sha256": found})
+            table = table if len({*names}) == len(names) else table.drop_duplicates("name")
+            others = known[places(known["name"], table["name"]) < 0]
+            keep_table(pd.concat([others, table], ignore_index=True) if len(others) else table, index)
+    give_back()
+    if changed:
+        more = f" and {len({*changed}) - 1} more" if len({*changed}) > 1 else ""
+        note(f"{root / changed[0]}{more} changed since the last reading")
+    return found
 
 
 def contents_index(folder: Path, root: Path) -> Path:

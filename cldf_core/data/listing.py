@@ -1,5 +1,9 @@
-"""Lists the images below a folder; what is no regular file is named and never opened, and links never go round."""
+"""Lists the images below a folder, and finds those that a table names.
 
+What is no regular file is named and never opened, and links never go round.
+"""
+
+import difflib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cldf_core.data.console import counted
-from cldf_core.data.files import irregular
+from cldf_core.data.domains import DataError
+from cldf_core.data.files import folded, irregular
 from cldf_core.data.images import SUFFIXES
 
 VIDEO_SUFFIXES = (".mp4", ".avi")
@@ -105,3 +110,61 @@ def _useless(target: Path, roots: Sequence[str], times: int) -> str:
         if target.is_relative_to(root) and not any(map(is_hidden, target.relative_to(root).parts)):
             return f"a link to {target.relative_to(root).as_posix()}, which is listed itself"
     return "a link among too many to one folder" if times > MOST_TIMES else ""
+
+
+class ListedFiles:
+    """The image files of a table's folder, found by the names that the table has for them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._real, self._spelled_otherwise, self._outside = root, root.resolve(), 0, 0
+        self._files: dict[str, list[str]] | None = None
+        self._parents = dict[Path, bool]()  # whether a folder lies inside the root, links followed
+
+    def find(self, where: str, text: str) -> str:
+        """The posix path of an image, from the table's folder.
+
+        A DataError says that there is no such image, or that it lies elsewhere.
+        """
+        if min(text, default=" ") < " ":
+            raise DataError(f"{where} has {text[:200]!r}; needed: a path without line ends and control characters")
+        path = Path(os.path.normpath(self.root / text))
+        if "\\" in text and not os.path.isfile(path):  # written on Windows
+            path = Path(os.path.normpath(self.root / text.replace("\\", "/")))
+        if not (bases := [folder for folder in (self.root, self._real) if path.is_relative_to(folder)]):
+            raise DataError(f"{where} has {text[:200]!r}, outside {self.root}; allowed: files in the table's folder")
+        if path.suffix.lower() not in SUFFIXES:
+            raise DataError(f"{where} has {text[:200]!r}, which is no image; allowed: {', '.join(SUFFIXES)}")
+        if what := irregular(path):
+            if os.path.lexists(path):
+                raise DataError(f"{where} has {text[:200]!r}, which is {what}; needed: an image file")
+            return self._otherwise(where, text, path.relative_to(bases[0]).as_posix())
+        self._outside += not self._is_inside(path)
+        return path.relative_to(bases[0]).as_posix()
+
+    def notes(self) -> list[str]:
+        """Sentences on files whose names are spelled otherwise in the table, or that links lead to."""
+        kinds = (
+            (self._spelled_otherwise, "that differ from the files' names in case or Unicode form alone"),
+            (self._outside, "that lead through links out of the table's folder"),
+        )
+        return [f"Paths {what}: {count}." for count, what in kinds if count]
+
+    def _is_inside(self, path: Path) -> bool:
+        if path.parent not in self._parents:
+            self._parents[path.parent] = path.parent.resolve().is_relative_to(self._real)
+        return path.resolve().is_relative_to(self._real) if path.is_symlink() else self._parents[path.parent]
+
+    def _otherwise(self, where: str, text: str, path: str) -> str:
+        """The one file whose name differs in case or in the form of its letters; a DataError if there is none."""
+        if self._files is None:
+            self._files = {}
+            for image in map(str, list_images(self.root).images):
+                self._files.setdefault(folded(image), []).append(image)
+        if len(same := self._files.get(folded(path), [])) == 1:
+            self._spelled_otherwise += 1
+            return same[0]
+        place = folded(path).rpartition("/")[0]
+        beside = [name for name in self._files if name.rpartition("/")[0] == place]
+        near = same or [self._files[name][0] for name in difflib.get_close_matches(folded(path), beside[:5000], n=1)]
+        nearly = f"; there is {' and '.join(map(repr, near[:3]))}" if near else ""
+        raise DataError(f"{where} has {text[:200]!r}, but there is no such file in {self.root}{nearly}")

@@ -197,9 +197,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=parsed.folder) as folder:
         root = Path(folder)
         counts, sizes = (FEW, *sorted(parsed.counts)), {"side": 256, "width": 24, "bound": False}
-        found = [cost for count in counts for kind in ("files", "shards") for cost in kept(root, kind, count)]
+        found = [cost for kind in ("files", "shards") for count in counts for cost in kept(root, kind, count)]
         large = [cost for count in (FEW, LARGE) for cost in kept(root, "files", count, **sizes)]
-    found.sort(key=lambda cost: cost.source)
     before, rest = PAGE.read_text(encoding="utf-8").split(begin)
     PAGE.write_text(f"{before}{begin}\n{tables(found, large)}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 

@@ -29,10 +29,9 @@ def tables(joined: pd.DataFrame) -> dict[str, pd.DataFrame]:
     All have the columns domain, class and images. counts also has split, used and groups; the others count used images
     by format, width and height, JPEG quality, mode and colours, or month and its source (EXIF, or the file's UTC time).
     """
-    every = with_classes(joined)
+    every, images = with_classes(joined), _used(joined, "exif_date", "mtime_ns")
     classes = every.groupby(["domain", "split", "class"], sort=False)
     counts = classes.agg(images=("image", "size"), used=("used", "sum"), groups=("group", "nunique")).reset_index()
-    images = every[every["used"]]
     taken = images["exif_date"] != ""
     month = images["exif_date"].str[:7].where(taken, pd.to_datetime(images["mtime_ns"]).dt.strftime("%Y-%m"))
     dated = images.assign(month=month, source=np.where(taken, "EXIF", "file"))
@@ -53,7 +52,7 @@ def format_baseline(joined: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     {"overall": result, "domains": {name: result}}; a result has "all facts" and "without file size", each of which is
     what `boosted_trees` returns.
     """
-    images = with_classes(joined).query("used")
+    images = _used(joined)
     domains = {str(name): _facts_only(part, seed) for name, part in images.groupby("domain", sort=False)}
     return {"overall": _facts_only(images, seed), "domains": domains}
 
@@ -65,7 +64,7 @@ def warnings(
 
     `pairs` are the result of `duplicates`, and `baseline` is that of `format_baseline`; None computes them.
     """
-    images = with_classes(joined).query("used")
+    images = _used(joined)
     found, classes = [], images.groupby("domain", sort=False)["class"].unique()
     if alone := [f"{name} ({kinds[0]})" for name, kinds in classes.items() if len(kinds) == 1]:
         named = in_few_words(alone)
@@ -88,8 +87,7 @@ def card(joined: pd.DataFrame, description: str) -> str:
 
     The description, which says what the data are and where they come from, stands first.
     """
-    every, facts = with_classes(joined), tables(joined)
-    images = every[every["used"]]
+    every, images, facts = with_classes(joined), _used(joined, "rule"), tables(joined)
     sizes = images.groupby(["domain", "class"], sort=False)[["width", "height"]].agg(["min", "median", "max"])
     sizes.columns = [" ".join(words) for words in sizes.columns]
     jpeg = images.dropna(subset="quality").groupby(["domain", "class"], sort=False)["quality"]
@@ -114,6 +112,13 @@ def facts_of_files(images: pd.DataFrame) -> tuple[np.ndarray, list[bool]]:
     facts = facts.assign(**{fact: pd.factorize(facts[fact])[0] for fact in NAMED})
     facts["bytes per pixel"] = images["bytes"] / (images["width"] * images["height"])
     return facts.to_numpy(float), [name in NAMED for name in FACTS]
+
+
+def _used(joined: pd.DataFrame, *more: str) -> pd.DataFrame:
+    """The images that can be used, groups as numbers, and only what is looked at: all may take gigabytes."""
+    columns = ["domain", "split", "group", "label", "class", "bytes", *FACTS[:-1], *more]
+    images = with_classes(joined).loc[lambda table: table["used"], columns]
+    return images.assign(group=pd.factorize(images["group"])[0])
 
 
 def _facts_only(images: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:

@@ -14,19 +14,21 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from cldf_core.data.columns import table_of
 from cldf_core.data.console import counted, progress_bar
 from cldf_core.data.domains import SPLIT_NAMES, DataError
 from cldf_core.data.files import locked, whole_file
 from cldf_core.data.images import SUFFIXES
 from cldf_core.data.intake.archives import Extracted, checked_hash, filled, made_from, refusals_told
 from cldf_core.data.intake.members import ENDING, MOST_FILES
-from cldf_core.data.intake.shards import LABELS, Facts, ParquetShard, Shard, TarShard
+from cldf_core.data.intake.shards import LABELS, ParquetShard, Shard, TarShard
 from cldf_core.data.layouts import tables
 from cldf_core.data.layouts.recognition import detect
 from cldf_core.data.listing import ignored, list_images
 
 TABLE = "unpacked.csv"
 _FORMATS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"BM": ".bmp", b"II*\0": ".tif", b"MM\0*": ".tif"}
+_COLUMNS = ("path", "label", "split", "video", "group", "domain", tables.MAKER, tables.ORIGIN)
 _SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)  # at the beginning of a file's name
 _POINTER = b"version https://git-lfs"  # how a file begins that Git has not fetched
 
@@ -141,24 +143,29 @@ def _listed(
     source: Path, found: Sequence[Shard], folder: Path, most: int, labels: str, domain_from: str
 ) -> tuple[pd.DataFrame, list[str]]:
     """What is said of each image, as text, with the columns of `Facts` and its path without a suffix; and sentences."""
-    rows, columns, from_names, empty = list[Facts](), dict[str, None](), set[str](), list[str]()
-    for place, shard in enumerate(_told(found)):
-        split = _split_in_name(shard.name)
-        with refusals_told(shard.path, folder):
-            for number, facts in shard.records(most, labels, domain_from):
-                if len(rows) == most:
-                    raise DataError(f"{source} has more than {most:,} images; allowed: as many as --most-members says")
-                from_names |= set() if "split" in facts else {split}
-                rows.append({"split": split, **facts, "path": f"{place:05}/{number:08}"})
-        columns |= dict.fromkeys(shard.columns)
-        empty += [] if rows and rows[-1]["path"].startswith(f"{place:05}") else [shard.name]
+    columns, from_names, empty, count = dict[str, None](), set[str](), list[str](), itertools.count()
+
+    def rows() -> Iterator[list[str]]:
+        for place, shard in enumerate(_told(found)):
+            split, number = _split_in_name(shard.name), -1
+            with refusals_told(shard.path, folder):
+                for number, facts in shard.records(most, labels, domain_from):
+                    if next(count) == most:
+                        more = f"{source} has more than {most:,} images"
+                        raise DataError(f"{more}; allowed: as many as --most-members says")
+                    from_names.update(() if "split" in facts else (split,))
+                    said = {"split": split, **facts, "path": f"{place:05}/{number:08}"}
+                    yield [said.get(column, "") for column in _COLUMNS]
+            columns.update(dict.fromkeys(shard.columns))
+            empty.extend([shard.name] if number < 0 else [])
+
+    table = table_of(rows(), dict.fromkeys(_COLUMNS, str))
     if domain_from and domain_from.strip().lower() not in columns:
         needed = f"needed: one of {tables.in_few_words(columns)}"
         raise DataError(f"--domain-from is {domain_from[:80]!r}, but {source} has no such column; {needed}")
-    if not rows:
+    if table.empty:
         raise DataError(f"{source} holds no image; needed: rows with one, in {counted(len(found), found[0].KIND)}")
-    table = pd.DataFrame(rows).fillna("").astype(str)
-    if "label" not in table:
+    if not table["label"].any():
         raise DataError(f"{source} has the columns {tables.in_few_words(columns)}; needed: a column label")
     notes = [f"Unpacked from {counted(len(found), found[0].KIND)}, the bytes of each image as they were."]
     notes += [f"Without an image: {tables.in_few_words(empty)}."] if empty else []

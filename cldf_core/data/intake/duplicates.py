@@ -10,6 +10,7 @@ from cldf_core.data.intake.scan import with_classes
 DISTANCE = 4  # of 64 bits: what a new JPEG compression or a small resize changes
 CROWD = 64  # images that share one hash and are paired with each other; flat images all share one
 MOST = 1_000_000  # pairs that are listed
+_COLUMNS = ["image", "domain", "split", "label", "group", "sha256", "phash"]
 
 
 class Duplicates(NamedTuple):
@@ -31,7 +32,7 @@ def duplicates(joined: pd.DataFrame) -> Duplicates:
     images with one hash (all flat images share one) only CROWD are paired, taken in turns from domains, splits and
     classes; and at most about MOST pairs are listed. The notes say so.
     """
-    images = with_classes(joined).query("used").reset_index(drop=True)
+    images = with_classes(joined).loc[lambda table: table["used"], _COLUMNS].reset_index(drop=True)
     content = pd.factorize(images["sha256"])[0]
     looks = np.array([int(digits, 16) for digits in images["phash"]], np.uint64)
     hashes, look = np.unique(looks, return_inverse=True)

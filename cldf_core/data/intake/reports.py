@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from cldf_core.data.columns import give_back
 from cldf_core.data.domains import DataError
 from cldf_core.data.files import keep_table, kept_table, save_table, whole_file, write_record
 from cldf_core.data.images import as_image, open_image
@@ -100,10 +101,11 @@ def surveyed(name: str, *, workers: int | None, contents: bool = False) -> tuple
     table, root = read_images(folder), images_root(folder, read_description(folder))
     if not root.is_dir():
         raise DataError(f"the images of {name!r} are gone: there is no folder {root}")
-    known = kept_table(folder / SURVEY)
-    seen = scan.survey(root, list(table["image"]), known, workers=workers, contents=contents)
+    seen = scan.survey(root, table["image"], kept_table(folder / SURVEY), workers=workers, contents=contents)
     keep_table(seen, folder / SURVEY)
-    return folder, table.merge(seen, on="image", how="left")
+    joined = table.merge(seen, on="image", how="left")
+    give_back()
+    return folder, joined
 
 
 def _samples(joined: pd.DataFrame, root: Path, count: int = 8) -> Image.Image:

@@ -20,6 +20,7 @@ import PIL
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from cldf_core.data.columns import places, table_of
 from cldf_core.data.domains import CLASSES, DataError
 from cldf_core.data.files import irregular
 from cldf_core.data.images import ImageProblem, as_image, is_faint, open_image
@@ -64,7 +65,7 @@ _DTYPES = {name: {int: "int64"}.get(kind, kind) for name, kind in typing.get_typ
 
 def survey(
     root: Path,
-    images: Sequence[str],
+    images: Sequence[str] | pd.Series,
     known: pd.DataFrame | None = None,
     *,
     workers: int | None = None,
@@ -76,19 +77,35 @@ def survey(
     rows of files are kept whose size and time are the same, or with `contents` size and content, which is read for
     that. The `workers` are those of `in_processes`, which also says which errors are raised.
     """
-    names = list(dict.fromkeys(images))
-    rows: dict[str, Row] = {}
-    if known is not None and {*Row._fields} <= {*known.columns}:
-        old = known.loc[known["code"] == _code(), list(Row._fields)].itertuples(index=False)
-        old_rows = {row.image: Row(*row) for row in old}
-        stamps = _spread(partial(_stamps, root), names, workers) if contents else _stamps(root, names, False)
-        for image, size, time, digest in stamps:
-            row = old_rows.get(image)
-            if row and row.bytes == size and (row.sha256 == digest if contents else row.mtime_ns == time):
-                rows[image] = row._replace(mtime_ns=time)
-    rest = [name for name in names if name not in rows]
-    rows |= {row.image: row for row in _spread(partial(_rows, root), rest, workers)}
-    return pd.DataFrame([rows[name] for name in names], columns=Row._fields).astype(_DTYPES)
+    names = pd.Series(images, dtype=str).drop_duplicates(ignore_index=True)
+    kept = _unchanged(root, names, known, workers, contents)
+    rest = names[~names.isin(kept["image"])]
+    made = table_of(_spread(partial(_rows, root), rest, workers), _DTYPES)
+    table = pd.concat([kept, made], ignore_index=True) if len(made) else kept
+    in_order = not len(kept) or table["image"].equals(names)
+    return table if in_order else table.set_index("image").loc[names].reset_index()
+
+
+def _unchanged(
+    root: Path, names: pd.Series, known: pd.DataFrame | None, workers: int | None, contents: bool
+) -> pd.DataFrame:
+    """The rows of an earlier survey that hold for files of these names, with the times that the files have now."""
+    if known is None or not {*Row._fields} <= {*known.columns}:
+        return table_of([], _DTYPES)
+    place = places(names, known["image"])
+    listed = names[place >= 0]
+    place = place[place >= 0]
+    stamps = _spread(partial(_stamps, root, contents=contents), listed, workers if contents else 1)
+    now = np.fromiter(stamps, [("bytes", "i8"), ("mtime_ns", "i8"), ("sha256", "S64")], len(listed))
+    in_order = np.array_equal(place, np.arange(len(known)))  # a million rows are not copied without need
+    then = known.loc[:, [*Row._fields]] if in_order else known.loc[:, [*Row._fields]].iloc[place]
+    same = (then["code"] == _code()).to_numpy() & (then["bytes"].to_numpy() == now["bytes"])
+    if contents:
+        same &= then["sha256"].to_numpy("S64") == now["sha256"]
+    else:
+        same &= then["mtime_ns"].to_numpy() == now["mtime_ns"]
+    then = then.assign(mtime_ns=now["mtime_ns"])
+    return then if same.all() else then[same].reset_index(drop=True)
 
 
 def too_small(table: pd.DataFrame, size: int) -> pd.DataFrame:
@@ -145,22 +162,23 @@ def _code() -> str:
     return f"{tree_hash(['data.intake.scan'], without=['options', 'data.files'])[:16]}, Pillow {PIL.__version__}"
 
 
-def _spread(work: Callable[[list[str]], list[Any]], names: list[str], workers: int | None) -> Iterator[Any]:
-    chunks = [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+def _spread(work: Callable[[list[str]], list[Any]], names: pd.Series, workers: int | None) -> Iterator[Any]:
+    chunks = [names.iloc[start : start + CHUNK].tolist() for start in range(0, len(names), CHUNK)]
     results = in_processes(work, chunks, workers=workers, parallel_from=4 * CHUNK, size=len)
     return itertools.chain.from_iterable(results)
 
 
-def _stamps(root: Path, images: Sequence[str], contents: bool = True) -> list[tuple[str, int, int, str]]:
-    """Image, bytes, time and hash of the files that can be read; without contents the hash is ""."""
+def _stamps(root: Path, images: Sequence[str], contents: bool = True) -> list[tuple[int, int, str]]:
+    """Bytes, time and hash of files; without contents the hash is "", and of files that cannot be read bytes are -1."""
     found = []
     for image in images:
+        stamp = (-1, 0, "")
         with contextlib.suppress(OSError):
-            if irregular(root / image):
-                continue
-            stat = os.stat(root / image)
-            digest = hashlib.sha256((root / image).read_bytes()).hexdigest() if contents else ""
-            found.append((image, stat.st_size, stat.st_mtime_ns, digest))
+            if not irregular(root / image):
+                stat = os.stat(root / image)
+                digest = hashlib.sha256((root / image).read_bytes()).hexdigest() if contents else ""
+                stamp = (stat.st_size, stat.st_mtime_ns, digest)
+        found.append(stamp)
     return found
 
 

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,6 +31,7 @@ Facts = dict[str, str]  # what is said of an image: label, split, video, group, 
 LABELS = ("label", "labels", "class", "cls")  # columns and fields, the first that there is
 LONGEST = 1000  # characters of a text
 LARGEST = 1 << 28  # bytes of an image
+_WHERE = ("number", "order", "place", "size")  # of an image in a tar; the place is -1 where it is compressed
 _AT_ONCE = 1024  # rows of which it is read at once what is said of them
 _SIDECAR = 1 << 20  # bytes of a member that is no image
 _PEEK = 200  # members that tell what a tar is
@@ -170,7 +172,7 @@ class TarShard:
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name, self.columns, self.without = path, name, list[str](), list[str]()
-        self._chosen, self._size, self._most = dict[int, tuple[str, int | None, int]](), 0, 0
+        self._chosen, self._most = np.empty((0, len(_WHERE)), np.int64), 0
 
     @staticmethod
     def may_be(path: Path) -> bool:
@@ -194,13 +196,17 @@ class TarShard:
 
     def size(self) -> int:
         """The bytes of the images."""
-        return self._size
+        return int(self._chosen[:, _WHERE.index("size")].sum())
 
     def records(self, most: int, labels: str, domain_from: str) -> Iterator[tuple[int, Facts]]:
         """What the members beside each image say of it."""
-        self._chosen, self._size, self._most = {}, 0, most
-        keys, fields, dots = dict[int, str](), dict[int, Facts](), dict[int, int]()
-        for number, key, ending, member in self._members(most):
+        keys, fields, dots, chosen = (
+            dict[int, str](),
+            dict[int, Facts](),
+            dict[int, int](),
+            dict[int, tuple[int, ...]](),
+        )
+        for order, (number, key, ending, member) in enumerate(self._members(most)):
             keys[number] = key
             if not _is_image(ending):
                 fields[number] = _fields(ending, member) | fields.get(number, {})
@@ -211,24 +217,27 @@ class TarShard:
             if depth == dots.get(number):
                 raise refused(member.name, f"is a second image of {key[:100]!r}", "one up to each first dot")
             if depth < dots.get(number, depth + 1):
-                dots[number], self._chosen[number] = depth, (member.name, member.place, member.size)
-                self._size += member.size
+                place = -1 if member.place is None else member.place
+                dots[number], chosen[number] = depth, (number, order, place, member.size)
+        self._chosen, self._most = np.array([*chosen.values()], np.int64).reshape(-1, len(_WHERE)), most
         self.columns = list(dict.fromkeys(name for said in fields.values() for name in said))
-        alone = [number for number, said in fields.items() if said and number not in self._chosen]
+        alone = [number for number, said in fields.items() if said and number not in chosen]
         self.without = [f"{self.name}, {keys[number]}" for number in alone]
-        for number in self._chosen:
+        for number in chosen:
             yield number, _facts(fields.get(number, {}), f"{self.name}, {keys[number]}", labels, domain_from)
 
     def images(self) -> Iterator[tuple[int, bytes]]:
         """The bytes of each image; they are read where they lie, if the tar is not compressed."""
-        if any(place is None for _, place, _ in self._chosen.values()):
-            for number, _, _, member in self._members(self._most):
-                if self._chosen.get(number, ("",))[0] == member.name:
+        chosen = self._chosen.tolist()
+        if any(place < 0 for _, _, place, _ in chosen):
+            wanted = {order for _, order, _, _ in chosen}
+            for order, (number, _, _, member) in enumerate(self._members(self._most)):
+                if order in wanted:
                     yield number, b"".join(member.data)
             return
         with self.path.open("rb") as file:
-            for number, (_, place, size) in self._chosen.items():
-                file.seek(place or 0)
+            for number, _, place, size in chosen:
+                file.seek(place)
                 if len(content := file.read(size)) < size:
                     raise EOFError("its end is missing")
                 yield number, content

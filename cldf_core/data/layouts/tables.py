@@ -6,23 +6,21 @@ structs with a path in place of paths, and numbered labels whose names its metad
 
 import contextlib
 import csv
-import difflib
 import json
-import os
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cldf_core.data.columns import repeated, table_of
 from cldf_core.data.console import counted
 from cldf_core.data.domains import CLASSES, SPLIT_NAMES, DataError
-from cldf_core.data.files import folded, irregular
-from cldf_core.data.images import SUFFIXES as IMAGE_SUFFIXES
-from cldf_core.data.listing import list_images
+from cldf_core.data.listing import ListedFiles
 
 SUFFIXES = (".csv", ".parquet")
 MOST_COLUMNS = 10_000  # pandas takes a second for so many
@@ -61,9 +59,17 @@ def read_text(path: Path, labels: str = "") -> pd.DataFrame:
     """
     try:
         names, rows = _read_parquet(path, labels) if path.suffix.lower() == ".parquet" else _read_csv(path)
+        columns, numbers = _column_names(path, names), array("q")
+        table = table_of(_complete(path, len(columns), rows, numbers), dict.fromkeys(columns, str))
+    except DataError:
+        raise
     except Exception as error:  # damaged bytes make pyarrow raise errors of many kinds
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); needed: CSV in UTF-8, or parquet") from None
+    return table.set_axis(pd.Index(numbers))
+
+
+def _column_names(path: Path, names: Sequence[str]) -> list[str]:
     columns = [name.strip().lower() for name in names]
     if any("\0" in name for name in columns):
         raise DataError(f"{path} has a NUL in its first line; needed: CSV in UTF-8, or parquet")
@@ -75,28 +81,38 @@ def read_text(path: Path, labels: str = "") -> pd.DataFrame:
         raise DataError(f"{path} has {len(columns):,} columns; allowed: {MOST_COLUMNS:,}")
     if repeated := [name for name, count in Counter(columns).items() if count > 1]:
         raise DataError(f"{path} has the column {repeated[0][:80]!r} twice; needed: each once")
-    for number, row in rows.items():
-        if len(row) != len(columns):
-            count = counted(len(row), "value")
-            raise DataError(f"{path}, row {number} has {count}; needed: {len(columns)}, one a column")
+    return columns
+
+
+def _complete(
+    path: Path, count: int, rows: Iterable[tuple[int, Sequence[str]]], numbers: "array[int]"
+) -> Iterator[Sequence[str]]:
+    """Rows that have as many values as there are columns; their numbers are appended to a list."""
+    for number, row in rows:
+        if len(row) != count:
+            raise DataError(f"{path}, row {number} has {counted(len(row), 'value')}; needed: {count}, one a column")
         if any("\0" in value for value in row):
             raise DataError(f"{path}, row {number} has a NUL in it; needed: text")
-    return pd.DataFrame(list(rows.values()), list(rows), columns, dtype=str)
+        numbers.append(number)
+        yield row
 
 
-def _read_csv(path: Path) -> tuple[list[str], dict[int, list[str]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = list(csv.reader(file, strict=True))
-    return (lines or [[]])[0], {number: line for number, line in enumerate(lines[1:], 2) if line}
+def _read_csv(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    def lines() -> Iterator[list[str]]:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from csv.reader(file, strict=True)
+
+    rows = lines()
+    return next(rows, []), ((number, line) for number, line in enumerate(rows, 2) if line)
 
 
-def _read_parquet(path: Path, labels: str) -> tuple[list[str], dict[int, list[str]]]:
+def _read_parquet(path: Path, labels: str) -> tuple[list[str], Iterator[tuple[int, tuple[str, ...]]]]:
     import pyarrow.parquet as pq
 
     table, named = pd.read_parquet(path), class_names(pq.read_schema(path).metadata, labels)
     table = table if table.index.names == [None] else table.reset_index()
     columns = [[text_of(value, named.get(str(name))) for value in column] for name, column in table.items()]
-    return [str(name) for name in table.columns], dict(enumerate(map(list, zip(*columns, strict=True)), 1))
+    return [str(name) for name in table.columns], enumerate(zip(*columns, strict=True), 1)
 
 
 def text_of(value: Any, names: list[str] | None = None) -> str:
@@ -164,34 +180,42 @@ def checked(
         needed = f"needed: one of {', '.join(PATHS)}, and label; allowed besides: {', '.join(_OPTIONAL)}"
         raise DataError(f"{path} has the columns {in_few_words(listed.columns)}; {needed}")
     said = "" if labels else _said_by_words(listed["label"])
-    meaning, rows, places = _meaning(labels or said), [], dict[Any, str]()
     by_maker = MAKER in listed and "domain" not in listed
-    known, seen = dict[str, int](), set[tuple[str, str]]()
-    for number, row in zip(listed.index, listed.to_dict("records"), strict=True):
-        places[number] = where = row.get(ORIGIN) or f"{path}, row {number}"
-        image = find(where, row[names[0]])
-        is_word = row["label"].strip().lower() in CLASSES
-        label = label_of(row["label"]) if is_word else meaning.get(_key(row["label"]))
-        if label is None:
-            allowed = in_few_words(["real", "fake", *map(str, meaning)]) if labels else LABELS_IN_WORDS
-            allowed += "" if labels else "; --labels tells what others mean"
-            raise DataError(f"{where} has label {row['label'][:80]!r}; allowed: {allowed}")
-        domain = row.get("domain", name or path.parent.name or "data").strip()
-        domain = _made_by(row[MAKER], label) if by_maker else domain
-        if not domain or set(domain) & set('/\\:*?"<>|') or domain.startswith("."):
-            raise DataError(f"{where} has domain {domain!r}; needed: a name without / and \\ and other signs of paths")
-        split = row.get("split", "").strip().lower()
-        if split and split not in SPLIT_NAMES:
-            raise DataError(f"{where} has split {row['split']!r}; allowed: {', '.join(SPLIT_NAMES)}, or nothing")
-        if (image, domain) in seen:
-            raise DataError(f"{where} has {image} of domain {domain!r} once more; needed: each image once")
-        if known.setdefault(image, label) != label:
-            raise DataError(f"{where} has {image} with another label than before; needed: one label for an image")
-        seen.add((image, domain))
-        video = row.get("video", "").strip()
-        group = row.get("group", "").strip() or video or image.rpartition(".")[0]
-        rows.append((image, label, domain, SPLIT_NAMES.get(split, ""), group, video))
-    table = pd.DataFrame(rows, list(listed.index), ["image", "label", "domain", "split", "group", "video"])
+    meaning = _meaning(labels or said)
+
+    def rows() -> Iterator[tuple[str, int, str, str, str, str]]:
+        for number, cells in zip(listed.index, zip(*(listed[column] for column in listed), strict=True), strict=True):
+            row = dict(zip(listed.columns, cells, strict=True))
+            where = row.get(ORIGIN) or f"{path}, row {number}"
+            image = find(where, row[names[0]])
+            is_word = row["label"].strip().lower() in CLASSES
+            label = label_of(row["label"]) if is_word else meaning.get(_key(row["label"]))
+            if label is None:
+                allowed = in_few_words(["real", "fake", *map(str, meaning)]) if labels else LABELS_IN_WORDS
+                allowed += "" if labels else "; --labels tells what others mean"
+                raise DataError(f"{where} has label {row['label'][:80]!r}; allowed: {allowed}")
+            domain = row.get("domain", name or path.parent.name or "data").strip()
+            domain = _made_by(row[MAKER], label) if by_maker else domain
+            if not domain or set(domain) & set('/\\:*?"<>|') or domain.startswith("."):
+                raise DataError(
+                    f"{where} has domain {domain!r}; needed: a name without / and \\ and other signs of paths"
+                )
+            split = row.get("split", "").strip().lower()
+            if split and split not in SPLIT_NAMES:
+                raise DataError(f"{where} has split {row['split']!r}; allowed: {', '.join(SPLIT_NAMES)}, or nothing")
+            video = row.get("video", "").strip()
+            group = row.get("group", "").strip() or video or image.rpartition(".")[0]
+            yield image, label, domain, SPLIT_NAMES.get(split, ""), group, video
+
+    dtypes = {**dict.fromkeys(("image", "label", "domain", "split", "group", "video"), str), "label": int}
+    table = table_of(rows(), dtypes).set_axis(listed.index)
+    if (again := repeated(table["domain"] + "/" + table["image"])).any():
+        image, domain = table.loc[again, ["image", "domain"]].iloc[0]
+        where = _place(path, listed, table.index[again][0])
+        raise DataError(f"{where} has {image} of domain {domain!r} once more; needed: each image once")
+    if (other := table["label"] != table.groupby("image")["label"].transform("first")).any():
+        where, image = _place(path, listed, other.idxmax()), table.loc[other, "image"].iloc[0]
+        raise DataError(f"{where} has {image} with another label than before; needed: one label for an image")
     used = (names[0], "label", ORIGIN, *_OPTIONAL, *[MAKER] * by_maker)
     ignored = [column for column in listed.columns if column not in used]
     notes = [f"Columns ignored: {in_few_words(ignored)}."] if ignored else []
@@ -199,9 +223,14 @@ def checked(
         if {0, 1, *map(_key, listed["label"])}.isdisjoint(_key(part.rpartition("=")[0]) for part in labels.split(",")):
             raise DataError(f"--labels is {labels[:80]!r}, but no row of {path} has such a label")
     else:
-        _refuse_contradicted(table, listed[["label", *ignored, *[ORIGIN] * (ORIGIN in listed)]], places)
+        _refuse_contradicted(path, table, listed, ignored)
     notes += [f"Labels are read as {labels or said}."] if labels or said else []
     return table.reset_index(drop=True), notes
+
+
+def _place(path: Path, listed: pd.DataFrame, number: Any) -> str:
+    """What sentences call a row."""
+    return str((ORIGIN in listed and listed.at[number, ORIGIN]) or f"{path}, row {number}")
 
 
 def _made_by(maker: str, label: int) -> str:
@@ -248,10 +277,11 @@ def _key(text: str) -> str | int:
     return text.strip().lower() if (number := label_of(text)) is None else number
 
 
-def _refuse_contradicted(table: pd.DataFrame, columns: pd.DataFrame, places: Mapping[Any, str]) -> None:
+def _refuse_contradicted(path: Path, table: pd.DataFrame, listed: pd.DataFrame, ignored: Sequence[str]) -> None:
     """Raises a DataError if folders, or a column of words, tell another class of an image than its label."""
     folders = table["image"].map(lambda image: image.rpartition("/")[0])
-    sources = {"path": folders, **{f"{name!r}": columns[name] for name in columns if name != "label"}}
+    others = [*ignored, *[ORIGIN] * (ORIGIN in listed)]
+    sources = {"path": folders, **{f"{name!r}": listed[name] for name in others}}
     for source, texts in sources.items():
         said = texts.map(class_in).dropna().astype(int)
         label = table["label"][said.index]
@@ -259,10 +289,10 @@ def _refuse_contradicted(table: pd.DataFrame, columns: pd.DataFrame, places: Map
         # One folder "fakes" around images of both classes says nothing of each.
         if len(wrong) and (said.nunique() == 2 or label.nunique() == 1):
             row, count = wrong[0], f"{len(wrong)} of the {counted(len(said), 'row')} where it tells one"
-            written, kind = columns["label"][row], CLASSES[said[row]]
+            written, kind = listed["label"][row], CLASSES[said[row]]
             turned = f"--labels {written}={kind} if the labels are the other way round, " * (written not in CLASSES)
             raise DataError(
-                f"{places[row]} has label {written!r}, so {CLASSES[label[row]]}, but its {source} "
+                f"{_place(path, listed, row)} has label {written!r}, so {CLASSES[label[row]]}, but its {source} "
                 f"{texts[row][:80]!r} says {kind}, and they differ in {count}; needed: {turned}--labels 0=real,1=fake "
                 "if they are right"
             )
@@ -272,61 +302,3 @@ def class_in(text: str) -> int | None:
     """The class that the words of a path or a value name, if they name one."""
     classes = {_WORDS[word] for word in re.split("[^a-z]+", text.lower()) if word in _WORDS}
     return classes.pop() if len(classes) == 1 else None
-
-
-class ListedFiles:
-    """The image files of a table's folder, found by the names that the table has for them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self._real, self._spelled_otherwise, self._outside = root, root.resolve(), 0, 0
-        self._files: dict[str, list[str]] | None = None
-        self._parents = dict[Path, bool]()  # whether a folder lies inside the root, links followed
-
-    def find(self, where: str, text: str) -> str:
-        """The posix path of an image, from the table's folder.
-
-        A DataError says that there is no such image, or that it lies elsewhere.
-        """
-        if min(text, default=" ") < " ":
-            raise DataError(f"{where} has {text[:200]!r}; needed: a path without line ends and control characters")
-        path = Path(os.path.normpath(self.root / text))
-        if "\\" in text and not os.path.isfile(path):  # written on Windows
-            path = Path(os.path.normpath(self.root / text.replace("\\", "/")))
-        if not (bases := [folder for folder in (self.root, self._real) if path.is_relative_to(folder)]):
-            raise DataError(f"{where} has {text[:200]!r}, outside {self.root}; allowed: files in the table's folder")
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise DataError(f"{where} has {text[:200]!r}, which is no image; allowed: {', '.join(IMAGE_SUFFIXES)}")
-        if what := irregular(path):
-            if os.path.lexists(path):
-                raise DataError(f"{where} has {text[:200]!r}, which is {what}; needed: an image file")
-            return self._otherwise(where, text, path.relative_to(bases[0]).as_posix())
-        self._outside += not self._is_inside(path)
-        return path.relative_to(bases[0]).as_posix()
-
-    def notes(self) -> list[str]:
-        """Sentences on files whose names are spelled otherwise in the table, or that links lead to."""
-        kinds = (
-            (self._spelled_otherwise, "that differ from the files' names in case or Unicode form alone"),
-            (self._outside, "that lead through links out of the table's folder"),
-        )
-        return [f"Paths {what}: {count}." for count, what in kinds if count]
-
-    def _is_inside(self, path: Path) -> bool:
-        if path.parent not in self._parents:
-            self._parents[path.parent] = path.parent.resolve().is_relative_to(self._real)
-        return path.resolve().is_relative_to(self._real) if path.is_symlink() else self._parents[path.parent]
-
-    def _otherwise(self, where: str, text: str, path: str) -> str:
-        """The one file whose name differs in case or in the form of its letters; a DataError if there is none."""
-        if self._files is None:
-            self._files = {}
-            for image in map(str, list_images(self.root).images):
-                self._files.setdefault(folded(image), []).append(image)
-        if len(same := self._files.get(folded(path), [])) == 1:
-            self._spelled_otherwise += 1
-            return same[0]
-        place = folded(path).rpartition("/")[0]
-        beside = [name for name in self._files if name.rpartition("/")[0] == place]
-        near = same or [self._files[name][0] for name in difflib.get_close_matches(folded(path), beside[:5000], n=1)]
-        nearly = f"; there is {' and '.join(map(repr, near[:3]))}" if near else ""
-        raise DataError(f"{where} has {text[:200]!r}, but there is no such file in {self.root}{nearly}")
