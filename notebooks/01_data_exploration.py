@@ -333,11 +333,12 @@ sentences.show(
 #
 # ## An audit
 #
-# Single numbers can be harmless while several together are not. So the audit goes further. It opens every image
-# file once and writes down what the *file* says: format, colour mode, width, height, JPEG quality, bytes per pixel.
-# Then a classifier (boosted trees) learns to tell real from fake from these facts alone, without a look at the
-# pictures. Its **balanced accuracy** is the mean of the shares of reals and of fakes that it gets right; 0.5 is
-# chance. For data of your own, `cldf data audit` does the same and shows the detectors beside it.
+# Single numbers can be harmless while several together are not. So the audit goes further. It opens every image file
+# once and writes down what the *file* says: format, colour mode, width, height, JPEG quality, bytes per pixel. Then a
+# classifier (boosted trees: many small decision trees, each of which mends what those before it got wrong) learns to
+# tell real from fake from these facts alone, without a look at the pictures. Its **balanced accuracy** is the mean of
+# the shares of reals and of fakes that it gets right; 0.5 is chance. For data of your own, `cldf data audit` does the
+# same and shows the detectors beside it.
 
 # %%
 seen = survey(folder, list(images["image"].unique()))

@@ -412,7 +412,8 @@ sentences.show(
 # learns from the training images of one domain and is tested on the test images of the same domain:
 #
 # 1. *file facts*: boosted trees that see what the file says (format, size, bytes; notebook 01), and no picture;
-# 2. *sharpness*: a logistic regression on that one number, that is, a threshold;
+# 2. *sharpness*: a logistic regression (a weighted sum, turned into a probability) on that one number, that is, a
+#    threshold;
 # 3. *radial profile*: a logistic regression on the means of all rings.
 #
 # The measure is the AUC: the probability that a fake, drawn at random, gets a higher P(fake) than a real image, drawn

@@ -75,6 +75,7 @@ from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table, seeds_in_words
 from cldf_core.evaluation.crossed import cells_over_seeds
 from cldf_core.figures import sentences
+from cldf_core.interact.batches import after_each_batch, course
 from cldf_core.interact.film import watch
 from cldf_core.interact.toy import learn_all
 from cldf_core.results import ledger
@@ -353,10 +354,18 @@ sentences.show(
 #
 # Forgetting alone can mislead: an agent that learns nothing has nothing to forget. So look at the course of the
 # accuracy as well. The bands are 95 % intervals, the dotted line is guessing.
+#
+# Between two of these points lie hundreds of batches. The second figure looks between them: the sequential network goes
+# through the first batches of the second domain again, and is tested on validation images of both domains after every
+# single one. Before you look: how many batches does the old domain last? Is it lost before the new one is learned, or
+# while that goes on? <!-- setting -->
 
 # %%
 both = cells[cells["agent"].isin(["sequential", "joint"])]
 save_figure(figures.over_time(both, options.stream), out.figures, "03_over_time")
+every = after_each_batch(runs["sequential"], 40)
+save_table(every, out.figures, "03_batches")
+save_figure(course(every), out.figures, "03_batches")
 names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
 display(as_text(summary, names))
 

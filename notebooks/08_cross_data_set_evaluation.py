@@ -371,10 +371,11 @@ sentences.show(
 # across is the share of the seeds in what varies. Which of the three holds it whatever this share is? <!-- setting -->
 #
 # Two agents with the same seed start from the same weights, and all are tested on the same photographs, so that
-# differences are paired by both. There are many pairs; Holm's correction raises their p values accordingly: those of
-# the differences from one agent by the number of these, those of the question who is best by the number of all pairs. A
-# difference is **significant** if its corrected p is below 0.05. <!-- setting --> What is not, is *not shown*, which is
-# not the same as no difference: its interval tells how large it may be.
+# differences are paired by both. There are many pairs; Holm's correction raises their p values (how probable a
+# difference as large would be if there were none) accordingly: those of the differences from one agent by the number of
+# these, those of the question who is best by the number of all pairs. A difference is **significant** if its corrected
+# p is below 0.05. <!-- setting --> What is not, is *not shown*, which is not the same as no difference: its interval
+# tells how large it may be.
 
 # %%
 path = project_root() / "figures" / "tables" / "coverage.csv"

@@ -173,7 +173,8 @@ sentences.show(
 # ## Weeks 2 and 3: examples are found
 #
 # At first five of each class, then thirty, then all there are. Each time the detector learns them from the state
-# *before* the new domain, so that more examples take the place of the few. On the command line it is
+# *before* the new domain, so that more examples take the place of the few; and each is compared with the detector of
+# week 1. (On the command line it is compared with the detector that is in use then.) The command is
 #
 #     cldf update --with DOMAIN --limit N
 #
@@ -278,8 +279,7 @@ in_turn.tail(6).style.hide(axis="index")
 # three agents: plain training, ER and iCaRL, each compared with its own state before. The gate sees the validation
 # photographs; for the truth we take the mean loss on the test photographs, which have noise of their own. An update is
 # accepted *wrongly* if it has lost more there than the bound allows, and refused *wrongly* if it has not. A larger
-# bound lets no fewer through, and calls no more of the same updates wrong. Only where some have *lost too much* can any
-# be accepted wrongly. <!-- setting -->
+# bound lets no fewer through. Only where some have *lost too much* can any be accepted wrongly. <!-- setting -->
 
 # %%
 rows = []

@@ -41,10 +41,19 @@ def _show(parsed: argparse.Namespace) -> None:
 
     for run, record in lineage(named(parsed.run)):
         manifest = run.manifest
-        options, steps = manifest["options"], manifest["steps"]
+        options = manifest["options"]
         print(printable(f"{run.path.name}: {options['agent']}, begun {manifest['started']}, code {manifest['code']}"))
-        for step in steps[record.get("steps", 0) :]:
-            print(printable(f"  {step['domain']}: {step['images']} images trained on, {step['seconds']:.0f} s"))
+        for name in options["stream"][record.get("steps", 0) :]:
+            steps = [step for step in manifest["steps"] if step["domain"] == name]  # several, where it comes in chunks
+            limits = [most for most in (options["limit"], options.get("limits", {}).get(name)) if most]
+            count = f"at most {min(limits)} images a class" if limits else "all images"
+            seen, seconds = (sum(step[what] for step in steps) for what in ("images", "seconds"))
+            of = "" if ":" in name else f" of {options['data']}"
+            print(
+                printable(
+                    f"  {name}{of}: {count}; {seen} gone through, with repeats and replayed ones, in {seconds:.0f} s"
+                )
+            )
         size = run.kept_bytes
         print(f"  state to go on from: {f'{size / 1e6:.1f} MB' if size else 'none was kept'}")
         if record:

@@ -21,7 +21,8 @@ def add_command(subparsers: Any) -> None:
     about = "Learns a new domain from where the detector in use has stopped, and compares before with after on every "
     about += "domain. By validation photographs it decides whether the new one may take its place: the mean loss of "
     about += "accuracy on old domains, by the upper end of its interval (one-sided, 95 %), has to be below --max-loss, "
-    about += f"and no old domain may lose more than twice that. {EXITS}"
+    about += "and no old domain may lose more than twice that. A domain that was learned last is learned anew, from "
+    about += f"more images, which replace those of before. {EXITS}"
     parser = subparsers.add_parser("update", help="teach the detector in use a new kind of fake", description=about)
     add = parser.add_argument
     add("detector", nargs="?", metavar="RUN", help="whose detector learns (default: the one in use)")
@@ -33,7 +34,7 @@ def add_command(subparsers: Any) -> None:
         type=whole(1, 10**9),
         help="images of each class that are learned (default: as many as the detector's run takes of a domain)",
     )
-    add("--agent", help="another one than the detector's; it is trained from the beginning")
+    add("--agent", help="another one than the detector's, with its default options; it is trained from the beginning")
     add("--max-loss", type=LOSS, default=0.05, help="on old domains (default: 0.05)")
     parser.set_defaults(call=call)
 
@@ -49,6 +50,8 @@ def call(parsed: argparse.Namespace) -> int:
     print(f"before: {found.before.path.name}, after: {found.after.path.name}\n")
     print(text_of(found.table), "", found.facts.to_string(index=False, float_format="{:.3g}".format), "", sep="\n")
     print(printable(found.gate.in_words()))
+    if not found.gate.accepted:
+        print(f"kept besides: {found.after.path.name} (cldf detector use takes it all the same)")
     uses = history()
     print(f"in use: {uses[-1].run if uses else 'none'}")
     return 0 if found.gate.accepted else 3

@@ -29,11 +29,17 @@ def add_command(subparsers: Any) -> None:
     )
     add("scores", nargs="+", metavar="TABLE", help=tables + "or folders of these, one for each week, say")
     known = parser.add_mutually_exclusive_group()
-    model = "whose validation images are known: a run's folder or name (default: as cldf score)"
+    model = "whose validation images are known, the one that gave the scores: a run's folder or name (default: as "
+    model += "cldf score)"
     known.add_argument("--model", help=model)
     known.add_argument("--against", type=Path, metavar="TABLE", help="of known scores instead, if you like with label")
     add("--step", type=whole(1, 10_000), help="of the run, from 1 (default: the last)")
-    add("--alpha", type=ALPHA, default=0.01, help="share of false alarms that is allowed (default: 0.01)")
+    add(
+        "--alpha",
+        type=ALPHA,
+        default=0.01,
+        help="share of false alarms among tables of the same images (default: 0.01)",
+    )
     add("--resamples", type=whole(99, 100_000), default=999, help="of the bootstrap over groups (default: 999)")
     add_flags(parser, FORMATS)
     parser.set_defaults(call=call)
@@ -44,6 +50,8 @@ def call(parsed: argparse.Namespace) -> int:
     from cldf_core.options import UserError
 
     form = chosen_format(parsed, FORMATS, [*parsed.scores, *([str(parsed.against)] if parsed.against else [])])
+    if parsed.out and any(Path(name).resolve() == parsed.out.resolve().parent for name in parsed.scores):
+        raise UserError(f"--out {parsed.out} would lie among the tables of scores; needed: another folder")
     if 1 / (parsed.resamples + 1) > parsed.alpha:
         needed = f"needed: at least {math.ceil(1 / parsed.alpha) - 1}, or no p can be as small as --alpha"
         raise UserError(f"--resamples is {parsed.resamples} with --alpha {parsed.alpha:g}; {needed}")

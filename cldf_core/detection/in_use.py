@@ -56,10 +56,11 @@ def use(run: RunFolder, why: str, record: Path | None = None) -> None:
 
     A UserError says that it is none, that it is damaged, or that it lies elsewhere than in runs/.
     """
+    run = RunFolder(run.path.resolve())  # a run has one name, whatever leads to it
     run_options(run)
     if damaged := run.damaged():
         raise UserError(f"{damaged} is damaged, changed or missing; needed: a run as it was made")
-    if run.path.resolve().parent != (project_root() / "runs").resolve():
+    if run.path.parent != (project_root() / "runs").resolve():
         raise UserError(f"{run.path} lies outside of {project_root() / 'runs'}; needed: a run in it")
     uses = [*history(record), Use(run.path.name, time.strftime("%Y-%m-%dT%H:%M:%S"), why)]
     write_record(record or project_root() / RECORD, {"uses": [asdict(each) for each in uses]}, indent=1)
@@ -90,7 +91,7 @@ def lineage(run: RunFolder) -> list[tuple[RunFolder, dict[str, Any]]]:
 
 def named(name: str | None, record: Path | None = None) -> RunFolder:
     """The run of a detector: by the name of its run, its folder, or None for the one in use."""
-    run = in_use(record) if name is None else RunFolder(Path(named_path(name)))
+    run = in_use(record) if name is None else RunFolder(Path(named_path(name)).resolve())
     if run is None:
         raise UserError("no detector is in use; needed: the name of a run, or cldf detector use RUN before")
     run_options(run)

@@ -1,6 +1,5 @@
 """Teaches a detector a new kind of fake, and decides whether what comes out may take its place."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pandas as pd
 from scipy.special import expit
 
 from cldf_core.data.console import note
+from cldf_core.data.domains import CLASSES
 from cldf_core.detection.detector import load_detector
 from cldf_core.detection.in_use import changing, history, lineage, named, use
 from cldf_core.evaluation.gate import MAX_LOSS, Gate, changes, check_decidable, gate
@@ -74,21 +74,37 @@ def update(
         old = stored_options(run_options(detector))
         start, options = _to_learn(detector, old, domain, limit, agent)
         learned = options.stream[:-1]
-        _check(detector, options, learned)
+        _check(detector, old, options, limit)
         if start is not None and next(KeptStates(start).newest(), None) is not None:
             after = continued(options, start, progress=progress)
         else:
-            why = "is another agent" if options.agent != old.agent else "has kept no state to go on from"
-            note(f"{detector.path.name} {why}, so the new detector is trained from the beginning")
+            why = f"{start.path.name} has kept no state to go on from" if start else "no run from before is known"
+            why = why if options.agent == old.agent else f"{detector.path.name} is of the agent {old.agent}"
+            note(f"{why}, so the new detector is trained from the beginning")
             after = make_run(options, progress=progress, keep_state=True)
         scores = _both(detector, after)
         decision = gate(scores.assign(score=expit(scores["logit"])), learned, max_loss=max_loss)
         found = Update(detector, after, decision, *_report(detector, after, scores, new=options.stream[-1]))
+        if after.path.name == detector.path.name:
+            note(f"{after.path.name} has learned just that already, so nothing is new")
         if decision.accepted:
-            uses = history(record)
-            if not uses or uses[-1].run != after.path.name:
-                use(after, f"update with {domain}, {decision.in_words()}", record)
+            _take_into_use(found, f"update with {domain}, {decision.in_words()}", record)
     return found
+
+
+def _take_into_use(found: Update, why: str, record: Path | None) -> None:
+    """Takes the updated detector into use; tells if one was in use that knows what this one does not."""
+    uses = history(record)
+    if uses and uses[-1].run == found.after.path.name:
+        return
+    use(found.after, why, record)
+    if uses and uses[-1].run != found.before.path.name:
+        replaced = RunFolder(found.before.path.with_name(uses[-1].run))
+        known = run_options(replaced)["stream"] if replaced.path.is_dir() else []
+        lost = [name for name in known if name not in run_options(found.after)["stream"]]
+        if lost:
+            back = f"cldf detector use {replaced.path.name} goes back to it"
+            note(f"{replaced.path.name} was in use and knows {', '.join(lost)}, which the new one does not; {back}")
 
 
 def _to_learn(
@@ -114,23 +130,36 @@ def _to_learn(
     return start, checked(values, where=f"update with {domain}")
 
 
-def _check(detector: RunFolder, options: Options, learned: Sequence[str]) -> None:
-    """Refuses an update that could not be decided, and tells of one that takes longer than its images suggest."""
+def _check(detector: RunFolder, old: Options, options: Options, limit: int | None) -> None:
+    """Refuses an update that could not be decided or learned, and tells what is learned otherwise than it may seem."""
+    *learned, new = options.stream
     if "validation" not in options.splits:
         raise UserError(
             f"{detector.path.name} has no validation scores, and they decide (splits is {options.splits!r}); "
             "needed: a detector that was trained with validation among its splits"
         )
+    if untested := [name for name in learned if name in options.untested]:
+        raise UserError(f"{untested[0]} is not tested (untested), so nobody could tell whether it is forgotten")
     tables = {name: domain.table for name, domain in load_spectra(options).items()}
     images = pd.concat([table[table["split"] == "validation"].assign(domain=name) for name, table in tables.items()])
     check_decidable(images, learned)
     if images.loc[images["domain"].isin(learned), "label"].nunique() < 2:
         raise UserError("the validation images of old domains are of one class; needed: reals and fakes")
-    new = tables[options.stream[-1]].query("split == 'train'")["label"].value_counts().clip(upper=options.limit)
-    few = new.clip(upper=limit_of(options, len(learned)))
-    if options.limited == "equal-updates" and (times := round(new.sum() / few.sum())) > 1:
-        often = f"{times * options.epochs} times instead of {options.epochs}"
-        note(f"{few.max()} of {new.max()} images a class are gone through about {often} (limited: {options.limited})")
+    there = tables[new].query("split == 'train'")["label"].value_counts()
+    if len(there) < len(CLASSES):
+        held = f"only {CLASSES[there.index[0]]} images" if len(there) else "no images"
+        raise UserError(f"{new} has {held} to learn from; needed: real and fake ones (cldf data add has --reals)")
+    every, few = there.clip(upper=options.limit), there.clip(upper=limit_of(options, len(learned)))
+    before = there.clip(upper=limit_of(old, len(old.stream) - 1)).max() if new == old.stream[-1] else 0
+    if few.max() < before:
+        needed = f"needed: a --limit of {before} or more, as it replaces them"
+        raise UserError(f"{detector.path.name} has learned {new} from {before} images a class; {needed}")
+    if limit and few.max() < limit:
+        bound = f"the run's limit for each domain is {options.limit}" if few.max() == options.limit else "that is all"
+        note(f"{few.max()} images a class of {new} are learned, not {limit}: {bound}")
+    if options.limited == "equal-updates" and options.agent != "gdumb" and few.sum() < every.sum():
+        often = f"gone through more often than the {options.epochs} epochs, with as many updates as all would have"
+        note(f"{few.max()} of {every.max()} images a class are {often} (limited: {options.limited})")
 
 
 def compared(first: RunFolder, second: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -150,6 +179,11 @@ def _report(
     before: RunFolder, after: RunFolder, scores: pd.DataFrame, new: str | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables of `Update`, by test photographs; temperatures and thresholds are those of each detector."""
+    for run in (before, after):
+        if not (run.scores()["split"] == "validation").any():
+            raise UserError(
+                f"{run.path.name} has no validation scores; needed: runs with validation among their splits"
+            )
     detectors = [load_detector(str(run.path), threshold="validation") for run in (before, after)]
     heat = scores["step"].map({step: d.temperature or 1.0 for step, d in enumerate(detectors, start=1)})
     split = "test" if (scores["split"] == "test").any() else "validation"

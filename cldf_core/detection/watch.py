@@ -13,6 +13,7 @@ import pandas as pd
 from cldf_core.data.console import counted
 from cldf_core.data.files import irregular
 from cldf_core.data.layouts import tables
+from cldf_core.data.listing import is_hidden
 from cldf_core.evaluation.drift import drift
 from cldf_core.options import UserError, shown
 
@@ -78,8 +79,10 @@ def read_use(path: Path, *, labelled: bool = True) -> tuple[pd.DataFrame, int]:
         table[name] = pd.to_numeric(text[name], errors="coerce").astype(float)
         _refuse(path, text[name], ~table[name].between(low, high, inclusive="both"), words)
     rows = pd.Series([f"row {row}" for row in text.index], text.index)
-    group = text.get("group", text.get("video", rows))
-    table["group"] = group.where(group != "", rows)
+    group = rows
+    for name in ("video", "group"):
+        group = text[name].where(text[name] != "", group) if name in text else group
+    table["group"] = group
     labels = text["label"] if labelled and "label" in text else pd.Series("", text.index)
     table["label"] = labels.map(tables.label_of).fillna(-1).astype(int)
     if (labels != "").any():
@@ -90,7 +93,7 @@ def read_use(path: Path, *, labelled: bool = True) -> tuple[pd.DataFrame, int]:
 def _files(name: str) -> list[Path]:
     path = Path(os.path.expanduser(name))
     if name and path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in tables.SUFFIXES)
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in tables.SUFFIXES and not is_hidden(f.name))
         if not files:
             raise UserError(f"{path} holds no table; needed: files that end with {' or '.join(tables.SUFFIXES)}")
         return files

@@ -41,9 +41,9 @@ class Gate:
 
     def in_words(self) -> str:
         """A sentence that says what was decided, and by which numbers."""
-        mean = f"the mean loss on old domains is {self.loss:+.3f}, by its upper end {self.upper:+.3f}"
+        mean = f"the mean loss on old domains is {self.loss:+.4f}, by its upper end {self.upper:+.4f}"
         worst = max(self.losses, key=lambda name: self.losses[name])
-        single = f"the largest, on {worst}, is {self.losses[worst]:+.3f}"
+        single = f"the largest, on {worst}, is {self.losses[worst]:+.4f}"
         allowed = f"below {self.max_loss:g}, and for a single domain at most {SINGLE * self.max_loss:g}"
         return f"{'accepted' if self.accepted else 'refused'}: {mean}, {single}; allowed: {allowed}"
 
@@ -67,6 +67,8 @@ def gate(scores: pd.DataFrame, old: Sequence[str], *, max_loss: float = MAX_LOSS
         check_decidable(chosen[chosen["step"] == step], old)
     measured = matrices(chosen, ["accuracy"], split="validation", resamples=resamples, domains=old)
     mean = measured.statistic("accuracy", lambda R, *_: (R[:, 0] - R[:, 1]).mean(1), (-1.0, 1.0))
+    # Domains without a photograph in common are each as uncertain as their own few photographs make them.
+    mean = replace(mean, groups=int(chosen.groupby("domain")["group"].nunique().min()))
     loss, upper = float(mean.value), float(mean.interval(TAIL)[1])
     upper = loss if np.isnan(upper) else upper
     before, after = measured.metrics["accuracy"].value

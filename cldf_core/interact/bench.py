@@ -55,6 +55,9 @@ class Bench(Live):
         except UserError as problem:
             self.message.value = html.escape(str(problem))
             return
+        except BaseException:
+            self.message.value = "that was stopped, or ended with an error"
+            raise
         shown, words = self.controls["variant"], f"{name} = {getattr(options, name)}"
         self.kept[words] = scores
         self.message.value = f"kept: {html.escape(words)}"
@@ -64,7 +67,10 @@ class Bench(Live):
     def _offer(self, options: Options) -> None:
         name = self.option.value
         self.text.value = str(getattr(options, name))
-        self.message.value = html.escape(f"{FIELDS[name].description}; allowed: {allowed(name)}")
+        warning = (
+            "" if "validation" in options.splits else "On TEST images, as splits has no validation: choose nothing. "
+        )
+        self.message.value = html.escape(f"{warning}{FIELDS[name].description}; allowed: {allowed(name)}")
 
     def _scores(self, options: Options) -> pd.DataFrame:
         scores = collect_scores([make_run(options, progress=False)])

@@ -40,7 +40,8 @@ def _one_wave(frequency: float, direction: float, phase: float) -> Figure:
     spectrum.plot(middles[:, 1], middles[:, 0], "o", mfc="none", color="white", markersize=9)
     text = f"A wave of {frequency:.2f} of Nyquist's frequency that runs at {direction:.0f} degrees: along a line, as"
     where = " and ".join(f"({x:.2f}, {y:.2f})".replace("-", "−") for y, x in places)
-    return described(figure, f"{text} stripes, and in the spectrum, where it is at {where}.")
+    found = f"where it is at {where}" if where else "where nothing is, as the wave is zero at every pixel"
+    return described(figure, f"{text} stripes, and in the spectrum, {found}.")
 
 
 def sum_of_waves(photograph: np.ndarray) -> Live:

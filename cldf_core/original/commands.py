@@ -150,7 +150,7 @@ def _train_stream(flags: argparse.Namespace, notes: list[str], start: Path | Non
     options, scratch = _with_weights(options_of(flags), start)
     notes = notes + scratch
     tell(*notes)
-    folder = run.make_run(options, watcher=Events(flags.log_dir) if flags.enable_logging else None)
+    folder = run.make_run(options, watcher=Events(flags.log_dir) if flags.enable_logging else None, keep_state=True)
     manifest = folder.manifest
     if new := [text for text in notes if text not in manifest["notes"]]:  # what only this command knows
         folder.write_manifest({**manifest, "notes": [*manifest["notes"], *new]})

@@ -17,7 +17,7 @@ from cldf_core.agents import Agent, build_agent
 from cldf_core.data.cache import Spectra
 from cldf_core.data.console import note
 from cldf_core.data.domains import SPLITS
-from cldf_core.data.files import write_record
+from cldf_core.data.files import read_record, write_record
 from cldf_core.options import Options, UserError, shown
 from cldf_core.protocol import StepResult, score_samples
 from cldf_core.resnet import Network
@@ -74,15 +74,25 @@ def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
         folder.write_table(f"{STATE}/{folder.step_scores(step - 1).name}", scores)
         files += [folder.step_scores(step - 1), folder.model(step)]
     before = {name: start.manifest[name] for name in ("code", "versions")}
-    equal = all(before[name] == known[name] for name in before)
+    equal = all(before[name] == known[name] for name in before) and went_on_equally(start)
     if not equal:
         note(
-            f"{start.path.name} was made with another method or other versions, so what goes on from it may differ "
-            "from what would be trained from the beginning"
+            f"{start.path.name}, or a run that it went on from, was made with another method or other versions, so "
+            "what goes on from it may differ from what would be trained from the beginning"
         )
     write_record(folder.path / LINEAGE, {"from": start.path.name, "steps": steps, **before, "equal": equal})
     kept = {name: facts[name] for name in _FACTS} | {"files": folder.hashes(*files)}
     States(folder).save(state, place, kept)
+
+
+def went_on_equally(run: RunFolder) -> bool:
+    """Whether a run is what would be trained from the beginning, by its lineage: no other version had a part in it."""
+    try:
+        return bool(read_record(run.path / LINEAGE)["equal"])
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _common_steps(options: Options, start: RunFolder, data: Mapping[str, str]) -> int:

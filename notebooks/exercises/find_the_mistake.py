@@ -24,6 +24,10 @@
 # in training mode by mean and variance of the batch, which it also collects in running statistics, and in evaluation
 # mode by these. About 60 minutes, 12 points. <!-- setting -->
 #
+# Write where it says `your code here`, and run the cell with the tests below it: what it prints or complains about is
+# for you. When your work is graded, the same cells run with more cases of the same kind. Later tasks may call what you
+# wrote in earlier ones, so mend a mistake where it begins.
+#
 # Reading the code of the mistakes is no fun: look at what the agents *do*. The network is tiny (a convolution with
 # BatchNorm, and a linear layer), and the images are noise with a pattern, so that each experiment takes a moment.
 
@@ -113,7 +117,7 @@ def judged(check, right, wrong):
 # | `learn(agent, 0)` | learns the first domain (0), then `learn(agent, 1)` the second |
 # | `batches = begin(agent, 1)` | begins the second domain, and stops before the first update |
 # | `agent.observe(batch)` | makes one update, and leaves its gradients behind in `parameter.grad` |
-# | `agent.loss(batch)` | the loss that the agent descends with a batch, a tensor; `.backward()` makes gradients |
+# | `agent.loss(batch)` | the loss of the batch and of what the agent replays with it, a tensor; `.backward()` makes gradients (what `observe` does need not be this) |
 # | `agent.cross_entropy(batch)` | the loss of these images alone, with none from the memory, likewise a tensor |
 # | `agent.network`, `agent.teacher` | networks; `.state_dict()`, `.named_buffers()`, `.train()`, `.eval()`, `.head` |
 # | `agent.memory` | `.size`; `.labels`, `.domains`, `.numbers` of each slot; `.offer(batch, generator)` |

@@ -23,6 +23,10 @@
 #
 # **You need** numpy and pandas, and notebook 03. About 40 minutes, 10 points. <!-- setting -->
 #
+# Write where it says `your code here`, and run the cell with the tests below it: what it prints or complains about is
+# for you. When your work is graded, the same cells run with more cases of the same kind. Later tasks may call what you
+# wrote in earlier ones, so mend a mistake where it begins.
+#
 # An agent learns $T$ domains one after another. $R_{t,i}$ is its accuracy on the test images of domain $i$ right after
 # it has learned domain $t$; both count from 0 in the code, so row 0 is after the first domain.
 

@@ -23,6 +23,10 @@
 # **You need** numpy, and notebook 05 up to "Which images to keep? A greedy, balanced choice". About 45 minutes,
 # 10 points. <!-- setting -->
 #
+# Write where it says `your code here`, and run the cell with the tests below it: what it prints or complains about is
+# for you. When your work is graded, the same cells run with more cases of the same kind. Later tasks may call what you
+# wrote in earlier ones, so mend a mistake where it begins.
+#
 # Images arrive one by one. Each belongs to a **group**: here, a pair of domain and class. The memory has `capacity`
 # slots. The rule (Prabhu, Torr & Dokania, ECCV 2020, algorithm 1), when an image of group $g$ arrives:
 #
@@ -90,8 +94,9 @@ after_9 = {"a": 1, "b": 2, "c": 1}  # or "a": 2, "b": 1
 for counts in (after_5, after_6, after_8, after_9):
     assert sum(counts.values()) == 4, "the memory is full"
 ### BEGIN HIDDEN TESTS
-points = 0.5 * (after_5 == {"a": 4}) + 0.5 * (after_6 == {"a": 3, "b": 1}) + 0.5 * (after_8 == {"a": 2, "b": 2})
-points += 0.5 * (after_9 in ({"a": 1, "b": 2, "c": 1}, {"a": 2, "b": 1, "c": 1}))
+given = [{group: n for group, n in counts.items() if n} for counts in (after_5, after_6, after_8, after_9)]
+wanted = [[{"a": 4}], [{"a": 3, "b": 1}], [{"a": 2, "b": 2}], [{"a": 1, "b": 2, "c": 1}, {"a": 2, "b": 1, "c": 1}]]
+points = sum(0.5 * (counts in right) for counts, right in zip(given, wanted, strict=True))
 float(points)
 ### END HIDDEN TESTS
 
@@ -99,7 +104,8 @@ float(points)
 # ## 2 The sampler
 #
 # Write the class. `items` is a list of pairs (group, image), in any order; all that is random comes from `rng`, a
-# `np.random.Generator`.
+# `np.random.Generator`. A point each: it works; groups that come late, and small ones; groups that have their share;
+# shares that are not whole; a random one goes, by `rng` alone.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -184,12 +190,23 @@ def victims():
     return counts.sum() == 1500 and np.abs(counts - 250).max() < 4.5 * np.sqrt(1500 / 6 * 5 / 6)
 
 
+def repeatable():
+    return [items_of(5) == items_of(5) for _ in range(9)].count(False) == 0
+
+
+def items_of(seed):
+    memory = Balanced(6, np.random.default_rng(seed))
+    for image in range(40):
+        memory.offer("abc"[image // 14], image)
+    return sorted(memory.items)
+
+
 points = 1
 for name, passed in (
     ("groups that come late, and small ones", all(map(late, range(5))) and all(map(small, range(5)))),
     ("groups that have their share", full()),
     ("shares that are not whole", all(map(fractions, range(5)))),
-    ("a random one goes", victims()),
+    ("a random one goes", victims() and repeatable()),
 ):
     print(name, "–", "right" if passed else "not yet right")
     points += int(passed)

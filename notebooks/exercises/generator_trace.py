@@ -22,6 +22,10 @@
 #
 # **You need** numpy, and notebook 02. About 50 minutes, 11 points. <!-- setting -->
 #
+# Write where it says `your code here`, and run the cell with the tests below it: what it prints or complains about is
+# for you. When your work is graded, the same cells run with more cases of the same kind. Later tasks may call what you
+# wrote in earlier ones, so mend a mistake where it begins.
+#
 # The fakes are made here and now, by two small generators that the package ships, from photographs. Each fake has its
 # real image at the same place. Images of one photograph are alike: a photograph is a **group**.
 
@@ -211,7 +215,8 @@ points
 # images, which are of other photographs. You may look at them as often as you like. The test images are opened once,
 # when your work is graded: the balanced accuracy (the mean of the shares of reals and of fakes that are judged rightly)
 # has to be above 0.75 there for the two points of a good detector, above 0.6 for one. The third point is for a score
-# that hangs on each image by itself, if the first one is reached. <!-- setting -->
+# that hangs on each image by itself, and that grows when a faint grid is laid over a real image, if the first one is
+# reached. <!-- setting -->
 #
 # <details><summary>Hint 1</summary>
 #
@@ -267,7 +272,10 @@ points = int(reached > 0.6) + int(reached > 0.75)
 order = rng.permutation(24)
 alone = np.concatenate([np.ravel(grid_score(image[None])) for image in fake[:4]])
 by_itself = np.allclose(grid_score(fake[order]), grid_score(fake)[order]) and np.allclose(alone, grid_score(fake)[:4])
-points += int(points and by_itself)
+stripes = 3 * rng.choice([-1, 1], (128, 1, 1)) * (-1.0) ** np.arange(128)[None, :, None]
+over = np.clip(np.rint(real + stripes + stripes.transpose(1, 0, 2)), 0, 255).astype(np.uint8)
+grows = (np.ravel(grid_score(over)) > np.ravel(grid_score(real))).mean() > 0.9
+points += int(points and by_itself and grows)
 points
 ### END HIDDEN TESTS
 

@@ -22,6 +22,10 @@
 # best of many comparisons is reported.
 #
 # **You need** numpy, scipy, and notebook 08. About 60 minutes, 11 points. <!-- setting -->
+#
+# Write where it says `your code here`, and run the cell with the tests below it: what it prints or complains about is
+# for you. When your work is graded, the same cells run with more cases of the same kind. Later tasks may call what you
+# wrote in earlier ones, so mend a mistake where it begins.
 
 # %% nbgrader={"grade": false, "grade_id": "setup", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import numpy as np
@@ -159,7 +163,8 @@ for seed in range(4):
 # one is judged wrongly, so are its neighbours. Twenty of them are not twenty independent witnesses. The **bootstrap
 # over groups** draws as many photographs as there are, with replacement, takes all images of each as often as it was
 # drawn, and computes the accuracy of these images. Write it; return the accuracy of each draw. Then `width`: how wide
-# is the 95 % interval, from the 2.5th to the 97.5th percentile of the draws? <!-- setting -->
+# is the 95 % interval, from the 2.5th to the 97.5th percentile of the draws? A point each is for the width, the mean of
+# the draws, their spread, and photographs that have names in place of numbers. <!-- setting -->
 #
 # <details><summary>Hint 1</summary>
 #
@@ -199,16 +204,26 @@ def width(accuracies):
 
 
 # %% nbgrader={"grade": true, "grade_id": "test-bootstrap", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
+def gives(function, *arguments):
+    """What a function gives, or a number that is none if it raises an error, which is printed."""
+    try:
+        return np.asarray(function(*arguments), float)
+    except Exception as error:
+        print(f"{function.__name__}: {error!r}")
+        return np.array(np.nan)
+
+
 right, groups = invented_images()
-found = group_bootstrap(right, groups, 2000, np.random.default_rng(0))
-print("accuracy", right.mean().round(3), "width over photographs:", round(width(found), 3))
-single = group_bootstrap(right, np.arange(len(right)), 2000, np.random.default_rng(0))
-print("width, if every image counts as a photograph of its own:", round(width(single), 3))
-assert found.shape == (2000,)
-assert ((found >= 0) & (found <= 1)).all()
+found = gives(group_bootstrap, right, groups, 2000, np.random.default_rng(0))
+print("accuracy", right.mean().round(3), "width over photographs:", gives(width, found).round(3))
+single = gives(group_bootstrap, right, np.arange(len(right)), 2000, np.random.default_rng(0))
+print("width, if every image counts as a photograph of its own:", gives(width, single).round(3))
+print(
+    "a number for each draw:", found.shape == (2000,), "and all from 0 to 1:", bool(((found >= 0) & (found <= 1)).all())
+)
 ### BEGIN HIDDEN TESTS
 # a point each: the width, the mean of the draws, their spread, and names instead of numbers
-points = int(close(width(np.linspace(0, 1, 1001)), 0.95))
+points = int(close(gives(width, np.linspace(0, 1, 1001)), 0.95))
 means, spreads = [], []
 for seed in range(3):
     right, groups = invented_images(seed + 5)
@@ -218,12 +233,12 @@ for seed in range(3):
     for _ in range(4000):
         chosen = parts[rng.integers(len(parts), size=len(parts))].sum(0)
         wanted.append(chosen[0] / chosen[1])
-    found = np.asarray(group_bootstrap(right, groups, 4000, np.random.default_rng(seed + 100)), float)
-    spreads.append(abs(found.std() / np.std(wanted) - 1) < 0.08)
+    found = gives(group_bootstrap, right, groups, 4000, np.random.default_rng(seed + 100))
+    spreads.append(found.shape == (4000,) and abs(found.std() / np.std(wanted) - 1) < 0.08)
     means.append(abs(found.mean() - np.mean(wanted)) < 0.15 * np.std(wanted))
 points += int(all(means)) + int(all(spreads))
 names = np.array([f"photograph {group}" for group in groups])[::-1]
-found = group_bootstrap(right[::-1], names, 4000, np.random.default_rng(1))
+found = gives(group_bootstrap, right[::-1], names, 4000, np.random.default_rng(1))
 points += int(all(spreads) and abs(found.std() / np.std(wanted) - 1) < 0.08)
 points
 ### END HIDDEN TESTS

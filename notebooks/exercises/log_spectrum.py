@@ -24,7 +24,8 @@
 # <!-- setting -->
 #
 # Write where it says `your code here`, and run the cell with the tests below it: what it prints or complains about is
-# for you. When your work is graded, the same cells run with more cases of the same kind.
+# for you. When your work is graded, the same cells run with more cases of the same kind. Later tasks may call what you
+# wrote in earlier ones, so mend a mistake where it begins.
 
 # %% nbgrader={"grade": false, "grade_id": "setup", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import matplotlib.pyplot as plt
@@ -169,6 +170,7 @@ empty = [np.full((4, 4), 7.0)]
 ### BEGIN HIDDEN TESTS
 planes += [rng.exponential(4, (12, 20)), np.where(np.arange(400).reshape(20, 20) % 9, 0.0, 50.0) + rng.normal(size=20)]
 empty += [np.full((5, 6), -2.0) + 1e-4 * rng.uniform(size=(5, 6)), np.zeros((3, 3))]
+empty += [np.where(np.arange(64).reshape(8, 8), 1.0, 9.0)]  # one large value, as of an image of one colour
 ### END HIDDEN TESTS
 points = 0
 for what, right, cases in (
@@ -324,7 +326,7 @@ def network_input(image):
 # %% nbgrader={"grade": true, "grade_id": "test-network-input", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 spectrum = network_input(photographs[0])
 assert spectrum.shape == (3, 128, 65), f"the shape is {spectrum.shape}"
-assert np.abs(spectrum).max() <= 1
+assert np.abs(spectrum).max() <= 1 + 1e-9
 black = network_input(np.zeros((8, 8, 3), np.uint8))
 assert (black == 0).all(), "a black image has nothing in it"
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.5), layout="constrained")

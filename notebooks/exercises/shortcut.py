@@ -22,7 +22,12 @@
 #
 # **You need** numpy, and notebook 01 up to "Could a detector cheat?". About 45 minutes, 10 points. <!-- setting -->
 #
-# Somebody has collected "real" images from a camera and "fake" ones from a generator, and tells you about neither. A
+# Write where it says `your code here`, and run the cell with the tests below it: what it prints or complains about is
+# for you. When your work is graded, the same cells run with more cases of the same kind. Later tasks may call what you
+# wrote in earlier ones, so mend a mistake where it begins.
+#
+# Somebody has collected images that are called "real", and others that are called "fake". What was done to them stands
+# in the next cell; measure first, and read it when you have found what tells them apart. A
 # **shortcut** is a property that tells the classes apart in this collection and has nothing to do with what you want to
 # know: the size of files, the brightness of a studio, the program that saved them.
 
@@ -65,7 +70,7 @@ print(len(images), "training images,", len(validation_images), "validation image
 # Three facts that have nothing to do with faces or generators. All are of the grey image, the mean of its channels:
 #
 # * **brightness**: the mean of the pixels,
-# * **contrast**: their standard deviation,
+# * **contrast**: their standard deviation (the root of the mean squared distance from the brightness),
 # * **blockiness**: JPEG cuts an image into blocks of 8 × 8 pixels. Take the absolute difference of each pixel and its
 #   right neighbour, shape (H, W − 1). Column 7, 15, 23, … of it lies between two blocks. Blockiness is the mean of
 #   these columns, divided by the mean of all others. <!-- setting -->

@@ -22,8 +22,14 @@
 #
 # **You need** numpy, and notebook 02 up to "Why does a generator leave a grid?". About 50 minutes, 10 points.
 # <!-- setting -->
+#
+# Write where it says `your code here`, and run the cell with the tests below it: what it prints or complains about is
+# for you. When your work is graded, the same cells run with more cases of the same kind. Later tasks may call what you
+# wrote in earlier ones, so mend a mistake where it begins.
 
 # %% nbgrader={"grade": false, "grade_id": "setup", "locked": true, "schema_version": 3, "solution": false, "task": false}
+from unittest.mock import patch
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -89,7 +95,7 @@ assert np.count_nonzero(large) == small.size
 # The transform of the small image is $F(v, u)$, with $H$ rows and $W$ columns. Derive that of the large one, which has
 # $2H$ rows and $2W$ columns: put the large image into the definition
 # $G(v, u) = \sum_{y, x} g(y, x)\, e^{-2\pi i (vy/2H + ux/2W)}$ and leave out what is zero. Write it as a function that
-# sees nothing but $F$.
+# sees nothing but $F$, and asks for no transform.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -118,13 +124,19 @@ def transform_of_large(F):
 
 
 # %% nbgrader={"grade": true, "grade_id": "test-copies", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
-assert transform_of_large(np.ones((3, 4), complex)).shape == (6, 8)
+def by_derivation(F):
+    """What your function gives while there is no transform to ask."""
+    with patch.multiple(np.fft, fft2=None, ifft2=None, fft=None, ifft=None, fftn=None, ifftn=None):
+        return transform_of_large(F)
+
+
+assert by_derivation(np.ones((3, 4), complex)).shape == (6, 8)
 ### BEGIN HIDDEN TESTS
 for shape in ((4, 6), (3, 5)):
     small = rng.normal(size=shape)
     large = np.zeros((2 * shape[0], 2 * shape[1]))
     large[::2, ::2] = small
-    assert np.allclose(transform_of_large(np.fft.fft2(small)), np.fft.fft2(large))
+    assert np.allclose(by_derivation(np.fft.fft2(small)), np.fft.fft2(large))
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -135,7 +147,8 @@ for shape in ((4, 6), (3, 5)):
 # a **response**: an image that is shifted down by one row has its transform multiplied with $e^{-2\pi i v/2H}$ (at the
 # rim, it comes in again on the other side).
 #
-# Write the response of nearest neighbour for a large image of `height` rows and `width` columns. Then: at which
+# Write the response of nearest neighbour for a large image of `height` rows and `width` columns (two points; half a
+# point for each of the two numbers). Then: at which
 # frequencies is it zero, so that nothing of the copies is left? Give the row of the *vertical* frequency where the
 # response is zero in every column, for 128 rows. And how much is left of the magnitude at row 64 − 16, column 0, as a
 # share of that at row 0? <!-- setting -->
@@ -199,7 +212,8 @@ float(points)
 # `period` down the image and across it, whose strength may change from column to column, or from row to row, so that
 # `grid_strength` finds lines of this period. The mean brightness of the image should stay within half a grey level. It
 # has to work for periods 2, 4 and 8, and with a strength of 6. You see the numbers below for one photograph; there is a
-# point for each period, and one for the rules. <!-- setting -->
+# point for each period with lines in both directions, by the rules, and one for the rules with all periods.
+# <!-- setting -->
 #
 # <details><summary>Hint 1</summary>
 #
@@ -251,11 +265,24 @@ tried = photographs[:1]
 tried = list(photographs)
 ### END HIDDEN TESTS
 changes = [(with_grid(image, period, 6), image, period) for image in tried for period in (2, 4, 8)]
-rules = [np.abs(new - old).max() <= 6 + 1e-9 and abs(new.mean() - old.mean()) <= 0.5 for new, old, _ in changes]
-points = int(all(rules))
+
+
+def by_the_rules(new, old):
+    return np.abs(new - old).max() <= 6 + 1e-9 and abs(new.mean() - old.mean()) <= 0.5
+
+
+def both_directions(new, old, period):
+    """Whether both the rows and the columns of the period have a share of what was changed."""
+    power = np.abs(np.fft.fft2(new - old)) ** 2
+    rows, columns = power[128 // period, 1:].sum(), power[1:, 128 // period].sum()
+    return min(rows, columns) > 0.1 * max(rows, columns)
+
+
+points = int(all(by_the_rules(new, old) for new, old, _ in changes))
 for period in (2, 4, 8):
-    gains = [grid_strength(new, p) - grid_strength(old, p) for new, old, p in changes if p == period]
-    points += int(all(rules) and min(gains) > 0.2)
+    own = [(new, old) for new, old, p in changes if p == period]
+    found = [grid_strength(new, period) - grid_strength(old, period) > 0.2 for new, old in own]
+    points += int(all(found) and all(by_the_rules(*pair) and both_directions(*pair, period) for pair in own))
 points
 
 # %% [markdown]

@@ -27,6 +27,7 @@ BY_HAND = "after_5, after_6, after_8, after_9 = {}"
 WRONG = {
     "whole shares": ({"sampler": sampler("self.capacity // len(self.met)")}, {"test-sampler": 1}),
     "the oldest goes": ({"sampler": sampler(goes="places[0]")}, {"test-sampler": 1}),
+    "another generator": ({"sampler": sampler(goes="np.random.default_rng().choice(places)")}, {"test-sampler": 1}),
     "anybody goes": ({"sampler": sampler(goes="self.rng.integers(len(self.items))")}, {"test-sampler": 2}),
     "takes everything": ({"sampler": sampler("self.capacity + 1")}, {"test-sampler": 2}),
     "nobody goes": (
@@ -60,6 +61,11 @@ RIGHT = {
     "a list for each group": {"sampler": BY_LISTS},
     "the largest is drawn too": {
         "sampler": sampler().replace("largest = self.items[places[0]][0]", "largest = self.items[places[-1]][0]")
+    },
+    "with groups that have none": {
+        "by-hand": BY_HAND.format(
+            "{'a': 4, 'b': 0, 'c': 0}, Counter(a=3, b=1, c=0), {'a': 2, 'b': 2, 'c': 0}, {'a': 1, 'b': 2, 'c': 1}"
+        )
     },
     "the other one goes": {
         "by-hand": BY_HAND.format("{'a': 4}, {'b': 1, 'a': 3}, {'b': 2, 'a': 2}, {'c': 1, 'b': 1, 'a': 2}"),

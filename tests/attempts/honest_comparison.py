@@ -34,6 +34,17 @@ def width(accuracies):
 BY_SEED = "first.set_index('seed').accuracy - second.set_index('seed').accuracy"
 DRAW = "(drawn := table[rng.integers(G, size=G)])[:, 0].sum() / drawn[:, 1].sum()"
 HOLM = "def holm(p):\n    p = np.array(p, float)\n    order = p.argsort()\n    m = len(p)\n    {}\n"
+NUMBERS = """
+def group_bootstrap(right, groups, draws, rng):
+    G = groups.max() + 1
+    images, correct = np.bincount(groups), np.bincount(groups, weights=right)
+    drawn = rng.integers(G, size=(draws, G))
+    return correct[drawn].sum(1) / images[drawn].sum(1)
+
+
+def width(accuracies):
+    return np.subtract(*np.percentile(accuracies, [97.5, 2.5]))
+"""
 # Cells that are replaced, and the points that are lost.
 WRONG = {
     "divides by n": ({"interval": interval(ddof=0)}, {"test-interval": 2, "test-paired": 3}),
@@ -53,6 +64,8 @@ WRONG = {
         {"bootstrap": bootstrap("(drawn := table[rng.permutation(G)])[:, 0].sum() / drawn[:, 1].sum()")},
         {"test-bootstrap": 2},
     ),
+    "only numbers for photographs": ({"bootstrap": NUMBERS}, {"test-bootstrap": 1}),
+    "no width yet": ({"bootstrap": bootstrap(DRAW).split("\n\n\n")[0]}, {"test-bootstrap": 1}),
     "half the width": ({"bootstrap": bootstrap(DRAW, "2 * np.std(accuracies)")}, {"test-bootstrap": 1}),
     "Bonferroni": ({"holm": HOLM.format("return np.minimum(p * m, 1)")}, {"test-holm": 2}),
     "order is lost": (

@@ -48,7 +48,7 @@ WRONG = {
     "base 10": ({"log-magnitude": LOG_10}, {"test-log-magnitude": 2}),
     "bytes are not scaled": ({"log-magnitude": BYTES}, {"test-log-magnitude": 2, "test-network-input": 2}),
     "log of 0": ({"log-magnitude": NO_OFFSET}, {"test-log-magnitude": 2, "test-network-input": 2}),
-    "mean and deviation": ({"scaled": BY_MEAN}, {"test-scaled": 2, "test-network-input": 2}),
+    "mean and deviation": ({"scaled": BY_MEAN}, {"test-scaled": 3, "test-network-input": 2}),
     "0 / 0": ({"scaled": DIVIDES_BY_NOTHING}, {"test-scaled": 1, "test-network-input": 2}),
     "not cut off": ({"scaled": NOT_CUT}, {"test-scaled": 2, "test-network-input": 2}),
     "rows not turned": ({"half": ROWS_STAY}, {"test-half": 2}),

@@ -54,7 +54,7 @@ WRONG = {
     "the teacher is trained": ({"losses": losses(RIGHT_LOSS.replace(".detach()", ""))}, {"test-losses": 1}),
     "labels are softened too": (
         {"losses": losses(RIGHT_LOSS, "F.cross_entropy(z / T, labels) + weight * distillation_loss(z, t, T)")},
-        {"test-losses": 3},
+        {"test-losses": 1},
     ),
     "one T too many": (
         {"gradient": one("distillation_gradient", "z, t, T", "T**2 * (soften(z, T) - soften(t, T)) / len(z)")},
@@ -62,6 +62,18 @@ WRONG = {
     ),
     "not the mean": (
         {"gradient": one("distillation_gradient", "z, t, T", "T * (soften(z, T) - soften(t, T))")},
+        {"test-gradient": 3},
+    ),
+    "the whole is left": ({"losses": losses(RIGHT_LOSS).split("\n\n\n")[0]}, {"test-losses": 1}),
+    "a special softmax": ({"soften": one("soften", "z, T", "torch.special.softmax(z / T, 1)")}, {"test-soften": 2}),
+    "torch's jacobian": (
+        {
+            "gradient": one(
+                "distillation_gradient",
+                "z, t, T",
+                "torch.func.jacfwd(lambda z: -(T**2) * (soften(t, T) * torch.log(soften(z, T))).sum(1).mean())(z)",
+            )
+        },
         {"test-gradient": 3},
     ),
     "torch's softmax": ({"soften": one("soften", "z, T", "F.softmax(z / T, 1)")}, {"test-soften": 2}),

@@ -50,6 +50,17 @@ class Reservoir:
 """
 LOOP = "np.prod([enters(k, t), *(survives(k, s) for s in range(t + 1, n + 1))])"
 AGAIN = "1 if n <= k else (1 - 1 / n) * stays(k, t, n - 1) if n > max(k, t) else k / n"
+ONE_OF_THREE = """
+def enters(k, t):
+    return min(1, k / t)
+
+
+def survives(k, t):
+    raise NotImplementedError()
+
+
+stays = survives
+"""
 # Cells that are replaced, and the points that are lost.
 WRONG = {
     "enters one too early": (
@@ -64,6 +75,17 @@ WRONG = {
         {"probabilities": probabilities("min(1, k / t)", "1 - 1 / t if t > k else 1", LOOP)},
         {"test-probabilities": 1},
     ),
+    "an array of all terms": (
+        {
+            "probabilities": probabilities(
+                "min(1, k / t)",
+                "1 - 1 / t if t > k else 1",
+                "enters(k, t) * np.prod(1 - 1 / np.arange(max(t, k) + 1, n + 1))",
+            )
+        },
+        {"test-probabilities": 1},
+    ),
+    "one of three is left": ({"probabilities": ONE_OF_THREE}, {"test-probabilities": 2}),
     "again and again": (
         {"probabilities": probabilities("min(1, k / t)", "1 - 1 / t if t > k else 1", AGAIN)},
         {"test-probabilities": 1},
@@ -77,11 +99,16 @@ WRONG = {
         {"fairness": p_value("stats.chi2.sf(differences.sum() * n / (runs * k), n - 1)")},
         {"test-fairness": 2},
     ),
+    "binomials with a degree too many": (
+        {"fairness": p_value("stats.chi2.sf(differences.sum() / (runs * k / n * (1 - k / n)), n)")},
+        {"test-fairness": 2},
+    ),
     "the other tail": (
         {"fairness": p_value("stats.chi2.cdf((n - 1) * differences.sum() / (runs * k * (1 - k / n)), n - 1)")},
         {"test-fairness": 2},
     ),
     "equal shares": ({"domains": DOMAINS.format("[50 / 3] * 3, 25, 'fewer'")}, {"test-domains": 1.5}),
+    "one answer is left": ({"domains": DOMAINS.format("[30, 10, 10], None, 'fewer'")}, {"test-domains": 0.5}),
     "no image counts twice": ({"domains": DOMAINS.format("[30, 10, 10], 37.5, 'as many'")}, {"test-domains": 0.5}),
 }
 KEYS = """

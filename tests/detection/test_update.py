@@ -176,12 +176,20 @@ def test_who_waits_learns_from_what_is_in_use_then(detector, monkeypatch):
     [
         ({"splits": ["test"]}, "has no validation scores, and they decide"),
         ({"stream": ["first", "few"]}, "few has validation images of 2 groups.*needed: 5 groups"),
+        ({"untested": ["second"]}, "second is not tested .untested., so nobody could tell whether it is forgotten"),
+        (
+            {"unseen": ["unseen"], "data": "one class"},
+            "third has only real images to learn from; needed: real and fake",
+        ),
     ],
 )
 def test_what_could_not_be_decided_is_told_before_anything_is_trained(changes, said, data, tmp_path, monkeypatch):
     monkeypatch.setenv("CLDF_ROOT", str(tmp_path))
     folder = shutil.copytree(data, tmp_path / "set")
     make_data(folder, ("few",), train=4, validation=2, test=2)
+    for path in (folder / "fake" / "third" / "trainA").iterdir() if "data" in changes else ():
+        path.unlink()
+    changes = {name: value for name, value in changes.items() if name != "data"}
     run = make_run(tiny_options("er", folder, **{**VALUES, **changes}), keep_state=True)
     before = hashes(tmp_path / "runs")
     with pytest.raises(UserError, match=said):
@@ -192,7 +200,39 @@ def test_what_could_not_be_decided_is_told_before_anything_is_trained(changes, s
 
 def test_a_few_images_that_are_gone_through_often_are_told(detector, capsys):
     update(detector, "third", limit=2, max_loss=0.9)
-    assert "note: 2 of 8 images a class are gone through about 4 times instead of 1" in capsys.readouterr().err
+    told = (
+        "note: 2 of 8 images a class are gone through more often than the 1 epochs, with as many updates as all would"
+    )
+    assert told in capsys.readouterr().err
+
+
+def test_what_is_in_use_and_not_compared_is_told_with_what_it_knows(detector, capsys):
+    third = update(detector, "third", max_loss=0.9).after
+    capsys.readouterr()
+    unseen = update(detector, "unseen", max_loss=0.9).after
+    assert in_use() == unseen
+    told = f"note: {third.path.name} was in use and knows third, which the new one does not; cldf detector use"
+    assert told in capsys.readouterr().err
+
+
+def test_fewer_images_do_not_replace_more_and_the_same_ones_are_nothing_new(detector, capsys):
+    six = update(detector, "third", limit=6, max_loss=0.9).after
+    with pytest.raises(UserError, match="has learned third from 6 images a class; needed: a --limit of 6 or more"):
+        update(None, "third", limit=2)
+    capsys.readouterr()
+    assert update(None, "third", limit=6, max_loss=0.9).after == six
+    assert f"note: {six.path.name} has learned just that already, so nothing is new" in capsys.readouterr().err
+    update(None, "third", limit=60, max_loss=0.9)
+    assert "note: 8 images a class of third are learned, not 60: that is all" in capsys.readouterr().err
+
+
+def test_a_run_has_one_name_whatever_leads_to_it(detector, tmp_path, monkeypatch, capsys):
+    (tmp_path / "runs" / "current").symlink_to(detector.path.name)
+    monkeypatch.chdir(detector.path)
+    for name in (".", "current", str(tmp_path / "runs" / "current")):
+        assert main(["detector", "use", name]) == 0
+        assert capsys.readouterr().out == f"in use: {detector.path.name}\n"
+    assert {each.run for each in history()} == {detector.path.name}
 
 
 def test_a_run_that_an_earlier_version_has_made_is_updated(data, tmp_path, monkeypatch):
@@ -234,7 +274,9 @@ def test_the_commands_list_show_compare_and_go_back(detector, tmp_path, capsys):
     assert main(["detector", "show"]) == 0
     out = capsys.readouterr().out
     assert f"went on from {detector.path.name}, with the same method and versions" in out
-    assert re.search(r"third: \d+ images trained on", out)
+    assert re.search(
+        r"third of .*: at most 4 images a class; \d+ gone through, with repeats and replayed ones, in", out
+    )
     assert re.search(r"state to go on from: [\d.]+ MB", out)
     assert main(["detector", "compare", detector.path.name]) == 0
     assert "accuracy" in capsys.readouterr().out

@@ -36,6 +36,11 @@ def test_scores_are_read_as_programs_write_them(tmp_path):
     assert read_use(tmp_path / "c.parquet")[0]["logit"].tolist() == [1.5]
 
 
+def test_where_a_row_has_no_group_its_video_counts(tmp_path):
+    path = table(tmp_path / "a.csv", score=[0.5] * 4, group=["g", "", "", ""], video=["v", "v", "w", ""])
+    assert read_use(path)[0]["group"].tolist() == ["g", "v", "w", "row 5"]
+
+
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
@@ -58,6 +63,7 @@ def test_tables_are_compared_one_by_one_in_the_order_of_their_names(tmp_path, rn
     labelled(rng, weeks / "2.csv", fakes_at=0.0)
     labelled(rng, weeks / "1.csv")
     (weeks / "notes.txt").write_text("no table")
+    (weeks / ".3.csv").write_text("")  # what another program is writing just now
     found, notes = watch([str(weeks)], known)
     assert list(found) == list(COLUMNS)
     assert found["scores"].tolist() == [str(weeks / "1.csv"), str(weeks / "2.csv")]
@@ -106,3 +112,13 @@ def test_the_command_says_what_it_compares_and_exits_with_3_at_a_drift(tmp_path,
     ):
         assert main(["watch", *wrong]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_result_does_not_lie_among_the_tables_that_the_next_call_reads(tmp_path, rng, capsys):
+    known = labelled(rng, tmp_path / "known.csv")
+    weeks = tmp_path / "weeks"
+    weeks.mkdir()
+    labelled(rng, weeks / "1.csv")
+    assert main(["watch", str(weeks), "--against", str(known), "--out", str(weeks / "drift.csv")]) == 2
+    assert "drift.csv would lie among the tables of scores; needed: another folder" in capsys.readouterr().err
+    assert [path.name for path in weeks.iterdir()] == ["1.csv"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 PAGES = ["index", "glossary", "symbols", "options", "search", "api/runs", "notebooks/00_start_here"]
+PAGES += ["course", "teaching", "hosting"]
 LONG = ["notebooks/02_spectral_analysis", "notebooks/06_lwf", "notebooks/08_cross_data_set_evaluation"]
 
 pytestmark = pytest.mark.slow

@@ -52,12 +52,13 @@ def test_another_share_of_fakes_is_no_drift(rng, share):
 
 
 def test_splits_of_one_domain_are_seldom_called_a_drift(rng):
-    alarms = 0
-    for split in range(40):
+    ps = []
+    for split in range(200):
         scores = domain(rng, 24, 4)
         first = scores["group"].isin(rng.permutation(24)[:12])
-        alarms += drift(scores[first], scores[~first], resamples=99, seed=split).p <= 0.05
-    assert alarms <= 5  # of 40 at 5 %, more are there in 1 of 20 cases
+        ps.append(drift(scores[first], scores[~first], resamples=99, seed=split).p)
+    assert np.mean(np.array(ps) <= 0.01) <= 0.05  # which is what `cldf watch` calls a drift
+    assert np.sum(np.array(ps) <= 0.05) <= 18  # of 200 at 5 %, more are there in 1 of 100 cases
 
 
 def test_fakes_between_the_classes_are_noticed_and_those_among_real_ones_are_not(rng):

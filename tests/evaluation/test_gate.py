@@ -68,6 +68,25 @@ def test_the_upper_end_grows_with_the_spread_over_groups_and_holds_nine_of_ten_t
     assert 1.7 < np.mean(reaches) < 2.2  # standard errors: 1.71 of Student, more for the skewness; two-sided 2.06
 
 
+def test_few_photographs_of_each_domain_are_few_though_all_domains_have_many():
+    """Four domains without a photograph in common are as uncertain as their photographs make them."""
+    names = [f"d{k}" for k in range(4)]
+    rng = np.random.default_rng(1)
+    parts = []
+    for name in names:
+        for k, share in enumerate(rng.uniform(0.7, 1, 5)):
+            part = table({name: (1.0, share)}, groups=1, images=60)
+            parts.append(part.assign(group=f"{name} {k}", image=f"{k}-" + part["image"]))
+    scores = pd.concat(parts)
+    found = gate(scores, names)
+    right = scores.assign(right=(scores["score"] >= 0.5) == scores["label"])
+    lost = right.groupby(["domain", "group", "step"])["right"].mean().unstack()
+    lost = lost[lost.columns[0]] - lost[lost.columns[1]]
+    slow = (lost.groupby("domain").var(ddof=1) / 5).sum() ** 0.5 / 4  # the standard error of a mean of four means
+    assert found.loss == pytest.approx(lost.mean())
+    assert (found.upper - found.loss) / slow > 1.9  # 2.13 is Student's for 4 degrees of freedom, 1.73 that for 19
+
+
 def test_validation_decides_and_never_the_test():
     both = [table({"a": (1.0, 1.0), "b": (1.0, 1.0)}), table({"a": (1.0, 0.0), "b": (1.0, 0.0)}, split="test")]
     assert gate(pd.concat(both), OLD).accepted

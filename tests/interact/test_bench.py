@@ -59,3 +59,23 @@ def test_a_value_that_is_not_allowed_is_told_and_trains_nothing(bench, name, tex
     assert "allowed: " in bench.message.value
     assert "<b>" not in bench.message.value
     assert list(bench.kept) == [DEFAULT]
+
+
+def test_without_validation_images_it_says_that_it_looks_at_the_test(trained):
+    _, data, _ = trained
+    options = tiny_options("er", data, **{**SHORT, "splits": ["test"]})
+    values = {name: getattr(options, name) for name in options.model_fields_set - {"agent"}}
+    bench = Bench(Parameters("07_er_and_mir", values), "er")
+    assert bench.message.value.startswith("On TEST images, as splits has no validation: choose nothing. ")
+    assert "each domain&#x27;s test images" in bench.picture.value
+
+
+def test_what_stops_the_training_is_told(bench, monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "_scores", stopped)
+    bench.option.value, bench.text.value = "replay", "1"
+    with pytest.raises(KeyboardInterrupt):
+        bench.train()
+    assert bench.message.value == "that was stopped, or ended with an error"

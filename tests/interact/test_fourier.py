@@ -29,6 +29,8 @@ def test_a_wave_is_told_where_it_is():
     assert "at (−0.50, 0.00) and (0.50, 0.00)" in live.picture.value  # 1.5 looks like 0.5
     live.controls["frequency"].value = 0.0
     assert "where it is at (0.00, 0.00)." in live.picture.value
+    live.controls["phase"].value = 90.0
+    assert "where nothing is, as the wave is zero at every pixel." in live.picture.value
 
 
 def test_all_waves_are_off_by_nothing():

@@ -221,3 +221,13 @@ def test_another_method_is_told_and_recorded(small_data, tmp_path, monkeypatch, 
     lineage = json.loads((found.path / LINEAGE).read_text())
     assert not lineage["equal"]
     assert lineage["versions"]["torch"] == "1.0"
+
+
+def test_what_goes_on_from_another_method_is_never_called_equal_again(small_data, tmp_path, monkeypatch):
+    in_root(monkeypatch, tmp_path)
+    start = make_run(tiny_options("er", small_data, **{**BEFORE, "stream": ["first"]}), keep_state=True)
+    manifest = start.manifest
+    start.write_manifest({**manifest, "versions": {**manifest["versions"], "torch": "1.0"}})
+    second = continued(tiny_options("er", small_data, **BEFORE), start)
+    third = continued(tiny_options("er", small_data, **AFTER), second)
+    assert not json.loads((third.path / LINEAGE).read_text())["equal"]
