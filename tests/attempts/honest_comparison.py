@@ -65,7 +65,10 @@ WRONG = {
         {"test-bootstrap": 2},
     ),
     "only numbers for photographs": ({"bootstrap": NUMBERS}, {"test-bootstrap": 1}),
-    "no width yet": ({"bootstrap": bootstrap(DRAW).split("\n\n\n")[0]}, {"test-bootstrap": 1}),
+    "no width yet": (
+        {"bootstrap": bootstrap(DRAW).split("\n\n\n")[0] + "\n\n\ndef width(*_):\n    raise NotImplementedError()"},
+        {"test-bootstrap": 1},
+    ),
     "half the width": ({"bootstrap": bootstrap(DRAW, "2 * np.std(accuracies)")}, {"test-bootstrap": 1}),
     "Bonferroni": ({"holm": HOLM.format("return np.minimum(p * m, 1)")}, {"test-holm": 2}),
     "order is lost": (

@@ -23,6 +23,13 @@ def scaled(plane):
     p5, p95 = np.percentile(plane, [5, 95])
     return np.clip(2 * (plane - p5) / (p95 - p5) - 1, -1, 1)
 """
+WHOLE_RANGE = """
+def scaled(plane):
+    if np.ptp(plane) < 1e-3:
+        return np.zeros_like(plane)
+    p5, p95 = np.percentile(plane, [5, 95])
+    return np.clip(2 * (plane - p5) / (p95 - p5) - 1, -1, 1)
+"""
 NOT_CUT = """
 def scaled(plane):
     p5, p95 = np.percentile(plane, [5, 95])
@@ -51,6 +58,7 @@ WRONG = {
     "mean and deviation": ({"scaled": BY_MEAN}, {"test-scaled": 3, "test-network-input": 2}),
     "0 / 0": ({"scaled": DIVIDES_BY_NOTHING}, {"test-scaled": 1, "test-network-input": 2}),
     "not cut off": ({"scaled": NOT_CUT}, {"test-scaled": 2, "test-network-input": 2}),
+    "asks for the whole range": ({"scaled": WHOLE_RANGE}, {"test-scaled": 1}),
     "rows not turned": ({"half": ROWS_STAY}, {"test-half": 2}),
     "percentiles of the half": ({"network-input": PERCENTILES_OF_HALF}, {"test-network-input": 2}),
     "own places": ({"partners": OWN_PLACES}, {"test-partners": 1}),

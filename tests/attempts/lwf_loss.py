@@ -64,7 +64,10 @@ WRONG = {
         {"gradient": one("distillation_gradient", "z, t, T", "T * (soften(z, T) - soften(t, T))")},
         {"test-gradient": 3},
     ),
-    "the whole is left": ({"losses": losses(RIGHT_LOSS).split("\n\n\n")[0]}, {"test-losses": 1}),
+    "the whole is left": (
+        {"losses": losses(RIGHT_LOSS).split("\n\n\n")[0] + "\n\n\ndef lwf_loss(*_):\n    raise NotImplementedError()"},
+        {"test-losses": 1},
+    ),
     "a special softmax": ({"soften": one("soften", "z, T", "torch.special.softmax(z / T, 1)")}, {"test-soften": 2}),
     "torch's jacobian": (
         {

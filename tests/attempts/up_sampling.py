@@ -36,6 +36,10 @@ def transform_of_large(F):
     rows = np.concatenate([F, F[::-1]])
     return np.concatenate([rows, rows[:, ::-1]], axis=1)
 """
+ASKED = """
+def transform_of_large(F):
+    return np.fft.fft2(zeros_between(np.fft.ifft2(F).real))
+"""
 QUARTER = "def transform_of_large(F):\n    return np.tile(F, (2, 2)) / 4"
 TILED = grid(
     "np.tile(rng.normal(size=(period, period)), (height // period, width // period))",
@@ -46,6 +50,7 @@ EVERYWHERE = grid("np.cos(2 * np.pi * y / period) + np.cos(2 * np.pi * x / perio
 WRONG = {
     "at odd places": ({"zeros": ODD}, {"test-zeros": 1}),
     "mirrored": ({"copies": MIRRORED}, {"test-copies": 2}),
+    "asks a transform": ({"copies": ASKED}, {"test-copies": 2}),
     "a quarter": ({"copies": QUARTER}, {"test-copies": 2}),
     "added instead of multiplied": (
         {"response": response("2 + np.exp(-2j * np.pi * v / height) + np.exp(-2j * np.pi * u / width)")},
@@ -54,6 +59,10 @@ WRONG = {
     "shifted by a small pixel": ({"response": response(BOTH.replace("-2j", "-4j"), "32", "0.5")}, {"test-response": 3}),
     "the same everywhere": ({"grid": EVERYWHERE}, {"test-grid": 3}),
     "a tile again and again": ({"grid": TILED}, {"test-grid": 3}),
+    "one direction": (
+        {"grid": grid("np.cos(2 * np.pi * y / period) * rng.choice([-1, 1], width)", "pattern -= pattern.mean()")},
+        {"test-grid": 3},
+    ),
     "brighter": (
         {"grid": grid("(y % period == 0) * rng.uniform(size=width) + (x % period == 0) * 1.0")},
         {"test-grid": 4},

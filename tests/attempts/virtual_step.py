@@ -89,7 +89,10 @@ PRODUCT = "-lr * sum((a * b).sum() for a, b in zip(g, own))"
 WRONG = {
     "gradients are left behind": ({"virtual": BACKWARD}, {"test-virtual": 1}),
     "gradients are removed": ({"virtual": REMOVED}, {"test-virtual": 1}),
-    "one of two is written": ({"rises": rises().split("\n\n\n")[0]}, {"test-rises": 2}),
+    "one of two is written": (
+        {"rises": rises().split("\n\n\n")[0] + "\n\n\ndef most_interfered(*_):\n    raise NotImplementedError()"},
+        {"test-rises": 2},
+    ),
     "the step is made": ({"virtual": IN_PLACE}, {"test-virtual": 1, "test-rises": 4}),
     "uphill": ({"virtual": UPHILL}, {"test-virtual": 2, "test-rises": 4}),
     "the helper": ({"virtual": BY_THE_HELPER}, {"test-virtual": 3, "test-rises": 4}),
