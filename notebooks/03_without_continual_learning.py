@@ -75,9 +75,7 @@ from cldf_core.evaluation import bootstrap, metrics
 from cldf_core.evaluation.cells import as_text, cell_values, loss_table, seeds_in_words
 from cldf_core.evaluation.crossed import cells_over_seeds
 from cldf_core.figures import sentences
-from cldf_core.interact.batches import after_each_batch, course
-from cldf_core.interact.film import watch
-from cldf_core.interact.toy import learn_all
+from cldf_core.interact import batches, film, toy
 from cldf_core.results import ledger
 from cldf_core.results.score_tables import read_scores
 from cldf_core.results.sweep_tables import code_in_words
@@ -139,7 +137,7 @@ split = "test" if "test" in options.splits else "validation"
 # </details>
 
 # %%
-watch(learn_all(seed=options.seed), seed=options.seed)
+film.watch(toy.learn_all(seed=options.seed), seed=options.seed)
 
 # %% [markdown]
 # In such a plane one can see it. It is a toy: the middle contradicts its neighbours, and the network has two plain
@@ -363,9 +361,9 @@ sentences.show(
 # %%
 both = cells[cells["agent"].isin(["sequential", "joint"])]
 save_figure(figures.over_time(both, options.stream), out.figures, "03_over_time")
-every = after_each_batch(runs["sequential"], 40)
+every = batches.after_each_batch(runs["sequential"], 40)
 save_table(every, out.figures, "03_batches")
-save_figure(course(every), out.figures, "03_batches")
+save_figure(batches.course(every), out.figures, "03_batches")
 names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]
 display(as_text(summary, names))
 

@@ -368,8 +368,8 @@ held.round(2)
 # the weights themselves have moved.
 #
 # Whether teacher or springs help at all is seen beside sequential training, which has $\lambda = 0$ and, where values
-# were chosen for each agent, a learning rate and a weight decay (how strongly the optimiser pulls the weights towards
-# zero) of its own; notebook 08 does this, with intervals for the difference.
+# were chosen for each agent, a learning rate and a weight decay (a pull of all weights towards zero) of its own;
+# notebook 08 does this, with intervals for the difference.
 #
 # **Things to try.** Set `splits` to `["validation"]` first: then the matrices are of validation photographs, and the
 # test photographs stay unseen until you have decided. Set `distillation` to 0.1 and to 10: which end of the diagonal

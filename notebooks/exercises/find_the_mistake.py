@@ -117,7 +117,7 @@ def judged(check, right, wrong):
 # | `learn(agent, 0)` | learns the first domain (0), then `learn(agent, 1)` the second |
 # | `batches = begin(agent, 1)` | begins the second domain, and stops before the first update |
 # | `agent.observe(batch)` | makes one update, and leaves its gradients behind in `parameter.grad` |
-# | `agent.loss(batch)` | the loss of the batch and of what the agent replays with it, a tensor; `.backward()` makes gradients (what `observe` does need not be this) |
+# | `agent.loss(batch)` | the loss of a batch and of what is replayed with it; `observe` may descend another one |
 # | `agent.cross_entropy(batch)` | the loss of these images alone, with none from the memory, likewise a tensor |
 # | `agent.network`, `agent.teacher` | networks; `.state_dict()`, `.named_buffers()`, `.train()`, `.eval()`, `.head` |
 # | `agent.memory` | `.size`; `.labels`, `.domains`, `.numbers` of each slot; `.offer(batch, generator)` |

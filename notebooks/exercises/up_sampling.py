@@ -250,6 +250,18 @@ def with_grid(image, period, strength):
     ### END SOLUTION
 
 
+# %% nbgrader={"grade": false, "grade_id": "setup-grid", "locked": true, "schema_version": 3, "solution": false, "task": false}
+def by_the_rules(new, old):
+    return np.abs(new - old).max() <= 6 + 1e-9 and abs(new.mean() - old.mean()) <= 0.5
+
+
+def both_directions(new, old, period):
+    """Whether both the rows and the columns of the period have a share of what was changed."""
+    power = np.abs(np.fft.fft2(new - old)) ** 2
+    rows, columns = power[128 // period, 1:].sum(), power[1:, 128 // period].sum()
+    return min(rows, columns) > 0.1 * max(rows, columns)
+
+
 # %% nbgrader={"grade": true, "grade_id": "test-grid", "locked": true, "points": 4, "schema_version": 3, "solution": false, "task": false}
 image = photographs[0]
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.8), layout="constrained")
@@ -265,19 +277,6 @@ tried = photographs[:1]
 tried = list(photographs)
 ### END HIDDEN TESTS
 changes = [(with_grid(image, period, 6), image, period) for image in tried for period in (2, 4, 8)]
-
-
-def by_the_rules(new, old):
-    return np.abs(new - old).max() <= 6 + 1e-9 and abs(new.mean() - old.mean()) <= 0.5
-
-
-def both_directions(new, old, period):
-    """Whether both the rows and the columns of the period have a share of what was changed."""
-    power = np.abs(np.fft.fft2(new - old)) ** 2
-    rows, columns = power[128 // period, 1:].sum(), power[1:, 128 // period].sum()
-    return min(rows, columns) > 0.1 * max(rows, columns)
-
-
 points = int(all(by_the_rules(new, old) for new, old, _ in changes))
 for period in (2, 4, 8):
     own = [(new, old) for new, old, p in changes if p == period]

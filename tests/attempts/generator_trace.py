@@ -50,13 +50,6 @@ WRONG = {
         {"detector": detector(LINE.replace("64]", "60]").replace("63]", "64]"))},
         {"test-detector": 3},
     ),
-    "sharpness": (
-        {
-            "detector": "def grid_score(images):\n    return np.abs(np.diff(images.mean(-1), axis=2)).mean((1, 2))\n"
-            + f"\n\nthreshold = {BEST}"
-        },
-        {"test-detector": 1},
-    ),
     "hangs on the others": ({"detector": detector(f"(s := {LINE}) - s.mean()", "0.0")}, {"test-detector": 3}),
 }
 CORNER = "m[:, 64, 4:].mean(1) - m[:, 62:64, 4:].mean((1, 2)) + m[:, 4:-4, 64].mean(1) - m[:, 4:-4, 63].mean(1)"

@@ -159,7 +159,8 @@ def _written_tables() -> np.ndarray:
 
 @cache
 def _code() -> str:
-    return f"{tree_hash(['data.intake.scan'], without=['options', 'data.files'])[:16]}, Pillow {PIL.__version__}"
+    others = ["options", "data.files", "data.columns"]
+    return f"{tree_hash(['data.intake.scan'], without=others)[:16]}, Pillow {PIL.__version__}"
 
 
 def _spread(work: Callable[[list[str]], list[Any]], names: pd.Series, workers: int | None) -> Iterator[Any]:
