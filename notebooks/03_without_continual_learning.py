@@ -353,15 +353,15 @@ sentences.show(
 # Forgetting alone can mislead: an agent that learns nothing has nothing to forget. So look at the course of the
 # accuracy as well. The bands are 95 % intervals, the dotted line is guessing.
 #
-# Between two of these points lie hundreds of batches. The second figure looks between them: the sequential network goes
-# through the first batches of the second domain again, and is tested on validation images of both domains after every
-# single one. Before you look: how many batches does the old domain last? Is it lost before the new one is learned, or
-# while that goes on? <!-- setting -->
+# Between two of these points lie hundreds of batches. The second figure looks between the last two: the sequential
+# network goes through the first batches of the last domain again, and is tested on some validation images of every
+# domain after each single batch. Before you look: how many batches do the old domains last? Are they lost before the
+# new one is learned, or while that goes on? <!-- setting -->
 
 # %%
 both = cells[cells["agent"].isin(["sequential", "joint"])]
 save_figure(figures.over_time(both, options.stream), out.figures, "03_over_time")
-every = batches.after_each_batch(runs["sequential"], 40)
+every = batches.after_each_batch(runs["sequential"], 32)
 save_table(every, out.figures, "03_batches")
 save_figure(batches.course(every), out.figures, "03_batches")
 names = ["average", "learning", "forgetting (max-last)", "backward transfer", *(f"unseen: {u}" for u in options.unseen)]

@@ -1,9 +1,11 @@
-"""What a real network still knows of an old domain, batch by batch, while it learns a new one (notebook 03)."""
+"""What a real network still knows of old domains, batch by batch, while it learns a new one (notebook 03)."""
 
-from itertools import islice
+import itertools
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from cldf_core.agents import build_agent
@@ -16,23 +18,25 @@ from cldf_core.runs.run import domain_samples, load_spectra, training_samples
 from cldf_core.stream import make_steps
 
 
-def after_each_batch(run: RunFolder, batches: int, *, most: int = 100) -> pd.DataFrame:
-    """Lets the agent of a finished run go through the first batches of its second step again, and tests it after each.
+def after_each_batch(run: RunFolder, batches: int, *, most: int = 60) -> pd.DataFrame:
+    """Lets the agent of a finished run go through the first batches of its last step again, and tests it after each.
 
-    They are the batches of the run, in their order, from the network that the run had after its first step; the agent
+    They are the batches of the run, in their order, from the network that the run had after the step before; the agent
     is one that carries nothing else from step to step, such as sequential training. The images are validation images,
     or where a domain has none, test images, `most` of a domain at most.
 
     Returns:
-        Columns batch (0 is before the first), domain (the first two of the stream), images and value (the accuracy).
+        Columns batch (0 is before the first), domain (those of the stream, the new one last), images and value (the
+        accuracy).
     """
     options = stored_options(run.manifest["options"])
-    domains = load_spectra(options)
-    step = make_steps(training_samples(options, domains), options)[options.chunks]
+    old, domains = len(options.stream) - 1, load_spectra(options)
+    step = make_steps(training_samples(options, domains), options)[old * options.chunks]
     agent = build_agent(options)
-    agent.network = load_network(run.model(1))[0].to(agent.device)
+    if old:  # else it is the network that every run of the seed begins with
+        agent.network = load_network(run.model(old))[0].to(agent.device)
     tests = {}
-    for place, name in enumerate(options.stream[:2]):
+    for place, name in enumerate(options.stream):
         table = domains[name].table
         split = next(split for split in (SPLITS[1], SPLITS[2], SPLITS[0]) if (table["split"] == split).any())
         table = table[table["split"] == split]
@@ -48,23 +52,27 @@ def after_each_batch(run: RunFolder, batches: int, *, most: int = 100) -> pd.Dat
     look(0)
     part = next(iter(agent.parts(step)))
     agent.begin_step(part)
-    for number, batch in enumerate(islice(part.batches(options.seed, 0), batches), start=1):
+    for number, batch in enumerate(itertools.islice(part.batches(options.seed, 0), batches), start=1):
         agent.observe(batch)
         look(number)
     return pd.DataFrame(rows, columns=["batch", "domain", "images", "value"])
 
 
 def course(table: pd.DataFrame) -> Figure:
-    """Draws what `after_each_batch` gives: a line for the old domain and one for the new one."""
-    figure, ((axis,),) = panels(1, 1, 2.6)
-    ends, words = {}, []
-    looks = ("0.1", "-", "old"), ("#009E73", "--", "new")
-    for (name, line), (colour, dash, kind) in zip(table.groupby("domain", sort=False), looks, strict=True):
-        axis.plot(line["batch"], line["value"], dash, marker=".", color=colour, linewidth=1.2, markersize=4)
-        first, last = line["value"].iloc[[0, -1]]
-        ends[f"{name} ({kind})"] = last, colour
-        words.append(f"{name} ({kind}) from {first:.2f} to {last:.2f}")
+    """Draws what `after_each_batch` gives: a line for each old domain, and a thick one for the new one."""
+    figure, ((axis,),) = panels(1, 1, 2.8)
+    ends, words, names = {}, [], list(dict.fromkeys(table["domain"]))
+    colours = sns.color_palette("viridis", len(names))[:-1]  # without the lightest, which white would swallow
+    for name, dash, colour in zip(
+        names, itertools.cycle(["--", "-.", ":"]), [*map(to_hex, colours), "0.1"], strict=False
+    ):
+        line, is_new = table[table["domain"] == name], name == names[-1]
+        axis.plot(line["batch"], line["value"], "-" if is_new else dash, color=colour, linewidth=2.2 if is_new else 1.3)
+        ends[f"{name} ({'new' if is_new else 'old'})"] = line["value"].iloc[-1], colour
+        words.append(f"{name} from {line['value'].iloc[0]:.2f} to {line['value'].iloc[-1]:.2f}")
     axis.axhline(0.5, color="0.4", linewidth=0.8, linestyle=":")
-    axis.set(xlabel="batches of the new domain", ylabel="accuracy", ylim=(-0.02, 1.02))
+    axis.set(xlabel=f"batches of {names[-1]}", ylabel="accuracy", ylim=(-0.02, 1.02))
     label_ends(axis, ends)
-    return described(figure, f"Accuracy after each of {table['batch'].max()} batches: {' and '.join(words)}.")
+    return described(
+        figure, f"Accuracy after each of {table['batch'].max()} batches of {names[-1]}: {', '.join(words)}."
+    )
