@@ -45,7 +45,7 @@ def _show(parsed: argparse.Namespace) -> None:
         print(printable(f"{run.path.name}: {options['agent']}, begun {manifest['started']}, code {manifest['code']}"))
         for name in options["stream"][record.get("steps", 0) :]:
             steps = [step for step in manifest["steps"] if step["domain"] == name]  # several, where it comes in chunks
-            limits = [most for most in (options["limit"], options.get("limits", {}).get(name)) if most]
+            limits = [most for most in [options.get("limit"), options.get("limits", {}).get(name)] if most]
             count = f"at most {min(limits)} images a class" if limits else "all images"
             seen, seconds = (sum(step[what] for step in steps) for what in ("images", "seconds"))
             of = "" if ":" in name else f" of {options['data']}"

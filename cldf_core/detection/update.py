@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from scipy.special import expit
 
-from cldf_core.data.console import note
+from cldf_core.data.console import counted, note
 from cldf_core.data.domains import CLASSES
 from cldf_core.detection.detector import load_detector
 from cldf_core.detection.in_use import changing, history, lineage, named, use
@@ -158,7 +158,7 @@ def _check(detector: RunFolder, old: Options, options: Options, limit: int | Non
         bound = f"the run's limit for each domain is {options.limit}" if few.max() == options.limit else "that is all"
         note(f"{few.max()} images a class of {new} are learned, not {limit}: {bound}")
     if options.limited == "equal-updates" and options.agent != "gdumb" and few.sum() < every.sum():
-        often = f"gone through more often than the {options.epochs} epochs, with as many updates as all would have"
+        often = f"gone through more often than in {counted(options.epochs, 'epoch')}, by as many updates as with all"
         note(f"{few.max()} of {every.max()} images a class are {often} (limited: {options.limited})")
 
 

@@ -74,7 +74,7 @@ def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
         folder.write_table(f"{STATE}/{folder.step_scores(step - 1).name}", scores)
         files += [folder.step_scores(step - 1), folder.model(step)]
     before = {name: start.manifest[name] for name in ("code", "versions")}
-    equal = all(before[name] == known[name] for name in before) and went_on_equally(start)
+    equal = all(before[name] == known[name] for name in before) and _went_on_equally(start)
     if not equal:
         note(
             f"{start.path.name}, or a run that it went on from, was made with another method or other versions, so "
@@ -85,7 +85,7 @@ def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
     States(folder).save(state, place, kept)
 
 
-def went_on_equally(run: RunFolder) -> bool:
+def _went_on_equally(run: RunFolder) -> bool:
     """Whether a run is what would be trained from the beginning, by its lineage: no other version had a part in it."""
     try:
         return bool(read_record(run.path / LINEAGE)["equal"])

@@ -200,9 +200,7 @@ def test_what_could_not_be_decided_is_told_before_anything_is_trained(changes, s
 
 def test_a_few_images_that_are_gone_through_often_are_told(detector, capsys):
     update(detector, "third", limit=2, max_loss=0.9)
-    told = (
-        "note: 2 of 8 images a class are gone through more often than the 1 epochs, with as many updates as all would"
-    )
+    told = "note: 2 of 8 images a class are gone through more often than in 1 epoch, by as many updates as with all"
     assert told in capsys.readouterr().err
 
 

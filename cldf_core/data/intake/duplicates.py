@@ -73,13 +73,14 @@ def close_hashes(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         for step in range(1, count):  # equal bands stand together: compare each with the next, the next but one ...
             start = start[start < count - step]
             start = start[band[start] == band[start + step]]
-            if not len(start) or not is_all:
+            if not len(start) or sum(map(len, found)) > len(pairs) + MOST:
                 break
             first, second = order[start], order[start + step]
             near = differing_bits(hashes[first], hashes[second]) <= DISTANCE
             found.append(np.minimum(first, second)[near] * count + np.maximum(first, second)[near])
-            is_all = sum(map(len, found)) <= MOST
         pairs = np.unique(np.concatenate(found))  # two hashes may agree in several bands
+        if not (is_all := len(pairs) <= MOST):
+            break
     return pairs // max(count, 1), pairs % max(count, 1), is_all
 
 

@@ -78,3 +78,14 @@ def test_too_many_pairs_are_reported(monkeypatch):
 
 def test_unused_images_are_in_no_pair():
     assert duplicates(survey_rows(4, used=False)).pairs.empty
+
+
+def test_only_pairs_that_differ_count_towards_the_most(monkeypatch):
+    """A pair that agrees in several bands is one pair; so many as are listed at most are all of them."""
+    hashes = np.random.default_rng(3).integers(0, 2**63, 300, np.uint64)
+    hashes = np.unique(np.concatenate([hashes, hashes ^ np.uint64(1)]))
+    for most, is_all in ((300, True), (299, False)):
+        monkeypatch.setattr("cldf_core.data.intake.duplicates.MOST", most)
+        first, second, found = close_hashes(hashes)
+        assert found is is_all
+        assert (hashes[first] ^ hashes[second] == 1).all()
