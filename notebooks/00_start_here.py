@@ -101,7 +101,6 @@ from scipy.special import expit
 from cldf_core import figures
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import crop, open_image
-from cldf_core.data.layouts.read import images_folder
 from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation.cells import cell_changes, cell_values
 from cldf_core.figures import sentences
@@ -185,12 +184,11 @@ first = options.stream[0]
 parts = dict(list(domains[first].table.groupby("split")))
 parts = [parts[name] for name in ("validation", "train") if name in parts]
 pair = next(part for part in parts if part["label"].nunique() == 2).groupby("label").head(1).sort_values("label")
-folder = images_folder(options.data)
-images = np.stack([crop(open_image(folder / image), options.size) for image in pair["image"]])
+whole = tuple(open_image(domains[first].root / image) for image in pair["image"])
+images = np.stack([crop(image, options.size) for image in whole])
 spectra = domains[first].array[pair["row"].to_numpy()].astype(np.float32)
 probability = expit(logits_of(networks[f"after {first}"], own, spectra))
 save_figure(figures.pixels_to_verdict(images, spectra, probability), out.figures, "00_pixels_to_verdict")
-whole = tuple(open_image(folder / image) for image in pair["image"])
 display(one_image(whole, networks, InputSpec.from_options(options)))
 
 # %% [markdown]

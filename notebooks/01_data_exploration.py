@@ -70,7 +70,6 @@ from cldf_core.data.images import crop, open_image
 from cldf_core.data.intake import audit
 from cldf_core.data.intake.duplicates import duplicates
 from cldf_core.data.intake.scan import survey
-from cldf_core.data.layouts.read import images_folder
 from cldf_core.evaluation.cells import cell_values
 from cldf_core.evaluation.seeds import t_interval
 from cldf_core.figures import sentences
@@ -89,9 +88,10 @@ out = parameters.folder
 # *validation*, and *test* only measures the result. How many images of each kind are there?
 
 # %%
-folder = images_folder(options.data)
 domains = load_spectra(options)
-images = pd.concat([spectra.table.assign(domain=name) for name, spectra in domains.items()], ignore_index=True)
+images = [spectra.table.assign(domain=name, root=spectra.root) for name, spectra in domains.items()]
+images = pd.concat(images, ignore_index=True)
+images["path"] = [root / image for root, image in zip(images["root"], images["image"], strict=True)]
 images["class"] = images["label"].map({0: "real", 1: "fake"})
 counts = images.groupby(["domain", "split", "class"], sort=False).size().rename("images").reset_index()
 save_table(counts, out.figures, "01_counts")
@@ -156,13 +156,13 @@ def some_pairs(table, count):
     return pairs.sample(min(count, len(pairs)), random_state=rng)
 
 
-def pixels(image):
-    return crop(open_image(folder / image), options.size)
+def pixels(path):
+    return crop(open_image(path), options.size)
 
 
 shown = {name: some_pairs(table, 2) for name, table in train.groupby("domain", sort=False)}
 crops = {
-    name: [(pixels(pair.image_real), pixels(pair.image_fake)) for pair in table.itertuples()]
+    name: [(pixels(pair.path_real), pixels(pair.path_fake)) for pair in table.itertuples()]
     for name, table in shown.items()
 }
 save_figure(figures.sample_pairs(crops), out.figures, "01_samples")
@@ -184,15 +184,13 @@ save_figure(figures.sample_pairs(crops), out.figures, "01_samples")
 rows = []
 for name, table in train.groupby("domain", sort=False):
     of_domain = some_pairs(table, options.limit or len(table))
-    both = [(pixels(pair.image_real).astype(int), pixels(pair.image_fake)) for pair in of_domain.itertuples()]
+    both = [(pixels(pair.path_real).astype(int), pixels(pair.path_fake)) for pair in of_domain.itertuples()]
     far = pd.Series([(np.abs(fake - real).max(0) > 4).mean() for real, fake in both])
     photograph = of_domain.filter(regex="^group").iloc[:, 0].to_numpy()
     rows.append((name, *t_interval(far.groupby(photograph).mean().to_numpy())))
 save_table(pd.DataFrame(rows, columns=["domain", "value", "low", "high"]), out.figures, "01_changes")
 more = {name: some_pairs(table, 8) for name, table in train.groupby("domain", sort=False)}
-more = {
-    name: [(pixels(p.image_real), pixels(p.image_fake)) for p in pairs.itertuples()] for name, pairs in more.items()
-}
+more = {name: [(pixels(p.path_real), pixels(p.path_fake)) for p in pairs.itertuples()] for name, pairs in more.items()}
 more = {name: pairs for name, pairs in more.items() if pairs}  # a domain of one class has none
 beside(more) if more else "No domain has a real image and a fake that belong together."
 
@@ -205,15 +203,16 @@ sentences.show(sentences.values(saved_table(out.figures, "01_changes"), "Share o
 # Every photograph of cldf-mini has an author and a licence. Here are those of the crops shown above.
 
 # %%
-credits_file = folder / "photographs.csv"
-if credits_file.is_file():
-    credits = pd.read_csv(credits_file)
+lists = [root / "photographs.csv" for root in images["root"].unique() if (root / "photographs.csv").is_file()]
+if lists:
+    credits = pd.concat(map(pd.read_csv, lists))
     groups = {group for table in shown.values() for column in table.filter(like="group") for group in table[column]}
+    groups = {group.rpartition(":")[2] for group in groups}  # another data set's name stands before a colon
     credits = credits[credits["file"].str.rsplit(".", n=1).str[0].isin(groups)]
     credits = credits[["file", "author", "licence", "source"]]
     save_table(credits, out.figures, "01_credits")
 else:
-    credits = f"{folder} has no photographs.csv, so there are no credits to show"
+    credits = "There is no photographs.csv beside the images, so there are no credits to show."
 credits
 
 # %% [markdown]
@@ -228,7 +227,7 @@ credits
 splits_of_group = images.groupby("group")["split"].nunique()
 torn = splits_of_group[splits_of_group > 1]
 print(f"{len(splits_of_group)} groups, {len(torn)} of them in more than one split")
-if (folder / "splits.csv").is_file():
+if all((root / "splits.csv").is_file() for root in images["root"].unique()):
     assert torn.empty, f"these groups are in several splits: {', '.join(torn.index[:5])}"
 
 # %% [markdown]
@@ -240,8 +239,8 @@ if (folder / "splits.csv").is_file():
 # %%
 groups = images.groupby(["domain", "split"], sort=False)["group"].nunique().rename("groups").reset_index()
 save_table(groups, out.figures, "01_groups")
-sharing = images.groupby(["split", "stem"])["domain"].nunique().groupby("split").max()
-print("domains that share one image name, at most:", sharing.to_dict())
+sharing = images.groupby(["split", "group", "stem"])["domain"].nunique().groupby("split").max()
+print("domains that share one image of a group, at most:", sharing.to_dict())
 groups.pivot(index="domain", columns="split", values="groups").reindex(list(domains))
 
 # %% [markdown]
@@ -259,12 +258,12 @@ groups.pivot(index="domain", columns="split", values="groups").reindex(list(doma
 
 
 # %%
-def facts(image):
-    with Image.open(folder / image) as opened:
+def facts(path):
+    with Image.open(path) as opened:
         return opened.format, opened.mode, *opened.size
 
 
-kinds = pd.DataFrame([facts(image) for image in images["image"]], columns=["format", "mode", "width", "height"])
+kinds = pd.DataFrame([facts(path) for path in images["path"]], columns=["format", "mode", "width", "height"])
 kinds = pd.concat([images[["domain", "class"]], kinds], axis=1)
 kinds = kinds.groupby(list(kinds.columns), sort=False).size().rename("images").reset_index()
 save_table(kinds, out.figures, "01_formats")
@@ -299,10 +298,10 @@ def look(part):
 
 
 train = pd.concat(look(part) for _, part in train.groupby(["domain", "label"], sort=False))
-channels = np.array([open_image(folder / image).mean((1, 2)) for image in train["image"]])
+channels = np.array([open_image(path).mean((1, 2)) for path in train["path"]])
 numbers = train[["domain", "image", "group", "label", "split"]].assign(
     **{f"mean {colour}": channels[:, k] for k, colour in enumerate(("red", "green", "blue"))},
-    **{"file size": [(folder / image).stat().st_size for image in train["image"]]},
+    **{"file size": [path.stat().st_size for path in train["path"]]},
 )
 cues = [column for column in numbers if column.startswith("mean") or column == "file size"]
 as_scores = numbers.melt(["domain", "image", "group", "label", "split"], cues, "agent", "score").assign(step=1)
@@ -341,8 +340,9 @@ sentences.show(
 # same and shows the detectors beside it.
 
 # %%
-seen = survey(folder, list(images["image"].unique()))
-joined = images.drop(columns="class").merge(seen, on="image")
+of_sets = images.drop(columns="class").groupby("root", sort=False)  # a stream may take domains of several
+joined = [part.merge(survey(root, list(part["image"].unique())), on="image") for root, part in of_sets]
+joined = pd.concat(joined, ignore_index=True)
 baseline = audit.format_baseline(joined, seed=options.seed)
 rows = [
     (name, facts, *(value[key] for key in ("balanced accuracy", "low", "high", "images")))

@@ -66,7 +66,6 @@ from cldf_core import figures
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import BICUBIC, crop, open_image
-from cldf_core.data.layouts.read import images_folder
 from cldf_core.detection.ladder import FACTS, PROFILE, SHARPNESS, simple_scores
 from cldf_core.evaluation import traces
 from cldf_core.evaluation.cells import cell_values
@@ -109,14 +108,13 @@ out = parameters.folder
 # (Figures with sliders move where a kernel runs. Elsewhere you see each as it was when it was made.)
 
 # %%
-folder = images_folder(options.data)
 domains = load_spectra(options)
 periods = [period for period in (2, 4, 8) if options.size % period == 0]
 
 
-def pixels(images):
+def pixels(paths):
     """The centre of each image: uint8, shape (N, 3, size, size)."""
-    return np.stack([crop(open_image(folder / image), options.size) for image in images])
+    return np.stack([crop(open_image(path), options.size) for path in paths])
 
 
 tables = {}
@@ -125,7 +123,8 @@ for name, spectra in domains.items():
     parts = [part for _, part in spectra.table[spectra.table["split"] == split].groupby("label")]
     counts = [min(len(part), options.limit or len(part)) for part in parts]
     rngs = [generator(options.seed, "illustration", "02", name) for _ in parts]  # the same draw: pairs stay together
-    tables[name] = pd.concat(p.sample(n, random_state=rng) for p, n, rng in zip(parts, counts, rngs, strict=True))
+    table = pd.concat(p.sample(n, random_state=rng) for p, n, rng in zip(parts, counts, rngs, strict=True))
+    tables[name] = table.assign(path=[spectra.root / image for image in table["image"]])
 fourier.one_wave()
 
 # %% [markdown]
@@ -156,8 +155,8 @@ fourier.one_wave()
 
 # %%
 reals = tables[options.stream[0]].query("label == 0")
-reals = reals.assign(size=[(folder / image).stat().st_size for image in reals["image"]])
-detailed = reals.sort_values("size", ascending=False).drop_duplicates("group")["image"]  # one of each photograph
+reals = reals.assign(size=[path.stat().st_size for path in reals["path"]])
+detailed = reals.sort_values("size", ascending=False).drop_duplicates("group")["path"]  # one of each photograph
 greys = [pixels([detailed.iloc[k]])[0].mean(0) for k in (0, min(1, len(detailed) - 1))]
 display(fourier.sum_of_waves(greys[0]), fourier.phases(*greys), fourier.band(greys[0]))
 
@@ -172,17 +171,17 @@ display(fourier.sum_of_waves(greys[0]), fourier.phases(*greys), fourier.band(gre
 rows, clearest = [], {}
 for name, table in tables.items():
     for (label, group), part in table.groupby(["label", "group"]):
-        of_images = log_magnitude(pixels(part["image"])).mean(1)
+        of_images = log_magnitude(pixels(part["path"])).mean(1)
         rows.append((name, ("real", "fake")[label], group, of_images.mean(0)))
         ratios = np.max([traces.line_ratio(of_images, period) for period in periods], axis=0)
         if label:
-            clearest[ratios.max()] = (name, part["image"].iloc[ratios.argmax()])
+            clearest[ratios.max()] = (name, part.iloc[ratios.argmax()])
 index = pd.MultiIndex.from_tuples([row[:3] for row in rows], names=["domain", "class", "group"])
 planes = np.stack([row[3] for row in rows])
 print(f"{len(planes)} spectra, each the mean over the images of one photograph and class")
-domain, image = clearest[max(clearest)]
-example = pixels([image])[0]
-print(f"the clearest grid: {image}, {domain}")
+domain, row = clearest[max(clearest)]
+example = pixels([row["path"]])[0]
+print(f"the clearest grid: {row['image']}, {domain}")
 
 # %%
 channel = example[0]
@@ -305,11 +304,12 @@ sentences.show(sentences.values(saved_table(out.figures, "02_up_sampling"), "Sha
 
 # %%
 names, kinds = index.get_level_values("domain"), index.get_level_values("class")
+both = [name for name in domains if {*kinds[names == name]} == {"real", "fake"}]  # a domain of one class has no pair
 means = {
-    kind: np.stack([planes[(names == name) & (kinds == kind)].mean(0) for name in domains]) for kind in ("real", "fake")
+    kind: np.stack([planes[(names == name) & (kinds == kind)].mean(0) for name in both]) for kind in ("real", "fake")
 }
 peaks = {kind: traces.local_excess(of_kind) for kind, of_kind in means.items()}
-save_figure(figures.mean_spectra(means, peaks, list(domains)), out.figures, "02_mean_spectra")
+save_figure(figures.mean_spectra(means, peaks, both), out.figures, "02_mean_spectra")
 
 # %% [markdown]
 # A column is a domain; real images, left, are shown once, as the mean over the domains.
@@ -423,7 +423,7 @@ sentences.show(
 
 # %%
 split = next(part for part in ("test", "validation") if any(part in set(d.table["split"]) for d in domains.values()))
-scores = simple_scores(options, domains, split=split)
+scores = simple_scores(options, domains, out.path, split=split)
 ladder = cell_values(scores, "AUC", split=split).drop(columns="step").rename(columns={"agent": "rung"})
 save_table(ladder, out.figures, "02_ladder")
 save_figure(figures.ladder(ladder, label="AUC (dotted: guessing)"), out.figures, "02_ladder")

@@ -237,7 +237,7 @@ kept = sorted(sweep.kept("ladder", parameters), key=lambda run: places.index(run
 alone = kept or read_scores([make_run(parameters.options("separate", feature=feature)) for feature in rung_of])
 own = [(run, rung) for feature, rung in rung_of.items() for run in alone if run.settings["feature"] == feature]
 tables = [ladder.own_domain(run.table, run.stream, rung).assign(seed=run.seed) for run, rung in own]
-simple = ladder.simple_scores(options, load_spectra(options), split=split)
+simple = ladder.simple_scores(options, load_spectra(options), out.path, split=split)
 ladder_scores = pd.concat([simple.assign(seed=None), *tables], ignore_index=True)
 once = ladder_scores.fillna({"seed": options.seed})
 rungs = cells_over_seeds(once, "AUC", split=split).rename(columns={"agent": "rung"}).dropna(subset="value")

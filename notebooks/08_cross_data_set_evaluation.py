@@ -190,7 +190,8 @@ for measure in ("accuracy", "AUC"):
     save_figure(figure, out.figures, f"08_over_time_{measure.lower()}")
 
 parts = [metrics[metrics["metric"].isin(["accuracy: average", "accuracy: unseen", "AUC: average", "AUC: unseen"])]]
-if split == "test" and "validation" in options.splits:
+fitting = scores[(scores["split"] == "validation") & (scores["domain"] == options.stream[0])]
+if fitted_too := split == "test" and fitting["label"].nunique() == 2:
     fitted = metric_table(
         list(runs.values()), threshold="validation", metrics=["accuracy: average", "accuracy: unseen"]
     )
@@ -199,7 +200,7 @@ at_end = pd.concat(parts)
 label = {"declared": ", threshold 0.5", "validation": ", threshold fitted", "": ""}
 at_end["metric"] = at_end["metric"] + at_end["threshold_from"].map(label)
 display(as_text(at_end[at_end["domain"].isin(["", *options.unseen[:1]])]))
-looked_at = "validation" if "validation" in options.splits else split
+looked_at = "validation" if fitted_too else split
 last = scores[(scores["split"] == looked_at) & (scores["step"] == len(options.stream))]
 under_threshold({figures.agent_name(agent): own for agent, own in last.groupby("agent", sort=False)})
 
@@ -301,7 +302,7 @@ sentences.show(
 step = len(options.stream)
 points = pd.DataFrame(columns=["agent", "step", "domain", "when", "value", "low", "high"])
 wrong = pd.DataFrame(columns=["agent", "step", "domain", "when", "metric", "value", "low", "high"])
-if fitted_too := "validation" in options.splits and split == "test":
+if fitted_too:
     each = calibration.calibrated(scores, options.stream).drop_duplicates(["agent", "step"])
     each = each.pivot(index="agent", columns="step", values="temperature").loc[list(runs)]
     display(each.rename(index=figures.agent_name).round(2).rename_axis("temperature after step"))

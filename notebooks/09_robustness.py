@@ -136,7 +136,7 @@ planes, sampled = {}, 40
 for name, spectra in domains.items():
     looked_at = next(part for part in SPLITS if part in set(spectra.table["split"]))  # train, where there is one
     table = spectra.table[spectra.table["split"] == looked_at]
-    for label in (0, 1):
+    for label in sorted(table["label"].unique()):
         chosen = robustness.sample(table[table["label"] == label], sampled)["image"]
         cut = [robustness.crops_of(spectra.root, image, options, shown) for image in chosen]
         planes[name, label] = np.stack([log_magnitude(np.stack(same)).mean((0, 1)) for same in zip(*cut, strict=True)])
@@ -168,7 +168,8 @@ save_figure(figure, out.figures, "09_examples")
 # </details>
 
 # %%
-apart = {name: planes[name, 1] - planes[name, 0] for name in domains}
+both = [name for name in domains if (name, 0) in planes and (name, 1) in planes]
+apart = {name: planes[name, 1] - planes[name, 0] for name in both}
 save_figure(figures.differences_left(apart, titles, options.stream), out.figures, "09_differences")
 
 first = domains[options.stream[0]]
@@ -202,11 +203,10 @@ step = tables.common_step_changes(measured.scores, options.stream)
 for name, made in (("curves", table), ("traces", traces), ("common_step", step)):
     save_table(made, out.figures, f"09_{name}")
 once = measured.scores[measured.scores["corruption"] == "none"]
-print(f"{once['image'].nunique()} images of {once['group'].nunique()} groups (photographs), {len(VERSIONS)} versions,")
+once = once.drop_duplicates(["domain", "image"])
+print(f"{len(once)} images of {once['group'].nunique()} groups (photographs), {len(VERSIONS)} versions,")
 print(f"{len(measured.scores):,} scores by {measured.scores['agent'].nunique()} agents")
-once.drop_duplicates("image").groupby(["domain", "label"], sort=False).size().unstack().rename(
-    columns={0: "real", 1: "fake"}
-)
+once.groupby(["domain", "label"], sort=False).size().unstack().rename(columns={0: "real", 1: "fake"})
 
 # %% [markdown]
 # ## What does the common step change by itself?

@@ -76,7 +76,7 @@ from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.intake.add import add
 from cldf_core.data.intake.reports import audit_images, check_images
 from cldf_core.data.layouts.description import read_description
-from cldf_core.data.layouts.read import data_folder, read_domains
+from cldf_core.data.layouts.read import data_folder, named_domains, registered
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import AGENT_NAMES, as_text, cell_values
@@ -107,9 +107,10 @@ out = parameters.folder
 # cell does nothing then. Without images of your own, it makes a folder of the first kind.
 
 # %%
-folder = out.path / "images"
-own = options.data not in EMBEDDED
-for domain in [] if own else read_domains(data_folder(options.data), [*options.stream, *options.unseen]):
+own = options.data in registered()
+folder = out.path / "images" if options.data in EMBEDDED else data_folder(options.data)
+names = [name for name in [*options.stream, *options.unseen] if ":" not in name]  # those of other data sets stay there
+for domain in named_domains(data_folder(options.data), names) if options.data in EMBEDDED else []:
     for row in domain.table.itertuples():
         place = folder / domain.name / row.split / ("1_fake" if row.label else "0_real") / row.group
         place.mkdir(parents=True, exist_ok=True)

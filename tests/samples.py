@@ -17,6 +17,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -26,6 +28,7 @@ import cldf_core
 from cldf_core.agents import Agent, build_agent
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import file_hash
+from cldf_core.data.intake.add import add
 from cldf_core.data.intake.scan import Row
 from cldf_core.data.layouts.read import read_domains
 from cldf_core.data.layouts.recognition import DetectedLayout
@@ -82,6 +85,33 @@ def make_data(
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(texture(rng, period, side)).save(path)
     return folder
+
+
+def three_collections(folder: Path) -> Path:
+    """A data set in the original's layout, which is returned, and two others, registered where CLDF_ROOT says.
+
+    "pooled" is a table whose generators, gan and sd, share their real images; "hub" is a folder of parquet files with
+    one domain, app. All have images of other sizes.
+    """
+    plain = make_data(folder / "plain", ("first", "last"), validation=4)
+    made = make_data(folder / "made", ("gan", "sd"), train=20, seed=1, side=48)
+    rows = []
+    for kind, names in (("real", ["gan"]), ("fake", ["gan", "sd"])):
+        for name in names:
+            for k, path in enumerate(sorted((made / kind / name / "trainA").iterdir())):
+                Image.open(path).save(folder / f"{kind}-{name}{k}.jpg", quality=95)
+                rows.append((f"{kind}-{name}{k}.jpg", kind, name if kind == "fake" else "", f"{kind}-{name}{k}"))
+    pd.DataFrame(rows, columns=["path", "label", "generator", "group"]).to_csv(folder / "list.csv", index=False)
+    add(folder / "list.csv", "pooled", real_images="shared")
+    faces = make_data(folder / "faces", ("app",), train=20, seed=2, side=40)
+    (folder / "hub").mkdir()
+    for number, kind in enumerate(("real", "fake")):
+        files = sorted((faces / kind / "app" / "trainA").iterdir())
+        cells = [{"bytes": path.read_bytes(), "path": f"{kind}/{path.name}"} for path in files]
+        table = {"image": cells, "label": [number] * len(cells), "domain": ["app"] * len(cells)}
+        pq.write_table(pa.table(table), folder / "hub" / f"part-{number}.parquet")
+    add(folder / "hub", "hub")
+    return plain
 
 
 def tiny_values(data: Path) -> dict[str, Any]:

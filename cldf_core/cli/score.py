@@ -38,7 +38,7 @@ def add_command(subparsers: Any) -> None:
     about = f"Prints P(fake) and a verdict for any images. {EXITS}"
     parser = subparsers.add_parser("score", help="P(fake) and a verdict for images of any kind", description=about)
     add = parser.add_argument
-    named = "images, folders of images, patterns, or a data set of cldf data"
+    named = "images, folders of images, patterns, a data set of cldf data, or a domain of one, as ffpp:Deepfakes"
     add("files", nargs="+", metavar="FILE|FOLDER|GLOB", help=named)
     add("--model", help=MODEL)
     add("--weights", type=Path, metavar="FILE", help="a state dict for timm:NAME, .safetensors or .pth")

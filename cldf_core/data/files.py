@@ -257,6 +257,7 @@ def keep_table(table: pd.DataFrame, path: Path, **facts: Any) -> None:
     path.with_suffix(".json").unlink(missing_ok=True)
     with whole_file(path) as partial:
         table.to_parquet(partial, index=False)
+        give_back()
         digest = file_hash(partial)
     write_record(path.with_suffix(".json"), {**facts, "table": digest})
 
@@ -273,6 +274,7 @@ def kept_table(path: Path) -> pd.DataFrame | None:
         facts = read_record(record)
         if facts.pop("table") == file_hash(path):
             table = pd.read_parquet(path)
+            give_back()
             table.attrs.update(facts)
             return table
     except (KeyError, OSError, ValueError):

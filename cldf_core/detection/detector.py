@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import project_root
-from cldf_core.detection.pth import ASSUMED, read_checkpoint
+from cldf_core.detection.pth import ASSUMED, in_file_names, read_checkpoint
 from cldf_core.evaluation.calibration import fit_temperature, trained_on
 from cldf_core.evaluation.metrics import best_threshold, declared_threshold
 from cldf_core.evaluation.proportions import Proportion, intervals
@@ -191,7 +191,7 @@ def _detector(path: Path) -> Detector:
     if path.suffix == ".pth":
         network, options, known = read_checkpoint(path)
         # `cldf train` names its files after the domain; those of others do not hold our options.
-        names = [k for k, name in enumerate(options.stream, start=1) if f"_{name}_" in path.name]
+        names = [k for k, name in enumerate(options.stream, start=1) if f"_{in_file_names(name)}_" in path.name]
         step = max(names, default=0, key=lambda k: len(options.stream[k - 1]))
     else:
         try:

@@ -9,7 +9,7 @@ import pandas as pd
 from cldf_core.data.domains import SPLIT_NAMES, DataError
 from cldf_core.data.layouts.description import is_described
 from cldf_core.data.layouts.original import split_of
-from cldf_core.data.layouts.read import data_folder, domain_names, read_domains, registered
+from cldf_core.data.layouts.read import data_folder, domain_names, of_other_set, other_sets, read_domains, registered
 from cldf_core.data.layouts.recognition import CLASS_OF, ORIGINAL, detect
 from cldf_core.data.mini.build import EMBEDDED
 
@@ -24,11 +24,14 @@ def text_of(path: str | Path) -> str:
 def data_set(name: str) -> pd.DataFrame | None:
     """The images of a data set, by its name or its folder: path, name, COLUMNS; None where there is no such data set.
 
-    The second is what a run calls the image. A file or folder of the data set's name comes first. A data set that
-    cannot be read is a DataError.
+    The second is what a run calls the image. Of ffpp:Deepfakes, as a stream has it, they are those of this domain. A
+    file or folder of the data set's name comes first. A data set that cannot be read is a DataError.
     """
     path = Path(os.path.expanduser(name))
     is_there = os.path.lexists(path)
+    if not is_there and other_sets([name]):
+        domain = of_other_set(name)
+        return _rows(domain.table.assign(domain=name), domain.root)
     if not (is_described(path) if is_there else name in (*EMBEDDED, *registered())):
         return None
     folder = path if is_there else data_folder(name)
@@ -42,10 +45,13 @@ def with_labels(scores: pd.DataFrame, files: Sequence[Path], names: Sequence[str
     Its columns are image, COLUMNS, score (P(fake)), logit, verdict and reason as `score` gives them, and file, its path
     as it was found. The image of a data set has the name that a run on these data gives it, so that both can be paired;
     any other has its path. An image in several domains, as the real ones of FaceForensics++ are, has a row in each.
-    What neither a data set nor the layout of a folder knows is read off the folders' names; what these do not tell is
+    Where several data sets are named, their domains and groups are called as a stream calls those of other sets. What
+    neither a data set nor the layout of a folder knows is read off the folders' names; what these do not tell is
     missing.
     """
-    known = [table for name in dict.fromkeys(names) if (table := _known(name)) is not None]
+    sets = [name for name in dict.fromkeys(names) if name in (*EMBEDDED, *registered()) and not os.path.lexists(name)]
+    named = {name: table for name in dict.fromkeys(names) if (table := _known(name)) is not None}
+    known = [_told_apart(name, table) if name in sets and len(sets) > 1 else table for name, table in named.items()]
     table = (
         pd.concat(known).drop_duplicates(["path", "domain"])
         if known
@@ -72,6 +78,10 @@ def _known(name: str) -> pd.DataFrame | None:
         return None
     table = _rows(found.table, found.root)
     return table if found.layout == ORIGINAL else table.assign(name="")
+
+
+def _told_apart(data: str, table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(**{name: data + ":" + table[name].astype(str) for name in ("domain", "group")})
 
 
 def _rows(table: pd.DataFrame, root: Path) -> pd.DataFrame:

@@ -6,16 +6,21 @@ radial profile of the log-magnitude spectrum, the mean of the three colours. Wha
 them.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cldf_core.data.cache import Spectra
+from cldf_core.data.files import keep_table, kept_table
 from cldf_core.data.images import open_crop
 from cldf_core.data.intake.audit import facts_of_files
 from cldf_core.data.intake.scan import survey
+from cldf_core.data.source_trees import tree_hash
 from cldf_core.evaluation.baselines import file_trees, learned_scores, logistic_regression
 from cldf_core.evaluation.bootstrap import ENDS, paired_matrices
 from cldf_core.evaluation.crossed import crossed_difference
@@ -31,8 +36,12 @@ FACTS, SHARPNESS, PROFILE, PIXELS, SPECTRA = RUNGS
 COLUMNS = ["agent", "step", "domain", "split", "image", "group", "label", "score"]
 
 
-def simple_scores(options: Options, domains: Mapping[str, Spectra], *, split: str = "test") -> pd.DataFrame:
+def simple_scores(
+    options: Options, domains: Mapping[str, Spectra], folder: Path, *, split: str = "test"
+) -> pd.DataFrame:
     """Scores the images of a split by the three classifiers that are no networks, each domain by its own.
+
+    A second call with the same images, options and code reads the table that the first one has kept in the folder.
 
     A domain is left out where its images of that split, or those to learn from, lack a class. The images are cropped
     as the options say, and of the training images those count that a network with these options would learn from.
@@ -40,6 +49,16 @@ def simple_scores(options: Options, domains: Mapping[str, Spectra], *, split: st
     Returns:
         COLUMNS, as of runs: the agent is one of RUNGS, the step 1, and the score P(fake).
     """
+    code = tree_hash(["detection.ladder"], without=["options", "data.layouts", "data.files", "data.mini"])
+    libraries = [version(name) for name in ("scikit-learn", "pillow", "numpy", "scipy")]
+    parts = [options.model_dump(), {name: d.fingerprint for name, d in domains.items()}, split, code, libraries]
+    path = folder / f"rungs-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}.parquet"
+    if (kept := kept_table(path)) is None:
+        keep_table(kept := _simple_scores(options, domains, split), path)
+    return kept
+
+
+def _simple_scores(options: Options, domains: Mapping[str, Spectra], split: str) -> pd.DataFrame:
     learnable = {name: domain for name, domain in domains.items() if _both(domain.table, "train")}
     alone = options.model_copy(update={"stream": list(learnable), "unseen": []})
     spec, parts = InputSpec.from_options(options), {}
@@ -51,10 +70,14 @@ def simple_scores(options: Options, domains: Mapping[str, Spectra], *, split: st
             parts[name] = images
     if not parts:
         return pd.DataFrame(columns=COLUMNS)
-    (root,) = {learnable[name].root for name in parts}
-    facts = survey(root, list(pd.concat(parts.values())["image"]))
+    at = {name: learnable[name].root for name in parts}
+    said = {
+        root: survey(root, pd.concat(images["image"] for name, images in parts.items() if at[name] == root))
+        for root in dict.fromkeys(at.values())
+    }
     tables = [
-        _scores(name, images.merge(facts, on="image"), root, spec, options.seed) for name, images in parts.items()
+        _scores(name, images.merge(said[at[name]], on="image"), at[name], spec, options.seed)
+        for name, images in parts.items()
     ]
     scores = pd.concat(tables, ignore_index=True)
     return scores.loc[scores["split"] == split, COLUMNS].reset_index(drop=True)

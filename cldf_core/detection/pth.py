@@ -34,6 +34,11 @@ class Checkpoint(NamedTuple):
     has_options: bool
 
 
+def in_file_names(domain: str) -> str:
+    """A domain's name as the name of a file has it: Windows allows no colon, which domains of another set have."""
+    return re.sub(r'[<>:"/\\|?*]', "_", domain)
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Reads a .pth file; one without options, such as the original's, gets the original's options.
 

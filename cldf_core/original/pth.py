@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from cldf_core.data.files import whole_file
+from cldf_core.detection.pth import in_file_names
 from cldf_core.options import Options, UserError
 from cldf_core.original.flags import BANDS, BASELINES
 from cldf_core.resnet import Network, swapped
@@ -22,7 +23,7 @@ def file_name(options: Options, domain: str, mode: str, *, several_seeds: bool =
     model = "resnet" if options.network == "resnet34" else options.network
     more = "" if options.variant == "original" else "_paper"
     more += f"_seed{options.seed}" if several_seeds else ""
-    return f"{mode}{agent}_{domain}_{feature}_{model}{more}_checkpoint_latest.pth"
+    return f"{mode}{agent}_{in_file_names(domain)}_{feature}_{model}{more}_checkpoint_latest.pth"
 
 
 def write_checkpoint(network: Network, options: Options, path: Path, *, force: bool = False) -> None:

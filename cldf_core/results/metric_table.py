@@ -124,16 +124,23 @@ def metric_table(
 
 
 def balanced_accuracies(data: str) -> pd.DataFrame:
-    """Returns balanced accuracies on test images after the last step: domains by finished runs on a data set."""
+    """Returns balanced accuracies on test images after the last step: domains by finished runs on a data set.
+
+    So are runs on others whose streams have domains of it.
+    """
     columns = {}
     for run, options in finished_runs(told=True):
-        if options["data"] == data:
+        named = [*options["stream"], *options["unseen"]]
+        own = {name: name.removeprefix(f"{data}:") for name in named if name.startswith(f"{data}:")}
+        own |= {name: name for name in named if options["data"] == data and ":" not in name}
+        if own:
             try:
                 scores = run.scores()
             except UserError as error:
                 note(f"left out: {error}")
                 continue
             last = scores[(scores["step"] == scores["step"].max()) & (scores["split"] == "test")]
+            last = last.assign(domain=last["domain"].map(own)).dropna(subset="domain")
             columns[run.path.name] = pd.Series(dtype=float)  # a run without test scores has no values
             if len(last):
                 R = matrices(last, ["balanced accuracy"], resamples=0)

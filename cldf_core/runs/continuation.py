@@ -133,7 +133,7 @@ def scores_after(run: RunFolder, options: Options) -> pd.DataFrame:
     domains = load_spectra(options)
     same = all(getattr(options, name) == getattr(own, name) for name in ("test_resize", "test_jpeg"))
     done = _known_scores(run, domains if same else {})
-    return _scores(options, domains, step, build_agent(own), network, done)
+    return _scores(options.model_copy(update={"stream": own.stream}), domains, step, build_agent(own), network, done)
 
 
 def _known_scores(run: RunFolder, domains: Mapping[str, Spectra]) -> pd.DataFrame:

@@ -34,11 +34,12 @@ def data_notes(options: Options, domains: Mapping[str, Spectra], scored: Contain
 
 
 def _leaks(options: Options, domains: Mapping[str, Spectra]) -> list[str]:
-    """A note on images of different data sets with the same content, of which one is trained on and one tested.
+    """A note on images with the same content, of which one is trained on and one tested, in different data sets.
 
-    Within a data set the audit looks for them.
+    Within a data set the audit looks for them, but it does not know which images become validation images for a run.
     """
-    if len({domain.root for domain in domains.values()}) < 2:
+    sets = {name: (domain.root, name.partition(":")[0] if ":" in name else "") for name, domain in domains.items()}
+    if len({*sets.values()}) < 2 and not options.validation_share:
         return []
     trained, tested = dict[str, tuple[str, Path, str]](), list[tuple[str, str, Path, str]]()
     for name, domain in domains.items():
@@ -48,7 +49,8 @@ def _leaks(options: Options, domains: Mapping[str, Spectra]) -> list[str]:
                 trained.setdefault(content, (name, domain.root, image))
             elif split != "train":
                 tested.append((content, name, domain.root, image))
-    both = [(trained[t[0]], t) for t in tested if t[0] in trained and trained[t[0]][1] != t[2]]
+    both = [(trained[t[0]], t) for t in tested if t[0] in trained]
+    both = [(one, t) for one, t in both if sets[one[0]] != sets[t[1]] or (options.validation_share and one[0] != t[1])]
     if not both:
         return []
     (training, _, one), (_, test, _, other) = both[0]

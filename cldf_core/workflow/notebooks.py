@@ -139,7 +139,7 @@ def check_domains(options: Options) -> None:
     names = [*options.stream, *options.unseen]
     if options.data not in EMBEDDED:
         named_domains(data_folder(options.data), names)
-    elif missing := [name for name in names if name not in DOMAINS and ":" not in name]:
+    elif missing := [part for name in names if ":" not in name for part in name.split("+") if part not in DOMAINS]:
         raise DataError(f"there is no domain {missing[0]!r} in {options.data}; allowed: {', '.join(DOMAINS)}")
     else:
         for name in names:
@@ -153,8 +153,21 @@ def check(parameters: Parameters, *, here: bool = True) -> None:
         raise UserError(f"{missing[0]} is missing, so no notebook can be executed; pip install cldf-core[jupyter]")
     options = parameters.options()
     check_domains(options)
+    _check_shown(options)
     if parameters.notebook not in READING:
         check_machine(options if here else options.model_copy(update={"device": "cpu"}))
+
+
+def _check_shown(options: Options) -> None:
+    """Refuses domains without images of the split whose results notebooks show; embedded ones have all splits."""
+    shown = "test" if "test" in options.splits else "validation"
+    names = [name for name in (*options.stream, *options.unseen) if options.data not in EMBEDDED or ":" in name]
+    own = [name for name in names if options.data not in EMBEDDED]
+    domains = named_domains(data_folder(options.data), own) if own else [of_other_set(name) for name in names]
+    for domain in domains:
+        if not (domain.table["split"] == shown).any():
+            others = "other domains, or splits=[validation]" if shown == "test" else "other domains"
+            raise DataError(f"{domain.name} has no {shown} images, on which notebooks show results; allowed: {others}")
 
 
 def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:

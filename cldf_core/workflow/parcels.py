@@ -76,13 +76,13 @@ def data_set(data: str) -> Files:
     folder = data_folder(data)
     if data in registered():
         description = read_description(folder)
-        root, prefix = images_root(folder, description).resolve(), f"data/{data}"
+        root, prefix = images_root(folder, description), f"data/{data}"
         text = (folder / DESCRIPTION).read_text(encoding="utf-8")
         text = yaml.safe_dump({**yaml.safe_load(text), "root": "images"}, sort_keys=False, allow_unicode=True)
         files: Files = {f"{prefix}/{DESCRIPTION}": text.encode()}
         for path in map(Path, data_files(folder)):
-            inside = path.resolve().is_relative_to(root) and path.parent != folder
-            name = f"images/{path.resolve().relative_to(root).as_posix()}" if inside else path.name
+            inside = path.is_relative_to(root) and path.parent != folder
+            name = f"images/{path.relative_to(root).as_posix()}" if inside else path.name
             files.setdefault(f"{prefix}/{name}", path)
         return files
     path = Path(data)

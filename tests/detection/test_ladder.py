@@ -30,9 +30,9 @@ def made(root):
     return options, load_spectra(options)
 
 
-def test_each_rung_finds_what_it_sees_in_all_domains(made):
+def test_each_rung_finds_what_it_sees_in_all_domains(made, tmp_path):
     options, domains = made
-    scores = ladder.simple_scores(options, domains)
+    scores = ladder.simple_scores(options, domains, tmp_path)
     assert list(scores) == ladder.COLUMNS
     of = cell_values(scores, "AUC").set_index(["agent", "domain"])["value"]
     assert list(dict.fromkeys(scores["agent"])) == list(ladder.RUNGS[:3])
@@ -48,9 +48,9 @@ def test_each_rung_finds_what_it_sees_in_all_domains(made):
         assert part["score"].between(0, 1).all()
 
 
-def test_the_rungs_learn_from_the_images_that_a_network_would_learn_from(made):
+def test_the_rungs_learn_from_the_images_that_a_network_would_learn_from(made, tmp_path):
     options, domains = made
-    scores = ladder.simple_scores(options, domains)
+    scores = ladder.simple_scores(options, domains, tmp_path)
     name, learned = training_samples(options, domains)[1]
     table = domains[name].table.set_index("row")
     train, test = table.loc[learned.where[:, 1]], table[table["split"] == "test"]
@@ -65,13 +65,26 @@ def test_the_rungs_learn_from_the_images_that_a_network_would_learn_from(made):
     np.testing.assert_allclose(got["score"], want, atol=1e-6)
 
 
-def test_a_domain_without_both_classes_has_no_rungs(made):
+def test_a_domain_without_both_classes_has_no_rungs(made, tmp_path):
     options, domains = made
-    assert ladder.simple_scores(options, domains, split="validation").empty
+    assert ladder.simple_scores(options, domains, tmp_path, split="validation").empty
     for path in (domains["third"].root / "fake" / "third" / "testA").glob("*.png"):
         path.unlink()
-    scores = ladder.simple_scores(options, load_spectra(options))
+    scores = ladder.simple_scores(options, load_spectra(options), tmp_path)
     assert set(scores["domain"]) == {"first", "second"}
+
+
+def test_what_was_scored_is_read_as_long_as_images_and_options_are_the_same(made, tmp_path, monkeypatch):
+    options, domains = made
+    first = ladder.simple_scores(options, domains, tmp_path)
+    monkeypatch.setattr(ladder, "survey", lambda *_: pytest.fail("surveyed again"))
+    pd.testing.assert_frame_equal(ladder.simple_scores(options, domains, tmp_path), first)
+    with pytest.raises(pytest.fail.Exception, match="surveyed again"):
+        ladder.simple_scores(options.model_copy(update={"limit": 8}), domains, tmp_path)
+    (kept,) = tmp_path.glob("*.parquet")
+    kept.write_bytes(b"damaged")
+    with pytest.raises(pytest.fail.Exception, match="surveyed again"):
+        ladder.simple_scores(options, domains, tmp_path)
 
 
 def test_a_separate_model_is_a_rung_on_its_own_domain():

@@ -1,27 +1,28 @@
 """Streams whose domains are of several data sets: named, trained on, tested, updated; and what is wrong with them."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
 from cldf_core.cli import main
 from cldf_core.data.domains import DataError
-from cldf_core.data.intake.add import add, register
-from cldf_core.data.layouts.read import data_folder, named_domains, other_sets
-from cldf_core.detection.update import update
+from cldf_core.data.intake.add import register
+from cldf_core.data.layouts.read import data_folder, named_domains, other_sets, read_named
+from cldf_core.detection.ladder import simple_scores
+from cldf_core.detection.update import compared, update
 from cldf_core.evaluation.attribution import grad_cam
+from cldf_core.results.metric_table import balanced_accuracies
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.plan import made_before, planned
 from cldf_core.runs.run import domain_samples, find_run, load_spectra, make_run
 from cldf_core.workflow.notebooks import check_domains
-from cldf_core.workflow.parcels import data_of
-from samples import make_data, tiny_options
+from cldf_core.workflow.parcels import data_of, data_set
+from samples import make_data, three_collections, tiny_options
 
 STREAM = ["first", "folders:web", "table:app"]
 
@@ -53,25 +54,7 @@ def sets(tmp_path, monkeypatch) -> Path:
 def collections(tmp_path, monkeypatch) -> Path:
     """A folder in the original's layout, a table whose generators share their real images, and a folder of parquet."""
     monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "root"))
-    plain = make_data(tmp_path / "plain", ("first", "last"), validation=4)
-    made = make_data(tmp_path / "made", ("gan", "sd"), train=20, seed=1, side=48)
-    rows = []
-    for kind, names in (("real", ["gan"]), ("fake", ["gan", "sd"])):
-        for name in names:
-            for k, path in enumerate(sorted((made / kind / name / "trainA").iterdir())):
-                Image.open(path).save(tmp_path / f"{kind}-{name}{k}.jpg", quality=95)
-                rows.append((f"{kind}-{name}{k}.jpg", kind, name if kind == "fake" else "", f"{kind}-{name}{k}"))
-    pd.DataFrame(rows, columns=["path", "label", "generator", "group"]).to_csv(tmp_path / "list.csv", index=False)
-    add(tmp_path / "list.csv", "pooled", real_images="shared")
-    faces = make_data(tmp_path / "faces", ("app",), train=20, seed=2, side=40)
-    (tmp_path / "hub").mkdir()
-    for number, kind in enumerate(("real", "fake")):
-        files = sorted((faces / kind / "app" / "trainA").iterdir())
-        cells = [{"bytes": path.read_bytes(), "path": f"{kind}/{path.name}"} for path in files]
-        table = {"image": cells, "label": [number] * len(cells), "domain": ["app"] * len(cells)}
-        pq.write_table(pa.table(table), tmp_path / "hub" / f"part-{number}.parquet")
-    add(tmp_path / "hub", "hub")
-    return plain
+    return three_collections(tmp_path)
 
 
 def options(data: Path, agent: str = "er", **changes):
@@ -188,3 +171,104 @@ def test_one_class_and_small_images_are_told(sets, tmp_path, capsys):
 def test_what_a_run_reads_goes_along_to_workers_elsewhere(sets):
     assert data_of({"options": options(sets).model_dump()}) == [str(sets), "folders", "table"]
     assert data_of({"notebook": "04_icarl", "values": {"stream": ["a", "table:app"]}}) == ["table"]
+
+
+def test_a_domain_of_the_own_set_keeps_its_groups_whatever_it_is_called(sets):
+    folder = data_folder("folders")
+    short, full = named_domains(folder, ["web", "folders:web"])
+    assert full.name == "folders:web"
+    pd.testing.assert_frame_equal(short.table, full.table)
+
+
+def test_a_union_holds_shared_real_images_once(collections):
+    gan, sd, both = named_domains(data_folder("pooled"), ["gan", "sd", "gan+sd"])
+    assert not both.table["image"].duplicated().any()
+    assert set(both.table["image"]) == {*gan.table["image"], *sd.table["image"]}
+    assert len(both.table) < len(gan.table) + len(sd.table)
+
+
+def test_unions_are_checked_domain_by_domain(sets):
+    check_domains(options(Path("mini"), stream=["mini-GAN-S+mini-VFHQ", "folders:web"], unseen=[]))
+    with pytest.raises(DataError, match="there is no domain 'mini-X' in mini"):
+        check_domains(options(Path("mini"), stream=["mini-GAN-S+mini-X"], unseen=[]))
+    with pytest.raises(DataError, match=r"no data set 'first\+folders'; .*; a union, as A\+B, takes domains of"):
+        check_domains(options(sets, stream=["first", "first+folders:web"]))
+
+
+def test_a_domain_without_an_image_that_the_original_reads_is_told(sets):
+    with pytest.raises(DataError, match="the original code reads no image of 'table:app'; allowed: 'all'"):
+        read_named(data_folder(str(sets)), ["first", "table:app"], "original")
+
+
+def test_scores_of_a_domain_of_a_set_are_compared_with_a_run_on_it(sets, tmp_path, capsys):
+    run = make_run(options(sets, epochs=1))
+    table = tmp_path / "scores.csv"
+    assert main(["score", "folders:web", "table:app", "--model", run.path.name, "--out", str(table)]) == 0
+    scores = pd.read_csv(table)
+    assert set(scores["domain"]) == {"folders:web", "table:app"}
+    capsys.readouterr()
+    words = ["--compare", "--metric", "accuracy", "--resamples", "20", "--format", "json"]
+    assert main(["metrics", run.path.name, str(table), *words]) == 0
+    rows = json.loads(capsys.readouterr().out)["comparisons"]
+    assert {row["domain"] for row in rows} == {"folders:web", "table:app"}
+    assert {row["difference"] for row in rows} == {0}
+
+
+def test_the_domains_and_groups_of_several_sets_are_told_apart(sets, tmp_path, capsys):
+    run = make_run(options(sets, stream=["first"], unseen=[], epochs=1))
+    table = tmp_path / "scores.csv"
+    assert main(["score", "folders", "table", "--model", run.path.name, "--out", str(table)]) == 0
+    scores = pd.read_csv(table)
+    assert set(scores["domain"]) == {"folders:web", "table:app"}
+    assert {group.partition(":")[0] for group in scores["group"]} == {"folders", "table"}
+    assert main(["score", "table", "--model", run.path.name, "--out", str(tmp_path / "own.csv")]) == 0
+    assert set(pd.read_csv(tmp_path / "own.csv")["domain"]) == {"app"}
+
+
+def test_detectors_of_several_data_sets_are_compared_domain_by_domain(sets):
+    own = make_run(options(Path("folders"), stream=["web"], unseen=[], epochs=1))
+    other = make_run(options(sets, stream=["folders:web", "first"], unseen=["last"], epochs=1))
+    table = compared(own, other)[0]
+    assert dict(zip(table["domain"], table["kind"], strict=True)) == {
+        "folders:web": "old",
+        "first": "new",
+        "last": "unseen",
+    }
+    runs = balanced_accuracies("folders")
+    assert runs.index.tolist() == ["web"]
+    assert set(runs) == {own.path.name, other.path.name}
+
+
+def test_an_image_that_validates_one_domain_and_trains_another_is_told(collections):
+    stream = ["gan", "sd"]
+    run = make_run(options(Path("pooled"), stream=stream, unseen=[], epochs=1, validation_share=0.4))
+    assert any("is the same image as" in text for text in run.manifest["notes"])
+    run = make_run(options(Path("pooled"), stream=stream, unseen=[], epochs=1))
+    assert not any("is the same image as" in text for text in run.manifest["notes"])
+
+
+def test_the_rungs_of_the_ladder_are_of_all_sets(sets, tmp_path):
+    o = options(sets)
+    scores = simple_scores(o, load_spectra(o), tmp_path)
+    assert set(scores["domain"]) == {*STREAM, "last"}
+    tested = load_spectra(o)["table:app"].table.query("split == 'test'")["image"]
+    assert set(scores.loc[scores["domain"] == "table:app", "image"]) == set(tested)
+
+
+def test_images_that_are_links_go_along_under_their_names(sets, tmp_path):
+    linked = tmp_path / "linked"
+    for kind in ("real", "fake"):
+        (linked / kind).mkdir(parents=True)
+        for path in (tmp_path / "web" / kind).iterdir():
+            (linked / kind / path.name).symlink_to(path)
+    register(linked, "links")
+    domain = named_domains(data_folder("links"), ["linked"])[0]
+    assert {f"data/links/images/{image}" for image in domain.table["image"]} <= {*data_set("links")}
+
+
+def test_a_notebook_refuses_a_domain_without_images_of_the_split_that_it_shows(sets, tmp_path, capsys):
+    bare = make_data(tmp_path / "bare", ("first", "second"), validation=6, test=0)
+    values = [f"data={bare}", "stream=[first, 'folders:web']", "unseen=[second]", "size=32"]
+    assert main(["run", "03", "--profile", "smoke", *(word for value in values for word in ("-p", value))]) == 2
+    said = "first has no test images, on which notebooks show results; allowed: other domains, or splits=[validation]"
+    assert said in capsys.readouterr().err

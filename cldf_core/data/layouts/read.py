@@ -15,7 +15,7 @@ import pandas as pd
 from cldf_core.data.console import note
 from cldf_core.data.domains import DataError, Domain
 from cldf_core.data.files import file_hash, locked, read_record, write_record
-from cldf_core.data.layouts.description import images_root, is_described, read_described, read_description, read_images
+from cldf_core.data.layouts.description import is_described, read_described, read_images
 from cldf_core.data.layouts.original import (
     is_original_layout,
     is_read_by_original,
@@ -70,12 +70,6 @@ def data_folder(data: str) -> Path:
         raise DataError(f"data is {data!r}, a file; register it first: cldf data add {data}")
     allowed = f"{', '.join(_sets())}, or a folder with real/<domain>/ and fake/<domain>/ in it"
     raise DataError(f"data is {data!r}: there is no such folder; allowed: {allowed}")
-
-
-def images_folder(data: str) -> Path:
-    """The folder that the image paths of a data set start from, found as by `data_folder`."""
-    folder = data_folder(data)
-    return images_root(folder, read_description(folder)) if is_described(folder) else folder
 
 
 def is_there(data: str) -> bool:
@@ -136,6 +130,8 @@ def read_named(folder: Path, names: Sequence[str], files: str) -> list[Domain]:
     domains = named_domains(folder, names)
     if files == "original":
         domains = [replace(d, table=d.table[d.table["image"].map(is_read_by_original)]) for d in domains]
+        if bare := [domain.name for domain in domains if domain.table.empty]:
+            raise DataError(f"files is 'original', and the original code reads no image of {bare[0]!r}; allowed: 'all'")
     return domains
 
 
@@ -149,7 +145,8 @@ def named_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
     """The domains of these names, as the options `stream` and `unseen` have them.
 
     Where no domain of the folder is called so, GAN-S+VFHQ is the union of two as one domain, and ffpp:Deepfakes the
-    domain Deepfakes of the registered data set ffpp. Its groups are told apart from those of the folder.
+    domain Deepfakes of the registered data set ffpp. Its groups are told apart from those of the folder, where that is
+    another one.
 
     Raises:
         DataError: as `read_domains`; or there is no data set of that name.
@@ -159,24 +156,27 @@ def named_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
     parts = {name: [name] if name in known else name.split("+") for name in names if name not in foreign}
     single = list(dict.fromkeys(itertools.chain(*parts.values())))
     read = {domain.name: domain for domain in (read_domains(folder, single) if single else [])}
-    read |= {name: of_other_set(name) for name in foreign}
+    read |= {name: of_other_set(name, folder) for name in foreign}
     parts |= {name: [name] for name in foreign}
     domains = []
     for name in names:
         first, *others = parts[name]
         union = read[first]
         for other in others:
-            table = pd.concat([union.table, read[other].table], ignore_index=True)
+            table = pd.concat([union.table, read[other].table]).drop_duplicates("image", ignore_index=True)
             union = replace(union, name=name, table=table, notes=union.notes + read[other].notes)
         domains.append(union)
     return domains
 
 
-def of_other_set(name: str) -> Domain:
-    """The domain of another data set than the run's, by its name there and that of the set."""
+def of_other_set(name: str, folder: Path | None = None) -> Domain:
+    """The domain of another data set than the run's, which lies in `folder`, by its name there and that of the set."""
     data, _, own = name.partition(":")
     if data not in (sets := _sets()):
-        raise DataError(f"domain {name!r}: there is no data set {data!r}; allowed: {', '.join(sets)} (cldf data list)")
-    (domain,) = named_domains(data_folder(data), [own])
-    groups = data + ":" + domain.table["group"].astype(str)
+        union = "; a union, as A+B, takes domains of the run's own data set" if "+" in data else ""
+        allowed = f"allowed: {', '.join(sets)} (cldf data list){union}"
+        raise DataError(f"domain {name!r}: there is no data set {data!r}; {allowed}")
+    there = data_folder(data)
+    (domain,) = named_domains(there, [own])
+    groups = ("" if there == folder else data + ":") + domain.table["group"].astype(str)
     return replace(domain, name=name, table=domain.table.assign(group=groups))
