@@ -205,7 +205,7 @@ sentences.show(sentences.values(saved_table(out.figures, "01_changes"), "Share o
 # %%
 lists = [root / "photographs.csv" for root in images["root"].unique() if (root / "photographs.csv").is_file()]
 if lists:
-    credits = pd.concat(map(pd.read_csv, lists))
+    credits = pd.concat(map(pd.read_csv, lists)).drop_duplicates()
     groups = {group for table in shown.values() for column in table.filter(like="group") for group in table[column]}
     groups = {group.rpartition(":")[2] for group in groups}  # another data set's name stands before a colon
     credits = credits[credits["file"].str.rsplit(".", n=1).str[0].isin(groups)]

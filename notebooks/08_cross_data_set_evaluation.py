@@ -319,7 +319,7 @@ if fitted_too:
     for name, own in chosen[chosen["when"] != "change"].groupby("domain", sort=False):
         display(as_text(own.assign(metric=own["metric"] + " " + own["when"])).rename_axis(columns=name))
 else:
-    print("Temperatures need scores of the splits validation and test; without both there is no calibration here.")
+    print("Temperatures need validation scores of both classes, and test scores; without them there are none here.")
 save_table(points, out.figures, "08_reliability")
 save_table(wrong, out.figures, "08_calibration")
 

@@ -77,7 +77,7 @@ from cldf_core.data.intake.add import add
 from cldf_core.data.intake.reports import audit_images, check_images
 from cldf_core.data.layouts.description import read_description
 from cldf_core.data.layouts.read import data_folder, named_domains, registered
-from cldf_core.data.mini.build import EMBEDDED
+from cldf_core.data.mini.build import DOMAINS, EMBEDDED
 from cldf_core.evaluation import bootstrap
 from cldf_core.evaluation.cells import AGENT_NAMES, as_text, cell_values
 from cldf_core.figures import sentences
@@ -110,11 +110,13 @@ out = parameters.folder
 own = options.data in registered()
 folder = out.path / "images" if options.data in EMBEDDED else data_folder(options.data)
 names = [name for name in [*options.stream, *options.unseen] if ":" not in name]  # those of other data sets stay there
+names = names or [*DOMAINS]
 for domain in named_domains(data_folder(options.data), names) if options.data in EMBEDDED else []:
     for row in domain.table.itertuples():
         place = folder / domain.name / row.split / ("1_fake" if row.label else "0_real") / row.group
         place.mkdir(parents=True, exist_ok=True)
-        if not (target := place / Path(row.image).name).exists():
+        parts = Path(row.image).parts if "+" in domain.name else [Path(row.image).name]  # a union may have one twice
+        if not (target := place / "-".join(parts)).exists():
             shutil.copyfile(domain.root / row.image, target)
 for path in sorted(folder.glob("*/train/*"))[:4]:
     print(path.relative_to(folder), "holds", sum(1 for _ in path.rglob("*.*")), "images")

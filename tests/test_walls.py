@@ -32,7 +32,7 @@ ROOMS = {
     METHOD: 2700,  # 200 more for DER++, EWC, MIR's virtual steps and limited new data
     "evaluation": 2350,  # 850 more: seeds and groups crossed, ladder, choices, shared reals, drift, the gate of updates
     "figures": 2000,
-    "data": 6400,  # 1600 more: params/, several sets, images in parquet and tar, downloads, shared reals, many images
+    "data": 6450,  # 1650 more: params/, several sets, images in parquet and tar, downloads, shared reals, many images
     "runs": 1500,  # 350 more: going on from the state of a finished run, copies across data sets, runs that are shown
     "results": 2100,  # 1050 more: kept runs, tables of sweeps, trials, seeds, pairs on common images, reals, damage
     "detection": 1850,  # 700 more: which detector is in use, its updates, its scores in use; other people's detectors

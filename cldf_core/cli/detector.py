@@ -76,6 +76,6 @@ def _compare(parsed: argparse.Namespace) -> None:
     from cldf_core.detection.update import compared
 
     first, second = named(parsed.first), named(parsed.second)
-    print(f"before: {first.path.name}, after: {second.path.name}\n")
+    print(f"before: {first.path.name}, after: {second.path.name}, on test photographs, where there are any\n")
     table, facts = compared(first, second)
     print(text_of(table), "", facts.to_string(index=False, float_format="{:.3g}".format), sep="\n")

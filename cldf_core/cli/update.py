@@ -35,7 +35,7 @@ def add_command(subparsers: Any) -> None:
         help="images of each class that are learned (default: as many as the detector's run takes of a domain)",
     )
     add("--agent", help="another one than the detector's, with its default options; it is trained from the beginning")
-    add("--max-loss", type=LOSS, default=0.05, help="on old domains (default: 0.05)")
+    add("--max-loss", type=LOSS, default=0.05, help="on old domains, above 0 and below 1 (default: 0.05)")
     parser.set_defaults(call=call)
 
 
@@ -49,6 +49,7 @@ def call(parsed: argparse.Namespace) -> int:
     found = update(detector, parsed.domain, **settings)
     print(f"before: {found.before.path.name}, after: {found.after.path.name}\n")
     print(text_of(found.table), "", found.facts.to_string(index=False, float_format="{:.3g}".format), "", sep="\n")
+    print("The table is of test photographs, where there are any. By validation photographs it is decided:")
     print(printable(found.gate.in_words()))
     if not found.gate.accepted:
         print(f"kept besides: {found.after.path.name} (cldf detector use takes it all the same)")

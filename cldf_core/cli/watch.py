@@ -72,8 +72,8 @@ def call(parsed: argparse.Namespace) -> int:
         console = sys.stdout if form == "table" else sys.stderr
         classes = f"{(known['label'] == 0).sum()} real, {(known['label'] == 1).sum()} fake"
         count = classes if (known["label"] >= 0).all() else f"{len(known)} of unknown class"
-        print(printable(f"compared with {name}: {count}, {known['group'].nunique()} groups"), file=console, flush=True)
         table, notes = watch(parsed.scores, known, alpha=parsed.alpha, resamples=parsed.resamples)
+        print(printable(f"compared with {name}: {count}, {known['group'].nunique()} groups"), file=console, flush=True)
         for sentence in notes:
             note(sentence)
         if form == "csv":

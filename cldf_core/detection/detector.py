@@ -191,7 +191,11 @@ def _detector(path: Path) -> Detector:
     if path.suffix == ".pth":
         network, options, known = read_checkpoint(path)
         # `cldf train` names its files after the domain; those of others do not hold our options.
-        names = [k for k, name in enumerate(options.stream, start=1) if f"_{in_file_names(name)}_" in path.name]
+        names = [
+            k
+            for k, name in enumerate(options.stream, start=1)
+            if f"_{in_file_names(name)}_" in in_file_names(path.name)
+        ]
         step = max(names, default=0, key=lambda k: len(options.stream[k - 1]))
     else:
         try:

@@ -62,7 +62,9 @@ def use(run: RunFolder, why: str, record: Path | None = None) -> None:
         raise UserError(f"{damaged} is damaged, changed or missing; needed: a run as it was made")
     if run.path.parent != (project_root() / "runs").resolve():
         raise UserError(f"{run.path} lies outside of {project_root() / 'runs'}; needed: a run in it")
-    uses = [*history(record), Use(run.path.name, time.strftime("%Y-%m-%dT%H:%M:%S"), why)]
+    if (before := history(record)) and before[-1].run == run.path.name:
+        return
+    uses = [*before, Use(run.path.name, time.strftime("%Y-%m-%dT%H:%M:%S"), why)]
     write_record(record or project_root() / RECORD, {"uses": [asdict(each) for each in uses]}, indent=1)
 
 

@@ -45,13 +45,15 @@ def with_labels(scores: pd.DataFrame, files: Sequence[Path], names: Sequence[str
     Its columns are image, COLUMNS, score (P(fake)), logit, verdict and reason as `score` gives them, and file, its path
     as it was found. The image of a data set has the name that a run on these data gives it, so that both can be paired;
     any other has its path. An image in several domains, as the real ones of FaceForensics++ are, has a row in each.
-    Where several data sets are named, their domains and groups are called as a stream calls those of other sets. What
+    Where data sets have a domain or a group of one name, theirs are called as a stream calls those of other sets. What
     neither a data set nor the layout of a folder knows is read off the folders' names; what these do not tell is
     missing.
     """
     sets = [name for name in dict.fromkeys(names) if name in (*EMBEDDED, *registered()) and not os.path.lexists(name)]
     named = {name: table for name in dict.fromkeys(names) if (table := _known(name)) is not None}
-    known = [_told_apart(name, table) if name in sets and len(sets) > 1 else table for name, table in named.items()]
+    of_sets = [{*named[name]["domain"], *named[name]["group"].astype(str)} for name in sets]
+    apart = len(sets) > 1 and len(set[str]().union(*of_sets)) < sum(map(len, of_sets))
+    known = [_told_apart(name, table) if name in sets and apart else table for name, table in named.items()]
     table = (
         pd.concat(known).drop_duplicates(["path", "domain"])
         if known

@@ -47,6 +47,7 @@ def files_of(names: Sequence[str], *, note: Callable[[str], object] = lambda sen
         files, sentences, place_of = _files_of(name) if name else ([], [], str)  # nothing is not the working folder
         if not files:
             besides = "".join(f". {sentence.removesuffix('.')}" for sentence in sentences)
+            besides += "" if os.path.lexists(name) or {*name} & {*"*?["} else "; nor is it a data set of cldf data list"
             raise UserError(f"{shown(name)} is, or holds, no image; looked for: {', '.join(SUFFIXES)}{besides}")
         again = []
         for file in files:  # a folder may be reached in several ways, and a file by links

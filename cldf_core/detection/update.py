@@ -14,7 +14,7 @@ from cldf_core.evaluation.gate import MAX_LOSS, Gate, changes, check_decidable, 
 from cldf_core.options import Options, UserError, checked
 from cldf_core.results.score_tables import run_options
 from cldf_core.runs.checkpoints import KeptStates, stored_options
-from cldf_core.runs.continuation import continued, scores_after
+from cldf_core.runs.continuation import continued, scores_after, stream_as_in
 from cldf_core.runs.folder import RunFolder
 from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.stream import limit_of
@@ -100,8 +100,9 @@ def _take_into_use(found: Update, why: str, record: Path | None) -> None:
     use(found.after, why, record)
     if uses and uses[-1].run != found.before.path.name:
         replaced = RunFolder(found.before.path.with_name(uses[-1].run))
-        known = _stream_as_in(replaced, found.after) if replaced.path.is_dir() else []
-        lost = [name for name in known if name not in run_options(found.after)["stream"]]
+        options = stored_options(run_options(found.after))
+        known = stream_as_in(stored_options(run_options(replaced)), options.data) if replaced.path.is_dir() else []
+        lost = [name for name in known if name not in options.stream]
         if lost:
             back = f"cldf detector use {replaced.path.name} goes back to it"
             note(f"{replaced.path.name} was in use and knows {', '.join(lost)}, which the new one does not; {back}")
@@ -167,13 +168,6 @@ def compared(first: RunFolder, second: RunFolder) -> tuple[pd.DataFrame, pd.Data
     return _report(first, second, _both(first, second))
 
 
-def _stream_as_in(run: RunFolder, other: RunFolder) -> list[str]:
-    """The domains that a run has learned, as the options of another one call them, whose data set may be another."""
-    options, data = run_options(run), run_options(other)["data"]
-    names = (name if ":" in name else f"{options['data']}:{name}" for name in options["stream"])
-    return [name.removeprefix(f"{data}:") for name in names]
-
-
 def _both(before: RunFolder, after: RunFolder) -> pd.DataFrame:
     """Scores of the same images by both detectors: step 1 is before, step 2 after."""
     scores = after.scores()
@@ -195,7 +189,8 @@ def _report(
     heat = scores["step"].map({step: d.temperature or 1.0 for step, d in enumerate(detectors, start=1)})
     split = "test" if (scores["split"] == "test").any() else "validation"
     table = changes(scores.assign(score=expit(scores["logit"] / heat)), metrics=METRICS, split=split)
-    known, learned = _stream_as_in(before, after), run_options(after)["stream"]
+    old, options = (stored_options(run_options(run)) for run in (before, after))
+    known, learned = stream_as_in(old, options.data), options.stream
     kinds = dict.fromkeys(learned, "new") | dict.fromkeys(known, "old") | ({new: "new"} if new else {})
     table.insert(0, "kind", [kinds.get(name, "unseen") for name in table["domain"]])
     order = {name: place for place, name in enumerate(dict.fromkeys(table["domain"]))}

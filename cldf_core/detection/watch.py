@@ -47,7 +47,7 @@ def watch(
         kind = next((name for name in ("logit", "score") if name in new and name in known), "")
         if not kind:
             needed = "logit" if "logit" in known else "score"
-            raise UserError(f"{path} has no column {needed}; needed: one, as what it is compared with has")
+            raise UserError(f"{path} has no column {needed}; needed: scores of the detector that it is compared with")
         if left_out:
             notes.append(f"{path}: {counted(left_out, 'row')} without a score left out")
         known_scores, new_scores = (table.rename(columns={kind: "value"}) for table in (known, new))

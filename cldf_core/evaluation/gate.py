@@ -44,7 +44,7 @@ class Gate:
         mean = f"the mean loss on old domains is {self.loss:+.4f}, by its upper end {self.upper:+.4f}"
         worst = max(self.losses, key=lambda name: self.losses[name])
         single = f"the largest, on {worst}, is {self.losses[worst]:+.4f}"
-        allowed = f"below {self.max_loss:g}, and for a single domain at most {SINGLE * self.max_loss:g}"
+        allowed = f"below {self.max_loss:g}, and for a single domain at most {min(SINGLE * self.max_loss, 1):g}"
         return f"{'accepted' if self.accepted else 'refused'}: {mean}, {single}; allowed: {allowed}"
 
 

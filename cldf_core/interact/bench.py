@@ -80,7 +80,9 @@ class Bench(Live):
     def _drawn(self, variant: str) -> Figure:
         default = self.kept[DEFAULT]
         stream = self.parameters.options(self.agent).stream
-        split: dict[str, Any] = {"split": default["split"].iloc[0]}
+        there = default.groupby("split", sort=False)["domain"].agg(set)  # a domain may have no validation images
+        whole = (name for name, domains in there.items() if {*stream} <= domains)
+        split: dict[str, Any] = {"split": next(whole, default["split"].iloc[0])}
         if variant == DEFAULT:
             figure = matrices(cell_values(default, **split), stream)
             images = f"each domain's {split['split']} images"

@@ -187,7 +187,11 @@ def compare_on_images(
         same, partly = _comparable(common, last[i], last[k])
         if not same + partly:
             alike = "the same images and labels" + ", also of the shared real images," * (reals == "shared")
-            raise UserError(f"--compare: {two} have no domain with {alike} after their last steps")
+            of_sets = [{name.rpartition(":")[2]: name for name in last[at]["domain"].unique()} for at in (i, k)]
+            called = [(one, other) for own, one in of_sets[0].items() if (other := of_sets[1].get(own, one)) != one]
+            hint = "; what one calls {} may be {} of the other: cldf score takes SET:DOMAIN, and calls it so"
+            hint = hint.format(*called[0]) if called else ""
+            raise UserError(f"--compare: {two} have no domain with {alike} after their last steps{hint}")
         if left := sorted({*last[i]["domain"], *last[k]["domain"]} - {*same, *partly}):
             where = f"are not compared on {in_few_words(left)}: there they were not tested on the same images"
             notes.setdefault(where, []).append(two)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cldf_core.data.console import note
+from cldf_core.data.layouts.read import other_sets
 from cldf_core.evaluation.bootstrap import ENDS, Estimate, Matrices, continual_table, difference, matrices
 from cldf_core.evaluation.calibration import trained_on
 from cldf_core.evaluation.crossed import Crossed, crossed
@@ -130,10 +131,10 @@ def balanced_accuracies(data: str) -> pd.DataFrame:
     """
     columns = {}
     for run, options in finished_runs(told=True):
-        named = [*options["stream"], *options["unseen"]]
-        own = {name: name.removeprefix(f"{data}:") for name in named if name.startswith(f"{data}:")}
-        own |= {name: name for name in named if options["data"] == data and ":" not in name}
-        if own:
+        named = [*options["stream"], *(options.get("unseen") or [])]
+        own = {name: name for name in named if options["data"] == data and not other_sets([name])}
+        others = {name: name.removeprefix(f"{data}:") for name in named if name.startswith(f"{data}:")}
+        if own := others | own:
             try:
                 scores = run.scores()
             except UserError as error:

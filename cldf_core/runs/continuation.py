@@ -18,6 +18,7 @@ from cldf_core.data.cache import Spectra
 from cldf_core.data.console import note
 from cldf_core.data.domains import SPLITS
 from cldf_core.data.files import read_record, write_record
+from cldf_core.data.layouts.read import other_sets
 from cldf_core.options import Options, UserError, shown
 from cldf_core.protocol import StepResult, score_samples
 from cldf_core.resnet import Network
@@ -133,7 +134,14 @@ def scores_after(run: RunFolder, options: Options) -> pd.DataFrame:
     domains = load_spectra(options)
     same = all(getattr(options, name) == getattr(own, name) for name in ("test_resize", "test_jpeg"))
     done = _known_scores(run, domains if same else {})
-    return _scores(options.model_copy(update={"stream": own.stream}), domains, step, build_agent(own), network, done)
+    learned = {"stream": stream_as_in(own, options.data)}
+    return _scores(options.model_copy(update=learned), domains, step, build_agent(own), network, done)
+
+
+def stream_as_in(options: Options, data: str) -> list[str]:
+    """The domains that a run has learned, as those of another one are called, whose data set may be another."""
+    names = (name if other_sets([name]) else f"{options.data}:{name}" for name in options.stream)
+    return [name.removeprefix(f"{data}:") for name in names]
 
 
 def _known_scores(run: RunFolder, domains: Mapping[str, Spectra]) -> pd.DataFrame:

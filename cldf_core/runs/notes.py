@@ -1,11 +1,11 @@
 """Sentences about a run's data, and its machine, that one would not expect, for the console and the manifest."""
 
 from collections.abc import Container, Mapping, Sequence
-from pathlib import Path
 
 from cldf_core.data.cache import Spectra
 from cldf_core.data.console import counted
 from cldf_core.data.files import content_hashes, contents_index
+from cldf_core.data.layouts.read import other_sets
 from cldf_core.data.runtime import computes_in_bfloat16
 from cldf_core.options import Options
 from cldf_core.runs.plan import cache_folder
@@ -38,22 +38,28 @@ def _leaks(options: Options, domains: Mapping[str, Spectra]) -> list[str]:
 
     Within a data set the audit looks for them, but it does not know which images become validation images for a run.
     """
-    sets = {name: (domain.root, name.partition(":")[0] if ":" in name else "") for name, domain in domains.items()}
-    if len({*sets.values()}) < 2 and not options.validation_share:
+    own = f"{options.data}:"
+    sets = {name: (domain.root, *other_sets([name.removeprefix(own)])) for name, domain in domains.items()}
+    drawn = options.validation_share and len(domains) > 1
+    if len({*sets.values()}) < 2 and not drawn:
         return []
-    trained, tested = dict[str, tuple[str, Path, str]](), list[tuple[str, str, Path, str]]()
+    trained, tested = dict[tuple[str, str], str](), list[tuple[str, str, str]]()
     for name, domain in domains.items():
         hashes = content_hashes(domain.root, list(domain.table["image"]), contents_index(cache_folder(), domain.root))
         for content, image, split in zip(hashes, domain.table["image"], domain.table["split"], strict=True):
             if split == "train" and name in options.stream:
-                trained.setdefault(content, (name, domain.root, image))
+                trained.setdefault((content, name), image)
             elif split != "train":
-                tested.append((content, name, domain.root, image))
-    both = [(trained[t[0]], t) for t in tested if t[0] in trained]
-    both = [(one, t) for one, t in both if sets[one[0]] != sets[t[1]] or (options.validation_share and one[0] != t[1])]
+                tested.append((content, name, image))
+    both = [
+        (training, trained[content, training], test, other)
+        for content, test, other in tested
+        for training in options.stream
+        if (content, training) in trained and (sets[training] != sets[test] or (drawn and training != test))
+    ]
     if not both:
         return []
-    (training, _, one), (_, test, _, other) = both[0]
+    training, one, test, other = both[0]
     more = f", and {len(both) - 1} more" if len(both) > 1 else ""
     return [f"{training} trains on {one}, which is the same image as {other} of {test}, on which it is tested{more}"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cldf_core.data.console import note
-from cldf_core.data.domains import CLASSES, DataError
+from cldf_core.data.domains import CLASSES, DataError, Domain
 from cldf_core.data.files import file_hash
 from cldf_core.data.layouts.description import described_files, is_described
 from cldf_core.data.layouts.original import SPLITS_FILE
@@ -26,7 +26,16 @@ from cldf_core.runs.holder import Hold, holding, uses
 from cldf_core.runs.provenance import weights_content
 from cldf_core.runs.shown import key_versions
 from cldf_core.workflow.machine import check_machine
-from cldf_core.workflow.parameters import NOTEBOOKS, PROFILES, READING, Parameters, checked_parameters, profile_values
+from cldf_core.workflow.parameters import (
+    EXPLORING,
+    NOTEBOOKS,
+    PROFILES,
+    READING,
+    Parameters,
+    allowed_names,
+    checked_parameters,
+    profile_values,
+)
 
 LAST = "08_cross_data_set_evaluation"  # of the notebooks that are run by default
 # Notebooks that read the runs of others.
@@ -134,17 +143,24 @@ def _is_of(folder: RunFolder, inputs: str) -> bool:
     return folder.finished and folder.manifest.get("inputs") == inputs
 
 
-def check_domains(options: Options) -> None:
-    """Refuses domains that the data set lacks, with a DataError; an embedded data set is not built for that."""
+def check_domains(options: Options) -> list[Domain]:
+    """Refuses domains that the data set lacks, with a DataError; an embedded data set is not built for that.
+
+    Returns the domains, without those of an embedded data set.
+    """
     names = [*options.stream, *options.unseen]
     if options.data not in EMBEDDED:
-        named_domains(data_folder(options.data), names)
-    elif missing := [part for name in names if ":" not in name for part in name.split("+") if part not in DOMAINS]:
+        found = list[Domain]()
+        for name, domains in (("stream", options.stream), ("unseen", options.unseen)):
+            try:
+                found += named_domains(data_folder(options.data), domains)
+            except DataError as error:
+                besides = "; unseen=[] leaves all out" * (name == "unseen")
+                raise DataError(f"{name} is {domains!r}: {error}{besides}") from None
+        return found
+    if missing := [part for name in names if ":" not in name for part in name.split("+") if part not in DOMAINS]:
         raise DataError(f"there is no domain {missing[0]!r} in {options.data}; allowed: {', '.join(DOMAINS)}")
-    else:
-        for name in names:
-            if ":" in name:
-                of_other_set(name)
+    return [of_other_set(name) for name in names if ":" in name]
 
 
 def check(parameters: Parameters, *, here: bool = True) -> None:
@@ -152,22 +168,14 @@ def check(parameters: Parameters, *, here: bool = True) -> None:
     if here and (missing := [name for name in ("papermill", "ipykernel") if not find_spec(name)]):
         raise UserError(f"{missing[0]} is missing, so no notebook can be executed; pip install cldf-core[jupyter]")
     options = parameters.options()
-    check_domains(options)
-    _check_shown(options)
+    shown = "test" if "test" in options.splits else "validation"
+    for domain in check_domains(options):
+        if parameters.notebook not in EXPLORING and not (domain.table["split"] == shown).any():
+            can_choose = shown == "test" and "splits" in allowed_names(parameters.notebook)
+            others = "other domains" + ", or splits=[validation]" * can_choose
+            raise DataError(f"{domain.name} has no {shown} images, on which results are shown; allowed: {others}")
     if parameters.notebook not in READING:
         check_machine(options if here else options.model_copy(update={"device": "cpu"}))
-
-
-def _check_shown(options: Options) -> None:
-    """Refuses domains without images of the split whose results notebooks show; embedded ones have all splits."""
-    shown = "test" if "test" in options.splits else "validation"
-    names = [name for name in (*options.stream, *options.unseen) if options.data not in EMBEDDED or ":" in name]
-    own = [name for name in names if options.data not in EMBEDDED]
-    domains = named_domains(data_folder(options.data), own) if own else [of_other_set(name) for name in names]
-    for domain in domains:
-        if not (domain.table["split"] == shown).any():
-            others = "other domains, or splits=[validation]" if shown == "test" else "other domains"
-            raise DataError(f"{domain.name} has no {shown} images, on which notebooks show results; allowed: {others}")
 
 
 def _papermill(source: Path, target: Path, parameters: dict[str, Any]) -> str:

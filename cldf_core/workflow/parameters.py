@@ -81,6 +81,7 @@ SMALLER = {"11_original_versus_papers": _ORIGINAL[1:]}
 _UNTUNED = ("11_original_versus_papers", "12_your_own_data_your_own_agent")
 FIRST = 2  # domains of a stream, whose validation photographs its values are chosen on
 READING = ("08_cross_data_set_evaluation", "09_robustness")  # these train nothing, so they need no GPU
+EXPLORING = ("01_data_exploration", "02_spectral_analysis")  # these look at whatever splits there are
 PROFILES = ("quick", "smoke", "original")
 PROFILE = "CLDF_PROFILE"  # names the profile whose values a kernel takes where nobody has set others
 _CHECKED = "_cldf_parameters_of"  # a name in a notebook's namespace: its parameters were checked before

@@ -70,7 +70,7 @@ def test_tables_are_compared_one_by_one_in_the_order_of_their_names(tmp_path, rn
     assert found["drift"].tolist() == [False, True]
     assert (found["p"] < 0.01).tolist() == [False, True]
     assert notes == []
-    with pytest.raises(UserError, match="has no column logit; needed: one"):
+    with pytest.raises(UserError, match="has no column logit; needed: scores of the detector"):
         watch([str(table(tmp_path / "s.csv", score=[0.5]))], known)
     # A week without scores is told, and what is known of its classes is not looked at.
     (weeks / "0.csv").write_text("score,logit,label\n,,\n")

@@ -214,15 +214,29 @@ def test_scores_of_a_domain_of_a_set_are_compared_with_a_run_on_it(sets, tmp_pat
     assert {row["difference"] for row in rows} == {0}
 
 
-def test_the_domains_and_groups_of_several_sets_are_told_apart(sets, tmp_path, capsys):
+def test_data_sets_with_domains_or_groups_of_one_name_are_told_apart(sets, tmp_path):
+    register(tmp_path / "web", "again")
     run = make_run(options(sets, stream=["first"], unseen=[], epochs=1))
-    table = tmp_path / "scores.csv"
-    assert main(["score", "folders", "table", "--model", run.path.name, "--out", str(table)]) == 0
-    scores = pd.read_csv(table)
-    assert set(scores["domain"]) == {"folders:web", "table:app"}
-    assert {group.partition(":")[0] for group in scores["group"]} == {"folders", "table"}
-    assert main(["score", "table", "--model", run.path.name, "--out", str(tmp_path / "own.csv")]) == 0
-    assert set(pd.read_csv(tmp_path / "own.csv")["domain"]) == {"app"}
+
+    def scored(*named: str) -> pd.DataFrame:
+        table = tmp_path / f"{'-'.join(named)}.csv"
+        assert main(["score", *named, "--model", run.path.name, "--out", str(table)]) == 0
+        return pd.read_csv(table)
+
+    assert set(scored("folders", "table")["domain"]) == {"web", "app"}
+    both = scored("folders", "again")
+    assert set(both["domain"]) == {"folders:web", "again:web"}
+    assert (both["domain"].str.partition(":")[0] == both["group"].str.partition(":")[0]).all()
+
+
+def test_an_image_of_two_classes_is_in_no_union(sets, tmp_path):
+    rows = [("real0.jpg", label, domain) for label, domain in (("real", "a"), ("fake", "b"))]
+    rows += [(f"{kind}{k}.jpg", kind, domain) for kind in ("real", "fake") for domain, k in (("a", 1), ("b", 2))]
+    table = tmp_path / "clash.csv"
+    pd.DataFrame(rows, columns=["path", "label", "domain"]).to_csv(table, index=False)
+    with pytest.raises(DataError, match="real0.jpg"):
+        register(table, "clash")
+        named_domains(data_folder("clash"), ["a+b"])
 
 
 def test_detectors_of_several_data_sets_are_compared_domain_by_domain(sets):
@@ -270,5 +284,5 @@ def test_a_notebook_refuses_a_domain_without_images_of_the_split_that_it_shows(s
     bare = make_data(tmp_path / "bare", ("first", "second"), validation=6, test=0)
     values = [f"data={bare}", "stream=[first, 'folders:web']", "unseen=[second]", "size=32"]
     assert main(["run", "03", "--profile", "smoke", *(word for value in values for word in ("-p", value))]) == 2
-    said = "first has no test images, on which notebooks show results; allowed: other domains, or splits=[validation]"
+    said = "first has no test images, on which results are shown; allowed: other domains, or splits=[validation]"
     assert said in capsys.readouterr().err

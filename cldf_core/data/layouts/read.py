@@ -155,7 +155,14 @@ def named_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
     foreign = [name for name in names if ":" in name and name not in known]
     parts = {name: [name] if name in known else name.split("+") for name in names if name not in foreign}
     single = list(dict.fromkeys(itertools.chain(*parts.values())))
-    read = {domain.name: domain for domain in (read_domains(folder, single) if single else [])}
+    try:
+        read = {domain.name: domain for domain in (read_domains(folder, single) if single else [])}
+    except DataError as error:
+        missing = {*single} - {*domain_names(folder)}
+        others = [
+            f"{data}:{name}" for data in registered() for name in domain_names(data_folder(data)) if name in missing
+        ]
+        raise DataError(f"{error}; other data sets have {', '.join(others)}" if others else str(error)) from None
     read |= {name: of_other_set(name, folder) for name in foreign}
     parts |= {name: [name] for name in foreign}
     domains = []
@@ -163,7 +170,10 @@ def named_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
         first, *others = parts[name]
         union = read[first]
         for other in others:
-            table = pd.concat([union.table, read[other].table]).drop_duplicates("image", ignore_index=True)
+            table = pd.concat([union.table, read[other].table]).drop_duplicates(["image", "label"], ignore_index=True)
+            if (twice := table["image"].duplicated()).any():
+                image = table.loc[twice, "image"].iloc[0]
+                raise DataError(f"domain {name!r}: {image} is real in one of its domains and fake in another")
             union = replace(union, name=name, table=table, notes=union.notes + read[other].notes)
         domains.append(union)
     return domains
