@@ -67,22 +67,22 @@ class Bench(Live):
     def _offer(self, options: Options) -> None:
         name = self.option.value
         self.text.value = str(getattr(options, name))
-        warning = (
-            "" if "validation" in options.splits else "On TEST images, as splits has no validation: choose nothing. "
-        )
+        warning = "On TEST images, as not every domain has validation scores: choose nothing. "
+        warning *= self.kept[DEFAULT]["split"].iloc[0] != "validation"
         self.message.value = html.escape(f"{warning}{FIELDS[name].description}; allowed: {allowed(name)}")
 
     def _scores(self, options: Options) -> pd.DataFrame:
         scores = collect_scores([make_run(options, progress=False)])
-        split = "validation" if "validation" in set(scores["split"]) else options.splits[-1]
-        return scores[scores["split"] == split]
+        of_splits = {str(split): part for split, part in scores.groupby("split", sort=False)}
+        whole = [split for split, part in of_splits.items() if {*options.stream} <= {*part["domain"]}]
+        if not whole:
+            raise UserError(f"no split of {', '.join(of_splits)} has images of every domain of the stream")
+        return of_splits["validation" if "validation" in whole else whole[0]]
 
     def _drawn(self, variant: str) -> Figure:
         default = self.kept[DEFAULT]
         stream = self.parameters.options(self.agent).stream
-        there = default.groupby("split", sort=False)["domain"].agg(set)  # a domain may have no validation images
-        whole = (name for name, domains in there.items() if {*stream} <= domains)
-        split: dict[str, Any] = {"split": next(whole, default["split"].iloc[0])}
+        split: dict[str, Any] = {"split": default["split"].iloc[0]}
         if variant == DEFAULT:
             figure = matrices(cell_values(default, **split), stream)
             images = f"each domain's {split['split']} images"

@@ -7,9 +7,10 @@ import pytest
 
 from cldf_core.evaluation.cells import cell_values
 from cldf_core.interact.bench import ALL, DEFAULT, Bench
+from cldf_core.options import UserError
 from cldf_core.workflow.parameters import Parameters
 from moving import check_bundle
-from samples import SHORT, tiny_options
+from samples import SHORT, make_data, tiny_options
 
 
 @pytest.fixture
@@ -66,8 +67,24 @@ def test_without_validation_images_it_says_that_it_looks_at_the_test(trained):
     options = tiny_options("er", data, **{**SHORT, "splits": ["test"]})
     values = {name: getattr(options, name) for name in options.model_fields_set - {"agent"}}
     bench = Bench(Parameters("07_er_and_mir", values), "er")
-    assert bench.message.value.startswith("On TEST images, as splits has no validation: choose nothing. ")
+    assert bench.message.value.startswith("On TEST images, as not every domain has validation scores: choose nothing. ")
     assert "each domain&#x27;s test images" in bench.picture.value
+
+
+def test_a_domain_without_validation_images_is_told_and_not_lost(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLDF_ROOT", str(tmp_path / "root"))
+    data = make_data(tmp_path / "data", ("first", "second", "unseen"), validation=4)
+    for path in data.glob("*/second/valA/*"):
+        path.unlink()
+    options = tiny_options("er", data, **SHORT)
+    values = {name: getattr(options, name) for name in options.model_fields_set - {"agent"}}
+    bench = Bench(Parameters("07_er_and_mir", values), "er")
+    assert bench.message.value.startswith("On TEST images, as not every domain has validation scores: choose nothing.")
+    assert "each domain&#x27;s test images" in bench.picture.value
+    for path in data.glob("*/first/testA/*"):
+        path.unlink()
+    with pytest.raises(UserError, match="no split of validation, test has images of every domain of the stream"):
+        Bench(Parameters("07_er_and_mir", values), "er")
 
 
 def test_what_stops_the_training_is_told(bench, monkeypatch):

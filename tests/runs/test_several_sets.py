@@ -286,3 +286,27 @@ def test_a_notebook_refuses_a_domain_without_images_of_the_split_that_it_shows(s
     assert main(["run", "03", "--profile", "smoke", *(word for value in values for word in ("-p", value))]) == 2
     said = "first has no test images, on which results are shown; allowed: other domains, or splits=[validation]"
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stream": ["app", "web"]}, "stream is .*there is no domain 'web'.*; other data sets have folders:web"),
+        ({"unseen": ["mini-X"]}, r"unseen is \['mini-X'\]: .*mini-X.*; unseen=\[\] leaves all out"),
+    ],
+)
+def test_a_wrong_name_is_told_with_its_option_and_where_it_would_be_found(sets, changes, said):
+    with pytest.raises(DataError, match=said):
+        check_domains(options(Path("table"), **{"stream": ["app"], "unseen": [], **changes}))
+
+
+def test_a_table_that_calls_a_domain_otherwise_is_told_the_way(sets, tmp_path, capsys):
+    run = make_run(options(sets, epochs=1))
+    table = tmp_path / "scores.csv"
+    assert main(["score", "folders", "--model", run.path.name, "--out", str(table)]) == 0
+    capsys.readouterr()
+    assert main(["metrics", str(table), run.path.name, "--compare"]) == 2
+    hint = "what one calls web may be folders:web of the other: cldf score takes SET:DOMAIN, and calls it so"
+    assert hint in capsys.readouterr().err
+    assert main(["score", "nowhere", "--model", run.path.name]) == 2
+    assert "nor is it a data set of cldf data list" in capsys.readouterr().err
