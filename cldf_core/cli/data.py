@@ -34,7 +34,8 @@ def add_command(subparsers: Any) -> None:
     add.add_argument("--domain-from", default="", metavar="COLUMN", help=column)
     rule = "what domains of fakes only get of domains of real images only: a part each (default), all, or nothing"
     add.add_argument("--reals", default="", choices=("dealt", "shared", "own"), help=rule)
-    add.add_argument("--most-members", type=WORKERS, metavar="N", help="that an archive may have (default: 200000)")
+    members = "that an archive may have, or images that shards may hold (default: 200000)"
+    add.add_argument("--most-members", type=whole(1, 10**9), metavar="N", help=members)
     add.add_argument("--seed", type=SEED, default=0, help="of the splits, where the layout has none")
     add.add_argument("--every", type=SECONDS, default=1.0, metavar="SECONDS", help="of videos, a frame is taken")
     add.set_defaults(call=_add)

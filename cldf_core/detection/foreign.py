@@ -106,7 +106,9 @@ def _answers(detector: Foreign, paths: list[str]) -> list[float | str]:
         if len(values) == len(paths):
             return [_number(value, detector.function) for value in values]
         reason = f"{detector.function} gives {counted(len(values), 'value')} for {counted(len(paths), 'image')}"
-    except (Exception, SystemExit) as error:  # whatever somebody's code makes of an image must not end the work
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever somebody's code makes of an image must not end the work
         reason = user_file.told(error, detector.code)
     return [reason] if len(paths) == 1 else [answer for path in paths for answer in _answers(detector, [path])]
 

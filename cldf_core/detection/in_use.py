@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cldf_core.data.console import note
 from cldf_core.data.files import locked, read_record, write_record
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
@@ -82,12 +83,19 @@ def lineage(run: RunFolder) -> list[tuple[RunFolder, dict[str, Any]]]:
     chain, known = list[tuple[RunFolder, dict[str, Any]]](), set[Path]()
     while run.path not in known and run.path.is_dir():
         known.add(run.path)
+        record: dict[str, Any] = {}
         try:
-            record = read_record(run.path / LINEAGE)
-        except (OSError, ValueError):
-            record = {}
+            found = read_record(run.path / LINEAGE)
+            if Path(before := found["from"]).name == before and isinstance(found["steps"], int):
+                record = found
+            else:
+                raise ValueError("no run, or no number of steps")
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError):
+            note(f"{run.path / LINEAGE} is damaged, so what {run.path.name} went on from is not known")
         chain.append((run, record))
-        run = RunFolder(run.path.with_name(str(record.get("from", run.path.name))))
+        run = RunFolder(run.path.with_name(record.get("from", run.path.name)))
     return chain
 
 

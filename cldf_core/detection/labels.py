@@ -50,7 +50,8 @@ def with_labels(scores: pd.DataFrame, files: Sequence[Path], names: Sequence[str
     missing.
     """
     sets = [name for name in dict.fromkeys(names) if name in (*EMBEDDED, *registered()) and not os.path.lexists(name)]
-    named = {name: table for name in dict.fromkeys(names) if (table := _known(name)) is not None}
+    once = [name for name in dict.fromkeys(names) if name in sets or name.partition(":")[0] not in sets]
+    named = {name: table for name in once if (table := _known(name)) is not None}
     of_sets = [{*named[name]["domain"], *named[name]["group"].astype(str)} for name in sets]
     apart = len(sets) > 1 and len(set[str]().union(*of_sets)) < sum(map(len, of_sets))
     known = [_told_apart(name, table) if name in sets and apart else table for name, table in named.items()]

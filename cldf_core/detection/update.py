@@ -113,7 +113,10 @@ def _to_learn(
 ) -> tuple[RunFolder | None, Options]:
     """The run to go on from, None where there is none, and the options of the updated detector's."""
     name = domain.removeprefix(f"{old.data}:")
-    stream, start = list(old.stream), detector if agent in (None, old.agent) else None
+    agent = old.agent if agent is None else agent
+    stream, start = list(old.stream), detector if agent == old.agent else None
+    if name not in stream and (known := _parts(name) & {part for learned in stream for part in _parts(learned)}):
+        raise UserError(f"{name} holds {min(known)}, which was learned before; allowed: a new domain")
     if name in stream[:-1]:
         raise UserError(
             f"{name} was learned before {stream[-1]}; allowed: a new domain, or more images of the last one"
@@ -124,11 +127,17 @@ def _to_learn(
         stream = stream[:-1]
         if start is not None:
             start = next((run for run, _ in lineage(detector) if run_options(run)["stream"] == stream), None)
-    values = old.model_dump() if agent in (None, old.agent) else {n: getattr(old, n) for n in Options.model_fields}
-    values |= {"agent": agent or old.agent, "stream": [*stream, name]}
+    values = old.model_dump() if agent == old.agent else {n: getattr(old, n) for n in Options.model_fields}
+    values |= {"agent": agent, "stream": [*stream, name]}
     values["unseen"] = [other for other in old.unseen if other != name]
     values["limits"] = {place: n for place, n in old.limits.items() if place != name} | ({name: limit} if limit else {})
     return start, checked(values, where=f"update with {domain}")
+
+
+def _parts(name: str) -> set[str]:
+    """The domains of a union, A+B or set:A+B; of any other name itself."""
+    data, colon, own = name.rpartition(":")
+    return {f"{data}{colon}{part}" for part in own.split("+")}
 
 
 def _check(detector: RunFolder, old: Options, options: Options, limit: int | None) -> None:

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +36,9 @@ def load(path: Path) -> tuple[Callable[[Sequence[str]], list[Any]], str, int]:
     try:
         with _running(path):
             module = _imported(path)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise UserError(f"--model {path} cannot be used: {told(error, path)}") from None
     functions = [name for name in (BATCH, ONE) if callable(getattr(module, name, None))]
     if not functions:
@@ -45,7 +47,11 @@ def load(path: Path) -> tuple[Callable[[Sequence[str]], list[Any]], str, int]:
 
     def call(paths: Sequence[str]) -> list[Any]:
         with _running(path):
-            return list(function(list(paths))) if name == BATCH else [function(*paths)]
+            if name == ONE:
+                return [function(*paths)]
+            if isinstance(values := function(list(paths)), (Set, Mapping)):  # whose order is not that of the images
+                raise TypeError(f"{name} gives a {type(values).__name__}; needed: values in the order of the paths")
+            return list(values)
 
     return call, name, AT_ONCE if name == BATCH else 1
 

@@ -74,6 +74,7 @@ GIVEN = {
     "int('x')": (None, "ValueError: invalid literal for int() with base 10: 'x' (theirs.py, line 4)"),
     "sys.exit(3)": (None, "calls sys.exit(3) (theirs.py, line 4)"),
     "sys.exit()": (None, "calls sys.exit() (theirs.py, line 4)"),
+    "stop()": (None, "Stop (theirs.py, line 5)"),
     "fail('two\\nlines')": (None, "Mine: two lines (theirs.py, line 3)"),
 }
 
@@ -82,6 +83,7 @@ GIVEN = {
 def test_whatever_a_function_gives_for_an_image_the_others_go_on(given, images, tmp_path):
     lines = ["import sys, torch, numpy as np", "class Mine(Exception): pass"]
     lines += ["def fail(text): raise Mine(text)", f"def predict(path): return {given} if '3' in path[-5:] else 0.5"]
+    lines += ["def stop(): raise Stop", "class Stop(BaseException): pass"]
     got = score_foreign(images, detector_of(tmp_path, "\n".join(lines)))
     value, reason = GIVEN[given]
     assert got["reason"].tolist() == ["", "", "", reason, "", ""]
@@ -107,6 +109,7 @@ def predict(path):
     [
         ("return [1 / (10 * ('3.png' not in path)) for path in paths]", "ZeroDivisionError: .*by zero.*line 5"),
         ("yield from (1 / (10 * ('3.png' not in path)) for path in paths)", "ZeroDivisionError: .*by zero.*line 5"),
+        ("return {0: 0.1} if '3.png' in ' '.join(paths) else [0.1]", "TypeError: predict_batch gives a dict"),
         ("return [0.1 for path in paths if '3.png' not in path]", "predict_batch gives 0 values for 1 image"),
         ("return [0.1 for p in paths for _ in range(1 + ('3.png' in p))]", "predict_batch gives 2 values for 1 image"),
         (

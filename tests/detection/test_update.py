@@ -110,6 +110,8 @@ def test_without_a_state_or_with_another_agent_it_is_trained_from_the_beginning(
         (["--with", "first"], "first was learned before second; allowed: a new domain"),
         (["--with", "nowhere"], "nowhere"),
         (["--with", "third", "--agent", "nobody"], "agent is 'nobody'; allowed"),
+        (["--with", "third", "--agent", ""], "agent is ''; allowed"),
+        (["--with", "first+third"], "first+third holds first, which was learned before; allowed: a new domain"),
         (["--with", "third", "--limit", "0"], "--limit is '0'; allowed: a whole number from 1"),
         (["--with", "third", "--max-loss", "1"], "--max-loss is '1'; allowed: a number above 0 and below 1"),
         (["no-run", "--with", "third"], "no-run"),
@@ -222,6 +224,15 @@ def test_fewer_images_do_not_replace_more_and_the_same_ones_are_nothing_new(dete
     assert f"note: {six.path.name} has learned just that already, so nothing is new" in capsys.readouterr().err
     update(None, "third", limit=60, max_loss=0.9)
     assert "note: 8 images a class of third are learned, not 60: that is all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"from": "../../etc", "steps": 1}', '{"from": "x", "steps": "x"}'])
+def test_a_damaged_lineage_is_told_and_names_nobody(detector, text, capsys):
+    after = update(detector, "third", max_loss=0.9).after
+    (after.path / LINEAGE).write_text(text)
+    assert [(run.path, record) for run, record in lineage(after)] == [(after.path, {})]
+    assert f"{after.path / LINEAGE} is damaged" in capsys.readouterr().err
+    assert main(["detector", "show", after.path.name]) == 0
 
 
 def test_a_run_has_one_name_whatever_leads_to_it(detector, tmp_path, monkeypatch, capsys):

@@ -16,6 +16,7 @@ from cldf_core.data.layouts.read import data_folder, named_domains, other_sets, 
 from cldf_core.detection.ladder import simple_scores
 from cldf_core.detection.update import compared, update
 from cldf_core.evaluation.attribution import grad_cam
+from cldf_core.options import UserError
 from cldf_core.results.metric_table import balanced_accuracies
 from cldf_core.runs.checkpoints import load_network
 from cldf_core.runs.plan import made_before, planned
@@ -124,6 +125,13 @@ def test_a_detector_learns_a_domain_of_another_set(sets):
     assert found.table.loc[found.table["kind"] == "new", "domain"].unique().tolist() == ["table:app"]
 
 
+@pytest.mark.parametrize("domain", ["first+last", "folders:web+web", "folders:folders:web", "folders:web"])
+def test_what_was_learned_under_another_name_is_not_new(sets, domain):
+    start = make_run(options(sets, stream=["first", "folders:web", "table:app"], epochs=1), keep_state=True)
+    with pytest.raises(UserError, match=r"learned before|is of a data set itself|needed: SET:DOMAIN, once"):
+        update(start, domain)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -224,6 +232,7 @@ def test_data_sets_with_domains_or_groups_of_one_name_are_told_apart(sets, tmp_p
         return pd.read_csv(table)
 
     assert set(scored("folders", "table")["domain"]) == {"web", "app"}
+    assert len(scored("folders", "folders:web")) == len(scored("folders")), "each image once"
     both = scored("folders", "again")
     assert set(both["domain"]) == {"folders:web", "again:web"}
     assert (both["domain"].str.partition(":")[0] == both["group"].str.partition(":")[0]).all()

@@ -187,6 +187,8 @@ def of_other_set(name: str, folder: Path | None = None) -> Domain:
         allowed = f"allowed: {', '.join(sets)} (cldf data list){union}"
         raise DataError(f"domain {name!r}: there is no data set {data!r}; {allowed}")
     there = data_folder(data)
+    if other_sets([own]) and own not in domain_names(there):
+        raise DataError(f"domain {name!r}: {own!r} is of a data set itself; needed: SET:DOMAIN, once")
     (domain,) = named_domains(there, [own])
     groups = ("" if there == folder else data + ":") + domain.table["group"].astype(str)
     return replace(domain, name=name, table=domain.table.assign(group=groups))

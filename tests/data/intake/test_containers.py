@@ -500,6 +500,13 @@ def test_shards_in_a_folder_may_have_the_same_keys_and_one_may_be_empty(root, tm
     )
 
 
+def test_a_folder_of_tars_that_cannot_be_read_names_the_first(root, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "0.tar").write_bytes(tar(tmp_path / "whole.tar", samples(8)).read_bytes()[:700])
+    sentence_of(lambda: add(home, "x"), str(home / "0.tar"), "is no shard that can be read")
+
+
 def test_a_tar_in_a_known_layout_stays_an_archive(root, tmp_path_factory):
     home = tmp_path_factory.mktemp("x")
     files = {f"{kind}/{k}.{end}": picture(k) if end == "jpg" else '{"label": 0}'
