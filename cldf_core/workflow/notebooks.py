@@ -150,10 +150,10 @@ def check_domains(options: Options) -> list[Domain]:
     """
     names = [*options.stream, *options.unseen]
     if options.data not in EMBEDDED:
-        found = list[Domain]()
+        folder, found = data_folder(options.data), list[Domain]()
         for name, domains in (("stream", options.stream), ("unseen", options.unseen)):
             try:
-                found += named_domains(data_folder(options.data), domains)
+                found += named_domains(folder, domains)
             except DataError as error:
                 besides = "; unseen=[] leaves all out" * (name == "unseen")
                 raise DataError(f"{name} is {domains!r}: {error}{besides}") from None
