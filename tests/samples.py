@@ -93,8 +93,8 @@ def three_collections(folder: Path) -> Path:
     "pooled" is a table whose generators, gan and sd, share their real images; "hub" is a folder of parquet files with
     one domain, app. All have images of other sizes.
     """
-    plain = make_data(folder / "plain", ("first", "last"), validation=4)
-    made = make_data(folder / "made", ("gan", "sd"), train=20, seed=1, side=48)
+    plain = make_data(folder / "plain", ("first", "last"), validation=6)
+    made = make_data(folder / "made", ("gan", "sd"), train=60, seed=1, side=48)
     rows = []
     for kind, names in (("real", ["gan"]), ("fake", ["gan", "sd"])):
         for name in names:
