@@ -187,7 +187,7 @@ def compare_on_images(
         same, partly = _comparable(common, last[i], last[k])
         if not same + partly:
             alike = "the same images and labels" + ", also of the shared real images," * (reals == "shared")
-            of_sets = [{name.rpartition(":")[2]: name for name in last[at]["domain"].unique()} for at in (i, k)]
+            of_sets = [{name.rpartition(":")[2]: name for name in last[run]["domain"].unique()} for run in (i, k)]
             called = [(one, other) for own, one in of_sets[0].items() if (other := of_sets[1].get(own, one)) != one]
             hint = "; what one calls {} may be {} of the other: cldf score takes SET:DOMAIN, and calls it so"
             hint = hint.format(*called[0]) if called else ""

@@ -46,7 +46,7 @@ def shards(source: Path) -> list[Shard]:
     if not names or ((tree.images or tree.videos) and _is_laid_out(source)):
         return []
     found = [shard for path in names if (shard := _shard(source / path, str(path)))]
-    if not found and not tree.images and (tars := [path for path in names if ENDING.search(path.name)]):
+    if not (found or tree.images or tree.videos) and (tars := [path for path in names if ENDING.search(path.name)]):
         raise DataError(f"{source / tars[0]} is no shard that can be read: cut short, or not as a tar of images is")
     if len({type(shard) for shard in found}) > 1:
         both = f"{source} holds parquet files with images, such as"

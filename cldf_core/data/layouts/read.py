@@ -3,6 +3,7 @@
 Images in another layout are registered first (`cldf_core.data.intake.add`).
 """
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -158,10 +159,10 @@ def named_domains(folder: Path, names: Sequence[str]) -> list[Domain]:
     try:
         read = {domain.name: domain for domain in (read_domains(folder, single) if single else [])}
     except DataError as error:
-        missing = {*single} - {*domain_names(folder)}
-        others = [
-            f"{data}:{name}" for data in registered() for name in domain_names(data_folder(data)) if name in missing
-        ]
+        missing, others = {*single} - {*domain_names(folder)}, list[str]()
+        for data in registered() if missing else []:
+            with contextlib.suppress(DataError):  # of that set, which is not the matter here
+                others += [f"{data}:{name}" for name in domain_names(data_folder(data)) if name in missing]
         raise DataError(f"{error}; other data sets have {', '.join(others)}" if others else str(error)) from None
     read |= {name: of_other_set(name, folder) for name in foreign}
     parts |= {name: [name] for name in foreign}
