@@ -134,8 +134,7 @@ def balanced_accuracies(data: str) -> pd.DataFrame:
         named = [*options["stream"], *(options.get("unseen") or [])]
         own = {name: name for name in named if options["data"] == data and not other_sets([name])}
         others = {name: name.removeprefix(f"{data}:") for name in named if name.startswith(f"{data}:")}
-        own |= {name: short for name, short in others.items() if short not in own}  # each domain once
-        if own:
+        if own := own | {name: short for name, short in others.items() if short not in own}:  # each domain once
             try:
                 scores = run.scores()
             except UserError as error:
