@@ -144,7 +144,7 @@ def _lines(scores: pd.DataFrame) -> str:
 
 def _csv(table: pd.DataFrame, detector: Detector | Foreign) -> str:
     calibrated = detector.temperature is not None
-    table = table.assign(threshold=detector.threshold, calibrated=calibrated)
+    table = table.assign(threshold=detector.threshold, calibrated=calibrated, detector=detector.name)
     return table.to_csv(index=False, lineterminator="\n")
 
 

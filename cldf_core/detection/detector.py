@@ -129,14 +129,14 @@ def edges(threshold: float, band: float) -> tuple[float, float] | None:
 
 
 def validation_scores(model: str, *, step: int | None = None) -> pd.DataFrame:
-    """The columns label, logit and group of the validation images of the domains that a detector had seen.
+    """The columns label, logit, group and detector of validation images of the domains that a detector had seen.
 
     Arguments as for `load_detector`. A UserError says that there is no such model, or that it comes without them.
     """
     path = _file_of(model, step)
     if (scores := _validation(path, detector := _detector(path))) is None:
         raise UserError(f"{detector.name} comes without validation scores of both classes; needed: a run that has them")
-    return scores
+    return scores.assign(detector=detector.name)
 
 
 def share_of_fakes(detector: Detector, validation: pd.DataFrame, probability: float) -> str:
@@ -191,11 +191,8 @@ def _detector(path: Path) -> Detector:
     if path.suffix == ".pth":
         network, options, known = read_checkpoint(path)
         # `cldf train` names its files after the domain; those of others do not hold our options.
-        names = [
-            k
-            for k, name in enumerate(options.stream, start=1)
-            if f"_{in_file_names(name)}_" in in_file_names(path.name)
-        ]
+        called = in_file_names(path.name)
+        names = [k for k, name in enumerate(options.stream, start=1) if f"_{in_file_names(name)}_" in called]
         step = max(names, default=0, key=lambda k: len(options.stream[k - 1]))
     else:
         try:

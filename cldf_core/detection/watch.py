@@ -1,7 +1,8 @@
 """Scores from a detector's use, compared with known ones: are its images still like those that it was made with?
 
 A table of scores is CSV or parquet with a column score (P(fake)) or logit, as `cldf score` and other programs write it;
-a column group or video says which images belong together, and label, in a table to compare with, which are fakes.
+a column group or video says which images belong together, detector whose scores they are, and label, in a table to
+compare with, which are fakes.
 """
 
 import os
@@ -28,7 +29,7 @@ def watch(
 
     Args:
         names: of tables, or of folders of tables, which are taken in the order of their names.
-        known: columns logit or score, or both, group, and label as `drift` has it.
+        known: columns logit or score, or both, group, label as `drift` has it, and detector, "" where not known.
         alpha: the p up to which there is a drift; of so many tables without one, it is a false alarm.
         resamples: of the bootstrap.
 
@@ -38,16 +39,22 @@ def watch(
     Raises:
         UserError: a table is missing or malformed, or has nothing in common with the known scores.
     """
-    rows, notes = [], list[str]()
+    rows, notes, whose = [], list[str](), {*known["detector"].map(_end)}
     for path in (file for name in names for file in _files(name)):
         new, left_out = read_use(path, labelled=False)
-        if new.empty:
+        theirs = new["detector"].map(_end)
+        if "" not in whose and (others := new[theirs.isin({*theirs} - whose - {""})]).size:
+            names = ", ".join(sorted({*others["detector"]}))
+            notes.append(f"{path}: {counted(len(others), 'row')} left out, the scores of another detector ({names})")
+            new = new.drop(others.index)
+        elif new.empty:
             notes.append(f"{path} has no row with a score, so it is left out")
+        if new.empty:
             continue
         kind = next((name for name in ("logit", "score") if name in new and name in known), "")
         if not kind:
-            needed = "logit" if "logit" in known else "score"
-            raise UserError(f"{path} has no column {needed}; needed: scores of the detector that it is compared with")
+            missing = f"{path} has no column {'logit' if 'logit' in known else 'score'}"
+            raise UserError(f"{missing}; needed: scores of the detector that it is compared with")
         if left_out:
             notes.append(f"{path}: {counted(left_out, 'row')} without a score left out")
         known_scores, new_scores = (table.rename(columns={kind: "value"}) for table in (known, new))
@@ -55,15 +62,15 @@ def watch(
         numbers = (found.images, found.groups, found.share, found.distance, found.p)
         rows.append((str(path), *numbers, found.p <= alpha))
     if not rows:
-        raise UserError(f"{', '.join(names)}: no row with a score; needed: at least one table with some")
+        raise UserError(f"{'; '.join(notes)}; needed: scores of the detector that they are compared with")
     return pd.DataFrame(rows, columns=list(COLUMNS)), notes
 
 
 def read_use(path: Path, *, labelled: bool = True) -> tuple[pd.DataFrame, int]:
     """Reads a table of scores, and counts the rows without one, which it leaves out.
 
-    The result has score and logit, as far as they are there, group (else each row is a group), and label (-1 where
-    there are none, or where it is not `labelled`, and they are not even looked at).
+    The result has score and logit, as far as they are there, detector ("" where it is not told), group (else each row
+    is a group), and label (-1 where there are none, or where it is not `labelled`, and they are not even looked at).
     """
     text = tables.read_text(path).apply(lambda column: column.str.strip())
     named = [name for name in _NUMBERS if name in text]
@@ -78,8 +85,8 @@ def read_use(path: Path, *, labelled: bool = True) -> tuple[pd.DataFrame, int]:
         low, high, words = _NUMBERS[name]
         table[name] = pd.to_numeric(text[name], errors="coerce").astype(float)
         _refuse(path, text[name], ~table[name].between(low, high, inclusive="both"), words)
-    rows = pd.Series([f"row {row}" for row in text.index], text.index)
-    group = rows
+    table["detector"] = text.get("detector", "")
+    group = pd.Series([f"row {row}" for row in text.index], text.index)
     for name in ("video", "group"):
         group = text[name].where(text[name] != "", group) if name in text else group
     table["group"] = group
@@ -88,6 +95,11 @@ def read_use(path: Path, *, labelled: bool = True) -> tuple[pd.DataFrame, int]:
     if (labels != "").any():
         _refuse(path, labels, table["label"] < 0, f"{tables.LABELS_IN_WORDS}, in every row or in none")
     return table, int(empty.sum())
+
+
+def _end(name: str) -> str:
+    """The run and the step in a detector's name, for its folder may have been moved."""
+    return "/".join(name.replace("\\", "/").split("/")[-2:])
 
 
 def _files(name: str) -> list[Path]:

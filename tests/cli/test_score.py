@@ -62,7 +62,7 @@ def test_formats_hold_every_row_and_can_be_read_back(how, to_file, bad_images, c
     renamed = want.rename(columns={"file": "image", "probability": "score"})
     if how == "csv":
         read = pd.read_csv(io.StringIO(text), keep_default_na=False, na_values={"logit": "", "score": ""})
-        assert list(read.columns) == [*columns, "threshold", "calibrated"]
+        assert list(read.columns) == [*columns, "threshold", "calibrated", "detector"]
         pd.testing.assert_frame_equal(read[list(renamed)], renamed)
         assert set(read["domain"]) == {folder.name}
         assert (read["label"] == "").all()

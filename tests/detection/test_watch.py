@@ -29,9 +29,12 @@ def test_scores_are_read_as_programs_write_them(tmp_path):
     path = table(tmp_path / "a.csv", image=["a", "b", "c"], Score=["0.5", "", "1"], video=["v", "v", ""])
     read, left_out = read_use(path)
     assert left_out == 1
-    assert read.to_dict("list") == {"score": [0.5, 1.0], "group": ["v", "row 4"], "label": [-1, -1]}
+    assert read.to_dict("list") == {
+        **{"score": [0.5, 1.0], "detector": ["", ""]},
+        **{"group": ["v", "row 4"], "label": [-1, -1]},
+    }
     both, _ = read_use(table(tmp_path / "b.csv", score=[0.5], logit=[-7], group=["g"], video=["v"], label=["fake"]))
-    assert both.to_dict("list") == {"score": [0.5], "logit": [-7.0], "group": ["g"], "label": [1]}
+    assert both.iloc[0].to_dict() == {"score": 0.5, "logit": -7.0, "detector": "", "group": "g", "label": 1}
     pd.DataFrame({"logit": [1.5, None], "label": [0, 1]}).to_parquet(tmp_path / "c.parquet")
     assert read_use(tmp_path / "c.parquet")[0]["logit"].tolist() == [1.5]
 
@@ -105,13 +108,33 @@ def test_the_command_says_what_it_compares_and_exits_with_3_at_a_drift(tmp_path,
         ),
         (
             [str(table(tmp_path / "none yet.csv", score=[], label=[])), *against],
-            "no row with a score; needed: at least",
+            "has no row with a score, so it is left out; needed: scores of the detector",
         ),
         ([str(same), *against, "--model", "x"], "is not allowed together with"),
         ([str(same), *against, "--out", str(known.with_suffix(".txt")), "--format", "csv"], "ends with .csv"),
     ):
         assert main(["watch", *wrong]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_scores_of_another_detector_as_of_before_an_update_are_left_out_and_told(tmp_path, rng):
+    weeks, own, before = tmp_path / "weeks", "runs/er-1/model-step4.safetensors", "runs/er-1/model-step3.safetensors"
+    weeks.mkdir()
+    known = read_use(labelled(rng, tmp_path / "known.csv"))[0].assign(detector=own)
+    text = pd.read_csv(labelled(rng, weeks / "0.csv", fakes_at=0.0))
+    text.assign(detector=before).to_csv(weeks / "0.csv", index=False)
+    mixed = pd.read_csv(labelled(rng, weeks / "1.csv"))
+    mixed.assign(detector=np.where(mixed.index < 20, before, "moved/" + own)).to_csv(weeks / "1.csv", index=False)
+    labelled(rng, weeks / "2.csv")  # does not tell whose scores it holds
+    found, notes = watch([str(weeks)], known)
+    assert found["images"].tolist() == [40, 60]
+    assert not found["drift"].any()
+    told = f"left out, the scores of another detector ({before})"
+    assert notes == [f"{weeks / '0.csv'}: 60 rows {told}", f"{weeks / '1.csv'}: 20 rows {told}"]
+    with pytest.raises(UserError, match="left out, the scores of another detector .*; needed: scores of the detector"):
+        watch([str(weeks / "0.csv")], known)
+    found, _ = watch([str(weeks)], known.assign(detector=""))  # nobody knows
+    assert found["images"].tolist() == [60, 60, 60]
 
 
 def test_a_result_does_not_lie_among_the_tables_that_the_next_call_reads(tmp_path, rng, capsys):
