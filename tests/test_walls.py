@@ -35,7 +35,7 @@ ROOMS = {
     "data": 6450,  # 1650 more: params/, several sets, images in parquet and tar, downloads, shared reals, many images
     "runs": 1500,  # 350 more: going on from the state of a finished run, copies across data sets, runs that are shown
     "results": 2100,  # 1050 more: kept runs, tables of sweeps, trials, seeds, pairs on common images, reals, damage
-    "detection": 1850,  # 700 more: which detector is in use, its updates, its scores in use; other people's detectors
+    "detection": 1900,  # 750 more: which detector is in use, its updates, its scores in use; other people's detectors
     "workflow": 3000,  # 500 more: the choice of every agent, kept runs, archives of what notebooks read
     "original": 1200,
     "interact": 1300,

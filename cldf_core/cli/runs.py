@@ -108,8 +108,6 @@ def _compare(parsed: argparse.Namespace) -> None:
 
 
 def _remove(parsed: argparse.Namespace) -> int:
-    from cldf_core.data.runtime import project_root
-    from cldf_core.detection.in_use import history
     from cldf_core.options import UserError
     from cldf_core.results.inventory import entries, users
 
@@ -119,9 +117,7 @@ def _remove(parsed: argparse.Namespace) -> int:
             raise UserError(f"{entry.path} is {entry.status}, so nothing is deleted; allowed: what cldf made")
         if entry.status.startswith("being made"):
             raise UserError(f"{entry.path} is {entry.status}, so nothing is deleted")
-        if (uses := history()) and entry.path == project_root() / "runs" / uses[-1].run:
-            needed = "needed: another one in use before (cldf detector use RUN)"
-            raise UserError(f"{entry.path} is the detector in use, so nothing is deleted; {needed}")
+        _refuse_in_use(entry)
     names = [entry.name for entry in chosen]
     for user, runs in users(names, entries()).items():
         if user not in names:
@@ -158,6 +154,7 @@ def _deleted(chosen: Sequence[Entry]) -> int:
     kept = []
     for entry in chosen:
         try:
+            _refuse_in_use(entry)  # which may have changed since
             remove(entry)
         except (UserError, OSError) as error:
             kept.append(entry.name)
@@ -165,6 +162,16 @@ def _deleted(chosen: Sequence[Entry]) -> int:
     gone = [entry for entry in chosen if entry.name not in kept]
     print(f"deleted: {counted(len(gone), 'folder')}, {_size(sum(entry.bytes for entry in gone))}")
     return int(bool(kept))
+
+
+def _refuse_in_use(entry: Entry) -> None:
+    from cldf_core.data.runtime import project_root
+    from cldf_core.detection.in_use import history
+    from cldf_core.options import UserError
+
+    if (uses := history()) and entry.path == project_root() / "runs" / uses[-1].run:
+        needed = "needed: another one in use before (cldf detector use RUN)"
+        raise UserError(f"{entry.path} is the detector in use, so it is not deleted; {needed}")
 
 
 def _agreed(chosen: Sequence[Entry]) -> bool:

@@ -63,8 +63,8 @@ def call(parsed: argparse.Namespace) -> int:
         if parsed.step is not None:
             raise UserError("--step is given with --against; allowed: with a run, by --model")
         (known, left_out), name = read_use(parsed.against), str(parsed.against)
-        if left_out:
-            note(f"{name}: rows without a score are left out: {left_out}")
+        for sentence in left_out:
+            note(sentence)
     else:
         name = parsed.model or str(default_run())
         known = validation_scores(name, step=parsed.step)

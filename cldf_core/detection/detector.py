@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from cldf_core.data.mini.build import EMBEDDED
 from cldf_core.data.runtime import project_root
+from cldf_core.detection.labels import text_of
 from cldf_core.detection.pth import ASSUMED, in_file_names, read_checkpoint
 from cldf_core.evaluation.calibration import fit_temperature, trained_on
 from cldf_core.evaluation.metrics import best_threshold, declared_threshold
@@ -217,7 +218,7 @@ def _detector(path: Path) -> Detector:
         notes.append("its run changed images (test_jpeg, test_resize) before it scored them; here they are as they are")
     seen = tuple(trained_on(options.agent, options.stream, step)) if known else ()
     root, whole = project_root(), path.resolve()
-    name = whole.relative_to(root).as_posix() if whole.is_relative_to(root) else str(path)
+    name = text_of(whole.relative_to(root).as_posix() if whole.is_relative_to(root) else os.path.abspath(path))
     return Detector(on_device(network, options), options, name, seen, notes=tuple(notes))
 
 

@@ -68,11 +68,11 @@ def load_foreign(
     judging: dict[str, Any] = {"threshold": declared, "band": edges(declared, band)}
     if model.startswith(TIMM):
         call, path, notes = timm_network.load(model.removeprefix(TIMM), weights)
-        at_once, name = timm_network.AT_ONCE, f"{model}, {path}"
-        return Foreign(call, at_once, "the network", name, path.stem, notes=notes, **judging)
+        at_once, name = timm_network.AT_ONCE, f"{model}, {text_of(os.path.abspath(path))}"
+        return Foreign(call, at_once, "the network", name, text_of(path.stem), notes=notes, **judging)
     path = Path(os.path.abspath(os.path.expanduser(model)))
     call, function, at_once = user_file.load(path)
-    return Foreign(call, at_once, function, str(path), path.stem, path, **judging)
+    return Foreign(call, at_once, function, text_of(path), text_of(path.stem), path, **judging)
 
 
 def score_foreign(files: Sequence[Path], detector: Foreign, *, progress: bool | None = None) -> pd.DataFrame:

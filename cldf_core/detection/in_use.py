@@ -37,7 +37,9 @@ def history(record: Path | None = None) -> list[Use]:
         return []
     try:
         return [Use(**use) for use in read_record(path)["uses"]]
-    except (OSError, ValueError, TypeError, KeyError):
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); nothing is lost; needed: a right to it") from None
+    except (ValueError, TypeError, KeyError):
         ways = "delete it, and take a run into use again with cldf detector use"
         raise UserError(f"{path} is damaged, or not what cldf wrote; {ways}") from None
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from scipy.special import expit
 
 from cldf_core.data.console import counted, note
 from cldf_core.data.domains import CLASSES
+from cldf_core.data.runtime import project_root
 from cldf_core.detection.detector import load_detector
 from cldf_core.detection.in_use import changing, history, lineage, named, use
 from cldf_core.evaluation.gate import MAX_LOSS, Gate, changes, check_decidable, gate
@@ -16,6 +18,7 @@ from cldf_core.results.score_tables import run_options
 from cldf_core.runs.checkpoints import KeptStates, stored_options
 from cldf_core.runs.continuation import continued, scores_after, stream_as_in
 from cldf_core.runs.folder import RunFolder
+from cldf_core.runs.holder import holding
 from cldf_core.runs.run import load_spectra, make_run
 from cldf_core.stream import limit_of
 
@@ -82,13 +85,19 @@ def update(
             why = why if options.agent == old.agent else f"{detector.path.name} is of the agent {old.agent}"
             note(f"{why}, so the new detector is trained from the beginning")
             after = make_run(options, progress=progress, keep_state=True)
-        scores = _both(detector, after)
-        decision = gate(scores.assign(score=expit(scores["logit"])), learned, max_loss=max_loss)
-        found = Update(detector, after, decision, *_report(detector, after, scores, new=options.stream[-1]))
-        if after.path.name == detector.path.name:
-            note(f"{after.path.name} has learned just that already, so nothing is new")
-        if decision.accepted:
-            _take_into_use(found, f"update with {domain}, {decision.in_words()}", record)
+        with holding(after.path):  # or `cldf runs gc` could take it for one that nobody needs
+            scores = _both(detector, after)
+            if count := int((~np.isfinite(scores["logit"])).sum()):
+                raise UserError(
+                    f"{after.path.name} gives {counted(count, 'image')} no number (its training diverged), "
+                    f"so it is not taken into use; allowed: fewer epochs or a lower learning rate"
+                )
+            decision = gate(scores.assign(score=expit(scores["logit"])), learned, max_loss=max_loss)
+            found = Update(detector, after, decision, *_report(detector, after, scores, new=options.stream[-1]))
+            if after.path.name == detector.path.name:
+                note(f"{after.path.name} has learned just that already, so nothing is new")
+            if decision.accepted:
+                _take_into_use(found, f"update with {domain}, {decision.in_words()}", record)
     return found
 
 
@@ -99,7 +108,7 @@ def _take_into_use(found: Update, why: str, record: Path | None) -> None:
         return
     use(found.after, why, record)
     if uses and uses[-1].run != found.before.path.name:
-        replaced = RunFolder(found.before.path.with_name(uses[-1].run))
+        replaced = RunFolder(project_root() / "runs" / uses[-1].run)
         options = stored_options(run_options(found.after))
         known = stream_as_in(stored_options(run_options(replaced)), options.data) if replaced.path.is_dir() else []
         lost = [name for name in known if name not in options.stream]

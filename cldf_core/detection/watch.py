@@ -6,7 +6,7 @@ compare with, which are fakes.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -39,24 +39,16 @@ def watch(
     Raises:
         UserError: a table is missing or malformed, or has nothing in common with the known scores.
     """
-    rows, notes, whose = [], list[str](), {*known["detector"].map(_end)}
+    rows, notes, whose = [], list[str](), {*known["detector"]}
     for path in (file for name in names for file in _files(name)):
-        new, left_out = read_use(path, labelled=False)
-        theirs = new["detector"].map(_end)
-        if "" not in whose and (others := new[theirs.isin({*theirs} - whose - {""})]).size:
-            names = ", ".join(sorted({*others["detector"]}))
-            notes.append(f"{path}: {counted(len(others), 'row')} left out, the scores of another detector ({names})")
-            new = new.drop(others.index)
-        elif new.empty:
-            notes.append(f"{path} has no row with a score, so it is left out")
+        new, left_out = read_use(path, labelled=False, detectors=whose)
+        notes += left_out
         if new.empty:
             continue
         kind = next((name for name in ("logit", "score") if name in new and name in known), "")
         if not kind:
             missing = f"{path} has no column {'logit' if 'logit' in known else 'score'}"
             raise UserError(f"{missing}; needed: scores of the detector that it is compared with")
-        if left_out:
-            notes.append(f"{path}: {counted(left_out, 'row')} without a score left out")
         known_scores, new_scores = (table.rename(columns={kind: "value"}) for table in (known, new))
         found = drift(known_scores, new_scores, resamples=resamples)
         numbers = (found.images, found.groups, found.share, found.distance, found.p)
@@ -66,13 +58,21 @@ def watch(
     return pd.DataFrame(rows, columns=list(COLUMNS)), notes
 
 
-def read_use(path: Path, *, labelled: bool = True) -> tuple[pd.DataFrame, int]:
-    """Reads a table of scores, and counts the rows without one, which it leaves out.
+def read_use(
+    path: Path, *, labelled: bool = True, detectors: Collection[str] = ("",)
+) -> tuple[pd.DataFrame, list[str]]:
+    """Reads a table of scores; sentences say what is left out: rows without one, and those of other detectors.
 
     The result has score and logit, as far as they are there, detector ("" where it is not told), group (else each row
     is a group), and label (-1 where there are none, or where it is not `labelled`, and they are not even looked at).
+    Where one of the detectors is "", nobody knows which they are, and rows of all are taken.
     """
-    text = tables.read_text(path).apply(lambda column: column.str.strip())
+    text, sentences = tables.read_text(path).apply(lambda column: column.str.strip()), list[str]()
+    ends = text.get("detector", pd.Series("", text.index)).map(_end)
+    if "" not in detectors and (others := text[~ends.isin({"", *map(_end, detectors)})]).size:
+        names = ", ".join(sorted({*others["detector"]}))
+        sentences.append(f"{path}: {counted(len(others), 'row')} left out, the scores of another detector ({names})")
+        text = text.drop(others.index)
     named = [name for name in _NUMBERS if name in text]
     kinds = [name for name in named if (text[name] != "").any()] or named
     if not kinds:
@@ -94,7 +94,11 @@ def read_use(path: Path, *, labelled: bool = True) -> tuple[pd.DataFrame, int]:
     table["label"] = labels.map(tables.label_of).fillna(-1).astype(int)
     if (labels != "").any():
         _refuse(path, labels, table["label"] < 0, f"{tables.LABELS_IN_WORDS}, in every row or in none")
-    return table, int(empty.sum())
+    if table.empty and not sentences:
+        sentences.append(f"{path} has no row with a score, so it is left out")
+    elif empty.any():
+        sentences.append(f"{path}: {counted(int(empty.sum()), 'row')} without a score left out")
+    return table, sentences
 
 
 def _end(name: str) -> str:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pandas as pd
+import torch
 
 from cldf_core.agents import Agent, build_agent
 from cldf_core.data.cache import Spectra
@@ -45,9 +46,11 @@ def continued(options: Options, start: RunFolder, *, wait: bool = True, progress
         UserError: the options do not go on with that run's, its images have changed, it has kept no state, or the state
             cannot be read; or as `make_run`.
     """
+    if _lacks_gpu(options):
+        raise UserError(f"device is 'cuda', but torch finds no GPU here; needed: one, as {start.path.name} had")
     (folder,) = planned([options])
     with holding(folder.path, wait=wait):
-        if not folder.finished and not any((folder.path / STATE).glob("*-*-*-*.pt")):
+        if not folder.finished and next(States(folder).newest(), None) is None:  # none that is whole
             _begin(options, start, folder)
     return make_run(options, wait=wait, progress=progress, keep_state=True)
 
@@ -71,7 +74,7 @@ def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
     for step in range(1, steps + 1):
         network, own = load_network(start.model(step))
         save_network(network, options, folder.model(step))
-        scores = _scores(options, domains, step, build_agent(own), network, done)
+        scores = _scores(options, domains, step, _scorer(own), network, done)
         folder.write_table(f"{STATE}/{folder.step_scores(step - 1).name}", scores)
         files += [folder.step_scores(step - 1), folder.model(step)]
     before = {name: start.manifest[name] for name in ("code", "versions")}
@@ -84,6 +87,15 @@ def _begin(options: Options, start: RunFolder, folder: RunFolder) -> None:
     write_record(folder.path / LINEAGE, {"from": start.path.name, "steps": steps, **before, "equal": equal})
     kept = {name: facts[name] for name in _FACTS} | {"files": folder.hashes(*files)}
     States(folder).save(state, place, kept)
+
+
+def _lacks_gpu(options: Options) -> bool:
+    return options.device == "cuda" and not torch.cuda.is_available()
+
+
+def _scorer(options: Options) -> Agent:
+    """An agent with these options that scores, where there is no GPU by the processor."""
+    return build_agent(options.model_copy(update={"device": "cpu"} if _lacks_gpu(options) else {}))
 
 
 def _went_on_equally(run: RunFolder) -> bool:
@@ -135,7 +147,7 @@ def scores_after(run: RunFolder, options: Options) -> pd.DataFrame:
     same = all(getattr(options, name) == getattr(own, name) for name in ("test_resize", "test_jpeg"))
     done = _known_scores(run, domains if same else {})
     learned = {"stream": stream_as_in(own, options.data)}
-    return _scores(options.model_copy(update=learned), domains, step, build_agent(own), network, done)
+    return _scores(options.model_copy(update=learned), domains, step, _scorer(own), network, done)
 
 
 def stream_as_in(options: Options, data: str) -> list[str]:

@@ -16,6 +16,8 @@ from cldf_core.detection import update as update_module
 from cldf_core.detection.in_use import RECORD, history, in_use, lineage, named, use
 from cldf_core.detection.update import METRICS, compared, update
 from cldf_core.options import UserError
+from cldf_core.results.inventory import entries
+from cldf_core.runs.checkpoints import load_network, save_network
 from cldf_core.runs.folder import LINEAGE, RunFolder
 from cldf_core.runs.run import make_run
 from samples import hashes, make_data, picture, tiny_options
@@ -215,6 +217,46 @@ def test_what_is_in_use_and_not_compared_is_told_with_what_it_knows(detector, ca
     assert told in capsys.readouterr().err
 
 
+def test_what_an_update_decides_on_is_held_until_it_is_in_use(detector, monkeypatch):
+    """Nobody needs a run that is finished and not yet in use, as it seems to `cldf runs gc`."""
+    seen, both = list[str](), update_module._both
+
+    def looked_at(before: RunFolder, after: RunFolder) -> pd.DataFrame:
+        seen.extend(entry.status for entry in entries([after.path.name]))
+        return both(before, after)
+
+    monkeypatch.setattr(update_module, "_both", looked_at)
+    after = update(detector, "third", max_loss=0.9).after
+    assert [status.startswith("being made") for status in seen] == [True]
+    assert [entry.status for entry in entries([after.path.name])] == ["finished"]
+
+
+def test_an_update_that_has_diverged_is_told_and_not_taken_into_use(detector, tmp_path, monkeypatch):
+    both, before = update_module._both, (tmp_path / RECORD).read_bytes()
+
+    def diverged(*runs: RunFolder) -> pd.DataFrame:
+        scores = both(*runs)
+        return scores.assign(logit=scores["logit"].where((scores["step"] == 1) | (scores["domain"] != "third")))
+
+    monkeypatch.setattr(update_module, "_both", diverged)
+    with pytest.raises(UserError, match="gives 32 images no number .its training diverged.*not taken into use"):
+        update(detector, "third", max_loss=0.9)
+    assert (tmp_path / RECORD).read_bytes() == before
+
+
+def test_a_detector_of_a_gpu_is_compared_without_one_and_says_that_it_needs_one_to_learn(detector, data, monkeypatch):
+    manifest, models = detector.manifest, [detector.model(1), detector.model(2)]
+    for network, own, path in [(*load_network(path), path) for path in models]:
+        save_network(network, own.model_copy(update={"device": "cuda"}), path)
+    files = {"files": manifest["files"] | detector.hashes(*models)}
+    detector.write_manifest({**manifest, **files, "options": {**manifest["options"], "device": "cuda"}})
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    other = make_run(tiny_options("er", data, **{**VALUES, "stream": ["second", "first"]}))
+    assert not compared(detector, other)[0].empty
+    with pytest.raises(UserError, match="device is 'cuda', but torch finds no GPU here; needed: one, as er-"):
+        update(detector, "third", max_loss=0.9)
+
+
 def test_fewer_images_do_not_replace_more_and_the_same_ones_are_nothing_new(detector, capsys):
     six = update(detector, "third", limit=6, max_loss=0.9).after
     with pytest.raises(UserError, match="has learned third from 6 images a class; needed: a --limit of 6 or more"):
@@ -256,11 +298,19 @@ def test_a_run_that_an_earlier_version_has_made_is_updated(data, tmp_path, monke
 
 def test_a_detector_in_use_is_not_deleted_and_one_that_is_gone_is_told(detector, tmp_path, capsys):
     assert main(["runs", "rm", detector.path.name, "--yes"]) == 2
-    assert "is the detector in use, so nothing is deleted; needed: another one in use" in capsys.readouterr().err
+    assert "is the detector in use, so it is not deleted; needed: another one in use" in capsys.readouterr().err
     shutil.rmtree(detector.path)
     for words in (["score", str(picture(tmp_path / "x.png"))], ["update", "--with", "third"], ["detector", "show"]):
         assert main(words) == 2
         assert "is gone; needed: another one (cldf detector use RUN)" in capsys.readouterr().err
+
+
+def test_what_came_into_use_while_somebody_was_asked_is_not_deleted(detector, data, monkeypatch, capsys):
+    other = make_run(tiny_options("er", data, **VALUES, seed=1))
+    monkeypatch.setattr("cldf_core.cli.runs._agreed", lambda _: main(["detector", "use", other.path.name]) == 0)
+    assert main(["runs", "rm", other.path.name]) == 1
+    assert f"kept: {other.path} is the detector in use" in capsys.readouterr().err
+    assert other.finished
 
 
 def test_detectors_that_read_something_else_are_compared_by_what_each_reads(detector, data, tmp_path):
@@ -295,6 +345,10 @@ def test_the_commands_list_show_compare_and_go_back(detector, tmp_path, capsys):
     (tmp_path / RECORD).write_text("{}")
     assert main(["detector", "list"]) == 2
     assert "detector.json is damaged, or not what cldf wrote" in capsys.readouterr().err
+    (tmp_path / RECORD).unlink()
+    (tmp_path / RECORD).mkdir()
+    assert main(["detector", "list"]) == 2
+    assert "detector.json cannot be read (Is a directory); nothing is lost" in capsys.readouterr().err
 
 
 def test_what_can_not_be_in_use_is_refused(detector, tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ def labelled(rng, path, *, fakes_at=3.0, images=60):
 def test_scores_are_read_as_programs_write_them(tmp_path):
     path = table(tmp_path / "a.csv", image=["a", "b", "c"], Score=["0.5", "", "1"], video=["v", "v", ""])
     read, left_out = read_use(path)
-    assert left_out == 1
+    assert left_out == [f"{path}: 1 row without a score left out"]
     assert read.to_dict("list") == {
         **{"score": [0.5, 1.0], "detector": ["", ""]},
         **{"group": ["v", "row 4"], "label": [-1, -1]},
@@ -108,7 +108,7 @@ def test_the_command_says_what_it_compares_and_exits_with_3_at_a_drift(tmp_path,
         ),
         (
             [str(table(tmp_path / "none yet.csv", score=[], label=[])), *against],
-            "has no row with a score, so it is left out; needed: scores of the detector",
+            "none yet.csv has no row with a score, so it is left out; needed: scores of the detector",
         ),
         ([str(same), *against, "--model", "x"], "is not allowed together with"),
         ([str(same), *against, "--out", str(known.with_suffix(".txt")), "--format", "csv"], "ends with .csv"),
@@ -135,6 +135,13 @@ def test_scores_of_another_detector_as_of_before_an_update_are_left_out_and_told
         watch([str(weeks / "0.csv")], known)
     found, _ = watch([str(weeks)], known.assign(detector=""))  # nobody knows
     assert found["images"].tolist() == [60, 60, 60]
+    # Another detector that has no logits does not cost the rows of this one.
+    rows = mixed.assign(score=0.5, logit=None, detector="my_detector.py")
+    pd.concat([rows, mixed.assign(detector=own)]).to_csv(weeks / "1.csv", index=False)
+    found, _ = watch([str(weeks / "1.csv")], known)
+    assert found["images"].tolist() == [60]
+    theirs = known.rename(columns={"logit": "score"}).assign(score=0.5, detector="/moved/my_detector.py")
+    assert watch([str(weeks / "1.csv")], theirs.assign(detector="my_detector.py"))[0]["images"].tolist() == [60]
 
 
 def test_a_result_does_not_lie_among_the_tables_that_the_next_call_reads(tmp_path, rng, capsys):

@@ -14,6 +14,7 @@ from cldf_core.runs import continuation
 from cldf_core.runs.checkpoints import KeptStates
 from cldf_core.runs.continuation import continued
 from cldf_core.runs.folder import KEPT, LINEAGE, STATE, RunFolder
+from cldf_core.runs.plan import planned
 from cldf_core.runs.run import make_run
 from samples import ORIGINALS, hashes, tiny_options
 
@@ -120,6 +121,17 @@ def test_one_that_is_killed_before_its_state_is_there_begins_from_the_other_run_
     with pytest.raises(KeyboardInterrupt):
         continued(after, start)
     monkeypatch.setattr(continuation.States, "save", save)
+    assert continued(after, start).manifest["resumed"] == 1, "it has not trained from the beginning"
+
+
+@pytest.mark.parametrize("name", [".2-0-0-200.pt.0-1-x.pt", ".memory-200.pt.0-1-x.pt", "2-0-0-200.pt"])
+def test_so_it_does_where_its_states_are_partly_written_or_damaged(name, small_data, tmp_path, monkeypatch):
+    before, after = (tiny_options("er", small_data, **values) for values in (BEFORE, AFTER))
+    in_root(monkeypatch, tmp_path)
+    start = make_run(before, keep_state=True)
+    (folder,) = planned([after])
+    (folder.path / STATE).mkdir(parents=True)
+    (folder.path / STATE / name).write_bytes(b"half a state")
     assert continued(after, start).manifest["resumed"] == 1, "it has not trained from the beginning"
 
 

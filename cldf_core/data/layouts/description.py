@@ -47,10 +47,11 @@ def is_described(folder: Path) -> bool:
 
 def write_description(folder: Path, description: Description, table: pd.DataFrame) -> None:
     """Writes both files or none; dataset.yaml appears last: where it exists, so does the table."""
-    with whole_file(folder / DESCRIPTION) as path, whole_file(folder / IMAGES) as table_path:
-        table[[*COLUMNS, "video"]].to_csv(table_path, index=False)
+    with whole_file(folder / DESCRIPTION) as path:
         values = {k: v for k, v in asdict(description).items() if k not in _OPTIONAL or v not in (reals.OWN, {})}
         path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        with whole_file(folder / IMAGES) as table_path:  # which cannot be replaced where another program has it open
+            table[[*COLUMNS, "video"]].to_csv(table_path, index=False)
         (folder / DESCRIPTION).unlink(missing_ok=True)
 
 
