@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 from addresses import launchers
+from build_slides import check_own
 from draw_rooms import ROOMS, modules
 from hosting import TABLE, filled
 
@@ -183,6 +184,7 @@ def main(target: Path = PROJECT / "build" / "site") -> int:
     """Builds the site; returns Sphinx's exit status, which is not 0 where it has warned."""
     from sphinx.cmd.build import build_main
 
+    check_own(target)
     stage = target.with_name(f"{target.name}-pages")
     shutil.rmtree(stage, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)

@@ -91,6 +91,12 @@ def leave_out_unused(folder: Path) -> None:
                 path.rmdir()
 
 
+def check_own(target: Path) -> None:
+    """Ends the program where a folder, which is deleted first, holds what Sphinx has not built."""
+    if target.exists() and not (target / ".buildinfo").exists() and (not target.is_dir() or any(target.iterdir())):
+        sys.exit(f"{target} holds something else; needed: a new folder, or one that was built before")
+
+
 def browser() -> str | None:
     """The path of a browser that can print, if there is one."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -121,12 +127,12 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=PROJECT / "build" / "slides")
     parser.add_argument("--pdf", action="store_true", help="print each deck to a PDF, with Chromium")
     given = parser.parse_args(words)
-    if given.pdf and browser() is None:
-        parser.error(
-            f"no browser to print with; allowed: {', '.join(BROWSERS)}, for example by apt-get install chromium"
-        )
     target = given.folder.resolve()
+    check_own(target)
     status = pages(target)
+    if given.pdf and browser() is None:
+        known = f"allowed: {', '.join(BROWSERS)}, for example by apt-get install chromium"
+        parser.error(f"the pages are in {target}, but there is no browser to print them with; {known}")
     if given.pdf and status == 0:
         pdf(target)
     return status

@@ -74,7 +74,7 @@ options = parameters.options()
 #
 # | word | meaning |
 # |---|---|
-# | domain | one family of real and fake images; the fakes of a domain are made in the same way |
+# | domain | one family of real and fake images; the fakes of a domain were made, or collected, together |
 # | stream | the domains that a detector learns, one after another |
 # | step | learning one domain of the stream |
 # | unseen domain | a domain that is tested, but never learned |
@@ -126,7 +126,7 @@ pd.DataFrame({name: spectra.table["split"].value_counts() for name, spectra in d
 
 # %% [markdown]
 # The table counts images, half of them real and half fake: the two *classes*. cldf-mini is small: its photographs are
-# real, and its fakes come from five small *generators*, networks that make fakes, which the project trains itself. It
+# real, and its fakes come from seven small *generators*, networks that make fakes, which the project trains itself. It
 # shows how things behave. Its numbers are **not** to be compared with published ones.
 #
 # ## Two steps of a stream
@@ -164,8 +164,8 @@ for step in run.manifest["steps"]:
 # What does the network see, and what does it say? Here is the pair, a real image of the first domain and its fake, with
 # the answers of the network as it was **after step 1**. Before you look: can you tell the two images apart?
 #
-# Below the figure the pair is yours: make it smaller or larger, blur it, save it as a JPEG file, and let the network
-# answer as it was after either step. What would you do to the fake so that the detector takes it for real?
+# Below the figure the pair is yours: shrink it (and back), enlarge it, blur it, save it as a JPEG file, and let the
+# network answer as it was after either step. What would you do to the fake so that the detector takes it for real?
 #
 # They are *validation* images: the network does not learn from them, and who looks at test images begins to tune by
 # them.

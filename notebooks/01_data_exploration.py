@@ -83,7 +83,7 @@ out = parameters.folder
 # %% [markdown]
 # ## What is there?
 #
-# A **domain** is one family of real and fake images; its fakes are all made in the same way. The images of a
+# A **domain** is one family of real and fake images; its fakes were made, or collected, together. The images of a
 # domain are divided into three **splits**: the network learns from *train*, we choose settings with
 # *validation*, and *test* only measures the result. How many images of each kind are there?
 

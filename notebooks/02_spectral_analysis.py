@@ -96,8 +96,9 @@ out = parameters.folder
 #
 # <details><summary>Answers (move the sliders first)</summary>
 #
-# The phase moves the stripes and leaves all magnitudes alone, except at a frequency of 0 and of 1, where both places
-# are one: there it also decides how much of the wave the pixels catch. <!-- by definition --> The direction turns
+# The phase moves the stripes and leaves all magnitudes alone, except where the horizontal and the vertical part of the
+# frequency are each 0 or 1: there both places are one, and it also decides how much of the wave the pixels catch.
+# <!-- by definition --> The direction turns
 # stripes and spectrum together, and the frequency moves the two places away from the middle: a wave and its mirror
 # image are the same stripes, so there are two. Beyond 1 a period has fewer than two pixels, and what pixels can still
 # show of it is a *slower* wave: of stripes along rows or columns the one at the frequency 2 − f, on the other side.

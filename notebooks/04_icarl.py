@@ -390,7 +390,7 @@ sentences.show(
 #
 # **Exercise.** Four points on a line, 0, 1, 2 and 9. <!-- example --> Which three does herding choose, and in which
 # order? Do it with paper and pencil, by the formula above, and then ask
-# `herding(torch.tensor([[0.0], [1.0], [2.0], [9.0]]), 3)`.
+# `herding(torch.tensor([[0.0], [1.0], [2.0], [9.0]]), 3)`. (It tells places in the list, counted from 0.)
 #
 # Below is a **bench**: name an option, write a value, and train (or read what was trained before). Each version is
 # kept, and can be laid over the default. It looks at validation photographs only.

@@ -121,7 +121,8 @@ print(inspect.getsource(LwF.end_step))
 # constant; without it, it falls by about four each time $\tau$ doubles.
 #
 # **What do $\lambda$ and $\tau$ ask of one image?** The figure below the table has one image, a fake, which the teacher
-# takes for real. The label pulls one way, the teacher the other, and training ends where their sum is smallest.
+# takes for real. The label pulls one way, the teacher the other, and training ends where their sum is smallest. (The
+# second loss is drawn from its least value up: what stays even where the answers agree pulls nowhere.)
 # Predict: how large may $\lambda$ be, until the network gives up the label? And does a higher temperature make the
 # teacher more or less stubborn?
 #
@@ -166,9 +167,9 @@ display(pd.DataFrame(rows, columns=["τ", "gradient with τ²", "gradient withou
 # \Big( \frac{\partial \log P_\theta(y|x)}{\partial \theta_k} \Big)^2 $$
 #
 # If the answers would hardly change with a weight, its Fisher information is near 0. More exactly: where the weights
-# move a little away from their old values $\hat\theta$, each one for itself, the answers on the old images change (as
-# the Kullback-Leibler divergence measures it) by about $\tfrac12 \sum_k \Omega_k (\theta_k - \hat\theta_k)^2$. So the
-# penalty
+# move a little away from their old values $\hat\theta$, each one for itself, the answers on the old images change by
+# about $\tfrac12 \sum_k \Omega_k (\theta_k - \hat\theta_k)^2$, as the Kullback-Leibler divergence measures it: how much
+# larger the cross-entropy with the old answers is than its least. So the penalty
 #
 # $$ L \;=\; L_{\text{CE}} + \frac{\lambda}{2} \sum_k \gamma \bar\Omega_k \, (\theta_k - \hat\theta_k)^2 , \qquad
 # \bar\Omega_k \;\leftarrow\; \gamma \bar\Omega_k + \Omega_k \quad \text{after each domain,} $$

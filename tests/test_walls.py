@@ -36,7 +36,7 @@ ROOMS = {
     "runs": 1500,  # 350 more: going on from the state of a finished run, copies across data sets, runs that are shown
     "results": 2100,  # 1050 more: kept runs, tables of sweeps, trials, seeds, pairs on common images, reals, damage
     "detection": 1900,  # 750 more: which detector is in use, its updates, its scores in use; other people's detectors
-    "workflow": 3000,  # 500 more: the choice of every agent, kept runs, archives of what notebooks read
+    "workflow": 3050,  # 550 more: the choice of every agent, kept runs, archives of what notebooks read
     "original": 1200,
     "interact": 1300,
     "cli": 1700,  # 300 more: update, detector, watch, archive, and the detectors of others

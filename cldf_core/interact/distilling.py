@@ -45,6 +45,7 @@ def _distilling(label: str, teacher: float, temperature: float, weight: float) -
     left.set(xticks=[0, 1], xlim=(-0.5, 2.3), ylabel="probability", title="the teacher")
     left.set_xticklabels(["says", f"softened by {temperature:g}"], fontsize=8)
     own, distillation = two_losses(ANSWERS, teacher, int(label == "fake"), temperature)
+    distillation -= distillation.min()  # what no answer can change, the teacher's own uncertainty
     total = own + weight * distillation
     best = ANSWERS[total.argmin()]
     right.plot(ANSWERS, own, color="0.4", linestyle="--", linewidth=1, label="label alone")

@@ -44,7 +44,7 @@ def watch(histories: Mapping[str, History], *, seed: int = 0, points: int = 60) 
         text = f"Points of the domain {DOMAINS[now]} are learned, {part}; accuracy on the domain {DOMAINS[0]} is"
         return described(figure, f"{text} now: {of_first}.")
 
-    return Live(draw, moment=slider("batches", range(1, moments + 1), 2 * MOMENTS, film=True))
+    return Live(draw, moment=slider("parts of steps", range(1, moments + 1), 2 * MOMENTS, film=True))
 
 
 def _plane(axis: Axes, history: History, at: int) -> AxesImage:

@@ -38,6 +38,6 @@ def _projection(angle: int, length: float) -> Figure:
     axis.set(xlim=(-1.4, 1.4), ylim=(-1.2, 2.2), xticks=[], yticks=[], aspect="equal")
     axis.text(-1.35, -1.1, "against an arrow down here\nthe old loss rises", fontsize=7, color="0.3")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
-    before, after = -gradient @ reference, -allowed @ reference
+    before, after = (round(float(-step @ reference), 2) + 0.0 for step in (gradient, allowed))  # never -0.00
     text = f"With {angle} degrees between the gradients, a small step against g changes the old loss by {before:.2f}"
-    return described(figure, f"{text} times its size, and one against what A-GEM takes by {after + 0:.2f} times.")
+    return described(figure, f"{text} times its size, and one against what A-GEM takes by {after:.2f} times.")

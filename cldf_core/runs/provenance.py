@@ -29,6 +29,13 @@ _NOT_COUNTED = (
     *("options", "original_options", "reading", "data.console", "data.files", "data.layouts"),
     *("runs.folder", "runs.holder", "runs.notes", "runs.plan", "runs.provenance", "runs.shown"),
 )
+# Syntax trees that count as earlier ones, since all scores are theirs, bit for bit (tests/long/compare_checkouts.py
+# shows it): runs from before are found, and tables are those of this code. Only the use of memory has changed.
+_SAME_SCORES = {
+    "c16704f8287c0111cd01dc566028c09f9b8b893cdcfe85a71822f305336888ed": (
+        "2fea712cef537122bd5cfc1428d63e89d0a2e3363abeae54889810710f9c95d7"
+    )
+}
 
 
 def run_key(options: Options, fingerprints: Mapping[str, str]) -> str:
@@ -161,7 +168,8 @@ def _tell(text: str) -> None:
 
 
 def _sources(agent: str) -> tuple[str, list[str]]:
-    return tree_hash(["runs.run"], without=_NOT_COUNTED), _registered_source(agent)
+    trees = tree_hash(["runs.run"], without=_NOT_COUNTED)
+    return _SAME_SCORES.get(trees, trees), _registered_source(agent)
 
 
 def _registered_source(agent: str) -> list[str]:

@@ -301,6 +301,14 @@ def _is_same(path: Path, facts: Sequence[Any]) -> bool:
     return path.is_file() and path.stat().st_size == facts[1] and file_hash(path) == facts[0]
 
 
+def _give_place(source: Path, target: Path) -> None:
+    """Moves a file or a folder, also to another disk; it appears whole."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.move(source, part)
+    part.rename(target)
+
+
 def _moved(stage: Path, unit: str, names: Mapping[str, Sequence[Any]]) -> bool:
     """Gives a folder or a file its place, unless that is taken; returns whether what is there then is the archive's."""
     target, own = project_root() / unit, _own(unit, names)
@@ -308,7 +316,7 @@ def _moved(stage: Path, unit: str, names: Mapping[str, Sequence[Any]]) -> bool:
         return True
     if not os.path.lexists(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        (stage / unit).rename(target)
+        _give_place(stage / unit, target)
         return True
     if unit.startswith("runs/"):
         folder = RunFolder(target)
@@ -316,7 +324,7 @@ def _moved(stage: Path, unit: str, names: Mapping[str, Sequence[Any]]) -> bool:
         if not is_whole and f"{unit}/{SCORES}" in own:  # a run of the same key
             if why_shown():  # nobody may write there
                 shutil.rmtree(target)
-                (stage / unit).rename(target)
+                _give_place(stage / unit, target)
             else:
                 bring(folder, {name.removeprefix(f"{unit}/"): stage / name for name in own})
             return True

@@ -346,5 +346,5 @@ assert np.allclose(network_input(small), wanted, atol=1e-6)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# **To think about.** A camera's brightness is turned up by one half. Which of your four functions give other values
+# **To think about.** A camera's brightness is turned up by one half. Which of your five functions give other values
 # then, and which do not? Try it with a dark photograph, so that no pixel is cut off at white.

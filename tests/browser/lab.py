@@ -39,6 +39,7 @@ AT_CELL = """async (place) => {
 SHOWN = "(node) => [...node.querySelectorAll('.widget-html-content')].map((part) => part.innerHTML).join()"
 # Drop-downs, the handles of sliders, and buttons with a word on them, in their order on the page.
 CONTROLS = "select, .noUi-handle, button.widget-button"
+UPLOAD = ".widget-upload"  # which a test of its own presses
 
 
 def laid_out(root: Path, data: Path) -> Path:
@@ -147,7 +148,7 @@ def touch_all(page: Any, notebook: nbformat.NotebookNode, seconds: float) -> dic
             continue
         page.evaluate(AT_CELL, place)
         for figure in page.locator(f"#cell-{place} .jp-OutputArea-child:has(.jupyter-widgets)").all():
-            figure.locator(CONTROLS).first.wait_for(timeout=1000 * seconds)
+            figure.locator(f"{CONTROLS}, {UPLOAD}").first.wait_for(timeout=1000 * seconds)
             for k in range(figure.locator(CONTROLS).count()):
                 control = figure.locator(CONTROLS).nth(k)
                 before = figure.evaluate(SHOWN)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -124,13 +125,24 @@ def test_what_no_deck_takes_of_revealjs_is_left_out(build, tmp_path):
     assert {path.name for path in tmp_path.rglob("*")} == {"dist", "reveal.js", "LICENSE"}
 
 
-def test_without_a_browser_it_is_said_how_to_get_one_and_nothing_is_made(build, monkeypatch, tmp_path, capsys):
+def test_without_a_browser_the_pages_are_there_and_it_is_said_how_to_get_one(build, monkeypatch, tmp_path, capsys):
+    made = list[Path]()
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setattr(build, "pages", lambda target: made.append(target) or 0)
     with pytest.raises(SystemExit) as ended:
         build.main([str(tmp_path / "slides"), "--pdf"])
     assert ended.value.code == 2
-    assert "no browser to print with; allowed: chromium, " in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert "no browser to print them with; allowed: chromium, " in capsys.readouterr().err
+    assert made == [(tmp_path / "slides").resolve()]
+
+
+def test_a_folder_of_something_else_is_left_alone(build, tmp_path):
+    (tmp_path / "thesis.txt").write_text("my own")
+    site = importlib.import_module("build_site")
+    for main, target in ((build.main, [str(tmp_path)]), (site.main, tmp_path)):
+        with pytest.raises(SystemExit, match="holds something else; needed: a new folder, or one that was built"):
+            main(target)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 # --- in a browser ---

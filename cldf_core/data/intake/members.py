@@ -105,7 +105,7 @@ def refused(name: str, what: str, allowed: str) -> Refusal:
 
 
 def _too_many(most: int) -> Refusal:
-    return Refusal(f"has more members than allowed; allowed: {most:,} (cldf data add has --most-members)")
+    return Refusal(f"has more members than allowed; allowed: {most:,} (cldf data add takes more with --most-members)")
 
 
 def _declared_members(file: BinaryIO) -> int:
