@@ -279,26 +279,34 @@ for step in [s for s in steps if s.index < last] or steps:
 ways = ["sgd", "preconditioned", "optimiser"] if options.optimiser == "adam" else ["sgd", "optimiser"]
 random = torch_generator(options.seed, "illustration", "07 candidates")
 
+
+def look(incoming: Batch) -> list[pd.DataFrame]:
+    gradients, count = learner.gradients(incoming), options.candidates or 5 * options.replay
+    slots = buffers.retrieve_random(learner.memory, count, random, exclude_domain=last)
+    old = learner.memory.take(slots if len(slots) else torch.arange(len(learner.memory)))
+    with torch.no_grad(), evaluating(learner.network):
+        logits = learner.logits(old.spectra).cpu()
+    before = torch.nn.functional.cross_entropy(logits, old.labels, reduction="none")
+    asked = {"label": old.labels, "before": before, "place": old.domains, "group": photographs[old.numbers]}
+    rises = {way: learner.rises(gradients, old, way).cpu() for way in ways}
+    chosen = {way: r.argsort(descending=True, stable=True).argsort() < options.replay for way, r in rises.items()}
+    return [pd.DataFrame({**asked, "virtual step": w, "rise": rises[w], "chosen": chosen[w]}) for w in ways]
+
+
 # %%
-looks = []
-for step in [s for s in steps if s.index == last]:
-    learner.begin_step(step)
-    every = max(1, step.updates // 10)
-    for update, incoming in enumerate(step.batches(options.seed)):
-        if update % every == every // 2:
-            gradients, count = learner.gradients(incoming), options.candidates or 5 * options.replay
-            slots = buffers.retrieve_random(learner.memory, count, random, exclude_domain=last)
-            old = learner.memory.take(slots if len(slots) else torch.arange(len(learner.memory)))
-            with torch.no_grad(), evaluating(learner.network):
-                logits = learner.logits(old.spectra).cpu()
-            before = torch.nn.functional.cross_entropy(logits, old.labels, reduction="none")
-            look = {"label": old.labels, "before": before, "place": old.domains, "group": photographs[old.numbers]}
-            for way in ways:
-                rise = learner.rises(gradients, old, way).cpu()
-                chosen = rise.argsort(descending=True, stable=True).argsort() < options.replay
-                looks.append(pd.DataFrame({**look, "virtual step": way, "rise": rise, "chosen": chosen}))
-        learner.observe(incoming)
-looks = pd.concat(looks, keys=np.arange(len(looks)) // len(ways), names=["moment", "candidate"]).reset_index()
+def train_and_look() -> pd.DataFrame:
+    looks = []
+    for step in [s for s in steps if s.index == last]:
+        learner.begin_step(step)
+        every = max(1, step.updates // 10)
+        for update, incoming in enumerate(step.batches(options.seed)):
+            if update % every == every // 2:
+                looks += look(incoming)
+            learner.observe(incoming)
+    return pd.concat(looks, keys=np.arange(len(looks)) // len(ways), names=["moment", "candidate"]).reset_index()
+
+
+looks = out.once("looks", train_and_look, runs["mir"].path.name, inspect.getsource(look))
 looks["domain"] = [options.stream[place] for place in looks["place"]]
 moment = looks[(looks["virtual step"] == learner.virtual_step) & (looks["moment"] == looks["moment"].max() // 2)]
 save_figure(figures.interference(moment.sort_values("place", kind="stable")), out.figures, "07_interference")

@@ -65,6 +65,8 @@ agents = ("separate", "sequential", "joint", "mir")
 all_options = {agent: parameters.options(agent) for agent in agents}
 
 # %%
+import inspect
+
 import numpy as np
 import pandas as pd
 import torch
@@ -73,6 +75,7 @@ from IPython.display import display
 from cldf_core import figures
 from cldf_core.data.files import save_figure, save_table, saved_table
 from cldf_core.data.images import crop, open_image
+from cldf_core.data.source_trees import tree_hash
 from cldf_core.detection.detector import logits_of
 from cldf_core.evaluation import attribution, bootstrap
 from cldf_core.evaluation.cells import as_text, cell_changes, cell_values
@@ -214,18 +217,24 @@ def scored(trained, step, band=None) -> pd.DataFrame:
 
 
 # %%
-rows = []
-for agent in ("sequential", "mir"):
-    for step in range(1, len(options.stream) + 1):
-        trained = load_network(runs[agent].path / f"model-step{step}.safetensors")[0]
-        whole = bootstrap.matrices(scored(trained, step), ["accuracy"], split=split)
-        for name in BANDS:
-            without = bootstrap.matrices(scored(trained, step, name), ["accuracy"], split=split)
-            less = whole.metrics["accuracy"] - without.metrics["accuracy"]
-            low, high = less.interval()
-            for i, domain in enumerate(whole.domains):
-                rows.append((agent, step, domain, name, less.value[0, i], low[0, i], high[0, i]))
-ablated = pd.DataFrame(rows, columns=["agent", "step", "domain", "band", "value", "low", "high"])
+def without_each_band() -> pd.DataFrame:
+    rows = []
+    for agent in ("sequential", "mir"):
+        for step in range(1, len(options.stream) + 1):
+            trained = load_network(runs[agent].path / f"model-step{step}.safetensors")[0]
+            whole = bootstrap.matrices(scored(trained, step), ["accuracy"], split=split)
+            for name in BANDS:
+                without = bootstrap.matrices(scored(trained, step, name), ["accuracy"], split=split)
+                less = whole.metrics["accuracy"] - without.metrics["accuracy"]
+                low, high = less.interval()
+                for i, domain in enumerate(whole.domains):
+                    rows.append((agent, step, domain, name, less.value[0, i], low[0, i], high[0, i]))
+    return pd.DataFrame(rows, columns=["agent", "step", "domain", "band", "value", "low", "high"])
+
+
+parts = [split, tree_hash(["evaluation.attribution", "evaluation.bootstrap"]), inspect.getsource(scored)]
+parts += [runs[agent].path.name for agent in ("sequential", "mir")]  # which stand for options, data and method
+ablated = out.once("bands", without_each_band, *parts)
 save_table(ablated, out.figures, "10_band_ablation")
 save_figure(figures.band_losses(ablated, options.stream), out.figures, "10_band_ablation")
 

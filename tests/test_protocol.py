@@ -1,6 +1,7 @@
 """The protocol: what is tested when, what a step reports, and how it goes on after steps that are done."""
 
 import copy
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 import torch
 
 from cldf_core.agents import Agent, build_agent
-from cldf_core.protocol import Place, train_and_test
+from cldf_core.protocol import Place, score_samples, train_and_test
 from cldf_core.runs.run import load_spectra, training_samples
-from cldf_core.stream import make_steps
+from cldf_core.stream import Samples, make_steps
 from samples import same, tiny_options
 
 
@@ -83,3 +84,20 @@ def test_the_protocol_goes_on_after_what_is_done(small_data, root):
     steps = make_steps(training_samples(opts, load_spectra(opts)), opts)
     assert len(list(train_and_test(Deaf(opts), steps, {}, seed=0, place=Place(2)))) == 1
     assert seen == [2]
+
+
+def test_the_scores_of_a_part_are_not_kept_one_by_one():
+    """Small arrays among large ones keep the memory around them from use again: a gigabyte of 200,000 images."""
+    images, seen = np.random.default_rng(0).random((300, 3, 4, 4), dtype=np.float32), list[weakref.ref]()
+
+    def score(part: torch.Tensor) -> np.ndarray:
+        assert sum(ref() is not None for ref in seen) <= 1
+        scores = part.mean((1, 2, 3)).double().numpy()
+        seen.append(weakref.ref(scores))
+        return scores
+
+    found = score_samples(score, Samples.from_array(images, np.zeros(300)))
+    np.testing.assert_array_equal(found, torch.from_numpy(images).mean((1, 2, 3)).double().numpy())
+    assert found.dtype == np.float64
+    assert len(score_samples(score, Samples.from_array(images[:0], np.zeros(0)))) == 0
+    assert len(seen) > 3

@@ -33,7 +33,7 @@ ROOMS = {
     "evaluation": 2350,  # 850 more: seeds and groups crossed, ladder, choices, shared reals, drift, the gate of updates
     "figures": 2000,
     "data": 6450,  # 1650 more: params/, several sets, images in parquet and tar, downloads, shared reals, many images
-    "runs": 1500,  # 350 more: going on from the state of a finished run, copies across data sets, runs that are shown
+    "runs": 1550,  # 400 more: going on from the state of a finished run, copies across data sets, runs that are shown
     "results": 2100,  # 1050 more: kept runs, tables of sweeps, trials, seeds, pairs on common images, reals, damage
     "detection": 1900,  # 750 more: which detector is in use, its updates, its scores in use; other people's detectors
     "workflow": 3050,  # 550 more: the choice of every agent, kept runs, archives of what notebooks read

@@ -12,15 +12,19 @@ In runs/<name>-<key>/:
     figures/                   a notebook's figures and tables
 """
 
+import hashlib
+import inspect
+import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cldf_core.data.files import file_hash, read_record, whole_file, write_record
+from cldf_core.data.files import file_hash, keep_table, kept_table, read_record, whole_file, write_record
 from cldf_core.data.runtime import project_root
 from cldf_core.options import UserError
 
@@ -67,6 +71,17 @@ class RunFolder:
     def figures(self) -> Path:
         """Where a notebook writes its figures and tables."""
         return self.path / "figures"
+
+    def once(self, name: str, make: Callable[[], pd.DataFrame], *parts: str) -> pd.DataFrame:
+        """The table that a function makes, or the one kept here that it made when its source and the parts were these.
+
+        Parts name all else that the table depends on, such as runs, whose names stand for their options and data.
+        """
+        key = hashlib.sha256(json.dumps([inspect.getsource(make), *parts]).encode()).hexdigest()[:12]
+        path = self.path / f"{name}-{key}.parquet"
+        if (kept := kept_table(path)) is None:
+            keep_table(kept := make(), path)
+        return kept
 
     @property
     def files(self) -> dict[str, str]:

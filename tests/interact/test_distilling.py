@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cldf_core.agents.lwf import distillation_loss
-from cldf_core.interact.distilling import ANSWERS, TEMPERATURES, distilling, softened, two_losses
+from cldf_core.interact.distilling import ANSWERS, TEMPERATURES, _distilling, distilling, softened, two_losses
 from moving import check_live
 
 
@@ -25,6 +25,17 @@ def test_the_losses_are_the_packages(temperature, label):
 def test_at_temperature_1_the_smallest_sum_is_a_weighted_mean_of_label_and_teacher(weight):
     own, distillation = two_losses(ANSWERS, 0.1, 1, 1.0)
     assert ANSWERS[(own + weight * distillation).argmin()] == pytest.approx((1 + weight * 0.1) / (1 + weight), abs=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 8.0])
+@pytest.mark.parametrize("weight", [0.3, 10.0])
+@pytest.mark.parametrize("teacher", [0.1, 0.999])
+def test_the_smallest_sum_is_in_the_picture(teacher, weight, temperature):
+    for label in ("fake", "real"):
+        axis = _distilling(label, teacher, temperature, weight).axes[1]
+        (dot,) = [line for line in axis.lines if line.get_label() == "smallest"]
+        low, high = axis.get_ylim()
+        assert low <= dot.get_ydata()[0] < high
 
 
 def test_every_control_moves_the_picture_and_the_minimum_is_told():

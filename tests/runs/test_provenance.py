@@ -156,6 +156,16 @@ def test_the_key_hangs_on_three_libraries(library, monkeypatch):
     assert (key() != before) == (library in ("torch", "numpy", "pillow"))
 
 
+def test_trees_with_the_scores_of_earlier_ones_count_as_these(monkeypatch):
+    trees = tree_hash(["runs.run"], without=provenance._NOT_COUNTED)
+    monkeypatch.setattr(provenance, "_SAME_SCORES", {})
+    assert provenance._sources("er")[0] == trees
+    changed = key()
+    monkeypatch.setattr(provenance, "_SAME_SCORES", {trees: "earlier"})
+    assert provenance._sources("er")[0] == "earlier"
+    assert key() != changed
+
+
 def test_no_comment_and_no_docstring_changes_a_key(package, project):
     before = key(), {name: inputs(project, name) for name in NOTEBOOKS}
     for path in package.rglob("*.py"):

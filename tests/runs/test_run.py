@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from filelock import FileLock, Timeout
@@ -791,3 +792,27 @@ def test_the_images_of_a_chunk_are_corrupted_together_in_its_order(corruption, r
     clean = np.stack([domains["first"].array[row] for _, row in first.samples.where])
     np.testing.assert_array_equal(first.samples.read().numpy(), clean)
     assert len(versions) == 2
+
+
+def test_a_table_that_a_notebook_keeps_is_made_again_for_other_parts_other_source_and_after_damage(tmp_path, capsys):
+    folder, made = RunFolder(tmp_path), list[str]()
+
+    def table() -> pd.DataFrame:
+        made.append("table")
+        return pd.DataFrame({"value": [0.5, float("nan")], "name": ["a", "b"]})
+
+    def other() -> pd.DataFrame:
+        made.append("other")
+        return pd.DataFrame({"value": [1.0]})
+
+    first = folder.once("numbers", table, "er-1a2b")
+    pd.testing.assert_frame_equal(folder.once("numbers", table, "er-1a2b"), first)
+    assert made == ["table"]
+    folder.once("numbers", table, "er-3c4d")
+    assert folder.once("numbers", other, "er-1a2b")["value"].tolist() == [1.0]
+    assert made == ["table", "table", "other"]
+    for path in tmp_path.glob("numbers-*.parquet"):
+        path.write_bytes(path.read_bytes()[:-1])
+    pd.testing.assert_frame_equal(folder.once("numbers", table, "er-1a2b"), first)
+    assert made[3:] == ["table"]
+    assert "is damaged and is made again" in capsys.readouterr().err
