@@ -263,7 +263,7 @@ def test_too_many_members_are_refused_unless_asked_for(root, mine, capsys):
     archive = shutil.make_archive(str(mine.parent / "packed"), "zip", photographs(mine, 3))
     assert call("add", archive, "--most-members", "5") == 2
     said = capsys.readouterr().err
-    assert "has more members than allowed; allowed: 5 (cldf data add has --most-members)" in said
+    assert "has more members than allowed; allowed: 5 (cldf data add takes more with --most-members)" in said
     assert not (root / "data" / "packed").exists()
     assert call("add", archive, "--most-members", "1000000") == 0
 
