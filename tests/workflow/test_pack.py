@@ -1,8 +1,10 @@
 """Archives: what was made is found in another root, whole or not at all, and nothing that is there is lost."""
 
+import errno
 import functools
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -391,3 +393,20 @@ def test_a_data_set_that_no_archive_may_have_is_refused(root, small_data, tmp_pa
     shutil.copytree(small_data, root / "images")
     with pytest.raises(UserError, match="allowed in an archive"):
         pack.pack(tmp_path / "a.zip", "smoke")
+
+
+def test_what_lies_on_another_disk_is_moved_too(tmp_path, monkeypatch):
+    rename = os.rename
+
+    def on_two_disks(source, target, **more):
+        if ("stage" in str(source)) != ("stage" in str(target)):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target, **more)
+
+    monkeypatch.setattr(os, "rename", on_two_disks)
+    (tmp_path / "stage" / "run").mkdir(parents=True)
+    (tmp_path / "stage" / "run" / "scores").write_text("0.5")
+    (tmp_path / ".run.part").mkdir()  # of a killed call
+    pack._give_place(tmp_path / "stage" / "run", tmp_path / "run")
+    assert (tmp_path / "run" / "scores").read_text() == "0.5"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "stage"]
