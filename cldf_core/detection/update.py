@@ -90,7 +90,7 @@ def update(
             if count := int((~np.isfinite(scores["logit"])).sum()):
                 raise UserError(
                     f"{after.path.name} gives {counted(count, 'image')} no number (its training diverged), "
-                    f"so it is not taken into use; allowed: fewer epochs or a lower learning rate"
+                    "so it is not taken into use; allowed: fewer epochs or a lower learning rate"
                 )
             decision = gate(scores.assign(score=expit(scores["logit"])), learned, max_loss=max_loss)
             found = Update(detector, after, decision, *_report(detector, after, scores, new=options.stream[-1]))

@@ -68,6 +68,7 @@ def test_formats_hold_every_row_and_can_be_read_back(how, to_file, bad_images, c
         assert (read["label"] == "").all()
         assert (read["threshold"] == 0.5).all()
         assert read["calibrated"].all()
+        assert set(read["detector"]) == {detector.name}
     elif how == "json":
         read = json.loads(text)
         assert list(read) == ["detector", "images"]
